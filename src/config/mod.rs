@@ -1,0 +1,203 @@
+//! What the operator wrote becomes a [`Config`]: checked as a whole, every problem reported at once.
+//!
+//! Two types on purpose: [`raw`] is the file as typed (unknown keys refused), [`Config`] is what the
+//! service uses. Between them [`load`] resolves secrets (`{ env = … }`, `{ file = … }`), lays the
+//! environment over the file and collects [`Problem`]s with their paths. Nothing here opens a
+//! database or a socket.
+
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+
+use crate::{
+    ingest::route::{Filter, Selection},
+    model::{
+        dispatch::{Order, RetryPolicy},
+        id::{EndpointName, SinkName},
+        secret::Secret,
+    },
+    signature::finkare::{SecretEncoding, SignatureOver},
+    sinks,
+};
+
+/// Everything that `serve` needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The two listeners and what they accept.
+    pub server: Server,
+    /// The database.
+    pub store: StoreConfig,
+    /// Who may use the admin API.
+    pub admin: Admin,
+    /// How long things are kept.
+    pub retention: Retention,
+    /// The webhooks; at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// The targets; at least one.
+    pub sinks: Vec<Sink>,
+    /// The key for stored secrets, if the operator gave one (32 bytes).
+    pub master_key: Option<Secret>,
+    /// What was made up because nothing was configured, for the greeting at the start.
+    pub made_up: MadeUp,
+}
+
+/// Which parts came from nowhere but the defaults.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MadeUp {
+    /// The endpoint `default` has no configured secret: `serve` generates one (SQLite only).
+    pub secret: bool,
+    /// No admin token is configured: `serve` generates one (SQLite only).
+    pub admin_token: bool,
+    /// No sink is configured: events go to standard output.
+    pub sink: bool,
+}
+
+/// Listeners and limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Public listener.
+    pub listen: SocketAddr,
+    /// Admin listener.
+    pub admin_listen: SocketAddr,
+    /// Larger bodies are refused with 413.
+    pub max_body_bytes: usize,
+    /// A delivery is answered 503 if the store has not committed it by then.
+    pub ack_timeout: Duration,
+    /// A body that has not arrived by then is refused with 408.
+    pub body_timeout: Duration,
+    /// Connections beyond this wait in the operating system's queue.
+    pub max_connections: usize,
+    /// How long shutdown waits for what is under way.
+    pub shutdown_timeout: Duration,
+}
+
+/// Which database.
+#[derive(Debug, Clone)]
+pub enum StoreConfig {
+    /// A file, for one process.
+    Sqlite {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// A server, for many replicas.
+    Postgres {
+        /// The URL, with its password.
+        url: Secret,
+        /// How many connections this process opens at most.
+        max_connections: u32,
+    },
+}
+
+/// The admin API's tokens.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Empty: only callers on loopback are let in.
+    pub tokens: Vec<AdminToken>,
+}
+
+/// One admin token.
+#[derive(Debug, Clone)]
+pub struct AdminToken {
+    /// Who it is, for the log.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The bearer token.
+    pub token: Secret,
+}
+
+/// What an admin token may do; each role includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Retries, cancels, pauses, replays.
+    Operator,
+    /// Secrets and rotation.
+    Admin,
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Payloads, after the event was received.
+    pub payload: Duration,
+    /// Events, their dispatches and their dedupe keys; never shorter than `payload`.
+    pub dedupe: Duration,
+}
+
+/// One webhook registered at Finkare.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Its name.
+    pub name: EndpointName,
+    /// Its public path, beginning with `/`.
+    pub path: String,
+    /// Its id at Finkare.
+    pub webhook_id: Option<String>,
+    /// Every secret that is valid now; empty refuses every delivery.
+    pub secrets: Vec<Secret>,
+    /// For Finkare's API.
+    pub api_key: Option<Secret>,
+    /// Finkare's API; the default follows from the key's prefix.
+    pub api_url: Option<url::Url>,
+    /// How an event is found again.
+    pub dedupe: Dedupe,
+    /// What the signature is computed over.
+    pub signature_over: SignatureOver,
+    /// How the secret becomes a key.
+    pub secret_encoding: SecretEncoding,
+}
+
+/// How an event is found again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dedupe {
+    /// By the SHA-256 of the verified message.
+    Message,
+    /// By the value at this JSON pointer (RFC 6901); by the message where it is missing.
+    Pointer(String),
+}
+
+/// One target.
+#[derive(Debug, Clone)]
+pub struct Sink {
+    /// Its name.
+    pub name: SinkName,
+    /// What kind of target, with its own options.
+    pub kind: sinks::Kind,
+    /// Which event types.
+    pub events: Selection,
+    /// Only of these endpoints; `None` is all.
+    pub endpoints: Option<Vec<EndpointName>>,
+    /// Only events for which this is true.
+    pub filter: Option<Filter>,
+    /// In which order.
+    pub order: Order,
+    /// At most so many attempts at a time, in this process.
+    pub concurrency: NonZeroU32,
+    /// A whole attempt.
+    pub timeout: Duration,
+    /// At most so many attempts in a time, in this process.
+    pub rate_limit: Option<RateLimit>,
+    /// When to try again and when to give up.
+    pub retry: RetryPolicy,
+    /// When to leave a sick target alone.
+    pub breaker: Breaker,
+}
+
+/// At most `requests` in any `per`, spread evenly, with a burst of `requests` after a silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// How many.
+    pub requests: NonZeroU32,
+    /// In which time.
+    pub per: Duration,
+}
+
+/// The circuit breaker: after so many failures in a row the sink gets one probe at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    /// Consecutive failures that trip it.
+    pub failures: NonZeroU32,
+    /// Between two probes.
+    pub probe: Duration,
+}

@@ -1,0 +1,3 @@
+//! From a verified delivery to a committed event.
+
+pub mod route;

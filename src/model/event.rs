@@ -1,0 +1,226 @@
+//! What Finkare told us: an event, stored once and never changed.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer};
+use sha2::{Digest, Sha256};
+
+use super::id::{EndpointName, EventId, SinkName};
+
+/// The type given to an event that was signed correctly but could not be read.
+pub const UNREADABLE: &str = "unreadable";
+
+/// Longest event type and invoice id that we take for one; longer ones make an event unreadable.
+pub const MAX_TEXT: usize = 200;
+
+/// Finds an event again when it is delivered again: 32 bytes, unique within an endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DedupeKey(pub [u8; 32]);
+
+impl DedupeKey {
+    /// The key by content: SHA-256 of the message that was verified.
+    pub fn of_message(message: &[u8]) -> Self {
+        Self(Sha256::digest(message).into())
+    }
+
+    /// The key by a value that the operator pointed at in the body (see `endpoints.dedupe`).
+    ///
+    /// It can never meet a key by content: the hash is over a prefix that no JSON text begins with.
+    pub fn of_value(pointer: &str, value: &serde_json::Value) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"pointer\0");
+        hash.update(pointer.as_bytes());
+        hash.update(b"\0");
+        hash.update(value.to_string().as_bytes());
+        Self(hash.finalize().into())
+    }
+}
+
+impl std::fmt::Debug for DedupeKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DedupeKey({})", hex::encode(self.0))
+    }
+}
+
+/// A verified delivery on its way into the store.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// The id that the event gets if it is not known yet.
+    pub id: EventId,
+    /// Through which endpoint it came.
+    pub endpoint: EndpointName,
+    /// Unique within the endpoint.
+    pub dedupe_key: DedupeKey,
+    /// `payment.received` and so on, or [`UNREADABLE`].
+    pub event_type: String,
+    /// `data.invoiceId`, when there is one: events of one invoice keep their order.
+    pub invoice_id: Option<String>,
+    /// The body's `timestamp`, when there is one. What it means (event or sending) is not documented.
+    pub occurred_at: Option<Timestamp>,
+    /// When its last byte had arrived here.
+    pub received_at: Timestamp,
+    /// False when it was signed correctly but could not be understood.
+    pub readable: bool,
+    /// The delivery's `Content-Type`, which HTTP sinks repeat.
+    pub content_type: Option<String>,
+    /// The verified message: what Finkare sent, byte for byte, unless `signature_over` says otherwise.
+    pub payload: Bytes,
+    /// The sinks that asked for it; each gets a dispatch in the same transaction.
+    pub sinks: Vec<SinkName>,
+}
+
+/// What the store made of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    /// The event's id: the given one, or that of the event that was there already.
+    pub id: EventId,
+    /// True when the event was known: it was counted, and no dispatch was made.
+    pub duplicate: bool,
+}
+
+/// A stored event, without its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// See [`NewEvent::id`].
+    pub id: EventId,
+    /// See [`NewEvent::endpoint`].
+    pub endpoint: String,
+    /// See [`NewEvent::event_type`].
+    pub event_type: String,
+    /// See [`NewEvent::invoice_id`].
+    pub invoice_id: Option<String>,
+    /// See [`NewEvent::occurred_at`].
+    pub occurred_at: Option<Timestamp>,
+    /// When the first delivery arrived.
+    pub received_at: Timestamp,
+    /// How often it was delivered, the first time included.
+    pub deliveries: u32,
+    /// See [`NewEvent::readable`].
+    pub readable: bool,
+    /// See [`NewEvent::content_type`].
+    pub content_type: Option<String>,
+}
+
+/// What can be read from a delivery's body without knowing every event of Finkare.
+///
+/// Source of the names: <https://docs.finkare.io/guides/webhook-setup> (`event`, `data`,
+/// `timestamp`, `data.invoiceId`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// `event`, or [`UNREADABLE`].
+    pub event_type: String,
+    /// `data.invoiceId`.
+    pub invoice_id: Option<String>,
+    /// `timestamp`, if it is RFC 3339.
+    pub occurred_at: Option<Timestamp>,
+    /// False when the rest says nothing: the body is kept for a person.
+    pub readable: bool,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    event: String,
+    #[serde(default, deserialize_with = "lenient")]
+    data: Option<Data>,
+    #[serde(default, deserialize_with = "lenient_text")]
+    timestamp: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    #[serde(default, rename = "invoiceId", deserialize_with = "lenient_text")]
+    invoice_id: Option<String>,
+}
+
+/// `data` may be anything in an event that we do not know; only an object can hold an invoice id.
+fn lenient<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Data>, D::Error> {
+    let raw = <&serde_json::value::RawValue>::deserialize(input)?;
+    Ok(serde_json::from_str(raw.get()).ok())
+}
+
+fn lenient_text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
+    let raw = <&serde_json::value::RawValue>::deserialize(input)?;
+    Ok(serde_json::from_str(raw.get()).ok())
+}
+
+/// Reads what we need from a verified message.
+///
+/// Never fails: what is not JSON, has no `event` text, or holds texts that no database or header
+/// can carry (control characters, more than [`MAX_TEXT`] bytes) is [`UNREADABLE`]. An unknown event
+/// type is readable.
+pub fn read(message: &[u8]) -> Reading {
+    let usable = |text: &str| !text.is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
+    match serde_json::from_slice::<Body>(message) {
+        Ok(body) if usable(&body.event) && body.event != UNREADABLE => {
+            let invoice_id = body.data.and_then(|data| data.invoice_id);
+            let readable = invoice_id.as_deref().is_none_or(usable);
+            Reading {
+                event_type: if readable { body.event } else { UNREADABLE.to_owned() },
+                invoice_id: invoice_id.filter(|_| readable),
+                occurred_at: body.timestamp.and_then(|text| text.parse().ok()),
+                readable,
+            }
+        }
+        _ => Reading { event_type: UNREADABLE.to_owned(), invoice_id: None, occurred_at: None, readable: false },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_documented_delivery() {
+        let reading = read(
+            br#"{"event":"payment.received","data":{"invoiceId":"c3d4","amountCents":150000},"timestamp":"2026-03-15T10:30:00.000Z"}"#,
+        );
+        assert_eq!(reading.event_type, "payment.received");
+        assert_eq!(reading.invoice_id.as_deref(), Some("c3d4"));
+        assert_eq!(reading.occurred_at, Some("2026-03-15T10:30:00Z".parse().unwrap()));
+        assert!(reading.readable);
+    }
+
+    #[test]
+    fn an_unknown_event_with_odd_parts_is_readable() {
+        for body in [
+            r#"{"event":"ping"}"#,
+            r#"{"event":"ping","data":7,"timestamp":5}"#,
+            r#"{"event":"ping","data":{"invoiceId":5},"timestamp":"yesterday"}"#,
+            r#"{"event":"ping","data":null}"#,
+        ] {
+            let reading = read(body.as_bytes());
+            assert!(reading.readable && reading.event_type == "ping" && reading.invoice_id.is_none(), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_marked() {
+        let long = format!(r#"{{"event":"{}"}}"#, "x".repeat(MAX_TEXT + 1));
+        for body in [
+            "",
+            "not json",
+            "[]",
+            "{}",
+            r#"{"event":5}"#,
+            r#"{"event":""}"#,
+            r#"{"event":"a\u0000b"}"#,
+            r#"{"event":"a","data":{"invoiceId":"x\u0000"}}"#,
+            r#"{"event":"a"} trailing"#,
+            &long,
+        ] {
+            let reading = read(body.as_bytes());
+            assert!(!reading.readable && reading.event_type == UNREADABLE, "{body:.60}");
+        }
+        assert!(!read(&[0xff, 0xfe, 0x00]).readable);
+        // However deep, reading it ends.
+        read(format!(r#"{{"event":"a","data":{}{}}}"#, "[".repeat(50_000), "]".repeat(50_000)).as_bytes());
+    }
+
+    #[test]
+    fn keys_by_value_and_by_message_never_meet() {
+        let value = serde_json::json!("evt_1");
+        assert_eq!(DedupeKey::of_value("/id", &value), DedupeKey::of_value("/id", &value));
+        assert_ne!(DedupeKey::of_value("/id", &value), DedupeKey::of_value("/data/id", &value));
+        assert_ne!(DedupeKey::of_value("/id", &value), DedupeKey::of_message(b"\"evt_1\""));
+    }
+}

@@ -1,0 +1,137 @@
+//! Typed names and numbers, so that an event id can never be passed where a dispatch id is meant.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The id of an event: a UUID v7, whose order is the order of receipt (to the millisecond).
+///
+/// It is what the sender gets back, what every sink receives as message id, and it never changes,
+/// whatever is repeated or replayed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(pub Uuid);
+
+impl EventId {
+    /// A new id for an event received now.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+/// The number of a dispatch, given by the store in the order in which dispatches were written.
+///
+/// For one sink and one invoice a smaller number goes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DispatchId(pub i64);
+
+/// Proof that a claim is still ours: made anew with every claim, and asked for when it is finished.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaseToken(pub Uuid);
+
+impl LeaseToken {
+    /// A token that no other claim has.
+    pub fn generate() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+macro_rules! display_as_inner {
+    ($($id:ident),*) => {$(
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+        impl fmt::Debug for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($id), self.0)
+            }
+        }
+    )*};
+}
+display_as_inner!(EventId, DispatchId, LeaseToken, SinkName, EndpointName);
+
+impl FromStr for EventId {
+    type Err = uuid::Error;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl FromStr for DispatchId {
+    type Err = std::num::ParseIntError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// A name that cannot be used: see [`SinkName::new`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is not a usable name: write 1 to 63 letters, digits, `-`, `_` or `.`, beginning with a letter or digit")]
+pub struct InvalidName(String);
+
+fn check_name(name: &str) -> Result<Arc<str>, InvalidName> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let good = (1..=63).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(allowed);
+    if good { Ok(name.into()) } else { Err(InvalidName(name.to_owned())) }
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes a name of 1 to 63 ASCII letters, digits, `-`, `_` or `.` that begins with a
+            /// letter or a digit: it appears in URLs, metric labels and notifications.
+            ///
+            /// # Errors
+            /// When the text is anything else.
+            pub fn new(name: &str) -> Result<Self, InvalidName> {
+                check_name(name).map(Self)
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::new(text)
+            }
+        }
+    };
+}
+name_type!(
+    /// The name of a configured sink.
+    SinkName
+);
+name_type!(
+    /// The name of an endpoint: one webhook registered at Finkare.
+    EndpointName
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_into_urls_and_labels() {
+        for good in ["erp", "a", "Compta-2", "x.y_z", &"n".repeat(63)] {
+            assert_eq!(SinkName::new(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "-a", ".", "é", "a b", "a/b", "a,b", "a\n", &"n".repeat(64)] {
+            assert!(SinkName::new(bad).is_err(), "{bad:?} must be refused");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The JSON object that line and broker sinks write for a message.

@@ -1,0 +1,136 @@
+//! Where events go: one file per kind of target.
+//!
+//! A sink gets a [`Message`] and answers with an [`Outcome`]; it never sees the store. Order,
+//! retries, leases, rate limits and the circuit breaker are the dispatcher's work
+//! ([`crate::dispatch`]); a sink says truthfully what the target said, and how long to wait if the
+//! target named a time.
+//!
+//! # How to add a sink
+//!
+//! 1. One file here: an options struct (`serde`, `deny_unknown_fields`, every option a noun with
+//!    its unit), the sink, its unit tests. `Delivered` only after the target's own confirmation;
+//!    [`Message::event_id`] is handed to the target as its key for dropping repetitions.
+//! 2. One variant in [`Kind`], with its arms in the matches below it (the compiler names them).
+//! 3. A case in the sink contract suite (`tests/it/sinks`): delivered, refused, timed out, gone,
+//!    nothing secret in what it says.
+//! 4. Its options in the README's table and in `relay.example.toml`, which a test loads.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::model::{
+    dispatch::{LeasedDispatch, Outcome, Trigger},
+    id::{DispatchId, EventId},
+};
+
+pub mod file;
+pub mod http;
+pub mod message;
+pub mod stdout;
+
+/// What a sink receives.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// The same on every retry and replay: the target's key for dropping repetitions.
+    pub event_id: EventId,
+    /// Which dispatch this is an attempt of.
+    pub dispatch_id: DispatchId,
+    /// The endpoint through which the event came.
+    pub endpoint: String,
+    /// `payment.received` and so on, or [`crate::model::event::UNREADABLE`].
+    pub event_type: String,
+    /// `data.invoiceId`.
+    pub invoice_id: Option<String>,
+    /// When the event was received.
+    pub received_at: Timestamp,
+    /// The `Content-Type` of Finkare's delivery.
+    pub content_type: Option<String>,
+    /// The verified message.
+    pub payload: Bytes,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// Whether the event arrived or was asked for again.
+    pub trigger: Trigger,
+}
+
+impl From<&LeasedDispatch> for Message {
+    fn from(leased: &LeasedDispatch) -> Self {
+        Self {
+            event_id: leased.event_id,
+            dispatch_id: leased.id,
+            endpoint: leased.endpoint.clone(),
+            event_type: leased.event_type.clone(),
+            invoice_id: leased.invoice_id.clone(),
+            received_at: leased.received_at,
+            content_type: leased.content_type.clone(),
+            payload: leased.payload.clone(),
+            attempt: leased.attempts + 1,
+            trigger: leased.trigger,
+        }
+    }
+}
+
+/// A target.
+#[async_trait]
+pub trait Sink: Send + Sync + fmt::Debug {
+    /// Delivers one message and says what came of it.
+    ///
+    /// The dispatcher drops the future when the sink's time-out has passed or shutdown cannot wait;
+    /// the target may or may not have it then, and gets it again.
+    async fn deliver(&self, message: &Message) -> Outcome;
+
+    /// Looks whether the target can be reached, without leaving a trace there.
+    ///
+    /// # Errors
+    /// What is wrong and what to change, in a sentence.
+    async fn check(&self) -> Result<String, String>;
+}
+
+/// The options of a sink by its `type`.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// `stdout`
+    Stdout(stdout::Options),
+    /// `file`
+    File(file::Options),
+    /// `http`
+    Http(http::Options),
+}
+
+impl Kind {
+    /// Every `type` that can be configured.
+    pub const NAMES: [&'static str; 3] = ["stdout", "file", "http"];
+
+    /// The `type`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Kind::Stdout(_) => "stdout",
+            Kind::File(_) => "file",
+            Kind::Http(_) => "http",
+        }
+    }
+
+    /// How many attempts run side by side if the operator does not say: few where each costs the
+    /// target a request, many where attempts share one flush to disk.
+    pub const fn default_concurrency(&self) -> u32 {
+        match self {
+            Kind::Stdout(_) | Kind::File(_) => 256,
+            Kind::Http(_) => 8,
+        }
+    }
+
+    /// Builds the sink. `timeout` bounds a whole attempt.
+    ///
+    /// # Errors
+    /// What cannot work and what to change, in a sentence.
+    pub fn build(&self, timeout: Duration) -> Result<Arc<dyn Sink>, String> {
+        Ok(match self {
+            Kind::Stdout(options) => Arc::new(stdout::Stdout::new(options)),
+            Kind::File(options) => Arc::new(file::File::open(options)?),
+            Kind::Http(options) => Arc::new(http::Http::new(options, timeout)?),
+        })
+    }
+}

@@ -1,0 +1,369 @@
+//! The store: where the receiving half hands over to the relaying half.
+//!
+//! The row is the promise. A delivery is acknowledged after [`Store::record_deliveries`] has
+//! committed its event and its dispatches; a dispatch is finished by [`Store::finish_attempts`], by
+//! id *and* lease token, in one transaction with its attempt. The [`wake::Wakeups`] only shorten
+//! the wait: one that is lost costs a poll interval, never an event.
+//!
+//! Two implementations with hand-written SQL make the same promises, proved by one contract suite
+//! (`tests/it/store`): [`sqlite`] for one process and nothing to set up, [`postgres`] for many
+//! replicas.
+//!
+//! # The columns that matter
+//!
+//! - `due_at`: when a dispatch next needs attention. For a pending one the time of its next
+//!   attempt, for a leased one the end of its lease, for a held one its re-check, if any. Null for
+//!   all others, so that the partial index over it holds only unfinished work and a claim costs the
+//!   same after ten million deliveries as after ten. One rule (`due_at <= now`) finds new work,
+//!   retries, expired leases and re-checks alike.
+//! - `waits_for`: the earlier dispatch of the same sink and invoice that must be finished first. A
+//!   claim that meets a blocked dispatch writes this down and moves its `due_at` away by
+//!   [`BLOCKED_RECHECK`]; finishing the earlier one makes the next due at once. So a backlog behind
+//!   one stuck invoice is looked at once, not by every claim.
+//!
+//! # How to add a store method
+//!
+//! Say in words here what it promises; write the SQL next to the method in both `sqlite/` and
+//! `postgres/`; add a case to the contract suite, which runs it on both.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::model::{
+    dispatch::{Attempt, Dispatch, FinishedAttempt, LeasedDispatch, Order, State},
+    event::{Event, NewEvent, Recorded},
+    id::{DispatchId, EventId, LeaseToken, SinkName},
+};
+
+pub mod postgres;
+pub mod sqlite;
+pub mod wake;
+
+/// How far a claim moves a dispatch that waits for an earlier one of its invoice. Finishing the
+/// earlier one makes it due at once; this is only the net below that.
+pub const BLOCKED_RECHECK: Duration = Duration::from_secs(60);
+
+/// What a store could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be reached or does not answer: the same call may work later.
+    #[error("the database did not take part in: {action}")]
+    Unavailable {
+        /// What was tried, as a phrase ("recording 3 deliveries").
+        action: String,
+        /// The driver's word.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The database refused the statement: trying the same again will not help.
+    #[error("the database refused: {action}")]
+    Refused {
+        /// What was tried.
+        action: String,
+        /// The driver's word.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A row holds what this version cannot read.
+    #[error("table {table}, column {column}, row {row}: {problem}")]
+    Unreadable {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's id.
+        row: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The schema could not be brought up to date.
+    #[error("the schema could not be brought up to date")]
+    Migration(#[source] Box<sqlx::migrate::MigrateError>),
+    /// The store cannot be opened as configured; the text says what to change.
+    #[error("{0}")]
+    Open(String),
+}
+
+impl StoreError {
+    /// Sorts a driver's error into [`StoreError::Unavailable`] and [`StoreError::Refused`].
+    ///
+    /// Unavailable is whatever a later try may cure: connections, time-outs, and the SQLSTATE
+    /// classes 08 (connection), 40 (rolled back: serialisation, deadlock), 53 (out of resources),
+    /// 55 (lock not available), 57 (operator intervention: shutdown, cancelled) and 58 (system
+    /// error: I/O), <https://www.postgresql.org/docs/current/errcodes-appendix.html>; for SQLite
+    /// busy, locked, out of memory, I/O error, full and cannot open,
+    /// <https://www.sqlite.org/rescode.html>.
+    pub fn from_sqlx(action: impl Into<String>, source: sqlx::Error) -> Self {
+        let action = action.into();
+        let transient = match &source {
+            sqlx::Error::Database(error) => match error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+                Some(postgres) => {
+                    ["08", "40", "53", "55", "57", "58"].contains(&postgres.code().get(..2).unwrap_or(""))
+                }
+                // SQLite's extended codes keep the primary code in the low byte.
+                None => error
+                    .code()
+                    .and_then(|code| code.parse::<u32>().ok())
+                    .is_some_and(|code| [5, 6, 7, 10, 13, 14].contains(&(code & 0xff))),
+            },
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            _ => false,
+        };
+        if transient { Self::Unavailable { action, source } } else { Self::Refused { action, source } }
+    }
+
+    /// True when the same call may work later.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+/// Which dispatches a worker wants, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// The sink.
+    pub sink: &'a SinkName,
+    /// In which order.
+    pub order: Order,
+    /// At most so many. Zero claims nothing.
+    pub limit: u32,
+    /// How long the lease lasts; longer than an attempt's time-out.
+    pub lease: Duration,
+    /// The time by which things are due: `None` is the store's own clock (the database's on
+    /// Postgres, so that replicas with different clocks agree); tests pass one.
+    pub now: Option<Timestamp>,
+}
+
+/// What a claim brought.
+#[derive(Debug, Default)]
+pub struct Claimed {
+    /// Ours until the lease ends, in the order in which they were written.
+    pub dispatches: Vec<LeasedDispatch>,
+    /// How long until the next one of this sink is due, as far as the store knows now; `None` when
+    /// there is none. Zero when more is due already.
+    pub next_due_in: Option<Duration>,
+    /// True while the sink is paused: nothing is claimed.
+    pub paused: bool,
+}
+
+/// What became of a finished attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// Recorded.
+    Recorded,
+    /// The lease had run out and somebody else has the dispatch: nothing was changed.
+    LeaseLost,
+}
+
+/// A page of a list, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// True when there are more after the last row.
+    pub more: bool,
+}
+
+/// Which events to list; `None` everywhere lists all.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Only this type.
+    pub event_type: Option<String>,
+    /// Only of this endpoint.
+    pub endpoint: Option<String>,
+    /// Only of this invoice.
+    pub invoice_id: Option<String>,
+    /// Received at this time or later.
+    pub since: Option<Timestamp>,
+    /// Received before this time.
+    pub until: Option<Timestamp>,
+    /// Only events whose payload holds this text, compared byte for byte.
+    pub contains: Option<String>,
+    /// Only events before (older than) this one: the cursor.
+    pub before: Option<EventId>,
+}
+
+/// Which dispatches to list; `None` everywhere lists all.
+#[derive(Debug, Clone, Default)]
+pub struct DispatchFilter {
+    /// Only in this state.
+    pub state: Option<State>,
+    /// Only for this sink.
+    pub sink: Option<String>,
+    /// Only of this invoice.
+    pub invoice_id: Option<String>,
+    /// Only of this event.
+    pub event_id: Option<EventId>,
+    /// Only dispatches before (older than) this one: the cursor.
+    pub before: Option<DispatchId>,
+}
+
+/// An event with all that belongs to it.
+#[derive(Debug, Clone)]
+pub struct EventDetail {
+    /// The event.
+    pub event: Event,
+    /// The verified message; `None` once it has been purged or erased.
+    pub payload: Option<Vec<u8>>,
+    /// Its dispatches with their attempts, in the order in which they were written.
+    pub dispatches: Vec<(Dispatch, Vec<Attempt>)>,
+}
+
+/// How a sink is doing, as the store knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SinkStatus {
+    /// The sink's name; it may no longer be configured.
+    pub name: String,
+    /// When and why it was paused.
+    pub paused: Option<Paused>,
+    /// Dispatches that are pending.
+    pub pending: u64,
+    /// Dispatches that are leased.
+    pub leased: u64,
+    /// Dispatches that wait for a person.
+    pub held: u64,
+    /// Dispatches that were given up.
+    pub dead: u64,
+    /// Dispatches delivered so far, purged ones included.
+    pub delivered: u64,
+    /// When the oldest pending or leased dispatch was written.
+    pub oldest_pending: Option<Timestamp>,
+    /// When something was last delivered.
+    pub last_success_at: Option<Timestamp>,
+    /// When an attempt last failed, and what it said.
+    pub last_error: Option<(Timestamp, String)>,
+}
+
+/// A pause of a sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paused {
+    /// Since when.
+    pub at: Timestamp,
+    /// Who or what did it, and why.
+    pub reason: String,
+}
+
+/// What is old enough to go.
+#[derive(Debug, Clone, Copy)]
+pub struct Purge {
+    /// Payloads of events received before this are removed; the event stays.
+    pub payloads_before: Timestamp,
+    /// Events received before this go altogether, with their dispatches, attempts and dedupe keys.
+    pub events_before: Timestamp,
+    /// At most so many events are touched by one call, so that accepts never wait long.
+    pub limit: u32,
+}
+
+/// What a purge removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Payloads removed.
+    pub payloads: u64,
+    /// Events removed.
+    pub events: u64,
+}
+
+/// What the service keeps, and the promises about it.
+///
+/// Every method is one transaction or one read. A method whose future is dropped has either
+/// happened as a whole or not at all.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug + 'static {
+    /// `sqlite` or `postgres`.
+    fn kind(&self) -> &'static str;
+
+    /// Where new work is announced.
+    fn wakeups(&self) -> &wake::Wakeups;
+
+    /// Brings the schema up to date; answers how many migrations were applied now. Several
+    /// processes may call it at the same time.
+    async fn migrate(&self) -> Result<usize, StoreError>;
+
+    /// Really asks the database: it answers, its schema is this version's, and it can be written to.
+    async fn ready(&self) -> Result<(), StoreError>;
+
+    /// Records verified deliveries in one transaction and answers them in the given order.
+    ///
+    /// An event whose key is new within its endpoint is stored with a pending dispatch for each of
+    /// its `sinks`. One that is known, or that stands in the batch twice, is counted and answered
+    /// with the first one's id. When this returns `Ok`, everything is durable. Dispatches get
+    /// ascending numbers in the order of the batch; of two calls of which the second began after the first had
+    /// returned, the first's numbers are smaller.
+    async fn record_deliveries(&self, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError>;
+
+    /// Leases dispatches of a sink that are due: new, to be retried, held and to be re-checked, or
+    /// leased to a worker that let its lease run out.
+    ///
+    /// No dispatch is leased to two workers at a time. With [`Order::Invoice`] a dispatch whose
+    /// invoice has an earlier unfinished one for the same sink (also a held one) is not handed out.
+    /// A paused sink gives nothing.
+    async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError>;
+
+    /// Records finished attempts, each with its dispatch's new state, in one transaction, and makes
+    /// the next dispatch of each finished one's invoice due.
+    ///
+    /// Answers in the given order. `now` as in [`Claim::now`].
+    async fn finish_attempts(
+        &self,
+        batch: &[FinishedAttempt],
+        now: Option<Timestamp>,
+    ) -> Result<Vec<Finish>, StoreError>;
+
+    /// Gives leases back unused: pending at once, no attempt counted. Leases that are lost already
+    /// are passed over. Answers how many were given back.
+    async fn give_back(&self, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError>;
+
+    /// Makes every leased dispatch due at once. Only for a store that one process has to itself,
+    /// at its start: whoever held those leases is gone. Answers how many there were.
+    async fn expire_leases(&self) -> Result<u64, StoreError>;
+
+    /// Lists events, newest first; at most `limit` rows.
+    async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<Page<Event>, StoreError>;
+
+    /// One event with everything that belongs to it.
+    async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError>;
+
+    /// Lists dispatches, newest first; at most `limit` rows.
+    async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<Page<Dispatch>, StoreError>;
+
+    /// One dispatch with its attempts.
+    async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError>;
+
+    /// Makes sure that these sinks have a status row; called at start.
+    async fn register_sinks(&self, sinks: &[SinkName]) -> Result<(), StoreError>;
+
+    /// The status of every sink that was ever registered or dispatched to, by name.
+    async fn sink_statuses(&self) -> Result<Vec<SinkStatus>, StoreError>;
+
+    /// Pauses a sink, for all replicas and across restarts; a sink that is paused already keeps its
+    /// first reason. Answers false if it was.
+    async fn pause_sink(&self, sink: &SinkName, reason: &str) -> Result<bool, StoreError>;
+
+    /// Resumes a sink; answers false if it was not paused.
+    async fn resume_sink(&self, sink: &SinkName) -> Result<bool, StoreError>;
+
+    /// Puts dispatches that are `held` or `dead` back to `pending`, due at once, with a new give-up
+    /// time; a `pending` one becomes due at once. Others are not touched. Answers how many changed.
+    async fn retry_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError>;
+
+    /// Calls off dispatches that are `pending`, `held` or `dead`; the next of their invoices become
+    /// due. Others are not touched. Answers how many changed.
+    async fn cancel_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError>;
+
+    /// Writes a new dispatch (trigger `replay`) of one event for each sink, due at once; `None` if
+    /// there is no such event or its payload is gone.
+    async fn replay_event(&self, id: EventId, sinks: &[SinkName]) -> Result<Option<Vec<DispatchId>>, StoreError>;
+
+    /// Removes what is old enough. An event that has an unfinished dispatch keeps everything.
+    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError>;
+
+    /// Closes the connections; what is under way is waited for.
+    async fn close(&self);
+}

@@ -1,0 +1,46 @@
+//! The wake-up: tells the workers of a sink that there is something to claim.
+//!
+//! In one process it is a [`Notify`] per sink; between replicas the Postgres store passes the
+//! sinks' names on by `NOTIFY`. It may be lost, doubled or early: workers also poll. A permit is
+//! kept when nobody waits, so that work announced between a claim and the next wait is not missed.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use tokio::sync::Notify;
+
+use crate::model::id::SinkName;
+
+/// One wake-up call per sink.
+#[derive(Debug, Default)]
+pub struct Wakeups {
+    sinks: Mutex<HashMap<SinkName, Arc<Notify>>>,
+}
+
+impl Wakeups {
+    /// The wake-up call of a sink; made on first use.
+    pub fn of(&self, sink: &SinkName) -> Arc<Notify> {
+        self.lock().entry(sink.clone()).or_default().clone()
+    }
+
+    /// Wakes the worker of each sink.
+    pub fn wake<'a>(&self, sinks: impl IntoIterator<Item = &'a SinkName>) {
+        let known = self.lock();
+        for sink in sinks {
+            if let Some(notify) = known.get(sink) {
+                notify.notify_one();
+            }
+        }
+    }
+
+    /// Wakes all: something may have been announced that we did not hear.
+    pub fn wake_all(&self) {
+        self.lock().values().for_each(|notify| notify.notify_one());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SinkName, Arc<Notify>>> {
+        self.sinks.lock().expect("no code panics while it holds this lock")
+    }
+}
