@@ -1,3 +1,165 @@
-//! From a verified delivery to a committed event.
+//! From a delivery's bytes to a committed event: verify, find the key, choose the sinks, commit.
+//!
+//! The receiving half ends here. [`crate::web::receive`] calls [`Ingest::receive`] and turns its
+//! answer into a status; the relaying half starts from the rows that this half committed, and the
+//! two do not know each other.
+//!
+//! The order matters: nothing is looked up or stored before the signature has been verified, and
+//! the key is taken from the message that was verified, so that a forger can neither fill the store
+//! nor claim a key.
 
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use jiff::Timestamp;
+
+use crate::{
+    model::{
+        event::{self, DedupeKey, NewEvent, Recorded},
+        id::{EndpointName, EventId},
+    },
+    signature::finkare::{Rejection, Verifier},
+    store::StoreError,
+};
+
+pub mod committer;
 pub mod route;
+
+use committer::Committer;
+use route::Route;
+
+/// How an event is found again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dedupe {
+    /// By the SHA-256 of the verified message.
+    Message,
+    /// By the value at this JSON pointer (RFC 6901); by the message where the body has none.
+    Pointer(String),
+}
+
+/// What receiving needs to know of an endpoint.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Its name.
+    pub name: EndpointName,
+    /// Its public path.
+    pub path: String,
+    /// Its secrets.
+    pub verifier: Verifier,
+    /// How its events are found again.
+    pub dedupe: Dedupe,
+}
+
+/// Why a delivery was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It is not genuine, as far as we can tell. The reason is for our log only.
+    #[error("the signature was not accepted")]
+    NotGenuine(#[source] Rejection),
+    /// More deliveries wait for the store than we keep in memory.
+    #[error("too many deliveries are waiting for the store")]
+    QueueFull,
+    /// The store did not commit in time; it may still do so, and the repetition will find it.
+    #[error("the store did not commit the delivery within {0:?}")]
+    TooLate(Duration),
+    /// The store said no.
+    #[error("the delivery could not be stored")]
+    Store(#[source] Arc<StoreError>),
+}
+
+/// The receiving half.
+#[derive(Debug)]
+pub struct Ingest {
+    routes: Arc<[Route]>,
+    committer: Committer,
+    ack_timeout: Duration,
+}
+
+impl Ingest {
+    /// Puts the half together; `ack_timeout` bounds the wait for the commit.
+    pub fn new(routes: Arc<[Route]>, committer: Committer, ack_timeout: Duration) -> Self {
+        Self { routes, committer, ack_timeout }
+    }
+
+    /// Takes one delivery; `Ok` means that it is committed.
+    ///
+    /// Dropping the future (the sender hung up) does not undo anything: the event may be committed
+    /// all the same, and its repetition is then a duplicate.
+    ///
+    /// # Errors
+    /// See [`Refused`]: in every case but [`Refused::NotGenuine`] the sender should try again.
+    pub async fn receive(
+        &self,
+        endpoint: &Endpoint,
+        headers: &HeaderMap,
+        body: &Bytes,
+        received_at: Timestamp,
+    ) -> Result<Recorded, Refused> {
+        let verified = endpoint.verifier.verify_headers(headers, body).map_err(Refused::NotGenuine)?;
+        let event = self.event(endpoint, headers, verified.message, received_at);
+        if !event.readable {
+            tracing::warn!(
+                event.id = %event.id, endpoint.name = %event.endpoint, bytes = event.payload.len(),
+                "a correctly signed delivery cannot be read: it is kept and acknowledged, for a person to look at"
+            );
+        }
+        match tokio::time::timeout(self.ack_timeout, self.committer.commit(event)?).await {
+            Ok(Ok(Ok(recorded))) => Ok(recorded),
+            Ok(Ok(Err(error))) => Err(Refused::Store(error)),
+            // The writer went away with the question: shutdown has begun.
+            Ok(Err(_)) => Err(Refused::QueueFull),
+            Err(_) => Err(Refused::TooLate(self.ack_timeout)),
+        }
+    }
+
+    fn event(&self, endpoint: &Endpoint, headers: &HeaderMap, message: Bytes, received_at: Timestamp) -> NewEvent {
+        let reading = event::read(&message);
+        let sinks = route::sinks_for(&self.routes, &endpoint.name, &reading, &message);
+        NewEvent {
+            id: EventId::generate(),
+            endpoint: endpoint.name.clone(),
+            dedupe_key: dedupe_key(&endpoint.dedupe, &message),
+            event_type: reading.event_type,
+            invoice_id: reading.invoice_id,
+            occurred_at: reading.occurred_at,
+            received_at,
+            readable: reading.readable,
+            content_type: content_type(headers),
+            payload: message,
+            sinks,
+        }
+    }
+}
+
+fn dedupe_key(dedupe: &Dedupe, message: &[u8]) -> DedupeKey {
+    if let Dedupe::Pointer(pointer) = dedupe
+        && let Ok(body) = serde_json::from_slice::<serde_json::Value>(message)
+        && let Some(value) = body.pointer(pointer).filter(|value| !value.is_null())
+    {
+        return DedupeKey::of_value(pointer, value);
+    }
+    DedupeKey::of_message(message)
+}
+
+/// The `Content-Type`, if it is one that can be stored and repeated.
+fn content_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
+    (text.len() <= event::MAX_TEXT).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_finds_the_key_and_falls_back_on_the_message() {
+        let by_id = Dedupe::Pointer("/id".into());
+        let (first, resent) = (br#"{"id":"e1","timestamp":"1"}"#, br#"{"id":"e1","timestamp":"2"}"#);
+        assert_eq!(dedupe_key(&by_id, first), dedupe_key(&by_id, resent));
+        assert_ne!(dedupe_key(&Dedupe::Message, first), dedupe_key(&Dedupe::Message, resent));
+        for without in [&b"{}"[..], br#"{"id":null}"#, b"not json"] {
+            assert_eq!(dedupe_key(&by_id, without), DedupeKey::of_message(without));
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Commits in groups: deliveries that arrive at the same time share one transaction.
+//!
+//! A flush to disk costs the same for one event as for a hundred. Callers put their event into a
+//! bounded queue; a writer takes whatever is waiting, up to [`Limits::batch`], records it in one
+//! transaction and answers each caller. It never waits for more to come: an idle system commits a
+//! lone event at once, and the busier it is, the larger the groups grow by themselves.
+//!
+//! What happens when things go wrong: a full queue refuses at once ([`Refused::QueueFull`]); an
+//! event whose caller has given up is passed over, since the sender was told to try again; when the
+//! database refuses a group for what it holds, its members are tried one by one, so that one of
+//! them cannot fail its neighbours.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::Refused;
+use crate::{
+    model::event::{NewEvent, Recorded},
+    store::{Store, StoreError},
+};
+
+/// How much waits and how much goes into one transaction.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Events that may wait. When as many wait, further deliveries are answered 503: by the time
+    /// they would be committed their sender has long hung up.
+    pub queue: usize,
+    /// Events in one transaction, at most.
+    pub batch: usize,
+    /// Payload bytes in one transaction, at most (a single larger event goes alone).
+    pub batch_bytes: usize,
+    /// Writers side by side. Two keep Postgres busy while the other's answer is on its way; SQLite
+    /// has one writer by nature.
+    pub writers: usize,
+    /// A transaction that takes longer is given up, so that a database that hangs does not hold a
+    /// writer for ever; the store closes the connection.
+    pub timeout: Duration,
+}
+
+type Answer = Result<Recorded, Arc<StoreError>>;
+
+#[derive(Debug)]
+struct Waiting {
+    event: NewEvent,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// The way to the writers; the writers end when the last one of these is dropped.
+#[derive(Debug, Clone)]
+pub struct Committer {
+    queue: mpsc::Sender<Waiting>,
+}
+
+impl Committer {
+    /// Makes the queue and the writers' futures, to be spawned by the caller. Each ends, after
+    /// answering what was waiting, when every [`Committer`] is gone.
+    pub fn new(store: &Arc<dyn Store>, limits: Limits) -> (Self, Vec<impl Future<Output = ()> + Send + 'static>) {
+        let (queue, waiting) = mpsc::channel(limits.queue.max(1));
+        let waiting = Arc::new(Mutex::new(waiting));
+        let writers = (0..limits.writers.max(1)).map(|_| write(store.clone(), waiting.clone(), limits)).collect();
+        (Self { queue }, writers)
+    }
+
+    /// Hands an event to the writers; the receiver yields what became of it.
+    pub(super) fn commit(&self, event: NewEvent) -> Result<oneshot::Receiver<Answer>, Refused> {
+        let (answer, receiver) = oneshot::channel();
+        self.queue.try_send(Waiting { event, answer }).map_err(|_| Refused::QueueFull)?;
+        Ok(receiver)
+    }
+}
+
+async fn write(store: Arc<dyn Store>, queue: Arc<Mutex<mpsc::Receiver<Waiting>>>, limits: Limits) {
+    let mut taken = Vec::with_capacity(limits.batch);
+    loop {
+        if queue.lock().await.recv_many(&mut taken, limits.batch.max(1)).await == 0 {
+            return;
+        }
+        taken.retain(|waiting| !waiting.answer.is_closed());
+        while !taken.is_empty() {
+            let count = fitting(&taken, limits.batch_bytes);
+            let (events, answers): (Vec<_>, Vec<_>) =
+                taken.drain(..count).map(|waiting| (waiting.event, waiting.answer)).unzip();
+            for (answer, result) in answers.into_iter().zip(record(&*store, &events, limits.timeout).await) {
+                // Whoever asked may have gone; the event is safe all the same.
+                let _ = answer.send(result);
+            }
+        }
+    }
+}
+
+/// How many of the first events fit into one transaction: at least one.
+fn fitting(waiting: &[Waiting], batch_bytes: usize) -> usize {
+    let mut bytes = 0;
+    waiting
+        .iter()
+        .take_while(|waiting| {
+            bytes += waiting.event.payload.len();
+            bytes <= batch_bytes
+        })
+        .count()
+        .max(1)
+}
+
+async fn record(store: &dyn Store, events: &[NewEvent], timeout: Duration) -> Vec<Answer> {
+    let error = match recorded_in_time(store, events, timeout).await {
+        Ok(recorded) => return recorded.into_iter().map(Ok).collect(),
+        Err(error) => error,
+    };
+    if error.is_unavailable() || events.len() == 1 {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            events = events.len(),
+            "deliveries could not be stored: their sender is told to try again"
+        );
+        let error = Arc::new(error);
+        return events.iter().map(|_| Err(error.clone())).collect();
+    }
+    let mut answers = Vec::with_capacity(events.len());
+    for event in events {
+        let answer = recorded_in_time(store, std::slice::from_ref(event), timeout).await;
+        if let Err(error) = &answer {
+            tracing::error!(
+                error = error as &dyn std::error::Error, event.id = %event.id,
+                "a delivery could not be stored: its sender is told to try again"
+            );
+        }
+        answers.push(answer.map(|recorded| recorded[0]).map_err(Arc::new));
+    }
+    answers
+}
+
+async fn recorded_in_time(
+    store: &dyn Store,
+    events: &[NewEvent],
+    timeout: Duration,
+) -> Result<Vec<Recorded>, StoreError> {
+    match tokio::time::timeout(timeout, store.record_deliveries(events)).await {
+        Ok(result) => result,
+        Err(_) => Err(StoreError::Unavailable {
+            action: format!("recording {} deliveries within {timeout:?}", events.len()),
+            source: sqlx::Error::PoolTimedOut,
+        }),
+    }
+}
