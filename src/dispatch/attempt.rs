@@ -1,0 +1,95 @@
+//! One attempt: deadline, deliver, decide what follows.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use tokio::time::Instant;
+
+use crate::{
+    model::{
+        clock,
+        dispatch::{FinishedAttempt, LeasedDispatch, Outcome, RetryPolicy, after_attempt},
+        id::SinkName,
+    },
+    sinks::{Message, Sink},
+};
+
+/// A claimed dispatch and when it was claimed by this process's clock.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The dispatch.
+    pub dispatch: LeasedDispatch,
+    /// Just before the claim was sent, so that the lease is never thought longer than it is.
+    pub at: Instant,
+}
+
+/// Tries a dispatch once.
+///
+/// Never fails: a time-out and a panic of the sink's code are outcomes like any other. Dropping the
+/// future drops the attempt; the lease then has to be given back.
+pub async fn run(
+    sink: &Arc<dyn Sink>,
+    name: &SinkName,
+    claimed: &Claimed,
+    timeout: Duration,
+    retry: &RetryPolicy,
+) -> FinishedAttempt {
+    let dispatch = &claimed.dispatch;
+    let message = Message::from(dispatch);
+    let started_at = clock::now();
+    let begun = Instant::now();
+    let delivering = AssertUnwindSafe(sink.deliver(&message)).catch_unwind();
+    let outcome = match tokio::time::timeout(timeout, delivering).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_panic)) => Outcome::Retry {
+            reason: "this sink's code panicked; the service's log has the details".into(),
+            after: None,
+        },
+        Err(_) => Outcome::Retry { reason: format!("no answer within {timeout:?}"), after: None },
+    };
+    let duration = begun.elapsed();
+    let attempt = dispatch.attempts + 1;
+    let age = dispatch.age + claimed.at.elapsed();
+    let next = after_attempt(&outcome, attempt, age, retry, rand::random());
+    log(name, dispatch, attempt, duration, &outcome, &next);
+    FinishedAttempt {
+        id: dispatch.id,
+        token: dispatch.token,
+        sink: name.clone(),
+        started_at,
+        duration,
+        outcome,
+        next,
+    }
+}
+
+/// One line for each attempt: what went well at `debug`, what is tried again at `warn`, what needs
+/// a person at `error`.
+fn log(
+    name: &SinkName,
+    dispatch: &LeasedDispatch,
+    attempt: u32,
+    duration: Duration,
+    outcome: &Outcome,
+    next: &crate::model::dispatch::Next,
+) {
+    use crate::model::dispatch::Next;
+    macro_rules! line {
+        ($level:ident, $message:literal $(, $field:ident = $value:expr)*) => {
+            tracing::$level!(
+                sink.name = %name, dispatch.id = %dispatch.id, event.id = %dispatch.event_id,
+                attempt.number = attempt, duration_ms = duration.as_secs_f64() * 1e3,
+                outcome = outcome.as_str(), $($field = $value,)* $message
+            )
+        };
+    }
+    let reason = outcome.reason().unwrap_or_default();
+    match next {
+        Next::Delivered => line!(debug, "delivered"),
+        Next::Pending { after } => {
+            line!(warn, "not delivered: will be tried again", reason = reason, retry_in_ms = after.as_millis());
+        }
+        Next::Held { .. } => line!(error, "held: a person has to look at it", reason = reason),
+        Next::Dead => line!(error, "given up: a person has to look at it", reason = reason),
+    }
+}

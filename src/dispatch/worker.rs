@@ -1,0 +1,305 @@
+//! One sink's worker: claims, runs attempts within its slots, hands the outcomes on.
+//!
+//! It claims when it has room, when it was woken, when the store said that something falls due, and
+//! every [`POLL`] in any case. It takes a few more than it has slots for while attempts are quick
+//! (so that slots do not idle during a claim) and none while they are slow: what waits in memory
+//! here waits for a lease, not for a slot. A dispatch whose lease would end within an attempt is
+//! not started but given back.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use futures_util::future::{BoxFuture, OptionFuture};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
+use tokio::{
+    task::{Id, JoinSet},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    Feeding,
+    attempt::{self, Claimed},
+    breaker::{Breaker, Change},
+    recorder::Recorder,
+};
+use crate::{
+    lifecycle::Lifecycle,
+    model::{
+        backoff,
+        dispatch::{FinishedAttempt, Outcome},
+        id::{DispatchId, LeaseToken},
+    },
+    sinks::Sink,
+    store::{self, Claim, Store, StoreError},
+    telemetry::SinkMetrics,
+};
+
+/// Looks into the store at least this often: the net below lost wake-ups.
+const POLL: Duration = Duration::from_secs(5);
+/// Takes about as many as the slots get through in this time, beyond those that can start at once.
+const AHEAD: Duration = Duration::from_millis(200);
+/// Never more than this at a time: one claim's answer holds their payloads.
+const MOST_AT_ONCE: usize = 512;
+/// A dispatch is only started while its lease lasts this much longer than an attempt may.
+const LEASE_RESERVE: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub struct Worker {
+    store: Arc<dyn Store>,
+    sink: Arc<dyn Sink>,
+    feeding: Arc<Feeding>,
+    recorder: Recorder,
+    metrics: SinkMetrics,
+    breaker: Breaker,
+    limiter: Option<DefaultDirectRateLimiter>,
+    queue: VecDeque<Claimed>,
+    running: JoinSet<(FinishedAttempt, Instant)>,
+    leases: HashMap<Id, (DispatchId, LeaseToken)>,
+    /// A moving average of how long attempts take.
+    typical: Option<Duration>,
+    failed_claims: u32,
+    /// Until then the breaker or the rate lets nothing start, and nothing is claimed.
+    wait_until: Option<Instant>,
+}
+
+type Claiming = BoxFuture<'static, (Instant, Result<store::Claimed, StoreError>)>;
+
+impl Worker {
+    /// A worker for one sink.
+    pub fn new(
+        store: Arc<dyn Store>,
+        sink: Arc<dyn Sink>,
+        feeding: Feeding,
+        tripped: Arc<AtomicBool>,
+        recorder: Recorder,
+        metrics: SinkMetrics,
+    ) -> Self {
+        let limiter = feeding.rate.and_then(|(requests, per)| {
+            let quota = Quota::with_period(per / requests.get())?.allow_burst(requests);
+            Some(RateLimiter::direct(quota))
+        });
+        Self {
+            store,
+            sink,
+            breaker: Breaker::new(feeding.breaker.0, feeding.breaker.1, tripped),
+            feeding: Arc::new(feeding),
+            recorder,
+            metrics,
+            limiter,
+            queue: VecDeque::new(),
+            running: JoinSet::new(),
+            leases: HashMap::new(),
+            typical: None,
+            failed_claims: 0,
+            wait_until: None,
+        }
+    }
+
+    /// Works until the soft token is cancelled; then lets running attempts end (or drops them, when
+    /// the hard token is cancelled) and gives every unused lease back.
+    pub async fn run(mut self, lifecycle: Lifecycle) {
+        // Before the first look into the store, so that nothing written from now on is missed.
+        let wakeup = self.store.wakeups().of(&self.feeding.name);
+        let mut look_at = Instant::now();
+        let mut claiming: Option<Claiming> = None;
+        loop {
+            self.start_attempts().await;
+            let room = if claiming.is_none() { self.room() } else { 0 };
+            if room > 0 && look_at <= Instant::now() {
+                claiming = Some(self.claim(room));
+                look_at = Instant::now() + POLL;
+            }
+            let may_look = room > 0 && claiming.is_none();
+            tokio::select! {
+                () = lifecycle.soft.cancelled() => break,
+                Some((at, result)) = OptionFuture::from(claiming.as_mut()) => {
+                    claiming = None;
+                    look_at = look_at.min(self.take(at, result));
+                }
+                () = wakeup.notified() => look_at = Instant::now(),
+                () = sleep_until(look_at), if may_look => {}
+                Some(ended) = self.running.join_next_with_id() => self.ended(ended).await,
+                () = sleep_until(self.wait_until.unwrap_or(look_at)), if self.wait_until.is_some() => {
+                    self.wait_until = None;
+                    look_at = Instant::now();
+                }
+            }
+        }
+        // A claim that is on its way may succeed: its leases must not be lost.
+        if let Some(claiming) = claiming {
+            tokio::select! {
+                (at, result) = claiming => {
+                    self.take(at, result);
+                }
+                () = lifecycle.hard.cancelled() => {}
+            }
+        }
+        self.stop(&lifecycle).await;
+    }
+
+    /// Starts what may start, and notes until when the breaker or the rate is in the way of more.
+    async fn start_attempts(&mut self) {
+        let slots = self.feeding.concurrency.get() as usize;
+        let mut unused = Vec::new();
+        loop {
+            let now = Instant::now();
+            let (allowed, ask_again) = self.breaker.allowed(slots, self.running.len(), now);
+            if allowed == 0 {
+                self.wait_until = ask_again;
+                break;
+            }
+            let Some(next) = self.queue.front() else { break };
+            if next.at + self.feeding.lease() < now + self.feeding.timeout + LEASE_RESERVE {
+                unused.extend(self.queue.pop_front());
+                continue;
+            }
+            if let Some(limiter) = &self.limiter
+                && let Err(not_until) = limiter.check()
+            {
+                self.wait_until = Some(now + not_until.wait_time_from(limiter.clock().now()));
+                break;
+            }
+            if let Some(claimed) = self.queue.pop_front() {
+                self.start(claimed);
+            }
+        }
+        // What cannot start soon is better off in the store, where no lease runs out under it.
+        if self.wait_until.is_some_and(|until| until > Instant::now() + Duration::from_secs(1)) {
+            unused.extend(self.queue.drain(..));
+        }
+        self.give_back(unused.iter().map(|claimed| (claimed.dispatch.id, claimed.dispatch.token)).collect()).await;
+    }
+
+    fn start(&mut self, claimed: Claimed) {
+        let (sink, feeding) = (self.sink.clone(), self.feeding.clone());
+        let lease = (claimed.dispatch.id, claimed.dispatch.token);
+        let lease_ends = claimed.at + feeding.lease();
+        let task = self.running.spawn(async move {
+            (attempt::run(&sink, &feeding.name, &claimed, feeding.timeout, &feeding.retry).await, lease_ends)
+        });
+        self.leases.insert(task.id(), lease);
+    }
+
+    /// How many more dispatches to claim now.
+    fn room(&self) -> usize {
+        let slots = self.feeding.concurrency.get() as usize;
+        if self.wait_until.is_some() {
+            return 0;
+        }
+        if self.breaker.is_open() {
+            let (allowed, _) = self.breaker.allowed(slots, self.running.len(), Instant::now());
+            return allowed.saturating_sub(self.queue.len());
+        }
+        let ahead = self.typical.map_or(0, |typical| {
+            let ahead = AHEAD.as_micros() * u128::from(self.feeding.concurrency.get()) / typical.as_micros().max(1);
+            usize::try_from(ahead).map_or(MOST_AT_ONCE, |ahead| ahead.min(MOST_AT_ONCE))
+        });
+        let room = (slots + ahead).saturating_sub(self.queue.len() + self.running.len());
+        // A small claim costs as much as a large one: wait until there is room for a worthwhile one.
+        let worthwhile = (ahead / 2).max(1);
+        if room >= worthwhile { room.min(MOST_AT_ONCE) } else { 0 }
+    }
+
+    fn claim(&self, room: usize) -> Claiming {
+        let (store, feeding) = (self.store.clone(), self.feeding.clone());
+        Box::pin(async move {
+            let at = Instant::now();
+            let claim = Claim {
+                sink: &feeding.name,
+                order: feeding.order,
+                limit: u32::try_from(room).unwrap_or(u32::MAX),
+                lease: feeding.lease(),
+                now: None,
+            };
+            (at, store.claim_due(claim).await)
+        })
+    }
+
+    /// Takes a claim's answer; says when to look into the store again.
+    fn take(&mut self, at: Instant, result: Result<store::Claimed, StoreError>) -> Instant {
+        let now = Instant::now();
+        match result {
+            Ok(claimed) => {
+                self.failed_claims = 0;
+                self.queue.extend(claimed.dispatches.into_iter().map(|dispatch| Claimed { dispatch, at }));
+                now + claimed.next_due_in.map_or(POLL, |due| due.min(POLL))
+            }
+            Err(error) => {
+                self.failed_claims = self.failed_claims.saturating_add(1);
+                tracing::error!(
+                    sink.name = %self.feeding.name, error = &error as &dyn std::error::Error,
+                    "dispatches could not be claimed: trying again"
+                );
+                let (first, most) = (Duration::from_millis(100), Duration::from_secs(2));
+                now + backoff::next_wait(first, most, self.failed_claims, rand::random())
+            }
+        }
+    }
+
+    async fn ended(&mut self, ended: Result<(Id, (FinishedAttempt, Instant)), tokio::task::JoinError>) {
+        let (finished, lease_ends) = match ended {
+            Ok((task, ended)) => {
+                self.leases.remove(&task);
+                ended
+            }
+            Err(error) => {
+                // Attempts catch the panics of sinks; what comes here is a bug of ours or an abort.
+                tracing::error!(sink.name = %self.feeding.name, %error, "an attempt broke off");
+                let lease = self.leases.remove(&error.id());
+                return self.give_back(lease.into_iter().collect()).await;
+            }
+        };
+        self.metrics.observe(finished.outcome.as_str(), finished.duration);
+        self.typical = Some(match self.typical {
+            None => finished.duration,
+            Some(typical) => (typical * 7 + finished.duration) / 8,
+        });
+        let change = match &finished.outcome {
+            Outcome::Retry { .. } => self.breaker.failure(Instant::now()),
+            Outcome::Delivered | Outcome::Rejected { .. } | Outcome::Hold { .. } => self.breaker.success(),
+        };
+        let sink = &self.feeding.name;
+        match change {
+            Change::None => {}
+            Change::Tripped => tracing::error!(
+                sink.name = %sink, reason = finished.outcome.reason(), probe_secs = self.feeding.breaker.1.as_secs_f64(),
+                "the sink failed too often in a row: it is left alone and probed, its events wait"
+            ),
+            Change::Closed => tracing::info!(sink.name = %sink, "the sink works again"),
+        }
+        self.recorder.record(finished, lease_ends).await;
+    }
+
+    async fn stop(mut self, lifecycle: &Lifecycle) {
+        let unused = self.queue.drain(..).map(|claimed| (claimed.dispatch.id, claimed.dispatch.token)).collect();
+        self.give_back(unused).await;
+        loop {
+            tokio::select! {
+                biased;
+                ended = self.running.join_next_with_id() => match ended {
+                    Some(ended) => self.ended(ended).await,
+                    None => return,
+                },
+                () = lifecycle.hard.cancelled() => break,
+            }
+        }
+        self.running.shutdown().await;
+        let cut_off = self.leases.drain().map(|(_, lease)| lease).collect();
+        self.give_back(cut_off).await;
+    }
+
+    async fn give_back(&self, leases: Vec<(DispatchId, LeaseToken)>) {
+        if leases.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.give_back(&leases).await {
+            tracing::warn!(
+                sink.name = %self.feeding.name, error = &error as &dyn std::error::Error, leases = leases.len(),
+                "leases could not be given back: they run out by themselves"
+            );
+        }
+    }
+}
