@@ -1,0 +1,95 @@
+//! Starting to stop: two tokens and a tracker.
+//!
+//! [`Lifecycle::soft`] says: take nothing new (connections, claims), finish what is under way.
+//! [`Lifecycle::hard`] says: drop what is under way; leases go back to the store. Every task runs on
+//! the tracker, so that "everything has ended" is a fact and not a guess. A task that ends by itself
+//! while nobody asked it to is a failure: the process exits with an error, and its supervisor starts
+//! it again, rather than go on half alive.
+
+use std::time::Duration;
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The tokens and the tracker of one service. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Lifecycle {
+    /// Cancelled: take nothing new.
+    pub soft: CancellationToken,
+    /// Cancelled: drop what is under way.
+    pub hard: CancellationToken,
+    tasks: TaskTracker,
+    failed: CancellationToken,
+}
+
+impl Lifecycle {
+    /// Runs a task that has to live until it is asked to stop. Should it end (or panic) before
+    /// that, the whole service stops, with [`Lifecycle::failed`] set.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tasks.spawn(task);
+        let lifecycle = self.clone();
+        self.tasks.spawn(async move {
+            let result = task.await;
+            if let Err(error) = &result {
+                tracing::error!(task = name, %error, "a task panicked: stopping");
+            } else if !lifecycle.soft.is_cancelled() {
+                tracing::error!(task = name, "a task ended by itself: stopping");
+            }
+            if result.is_err() || !lifecycle.soft.is_cancelled() {
+                lifecycle.failed.cancel();
+                lifecycle.soft.cancel();
+            }
+        });
+    }
+
+    /// True once a task has ended that should not have.
+    pub fn failed(&self) -> bool {
+        self.failed.is_cancelled()
+    }
+
+    /// Stops: asks everything to finish, and after `bound` drops what has not. Answers true when
+    /// everything finished by itself.
+    ///
+    /// Dropping the future leaves the tokens as they are by then.
+    pub async fn stop(&self, bound: Duration) -> bool {
+        self.soft.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(bound, self.tasks.wait()).await.is_ok() {
+            return true;
+        }
+        tracing::warn!(after_ms = bound.as_millis(), "not everything finished in time: dropping the rest");
+        self.hard.cancel();
+        // What is dropped now only has to give its leases back.
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_ends_by_itself_stops_the_service() {
+        let lifecycle = Lifecycle::default();
+        lifecycle.spawn("short", async {});
+        lifecycle.soft.cancelled().await;
+        assert!(lifecycle.failed());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_was_asked_to_end_is_no_failure() {
+        let lifecycle = Lifecycle::default();
+        let soft = lifecycle.soft.clone();
+        lifecycle.spawn("good", async move { soft.cancelled().await });
+        assert!(lifecycle.stop(Duration::from_secs(30)).await);
+        assert!(!lifecycle.failed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_end_is_dropped() {
+        let lifecycle = Lifecycle::default();
+        let hard = lifecycle.hard.clone();
+        lifecycle.spawn("stubborn", async move { hard.cancelled().await });
+        assert!(!lifecycle.stop(Duration::from_secs(1)).await);
+    }
+}

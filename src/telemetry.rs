@@ -1,0 +1,309 @@
+//! Logs and metrics: where they go and what they are called.
+//!
+//! Logs go to standard error, standard output belongs to the `stdout` sink and to commands'
+//! answers. A thread of its own writes them, and drops lines rather than hold up a delivery when
+//! nobody reads its pipe: a log must never decide whether a payment is acknowledged.
+//!
+//! Metric names and labels are the contract's; labels come from closed sets (endpoints, sinks,
+//! states), never from what a sender wrote.
+
+use std::{
+    io::IsTerminal,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::Registry,
+};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+
+use crate::store::SinkStatus;
+
+/// Lines that may wait for whoever reads standard error; further ones are dropped.
+const LOG_LINES: usize = 32_768;
+
+/// Starts logging as `RELAY_LOG_FORMAT` (`pretty`, `json`; default: pretty on a terminal) and
+/// `RUST_LOG` (default `info`) say. Keep the guard: dropping it writes what is left.
+///
+/// # Errors
+/// When a variable holds something else; the text says what is allowed.
+pub fn init(format: Option<&str>, filter: Option<&str>) -> Result<WorkerGuard, String> {
+    let filter = EnvFilter::try_new(filter.unwrap_or("info"))
+        .map_err(|error| format!("RUST_LOG: {error}; write for example `info` or `finkare_relay=debug`"))?;
+    let terminal = std::io::stderr().is_terminal();
+    let json = match format {
+        Some("json") => true,
+        Some("pretty") => false,
+        None => !terminal,
+        Some(other) => return Err(format!("RELAY_LOG_FORMAT: `{other}` is not one of `pretty`, `json`")),
+    };
+    let (writer, guard) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_LINES).finish(std::io::stderr());
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
+    if json {
+        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+    } else {
+        lines.with_ansi(terminal).init();
+    }
+    JSON.store(json, std::sync::atomic::Ordering::Relaxed);
+    Ok(guard)
+}
+
+static JSON: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Writes the one line that says where the service listens, with the fields `public` and `admin`.
+///
+/// The text form shows fields by itself; in JSON the message repeats them, so that
+/// `listening public=… admin=…` is found in either.
+pub fn announce_listening(public: std::net::SocketAddr, admin: std::net::SocketAddr) {
+    if JSON.load(std::sync::atomic::Ordering::Relaxed) {
+        tracing::info!(%public, %admin, "listening public={public} admin={admin}");
+    } else {
+        tracing::info!(%public, %admin, "listening");
+    }
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryResult {
+    /// Stored.
+    Accepted,
+    /// Known already.
+    Duplicate,
+    /// 401
+    BadSignature,
+    /// 413
+    TooLarge,
+    /// 408
+    TooSlow,
+    /// 503
+    Unavailable,
+}
+
+impl DeliveryResult {
+    const ALL: [Self; 6] =
+        [Self::Accepted, Self::Duplicate, Self::BadSignature, Self::TooLarge, Self::TooSlow, Self::Unavailable];
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Duplicate => "duplicate",
+            Self::BadSignature => "bad_signature",
+            Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EndpointLabel {
+    endpoint: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DeliveryLabels {
+    endpoint: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SinkLabel {
+    sink: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SinkStateLabels {
+    sink: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct AttemptLabels {
+    sink: String,
+    outcome: &'static str,
+}
+
+/// Acknowledgements happen within milliseconds; five seconds is where Finkare gives up.
+const ACK_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0];
+/// Attempts go over networks; the default time-out is ten seconds.
+const ATTEMPT_BUCKETS: [f64; 11] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// The metrics of one service; several can live in one process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    deliveries: Family<DeliveryLabels, Counter>,
+    ack_seconds: Family<EndpointLabel, Histogram>,
+    attempts: Family<AttemptLabels, Counter>,
+    attempt_seconds: Family<SinkLabel, Histogram>,
+    dispatches: Family<SinkStateLabels, Gauge>,
+    oldest_pending: Family<SinkLabel, Gauge<f64, AtomicU64>>,
+    sink_state: Family<SinkStateLabels, Gauge>,
+}
+
+/// One endpoint's counters, looked up once so that a delivery costs no look-up.
+#[derive(Debug, Clone)]
+pub struct EndpointMetrics {
+    results: [Counter; DeliveryResult::ALL.len()],
+    ack_seconds: Histogram,
+}
+
+impl EndpointMetrics {
+    /// Counts a delivery and, if it was acknowledged, the time from its first byte to the answer.
+    pub fn observe(&self, result: DeliveryResult, took: Duration) {
+        self.results[result as usize].inc();
+        if matches!(result, DeliveryResult::Accepted | DeliveryResult::Duplicate) {
+            self.ack_seconds.observe(took.as_secs_f64());
+        }
+    }
+}
+
+/// One sink's counters.
+#[derive(Debug, Clone)]
+pub struct SinkMetrics {
+    sink: String,
+    attempts: Family<AttemptLabels, Counter>,
+    attempt_seconds: Histogram,
+}
+
+impl SinkMetrics {
+    /// Counts an attempt. `outcome` is [`crate::model::dispatch::Outcome::as_str`].
+    pub fn observe(&self, outcome: &'static str, took: Duration) {
+        self.attempts.get_or_create(&AttemptLabels { sink: self.sink.clone(), outcome }).inc();
+        self.attempt_seconds.observe(took.as_secs_f64());
+    }
+}
+
+impl Metrics {
+    /// A registry with every metric of the service.
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let metrics = Self {
+            deliveries: Family::default(),
+            ack_seconds: Family::new_with_constructor(|| Histogram::new(ACK_BUCKETS)),
+            attempts: Family::default(),
+            attempt_seconds: Family::new_with_constructor(|| Histogram::new(ATTEMPT_BUCKETS)),
+            dispatches: Family::default(),
+            oldest_pending: Family::default(),
+            sink_state: Family::default(),
+            registry: Registry::default(),
+        };
+        registry.register(
+            "relay_deliveries",
+            "Deliveries by what became of them",
+            metrics.deliveries.clone(),
+        );
+        registry.register(
+            "relay_ack_seconds",
+            "From a delivery's head to its acknowledgement",
+            metrics.ack_seconds.clone(),
+        );
+        registry.register("relay_dispatches", "Dispatches by state", metrics.dispatches.clone());
+        registry.register("relay_attempts", "Attempts by outcome", metrics.attempts.clone());
+        registry.register("relay_attempt_seconds", "How long attempts took", metrics.attempt_seconds.clone());
+        registry.register(
+            "relay_oldest_pending_seconds",
+            "Age of the oldest unfinished dispatch, 0 if there is none",
+            metrics.oldest_pending.clone(),
+        );
+        registry.register("relay_sink_state", "1 for the sink's present state", metrics.sink_state.clone());
+        registry.register(
+            "relay_build",
+            "The running version",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Self { registry, ..metrics }
+    }
+
+    /// The counters of an endpoint; every result is shown from the start, with zero.
+    pub fn endpoint(&self, endpoint: &str) -> EndpointMetrics {
+        let counter = |result: DeliveryResult| {
+            let labels = DeliveryLabels { endpoint: endpoint.to_owned(), result: result.as_str() };
+            self.deliveries.get_or_create(&labels).clone()
+        };
+        EndpointMetrics {
+            results: DeliveryResult::ALL.map(counter),
+            ack_seconds: self.ack_seconds.get_or_create(&EndpointLabel { endpoint: endpoint.to_owned() }).clone(),
+        }
+    }
+
+    /// The counters of a sink.
+    pub fn sink(&self, sink: &str) -> SinkMetrics {
+        SinkMetrics {
+            sink: sink.to_owned(),
+            attempts: self.attempts.clone(),
+            attempt_seconds: self.attempt_seconds.get_or_create(&SinkLabel { sink: sink.to_owned() }).clone(),
+        }
+    }
+
+    /// Takes over the sinks' status as the store and the workers see it. `state` is `active`,
+    /// `paused` or `tripped`.
+    pub fn set_sink(&self, status: &SinkStatus, state: &str, now: jiff::Timestamp) {
+        let counts = [
+            ("pending", status.pending),
+            ("leased", status.leased),
+            ("held", status.held),
+            ("dead", status.dead),
+            ("delivered", status.delivered),
+        ];
+        for (name, count) in counts {
+            let labels = SinkStateLabels { sink: status.name.clone(), state: name };
+            self.dispatches.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let age = status.oldest_pending.map_or(Duration::ZERO, |oldest| crate::model::clock::since(oldest, now));
+        self.oldest_pending.get_or_create(&SinkLabel { sink: status.name.clone() }).set(age.as_secs_f64());
+        for name in ["active", "paused", "tripped"] {
+            let labels = SinkStateLabels { sink: status.name.clone(), state: name };
+            self.sink_state.get_or_create(&labels).set(i64::from(name == state));
+        }
+    }
+
+    /// The OpenMetrics text (`application/openmetrics-text; version=1.0.0; charset=utf-8`).
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string cannot fail");
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Metrics are shared by everything that counts.
+pub type SharedMetrics = Arc<Metrics>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_contracts_names_are_there() {
+        let metrics = Metrics::new();
+        metrics.endpoint("production").observe(DeliveryResult::Accepted, Duration::from_millis(3));
+        metrics.sink("erp").observe("delivered", Duration::from_millis(3));
+        metrics.set_sink(&SinkStatus { name: "erp".into(), dead: 2, ..Default::default() }, "active", jiff::Timestamp::UNIX_EPOCH);
+        let text = metrics.render();
+        for line in [
+            r#"relay_deliveries_total{endpoint="production",result="accepted"} 1"#,
+            r#"relay_deliveries_total{endpoint="production",result="bad_signature"} 0"#,
+            r#"relay_ack_seconds_count{endpoint="production"} 1"#,
+            r#"relay_dispatches{sink="erp",state="dead"} 2"#,
+            r#"relay_attempts_total{sink="erp",outcome="delivered"} 1"#,
+            r#"relay_attempt_seconds_count{sink="erp"} 1"#,
+            r#"relay_oldest_pending_seconds{sink="erp"} 0"#,
+            r#"relay_sink_state{sink="erp",state="active"} 1"#,
+            concat!(r#"relay_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `GET /events` and `GET /events/{id}`.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{
+    super::error::Problem,
+    Admin, List, Params,
+    dispatches::{AttemptRow, DispatchRow},
+    limit, not_found, parse, store_problem, time,
+};
+use crate::{
+    model::{event::Event, id::EventId},
+    store::EventFilter,
+};
+
+/// An event as the API shows it.
+#[derive(Debug, Serialize)]
+pub struct EventRow {
+    id: EventId,
+    endpoint: String,
+    r#type: String,
+    invoice_id: Option<String>,
+    occurred_at: Option<Timestamp>,
+    received_at: Timestamp,
+    deliveries: u32,
+    readable: bool,
+}
+
+impl From<Event> for EventRow {
+    fn from(event: Event) -> Self {
+        Self {
+            id: event.id,
+            endpoint: event.endpoint,
+            r#type: event.event_type,
+            invoice_id: event.invoice_id,
+            occurred_at: event.occurred_at,
+            received_at: event.received_at,
+            deliveries: event.deliveries,
+            readable: event.readable,
+        }
+    }
+}
+
+/// One event with everything that belongs to it.
+#[derive(Debug, Serialize)]
+pub struct EventPage {
+    #[serde(flatten)]
+    event: EventRow,
+    content_type: Option<String>,
+    /// The payload: as JSON if it is JSON, else as text; null if it is neither or purged.
+    payload: Option<Box<RawValue>>,
+    /// Only for a payload that is no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
+    dispatches: Vec<DispatchWithAttempts>,
+}
+
+#[derive(Debug, Serialize)]
+struct DispatchWithAttempts {
+    #[serde(flatten)]
+    dispatch: DispatchRow,
+    attempt_log: Vec<AttemptRow>,
+}
+
+/// The filters of the list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventQuery {
+    r#type: Option<String>,
+    endpoint: Option<String>,
+    invoice_id: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    q: Option<String>,
+    limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+/// Lists events, newest first.
+pub async fn list(
+    State(admin): State<Arc<Admin>>,
+    Params(query): Params<EventQuery>,
+) -> Result<Json<List<EventRow>>, Problem> {
+    let filter = EventFilter {
+        event_type: query.r#type,
+        endpoint: query.endpoint,
+        invoice_id: query.invoice_id,
+        since: time("since", query.since.as_deref())?,
+        until: time("until", query.until.as_deref())?,
+        contains: query.q,
+        before: query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?,
+    };
+    let page = admin.store.list_events(&filter, limit(query.limit)?).await.map_err(store_problem)?;
+    Ok(Json(List::from_page(page, |event| event.id.to_string(), EventRow::from)))
+}
+
+/// Shows one event.
+pub async fn show(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Result<Json<EventPage>, Problem> {
+    let unknown = || not_found("event with this id");
+    // What is no id at all names no event either.
+    let id: EventId = id.parse().map_err(|_| unknown())?;
+    let detail = admin.store.event(id).await.map_err(store_problem)?.ok_or_else(unknown)?;
+    let content_type = detail.event.content_type.clone();
+    let (payload, payload_base64) = shown(detail.payload);
+    let dispatches = detail
+        .dispatches
+        .into_iter()
+        .map(|(dispatch, attempts)| DispatchWithAttempts {
+            dispatch: dispatch.into(),
+            attempt_log: attempts.into_iter().map(AttemptRow::from).collect(),
+        })
+        .collect();
+    Ok(Json(EventPage { event: detail.event.into(), content_type, payload, payload_base64, dispatches }))
+}
+
+/// JSON as it came, text as a string, anything else in base64.
+fn shown(payload: Option<Vec<u8>>) -> (Option<Box<RawValue>>, Option<String>) {
+    match payload.map(String::from_utf8) {
+        None => (None, None),
+        Some(Err(error)) => (None, Some(STANDARD.encode(error.into_bytes()))),
+        Some(Ok(text)) => {
+            let raw = RawValue::from_string(text.clone())
+                .or_else(|_| serde_json::value::to_raw_value(&text))
+                .expect("a string always serialises");
+            (Some(raw), None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_shown_as_what_they_are() {
+        let show = |bytes: &[u8]| {
+            let (payload, base64) = shown(Some(bytes.to_vec()));
+            (payload.map(|raw| raw.get().to_owned()), base64)
+        };
+        assert_eq!(show(br#"{"a":1.0}"#), (Some(r#"{"a":1.0}"#.into()), None));
+        assert_eq!(show(b"not \"json\""), (Some(r#""not \"json\"""#.into()), None));
+        assert_eq!(show(&[0xff]), (None, Some("/w==".into())));
+        assert!(shown(None).0.is_none());
+    }
+}

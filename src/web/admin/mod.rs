@@ -1,0 +1,149 @@
+//! The admin listener: what an operator asks and decides, as JSON.
+//!
+//! Every route below `/api/v1` asks for a token ([`auth`]). `/healthz`, `/readyz` and `/metrics`
+//! do not: they name endpoints and sinks and count things, and the listener is not public.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{FromRequestParts, Query, State},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http::{StatusCode, header, request::Parts};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{error::Problem, health::Health};
+use crate::{
+    dispatch::SinkView,
+    store::{Page, Store, StoreError},
+    telemetry::Metrics,
+};
+
+pub mod auth;
+pub mod dispatches;
+pub mod events;
+pub mod sinks;
+
+use auth::Tokens;
+
+/// What the admin API works on.
+#[derive(Debug)]
+pub struct Admin {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The configured sinks as their workers see them.
+    pub sinks: Vec<SinkView>,
+    /// Who may ask.
+    pub tokens: Tokens,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The router of the admin listener.
+pub fn router(admin: Arc<Admin>, health: &Arc<Health>) -> Router {
+    let not = |allow: &'static str| move || async move { Problem::method_not_allowed(allow) };
+    let api = Router::new()
+        .route("/events", get(events::list).fallback(not("GET, HEAD")))
+        .route("/events/{id}", get(events::show).fallback(not("GET, HEAD")))
+        .route("/dispatches", get(dispatches::list).fallback(not("GET, HEAD")))
+        .route("/dispatches/{id}", get(dispatches::show).fallback(not("GET, HEAD")))
+        .route("/sinks", get(sinks::list).fallback(not("GET, HEAD")))
+        .route("/sinks/{name}/pause", post(sinks::pause).fallback(not("POST")))
+        .route("/sinks/{name}/resume", post(sinks::resume).fallback(not("POST")))
+        .fallback(|| async { Problem::no_such_path() })
+        .layer(axum::middleware::from_fn_with_state(admin.clone(), auth::require));
+    Router::new()
+        .nest("/api/v1", api)
+        .route("/metrics", get(metrics).fallback(not("GET, HEAD")))
+        .with_state(admin)
+        .merge(health.router())
+        .fallback(|| async { Problem::no_such_path() })
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
+    let now = crate::model::clock::now();
+    for status in admin.store.sink_statuses().await.map_err(store_problem)? {
+        admin.metrics.set_sink(&status, sinks::state(&admin.sinks, &status), now);
+    }
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], admin.metrics.render()).into_response())
+}
+
+/// Tells a client that the store failed, and the log why.
+pub(super) fn store_problem(error: StoreError) -> Problem {
+    tracing::error!(error = &error as &dyn std::error::Error, "the store failed an admin request");
+    if error.is_unavailable() {
+        Problem::unavailable("store_unavailable", "The database does not answer now. Please try again.")
+    } else {
+        Problem::internal()
+    }
+}
+
+/// The query of a request, whose errors are problem documents; unknown parameters are errors.
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(rejection) => {
+                let detail = rejection.body_text();
+                let reason = detail.rsplit("query string: ").next().unwrap_or(&detail);
+                Err(bad_parameter(format!("The query is not usable: {reason}.")))
+            }
+        }
+    }
+}
+
+/// 400 for a parameter.
+pub(super) fn bad_parameter(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "bad_parameter", detail)
+}
+
+/// 404 for a thing.
+pub(super) fn not_found(what: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", format!("There is no {what}."))
+}
+
+/// A parameter's text as its type, or a problem that names the parameter.
+pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error| bad_parameter(format!("`{name}`: {error}.")))
+}
+
+/// A page's size: 50 unless asked otherwise, 1 to 500.
+pub(super) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
+    match asked {
+        None => Ok(50),
+        Some(limit @ 1..=500) => Ok(limit),
+        Some(other) => Err(bad_parameter(format!("`limit` is {other}; it must be 1 to 500."))),
+    }
+}
+
+/// A list as the API answers it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct List<T> {
+    /// The rows, newest first.
+    pub data: Vec<T>,
+    /// Hand it back as `cursor` for the next rows; null when there are none.
+    pub next_cursor: Option<String>,
+}
+
+impl<T> List<T> {
+    pub(super) fn from_page<R>(page: Page<R>, cursor: impl Fn(&R) -> String, row: impl Fn(R) -> T) -> Self {
+        let next_cursor = page.rows.last().filter(|_| page.more).map(cursor);
+        Self { data: page.rows.into_iter().map(row).collect(), next_cursor }
+    }
+}
+
+/// A time parameter: RFC 3339.
+pub(super) fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+    text.map(|text| {
+        text.parse().map_err(|_| bad_parameter(format!("`{name}` must be a time like 2026-03-15T10:30:00Z.")))
+    })
+    .transpose()
+}

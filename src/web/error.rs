@@ -1,0 +1,160 @@
+//! The one way to say no: problem documents (RFC 9457) with a stable `code`.
+//!
+//! A handler returns a [`Problem`]; [`finish`] gives every request its id, writes the document and
+//! turns a panic into a plain 500. What a client is told and what the log says are separate: a
+//! problem holds only what may be told.
+
+use std::panic::AssertUnwindSafe;
+
+use axum::{
+    body::Body,
+    extract::Request,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use uuid::Uuid;
+
+/// The header that carries the request id in every answer.
+pub const REQUEST_ID: &str = "x-request-id";
+
+/// The id of one request, for the log and for whoever asks about it.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestId(pub Uuid);
+
+/// What went wrong, as the client is told.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    retry_after_secs: Option<u32>,
+    close: bool,
+    allow: Option<&'static str>,
+}
+
+impl Problem {
+    /// A problem: its status, a code that never changes its meaning, and one or two sentences that say what
+    /// happened and what to do.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), retry_after_secs: None, close: false, allow: None }
+    }
+
+    /// 503: our fault, and it may pass.
+    pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self { retry_after_secs: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
+    }
+
+    /// 500: a bug of ours; the log has the story.
+    pub fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Something went wrong here. The service's log has the details under this request id.",
+        )
+    }
+
+    /// 404 for a path that does not exist.
+    pub fn no_such_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no_such_path", "There is nothing at this path.")
+    }
+
+    /// 405, with what is allowed.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Self::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                format!("This path does not take this method; it takes {allow}."),
+            )
+        }
+    }
+
+    /// Closes the connection after the answer: the rest of the request was not read.
+    #[must_use]
+    pub fn closing(self) -> Self {
+        Self { close: true, ..self }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn document(&self, request_id: Uuid) -> Response {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            r#type: &'a str,
+            title: &'a str,
+            status: u16,
+            detail: &'a str,
+            code: &'a str,
+            request_id: Uuid,
+        }
+        let document = Document {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            request_id,
+        };
+        let text = serde_json::to_vec(&document).expect("texts and numbers always serialise");
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after_secs {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge()));
+        }
+        if self.close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// RFC 9110 wants every 401 to name a scheme.
+    fn challenge(&self) -> &'static str {
+        if self.code == "invalid_signature" { "Signature" } else { "Bearer" }
+    }
+}
+
+impl IntoResponse for Problem {
+    /// The document itself is written by [`finish`], which knows the request's id.
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Middleware around everything: gives the request its id, catches panics, writes problem documents.
+pub async fn finish(mut request: Request, next: Next) -> Response {
+    let id = Uuid::now_v7();
+    request.extensions_mut().insert(RequestId(id));
+    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(mut response) => match response.extensions_mut().remove::<Problem>() {
+            Some(problem) => problem.document(id),
+            None => response,
+        },
+        Err(_) => {
+            tracing::error!(request.id = %id, "a request's handler panicked");
+            Problem::internal().document(id)
+        }
+    };
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let text = id.hyphenated().encode_lower(&mut text);
+    response
+        .headers_mut()
+        .insert(REQUEST_ID, HeaderValue::from_str(text).expect("hex digits and hyphens are a header value"));
+    response
+}

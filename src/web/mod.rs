@@ -1,0 +1,14 @@
+//! HTTP: the public listener (hooks and health only) and the admin listener (everything else).
+//!
+//! ```text
+//! connection ─▶ listener ─▶ request id ─▶ router ─▶ receive │ health │ admin/*
+//!                (limits)                              │
+//!                                     error::Problem ◀─┘ the one way to say no
+//! ```
+
+pub mod admin;
+pub mod body;
+pub mod error;
+pub mod health;
+pub mod listener;
+pub mod receive;

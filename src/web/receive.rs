@@ -1,0 +1,163 @@
+//! `POST` on an endpoint's path: a delivery comes in.
+//!
+//! Limits first (size, time, memory), then [`Ingest`], then one log line and one count for each
+//! delivery, whatever became of it. The sender is told as little as it needs to do the right thing:
+//! 2xx when the event is safe, 401 when it is not genuine, 503 when it should come again.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Router,
+    extract::Request,
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use http::{HeaderValue, StatusCode, header};
+
+use super::{
+    body::{self, BodyError, Budget},
+    error::{Problem, RequestId},
+    listener::Peer,
+};
+use crate::{
+    config::Server,
+    ingest::{Endpoint, Ingest, Refused},
+    model::{clock, event::Recorded},
+    telemetry::{DeliveryResult, EndpointMetrics, Metrics},
+};
+
+/// What receiving needs.
+#[derive(Debug)]
+struct Hook {
+    endpoint: Endpoint,
+    ingest: Arc<Ingest>,
+    metrics: EndpointMetrics,
+    budget: Budget,
+    limits: Server,
+}
+
+/// The routes of all endpoints.
+pub fn router(endpoints: Vec<Endpoint>, ingest: &Arc<Ingest>, metrics: &Metrics, limits: &Server) -> Router {
+    let budget = Budget::default();
+    endpoints.into_iter().fold(Router::new(), |router, endpoint| {
+        let path = endpoint.path.clone();
+        let hook = Arc::new(Hook {
+            metrics: metrics.endpoint(endpoint.name.as_str()),
+            endpoint,
+            ingest: ingest.clone(),
+            budget: budget.clone(),
+            limits: limits.clone(),
+        });
+        let other = || async { Problem::method_not_allowed("POST") };
+        router.route(&path, post(move |request: Request| async move { hook.receive(request).await }).fallback(other))
+    })
+}
+
+impl Hook {
+    async fn receive(&self, request: Request) -> Response {
+        let begun = Instant::now();
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        let request_id = request.extensions().get::<RequestId>().map(|id| id.0);
+        let outcome = self.take(request).await;
+        let took = begun.elapsed();
+        let (result, response) = match outcome {
+            Ok((recorded, bytes)) => {
+                let result = if recorded.duplicate { DeliveryResult::Duplicate } else { DeliveryResult::Accepted };
+                tracing::info!(
+                    endpoint.name = %self.endpoint.name, event.id = %recorded.id, bytes,
+                    result = result.as_str(), duration_ms = millis(took), request.id = request_id.map(tracing::field::display),
+                    "delivery acknowledged"
+                );
+                (result, acknowledge(recorded))
+            }
+            Err(refusal) => {
+                let (result, problem) = refusal.tell();
+                tracing::warn!(
+                    endpoint.name = %self.endpoint.name, result = result.as_str(), status = problem.status().as_u16(),
+                    error = &refusal as &dyn std::error::Error, peer = peer.map(tracing::field::display),
+                    duration_ms = millis(took), request.id = request_id.map(tracing::field::display),
+                    "delivery refused"
+                );
+                (result, problem.into_response())
+            }
+        };
+        self.metrics.observe(result, took);
+        response
+    }
+
+    async fn take(&self, request: Request) -> Result<(Recorded, usize), Refusal> {
+        let (head, body) = request.into_parts();
+        let held =
+            body::read(&head.headers, body, self.limits.max_body_bytes, self.limits.body_timeout, &self.budget)
+                .await
+                .map_err(Refusal::Body)?;
+        let recorded = self
+            .ingest
+            .receive(&self.endpoint, &head.headers, &held.bytes, clock::now())
+            .await
+            .map_err(Refusal::Ingest)?;
+        Ok((recorded, held.bytes.len()))
+    }
+}
+
+/// Milliseconds with three decimals, as logs show durations.
+fn millis(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Written by hand: two fixed words and a UUID need no serialiser on the hottest path.
+fn acknowledge(recorded: Recorded) -> Response {
+    let text = format!(r#"{{"received":true,"id":"{}","duplicate":{}}}"#, recorded.id, recorded.duplicate);
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the body could not be taken")]
+    Body(#[source] BodyError),
+    #[error("the delivery could not be taken")]
+    Ingest(#[source] Refused),
+}
+
+impl Refusal {
+    /// What the sender is told. Never why a signature was not accepted: that would help a forger.
+    fn tell(&self) -> (DeliveryResult, Problem) {
+        match self {
+            Self::Body(BodyError::TooLarge) => (
+                DeliveryResult::TooLarge,
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than we take.")
+                    .closing(),
+            ),
+            Self::Body(BodyError::TooSlow) => (
+                DeliveryResult::TooSlow,
+                Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body did not arrive in time.")
+                    .closing(),
+            ),
+            Self::Body(BodyError::Broken) => (
+                DeliveryResult::TooSlow,
+                Problem::new(StatusCode::BAD_REQUEST, "body_incomplete", "The body ended before it was complete.")
+                    .closing(),
+            ),
+            Self::Body(BodyError::Busy) => (
+                DeliveryResult::Unavailable,
+                Problem::unavailable("busy", "Too many deliveries at a time. Please send it again.").closing(),
+            ),
+            Self::Ingest(Refused::NotGenuine(_)) => (
+                DeliveryResult::BadSignature,
+                Problem::new(
+                    StatusCode::UNAUTHORIZED,
+                    "invalid_signature",
+                    "The signature is missing or does not fit the body.",
+                ),
+            ),
+            Self::Ingest(Refused::QueueFull) => (
+                DeliveryResult::Unavailable,
+                Problem::unavailable("busy", "Too many deliveries at a time. Please send it again."),
+            ),
+            Self::Ingest(Refused::TooLate(_) | Refused::Store(_)) => (
+                DeliveryResult::Unavailable,
+                Problem::unavailable("store_unavailable", "The delivery could not be stored. Please send it again."),
+            ),
+        }
+    }
+}
