@@ -1,8 +1,42 @@
 //! finkare-relay: receives Finkare's webhooks, keeps each event once, relays it until it has arrived.
+//!
+//! # The way of an event
+//!
+//! ```text
+//! Finkare ─POST─▶ web::receive ─▶ ingest ─▶ store ─▶ dispatch ─▶ sinks ─▶ target
+//!                  limits, 401     verify     one       claim,      one file
+//!                  problem+json    dedupe     commit    attempt,    per kind
+//!                                  batch                record
+//! ```
+//!
+//! One direction. The two halves, receiving and relaying, meet only in the store: the row is the
+//! promise, the wake-up only saves time. The outcome of an attempt goes back only as a row.
+//!
+//! # Reading order
+//!
+//! 1. [`model`]: the words. Events, dispatches and their states, ids, time; decisions as pure functions.
+//! 2. [`signature`]: proof that a message is genuine, coming in and going out.
+//! 3. [`store`]: what is kept and what is promised about it; SQLite and Postgres.
+//! 4. [`ingest`]: verify, find the dedupe key, choose the sinks, commit in groups.
+//! 5. [`sinks`]: the targets, one file per kind.
+//! 6. [`dispatch`]: claim what is due, try it, record what came of it.
+//! 7. [`web`]: the two listeners.
+//! 8. [`config`], [`telemetry`], [`lifecycle`]: what the operator wrote, logs and metrics, stopping well.
+//! 9. [`service`]: puts all of it together; [`cli`]: the commands.
+//!
+//! Who may know whom: [`model`] knows nobody; [`signature`], [`store`] and [`sinks`] know only the
+//! model (and the `http` sink the outgoing signature); [`ingest`] and [`dispatch`] know the store and do not know each other;
+//! [`web`] never knows a sink; [`service`] and [`cli`] know all.
 
+pub mod cli;
 pub mod config;
+pub mod dispatch;
 pub mod ingest;
+pub mod lifecycle;
 pub mod model;
+pub mod service;
 pub mod signature;
 pub mod sinks;
 pub mod store;
+pub mod telemetry;
+pub mod web;

@@ -8,7 +8,10 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use crate::{
-    ingest::route::{Filter, Selection},
+    ingest::{
+        Dedupe,
+        route::{Filter, Selection},
+    },
     model::{
         dispatch::{Order, RetryPolicy},
         id::{EndpointName, SinkName},
@@ -65,6 +68,8 @@ pub struct Server {
     pub body_timeout: Duration,
     /// Connections beyond this wait in the operating system's queue.
     pub max_connections: usize,
+    /// Deliveries that share a transaction, at most; 1 commits each by itself.
+    pub commit_batch: usize,
     /// How long shutdown waits for what is under way.
     pub shutdown_timeout: Duration,
 }
@@ -146,15 +151,6 @@ pub struct Endpoint {
     pub signature_over: SignatureOver,
     /// How the secret becomes a key.
     pub secret_encoding: SecretEncoding,
-}
-
-/// How an event is found again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Dedupe {
-    /// By the SHA-256 of the verified message.
-    Message,
-    /// By the value at this JSON pointer (RFC 6901); by the message where it is missing.
-    Pointer(String),
 }
 
 /// One target.

@@ -1,0 +1,281 @@
+//! The composition root: a validated [`Config`] becomes a running service.
+//!
+//! `serve` and `demo` start the same thing here. The order matters: the store is opened and brought
+//! up to date before anything listens, both listeners are bound before anything is claimed, and
+//! stopping goes the other way round.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::net::TcpListener;
+
+use crate::{
+    config::{Config, StoreConfig},
+    dispatch::{self, Feeding, SinkView, maintenance},
+    ingest::{self, Ingest, committer, route::Route},
+    lifecycle::Lifecycle,
+    model::id::SinkName,
+    signature::finkare::Verifier,
+    sinks,
+    store::{
+        Store, StoreError,
+        postgres::PostgresStore,
+        sqlite::{ProcessLock, SqliteStore},
+    },
+    telemetry::Metrics,
+    web::{
+        admin::{self, Admin, auth::Tokens},
+        error::{self, Problem},
+        health::Health,
+        listener, receive,
+    },
+};
+
+/// Events that may wait for a writer: at the rate that one disk takes, less than half a second's.
+const QUEUE: usize = 4096;
+/// Payload bytes in one transaction.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Admin connections at a time.
+const ADMIN_CONNECTIONS: usize = 128;
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error("the store cannot be used")]
+    Store(#[from] StoreError),
+    /// A listener.
+    #[error("cannot listen on {address} ({option}); is something else running there?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The option to change.
+        option: &'static str,
+        /// The system's word.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An endpoint's secrets.
+    #[error("endpoint {name}: {problem}")]
+    Endpoint {
+        /// The endpoint.
+        name: String,
+        /// What to change.
+        problem: String,
+    },
+    /// A sink.
+    #[error("sink {name}: {problem}")]
+    Sink {
+        /// The sink.
+        name: String,
+        /// What to change.
+        problem: String,
+    },
+}
+
+/// A store with what keeps others away from it.
+#[derive(Debug)]
+pub struct OpenStore {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    lock: Option<ProcessLock>,
+}
+
+/// Opens the configured store without changing its schema.
+///
+/// With `exclusive`, an SQLite file is locked for this process until the answer is dropped.
+///
+/// # Errors
+/// When it cannot be opened, or somebody else has it.
+pub async fn open_store(config: &StoreConfig, exclusive: bool) -> Result<OpenStore, StoreError> {
+    Ok(match config {
+        StoreConfig::Sqlite { path } => {
+            let lock = if exclusive { Some(SqliteStore::lock(path)?) } else { None };
+            OpenStore { store: Arc::new(SqliteStore::open(path).await?), lock }
+        }
+        StoreConfig::Postgres { url, max_connections } => {
+            OpenStore { store: Arc::new(PostgresStore::connect(url, *max_connections).await?), lock: None }
+        }
+    })
+}
+
+/// A running service.
+#[derive(Debug)]
+pub struct Service {
+    /// Where deliveries are taken.
+    pub public: SocketAddr,
+    /// Where operators ask.
+    pub admin: SocketAddr,
+    /// To learn that a part has failed.
+    pub lifecycle: Lifecycle,
+    store: OpenStore,
+    shutdown_timeout: Duration,
+}
+
+impl Service {
+    /// Starts everything; when this returns, deliveries are taken.
+    ///
+    /// # Errors
+    /// What is in the way, and what to change. Nothing is left running.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let sinks = build_sinks(config)?;
+        let endpoints = build_endpoints(config)?;
+        let open = open_store(&config.store, true).await?;
+        let store = &open.store;
+        let applied = store.migrate().await?;
+        if applied > 0 {
+            tracing::info!(store = store.kind(), migrations = applied, "the schema was brought up to date");
+        }
+        if open.lock.is_some() {
+            // The file is ours alone, so whoever held leases is gone.
+            let freed = store.expire_leases().await?;
+            if freed > 0 {
+                tracing::info!(dispatches = freed, "dispatches that were under way when the service ended are due again");
+            }
+        }
+        let names: Vec<SinkName> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
+        store.register_sinks(&names).await?;
+
+        let public_listener = bind(config.server.listen, "server.listen").await?;
+        let admin_listener = bind(config.server.admin_listen, "server.admin_listen").await?;
+        let local = |listener: &TcpListener, option| {
+            listener.local_addr().map_err(|source| StartError::Listen {
+                address: config.server.listen,
+                option,
+                source,
+            })
+        };
+        let public = local(&public_listener, "server.listen")?;
+        let admin = local(&admin_listener, "server.admin_listen")?;
+
+        let lifecycle = Lifecycle::default();
+        let metrics = Arc::new(Metrics::new());
+        let health = Health::new(store.clone(), lifecycle.clone());
+        let views = sinks.iter().map(|(_, _, view)| view.clone()).collect();
+        dispatch::start(store, sinks, &metrics, &lifecycle);
+        lifecycle.spawn(
+            "maintenance",
+            maintenance::run(
+                store.clone(),
+                config.retention.payload,
+                config.retention.dedupe,
+                lifecycle.clone(),
+            ),
+        );
+
+        let limits = committer::Limits {
+            queue: QUEUE,
+            batch: config.server.commit_batch,
+            batch_bytes: BATCH_BYTES,
+            writers: if store.kind() == "sqlite" { 1 } else { 2 },
+            timeout: config.server.ack_timeout * 2,
+        };
+        let (committer, writers) = committer::Committer::new(store, limits);
+        for writer in writers {
+            lifecycle.spawn("writer", writer);
+        }
+        let routes = config.sinks.iter().map(route).collect();
+        let ingest = Arc::new(Ingest::new(routes, committer, config.server.ack_timeout));
+        let hooks = receive::router(endpoints, &ingest, &metrics, &config.server).merge(health.router());
+        let admin_api = admin::router(
+            Arc::new(Admin { store: store.clone(), sinks: views, tokens: Tokens::new(&config.admin.tokens), metrics }),
+            &health,
+        );
+        lifecycle.spawn(
+            "public listener",
+            listener::serve(public_listener, finished(hooks), config.server.max_connections, lifecycle.clone()),
+        );
+        lifecycle.spawn(
+            "admin listener",
+            listener::serve(admin_listener, finished(admin_api), ADMIN_CONNECTIONS, lifecycle.clone()),
+        );
+        Ok(Self { public, admin, lifecycle, store: open, shutdown_timeout: config.server.shutdown_timeout })
+    }
+
+    /// The store, for those who look behind the scenes (the demo, tests).
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store.store
+    }
+
+    /// Stops: takes nothing new, finishes what is under way within the configured time, gives the
+    /// rest back, closes the store. True if everything ended by itself.
+    pub async fn stop(self) -> bool {
+        let in_time = self.lifecycle.stop(self.shutdown_timeout).await;
+        // A store that hangs must not keep the process: what matters is committed.
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.store.store.close()).await;
+        in_time && !self.lifecycle.failed()
+    }
+}
+
+fn finished(router: Router) -> Router {
+    router
+        .fallback(|| async { Problem::no_such_path() })
+        .layer(axum::middleware::from_fn(error::finish))
+}
+
+async fn bind(address: SocketAddr, option: &'static str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, option, source })
+}
+
+fn build_endpoints(config: &Config) -> Result<Vec<ingest::Endpoint>, StartError> {
+    config
+        .endpoints
+        .iter()
+        .map(|endpoint| {
+            if endpoint.secrets.is_empty() {
+                tracing::error!(
+                    endpoint.name = %endpoint.name,
+                    "this endpoint has no secret and refuses every delivery: set its `secret`"
+                );
+            }
+            let verifier =
+                Verifier::new(endpoint.secrets.clone(), endpoint.secret_encoding, endpoint.signature_over).map_err(
+                    |problem| StartError::Endpoint { name: endpoint.name.as_str().to_owned(), problem },
+                )?;
+            Ok(ingest::Endpoint {
+                name: endpoint.name.clone(),
+                path: endpoint.path.clone(),
+                verifier,
+                dedupe: endpoint.dedupe.clone(),
+            })
+        })
+        .collect()
+}
+
+type BuiltSink = (Feeding, Arc<dyn sinks::Sink>, SinkView);
+
+/// Builds every configured sink.
+///
+/// # Errors
+/// The first one that cannot be built.
+pub fn build_sinks(config: &Config) -> Result<Vec<BuiltSink>, StartError> {
+    config
+        .sinks
+        .iter()
+        .map(|sink| {
+            let target = sink
+                .kind
+                .build(sink.timeout)
+                .map_err(|problem| StartError::Sink { name: sink.name.as_str().to_owned(), problem })?;
+            let feeding = Feeding {
+                name: sink.name.clone(),
+                order: sink.order,
+                concurrency: sink.concurrency,
+                timeout: sink.timeout,
+                rate: sink.rate_limit.map(|limit| (limit.requests, limit.per)),
+                retry: sink.retry,
+                breaker: (sink.breaker.failures, sink.breaker.probe),
+            };
+            Ok((feeding, target, SinkView::new(sink.name.clone(), sink.kind.name())))
+        })
+        .collect()
+}
+
+fn route(sink: &crate::config::Sink) -> Route {
+    Route {
+        sink: sink.name.clone(),
+        events: sink.events.clone(),
+        endpoints: sink.endpoints.clone(),
+        filter: sink.filter.clone(),
+    }
+}
