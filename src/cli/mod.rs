@@ -1,1 +1,144 @@
-//! x
+//! The commands. With `main.rs` the only place that prints for people and the only user of `anyhow`.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. Answers go to standard output
+//! (tables for people, JSON with `--json`), everything else to standard error.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, Problems};
+
+mod check;
+mod client;
+mod demo;
+mod local;
+mod manage;
+mod migrate;
+mod output;
+mod send;
+mod serve;
+
+/// Receives Finkare's webhooks, keeps each event once, and relays it until it has arrived.
+#[derive(Debug, Parser)]
+#[command(name = "finkare-relay", version, propagate_version = true, after_help = after_help())]
+struct Arguments {
+    /// Configuration file [default: RELAY_CONFIG, else `relay.toml` if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Answer with JSON, for programs
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service (also with no command)
+    Serve,
+    /// Show the main job working, in one process, with nothing to set up
+    Demo(demo::Options),
+    /// Check the configuration, the store and every sink, without side effects
+    Check,
+    /// Bring the store's schema up to date (`serve` does so by itself)
+    Migrate,
+    /// Sign and post test deliveries as Finkare does
+    Send(send::Options),
+    /// Look at events
+    #[command(subcommand)]
+    Events(manage::Events),
+    /// Look at dispatches: one event for one sink, with its state
+    #[command(subcommand)]
+    Dispatches(manage::Dispatches),
+    /// Look at sinks, pause and resume them
+    #[command(subcommand)]
+    Sinks(manage::Sinks),
+    /// Ask the service on this machine whether it is ready; exit 0 if so (for container health checks)
+    Health,
+}
+
+fn after_help() -> String {
+    let mut text = String::from("Environment (each also as NAME_FILE, naming a file that holds the value):\n");
+    for variable in &config::env::VARIABLES {
+        text.push_str(&format!("  {:<24} {} [default: {}]\n", variable.name, variable.meaning, variable.default));
+    }
+    text
+}
+
+/// Why a command ended without success.
+enum Failure {
+    /// Exit code 2: what the operator wrote is wrong.
+    Configuration(Problems),
+    /// Exit code 1.
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Configuration(problems)
+    }
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    // Arguments that clap cannot use end here, with exit code 2.
+    let arguments = Arguments::parse();
+    // Every TLS client of the process uses this provider; a second call would only say that it is there.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the asynchronous runtime could not be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(run(arguments));
+    // Whatever still runs on the runtime's blocking threads must not keep the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(Failure::Configuration(problems)) => {
+            eprintln!("{problems}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(error)) => {
+            // By hand, so that RUST_BACKTRACE does not bury the message.
+            eprintln!("error: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("  because: {cause}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<bool, Failure> {
+    let path = arguments.config.as_deref();
+    let output = output::Output { json: arguments.json };
+    match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(load(path)?).await,
+        Command::Demo(options) => demo::run(options).await,
+        Command::Check => check::run(load(path)?, output).await,
+        Command::Migrate => migrate::run(load(path)?, output).await,
+        Command::Send(options) => send::run(load(path)?, options, output).await,
+        Command::Events(command) => manage::events(load(path)?, command, output).await,
+        Command::Dispatches(command) => manage::dispatches(load(path)?, command, output).await,
+        Command::Sinks(command) => manage::sinks(load(path)?, command, output).await,
+        Command::Health => manage::health(&load(path)?).await,
+    }
+}
+
+fn load(path: Option<&Path>) -> Result<Config, Problems> {
+    config::load(path, &|name| std::env::var(name).ok())
+}

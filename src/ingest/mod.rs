@@ -19,7 +19,7 @@ use crate::{
         event::{self, DedupeKey, NewEvent, Recorded},
         id::{EndpointName, EventId},
     },
-    signature::finkare::{Rejection, Verifier},
+    signature::finkare::{self, Rejection, Verifier},
     store::StoreError,
 };
 
@@ -96,7 +96,9 @@ impl Ingest {
         body: &Bytes,
         received_at: Timestamp,
     ) -> Result<Recorded, Refused> {
-        let verified = endpoint.verifier.verify_headers(headers, body).map_err(Refused::NotGenuine)?;
+        let verified = finkare::header_of(headers)
+            .and_then(|signature| endpoint.verifier.verify(signature, body))
+            .map_err(Refused::NotGenuine)?;
         let event = self.event(endpoint, headers, verified.message, received_at);
         if !event.readable {
             tracing::warn!(

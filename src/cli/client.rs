@@ -1,0 +1,85 @@
+//! The admin API's client, for the commands.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::{Context, anyhow, bail};
+use serde_json::Value;
+
+use super::local;
+use crate::{config::Config, model::secret::Secret};
+
+/// Talks to the running service.
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: Option<Secret>,
+}
+
+/// The address at which this machine reaches a listener.
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// A client that follows no redirects and asks no proxy: what it talks to is on this machine or named by the operator.
+pub(super) fn http() -> anyhow::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(std::time::Duration::from_secs(30))
+        .user_agent(concat!("finkare-relay/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .context("the HTTP client could not be made")
+}
+
+impl Client {
+    /// For the service that this configuration describes, or the one at `url`.
+    pub(super) fn new(mut config: Config, url: Option<&str>) -> anyhow::Result<Self> {
+        local::find_made_up(&mut config);
+        let base = url.map_or_else(
+            || format!("http://{}", reachable(config.server.admin_listen)),
+            |url| url.trim_end_matches('/').to_owned(),
+        );
+        // The most powerful one: the caller can read the configuration and could pick it anyway.
+        let token = config.admin.tokens.into_iter().max_by_key(|token| token.role).map(|token| token.token);
+        Ok(Self { http: http()?, base, token })
+    }
+
+    /// `GET` below `/api/v1`.
+    pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
+        self.answer(self.http.get(format!("{}/api/v1{path}", self.base)).query(query)).await
+    }
+
+    /// `POST` below `/api/v1`, without a body.
+    pub(super) async fn post(&self, path: &str) -> anyhow::Result<Value> {
+        self.answer(self.http.post(format!("{}/api/v1{path}", self.base))).await
+    }
+
+    async fn answer(&self, mut request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose());
+        }
+        let response = request.send().await.map_err(|error| {
+            let hint = if error.is_connect() {
+                "is `finkare-relay serve` running there? Otherwise say where with --admin-url"
+            } else {
+                "the service did not answer"
+            };
+            anyhow!(error.without_url()).context(format!("cannot reach the admin API at {}: {hint}", self.base))
+        })?;
+        let status = response.status();
+        let body: Value = response.json().await.context("the admin API's answer is not JSON")?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let detail = body.get("detail").and_then(Value::as_str).unwrap_or("no detail was given");
+        match status.as_u16() {
+            401 => bail!("the admin API does not accept the token: set RELAY_ADMIN_TOKEN to one that it knows"),
+            _ => bail!("{detail} (HTTP {}, code {})", status.as_u16(), super::output::cell(&body["code"])),
+        }
+    }
+}

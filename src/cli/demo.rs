@@ -1,0 +1,412 @@
+//! `demo`: the main job, working, in one process on a temporary SQLite file.
+//!
+//! It plays Finkare (genuine, repeated, forged, unreadable and oversized deliveries) and a company's
+//! service that is down for a while, runs the same service as `serve` between them, tells what
+//! happens, and checks at the end that every promise held. The exit code says whether it did.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
+use clap::Args;
+use futures_util::{StreamExt, stream};
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::{Failure, client, send};
+use crate::{
+    config::{self, generated},
+    model::{clock, secret::Secret},
+    service::Service,
+    signature::{finkare, standard_webhooks::Signer},
+    store::EventFilter,
+    telemetry,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Go on serving afterwards, until interrupted
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Invoices that events belong to.
+const INVOICES: usize = 40;
+/// Events of each invoice while the target is sick.
+const PER_INVOICE: usize = 5;
+/// How long the target is down.
+const DOWN: Duration = Duration::from_secs(2);
+/// Everything must have arrived by then.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Plays the demo; true if every promise held.
+pub(super) async fn run(options: Options) -> Result<bool, Failure> {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "off".to_owned());
+    let _logging = telemetry::init(Some("pretty"), Some(&filter)).map_err(anyhow::Error::msg)?;
+    let directory = Directory::new()?;
+    let result = play(&directory, options.keep).await;
+    directory.remove();
+    Ok(result?)
+}
+
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("finkare-relay-demo-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn remove(self) {
+        // What is left in the system's temporary directory harms nobody.
+        let _ = std::fs::remove_dir_all(self.0);
+    }
+}
+
+/// The company's service: takes signed events, and is down when told to.
+struct Target {
+    signer: Signer,
+    down: AtomicBool,
+    refused: AtomicU64,
+    badly_signed: AtomicU64,
+    arrivals: Mutex<Vec<Arrival>>,
+}
+
+struct Arrival {
+    id: String,
+    invoice: String,
+    number: u64,
+    body: Bytes,
+}
+
+impl Target {
+    async fn start(secret: &Secret) -> anyhow::Result<(Arc<Self>, SocketAddr)> {
+        let target = Arc::new(Self {
+            signer: Signer::new(secret).map_err(anyhow::Error::msg)?,
+            down: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
+            badly_signed: AtomicU64::new(0),
+            arrivals: Mutex::default(),
+        });
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port is free on 127.0.0.1")?;
+        let address = listener.local_addr()?;
+        let router = Router::new().route("/events", post(Self::take)).with_state(target.clone());
+        tokio::spawn(async move { axum_serve(listener, router).await });
+        Ok((target, address))
+    }
+
+    async fn take(State(target): State<Arc<Self>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+        if target.down.load(Relaxed) {
+            target.refused.fetch_add(1, Relaxed);
+            return StatusCode::SERVICE_UNAVAILABLE;
+        }
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let id = header("webhook-id");
+        let expected = target.signer.sign(id, header("webhook-timestamp").parse().unwrap_or_default(), &body);
+        if expected != header("webhook-signature") {
+            target.badly_signed.fetch_add(1, Relaxed);
+        }
+        let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let arrival = Arrival {
+            id: id.to_owned(),
+            invoice: json["data"]["invoiceId"].as_str().unwrap_or_default().to_owned(),
+            number: json["data"]["number"].as_u64().unwrap_or_default(),
+            body,
+        };
+        target.arrivals.lock().expect("no code panics while it holds this lock").push(arrival);
+        StatusCode::NO_CONTENT
+    }
+
+    fn ids(&self) -> HashSet<String> {
+        let arrivals = self.arrivals.lock().expect("no code panics while it holds this lock");
+        arrivals.iter().map(|arrival| arrival.id.clone()).collect()
+    }
+}
+
+async fn axum_serve(listener: TcpListener, router: Router) {
+    let lifecycle = crate::lifecycle::Lifecycle::default();
+    crate::web::listener::serve(listener, router, 256, lifecycle).await;
+}
+
+/// Finkare's side.
+struct Finkare {
+    http: reqwest::Client,
+    url: String,
+    secret: Secret,
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    id: String,
+    duplicate: bool,
+    took: Duration,
+}
+
+impl Finkare {
+    async fn post(&self, body: Vec<u8>, signature: Option<String>) -> anyhow::Result<Answer> {
+        let begun = Instant::now();
+        let mut request = self.http.post(&self.url).header("content-type", "application/json").body(body);
+        if let Some(signature) = signature {
+            request = request.header(finkare::HEADER, signature);
+        }
+        let response = request.send().await.context("the relay did not answer")?;
+        let status = response.status().as_u16();
+        let answer: Value = response.json().await.unwrap_or_default();
+        Ok(Answer {
+            status,
+            id: answer["id"].as_str().unwrap_or_default().to_owned(),
+            duplicate: answer["duplicate"] == true,
+            took: begun.elapsed(),
+        })
+    }
+
+    async fn deliver(&self, body: &[u8]) -> anyhow::Result<Answer> {
+        self.post(body.to_vec(), Some(finkare::sign(&self.secret, body))).await
+    }
+}
+
+fn payment(invoice: usize, number: u64) -> Vec<u8> {
+    let data = json!({"invoiceId": format!("invoice-{invoice}"), "amountCents": 10_000 + number, "number": number});
+    send::body("payment.received", &data, clock::now())
+}
+
+/// What was promised, and whether it held.
+struct Account {
+    promises: Vec<(&'static str, bool, String)>,
+}
+
+impl Account {
+    fn note(&mut self, promise: &'static str, held: bool, detail: String) {
+        println!("   {} {detail}", if held { "ok " } else { "BROKEN" });
+        self.promises.push((promise, held, detail));
+    }
+}
+
+fn heading(text: &str) {
+    println!("\n{text}");
+}
+
+async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
+    let mut account = Account { promises: Vec::new() };
+    let (finkare_secret, sink_secret) = (generated::webhook_secret(), generated::webhook_secret());
+    let (target, target_address) = Target::start(&sink_secret).await?;
+    let begun = Instant::now();
+    let service = start(directory, &finkare_secret, &sink_secret, target_address).await?;
+    println!("finkare-relay {}: a tour", env!("CARGO_PKG_VERSION"));
+    println!("   the relay     http://{}   (SQLite, ready after {:.0?})", service.public, begun.elapsed());
+    println!("   a company's service  http://{target_address}/events");
+    let finkare = Finkare {
+        http: client::http()?,
+        url: format!("http://{}/webhooks/finkare", service.public),
+        secret: finkare_secret,
+    };
+
+    heading("1. Genuine deliveries: proved, stored, acknowledged, relayed");
+    let bodies: Vec<_> = (0..200_u64).map(|n| payment(usize::try_from(n).unwrap_or(0) % INVOICES, n)).collect();
+    let answers = deliver_all(&finkare, &bodies).await?;
+    let mut took: Vec<_> = answers.iter().map(|answer| answer.took).collect();
+    took.sort_unstable();
+    let stored: HashSet<_> = answers.iter().map(|answer| answer.id.clone()).collect();
+    account.note(
+        "genuine deliveries are acknowledged",
+        answers.iter().all(|answer| answer.status == 200 && !answer.duplicate) && stored.len() == bodies.len(),
+        format!("{} acknowledged, half of them within {:.1?}", answers.len(), took[took.len() / 2]),
+    );
+
+    heading("2. The same again, at the same moment: one event, once");
+    let repeated: Vec<_> = bodies.iter().take(50).flat_map(|body| [body.clone(), body.clone(), body.clone()]).collect();
+    let answers = deliver_all(&finkare, &repeated).await?;
+    account.note(
+        "a repeated delivery is stored once",
+        answers.iter().all(|answer| answer.status == 200 && answer.duplicate && stored.contains(&answer.id)),
+        format!("{} repetitions acknowledged with the first one's id", answers.len()),
+    );
+
+    heading("3. Forged, altered and oversized deliveries: refused, nothing stored");
+    let before = count_events(&service).await?;
+    let body = payment(0, 900);
+    let mut altered = body.clone();
+    altered.extend_from_slice(b" ");
+    let forged = [
+        finkare.post(body.clone(), Some(finkare::sign(&Secret::new("whsec_guess"), &body))).await?,
+        finkare.post(body.clone(), None).await?,
+        finkare.post(altered, Some(finkare::sign(&finkare.secret, &body))).await?,
+        finkare.post(body.clone(), Some("zz".repeat(32))).await?,
+    ];
+    let large = vec![b'x'; 2 * 1024 * 1024];
+    let large = finkare.deliver(&large).await?;
+    account.note(
+        "forged input changes nothing",
+        forged.iter().all(|answer| answer.status == 401)
+            && large.status == 413
+            && count_events(&service).await? == before,
+        format!("{} forged: 401; 2 MiB: {}; events stored: {before} before and after", forged.len(), large.status),
+    );
+
+    heading("4. Signed, but not readable: kept for a person, never thrown away");
+    let unreadable = finkare.deliver(b"{\"event\": what is this?").await?;
+    let kept = service.store().event(unreadable.id.parse().context("no id was answered")?).await?;
+    account.note(
+        "genuine input is never thrown away",
+        unreadable.status == 200 && kept.is_some_and(|kept| !kept.event.readable && kept.payload.is_some()),
+        "acknowledged, stored, marked unreadable".to_owned(),
+    );
+
+    heading("5. The company's service goes down; Finkare does not wait");
+    target.down.store(true, Relaxed);
+    let down = Instant::now();
+    let mut slowest = Duration::ZERO;
+    let mut sick = HashSet::new();
+    // Each invoice's events one after the other, all invoices side by side.
+    let results: Vec<anyhow::Result<Vec<Answer>>> = stream::iter(0..INVOICES)
+        .map(|invoice| {
+            let finkare = &finkare;
+            async move {
+                let mut answers = Vec::new();
+                for number in 0..PER_INVOICE as u64 {
+                    answers.push(finkare.deliver(&payment(invoice, 1000 + number)).await?);
+                }
+                Ok(answers)
+            }
+        })
+        .buffer_unordered(16)
+        .collect()
+        .await;
+    for answer in results.into_iter().collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten() {
+        ensure!(answer.status == 200, "a delivery was answered {} while a sink was down", answer.status);
+        slowest = slowest.max(answer.took);
+        sick.insert(answer.id);
+    }
+    account.note(
+        "a sick sink does not hold up acknowledgements",
+        sick.len() == INVOICES * PER_INVOICE,
+        format!("{} acknowledged meanwhile, the slowest within {slowest:.1?}", sick.len()),
+    );
+    tokio::time::sleep_until((down + DOWN).into()).await;
+    println!("   … it refused {} attempts and comes back after {:.1?}", target.refused.load(Relaxed), down.elapsed());
+    target.down.store(false, Relaxed);
+    let begun = Instant::now();
+    let drained = wait_until_drained(&service).await?;
+    println!("   … its backlog is worked off after {:.1?}", begun.elapsed());
+
+    heading("6. What arrived");
+    let arrived = target.ids();
+    let acknowledged: HashSet<_> = stored.union(&sick).cloned().collect();
+    account.note(
+        "nothing acknowledged is lost",
+        drained && acknowledged.is_subset(&arrived),
+        format!("{} of {} acknowledged events are there", acknowledged.intersection(&arrived).count(), acknowledged.len()),
+    );
+    account.note("every event arrives under one id", arrived.is_subset(&acknowledged), format!("{} ids, none unknown", arrived.len()));
+    account.note("order per invoice", in_order(&target), format!("{INVOICES} invoices, each in order"));
+    let same_bytes = same_bytes(&target, &bodies);
+    account.note(
+        "bytes arrive as they came, signed",
+        same_bytes && target.badly_signed.load(Relaxed) == 0,
+        "compared byte for byte, every signature verified".to_owned(),
+    );
+
+    let held = account.promises.iter().all(|(_, held, _)| *held);
+    heading(if held { "Every promise held:" } else { "NOT every promise held:" });
+    for (promise, held, _) in &account.promises {
+        println!("   {} {promise}", if *held { "ok    " } else { "BROKEN" });
+    }
+    if keep {
+        println!("\nserving on http://{} (admin http://{}) until interrupted", service.public, service.admin);
+        let _ = tokio::signal::ctrl_c().await;
+    }
+    service.stop().await;
+    Ok(held)
+}
+
+async fn start(
+    directory: &Directory,
+    finkare_secret: &Secret,
+    sink_secret: &Secret,
+    target: SocketAddr,
+) -> anyhow::Result<Service> {
+    let file = directory.0.join("relay.toml");
+    let text = format!(
+        r#"
+[server]
+listen = "127.0.0.1:0"
+admin_listen = "127.0.0.1:0"
+
+[store]
+url = "sqlite://{database}"
+
+[admin]
+tokens = [{{ name = "demo", role = "admin", token = "{token}" }}]
+
+[[endpoints]]
+name = "demo"
+path = "/webhooks/finkare"
+secret = "{finkare}"
+
+[[sinks]]
+name = "company"
+type = "http"
+url = "http://{target}/events"
+secret = "{sink}"
+retry = {{ initial_secs = 0.1, max_secs = 1, give_up_after_secs = 3600 }}
+breaker = {{ failures = 10, probe_secs = 0.2 }}
+"#,
+        database = directory.0.join("relay.db").display(),
+        token = generated::admin_token().expose(),
+        finkare = finkare_secret.expose(),
+        sink = sink_secret.expose(),
+    );
+    std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    let config = config::load(Some(&file), &|_| None).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    Service::start(&config).await.context("the relay did not start")
+}
+
+async fn deliver_all(finkare: &Finkare, bodies: &[Vec<u8>]) -> anyhow::Result<Vec<Answer>> {
+    let answers: Vec<_> = stream::iter(bodies).map(|body| finkare.deliver(body)).buffer_unordered(16).collect().await;
+    answers.into_iter().collect()
+}
+
+async fn count_events(service: &Service) -> anyhow::Result<usize> {
+    Ok(service.store().list_events(&EventFilter::default(), 500).await?.rows.len())
+}
+
+async fn wait_until_drained(service: &Service) -> anyhow::Result<bool> {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        let statuses = service.store().sink_statuses().await?;
+        if statuses.iter().all(|status| status.pending + status.leased == 0) {
+            return Ok(true);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(false)
+}
+
+/// For each invoice, the numbers sent while the target was down arrive in their order; an event
+/// that came twice counts where it came first.
+fn in_order(target: &Target) -> bool {
+    let arrivals = target.arrivals.lock().expect("no code panics while it holds this lock");
+    let (mut seen, mut last) = (HashSet::new(), HashMap::new());
+    arrivals.iter().filter(|arrival| arrival.number >= 1000 && seen.insert(&arrival.id)).all(|arrival| {
+        let before = last.insert(&arrival.invoice, arrival.number);
+        before.map_or(arrival.number == 1000, |before| before + 1 == arrival.number)
+    })
+}
+
+fn same_bytes(target: &Target, bodies: &[Vec<u8>]) -> bool {
+    let arrivals = target.arrivals.lock().expect("no code panics while it holds this lock");
+    let arrived: HashSet<&[u8]> = arrivals.iter().map(|arrival| &*arrival.body).collect();
+    bodies.iter().all(|body| arrived.contains(&**body))
+}

@@ -1,0 +1,321 @@
+//! `events`, `dispatches`, `sinks`, `health`: the admin API from a terminal.
+
+use std::fmt::Write as _;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::{
+    Failure,
+    client::{self, Client},
+    output::{Output, cell, table, time},
+};
+use crate::config::Config;
+
+/// Where the service is.
+#[derive(Debug, Args)]
+pub(super) struct Service {
+    /// The admin API [default: where this configuration has it]
+    #[arg(long, value_name = "URL")]
+    admin_url: Option<String>,
+}
+
+/// How much to list.
+#[derive(Debug, Args)]
+pub(super) struct Paging {
+    /// At most so many rows (1 to 500)
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+    /// Where the last list ended
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Events {
+    /// List events, newest first
+    List {
+        /// Only this type
+        #[arg(long)]
+        r#type: Option<String>,
+        /// Only of this endpoint
+        #[arg(long)]
+        endpoint: Option<String>,
+        /// Only of this invoice
+        #[arg(long)]
+        invoice_id: Option<String>,
+        /// Received at this time (RFC 3339) or later
+        #[arg(long)]
+        since: Option<String>,
+        /// Received before this time (RFC 3339)
+        #[arg(long)]
+        until: Option<String>,
+        /// Only events whose payload holds this text
+        #[arg(long)]
+        q: Option<String>,
+        #[command(flatten)]
+        paging: Paging,
+        #[command(flatten)]
+        service: Service,
+    },
+    /// Show one event with its payload, its dispatches and their attempts
+    Show {
+        /// The event's id
+        id: String,
+        #[command(flatten)]
+        service: Service,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Dispatches {
+    /// List dispatches, newest first
+    List {
+        /// Only in this state: pending, leased, delivered, held, dead, cancelled
+        #[arg(long)]
+        state: Option<String>,
+        /// Only for this sink
+        #[arg(long)]
+        sink: Option<String>,
+        /// Only of this invoice
+        #[arg(long)]
+        invoice_id: Option<String>,
+        /// Only of this event
+        #[arg(long)]
+        event_id: Option<String>,
+        #[command(flatten)]
+        paging: Paging,
+        #[command(flatten)]
+        service: Service,
+    },
+    /// Show one dispatch with its attempts
+    Show {
+        /// The dispatch's number
+        id: String,
+        #[command(flatten)]
+        service: Service,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Sinks {
+    /// List sinks with their state and backlog
+    List {
+        #[command(flatten)]
+        service: Service,
+    },
+    /// Pause a sink: its events wait, nothing is lost
+    Pause {
+        /// The sink's name
+        name: String,
+        #[command(flatten)]
+        service: Service,
+    },
+    /// Let a paused sink go on
+    Resume {
+        /// The sink's name
+        name: String,
+        #[command(flatten)]
+        service: Service,
+    },
+}
+
+type Query = Vec<(&'static str, String)>;
+
+fn query(parameters: impl IntoIterator<Item = (&'static str, Option<String>)>, paging: Paging) -> Query {
+    let mut query: Query =
+        parameters.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
+    query.push(("limit", paging.limit.to_string()));
+    query.extend(paging.cursor.map(|cursor| ("cursor", cursor)));
+    query
+}
+
+/// Prints a list and where it goes on.
+fn list(answer: &Value, output: Output, head: &[&str], row: impl Fn(&Value) -> Vec<String>) {
+    let rows: Vec<_> = answer["data"].as_array().into_iter().flatten().map(row).collect();
+    output.say(answer, &if rows.is_empty() { "Nothing to list.".to_owned() } else { table(head, &rows) });
+    if let (false, Some(cursor)) = (output.json, answer["next_cursor"].as_str()) {
+        eprintln!("There are more: add --cursor {cursor}");
+    }
+}
+
+/// `events …`
+pub(super) async fn events(config: Config, command: Events, output: Output) -> Result<bool, Failure> {
+    match command {
+        Events::List { r#type, endpoint, invoice_id, since, until, q, paging, service } => {
+            let filters = [
+                ("type", r#type),
+                ("endpoint", endpoint),
+                ("invoice_id", invoice_id),
+                ("since", since),
+                ("until", until),
+                ("q", q),
+            ];
+            let client = Client::new(config, service.admin_url.as_deref())?;
+            let answer = client.get("/events", &query(filters, paging)).await?;
+            list(&answer, output, &["ID", "RECEIVED (UTC)", "TYPE", "INVOICE", "DELIVERIES", "ENDPOINT"], |event| {
+                vec![
+                    cell(&event["id"]),
+                    time(&event["received_at"]),
+                    cell(&event["type"]),
+                    cell(&event["invoice_id"]),
+                    cell(&event["deliveries"]),
+                    cell(&event["endpoint"]),
+                ]
+            });
+        }
+        Events::Show { id, service } => {
+            let client = Client::new(config, service.admin_url.as_deref())?;
+            let event = client.get(&format!("/events/{}", path_segment(&id)), &[]).await?;
+            output.say(&event, &event_text(&event));
+        }
+    }
+    Ok(true)
+}
+
+fn event_text(event: &Value) -> String {
+    let mut text = String::new();
+    for (label, value) in [
+        ("event", cell(&event["id"])),
+        ("type", cell(&event["type"])),
+        ("endpoint", cell(&event["endpoint"])),
+        ("invoice", cell(&event["invoice_id"])),
+        ("occurred", cell(&event["occurred_at"])),
+        ("received", cell(&event["received_at"])),
+        ("deliveries", cell(&event["deliveries"])),
+    ] {
+        let _ = writeln!(text, "{label:<11} {value}");
+    }
+    if event["readable"] == Value::Bool(false) {
+        text.push_str("            signed correctly, but not readable: a person has to look at it\n");
+    }
+    let payload = match (&event["payload"], &event["payload_base64"]) {
+        (Value::Null, Value::String(base64)) => format!("(base64) {base64}"),
+        (Value::Null, _) => "(purged)".to_owned(),
+        (Value::String(plain), _) => cell(&Value::from(plain.as_str())),
+        (json, _) => serde_json::to_string_pretty(json).unwrap_or_default(),
+    };
+    let _ = write!(text, "payload\n{payload}");
+    for dispatch in event["dispatches"].as_array().into_iter().flatten() {
+        let _ = write!(text, "\n\n{}", dispatch_text(dispatch));
+    }
+    text
+}
+
+fn dispatch_text(dispatch: &Value) -> String {
+    let mut text = format!(
+        "dispatch {} to {}: {}",
+        cell(&dispatch["id"]),
+        cell(&dispatch["sink"]),
+        cell(&dispatch["state"])
+    );
+    if dispatch["trigger"] == "replay" {
+        text.push_str(" (replay)");
+    }
+    if dispatch["waits_for"].is_number() {
+        let _ = write!(text, ", waits for dispatch {} of the same invoice", cell(&dispatch["waits_for"]));
+    } else if dispatch["next_attempt_at"].is_string() {
+        let _ = write!(text, ", next attempt {}", time(&dispatch["next_attempt_at"]));
+    }
+    if dispatch["last_error"].is_string() && dispatch["state"] != "delivered" {
+        let _ = write!(text, "\n  {}", cell(&dispatch["last_error"]));
+    }
+    for attempt in dispatch["attempt_log"].as_array().into_iter().flatten() {
+        let milliseconds = attempt["duration_ms"].as_f64().unwrap_or_default();
+        let _ = write!(
+            text,
+            "\n  attempt {} at {}: {} after {milliseconds:.1} ms",
+            cell(&attempt["number"]),
+            time(&attempt["started_at"]),
+            cell(&attempt["outcome"]),
+        );
+        if attempt["error"].is_string() {
+            let _ = write!(text, ": {}", cell(&attempt["error"]));
+        }
+    }
+    text
+}
+
+/// `dispatches …`
+pub(super) async fn dispatches(config: Config, command: Dispatches, output: Output) -> Result<bool, Failure> {
+    match command {
+        Dispatches::List { state, sink, invoice_id, event_id, paging, service } => {
+            let filters = [("state", state), ("sink", sink), ("invoice_id", invoice_id), ("event_id", event_id)];
+            let client = Client::new(config, service.admin_url.as_deref())?;
+            let answer = client.get("/dispatches", &query(filters, paging)).await?;
+            let head = ["ID", "SINK", "STATE", "ATTEMPTS", "TYPE", "INVOICE", "NEXT ATTEMPT (UTC)", "LAST ERROR"];
+            list(&answer, output, &head, |dispatch| {
+                vec![
+                    cell(&dispatch["id"]),
+                    cell(&dispatch["sink"]),
+                    cell(&dispatch["state"]),
+                    cell(&dispatch["attempts"]),
+                    cell(&dispatch["event_type"]),
+                    cell(&dispatch["invoice_id"]),
+                    time(&dispatch["next_attempt_at"]),
+                    if dispatch["state"] == "delivered" { String::new() } else { cell(&dispatch["last_error"]) },
+                ]
+            });
+        }
+        Dispatches::Show { id, service } => {
+            let client = Client::new(config, service.admin_url.as_deref())?;
+            let dispatch = client.get(&format!("/dispatches/{}", path_segment(&id)), &[]).await?;
+            let text = format!("event    {}\n{}", cell(&dispatch["event_id"]), dispatch_text(&dispatch));
+            output.say(&dispatch, &text);
+        }
+    }
+    Ok(true)
+}
+
+/// `sinks …`
+pub(super) async fn sinks(config: Config, command: Sinks, output: Output) -> Result<bool, Failure> {
+    let (verb, name, service) = match command {
+        Sinks::List { service } => {
+            let client = Client::new(config, service.admin_url.as_deref())?;
+            let answer = client.get("/sinks", &[]).await?;
+            let head = ["SINK", "TYPE", "STATE", "BACKLOG", "HELD", "DEAD", "DELIVERED", "LAST SUCCESS (UTC)", "LAST ERROR"];
+            list(&answer, output, &head, |sink| {
+                vec![
+                    cell(&sink["name"]),
+                    if sink["configured"] == true { cell(&sink["type"]) } else { "(not configured)".to_owned() },
+                    cell(&sink["state"]),
+                    cell(&sink["backlog"]),
+                    cell(&sink["held"]),
+                    cell(&sink["dead"]),
+                    cell(&sink["delivered"]),
+                    time(&sink["last_success"]),
+                    cell(&sink["last_error"]["error"]),
+                ]
+            });
+            return Ok(true);
+        }
+        Sinks::Pause { name, service } => ("pause", name, service),
+        Sinks::Resume { name, service } => ("resume", name, service),
+    };
+    let client = Client::new(config, service.admin_url.as_deref())?;
+    let sink = client.post(&format!("/sinks/{}/{verb}", path_segment(&name))).await?;
+    output.say(&sink, &format!("The sink {} is {}.", cell(&sink["name"]), cell(&sink["state"])));
+    Ok(true)
+}
+
+/// An id as typed, made safe to stand in a path.
+fn path_segment(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+/// `health`: asks `/readyz` of the public listener.
+pub(super) async fn health(config: &Config) -> Result<bool, Failure> {
+    let url = format!("http://{}/readyz", client::reachable(config.server.listen));
+    let response = client::http()?.get(&url).send().await.map_err(reqwest::Error::without_url);
+    let response = response.with_context(|| format!("nothing answers at {url}"))?;
+    let ready = response.status().is_success();
+    let body = response.text().await.unwrap_or_default();
+    println!("{body}");
+    Ok(ready)
+}

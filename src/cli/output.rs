@@ -1,0 +1,79 @@
+//! How answers look: JSON for programs, aligned columns for people.
+
+use serde_json::Value;
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Output {
+    /// `--json`
+    pub(super) json: bool,
+}
+
+impl Output {
+    /// Says one thing.
+    pub(super) fn say(self, json: &Value, text: &str) {
+        if self.json {
+            println!("{json}");
+        } else if !text.is_empty() {
+            println!("{text}");
+        }
+    }
+}
+
+/// A table with a head; the last column is not padded.
+pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = head.iter().map(|title| title.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut text = String::new();
+        for (cell, width) in cells.zip(&widths) {
+            text.push_str(&format!("{cell:width$}  "));
+        }
+        text.trim_end().to_owned()
+    };
+    let mut text = line(&mut head.iter().copied());
+    for row in rows {
+        text.push('\n');
+        text.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    text
+}
+
+/// A JSON value as a cell: texts without quotes, nothing for null, control characters made harmless.
+pub(super) fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        other => other.to_string(),
+    }
+}
+
+/// A time as a cell: to the second, in UTC.
+pub(super) fn time(value: &Value) -> String {
+    let text = cell(value);
+    match text.parse::<jiff::Timestamp>() {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [vec!["1".into(), "délivré".into(), String::new()], vec!["100".into(), "x".into(), "why".into()]];
+        assert_eq!(table(&["ID", "STATE", "ERROR"], &rows), "ID   STATE    ERROR\n1    délivré\n100  x        why");
+    }
+
+    #[test]
+    fn a_cell_cannot_steer_the_terminal() {
+        assert_eq!(cell(&Value::from("a\u{1b}[2Jb\nc")), "a [2Jb c");
+        assert_eq!(time(&Value::from("2026-03-15T10:30:00.123Z")), "2026-03-15 10:30:00");
+    }
+}

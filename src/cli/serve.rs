@@ -1,0 +1,106 @@
+//! `serve`: runs the service until it is told to stop.
+
+use std::io::IsTerminal;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Failure, local};
+use crate::{
+    config::{Config, StoreConfig},
+    service::Service,
+    telemetry,
+};
+
+/// Runs until SIGTERM or SIGINT. True if everything that was under way could be finished.
+pub(super) async fn run(mut config: Config) -> Result<bool, Failure> {
+    let format = std::env::var("RELAY_LOG_FORMAT").ok().filter(|text| !text.is_empty());
+    let filter = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+    let _logging = telemetry::init(format.as_deref(), filter.as_deref()).map_err(anyhow::Error::msg)?;
+    // Before anything takes long, so that a signal during the start is not lost.
+    let mut stop = Stop::new()?;
+    let made = local::make_up(&mut config)?;
+    for notice in &config.notices {
+        tracing::warn!("{notice}");
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = config.file.as_ref().map(|file| tracing::field::display(file.display())),
+        store = match &config.store {
+            StoreConfig::Sqlite { path } => path.display().to_string(),
+            StoreConfig::Postgres { .. } => "postgres".to_owned(),
+        },
+        endpoints = config.endpoints.len(),
+        sinks = config.sinks.len(),
+        "starting"
+    );
+    let service = tokio::select! {
+        service = Service::start(&config) => service.map_err(anyhow::Error::new)?,
+        () = stop.asked() => return Ok(true),
+    };
+    telemetry::announce_listening(service.public, service.admin);
+    greet(&config, &service, &made);
+
+    tokio::select! {
+        () = stop.asked() => tracing::info!("stopping: finishing what is under way (a second signal ends at once)"),
+        () = service.lifecycle.soft.cancelled() => {}
+    }
+    tokio::spawn(async move {
+        stop.asked().await;
+        eprintln!("ending at once");
+        std::process::exit(1);
+    });
+    let failed = service.lifecycle.failed();
+    let in_time = service.stop().await;
+    tracing::info!("stopped");
+    // What had to be dropped went back to the store: nothing is lost, and nothing has failed.
+    Ok(!failed && (in_time || !failed))
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Tells somebody who started it without any configuration what was made up and what to do next.
+fn greet(config: &Config, service: &Service, made: &[std::path::PathBuf]) {
+    let mut lines = Vec::new();
+    for file in made {
+        lines.push(format!("made {} (only you can read it)", file.display()));
+    }
+    let Some(endpoint) = config.endpoints.first() else { return };
+    if config.made_up.secret {
+        if config.made_up.sink {
+            lines.push("no sink is configured: events are printed to standard output".to_owned());
+        }
+        let program = std::env::args().next().unwrap_or_else(|| "finkare-relay".to_owned());
+        let file = config.file.as_ref().map(|file| format!("--config {} ", file.display())).unwrap_or_default();
+        lines.push(format!(
+            "send a first event:  {program} {file}send payment.received --to http://{}{}",
+            service.public, endpoint.path
+        ));
+        lines.push(format!("look at it:          {program} {file}events list"));
+    }
+    if std::io::stderr().is_terminal() {
+        for line in lines {
+            eprintln!("  {line}");
+        }
+    } else {
+        for line in lines {
+            tracing::info!("{line}");
+        }
+    }
+}
