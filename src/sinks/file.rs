@@ -1,11 +1,42 @@
 //! One JSON line per event in a file.
+//!
+//! A line counts as delivered once it has been fsynced, together with all that waited with it (see
+//! [`lines`]). The file holds whole lines only: what a failed write left is cut off again, and a
+//! last line that a crash tore is repaired before the first new one is appended.
+//!
+//! The file may be renamed, deleted or truncated by others: each group looks whether the path still
+//! leads to the file as it was left. (logrotate's `copytruncate` loses by design what is written
+//! between its two steps; its default, to rename, loses nothing.) Only one process writes to a file
+//! at a time; a lock on it keeps a second one from taking a line under way for a torn one.
+//!
+//! The file is opened by the first delivery, not when the sink is built, so that a mere check of
+//! the configuration leaves no trace.
 
-use std::path::PathBuf;
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
 
 use async_trait::async_trait;
+use jiff::{Timestamp, ToSpan};
 
-use super::{Message, Sink};
-use crate::model::dispatch::Outcome;
+use super::{
+    Message, Sink,
+    lines::{self, Failure, Target, Writer},
+    message,
+};
+use crate::model::{clock, dispatch::Outcome};
+
+/// Bytes that are put together for one write.
+const GROUP_BYTES: u64 = 1024 * 1024;
+
+/// How far back the beginning of a torn line is looked for. A line is at most six times the largest
+/// body (every byte escaped) and a little more; in a file of ours it is found long before this.
+const LONGEST_LINE: u64 = 64 * 1024 * 1024;
+
+/// How every line of ours begins, see [`message::object`].
+const BEGINNING: &[u8] = br#"{"id":""#;
 
 /// The options of a `file` sink.
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -13,7 +44,8 @@ use crate::model::dispatch::Outcome;
 pub struct Options {
     /// The file; its folder is made if it is missing.
     pub path: PathBuf,
-    /// A file that has reached this size is renamed and a new one begun. 0 never rotates.
+    /// Bytes. A line that would make the file larger goes into a new one, and the full one is
+    /// renamed to `<name>.<UTC time>`. 0 never rotates.
     #[serde(default = "Options::default_max_bytes")]
     pub max_bytes: u64,
 }
@@ -26,21 +58,555 @@ impl Options {
 
 /// Appends to a file.
 #[derive(Debug)]
-pub struct File {}
+pub struct File {
+    options: Options,
+    writer: Writer,
+}
 
 impl File {
-    /// Opens the file.
-    pub fn open(_options: &Options) -> Result<Self, String> {
-        Ok(Self {})
+    /// A sink on a file, which the first delivery opens or makes (mode 0640).
+    ///
+    /// # Errors
+    /// When the path cannot be a file's, or there is no thread to write it.
+    pub fn open(options: &Options) -> Result<Self, String> {
+        Self::on(options, Disk)
+    }
+
+    fn on(options: &Options, disk: impl Storage) -> Result<Self, String> {
+        let path = options.path.clone();
+        if path.file_name().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            return Err(format!("`path` must name a file, and {} does not", path.display()));
+        }
+        let folder = folder_of(&path).to_owned();
+        let log =
+            Log { path, folder, max_bytes: options.max_bytes, disk, open: None, opened_before: false, rotated: None };
+        let writer = Writer::spawn("sink-file", log)
+            .map_err(|error| format!("the sink's writing thread could not be started: {error}"))?;
+        Ok(Self { options: options.clone(), writer })
     }
 }
 
 #[async_trait]
 impl Sink for File {
-    async fn deliver(&self, _message: &Message) -> Outcome {
-        Outcome::Delivered
+    async fn deliver(&self, message: &Message) -> Outcome {
+        self.writer.write(message::line(message)).await
     }
+
+    /// Looks whether the file, or else the nearest folder that exists, may be written to; opens
+    /// nothing that could make a file, and makes no folder.
     async fn check(&self) -> Result<String, String> {
-        Ok(String::new())
+        let options = self.options.clone();
+        tokio::task::spawn_blocking(move || look(&options))
+            .await
+            .unwrap_or_else(|error| Err(format!("{} could not be looked at: {error}", self.options.path.display())))
+    }
+}
+
+/// The two calls whose failures no test can bring about on a real disk.
+trait Storage: Send + 'static {
+    /// Appends all bytes; after an error any part of them may be in the file.
+    fn append(&mut self, file: &fs::File, bytes: &[u8]) -> io::Result<()>;
+    /// Returns once what was appended would survive a power cut.
+    fn sync(&mut self, file: &fs::File) -> io::Result<()>;
+}
+
+struct Disk;
+
+impl Storage for Disk {
+    fn append(&mut self, mut file: &fs::File, bytes: &[u8]) -> io::Result<()> {
+        io::Write::write_all(&mut file, bytes)
+    }
+    fn sync(&mut self, file: &fs::File) -> io::Result<()> {
+        // Includes the file's length, which is all of the metadata that reading it needs.
+        file.sync_data()
+    }
+}
+
+/// The file as the writing thread knows it.
+struct Log<S> {
+    path: PathBuf,
+    folder: PathBuf,
+    max_bytes: u64,
+    disk: S,
+    open: Option<Open>,
+    /// A folder is made for the first opening only. One that vanishes later was probably a volume
+    /// that is not mounted any more, and nobody would look for events in what lies beneath.
+    opened_before: bool,
+    /// The time in the last rotated file's name.
+    rotated: Option<Timestamp>,
+}
+
+/// An open file that ends with a whole line.
+struct Open {
+    file: fs::File,
+    /// Bytes, all of them synced.
+    len: u64,
+}
+
+impl<S: Storage> Target for Log<S> {
+    fn write(&mut self, lines: &[&[u8]]) -> Result<(), Failure> {
+        let mut safe = 0;
+        while safe < lines.len() {
+            safe += self.write_to_one_file(&lines[safe..]).map_err(|reason| Failure { safe, reason })?;
+        }
+        Ok(())
+    }
+}
+
+impl<S: Storage> Log<S> {
+    /// Writes and syncs as many of the lines as belong into one file; answers how many, at least one.
+    fn write_to_one_file(&mut self, lines: &[&[u8]]) -> Result<usize, String> {
+        let mut open = self.current()?;
+        let mut count = self.room(&open, lines);
+        if count == 0 && open.len > 0 {
+            drop(open);
+            open = self.rotate()?;
+            count = self.room(&open, lines);
+        }
+        // A line that is longer than a whole file may be gets one of its own.
+        let lines = &lines[..count.max(1)];
+
+        let written = self.append(&open.file, lines).and_then(|()| self.disk.sync(&open.file));
+        if let Err(error) = written {
+            // Also after a failed sync: the kernel may have dropped the pages and would call the
+            // next sync a success (https://wiki.postgresql.org/wiki/Fsync_Errors). Cut off, they
+            // come again; should even that fail, opening the file anew repairs its end.
+            let _repaired_when_opened = open.file.set_len(open.len);
+            return Err(explain("write to", &self.path, &error));
+        }
+        // Deleted between our look at the path and now: nobody could read these lines.
+        if open.file.metadata().is_ok_and(|file| file.nlink() == 0) {
+            return Err(format!("{} was deleted while it was written; it will be made again", self.path.display()));
+        }
+        open.len += lines.iter().map(|line| line.len() as u64).sum::<u64>();
+        self.open = Some(open);
+        Ok(lines.len())
+    }
+
+    fn append(&mut self, file: &fs::File, mut lines: &[&[u8]]) -> io::Result<()> {
+        while !lines.is_empty() {
+            let (group, rest) = lines.split_at(lines::fitting(lines, GROUP_BYTES).max(1));
+            match group {
+                [line] => self.disk.append(file, line)?,
+                group => self.disk.append(file, &group.concat())?,
+            }
+            lines = rest;
+        }
+        Ok(())
+    }
+
+    /// How many of the lines, from the first on, the file still has room for.
+    fn room(&self, open: &Open, lines: &[&[u8]]) -> usize {
+        match self.max_bytes {
+            0 => lines.len(),
+            max_bytes => lines::fitting(lines, max_bytes.saturating_sub(open.len)),
+        }
+    }
+
+    /// Takes the open file if the path still leads to it and nobody else has changed it, else opens
+    /// what is there. The caller puts it back once it is known to be sound.
+    fn current(&mut self) -> Result<Open, String> {
+        if let Some(open) = self.open.take()
+            && leads_to(&self.path, &open.file, open.len)
+        {
+            return Ok(open);
+        }
+        // The old one is closed by now: its lock would keep us out of a file that was truncated.
+        self.open_anew()
+    }
+
+    fn open_anew(&mut self) -> Result<Open, String> {
+        let Self { path, folder, .. } = &*self;
+        if !self.opened_before {
+            make_folder(folder).map_err(|error| explain("make the folder of", path, &error))?;
+        }
+        // Asked before it is opened, because opening a pipe would wait for its reader.
+        if fs::metadata(path).is_ok_and(|existing| !existing.is_file()) {
+            return Err(not_a_file(path));
+        }
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(path)
+            .map_err(|error| explain("open", path, &error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(format!(
+                    "{} is being written by another process or sink; give each its own `path`",
+                    path.display()
+                ));
+            }
+            // Some network file systems have no locks.
+            Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(fs::TryLockError::Error(error)) => return Err(explain("lock", path, &error)),
+        }
+        // The name must survive a power cut as well as the lines.
+        sync_folder(folder).map_err(|error| explain("sync the folder of", path, &error))?;
+        let len = repair_end(&file, path)?;
+        if !leads_to(path, &file, len) {
+            return Err(format!("{} was replaced while it was opened", path.display()));
+        }
+        self.opened_before = true;
+        Ok(Open { file, len })
+    }
+
+    /// Renames the full file and begins a new one. All lines of the full one are synced already.
+    fn rotate(&mut self) -> Result<Open, String> {
+        // Never the same or an earlier one twice, so that the names are unique and sort by time.
+        let mut time = clock::now();
+        if let Some(last) = self.rotated {
+            time = time.max(last.saturating_add(1.microsecond()).unwrap_or(last));
+        }
+        let mut full = rotated_name(&self.path, time);
+        while fs::symlink_metadata(&full).is_ok() {
+            time = time.saturating_add(1.microsecond()).unwrap_or(time);
+            full = rotated_name(&self.path, time);
+        }
+        fs::rename(&self.path, &full).map_err(|error| explain("rotate", &self.path, &error))?;
+        self.rotated = Some(time);
+        tracing::info!(path = %self.path.display(), full = %full.display(), "a full file was rotated");
+        self.open_anew()
+    }
+}
+
+/// True when the path leads to this open file, and it has this length.
+fn leads_to(path: &Path, file: &fs::File, len: u64) -> bool {
+    let (Ok(there), Ok(ours)) = (fs::metadata(path), file.metadata()) else { return false };
+    (there.dev(), there.ino()) == (ours.dev(), ours.ino()) && ours.len() == len
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes the folder and those above it (mode 0750), each with a name that survives a power cut.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if fs::metadata(folder).is_ok() {
+        return Ok(());
+    }
+    let above = folder_of(folder);
+    make_folder(above)?;
+    match fs::DirBuilder::new().mode(0o750).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_folder(above),
+    }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
+/// `<name>.20260315T103000.123456Z`: of fixed width, so that names sort by time.
+fn rotated_name(path: &Path, time: Timestamp) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(time.strftime(".%Y%m%dT%H%M%S%.6fZ").to_string());
+    name.into()
+}
+
+/// Makes the file end with a whole line and answers its length.
+///
+/// A last line without its line break is one that a crash interrupted. If it is a whole object it
+/// gets its line break; otherwise it is cut off: it was never called delivered, its event comes again.
+/// Anything else is left alone, for it is not ours.
+fn repair_end(file: &fs::File, path: &Path) -> Result<u64, String> {
+    let failed = |error: io::Error| explain("repair the end of", path, &error);
+    let len = file.metadata().map_err(failed)?.len();
+    let torn = last_line(file, len).map_err(failed)?;
+    if torn.as_ref().is_some_and(Vec::is_empty) {
+        return Ok(len);
+    }
+    let foreign = || {
+        format!("{} ends with something that is not an event: move it away or choose another `path`", path.display())
+    };
+    let torn = torn.ok_or_else(foreign)?;
+    if torn.starts_with(BEGINNING) && serde_json::from_slice::<&serde_json::value::RawValue>(&torn).is_ok() {
+        io::Write::write_all(&mut &*file, b"\n").and_then(|()| file.sync_data()).map_err(failed)?;
+        return Ok(len + 1);
+    }
+    // After a power cut a file may be longer than what reached the disk; the rest then reads as zeros.
+    let zeros = torn.iter().rev().take_while(|byte| **byte == 0).count();
+    let text = &torn[..torn.len() - zeros];
+    let mut first = [0];
+    file.read_exact_at(&mut first, 0).map_err(failed)?;
+    let begins_like_ours = text.starts_with(BEGINNING) || BEGINNING.starts_with(text);
+    if !begins_like_ours || !matches!(first, [b'{' | 0]) {
+        return Err(foreign());
+    }
+    let whole = len - torn.len() as u64;
+    file.set_len(whole).and_then(|()| file.sync_data()).map_err(failed)?;
+    tracing::warn!(path = %path.display(), bytes = torn.len(), "a line that a crash had torn was cut off");
+    Ok(whole)
+}
+
+/// What stands after the last line break; `None` when there is none within [`LONGEST_LINE`].
+fn last_line(file: &fs::File, len: u64) -> io::Result<Option<Vec<u8>>> {
+    const STEP: u64 = 64 * 1024;
+    let (mut from, mut parts) = (len, Vec::new());
+    loop {
+        if from == 0 {
+            break;
+        }
+        if len - from > LONGEST_LINE {
+            return Ok(None);
+        }
+        let size = STEP.min(from);
+        from -= size;
+        let mut part = vec![0; usize::try_from(size).expect("64 KiB at most")];
+        file.read_exact_at(&mut part, from)?;
+        if let Some(end) = part.iter().rposition(|byte| *byte == b'\n') {
+            parts.push(part.split_off(end + 1));
+            break;
+        }
+        parts.push(part);
+    }
+    parts.reverse();
+    Ok(Some(parts.concat()))
+}
+
+fn look(options: &Options) -> Result<String, String> {
+    let path = &options.path;
+    match fs::metadata(path) {
+        Ok(existing) if !existing.is_file() => return Err(not_a_file(path)),
+        Ok(_) => {
+            // Opening for appending changes nothing, not even the time of the last change.
+            fs::OpenOptions::new().append(true).open(path).map_err(|error| explain("open", path, &error))?;
+            if options.max_bytes == 0 {
+                return Ok(format!("{} can be written", path.display()));
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(explain("look at", path, &error)),
+    }
+    let mut folder = folder_of(path);
+    while fs::metadata(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        && folder != folder_of(folder)
+    {
+        folder = folder_of(folder);
+    }
+    let usable = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    rustix::fs::access(folder, usable).map_err(|error| explain("make files in", folder, &error.into()))?;
+    Ok(format!("{} can be written, and its folder takes new files", path.display()))
+}
+
+fn not_a_file(path: &Path) -> String {
+    format!("{} is not a regular file: choose another `path`, or the sink type `stdout` for a pipe", path.display())
+}
+
+/// What could not be done, why, and what to do about it.
+fn explain(action: &str, path: &Path, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space there",
+        io::ErrorKind::PermissionDenied => "let the user of this service write there",
+        io::ErrorKind::ReadOnlyFilesystem => "mount it writable or choose another `path`",
+        io::ErrorKind::NotFound => "its folder is gone: mount or make it again",
+        io::ErrorKind::NotADirectory => "a part of `path` is a file and not a folder: correct it",
+        _ => "see to the disk or choose another `path`",
+    };
+    format!("cannot {action} {}: {error}; {advice}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{dispatch::Trigger, id::DispatchId, id::EventId};
+    use futures_util::FutureExt;
+    use std::sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, Sender, channel},
+    };
+
+    fn options(path: PathBuf) -> Options {
+        Options { path, max_bytes: 0 }
+    }
+
+    fn message(text: &str) -> Message {
+        Message {
+            event_id: EventId::generate(),
+            dispatch_id: DispatchId(1),
+            endpoint: "production".into(),
+            event_type: "payment.received".into(),
+            invoice_id: None,
+            received_at: Timestamp::UNIX_EPOCH,
+            content_type: None,
+            payload: format!("{text:?}").into(),
+            attempt: 1,
+            trigger: Trigger::Event,
+        }
+    }
+
+    /// Reports each sync and waits to be let through.
+    struct Gated {
+        began: Sender<u64>,
+        go: Receiver<()>,
+    }
+
+    impl Storage for Gated {
+        fn append(&mut self, file: &fs::File, bytes: &[u8]) -> io::Result<()> {
+            Disk.append(file, bytes)
+        }
+        fn sync(&mut self, file: &fs::File) -> io::Result<()> {
+            self.began.send(file.metadata()?.len()).expect("the test listens");
+            self.go.recv().expect("the test answers");
+            Disk.sync(file)
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_delivered_before_the_sync_and_one_sync_serves_all_that_waited() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let (began, syncs) = channel();
+        let (let_through, go) = channel();
+        let sink = File::on(&options(path.clone()), Gated { began, go }).unwrap();
+        let messages: Vec<Message> = (0..101).map(|n| message(&n.to_string())).collect();
+
+        let mut first = sink.deliver(&messages[0]);
+        assert!(first.as_mut().now_or_never().is_none());
+        let written = syncs.recv().unwrap();
+        assert_eq!(written, message::line(&messages[0]).len() as u64, "the line is written when the sync begins");
+        let mut rest: Vec<_> = messages[1..].iter().map(|message| sink.deliver(message)).collect();
+        for deliver in &mut rest {
+            assert!(deliver.as_mut().now_or_never().is_none());
+        }
+        assert!(first.as_mut().now_or_never().is_none(), "written is not delivered");
+
+        let_through.send(()).unwrap();
+        assert_eq!(first.await, Outcome::Delivered);
+        syncs.recv().unwrap();
+        assert!(rest.iter_mut().all(|deliver| deliver.as_mut().now_or_never().is_none()));
+        let_through.send(()).unwrap();
+        for deliver in rest {
+            assert_eq!(deliver.await, Outcome::Delivered);
+        }
+        assert!(syncs.try_recv().is_err(), "101 lines took two syncs");
+        assert_eq!(fs::read_to_string(path).unwrap().lines().count(), 101);
+    }
+
+    /// Fails when told to, after half of the bytes.
+    #[derive(Clone, Default)]
+    struct Failing {
+        append: Arc<Mutex<Option<io::ErrorKind>>>,
+        sync: Arc<Mutex<Option<io::ErrorKind>>>,
+    }
+
+    impl Storage for Failing {
+        fn append(&mut self, file: &fs::File, bytes: &[u8]) -> io::Result<()> {
+            match self.append.lock().unwrap().take() {
+                Some(kind) => Disk.append(file, &bytes[..bytes.len() / 2]).and(Err(kind.into())),
+                None => Disk.append(file, bytes),
+            }
+        }
+        fn sync(&mut self, file: &fs::File) -> io::Result<()> {
+            self.sync.lock().unwrap().take().map_or_else(|| Disk.sync(file), |kind| Err(kind.into()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_or_sync_leaves_nothing_and_is_retried() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let storage = Failing::default();
+        let sink = File::on(&options(path.clone()), storage.clone()).unwrap();
+        let messages: Vec<Message> = (0..4).map(|n| message(&n.to_string())).collect();
+        assert_eq!(sink.deliver(&messages[0]).await, Outcome::Delivered);
+        let before = fs::read(&path).unwrap();
+
+        *storage.append.lock().unwrap() = Some(io::ErrorKind::StorageFull);
+        let outcome = sink.deliver(&messages[1]).await;
+        let Outcome::Retry { reason, after: None } = outcome else { panic!("{outcome:?}") };
+        assert!(reason.contains("events.jsonl") && reason.contains("free some space"), "{reason}");
+        assert_eq!(fs::read(&path).unwrap(), before, "half a line was cut off");
+
+        *storage.sync.lock().unwrap() = Some(io::ErrorKind::Other);
+        assert_eq!(sink.deliver(&messages[2]).await.as_str(), "retry");
+        assert_eq!(fs::read(&path).unwrap(), before, "what was not synced was cut off");
+
+        assert_eq!(sink.deliver(&messages[3]).await, Outcome::Delivered);
+        assert_eq!(fs::read(&path).unwrap(), [before, message::line(&messages[3])].concat());
+    }
+
+    /// Deletes the file between the write and the sync.
+    struct Deleting(PathBuf);
+
+    impl Storage for Deleting {
+        fn append(&mut self, file: &fs::File, bytes: &[u8]) -> io::Result<()> {
+            Disk.append(file, bytes)
+        }
+        fn sync(&mut self, file: &fs::File) -> io::Result<()> {
+            fs::remove_file(&self.0)?;
+            Disk.sync(file)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_in_a_file_that_was_deleted_meanwhile_is_not_delivered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let sink = File::on(&options(path.clone()), Deleting(path)).unwrap();
+        let outcome = sink.deliver(&message("1")).await;
+        assert!(outcome.reason().is_some_and(|reason| reason.contains("was deleted")), "{outcome:?}");
+    }
+
+    fn repaired(content: &[u8]) -> Result<Vec<u8>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        fs::write(&path, content).unwrap();
+        let file = fs::OpenOptions::new().read(true).append(true).open(&path).unwrap();
+        let result = repair_end(&file, &path);
+        let after = fs::read(&path).unwrap();
+        match result {
+            Ok(len) => {
+                assert_eq!(len, after.len() as u64);
+                Ok(after)
+            }
+            Err(reason) => {
+                assert_eq!(after, content, "what is refused is not changed");
+                Err(reason)
+            }
+        }
+    }
+
+    #[test]
+    fn a_torn_end_is_repaired_wherever_it_was_torn() {
+        let (one, two) = (message::line(&message("1")), message::line(&message(&"x".repeat(200_000))));
+        let both = [one.clone(), two].concat();
+        for cut in [0, 1, 5, 8, 40, 70_000, 130_000, both.len() - one.len() - 3] {
+            let torn = &both[..one.len() + cut];
+            assert_eq!(repaired(torn).unwrap(), one, "{cut} bytes of a second line");
+            assert_eq!(repaired(&[torn, &[0; 5000]].concat()).unwrap(), one, "and then zeros");
+            assert_eq!(repaired(&both[one.len()..][..cut]).unwrap(), b"", "{cut} bytes of the only line");
+        }
+        assert_eq!(repaired(&both[..both.len() - 1]).unwrap(), both, "a whole line gets its line break");
+        assert_eq!(repaired(&both).unwrap(), both);
+        assert_eq!(repaired(b"").unwrap(), b"");
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        for foreign in ["SQLite format 3\0\0\0", "a,b\nc,d", "{\"x\":1}", "x\n{\"id\":\"", "{\"id\":5"] {
+            assert!(repaired(foreign.as_bytes()).unwrap_err().contains("move it away"), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn rotated_names_sort_by_time() {
+        let time: Timestamp = "2026-03-15T10:30:00.000009Z".parse().unwrap();
+        let name = |time| rotated_name(Path::new("/x/a.jsonl"), time).into_os_string().into_string().unwrap();
+        assert_eq!(name(time), "/x/a.jsonl.20260315T103000.000009Z");
+        assert!(name(time) < name(time + 1.microsecond()));
+        assert!(name(time) < name(time + 1.second()));
+    }
+
+    #[test]
+    fn a_path_that_is_no_file_is_refused() {
+        for path in ["/", "", "..", "folder/"] {
+            assert!(File::open(&options(path.into())).unwrap_err().contains("`path`"), "{path:?}");
+        }
     }
 }

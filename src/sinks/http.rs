@@ -1,21 +1,65 @@
 //! Posts each event, byte for byte, to an HTTP service.
+//!
+//! The body is what Finkare sent. Its meta data travels in headers: `webhook-id` (the event's id,
+//! the same on every retry and replay), `webhook-timestamp` and, with a secret, `webhook-signature`
+//! by the Standard Webhooks scheme; `x-relay-event`, `x-relay-endpoint`, `x-relay-attempt`,
+//! `x-relay-trigger`. What of these comes from outside is percent-encoded where it is not visible
+//! ASCII: header values have no agreed encoding beyond it (RFC 9110, section 5.5).
+//!
+//! Nobody but the configured address gets an event: no redirects, no proxies from the environment,
+//! no cookies. How an answer becomes an [`Outcome`] is in [`answer`], what to say of a failed
+//! connection in [`failure`].
 
-use std::{collections::BTreeMap, time::Duration};
+mod answer;
+mod failure;
 
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use async_trait::async_trait;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use url::Url;
 
+use self::{answer::Redactor, failure::Limits};
 use super::{Message, Sink};
-use crate::model::{dispatch::Outcome, secret::Secret};
+use crate::{
+    model::{clock, dispatch::Outcome, secret::Secret},
+    signature::standard_webhooks::Signer,
+};
+
+/// How long an unused connection is kept. Many servers close theirs after 60 or 75 seconds; leaving
+/// first avoids sending into a connection that is just being closed.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Headers that this sink or the protocol sets, beside all that begin with [`OURS`].
+const RESERVED: [HeaderName; 13] = [
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::EXPECT,
+    header::HOST,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::USER_AGENT,
+];
+
+/// How the names of our own headers begin.
+const OURS: [&str; 2] = ["webhook-", "x-relay-"];
 
 /// The options of an `http` sink, as written; secrets are resolved before it is deserialised.
-#[derive(Debug, Clone, serde::Deserialize)]
+#[derive(Clone, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Where to post; `http` or `https`.
-    pub url: url::Url,
+    /// Where to post; `http` or `https`. `user:password@` becomes basic authentication.
+    pub url: Url,
     /// `whsec_` + base64: signs by the Standard Webhooks scheme. Without it nothing is signed.
     pub secret: Option<Secret>,
-    /// Further headers; their values may be secrets.
+    /// Further headers; their values may be secrets. They cannot replace those that the sink sets.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
     /// For the TCP and TLS handshakes; part of the sink's `timeout_secs`.
@@ -27,25 +71,182 @@ impl Options {
     const fn default_connect_timeout_secs() -> u64 {
         5
     }
+
+    /// The target as it may be shown: scheme, host and port. User, password and query are secrets
+    /// more often than not, and so is the path of many a hook.
+    pub fn target(&self) -> String {
+        self.url.origin().ascii_serialization()
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("url", &format_args!("{}/…", self.target()))
+            .field("secret", &self.secret)
+            .field("headers", &self.headers)
+            .field("connect_timeout_secs", &self.connect_timeout_secs)
+            .finish()
+    }
 }
 
 /// Posts events.
-#[derive(Debug)]
-pub struct Http {}
+pub struct Http {
+    client: reqwest::Client,
+    /// Without user and password, which are in `headers`.
+    url: Url,
+    /// The same with every request.
+    headers: HeaderMap,
+    signer: Option<Signer>,
+    target: String,
+    limits: Limits,
+    redactor: Redactor,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http").field("target", &self.target).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
 
 impl Http {
-    /// A client for one target.
-    pub fn new(_options: &Options, _timeout: Duration) -> Result<Self, String> {
-        Ok(Self {})
+    /// A client for one target. `timeout` bounds an attempt from connecting to the end of the answer.
+    ///
+    /// Wants the process's TLS provider to be installed
+    /// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`).
+    ///
+    /// # Errors
+    /// Names the option that cannot work, never its value.
+    pub fn new(options: &Options, timeout: Duration) -> Result<Self, String> {
+        if !matches!(options.url.scheme(), "http" | "https") {
+            return Err(format!("`url` must begin with http:// or https://, not {}:", options.url.scheme()));
+        }
+        let signer = options.secret.as_ref().map(Signer::new).transpose()?;
+        let mut headers = operator_headers(&options.headers)?;
+        let limits = Limits { connect: Duration::from_secs(options.connect_timeout_secs).min(timeout), whole: timeout };
+        let client = client(&options.url, limits)?;
+
+        // Let the client move user and password from the URL to a header.
+        let sample = client.post(options.url.clone()).build().map_err(|_| "`url` cannot be posted to".to_owned())?;
+        let mut redactor = Redactor::new(options);
+        if let Some(basic) = sample.headers().get(header::AUTHORIZATION) {
+            if headers.contains_key(header::AUTHORIZATION) {
+                return Err("`url` has a user or password and `headers` has `authorization`: keep one".to_owned());
+            }
+            redactor.add_basic(basic);
+            headers.insert(header::AUTHORIZATION, basic.clone());
+        }
+        Ok(Self { url: sample.url().clone(), client, headers, signer, target: options.target(), limits, redactor })
+    }
+
+    fn headers_for(&self, message: &Message) -> HeaderMap {
+        let id = message.event_id.to_string();
+        let timestamp = clock::now().as_second();
+        let mut headers = self.headers.clone();
+        let content_type = message.content_type.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
+        headers.insert(
+            header::CONTENT_TYPE,
+            content_type.unwrap_or(const { HeaderValue::from_static("application/json") }),
+        );
+        if let Some(signer) = &self.signer {
+            headers.insert("webhook-signature", visible(&signer.sign(&id, timestamp, &message.payload)));
+        }
+        headers.insert("webhook-id", visible(&id));
+        headers.insert("webhook-timestamp", timestamp.into());
+        headers.insert("x-relay-event", visible(&message.event_type));
+        headers.insert("x-relay-endpoint", visible(&message.endpoint));
+        headers.insert("x-relay-attempt", message.attempt.into());
+        headers.insert("x-relay-trigger", HeaderValue::from_static(message.trigger.as_str()));
+        headers
+    }
+
+    fn failed(&self, error: &reqwest::Error) -> String {
+        // Our words name no address; what they quote of the cause might.
+        self.redactor.redact(&format!("{}: {}", self.target, failure::explain(error, self.limits)))
     }
 }
 
 #[async_trait]
 impl Sink for Http {
-    async fn deliver(&self, _message: &Message) -> Outcome {
-        Outcome::Delivered
+    async fn deliver(&self, message: &Message) -> Outcome {
+        let request = self
+            .client
+            .post(self.url.clone())
+            .headers(self.headers_for(message))
+            .body(reqwest::Body::from(message.payload.clone()));
+        match request.send().await {
+            Ok(response) => answer::outcome(response, &self.target, &self.redactor).await,
+            Err(error) => Outcome::Retry { reason: self.failed(&error), after: None },
+        }
     }
+
+    /// Sends a `HEAD` request, which by RFC 9110 (section 9.2.1) asks for no change. Every answer
+    /// means that the target is there: many services know nothing but `POST`.
     async fn check(&self) -> Result<String, String> {
-        Ok(String::new())
+        let request = self.client.head(self.url.clone()).headers(self.headers.clone());
+        match request.send().await {
+            Ok(response) => Ok(format!("{} can be reached: it answers HEAD with {}", self.target, response.status())),
+            Err(error) => Err(self.failed(&error)),
+        }
     }
+}
+
+fn client(url: &Url, limits: Limits) -> Result<reqwest::Client, String> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        return Err("no TLS provider is installed in this process, which is a bug: report it".to_owned());
+    }
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("finkare-relay/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(limits.connect)
+        .timeout(limits.ours())
+        .pool_idle_timeout(IDLE)
+        // As many as the sink's concurrency makes; no more can become idle.
+        .pool_max_idle_per_host(usize::MAX)
+        .tcp_keepalive(IDLE);
+    // Without TLS there is no need for the system's certificates, which a small image may not have.
+    let builder = if url.scheme() == "http" { builder.tls_certs_only([]) } else { builder };
+    builder.build().map_err(|error| {
+        let cause = failure::innermost(&error);
+        format!("the HTTPS client cannot start ({cause}): install the system's CA certificates (ca-certificates)")
+    })
+}
+
+fn operator_headers(configured: &BTreeMap<String, Secret>) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (given, value) in configured {
+        let name = HeaderName::from_bytes(given.as_bytes())
+            .map_err(|_| format!("`headers.{}` is not a header's name", given.escape_debug()))?;
+        if RESERVED.contains(&name) || OURS.iter().any(|prefix| name.as_str().starts_with(prefix)) {
+            return Err(format!("`headers.{given}` cannot be set: the sink sets it itself"));
+        }
+        let mut value = HeaderValue::from_bytes(value.expose().as_bytes())
+            .map_err(|_| format!("`headers.{given}` has a line break or another control character in its value"))?;
+        value.set_sensitive(true);
+        if headers.insert(name, value).is_some() {
+            return Err(format!("`headers.{given}` is there twice: upper and lower case are the same"));
+        }
+    }
+    Ok(headers)
+}
+
+/// The text as header value: everything but visible ASCII, and `%` itself, percent-encoded as UTF-8.
+fn visible(text: &str) -> HeaderValue {
+    use fmt::Write;
+    let mut value = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && byte != b'%' {
+            value.push(char::from(byte));
+        } else {
+            write!(value, "%{byte:02X}").expect("writing to a string succeeds");
+        }
+    }
+    value.try_into().expect("visible ASCII is a header value")
+}
+
+/// The `user:password` in a basic authentication header.
+fn basic_text(header: &HeaderValue) -> Option<String> {
+    let token = header.to_str().ok()?.strip_prefix("Basic ")?;
+    String::from_utf8(BASE64_STANDARD.decode(token).ok()?).ok()
 }

@@ -28,6 +28,7 @@ use crate::model::{
 
 pub mod file;
 pub mod http;
+mod lines;
 pub mod message;
 pub mod stdout;
 

@@ -1,0 +1,152 @@
+//! What to say of a request that got no answer: what happened, and what to change.
+//!
+//! An HTTP client's errors are nested, and the useful one lies deep: this walks down to it. The
+//! outer ones print the URL, so nothing of them is repeated.
+
+use std::{error::Error, io, time::Duration};
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// The TCP and TLS handshakes.
+    pub(super) connect: Duration,
+    /// The attempt as a whole, as the operator set it.
+    pub(super) whole: Duration,
+}
+
+impl Limits {
+    /// When the client itself gives up: a little before the dispatcher does, so that what is known
+    /// of the attempt is reported and not lost.
+    pub(super) fn ours(self) -> Duration {
+        self.whole - (self.whole / 20).min(Duration::from_millis(100))
+    }
+}
+
+/// The causes of an error, from the outermost in. An I/O error hides the error inside of it from
+/// `source`, so it is asked for separately.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(hidden) => Some(hidden),
+            None => error.source(),
+        }
+    }
+    std::iter::successors(Some(error), |error| inner(*error))
+}
+
+fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// The text of the innermost cause, where the fact is and no URL.
+pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
+    causes(error)
+        .last()
+        .filter(|cause| !cause.is::<reqwest::Error>())
+        .map_or_else(|| "no cause is known".to_owned(), ToString::to_string)
+}
+
+/// What happened and what to change, without the address.
+pub(super) fn explain(error: &reqwest::Error, limits: Limits) -> String {
+    if let Some(tls) = find::<rustls::Error>(error) {
+        return explain_tls(tls);
+    }
+    if error.is_dns() {
+        return format!("its name cannot be resolved ({}): check the host in `url` and the DNS", innermost(error));
+    }
+    if error.is_timeout() {
+        return if error.is_connect() {
+            format!("no connection within {:?}: check the host and port in `url`, and firewalls", limits.connect)
+        } else {
+            format!("no answer within {:?}: see what keeps it busy, or raise `timeout_secs`", limits.whole)
+        };
+    }
+    if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+        return "its answer is not HTTP: check the scheme and the port in `url`".to_owned();
+    }
+    let kind = find::<io::Error>(error).map(io::Error::kind);
+    let incomplete =
+        find::<hyper::Error>(error).is_some_and(|error| error.is_incomplete_message() || error.is_closed());
+    match kind {
+        Some(io::ErrorKind::ConnectionRefused) => {
+            "the connection was refused: is the service running, and the port in `url` right?".to_owned()
+        }
+        Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
+            "there is no network route to it: check the host in `url` and this machine's network".to_owned()
+        }
+        Some(
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof,
+        ) => closed(),
+        _ if incomplete => closed(),
+        _ => format!("the request failed: {}", innermost(error)),
+    }
+}
+
+fn closed() -> String {
+    "it closed the connection before it had answered: see its own log".to_owned()
+}
+
+fn explain_tls(error: &rustls::Error) -> String {
+    use rustls::{CertificateError as Certificate, Error as Tls};
+    match error {
+        Tls::InvalidCertificate(Certificate::UnknownIssuer) => {
+            "its TLS certificate is not trusted: add its CA to the system's certificates, or have it send the whole chain"
+                .to_owned()
+        }
+        Tls::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. }) => {
+            "its TLS certificate is for another name: check the host in `url`".to_owned()
+        }
+        Tls::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+            "its TLS certificate has expired: have it renewed, or check this machine's clock".to_owned()
+        }
+        Tls::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. }) => {
+            "its TLS certificate is not valid yet: check this machine's clock".to_owned()
+        }
+        Tls::InvalidCertificate(other) => format!("its TLS certificate is not accepted ({other}): have it replaced"),
+        Tls::InvalidMessage(_) => "it does not speak TLS: should `url` begin with http://, or have another port?".to_owned(),
+        other => format!("the TLS handshake failed: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As deep as the client's own: a TLS error inside an I/O error inside another error.
+    #[derive(Debug, thiserror::Error)]
+    #[error("error sending request for url (https://user:password@x.example)")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn finds_what_an_io_error_hides() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let error = Outer(io::Error::other(io::Error::other(tls.clone())));
+        assert_eq!(find::<rustls::Error>(&error), Some(&tls));
+        assert_eq!(innermost(&error), tls.to_string());
+        assert!(find::<hyper::Error>(&error).is_none());
+    }
+
+    #[test]
+    fn gives_up_before_the_dispatcher_does() {
+        let ours = |millis| Limits { connect: Duration::ZERO, whole: Duration::from_millis(millis) }.ours().as_millis();
+        assert_eq!([0, 100, 1000, 10_000, 60_000].map(ours), [0, 95, 950, 9900, 59_900]);
+    }
+
+    #[test]
+    fn every_certificate_problem_says_what_to_do() {
+        use rustls::CertificateError as Certificate;
+        for (problem, word) in [
+            (Certificate::UnknownIssuer, "CA"),
+            (Certificate::NotValidForName, "`url`"),
+            (Certificate::Expired, "renewed"),
+            (Certificate::NotValidYet, "clock"),
+            (Certificate::BadSignature, "replaced"),
+        ] {
+            let text = explain_tls(&rustls::Error::InvalidCertificate(problem));
+            assert!(text.contains("certificate") && text.contains(word), "{text}");
+        }
+    }
+}
