@@ -1,0 +1,369 @@
+//! Events: recorded once, listed, shown, sent again.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::LazyLock,
+};
+
+use sqlx::{FromRow, QueryBuilder, Row, Sqlite, SqliteConnection};
+use uuid::Uuid;
+
+use super::{
+    SqliteStore,
+    dispatches::{self, WithAttempts},
+    rows::{Chunked, During, Place, micros_or_now},
+};
+use crate::{
+    model::{
+        clock,
+        event::{DedupeKey, Event, NewEvent, Recorded},
+        id::{DispatchId, EventId, SinkName},
+    },
+    store::{EventDetail, EventFilter, Page, StoreError},
+};
+
+/// Unknown events go in, known ones are left alone; the number of rows tells whether there were any.
+static INSERT_EVENTS: LazyLock<Chunked> = LazyLock::new(|| {
+    Chunked::new(
+        "INSERT INTO events (id, endpoint, dedupe_key, type, invoice_id, occurred_at, received_at, deliveries,
+             last_delivery_at, readable, content_type, payload) VALUES",
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "ON CONFLICT (endpoint, dedupe_key) DO NOTHING",
+    )
+});
+
+static INSERT_DISPATCHES: LazyLock<Chunked> = LazyLock::new(|| {
+    Chunked::new(
+        "INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at) VALUES",
+        "(?, ?, ?, ?, 'pending', 'event', ?, ?)",
+        "",
+    )
+});
+
+/// Counts repeated deliveries and says which event each belongs to.
+static COUNT_REPEATED: LazyLock<Chunked> = LazyLock::new(|| {
+    Chunked::new(
+        "WITH repeated (endpoint, dedupe_key, deliveries, received_at) AS (VALUES",
+        "(?, ?, ?, ?)",
+        ") UPDATE events
+           SET deliveries = events.deliveries + repeated.deliveries,
+               last_delivery_at = max(last_delivery_at, repeated.received_at)
+           FROM repeated
+           WHERE events.endpoint = repeated.endpoint AND events.dedupe_key = repeated.dedupe_key
+           RETURNING events.id, events.endpoint, events.dedupe_key",
+    )
+});
+
+type Key<'a> = (&'a str, DedupeKey);
+
+fn key(event: &NewEvent) -> Key<'_> {
+    (event.endpoint.as_str(), event.dedupe_key)
+}
+
+/// One event of a batch with its repetitions in the same batch.
+struct Merged<'a> {
+    first: &'a NewEvent,
+    deliveries: u32,
+    last_delivery_at: i64,
+}
+
+/// The batch without repetitions, in its order.
+fn merge(batch: &[NewEvent]) -> Vec<Merged<'_>> {
+    let mut places: HashMap<Key<'_>, usize> = HashMap::with_capacity(batch.len());
+    let mut merged: Vec<Merged<'_>> = Vec::with_capacity(batch.len());
+    for event in batch {
+        let received_at = clock::to_micros(event.received_at);
+        let place = *places.entry(key(event)).or_insert(merged.len());
+        if let Some(known) = merged.get_mut(place) {
+            known.deliveries += 1;
+            known.last_delivery_at = known.last_delivery_at.max(received_at);
+        } else {
+            merged.push(Merged { first: event, deliveries: 1, last_delivery_at: received_at });
+        }
+    }
+    merged
+}
+
+/// See [`crate::store::Store::record_deliveries`].
+pub(super) async fn record(store: &SqliteStore, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
+    let merged = merge(batch);
+    let known = write(store, &merged).await.during(format_args!("recording {} deliveries", batch.len()))?;
+    let fresh = merged.iter().filter(|event| !known.contains_key(&key(event.first)));
+    store.wakeups.wake(fresh.flat_map(|event| &event.first.sinks).collect::<BTreeSet<_>>());
+
+    // Whoever is not known from before is new where it stands first, and known from there on.
+    let mut seen: HashMap<Key<'_>, EventId> = known;
+    Ok(batch
+        .iter()
+        .map(|event| match seen.entry(key(event)) {
+            std::collections::hash_map::Entry::Occupied(known) => Recorded { id: *known.get(), duplicate: true },
+            std::collections::hash_map::Entry::Vacant(new) => {
+                new.insert(event.id);
+                Recorded { id: event.id, duplicate: false }
+            }
+        })
+        .collect())
+}
+
+/// Writes one batch; answers which of its events were known already, under which id.
+async fn write<'a>(store: &SqliteStore, merged: &[Merged<'a>]) -> Result<HashMap<Key<'a>, EventId>, sqlx::Error> {
+    let mut transaction = store.write().await?;
+    let mut inserted = 0;
+    for (sql, chunk) in INSERT_EVENTS.chunks(merged) {
+        let mut query = sqlx::query(sql);
+        for Merged { first, deliveries, last_delivery_at } in chunk {
+            query = query
+                .bind(first.id.0)
+                .bind(first.endpoint.as_str())
+                .bind(&first.dedupe_key.0[..])
+                .bind(&first.event_type)
+                .bind(&first.invoice_id)
+                .bind(first.occurred_at.map(clock::to_micros))
+                .bind(clock::to_micros(first.received_at))
+                .bind(*deliveries)
+                .bind(*last_delivery_at)
+                .bind(first.readable)
+                .bind(&first.content_type)
+                .bind(&first.payload[..]);
+        }
+        inserted += query.execute(&mut *transaction).await?.rows_affected();
+    }
+
+    let known =
+        if inserted == merged.len() as u64 { HashMap::new() } else { count_repeated(&mut transaction, merged).await? };
+
+    let now = micros_or_now(None);
+    let dispatches: Vec<(&NewEvent, &SinkName)> = merged
+        .iter()
+        .filter(|event| known.is_empty() || !known.contains_key(&key(event.first)))
+        .flat_map(|event| event.first.sinks.iter().map(|sink| (event.first, sink)))
+        .collect();
+    for (sql, chunk) in INSERT_DISPATCHES.chunks(&dispatches) {
+        let mut query = sqlx::query(sql);
+        for (event, sink) in chunk {
+            query = query
+                .bind(event.id.0)
+                .bind(sink.as_str())
+                .bind(&event.event_type)
+                .bind(&event.invoice_id)
+                .bind(now)
+                .bind(now);
+        }
+        query.execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(known)
+}
+
+/// After an insert that left some out: finds those, counts their deliveries, answers their ids.
+async fn count_repeated<'a>(
+    connection: &mut SqliteConnection,
+    merged: &[Merged<'a>],
+) -> Result<HashMap<Key<'a>, EventId>, sqlx::Error> {
+    let ids: Vec<String> = merged.iter().map(|event| event.first.id.0.simple().to_string()).collect();
+    let new: Vec<Uuid> =
+        sqlx::query_scalar("SELECT id FROM events WHERE id IN (SELECT unhex(value) FROM json_each(?))")
+            .bind(serde_json::to_string(&ids).expect("texts can be written as JSON"))
+            .fetch_all(&mut *connection)
+            .await?;
+    let new: BTreeSet<EventId> = new.into_iter().map(EventId).collect();
+    let repeated: Vec<&Merged<'a>> = merged.iter().filter(|event| !new.contains(&event.first.id)).collect();
+
+    let mut known = HashMap::with_capacity(repeated.len());
+    for (sql, chunk) in COUNT_REPEATED.chunks(&repeated) {
+        let mut query = sqlx::query(sql);
+        let mut keys: HashMap<(&str, &[u8]), Key<'a>> = HashMap::with_capacity(chunk.len());
+        for event in chunk {
+            let key = key(event.first);
+            keys.insert((key.0, &event.first.dedupe_key.0), key);
+            query = query
+                .bind(key.0)
+                .bind(&event.first.dedupe_key.0[..])
+                .bind(event.deliveries)
+                .bind(event.last_delivery_at);
+        }
+        for row in query.fetch_all(&mut *connection).await? {
+            if let Some(key) = keys.get(&(row.try_get::<&str, _>(1)?, row.try_get::<&[u8], _>(2)?)) {
+                known.insert(*key, EventId(row.try_get(0)?));
+            }
+        }
+    }
+    Ok(known)
+}
+
+/// An event's columns without its payload.
+#[derive(FromRow)]
+struct EventRow {
+    id: Uuid,
+    endpoint: String,
+    r#type: String,
+    invoice_id: Option<String>,
+    occurred_at: Option<i64>,
+    received_at: i64,
+    deliveries: u32,
+    readable: bool,
+    content_type: Option<String>,
+}
+
+const EVENT_COLUMNS: &str =
+    "id, endpoint, type, invoice_id, occurred_at, received_at, deliveries, readable, content_type";
+
+impl TryFrom<EventRow> for Event {
+    type Error = StoreError;
+
+    fn try_from(row: EventRow) -> Result<Self, Self::Error> {
+        let place = Place { table: "events", row: &row.id };
+        Ok(Self {
+            occurred_at: place.optional_time("occurred_at", row.occurred_at)?,
+            received_at: place.time("received_at", row.received_at)?,
+            id: EventId(row.id),
+            endpoint: row.endpoint,
+            event_type: row.r#type,
+            invoice_id: row.invoice_id,
+            deliveries: row.deliveries,
+            readable: row.readable,
+            content_type: row.content_type,
+        })
+    }
+}
+
+/// How far an event's id, made from the clock when it was received, may lie from its `received_at`
+/// for [`list`] to find it by time: the clock may have been set in between.
+const ID_MARGIN_MICROS: i64 = 3_600_000_000;
+
+/// The smallest UUID v7 of this millisecond.
+fn first_id_at(micros: i64) -> Uuid {
+    let millis = u64::try_from(micros.div_euclid(1000)).unwrap_or(0);
+    // The 48 bits of the time stand first, <https://www.rfc-editor.org/rfc/rfc9562#section-5.7>.
+    Uuid::from_u128(u128::from(millis) << 80)
+}
+
+/// The statement for a list of events. The ids' own time bounds the part of the table that is
+/// walked; `received_at` decides.
+pub(super) fn list_statement(filter: &EventFilter, limit: u32) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT ");
+    sql.push(EVENT_COLUMNS).push(" FROM events WHERE TRUE");
+    if let Some(invoice_id) = &filter.invoice_id {
+        sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
+    }
+    if let Some(endpoint) = &filter.endpoint {
+        sql.push(" AND endpoint = ").push_bind(endpoint.clone());
+    }
+    if let Some(event_type) = &filter.event_type {
+        sql.push(" AND type = ").push_bind(event_type.clone());
+    }
+    if let Some(since) = filter.since.map(clock::to_micros) {
+        sql.push(" AND received_at >= ").push_bind(since);
+        sql.push(" AND id >= ").push_bind(first_id_at(since.saturating_sub(ID_MARGIN_MICROS)));
+    }
+    if let Some(until) = filter.until.map(clock::to_micros) {
+        sql.push(" AND received_at < ").push_bind(until);
+        sql.push(" AND id < ").push_bind(first_id_at(until.saturating_add(ID_MARGIN_MICROS)));
+    }
+    if let Some(before) = filter.before {
+        sql.push(" AND id < ").push_bind(before.0);
+    }
+    if let Some(text) = &filter.contains {
+        // Of two blobs `instr` compares bytes.
+        sql.push(" AND instr(payload, ").push_bind(text.clone().into_bytes()).push(") > 0");
+    }
+    sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit) + 1);
+    sql
+}
+
+/// See [`crate::store::Store::list_events`].
+pub(super) async fn list(store: &SqliteStore, filter: &EventFilter, limit: u32) -> Result<Page<Event>, StoreError> {
+    let rows: Vec<EventRow> = list_statement(filter, limit)
+        .build_query_as()
+        .persistent(false)
+        .fetch_all(&store.readers)
+        .await
+        .during("listing events")?;
+    let more = rows.len() > limit as usize;
+    let rows = rows.into_iter().take(limit as usize).map(Event::try_from).collect::<Result<_, _>>()?;
+    Ok(Page { rows, more })
+}
+
+/// See [`crate::store::Store::event`].
+pub(super) async fn detail(store: &SqliteStore, id: EventId) -> Result<Option<EventDetail>, StoreError> {
+    let Some((event, payload, dispatches)) = read(store, id).await.during(format_args!("reading event {id}"))? else {
+        return Ok(None);
+    };
+    let dispatches = dispatches.into_iter().map(WithAttempts::into_model).collect::<Result<_, _>>()?;
+    Ok(Some(EventDetail { event: event.try_into()?, payload, dispatches }))
+}
+
+type Stored = (EventRow, Option<Vec<u8>>, Vec<WithAttempts>);
+
+async fn read(store: &SqliteStore, id: EventId) -> Result<Option<Stored>, sqlx::Error> {
+    let mut transaction = store.read().await?;
+    let Some(row) = sqlx::query(
+        "SELECT id, endpoint, type, invoice_id, occurred_at, received_at, deliveries, readable, content_type, payload
+         FROM events WHERE id = ?",
+    )
+    .bind(id.0)
+    .fetch_optional(&mut *transaction)
+    .await?
+    else {
+        return Ok(None);
+    };
+    let dispatches = dispatches::of_event(&mut transaction, id).await?;
+    Ok(Some((EventRow::from_row(&row)?, row.try_get("payload")?, dispatches)))
+}
+
+/// See [`crate::store::Store::replay_event`].
+pub(super) async fn replay(
+    store: &SqliteStore,
+    id: EventId,
+    sinks: &[SinkName],
+) -> Result<Option<Vec<DispatchId>>, StoreError> {
+    let ids = write_replay(store, id, sinks).await.during(format_args!("replaying event {id}"))?;
+    if ids.is_some() {
+        store.wakeups.wake(sinks);
+    }
+    Ok(ids)
+}
+
+async fn write_replay(
+    store: &SqliteStore,
+    id: EventId,
+    sinks: &[SinkName],
+) -> Result<Option<Vec<DispatchId>>, sqlx::Error> {
+    let mut transaction = store.write().await?;
+    let kept: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM events WHERE id = ? AND payload IS NOT NULL)")
+        .bind(id.0)
+        .fetch_one(&mut *transaction)
+        .await?;
+    if !kept {
+        return Ok(None);
+    }
+    let now = micros_or_now(None);
+    let mut ids = Vec::with_capacity(sinks.len());
+    // A person asked for this: a handful of sinks, one statement each.
+    for sink in sinks {
+        let number = sqlx::query_scalar(
+            "INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
+             SELECT id, ?2, type, invoice_id, 'pending', 'replay', ?3, ?3 FROM events WHERE id = ?1
+             RETURNING id",
+        )
+        .bind(id.0)
+        .bind(sink.as_str())
+        .bind(now)
+        .fetch_one(&mut *transaction)
+        .await?;
+        ids.push(DispatchId(number));
+    }
+    transaction.commit().await?;
+    Ok(Some(ids))
+}
+
+#[cfg(test)]
+pub(super) mod hot {
+    //! The hot statements, for the tests of their plans.
+    pub(in crate::store::sqlite) fn statements() -> [&'static str; 3] {
+        [super::INSERT_EVENTS.largest(), super::INSERT_DISPATCHES.largest(), super::COUNT_REPEATED.largest()]
+    }
+}

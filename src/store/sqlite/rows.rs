@@ -1,0 +1,165 @@
+//! Statements over many rows, and what a stored value becomes in the model.
+//!
+//! sqlx hands every statement to the connection's own thread and waits for its answer, which costs
+//! more than a small statement does itself. So what is written in batches goes in few statements
+//! with many rows each: [`Chunked`].
+
+use std::{fmt, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    model::{
+        clock,
+        dispatch::{State, Trigger},
+    },
+    store::StoreError,
+};
+
+/// The sizes of chunks: 2^0 to 2^7 rows. The largest holds what one batch of accepts holds; with 11
+/// columns that is far below SQLite's limit of 32,766 parameters,
+/// <https://www.sqlite.org/limits.html#max_variable_number>.
+const SIZES: usize = 8;
+
+/// One statement over rows of parameters, in the sizes 1, 2, 4 … 128.
+///
+/// Few sizes, so that each stays prepared in the connection's cache. Kept in statics: sqlx takes
+/// only `&'static str` for SQL without further ado, and these are made of literals alone.
+#[derive(Debug)]
+pub(super) struct Chunked([String; SIZES]);
+
+impl Chunked {
+    /// A statement of which `head` ends with `VALUES` and `row` is one row, like `(?, ?)`.
+    pub(super) fn new(head: &str, row: &str, tail: &str) -> Self {
+        Self(std::array::from_fn(|power| format!("{head} {} {tail}", vec![row; 1 << power].join(", "))))
+    }
+
+    /// Cuts the items into chunks, the largest possible first, each with its statement.
+    pub(super) fn chunks<'s, 'i, T>(&'s self, mut items: &'i [T]) -> impl Iterator<Item = (&'s str, &'i [T])> {
+        std::iter::from_fn(move || {
+            let power = (0..SIZES).rev().find(|power| items.len() >= 1 << power)?;
+            let (chunk, rest) = items.split_at(1 << power);
+            items = rest;
+            Some((self.0[power].as_str(), chunk))
+        })
+    }
+
+    /// The statement for one row, for tests that look at its plan.
+    #[cfg(test)]
+    pub(super) fn one(&self) -> &str {
+        &self.0[0]
+    }
+
+    /// The statement for the largest chunk.
+    #[cfg(test)]
+    pub(super) fn largest(&self) -> &str {
+        &self.0[SIZES - 1]
+    }
+}
+
+/// Numbers as a JSON array, for `json_each`.
+pub(super) fn json_array(numbers: impl IntoIterator<Item = i64>) -> String {
+    serde_json::to_string(&numbers.into_iter().collect::<Vec<_>>()).expect("numbers can be written as JSON")
+}
+
+/// Says what was tried when the driver failed.
+pub(super) trait During<T> {
+    /// Turns the driver's error into a [`StoreError`]; the phrase is only built then.
+    fn during(self, action: impl fmt::Display) -> Result<T, StoreError>;
+}
+
+impl<T> During<T> for Result<T, sqlx::Error> {
+    fn during(self, action: impl fmt::Display) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::from_sqlx(action.to_string(), source))
+    }
+}
+
+/// The given time, or the process's clock: on SQLite that is the store's clock.
+pub(super) fn micros_or_now(now: Option<Timestamp>) -> i64 {
+    clock::to_micros(now.unwrap_or_else(clock::now))
+}
+
+/// A stored time so much later, never beyond what can be read back.
+pub(super) fn later(micros: i64, by: Duration) -> i64 {
+    micros.saturating_add(clock::duration_micros(by)).min(clock::to_micros(Timestamp::MAX))
+}
+
+/// The time from one stored time to another; zero if it is none.
+pub(super) fn between(earlier: i64, later: i64) -> Duration {
+    Duration::from_micros(u64::try_from(later.saturating_sub(earlier)).unwrap_or(0))
+}
+
+/// Where a stored value stands, for saying which one cannot be read.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) table: &'static str,
+    pub(super) row: &'a dyn fmt::Display,
+}
+
+impl Place<'_> {
+    /// Something is wrong with this column.
+    pub(super) fn unreadable(self, column: &'static str, problem: impl fmt::Display) -> StoreError {
+        StoreError::Unreadable { table: self.table, column, row: self.row.to_string(), problem: problem.to_string() }
+    }
+
+    /// A stored time.
+    pub(super) fn time(self, column: &'static str, micros: i64) -> Result<Timestamp, StoreError> {
+        clock::from_micros(micros)
+            .ok_or_else(|| self.unreadable(column, format_args!("{micros} µs since 1970 is no time of this calendar")))
+    }
+
+    /// A stored time that may be missing.
+    pub(super) fn optional_time(
+        self,
+        column: &'static str,
+        micros: Option<i64>,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        micros.map(|micros| self.time(column, micros)).transpose()
+    }
+
+    /// A stored state.
+    pub(super) fn state(self, text: &str) -> Result<State, StoreError> {
+        text.parse().map_err(|error| self.unreadable("state", error))
+    }
+
+    /// A stored trigger.
+    pub(super) fn trigger(self, text: &str) -> Result<Trigger, StoreError> {
+        text.parse().map_err(|error| self.unreadable("trigger", error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_powers_of_two_and_lose_nothing() {
+        let statement = Chunked::new("VALUES", "(?, ?)", "RETURNING 1");
+        for length in [0, 1, 2, 3, 127, 128, 129, 300] {
+            let items: Vec<usize> = (0..length).collect();
+            let mut seen = Vec::new();
+            for (sql, chunk) in statement.chunks(&items) {
+                assert!(chunk.len().is_power_of_two() && chunk.len() <= 128);
+                assert_eq!(sql.matches("(?, ?)").count(), chunk.len());
+                seen.extend_from_slice(chunk);
+            }
+            assert_eq!(seen, items);
+        }
+    }
+
+    #[test]
+    fn times_stay_readable_however_long_the_wait() {
+        let end = later(clock::to_micros(clock::now()), Duration::MAX);
+        assert_eq!(clock::from_micros(end), Some(Timestamp::from_microsecond(end).unwrap()));
+        assert_eq!(between(5, 3), Duration::ZERO);
+        assert_eq!(between(3, 5), Duration::from_micros(2));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let place = Place { table: "dispatches", row: &7 };
+        let error = place.state("done").unwrap_err().to_string();
+        assert!(error.contains("table dispatches, column state, row 7"), "{error}");
+        assert!(place.time("due_at", i64::MAX).unwrap_err().to_string().contains("column due_at"));
+    }
+}
