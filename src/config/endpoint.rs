@@ -162,8 +162,13 @@ fn check_path(path: &str) -> Result<(), String> {
 
 /// `secret` first, then `secrets`; a secret that stands there twice counts once.
 fn secrets(section: &mut Section<'_>) -> Vec<Secret> {
-    let mut secrets: Vec<Secret> = section.secret("secret").into_iter().collect();
-    for secret in section.secrets("secrets") {
+    let mut secrets: Vec<Secret> = Vec::new();
+    let first = section.secret("secret").map(|secret| ("secret", secret));
+    let others = section.secrets("secrets").into_iter().map(|secret| ("secrets", secret));
+    for (key, secret) in first.into_iter().chain(others) {
+        if secret.expose().trim() != secret.expose() {
+            section.notice(key, "begins or ends with a blank or a newline, which is taken for a part of the secret");
+        }
         if !secrets.contains(&secret) {
             secrets.push(secret);
         }

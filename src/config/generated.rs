@@ -1,4 +1,4 @@
-//! Secrets that the service makes by itself and keeps in files beside the SQLite database.
+//! Secrets that the service makes by itself and keeps in files beside the `SQLite` database.
 //!
 //! `serve` calls [`read_or_create`] for each that is not configured. The file appears whole or not
 //! at all, and when two processes race, both get the secret of the first. Files are readable by

@@ -99,17 +99,13 @@ const RESERVED_HEADERS: [&str; 11] = [
 fn http(section: &mut Section<'_>) -> Option<sinks::http::Options> {
     let mut own = Own::default();
     own.url(section, "url");
-    own.secret(section, "secret");
-    own.secrets_by_name(section, "headers");
-    let mut options: sinks::http::Options = options(section, own)?;
-
-    if let Some(secret) = &options.secret {
-        check_standard_secret(section, secret);
+    if let Some(secret) = own.secret(section, "secret") {
+        check_standard_secret(section, &secret);
     }
     let mut seen = HashSet::new();
-    for (name, value) in &options.headers {
+    for (name, value) in own.secrets_by_name(section, "headers") {
         let key = format!("headers.{name}");
-        let Ok(header) = HeaderName::try_from(name) else {
+        let Ok(header) = HeaderName::try_from(&name) else {
             section.problem(&key, "is not a header's name: write letters, digits and `-`");
             continue;
         };
@@ -123,11 +119,13 @@ fn http(section: &mut Section<'_>) -> Option<sinks::http::Options> {
             section.problem(&key, "stands there twice, in upper and in lower case: keep one");
         }
     }
+    let mut options: sinks::http::Options = options(section, own)?;
+
     if options.connect_timeout_secs == 0 {
         section.problem("connect_timeout_secs", "0 lets nothing connect: write 1 or more");
     }
     if let Some(header) = basic_auth(&mut options.url) {
-        if options.headers.keys().any(|name| name.eq_ignore_ascii_case("authorization")) {
+        if seen.contains(&http::header::AUTHORIZATION) {
             section.problem("url", "holds a user, and `headers` an `authorization`: keep one of the two");
         }
         options.headers.insert("authorization".to_owned(), header);
@@ -203,35 +201,36 @@ struct Own {
 
 impl Own {
     /// An option that is a secret.
-    fn secret(&mut self, section: &mut Section<'_>, key: &'static str) {
+    fn secret(&mut self, section: &mut Section<'_>, key: &'static str) -> Option<Secret> {
         let is_given = section.has(key);
         let secret = section.secret(key);
         self.failed |= is_given && secret.is_none();
         self.put(key, secret.as_ref());
+        secret
     }
 
     /// A table of names and secrets.
-    fn secrets_by_name(&mut self, section: &mut Section<'_>, key: &'static str) {
+    fn secrets_by_name(&mut self, section: &mut Section<'_>, key: &'static str) -> Vec<(String, Secret)> {
         self.handled.push(key);
-        match section.take(key) {
-            None => {}
-            Some(Value::Table(table)) => {
-                let mut resolved = Table::new();
-                for (name, value) in table {
-                    match section.resolve(&format!("{key}.{name}"), value) {
-                        Some(secret) => {
-                            resolved.insert(name, Value::String(secret.expose().to_owned()));
-                        }
-                        None => self.failed = true,
-                    }
-                }
-                self.table.insert(key.to_owned(), Value::Table(resolved));
-            }
+        let entries = match section.take(key) {
+            None => return Vec::new(),
+            Some(Value::Table(entries)) => entries,
             Some(_) => {
                 section.problem(key, "is not a table: write { \"name\" = \"value\" }");
                 self.failed = true;
+                return Vec::new();
+            }
+        };
+        let mut resolved = Vec::new();
+        for (name, value) in entries {
+            match section.resolve(&format!("{key}.{name}"), value) {
+                Some(secret) => resolved.push((name, secret)),
+                None => self.failed = true,
             }
         }
+        let texts = resolved.iter().map(|(name, secret)| (name.clone(), Value::String(secret.expose().to_owned())));
+        self.table.insert(key.to_owned(), Value::Table(texts.collect()));
+        resolved
     }
 
     /// A web address, which may hold a token and is treated as a secret.
@@ -244,8 +243,9 @@ impl Own {
                 Some("is missing: write the address to post to, for example `https://erp.example/hooks`".to_owned())
             }
             Some(Err(error)) => Some(format!("is not a URL: {error}")),
+            // The scheme is not repeated: in `user:password@host` it is the user.
             Some(Ok(url)) if !["http", "https"].contains(&url.scheme()) => {
-                Some(format!("begins with `{}:` instead of `https:` or `http:`", url.scheme()))
+                Some("does not begin with `https://` or `http://`".to_owned())
             }
             Some(Ok(_)) => return self.put(key, given.as_ref()),
         };
@@ -288,19 +288,20 @@ fn options<T: DeserializeOwned>(section: &mut Section<'_>, own: Own) -> Option<T
             Ok(options) => return if failed { None } else { Some(options) },
             Err(error) => error,
         };
-        match current.take() {
-            Some(key) => {
-                let is_secret = handled.contains(&key.as_str());
-                section.problem(&key, if is_secret { "cannot be used" } else { error.message() });
-                table.remove(&key);
+        let Some(key) = current.take() else {
+            // After a problem the missing option may be the one that was taken out.
+            if !failed {
+                let what = match error.message().strip_prefix("missing field ") {
+                    Some(field) => format!("the option {field} is missing"),
+                    None => error.message().to_owned(),
+                };
+                section.report().problem(&section.here(), what);
             }
-            None => {
-                if !failed {
-                    section.report().problem(&section.here(), error.message());
-                }
-                return None;
-            }
-        }
+            return None;
+        };
+        let is_secret = handled.contains(&key.as_str());
+        section.problem(&key, if is_secret { "cannot be used" } else { error.message() });
+        table.remove(&key);
         failed = true;
     }
 }

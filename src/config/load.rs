@@ -367,7 +367,7 @@ fn master_key(environment: &Environment<'_>, report: &Report) -> Option<Secret> 
     Some(key)
 }
 
-/// What is made up on SQLite, where the file lies beside the database, must be given on Postgres:
+/// What is made up on `SQLite`, where the file lies beside the database, must be given on Postgres:
 /// replicas have no folder in common.
 fn require_for_postgres(
     server: &Server,

@@ -64,9 +64,9 @@ pub struct Config {
 /// Which parts came from nowhere but the defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MadeUp {
-    /// The endpoint `default` has no configured secret: `serve` generates one (SQLite only).
+    /// The endpoint `default` has no configured secret: `serve` generates one (`SQLite` only).
     pub secret: bool,
-    /// No admin token is configured: `serve` generates one (SQLite only).
+    /// No admin token is configured: `serve` generates one (`SQLite` only).
     pub admin_token: bool,
     /// No sink is configured: events go to standard output.
     pub sink: bool,

@@ -327,7 +327,7 @@ impl<'r> Section<'r> {
                 }
             },
             _ => {
-                self.problem(key, format!("is not a secret: {ALLOWED}"));
+                self.problem(key, format!("cannot be read as a secret: {ALLOWED}"));
                 None
             }
         }
@@ -546,7 +546,7 @@ mod tests {
 
     #[test]
     fn every_unknown_key_is_reported_with_its_line() {
-        let (_, problems) = read("lisetn = 1\n\ncolour = 2\n[[a]]\n[[a]]\nb = 1", |root| {
+        let ((), problems) = read("lisetn = 1\n\ncolour = 2\n[[a]]\n[[a]]\nb = 1", |root| {
             root.take("listen");
             for mut section in root.sections("a") {
                 section.call("x");
@@ -601,10 +601,10 @@ mod tests {
     fn what_is_no_secret_is_not_repeated() {
         for (wrong, expected) in [
             ("''", "is empty"),
-            ("1234567890", "is not a secret: write a text"),
-            ("{ env = 'A', file = 'b' }", "is not a secret"),
-            ("{ value = 'hunter2' }", "is not a secret"),
-            ("['hunter2']", "is not a secret"),
+            ("1234567890", "cannot be read as a secret: write a text"),
+            ("{ env = 'A', file = 'b' }", "cannot be read as a secret"),
+            ("{ value = 'hunter2' }", "cannot be read as a secret"),
+            ("['hunter2']", "cannot be read as a secret"),
             ("{ env = 'NOT_SET' }", "the variable `NOT_SET` is not set, or empty"),
             ("{ file = '/nowhere' }", "the file `/nowhere` cannot be read: "),
         ] {

@@ -1,6 +1,6 @@
 //! `[[sinks]]`: the targets, with the keys that every kind has in common.
 
-use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use super::{
     Breaker, RateLimit, Sink, kind,
@@ -194,7 +194,7 @@ fn of_endpoints(section: &mut Section<'_>, known: &[EndpointName]) -> Option<Vec
             "is empty, so that nothing would ever be sent: name endpoints, or leave it out for all",
         );
     }
-    let names = || known.iter().map(EndpointName::as_str);
+    let names = || known.iter().map(EndpointName::as_str).collect::<BTreeSet<_>>();
     let mut chosen = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         match known.iter().find(|name| name.as_str() == text) {
