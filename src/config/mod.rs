@@ -1,11 +1,14 @@
 //! What the operator wrote becomes a [`Config`]: checked as a whole, every problem reported at once.
 //!
-//! Two types on purpose: [`raw`] is the file as typed (unknown keys refused), [`Config`] is what the
+//! Two shapes on purpose: `raw` is the file as typed (unknown keys refused), [`Config`] is what the
 //! service uses. Between them [`load`] resolves secrets (`{ env = … }`, `{ file = … }`), lays the
 //! environment over the file and collects [`Problem`]s with their paths. Nothing here opens a
-//! database or a socket.
+//! database or a socket, and nothing is read but the environment, the file, and the files that
+//! these two name.
+//!
+//! [`generated`] stands apart: secrets that `serve` makes by itself where nothing is configured.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use crate::{
     ingest::{
@@ -20,6 +23,20 @@ use crate::{
     signature::finkare::{SecretEncoding, SignatureOver},
     sinks,
 };
+
+mod endpoint;
+pub mod env;
+pub mod generated;
+mod kind;
+mod load;
+mod problem;
+mod raw;
+mod sink;
+#[cfg(test)]
+mod tests;
+
+pub use load::load;
+pub use problem::{Problem, Problems};
 
 /// Everything that `serve` needs to know.
 #[derive(Debug, Clone)]
@@ -36,18 +53,23 @@ pub struct Config {
     pub endpoints: Vec<Endpoint>,
     /// The targets; at least one.
     pub sinks: Vec<Sink>,
-    /// The key for stored secrets, if the operator gave one (32 bytes).
+    /// The key for stored secrets, if the operator gave one: base64 (with padding) of 32 bytes.
+    /// Always there on Postgres.
     pub master_key: Option<Secret>,
     /// What was made up because nothing was configured, for the greeting at the start.
     pub made_up: MadeUp,
+    /// The file that was read, if there was one.
+    pub file: Option<PathBuf>,
+    /// What works but may surprise: one sentence each with its place, for the log at the start.
+    pub notices: Vec<String>,
 }
 
 /// Which parts came from nowhere but the defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MadeUp {
-    /// The endpoint `default` has no configured secret: `serve` generates one (SQLite only).
+    /// The endpoint `default` has no configured secret: `serve` generates one (`SQLite` only).
     pub secret: bool,
-    /// No admin token is configured: `serve` generates one (SQLite only).
+    /// No admin token is configured: `serve` generates one (`SQLite` only).
     pub admin_token: bool,
     /// No sink is configured: events go to standard output.
     pub sink: bool,
@@ -153,8 +175,8 @@ pub struct Endpoint {
     pub secret_encoding: SecretEncoding,
 }
 
-/// One target.
-#[derive(Debug, Clone)]
+/// One target. `Debug` shows its kind without the kind's options: a URL may hold a token.
+#[derive(Clone)]
 pub struct Sink {
     /// Its name.
     pub name: SinkName,
@@ -178,6 +200,24 @@ pub struct Sink {
     pub retry: RetryPolicy,
     /// When to leave a sick target alone.
     pub breaker: Breaker,
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink")
+            .field("name", &self.name)
+            .field("kind", &self.kind.name())
+            .field("events", &self.events)
+            .field("endpoints", &self.endpoints)
+            .field("filter", &self.filter)
+            .field("order", &self.order)
+            .field("concurrency", &self.concurrency)
+            .field("timeout", &self.timeout)
+            .field("rate_limit", &self.rate_limit)
+            .field("retry", &self.retry)
+            .field("breaker", &self.breaker)
+            .finish()
+    }
 }
 
 /// At most `requests` in any `per`, spread evenly, with a burst of `requests` after a silence.

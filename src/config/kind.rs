@@ -1,0 +1,365 @@
+//! A sink's own options: from the keys that remain in its table to the struct of its kind.
+//!
+//! The structs derive `Deserialize`, which stops at the first thing that is wrong, repeats wrong
+//! values in its messages and cannot resolve secrets. So secrets are resolved before, by hand and
+//! by name ([`Own::secret`], [`Own::secrets_by_name`]); the struct is asked for its field names, which
+//! makes every other key an unknown one with a suggestion; and a field that cannot be read is
+//! reported, taken out, and the rest tried again.
+//!
+//! A new kind of sink needs an arm in [`read`], and there one line for each option that is secret.
+
+use std::{cell::Cell, collections::HashSet, iter};
+
+use base64::{Engine, alphabet, engine};
+use http::{HeaderName, HeaderValue};
+use serde::{
+    Deserializer,
+    de::{DeserializeOwned, Error, Visitor, value::MapDeserializer},
+    forward_to_deserialize_any,
+};
+use toml::{Table, Value};
+use url::Url;
+
+use super::{problem::did_you_mean, problem::listed, raw::Section};
+use crate::{model::secret::Secret, sinks};
+
+/// Every `type` that users may meet in documentation; not all are in every build.
+const DOCUMENTED: [&str; 15] = [
+    "stdout",
+    "file",
+    "http",
+    "nats",
+    "amqp",
+    "redis",
+    "kafka",
+    "mqtt",
+    "sqs",
+    "email",
+    "chat",
+    "facturation_pro",
+    "efactori",
+    "tiime",
+    "fastfaktura",
+];
+
+/// Reads the `type` and the options of that kind. `None` after a problem.
+///
+/// Comes last: every key that a sink of any kind may have is taken before, so that what is left is
+/// the kind's own or unknown.
+pub(super) fn read(mut section: Section<'_>) -> Option<sinks::Kind> {
+    let names = sinks::Kind::NAMES;
+    if !section.has("type") {
+        section.problem("type", format!("is missing: write one of {}", listed(names)));
+    }
+    let kind = match section.text("type").as_deref() {
+        Some("stdout") => options(&mut section, Own::default()).map(sinks::Kind::Stdout),
+        Some("file") => file(&mut section).map(sinks::Kind::File),
+        Some("http") => http(&mut section).map(sinks::Kind::Http),
+        unusable => {
+            if let Some(name) = unusable {
+                let what = if DOCUMENTED.contains(&name) {
+                    format!("`{name}` is not in this version: it has {}", listed(names))
+                } else {
+                    format!("`{name}` is not one of {}{}", listed(names), did_you_mean(name, DOCUMENTED))
+                };
+                section.problem("type", what);
+            }
+            // What the other keys mean depends on the type, so that nothing can be said of them.
+            return None;
+        }
+    };
+    section.finish();
+    kind
+}
+
+fn file(section: &mut Section<'_>) -> Option<sinks::file::Options> {
+    let options: sinks::file::Options = options(section, Own::default())?;
+    let path = options.path.to_string_lossy();
+    if path.is_empty() || path.ends_with('/') {
+        section.problem("path", format!("`{path}` does not name a file: write, for example, `data/events.jsonl`"));
+    }
+    Some(options)
+}
+
+/// Headers that say how the message is framed or who sent it; the sink writes them itself.
+const RESERVED_HEADERS: [&str; 11] = [
+    "connection",
+    "content-length",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "webhook-id",
+    "webhook-signature",
+    "webhook-timestamp",
+];
+
+fn http(section: &mut Section<'_>) -> Option<sinks::http::Options> {
+    let mut own = Own::default();
+    own.url(section, "url");
+    if let Some(secret) = own.secret(section, "secret") {
+        check_standard_secret(section, &secret);
+    }
+    let mut seen = HashSet::new();
+    for (name, value) in own.secrets_by_name(section, "headers") {
+        let key = format!("headers.{name}");
+        let Ok(header) = HeaderName::try_from(&name) else {
+            section.problem(&key, "is not a header's name: write letters, digits and `-`");
+            continue;
+        };
+        if RESERVED_HEADERS.contains(&header.as_str()) || header.as_str().starts_with("x-relay-") {
+            section.problem(&key, "is written by the relay itself: leave it out");
+        }
+        if HeaderValue::try_from(value.expose()).is_err() {
+            section.problem(&key, "has a character that no header may have, such as a line break");
+        }
+        if !seen.insert(header) {
+            section.problem(&key, "stands there twice, in upper and in lower case: keep one");
+        }
+    }
+    let mut options: sinks::http::Options = options(section, own)?;
+
+    if options.connect_timeout_secs == 0 {
+        section.problem("connect_timeout_secs", "0 lets nothing connect: write 1 or more");
+    }
+    if let Some(header) = basic_auth(&mut options.url) {
+        if seen.contains(&http::header::AUTHORIZATION) {
+            section.problem("url", "holds a user, and `headers` an `authorization`: keep one of the two");
+        }
+        options.headers.insert("authorization".to_owned(), header);
+    }
+    Some(options)
+}
+
+/// Padding is optional, as with other senders and receivers of Standard Webhooks.
+const BASE64: engine::GeneralPurpose = engine::GeneralPurpose::new(
+    &alphabet::STANDARD,
+    engine::GeneralPurposeConfig::new().with_decode_padding_mode(engine::DecodePaddingMode::Indifferent),
+);
+
+/// `whsec_` and the base64 of 24 to 64 bytes, see "Signature scheme" in
+/// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>.
+fn check_standard_secret(section: &Section<'_>, secret: &Secret) {
+    let key = secret.expose().strip_prefix("whsec_").map(|key| BASE64.decode(key).map(zeroize::Zeroizing::new));
+    match key {
+        Some(Ok(key)) if key.is_empty() => section.problem("secret", "has nothing after `whsec_`"),
+        Some(Ok(key)) if !(24..=64).contains(&key.len()) => section.notice(
+            "secret",
+            format!("the secret is {} bytes long; Standard Webhooks asks for 24 to 64, and some receivers insist", key.len()),
+        ),
+        Some(Ok(_)) => {}
+        Some(Err(_)) | None => section.problem(
+            "secret",
+            "is not a Standard Webhooks secret: write `whsec_` and base64, for example the output of `echo whsec_$(openssl rand -base64 32)`",
+        ),
+    }
+}
+
+/// Takes user and password out of a URL and makes the header of them that a client would make, so
+/// that the URL can be shown in logs.
+fn basic_auth(url: &mut Url) -> Option<Secret> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut pair = percent_decoded(url.username());
+    pair.push(b':');
+    pair.extend(percent_decoded(url.password().unwrap_or_default()));
+    let pair = zeroize::Zeroizing::new(pair);
+    url.set_username("")
+        .and_then(|()| url.set_password(None))
+        .expect("an http URL has a host, so it can lose its user");
+    Some(Secret::new(format!("Basic {}", engine::general_purpose::STANDARD.encode(&*pair))))
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let byte = match rest {
+            [b'%', digits @ ..] if digits.len() >= 2 => {
+                let mut byte = [0];
+                hex::decode_to_slice(&digits[..2], &mut byte).ok().map(|()| byte[0])
+            }
+            _ => None,
+        };
+        decoded.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &rest[3..] } else { after };
+    }
+    decoded
+}
+
+/// The keys of a kind that were read by hand before the struct is made.
+#[derive(Default)]
+struct Own {
+    table: Table,
+    /// Taken by hand, whether it became anything or not.
+    handled: Vec<&'static str>,
+    failed: bool,
+}
+
+impl Own {
+    /// An option that is a secret.
+    fn secret(&mut self, section: &mut Section<'_>, key: &'static str) -> Option<Secret> {
+        let is_given = section.has(key);
+        let secret = section.secret(key);
+        self.failed |= is_given && secret.is_none();
+        self.put(key, secret.as_ref());
+        secret
+    }
+
+    /// A table of names and secrets.
+    fn secrets_by_name(&mut self, section: &mut Section<'_>, key: &'static str) -> Vec<(String, Secret)> {
+        self.handled.push(key);
+        let entries = match section.take(key) {
+            None => return Vec::new(),
+            Some(Value::Table(entries)) => entries,
+            Some(_) => {
+                section.problem(key, "is not a table: write { \"name\" = \"value\" }");
+                self.failed = true;
+                return Vec::new();
+            }
+        };
+        let mut resolved = Vec::new();
+        for (name, value) in entries {
+            match section.resolve(&format!("{key}.{name}"), value) {
+                Some(secret) => resolved.push((name, secret)),
+                None => self.failed = true,
+            }
+        }
+        let texts = resolved.iter().map(|(name, secret)| (name.clone(), Value::String(secret.expose().to_owned())));
+        self.table.insert(key.to_owned(), Value::Table(texts.collect()));
+        resolved
+    }
+
+    /// A web address, which may hold a token and is treated as a secret.
+    fn url(&mut self, section: &mut Section<'_>, key: &'static str) {
+        let is_given = section.has(key);
+        let given = section.secret(key);
+        let wrong = match given.as_ref().map(|url| Url::parse(url.expose())) {
+            None if is_given => None,
+            None => {
+                Some("is missing: write the address to post to, for example `https://erp.example/hooks`".to_owned())
+            }
+            Some(Err(error)) => Some(format!("is not a URL: {error}")),
+            // The scheme is not repeated: in `user:password@host` it is the user.
+            Some(Ok(url)) if !["http", "https"].contains(&url.scheme()) => {
+                Some("does not begin with `https://` or `http://`".to_owned())
+            }
+            Some(Ok(_)) => return self.put(key, given.as_ref()),
+        };
+        self.failed = true;
+        self.handled.push(key);
+        if let Some(what) = wrong {
+            section.problem(key, what);
+        }
+    }
+
+    fn put(&mut self, key: &'static str, secret: Option<&Secret>) {
+        self.handled.push(key);
+        if let Some(secret) = secret {
+            self.table.insert(key.to_owned(), Value::String(secret.expose().to_owned()));
+        }
+    }
+}
+
+/// Makes the struct of what was read by hand and of the keys that bear its fields' names.
+///
+/// `None` after a problem, its own or one that `own` had.
+fn options<T: DeserializeOwned>(section: &mut Section<'_>, own: Own) -> Option<T> {
+    let Own { mut table, handled, mut failed } = own;
+    for field in fields_of::<T>() {
+        if !handled.contains(field)
+            && let Some(value) = section.take(field)
+        {
+            table.insert((*field).to_owned(), value);
+        }
+    }
+    loop {
+        let current = Cell::new(None);
+        // After the last entry the deserialiser misses fields; that concerns no entry.
+        let entries =
+            table.clone().into_iter().inspect(|(key, _)| current.set(Some(key.clone()))).chain(iter::from_fn(|| {
+                current.set(None);
+                None
+            }));
+        let error = match T::deserialize(MapDeserializer::<_, toml::de::Error>::new(entries)) {
+            Ok(options) => return if failed { None } else { Some(options) },
+            Err(error) => error,
+        };
+        let Some(key) = current.take() else {
+            // After a problem the missing option may be the one that was taken out.
+            if !failed {
+                let what = match error.message().strip_prefix("missing field ") {
+                    Some(field) => format!("the option {field} is missing"),
+                    None => error.message().to_owned(),
+                };
+                section.report().problem(&section.here(), what);
+            }
+            return None;
+        };
+        let is_secret = handled.contains(&key.as_str());
+        section.problem(&key, if is_secret { "cannot be used" } else { error.message() });
+        table.remove(&key);
+        failed = true;
+    }
+}
+
+/// The names of a struct's fields, as its derived `Deserialize` knows them.
+fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
+    struct Ask<'a>(&'a Cell<&'static [&'static str]>);
+
+    impl<'de> Deserializer<'de> for Ask<'_> {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _name: &'static str,
+            fields: &'static [&'static str],
+            _visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            self.0.set(fields);
+            Err(Error::custom("only the names are wanted"))
+        }
+
+        fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
+            Err(Error::custom("only the names are wanted"))
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+            unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let fields = Cell::new([].as_slice());
+    // Always an error: see above.
+    let _ = T::deserialize(Ask(&fields));
+    fields.get()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_struct_tells_its_fields() {
+        assert_eq!(fields_of::<sinks::file::Options>(), ["path", "max_bytes"]);
+        assert_eq!(fields_of::<sinks::stdout::Options>(), [""; 0]);
+    }
+
+    #[test]
+    fn user_and_password_move_into_a_header() {
+        let mut url: Url = "https://al%20a:p%40ss%2@host/x".parse().unwrap();
+        let header = basic_auth(&mut url).unwrap();
+        assert_eq!(header.expose(), "Basic YWwgYTpwQHNzJTI=");
+        assert_eq!(url.as_str(), "https://host/x");
+        assert!(basic_auth(&mut url).is_none());
+    }
+
+    #[test]
+    fn every_buildable_kind_is_documented_and_can_be_read() {
+        assert!(sinks::Kind::NAMES.iter().all(|name| DOCUMENTED.contains(name)));
+    }
+}

@@ -1,0 +1,397 @@
+//! From file and environment to a checked [`Config`]: the sections that exist once, and what follows
+//! from several of them together.
+
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use super::{
+    Admin, AdminToken, Config, MadeUp, Problem, Problems, Retention, Role, Server, StoreConfig, endpoint,
+    env::{Environment, Found},
+    problem::{Place, Report},
+    raw::{File, Section},
+    sink,
+};
+use crate::model::secret::Secret;
+
+/// The file that is read if it lies in the working directory and nobody names another.
+const DEFAULT_FILE: &str = "relay.toml";
+
+/// The public listener. Loopback: TLS is the work of a proxy in front.
+const LISTEN: &str = "127.0.0.1:8080";
+/// The admin listener.
+const ADMIN_LISTEN: &str = "127.0.0.1:8081";
+/// Finkare's own example receiver takes 1 MB (<https://docs.finkare.io/guides/webhook-setup>).
+const MAX_BODY_BYTES: u64 = 1 << 20;
+/// Finkare gives up after 5 seconds (same source); one second is left for the way.
+const ACK_TIMEOUT_SECS: u64 = 4;
+/// Above this an acknowledgement may come too late.
+const LONGEST_SAFE_ACK_SECS: u64 = 4;
+/// A body that trickles for longer is no delivery that Finkare still waits for.
+const BODY_TIMEOUT_SECS: u64 = 4;
+/// A connection costs some 20 KiB; this keeps them below a tenth of the memory budget.
+const MAX_CONNECTIONS: u64 = 1024;
+/// Twice an attempt's default time-out, below the 30 seconds that container platforms grant.
+const SHUTDOWN_TIMEOUT_SECS: u64 = 20;
+/// In the working directory.
+const STORE_URL: &str = "sqlite://data/relay.db";
+/// Connections to Postgres, of the 100 that it allows by default.
+const STORE_MAX_CONNECTIONS: u64 = 10;
+/// A quarter: long enough to answer "was it booked?".
+const PAYLOAD_DAYS: u64 = 90;
+/// More than a year, so that nothing is taken for new that an annual audit might send again.
+const DEDUPE_DAYS: u64 = 400;
+/// Shorter admin tokens can be guessed by trying.
+const SHORT_TOKEN: usize = 16;
+
+/// Reads the configuration and checks all of it.
+///
+/// `path` names the file; without it the variable `RELAY_CONFIG` does, and without that it is
+/// `relay.toml` if the working directory has one. `env` looks up environment variables. Relative
+/// paths are taken from the working directory.
+///
+/// # Errors
+/// Everything that is wrong, at once. Only a file that cannot be read, or is no TOML, stands alone.
+pub fn load(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
+    load_in(Path::new(""), path, env)
+}
+
+/// [`load`], looking for `relay.toml` in the given directory.
+pub(super) fn load_in(
+    directory: &Path,
+    path: Option<&Path>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Problems> {
+    let report = Report::default();
+    let environment = Environment::new(env);
+    let from_variable = if path.is_some() { None } else { environment.get("RELAY_CONFIG", &report) };
+    let place = from_variable.as_ref().map_or_else(Place::default, |found| found.place.clone());
+    let path = match (path, from_variable) {
+        (Some(path), _) => Some(path.to_owned()),
+        (None, Some(found)) => Some(PathBuf::from(found.value)),
+        (None, None) => Some(directory.join(DEFAULT_FILE)).filter(|path| path.exists()),
+    };
+    let text = match &path {
+        None => String::new(),
+        Some(path) => match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                report.problem(&place, format!("`{}` cannot be read: {error}", path.display()));
+                return Err(Problems::new(Some(path.clone()), report.into_parts().0));
+            }
+        },
+    };
+    read(&text, path.as_deref(), &environment, report).0
+}
+
+/// Reads a file's text under an environment; also gives the path of every option that it looked for.
+pub(super) fn read(
+    text: &str,
+    path: Option<&Path>,
+    environment: &Environment<'_>,
+    report: Report,
+) -> (Result<Config, Problems>, BTreeSet<String>) {
+    let problems = |list: Vec<Problem>| Problems::new(path.map(Path::to_owned), list);
+    let file = match File::parse(text) {
+        Ok(file) => file,
+        Err(problem) => {
+            let mut list = report.into_parts().0;
+            list.push(problem);
+            return (Err(problems(list)), BTreeSet::new());
+        }
+    };
+    let mut root = file.root(&report, environment);
+    let server = server(root.section("server"));
+    let store = store(root.section("store"));
+    let (admin, has_token) = admin(root.section("admin"));
+    let retention = retention(root.section("retention"));
+    let (endpoints, made_up_secret) = endpoint::read(&mut root);
+    let names: Vec<_> = endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+    let (sinks, made_up_sink) = sink::read(&mut root, &names);
+    root.finish();
+    let master_key = master_key(environment, &report);
+    let made_up = MadeUp {
+        secret: made_up_secret,
+        admin_token: admin.tokens.is_empty() && matches!(store, Some(StoreConfig::Sqlite { .. })),
+        sink: made_up_sink,
+    };
+    if let Some(StoreConfig::Postgres { .. }) = store {
+        require_for_postgres(&server, has_token, master_key.is_some(), made_up_secret, environment, &report);
+    }
+
+    let (list, notices, known) = report.into_parts();
+    let config = match (store, list.is_empty()) {
+        (Some(store), true) => Ok(Config {
+            server,
+            store,
+            admin,
+            retention,
+            endpoints,
+            sinks,
+            master_key,
+            made_up,
+            file: path.map(Path::to_owned),
+            notices,
+        }),
+        _ => Err(problems(list)),
+    };
+    (config, known)
+}
+
+fn server(mut section: Section<'_>) -> Server {
+    let environment = section.environment();
+    section.lay_over("listen", environment.get("RELAY_LISTEN", section.report()));
+    section.lay_over("admin_listen", environment.get("RELAY_ADMIN_LISTEN", section.report()));
+    let listen = listen(&mut section, "listen", LISTEN);
+    let admin_listen = self::listen(&mut section, "admin_listen", ADMIN_LISTEN);
+    if let (Some(public), Some(admin)) = (listen, admin_listen)
+        && public.port() == admin.port()
+        && public.port() != 0
+    {
+        section.problem("admin_listen", format!("port {} is the one of `listen` too: take another", admin.port()));
+    }
+    let ack_timeout_secs = section.whole("ack_timeout_secs", &(1..=30), ACK_TIMEOUT_SECS);
+    if ack_timeout_secs > LONGEST_SAFE_ACK_SECS {
+        section.notice(
+            "ack_timeout_secs",
+            format!(
+                "Finkare waits 5 seconds for an answer and then delivers again; {ack_timeout_secs} leaves no time for the way"
+            ),
+        );
+    }
+    let read = Server {
+        listen: listen.unwrap_or_else(|| default_address(LISTEN)),
+        admin_listen: admin_listen.unwrap_or_else(|| default_address(ADMIN_LISTEN)),
+        max_body_bytes: small(section.whole("max_body_bytes", &(1 << 10..=64 << 20), MAX_BODY_BYTES)),
+        ack_timeout: Duration::from_secs(ack_timeout_secs),
+        body_timeout: section.secs("body_timeout_secs", &(1..=60), BODY_TIMEOUT_SECS),
+        max_connections: small(section.whole("max_connections", &(1..=100_000), MAX_CONNECTIONS)),
+        shutdown_timeout: section.secs("shutdown_timeout_secs", &(1..=3600), SHUTDOWN_TIMEOUT_SECS),
+    };
+    section.finish();
+    read
+}
+
+/// A number that was checked to be small enough for any machine.
+fn small(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn default_address(text: &str) -> SocketAddr {
+    text.parse().expect("the default addresses are written as addresses")
+}
+
+/// `None` after a problem. Names are not resolved: what a name means may change, and a listener
+/// must not come up somewhere else one day. `localhost` alone is taken for 127.0.0.1.
+fn listen(section: &mut Section<'_>, key: &'static str, default: &str) -> Option<SocketAddr> {
+    let text = section.text(key).unwrap_or_else(|| default.to_owned());
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => port.parse().ok().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        None => text.parse().ok(),
+    };
+    if address.is_none() {
+        section.problem(
+            key,
+            format!(
+                "`{text}` is not an address with a port: write, for example, `{default}`, `0.0.0.0:8080` or `[::]:8080`"
+            ),
+        );
+    }
+    address
+}
+
+/// `None` after a problem with the URL.
+fn store(mut section: Section<'_>) -> Option<StoreConfig> {
+    section.lay_over("url", section.environment().get("DATABASE_URL", section.report()));
+    let is_given = section.has("url");
+    let url = section.secret("url").or_else(|| (!is_given).then(|| Secret::new(STORE_URL)));
+    let max_connections = section.whole_if_set("max_connections", &(2..=1000));
+    // The URL is never repeated in a problem: it holds the password.
+    let read = url.and_then(|url| match store_url(&url) {
+        Ok(StoreUrl::Sqlite(path)) => {
+            if max_connections.is_some() {
+                section.notice("max_connections", "is for Postgres; SQLite has one writer");
+            }
+            Some(StoreConfig::Sqlite { path })
+        }
+        Ok(StoreUrl::Postgres) => {
+            let max_connections = max_connections.unwrap_or(STORE_MAX_CONNECTIONS);
+            Some(StoreConfig::Postgres { url, max_connections: u32::try_from(max_connections).unwrap_or(u32::MAX) })
+        }
+        Err(what) => {
+            section.problem("url", what);
+            None
+        }
+    });
+    section.finish();
+    read
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum StoreUrl {
+    Sqlite(PathBuf),
+    Postgres,
+}
+
+fn store_url(url: &Secret) -> Result<StoreUrl, &'static str> {
+    const FORMS: &str = "write `sqlite://data/relay.db`, `sqlite:///var/lib/relay/relay.db` or `postgres://user:password@host/database`";
+    let url = url.expose();
+    if let Some(rest) = url.strip_prefix("sqlite:") {
+        // `sqlite:///abs` is `//` and the absolute path, `sqlite://data` is `//` and a relative one.
+        let path = rest.strip_prefix("//").unwrap_or(rest);
+        return match path {
+            "" => Err("the path of the SQLite file is missing: write, for example, `sqlite://data/relay.db`"),
+            ":memory:" => {
+                Err("SQLite in memory forgets what was acknowledged: name a file, for example `sqlite://data/relay.db`")
+            }
+            path if path.contains(['?', '#']) => Err(
+                "a SQLite URL takes no parameters here: the service sets what it needs; leave out the `?` or `#` and what follows",
+            ),
+            path if path.ends_with('/') => Err("the path of the SQLite file ends in `/`: name the file itself"),
+            path => Ok(StoreUrl::Sqlite(PathBuf::from(path))),
+        };
+    }
+    match url::Url::parse(url) {
+        Ok(parsed) if ["postgres", "postgresql"].contains(&parsed.scheme()) && url.contains("://") => {
+            Ok(StoreUrl::Postgres)
+        }
+        Ok(parsed) if ["mysql", "mariadb", "mssql", "redis", "mongodb"].contains(&parsed.scheme()) => {
+            Err("only SQLite and Postgres are supported: write `sqlite://…` or `postgres://…`")
+        }
+        Err(_) if url.starts_with("postgres") => Err(
+            "is not a valid URL: write `postgres://user:password@host:5432/database`; in user and password write `@` as `%40`, `/` as `%2F`, `#` as `%23`",
+        ),
+        _ => Err(FORMS),
+    }
+}
+
+/// Also says whether a token was meant to be there, good or not.
+fn admin(mut section: Section<'_>) -> (Admin, bool) {
+    let report = section.report();
+    let is_given = section.has("tokens") || section.environment().is_set("RELAY_ADMIN_TOKEN");
+    let mut tokens: Vec<AdminToken> = Vec::new();
+    for mut section in section.sections("tokens") {
+        let name = section.text("name");
+        match &name {
+            None => section.problem("name", "a token needs a name, for the audit log"),
+            Some(name) if name.is_empty() || name.len() > 63 || name.chars().any(char::is_control) => {
+                section.problem("name", "write 1 to 63 characters");
+            }
+            Some(name) => {
+                section.call(name);
+                if tokens.iter().any(|token| token.name == *name) {
+                    section.problem("name", format!("there are two tokens `{name}`: give each its own name"));
+                }
+            }
+        }
+        if !section.has("role") {
+            section.problem("role", "is missing: write `viewer`, `operator` or `admin`");
+        }
+        let role: Option<Role> = section.word("role", &["viewer", "operator", "admin"]);
+        if !section.has("token") {
+            section.problem("token", "is missing: write { env = \"NAME\" }, { file = \"PATH\" } or the token itself");
+        }
+        let place = section.place("token");
+        let token = section.secret("token").filter(|token| check_token(token, &place, report));
+        section.finish();
+        let (Some(name), Some(token)) = (name, token) else { continue };
+        if let Some(other) = tokens.iter().find(|other| other.token == token) {
+            let what = format!("is the same token as `{}`: who came could not be told", other.name);
+            report.problem(&place, what);
+        }
+        // After a problem with the role nothing is used; `Viewer` only lets the reading go on.
+        tokens.push(AdminToken { name, role: role.unwrap_or(Role::Viewer), token });
+    }
+    if let Some(Found { value, place }) = section.environment().get("RELAY_ADMIN_TOKEN", report) {
+        let token = Secret::new(value);
+        // The file may use the same variable by { env = … }, with its own name and a lesser role.
+        // That entry then stands alone: a second one would raise the role.
+        if check_token(&token, &place, report) && !tokens.iter().any(|other| other.token == token) {
+            tokens.retain(|other| other.name != "env");
+            tokens.push(AdminToken { name: "env".to_owned(), role: Role::Admin, token });
+        }
+    }
+    section.finish();
+    (Admin { tokens }, is_given)
+}
+
+/// A bearer token is compared with what stands in a header, so it can only hold what a header can.
+fn check_token(token: &Secret, place: &Place, report: &Report) -> bool {
+    let token = token.expose();
+    if !token.chars().all(|c| c.is_ascii_graphic()) {
+        report.problem(place, "has blanks or characters beyond ASCII, which no bearer token can have");
+        return false;
+    }
+    if token.len() < SHORT_TOKEN {
+        report.notice(
+            place,
+            format!("the token has fewer than {SHORT_TOKEN} characters: make one with `openssl rand -hex 32`"),
+        );
+    }
+    true
+}
+
+fn retention(mut section: Section<'_>) -> Retention {
+    const LONGEST: u64 = 36_500;
+    let payload_days = section.whole("payload_days", &(1..=LONGEST), PAYLOAD_DAYS);
+    let dedupe_days = section.whole("dedupe_days", &(1..=LONGEST), DEDUPE_DAYS.max(payload_days));
+    if dedupe_days < payload_days {
+        section.problem(
+            "dedupe_days",
+            format!("{dedupe_days} is less than payload_days ({payload_days}): an event would be taken for new while it is still kept"),
+        );
+    }
+    section.finish();
+    let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
+    Retention { payload: days(payload_days), dedupe: days(dedupe_days) }
+}
+
+const MAKE_A_MASTER_KEY: &str =
+    "make one with `openssl rand -base64 32` and keep it: without it stored secrets cannot be read";
+
+fn master_key(environment: &Environment<'_>, report: &Report) -> Option<Secret> {
+    let Found { value, place } = environment.get("RELAY_MASTER_KEY", report)?;
+    let key = Secret::new(value.trim());
+    match STANDARD.decode(key.expose()).map(zeroize::Zeroizing::new) {
+        Ok(bytes) if bytes.len() == 32 => {}
+        Ok(bytes) => {
+            report.problem(&place, format!("is base64 of {} bytes instead of 32: {MAKE_A_MASTER_KEY}", bytes.len()));
+        }
+        Err(_) => report.problem(&place, format!("is not base64: {MAKE_A_MASTER_KEY}")),
+    }
+    Some(key)
+}
+
+/// What is made up on `SQLite`, where the file lies beside the database, must be given on Postgres:
+/// replicas have no folder in common.
+fn require_for_postgres(
+    server: &Server,
+    has_token: bool,
+    has_master_key: bool,
+    no_secret: bool,
+    environment: &Environment<'_>,
+    report: &Report,
+) {
+    if !has_master_key && !environment.is_set("RELAY_MASTER_KEY") {
+        let what = format!("is required with a Postgres store: {MAKE_A_MASTER_KEY}");
+        report.problem(&Place::variable("RELAY_MASTER_KEY"), what);
+    }
+    if no_secret && !environment.is_set("FINKARE_WEBHOOK_SECRET") {
+        report.problem(
+            &Place::variable("FINKARE_WEBHOOK_SECRET"),
+            "no webhook secret is configured: set it to the secret that Finkare showed when the webhook was created (`whsec_…`), or configure [[endpoints]]",
+        );
+    }
+    if !has_token && !server.admin_listen.ip().is_loopback() {
+        let what = format!(
+            "no admin token is configured, and the admin listener {} is not on loopback: set RELAY_ADMIN_TOKEN (`openssl rand -hex 32`), or listen on 127.0.0.1",
+            server.admin_listen
+        );
+        report.problem(&Place::variable("RELAY_ADMIN_TOKEN"), what);
+    }
+}

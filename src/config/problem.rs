@@ -1,0 +1,154 @@
+//! What is wrong with a configuration: collected while it is read, shown all at once.
+//!
+//! A problem names its place (`sinks[1] (erp).url`, or a variable), what is wrong there and what is
+//! allowed. It may repeat what the operator wrote, except where a secret belongs.
+
+use std::{cell::RefCell, collections::BTreeSet, fmt, path::PathBuf};
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where: an option's path, or the name of an environment variable. Empty for the whole file.
+    pub place: String,
+    /// The line in the file, from 1, if the place is there.
+    pub line: Option<usize>,
+    /// What is wrong, and what to write instead. Never a secret.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if !self.place.is_empty() {
+            write!(f, "{}: ", self.place)?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+/// Everything that is wrong with a configuration; never empty.
+///
+/// `Display` gives a heading and one line for each problem, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems {
+    file: Option<PathBuf>,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    pub(super) fn new(file: Option<PathBuf>, mut list: Vec<Problem>) -> Self {
+        list.sort_by_key(|problem| (problem.line.is_none(), problem.line));
+        Self { file, list }
+    }
+
+    /// Each problem, in the order of the file; those of the environment at the end.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.list.iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.file {
+            Some(file) => write!(f, "the configuration ({}) cannot be used:", file.display())?,
+            None => f.write_str("the configuration cannot be used:")?,
+        }
+        for problem in &self.list {
+            write!(f, "\n- {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Where something stands, for a [`Problem`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Place {
+    pub(super) path: String,
+    pub(super) line: Option<usize>,
+}
+
+impl Place {
+    /// An environment variable.
+    pub(super) fn variable(name: &str) -> Self {
+        Self { path: name.to_owned(), line: None }
+    }
+}
+
+/// What is found while a configuration is read. Shared by all parts of the reading, hence the cells.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    problems: RefCell<Vec<Problem>>,
+    notices: RefCell<Vec<String>>,
+    known: RefCell<BTreeSet<String>>,
+}
+
+impl Report {
+    /// Something cannot work.
+    pub(super) fn problem(&self, place: &Place, what: impl Into<String>) {
+        self.problems.borrow_mut().push(Problem { place: place.path.clone(), line: place.line, what: what.into() });
+    }
+
+    /// Something works, but the operator should know of it.
+    pub(super) fn notice(&self, place: &Place, what: impl fmt::Display) {
+        self.notices.borrow_mut().push(format!("{}: {what}", place.path));
+    }
+
+    /// An option was looked for, whether it is there or not. `path` is as in `sinks[0].url`.
+    pub(super) fn asked(&self, path: String) {
+        self.known.borrow_mut().insert(path);
+    }
+
+    /// The problems, the notices, and every option that was looked for.
+    pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<String>, BTreeSet<String>) {
+        (self.problems.into_inner(), self.notices.into_inner(), self.known.into_inner())
+    }
+}
+
+/// The one of `known` that was probably meant, as a phrase to append, or nothing.
+///
+/// Near is one change for each three letters, at least one; swapped neighbours are one change.
+pub(super) fn did_you_mean<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+    let allowed = (given.chars().count() / 3).max(1);
+    known
+        .into_iter()
+        .map(|word| (strsim::osa_distance(given, word), word))
+        .filter(|(distance, _)| (1..=allowed).contains(distance))
+        .min()
+        .map_or_else(String::new, |(_, word)| format!(" (did you mean `{word}`?)"))
+}
+
+/// `` `a`, `b`, `c` ``
+pub(super) fn listed<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
+    words.into_iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggests_only_what_is_near() {
+        let known = ["listen", "admin_listen", "max_body_bytes"];
+        assert_eq!(did_you_mean("lisetn", known), " (did you mean `listen`?)");
+        assert_eq!(did_you_mean("max_body_size", known), " (did you mean `max_body_bytes`?)");
+        assert_eq!(did_you_mean("colour", known), "");
+        assert_eq!(did_you_mean("", known), "");
+    }
+
+    #[test]
+    fn shows_the_file_from_top_to_bottom_and_then_the_environment() {
+        let problem = |place: &str, line| Problem { place: place.into(), line, what: "is wrong".into() };
+        let problems = Problems::new(
+            Some("relay.toml".into()),
+            vec![problem("RELAY_LISTEN", None), problem("b", Some(10)), problem("a", Some(9))],
+        );
+        assert_eq!(
+            problems.to_string(),
+            "the configuration (relay.toml) cannot be used:\n- line 9: a: is wrong\n- line 10: b: is wrong\n- RELAY_LISTEN: is wrong"
+        );
+    }
+}

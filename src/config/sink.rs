@@ -1,0 +1,263 @@
+//! `[[sinks]]`: the targets, with the keys that every kind has in common.
+
+use std::{collections::BTreeSet, num::NonZeroU32, ops::RangeInclusive, time::Duration};
+
+use super::{
+    Breaker, RateLimit, Sink, kind,
+    problem::{Place, did_you_mean, listed},
+    raw::Section,
+};
+use crate::{
+    ingest::route::{Filter, Selection},
+    model::{
+        dispatch::{Order, RetryPolicy},
+        id::{EndpointName, SinkName},
+    },
+    sinks::{Kind, stdout},
+};
+
+/// A whole attempt, connecting included.
+const TIMEOUT_SECS: u64 = 10;
+/// The first wait, the longest wait, and three days until a dispatch is given up: a weekend.
+const RETRY: (f64, u64, u64) = (5.0, 21_600, 259_200);
+/// Failures in a row before a target counts as sick, and the time between two probes then.
+const BREAKER: (u64, f64) = (10, 30.0);
+/// Fractions are for tests and for the impatient; shorter waits than this are not kept anyway.
+const FRACTIONAL: RangeInclusive<f64> = 0.05..=86_400.0;
+/// A year.
+const LONGEST_SECS: u64 = 31_536_000;
+
+/// The event types that Finkare documents (<https://docs.finkare.io/api-reference/webhooks>). The
+/// list there may not be complete, so another type is no mistake, but a near one most likely is.
+const DOCUMENTED_EVENTS: [&str; 6] = [
+    "payment.received",
+    "payment.failed",
+    "invoice.status_changed",
+    "invoice.created",
+    "invoice.updated",
+    "workflow.action_triggered",
+];
+
+/// Reads the sinks. The flag is true if none is configured and standard output takes its place.
+pub(super) fn read(root: &mut Section<'_>, endpoints: &[EndpointName]) -> (Vec<Sink>, bool) {
+    let environment = root.environment();
+    let sections = root.sections("sinks");
+    if sections.is_empty() {
+        let url = environment.get("RELAY_SINK_URL", root.report());
+        let secret = environment.get("RELAY_SINK_SECRET", root.report());
+        if url.is_none() {
+            if let Some(secret) = secret {
+                root.report().problem(&secret.place, "is set without RELAY_SINK_URL: set that too, or unset this");
+            }
+            return (vec![standard_output()], true);
+        }
+        let mut section = Section::beside(root, "sinks (default)");
+        section.put("name", "default");
+        section.put("type", "http");
+        section.lay_over("url", url);
+        section.lay_over("secret", secret);
+        let name = name(&mut section, &[]);
+        return (one(section, name, endpoints).into_iter().collect(), false);
+    }
+    let mut sinks: Vec<Sink> = Vec::new();
+    let mut names: Vec<SinkName> = Vec::new();
+    for mut section in sections {
+        let name = name(&mut section, &names);
+        names.extend(name.clone());
+        sinks.extend(one(section, name, endpoints));
+    }
+    one_file_each(root, &sinks);
+    for variable in ["RELAY_SINK_URL", "RELAY_SINK_SECRET"] {
+        if environment.is_set_in_vain(variable) {
+            root.report().notice(&Place::variable(variable), "is set but not used, because [[sinks]] is configured");
+        }
+    }
+    (sinks, false)
+}
+
+/// Where events go if nobody says where: everybody sees that they arrive.
+fn standard_output() -> Sink {
+    let kind = Kind::Stdout(stdout::Options::default());
+    Sink {
+        name: SinkName::new("stdout").expect("the name is good"),
+        events: Selection::All,
+        endpoints: None,
+        filter: None,
+        order: Order::default(),
+        concurrency: default_concurrency(&kind),
+        timeout: Duration::from_secs(TIMEOUT_SECS),
+        rate_limit: None,
+        retry: RetryPolicy {
+            initial: Duration::from_secs_f64(RETRY.0),
+            max: Duration::from_secs(RETRY.1),
+            give_up_after: Duration::from_secs(RETRY.2),
+        },
+        breaker: Breaker { failures: non_zero(BREAKER.0), probe: Duration::from_secs_f64(BREAKER.1) },
+        kind,
+    }
+}
+
+fn name(section: &mut Section<'_>, earlier: &[SinkName]) -> Option<SinkName> {
+    if !section.has("name") {
+        section.problem("name", "is missing: a sink needs a name");
+    }
+    let text = section.text("name")?;
+    match SinkName::new(&text) {
+        Ok(name) => {
+            section.call(&text);
+            if earlier.contains(&name) {
+                section.problem("name", format!("there are two sinks `{name}`: give each its own name"));
+            }
+            Some(name)
+        }
+        Err(error) => {
+            section.problem("name", error.to_string());
+            None
+        }
+    }
+}
+
+/// Reads one sink; `None` if it has no usable name, type or options of its kind.
+fn one(mut section: Section<'_>, name: Option<SinkName>, endpoints: &[EndpointName]) -> Option<Sink> {
+    let events = events(&mut section);
+    let endpoints = of_endpoints(&mut section, endpoints);
+    let filter = section.text("filter").and_then(|source| match Filter::compile(&source) {
+        Ok(filter) => Some(filter),
+        Err(word) => {
+            section.problem("filter", format!("`{source}` is no expression: {word}"));
+            None
+        }
+    });
+    let order = section.word("order", &["invoice", "none"]).unwrap_or_default();
+    let concurrency = section.whole_if_set("concurrency", &(1..=1024));
+    let timeout = section.secs("timeout_secs", &(1..=300), TIMEOUT_SECS);
+    let rate_limit = rate_limit(&mut section, "rate_limit");
+    let retry = retry(section.section("retry"));
+    let breaker = breaker(section.section("breaker"));
+    // The last reader: it knows the kind's own keys, so that it can tell which keys are unknown.
+    let kind = kind::read(section)?;
+    Some(Sink {
+        name: name?,
+        events,
+        endpoints,
+        filter,
+        order,
+        concurrency: concurrency.map_or_else(|| default_concurrency(&kind), non_zero),
+        timeout,
+        rate_limit,
+        retry,
+        breaker,
+        kind,
+    })
+}
+
+fn default_concurrency(kind: &Kind) -> NonZeroU32 {
+    non_zero(kind.default_concurrency().into())
+}
+
+/// A number that was checked to be at least 1 and no more than a million.
+fn non_zero(number: u64) -> NonZeroU32 {
+    u32::try_from(number).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+}
+
+fn events(section: &mut Section<'_>) -> Selection {
+    // One text is taken only if it is the star, so that nobody takes it for a pattern.
+    let types = if section.is_text("events", "*") {
+        section.text("events").map(|star| vec![star])
+    } else {
+        section.texts("events")
+    };
+    let Some(types) = types else { return Selection::Types(Selection::DEFAULT.map(str::to_owned).to_vec()) };
+    if types.is_empty() {
+        section.problem("events", "is empty, so that nothing would ever be sent: name event types, or write \"*\"");
+    }
+    for (index, event) in types.iter().enumerate() {
+        let key = format!("events[{index}]");
+        if event.is_empty() || (event.contains('*') && event != "*") {
+            section
+                .problem(&key, format!("`{event}` is no event type: there are no patterns but \"*\" for everything"));
+        } else if !DOCUMENTED_EVENTS.contains(&event.as_str()) {
+            let meant = did_you_mean(event, DOCUMENTED_EVENTS);
+            if !meant.is_empty() {
+                section.notice(&key, format!("`{event}` is no type that Finkare documents{meant}"));
+            }
+        }
+    }
+    if types.iter().any(|event| event == "*") { Selection::All } else { Selection::Types(types) }
+}
+
+fn of_endpoints(section: &mut Section<'_>, known: &[EndpointName]) -> Option<Vec<EndpointName>> {
+    let texts = section.texts("endpoints")?;
+    if texts.is_empty() {
+        section.problem(
+            "endpoints",
+            "is empty, so that nothing would ever be sent: name endpoints, or leave it out for all",
+        );
+    }
+    let names = || known.iter().map(EndpointName::as_str).collect::<BTreeSet<_>>();
+    let mut chosen = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        match known.iter().find(|name| name.as_str() == text) {
+            Some(name) => chosen.push(name.clone()),
+            None => section.problem(
+                &format!("endpoints[{index}]"),
+                format!("there is no endpoint `{text}`{}; there is {}", did_you_mean(text, names()), listed(names())),
+            ),
+        }
+    }
+    Some(chosen)
+}
+
+/// `{ requests = 5, per_secs = 1 }`, both required.
+pub(super) fn rate_limit(section: &mut Section<'_>, key: &'static str) -> Option<RateLimit> {
+    let mut limit = section.section_if_set(key)?;
+    for part in ["requests", "per_secs"] {
+        if !limit.has(part) {
+            limit.problem(part, "is missing: write { requests = 600, per_secs = 300 } for 600 requests in 5 minutes");
+        }
+    }
+    let requests = limit.whole_if_set("requests", &(1..=1_000_000));
+    let per_secs = limit.whole_if_set("per_secs", &(1..=86_400));
+    limit.finish();
+    Some(RateLimit { requests: non_zero(requests?), per: Duration::from_secs(per_secs?) })
+}
+
+fn retry(mut section: Section<'_>) -> RetryPolicy {
+    let initial = section.fractional_secs("initial_secs", &FRACTIONAL, RETRY.0);
+    let max = section.secs("max_secs", &(1..=604_800), RETRY.1);
+    let give_up_after = section.secs("give_up_after_secs", &(1..=LONGEST_SECS), RETRY.2);
+    let secs = |duration: Duration| duration.as_secs_f64();
+    if initial > max {
+        section.problem("initial_secs", format!("{} is more than max_secs ({})", secs(initial), secs(max)));
+    }
+    if max > give_up_after {
+        section.problem("max_secs", format!("{} is more than give_up_after_secs ({})", secs(max), secs(give_up_after)));
+    }
+    section.finish();
+    RetryPolicy { initial, max, give_up_after }
+}
+
+fn breaker(mut section: Section<'_>) -> Breaker {
+    let failures = non_zero(section.whole("failures", &(1..=1_000_000), BREAKER.0));
+    let probe = section.fractional_secs("probe_secs", &FRACTIONAL, BREAKER.1);
+    section.finish();
+    Breaker { failures, probe }
+}
+
+/// Two sinks that rotate one file would lose each other's lines.
+fn one_file_each(root: &Section<'_>, sinks: &[Sink]) {
+    let files = || {
+        sinks.iter().filter_map(|sink| match &sink.kind {
+            Kind::File(options) => Some((&sink.name, &options.path)),
+            _ => None,
+        })
+    };
+    for (index, (name, path)) in files().enumerate() {
+        if let Some((other, _)) = files().take(index).find(|(_, earlier)| *earlier == path) {
+            root.problem(
+                "sinks",
+                format!("`{other}` and `{name}` write to the same file, `{}`: give each its own", path.display()),
+            );
+        }
+    }
+}

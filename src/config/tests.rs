@@ -1,0 +1,822 @@
+//! Whole files and environments, rule by rule.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use proptest::prelude::*;
+
+use super::{
+    Config, Dedupe, Problems, Role, StoreConfig,
+    env::{Environment, VARIABLES},
+    problem::Report,
+};
+use crate::{
+    ingest::route::Selection,
+    model::dispatch::Order,
+    signature::finkare::{SecretEncoding, SignatureOver},
+    sinks::Kind,
+};
+
+const EXAMPLE: &str = include_str!("../../relay.example.toml");
+/// Base64 of 32 bytes.
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const TOKEN: &str = "relay_0123456789abcdef";
+
+/// Reads a text under an environment; also gives every option that was looked for.
+fn read(text: &str, variables: &[(&str, &str)]) -> (Result<Config, Problems>, BTreeSet<String>) {
+    let lookup = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    super::load::read(text, Some(Path::new("relay.toml")), &Environment::new(&lookup), Report::default())
+}
+
+fn good(text: &str, variables: &[(&str, &str)]) -> Config {
+    read(text, variables).0.unwrap_or_else(|problems| panic!("{text}\n{problems}"))
+}
+
+/// The problems, without heading and line numbers.
+fn wrong(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    match read(text, variables).0 {
+        Ok(config) => panic!("{text}\nwas accepted: {config:?}"),
+        Err(problems) => problems.iter().map(|problem| format!("{}: {}", problem.place, problem.what)).collect(),
+    }
+}
+
+/// Asserts that a text has just one problem, which begins as expected.
+#[track_caller]
+fn one_problem(text: &str, variables: &[(&str, &str)], expected: &str) {
+    let problems = wrong(text, variables);
+    assert!(problems.len() == 1 && problems[0].starts_with(expected), "{text}\nexpected {expected}\ngot {problems:#?}");
+}
+
+fn http_sink(options: &str) -> String {
+    format!("[[sinks]]\nname = 'erp'\ntype = 'http'\nurl = 'https://erp.example/x'\n{options}\n")
+}
+
+fn endpoint(options: &str) -> String {
+    format!("[[endpoints]]\nname = 'e'\npath = '/hooks'\nsecret = 'whsec_x'\n{options}\n")
+}
+
+// --- the defaults and the environment
+
+#[test]
+fn nothing_configured_gives_a_service_on_sqlite() {
+    let config = good("", &[]);
+    insta::assert_debug_snapshot!(config);
+}
+
+#[test]
+fn the_environment_alone_describes_a_service() {
+    let config = good(
+        "",
+        &[
+            ("RELAY_LISTEN", "0.0.0.0:80"),
+            ("RELAY_ADMIN_LISTEN", "localhost:0"),
+            ("RELAY_ADMIN_TOKEN", TOKEN),
+            ("RELAY_MASTER_KEY", KEY),
+            ("DATABASE_URL", "postgres://relay:hunter2@db/relay"),
+            ("FINKARE_WEBHOOK_SECRET", "whsec_s"),
+            ("FINKARE_WEBHOOK_ID", "w-1"),
+            ("FINKARE_API_KEY", "fk_test_1"),
+            ("FINKARE_API_URL", "http://127.0.0.1:9"),
+            ("RELAY_SINK_URL", "https://erp.example"),
+            ("RELAY_SINK_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"),
+        ],
+    );
+    assert_eq!(config.server.listen.to_string(), "0.0.0.0:80");
+    assert_eq!(config.server.admin_listen.to_string(), "127.0.0.1:0");
+    assert_eq!(config.admin.tokens.len(), 1);
+    assert_eq!((config.admin.tokens[0].name.as_str(), config.admin.tokens[0].role), ("env", Role::Admin));
+    assert_eq!(config.master_key.unwrap().expose(), KEY);
+    let StoreConfig::Postgres { url, max_connections: 10 } = &config.store else { panic!("{:?}", config.store) };
+    assert_eq!(url.expose(), "postgres://relay:hunter2@db/relay");
+    let [endpoint] = config.endpoints.as_slice() else { panic!("{:?}", config.endpoints) };
+    assert_eq!((endpoint.name.as_str(), endpoint.path.as_str()), ("default", "/webhooks/finkare"));
+    assert_eq!(endpoint.secrets[0].expose(), "whsec_s");
+    assert_eq!(endpoint.webhook_id.as_deref(), Some("w-1"));
+    assert_eq!(endpoint.api_key.as_ref().unwrap().expose(), "fk_test_1");
+    assert_eq!(endpoint.api_url.as_ref().unwrap().as_str(), "http://127.0.0.1:9/");
+    let [sink] = config.sinks.as_slice() else { panic!("{:?}", config.sinks) };
+    let Kind::Http(options) = &sink.kind else { panic!("{:?}", sink.kind) };
+    assert_eq!((sink.name.as_str(), options.url.as_str()), ("default", "https://erp.example/"));
+    assert!(options.secret.is_some());
+    assert_eq!(sink.events, Selection::Types(Selection::DEFAULT.map(str::to_owned).to_vec()));
+    assert_eq!(config.made_up, super::MadeUp::default());
+    assert_eq!(config.notices, Vec::<String>::new());
+}
+
+#[test]
+fn every_variable_also_comes_from_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, value: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, format!("{value}\n")).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (url, secret, key) = (file("url", "postgres://db/relay"), file("secret", "whsec_f"), file("key", KEY));
+    let listen = file("listen", "127.0.0.1:1");
+    let config = good(
+        "",
+        &[
+            ("DATABASE_URL_FILE", url.as_str()),
+            ("FINKARE_WEBHOOK_SECRET_FILE", secret.as_str()),
+            ("RELAY_MASTER_KEY_FILE", key.as_str()),
+            ("RELAY_LISTEN_FILE", listen.as_str()),
+        ],
+    );
+    assert!(matches!(config.store, StoreConfig::Postgres { .. }));
+    assert_eq!(config.endpoints[0].secrets[0].expose(), "whsec_f");
+    assert_eq!(config.server.listen.port(), 1);
+    one_problem(
+        "",
+        &[("RELAY_LISTEN", "127.0.0.1:2"), ("RELAY_LISTEN_FILE", &listen)],
+        "RELAY_LISTEN: `RELAY_LISTEN_FILE`",
+    );
+    let bad = file("bad", "nowhere");
+    one_problem("", &[("RELAY_LISTEN_FILE", &bad)], "RELAY_LISTEN_FILE: `nowhere` is not an address");
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let text = "[server]\nlisten = '127.0.0.1:1'\nadmin_listen = '127.0.0.1:2'\n[store]\nurl = 'sqlite:a'";
+    let config =
+        good(text, &[("RELAY_LISTEN", "127.0.0.1:3"), ("DATABASE_URL", "sqlite:b"), ("RELAY_ADMIN_LISTEN", "")]);
+    assert_eq!(config.server.listen.port(), 3);
+    assert_eq!(config.server.admin_listen.port(), 2, "an empty variable is not set");
+    assert!(matches!(config.store, StoreConfig::Sqlite { path } if path == Path::new("b")));
+}
+
+#[test]
+fn every_variable_in_the_list_is_read_and_no_other() {
+    // Logging has its own two.
+    let elsewhere = ["RELAY_LOG_FORMAT", "RUST_LOG"];
+    let asked = std::cell::RefCell::new(BTreeSet::new());
+    let lookup = |name: &str| {
+        asked.borrow_mut().insert(name.trim_end_matches("_FILE").to_owned());
+        None
+    };
+    let empty = tempfile::tempdir().unwrap();
+    super::load::load_in(empty.path(), None, &lookup).unwrap();
+    let listed: BTreeSet<String> = VARIABLES
+        .iter()
+        .map(|variable| variable.name.to_owned())
+        .filter(|name| !elsewhere.contains(&name.as_str()))
+        .collect();
+    assert_eq!(asked.into_inner(), listed);
+}
+
+#[test]
+fn the_file_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let in_dir =
+        |path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>| super::load::load_in(dir.path(), path, env);
+    let none = |_: &str| None;
+    assert_eq!(in_dir(None, &none).unwrap().file, None);
+
+    let write = |name: &str, port: u16| -> PathBuf {
+        let path = dir.path().join(name);
+        std::fs::write(&path, format!("[server]\nlisten = '127.0.0.1:{port}'")).unwrap();
+        path
+    };
+    let (standard, named, given) = (write("relay.toml", 1), write("named.toml", 2), write("given.toml", 3));
+    let variable = |name: &str| (name == "RELAY_CONFIG").then(|| named.to_str().unwrap().to_owned());
+    assert_eq!(in_dir(None, &none).unwrap().file, Some(standard));
+    assert_eq!(in_dir(None, &variable).unwrap().server.listen.port(), 2);
+    assert_eq!(in_dir(Some(&given), &variable).unwrap().server.listen.port(), 3);
+
+    let missing = |name: &str| (name == "RELAY_CONFIG").then(|| "/nowhere.toml".to_owned());
+    let problems = in_dir(None, &missing).unwrap_err().to_string();
+    assert!(problems.contains("\n- RELAY_CONFIG: `/nowhere.toml` cannot be read: "), "{problems}");
+    std::fs::write(dir.path().join("binary.toml"), [0xff, 0xfe]).unwrap();
+    assert!(in_dir(Some(&dir.path().join("binary.toml")), &none).is_err());
+}
+
+// --- secrets
+
+#[test]
+fn no_secret_is_shown() {
+    let text = "
+[store]
+url = 'postgres://relay:hunter2-db@db/relay'
+[admin]
+tokens = [{ name = 'ops', role = 'viewer', token = 'hunter2-token-0123' }]
+[[endpoints]]
+name = 'e'
+path = '/e'
+secret = 'hunter2-secret'
+secrets = ['hunter2-old']
+api_key = 'hunter2-key'
+[[sinks]]
+name = 'erp'
+type = 'http'
+url = 'https://anna:hunter2-user@erp.example/hook?token=hunter2-query'
+secret = 'whsec_aHVudGVyMi1odW50ZXIyLWh1bnRlcjI='
+headers = { x-key = 'hunter2-header' }
+";
+    let key = KEY.replace("AAEC", "hunt");
+    let config = good(text, &[("RELAY_MASTER_KEY", &key), ("RELAY_ADMIN_TOKEN", "hunter2-env-012345")]);
+    let mut shown = format!("{config:?} {config:#?} {:?}", config.notices);
+    let Kind::Http(options) = &config.sinks[0].kind else { panic!("{:?}", config.sinks) };
+    assert_eq!(options.url.username(), "");
+    assert_eq!(options.headers["authorization"].expose(), "Basic YW5uYTpodW50ZXIyLXVzZXI=");
+    for part in ["hunter2", "aHVudGVy", "YW5uYT", &key] {
+        assert!(!shown.contains(part), "{part} in {shown}");
+    }
+
+    // The same in places and forms where they are wrong.
+    let wrong = "
+[store]
+url = 'postgre://relay:hunter2-db@db/relay'
+[admin]
+tokens = ['hunter2-a', { name = 'a', role = 'admin', token = ['hunter2'] }, { name = 'b', role = 'admin', token = 'hunter2 with blanks' }]
+[[endpoints]]
+name = 'e'
+path = '/e'
+secret = { value = 'hunter2' }
+secrets = 'hunter2'
+api_key = 'hunter2 é'
+api_url = 'https://hunter2@api.finkare.io'
+[[sinks]]
+name = 'erp'
+type = 'http'
+url = 'ftp://anna:hunter2@erp.example'
+secret = 'hunter2'
+headers = { 'x key' = 'hunter2', x-key = 12342, x-line = \"hunter2\\nx\" }
+[[sinks]]
+name = 'erp2'
+type = 'http'
+url = 'hunter2:hunter2@erp'
+headers = 'hunter2'
+secret = 'whsec_hunter2!'
+[[sinks]]
+name = 'erp3'
+type = 'http'
+url = 'http://a/b'
+headers = { 'x key' = 'hunter2', x-line = \"hunter2\\nx\" }
+secret = 'whsec_hunter2!'
+";
+    let problems = read(wrong, &[("RELAY_MASTER_KEY", "hunter2"), ("RELAY_ADMIN_TOKEN", "hunter2 é")]).0.unwrap_err();
+    shown = format!("{problems} {problems:?}");
+    assert!(problems.iter().count() >= 20, "{shown}");
+    assert!(!shown.contains("hunter2") && !shown.contains("1234"), "{shown}");
+}
+
+#[test]
+fn a_secret_may_name_a_variable_that_comes_from_a_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "whsec_from_file\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let text = "[[endpoints]]\nname = 'e'\npath = '/e'\nsecret = { env = 'S' }";
+    assert_eq!(good(text, &[("S_FILE", path)]).endpoints[0].secrets[0].expose(), "whsec_from_file");
+    one_problem(text, &[], "endpoints[0] (e).secret: the variable `S` is not set, or empty");
+    one_problem(text, &[("S", "x"), ("S_FILE", path)], "endpoints[0] (e).secret: the variable S: `S_FILE` is set too");
+}
+
+// --- server, store, admin, retention
+
+#[test]
+fn listeners() {
+    let with = |listen: &str, admin: &str| format!("[server]\nlisten = '{listen}'\nadmin_listen = '{admin}'");
+    assert_eq!(good(&with("localhost:5", "[::1]:6"), &[]).server.listen.to_string(), "127.0.0.1:5");
+    good(&with("127.0.0.1:0", "127.0.0.1:0"), &[]);
+    one_problem(&with("127.0.0.1:5", "0.0.0.0:5"), &[], "server.admin_listen: port 5 is the one of `listen` too");
+    for bad in ["8080", ":8080", "relay.example:80", "127.0.0.1", "127.0.0.1:70000", "localhost", ""] {
+        one_problem(&with(bad, "127.0.0.1:1"), &[], "server.listen: `");
+    }
+}
+
+#[test]
+fn numbers_of_the_server() {
+    for (option, bad) in [
+        ("max_body_bytes", vec!["1023", "67108865", "1e6", "'1MiB'"]),
+        ("ack_timeout_secs", vec!["0", "31", "4.5"]),
+        ("body_timeout_secs", vec!["0", "61"]),
+        ("max_connections", vec!["0", "-1", "100001"]),
+        ("shutdown_timeout_secs", vec!["0", "3601", "true"]),
+    ] {
+        for bad in bad {
+            one_problem(&format!("[server]\n{option} = {bad}"), &[], &format!("server.{option}: "));
+        }
+    }
+    let config = good("[server]\nack_timeout_secs = 5", &[]);
+    assert_eq!(config.server.ack_timeout, Duration::from_secs(5));
+    assert!(config.notices[0].starts_with("server.ack_timeout_secs: Finkare waits 5 seconds"), "{:?}", config.notices);
+    assert!(good("[server]\nack_timeout_secs = 4", &[]).notices.is_empty());
+}
+
+#[test]
+fn store_urls() {
+    for (url, expected) in [
+        ("sqlite://data/relay.db", "data/relay.db"),
+        ("sqlite:///var/relay.db", "/var/relay.db"),
+        ("sqlite:data/relay.db", "data/relay.db"),
+        ("sqlite:/var/relay.db", "/var/relay.db"),
+    ] {
+        let config = good(&format!("[store]\nurl = '{url}'"), &[]);
+        assert!(matches!(&config.store, StoreConfig::Sqlite { path } if path == Path::new(expected)), "{url}");
+    }
+    for (url, expected) in [
+        ("sqlite::memory:", "SQLite in memory forgets"),
+        ("sqlite://:memory:", "SQLite in memory forgets"),
+        ("sqlite://a.db?mode=rwc", "a SQLite URL takes no parameters"),
+        ("sqlite://", "the path of the SQLite file is missing"),
+        ("sqlite://data/", "the path of the SQLite file ends in `/`"),
+        ("mysql://a/b", "only SQLite and Postgres are supported"),
+        ("postgres://a:p@ss:word@/x:y", "is not a valid URL"),
+        ("data/relay.db", "write `sqlite://data/relay.db`"),
+    ] {
+        one_problem(&format!("[store]\nurl = '{url}'"), &[], &format!("store.url: {expected}"));
+        one_problem("", &[("DATABASE_URL", url)], &format!("DATABASE_URL: {expected}"));
+    }
+    one_problem("[store]\nurl = ''", &[], "store.url: is empty");
+    assert_eq!(good("[store]\nmax_connections = 5", &[]).notices.len(), 1);
+    one_problem("[store]\nmax_connections = 1", &[], "store.max_connections: 1 is not from 2 to 1000");
+}
+
+#[test]
+fn postgres_needs_what_sqlite_makes_up() {
+    let url = ("DATABASE_URL", "postgresql://db/relay");
+    let problems = wrong("", &[url]);
+    assert!(problems.len() == 2 && problems[0].starts_with("RELAY_MASTER_KEY: is required with a Postgres store"));
+    assert!(problems[0].contains("openssl rand -base64 32"), "{problems:?}");
+    assert!(problems[1].starts_with("FINKARE_WEBHOOK_SECRET: no webhook secret is configured"), "{problems:?}");
+    let all = [url, ("RELAY_MASTER_KEY", KEY), ("FINKARE_WEBHOOK_SECRET", "whsec_x")];
+    let made_up = good("", &all).made_up;
+    assert!(!made_up.secret && !made_up.admin_token);
+
+    let open = "[server]\nadmin_listen = '0.0.0.0:81'";
+    one_problem(open, &all, "RELAY_ADMIN_TOKEN: no admin token is configured");
+    good(open, &[all.as_slice(), &[("RELAY_ADMIN_TOKEN", TOKEN)]].concat());
+    assert!(good(open, &[]).made_up.admin_token, "SQLite generates one");
+    // A problem with a thing is not also its absence.
+    one_problem("", &[url, ("RELAY_MASTER_KEY", "short"), all[2]], "RELAY_MASTER_KEY: is not base64");
+    one_problem(
+        "",
+        &[url, ("RELAY_MASTER_KEY", "AAAA"), all[2]],
+        "RELAY_MASTER_KEY: is base64 of 3 bytes instead of 32",
+    );
+    one_problem(
+        "",
+        &[url, all[1], ("FINKARE_WEBHOOK_SECRET_FILE", "/nowhere")],
+        "FINKARE_WEBHOOK_SECRET_FILE: `/nowhere`",
+    );
+}
+
+#[test]
+fn admin_tokens() {
+    let tokens = |text: &str| format!("[admin]\ntokens = [{text}]");
+    let ops = format!("{{ name = 'ops', role = 'viewer', token = '{TOKEN}' }}");
+    let names = |config: &Config| -> Vec<(String, Role)> {
+        config.admin.tokens.iter().map(|token| (token.name.clone(), token.role)).collect()
+    };
+    let other = ("RELAY_ADMIN_TOKEN", "relay_another_token_here");
+    assert_eq!(names(&good(&tokens(&ops), &[])), [("ops".into(), Role::Viewer)]);
+    assert_eq!(names(&good(&tokens(&ops), &[other])), [("ops".into(), Role::Viewer), ("env".into(), Role::Admin)]);
+    assert_eq!(names(&good(&tokens(&ops.replace("ops", "env")), &[other])), [("env".into(), Role::Admin)]);
+    // The same token under a lesser role is not raised.
+    assert_eq!(names(&good(&tokens(&ops), &[("RELAY_ADMIN_TOKEN", TOKEN)])), [("ops".into(), Role::Viewer)]);
+    assert!(good(&tokens(&ops), &[]).made_up == super::MadeUp { secret: true, admin_token: false, sink: true });
+
+    one_problem(
+        &tokens(&format!("{ops}, {}", ops.replace("ops", "b"))),
+        &[],
+        "admin.tokens[1] (b).token: is the same token as `ops`",
+    );
+    let twice = format!("{ops}, {{ name = 'ops', role = 'admin', token = 'relay_another_token_here' }}");
+    one_problem(&tokens(&twice), &[], "admin.tokens[1] (ops).name: there are two tokens `ops`");
+    one_problem(
+        &tokens(&ops.replace("viewer", "viwer")),
+        &[],
+        "admin.tokens[0] (ops).role: `viwer` is not one of `viewer`, `operator`, `admin` (did you mean `viewer`?)",
+    );
+    assert_eq!(wrong(&tokens("{}"), &[]).len(), 3);
+    assert!(
+        good("", &[("RELAY_ADMIN_TOKEN", "short")]).notices[0].starts_with("RELAY_ADMIN_TOKEN: the token has fewer")
+    );
+}
+
+#[test]
+fn retention() {
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let config = good("[retention]\npayload_days = 1\ndedupe_days = 1", &[]);
+    assert_eq!((config.retention.payload, config.retention.dedupe), (days(1), days(1)));
+    // Raising one of the two does not force one to write the other.
+    assert_eq!(good("[retention]\npayload_days = 500", &[]).retention.dedupe, days(500));
+    one_problem("[retention]\npayload_days = 0", &[], "retention.payload_days: 0 is not from 1 to 36500");
+    one_problem("[retention]\ndedupe_days = 89", &[], "retention.dedupe_days: 89 is less than payload_days (90)");
+}
+
+// --- endpoints
+
+#[test]
+fn an_endpoint_with_everything() {
+    let config = good(
+        "[[endpoints]]
+name = 'sandbox'
+path = '/hooks/sandbox'
+secret = 'whsec_a'
+secrets = ['whsec_b', { env = 'C' }, 'whsec_a']
+webhook_id = 'e5f6a7b8-c1d2-9012-ef01-345678901bcd'
+api_key = 'fk_test_1'
+api_url = 'https://api-sandbox.finkare.io'
+api_rate_limit = { requests = 5, per_secs = 1 }
+rotate_every_days = 90
+dedupe = '/data/a~1b/~0'
+signature_over = 'either'
+secret_encoding = 'stripped'",
+        &[("C", "whsec_c"), ("FINKARE_API_KEY", "fk_live_1")],
+    );
+    let endpoint = &config.endpoints[0];
+    let secrets: Vec<_> = endpoint.secrets.iter().map(crate::model::secret::Secret::expose).collect();
+    assert_eq!(secrets, ["whsec_a", "whsec_b", "whsec_c"], "each once");
+    assert_eq!(endpoint.dedupe, Dedupe::Pointer("/data/a~1b/~0".into()));
+    assert_eq!(endpoint.signature_over, SignatureOver::Either);
+    assert_eq!(endpoint.secret_encoding, SecretEncoding::Stripped);
+    assert!(endpoint.api_key.is_some() && endpoint.api_url.is_some());
+    let notices = config.notices.join("\n");
+    assert_eq!(config.notices.len(), 3, "{notices}");
+    for part in
+        ["api_rate_limit: is not used", "rotate_every_days: is not used", "FINKARE_API_KEY: is set but not used"]
+    {
+        assert!(notices.contains(part), "{notices}");
+    }
+}
+
+#[test]
+fn an_endpoint_without_a_secret_is_allowed_and_told() {
+    let config = good("[[endpoints]]\nname = 'e'\npath = '/e'", &[]);
+    assert!(config.endpoints[0].secrets.is_empty() && !config.made_up.secret);
+    let pasted = good("", &[("FINKARE_WEBHOOK_SECRET", "whsec_x\n")]);
+    assert!(pasted.notices[0].starts_with("FINKARE_WEBHOOK_SECRET: begins or ends with"), "{:?}", pasted.notices);
+    assert!(config.notices[0].starts_with("endpoints[0] (e): has no secret"), "{:?}", config.notices);
+}
+
+#[test]
+fn wrong_endpoints() {
+    for (option, expected) in [
+        ("dedupe = 'id'", "dedupe: `id` is neither `message` nor a JSON pointer"),
+        ("dedupe = '/a~2'", "dedupe: `/a~2` is neither"),
+        ("dedupe = ''", "dedupe: `` is neither"),
+        ("signature_over = 'body'", "signature_over: `body` is not one of `raw`, `reserialized`, `either`"),
+        ("secret_encoding = 'Literal'", "secret_encoding: `Literal` is not one of"),
+        ("webhook_id = '../x'", "webhook_id: is not an id"),
+        ("webhook_id = ''", "webhook_id: is not an id"),
+        ("api_url = 'http://api.finkare.io'", "api_url: is not https"),
+        ("api_url = 'ftp://localhost'", "api_url: is not https"),
+        ("api_url = 'api.finkare.io'", "api_url: is not a URL (relative URL without a base)"),
+        ("api_url = 'https://api.finkare.io?x=1'", "api_url: has a `?`"),
+        ("api_rate_limit = { requests = 5 }", "api_rate_limit.per_secs: is missing"),
+        ("rotate_every_days = 0", "rotate_every_days: 0 is not from 1"),
+        ("secrets = ['']", "secrets[0]: is empty"),
+        ("secretes = ['a']", "secretes: unknown key (did you mean `secrets`?)"),
+    ] {
+        one_problem(&endpoint(option), &[], &format!("endpoints[0] (e).{expected}"));
+    }
+    let two = |name: &str, path: &str| {
+        format!("{}[[endpoints]]\nname = '{name}'\npath = '{path}'\nsecret = 's'", endpoint(""))
+    };
+    good(&two("f", "/other"), &[]);
+    one_problem(&two("e", "/other"), &[], "endpoints[1] (e).name: there are two endpoints `e`");
+    one_problem(&two("f", "/hooks"), &[], "endpoints[1] (f).path: `/hooks` is the path of the endpoint `e` too");
+    one_problem(&two("f g", "/other"), &[], "endpoints[1].name: `f g` is not a usable name");
+    one_problem(&two("f", "/api/v1"), &[], "endpoints[1] (f).path: `/api/v1` is taken by the service itself");
+    assert_eq!(wrong("[[endpoints]]\nsecret = 's'", &[]).len(), 2, "name and path are missing");
+    one_problem("endpoints = 5", &[], "endpoints: 5 is not a list of tables: begin each with [[endpoints]]");
+    one_problem("[endpoints]\nname = 'e'", &[], "endpoints: a table is not a list of tables");
+    one_problem("", &[("FINKARE_API_URL", "nonsense")], "FINKARE_API_URL: is not a URL");
+}
+
+// --- sinks
+
+#[test]
+fn a_sink_with_everything() {
+    let text = http_sink(
+        "secret = 'whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz'
+headers = { 'X-Team' = 'billing', authorization = { env = 'A' } }
+connect_timeout_secs = 2
+events = ['payment.received', 'x.y']
+endpoints = ['default']
+filter = 'data.amountCents >= 10000'
+order = 'none'
+concurrency = 1024
+timeout_secs = 300
+rate_limit = { requests = 600, per_secs = 300 }
+retry = { initial_secs = 0.05, max_secs = 1, give_up_after_secs = 1 }
+breaker = { failures = 1, probe_secs = 0.5 }",
+    );
+    let config = good(&text, &[("A", "Bearer x")]);
+    let sink = &config.sinks[0];
+    let Kind::Http(options) = &sink.kind else { panic!("{:?}", sink.kind) };
+    assert_eq!(options.headers["authorization"].expose(), "Bearer x");
+    assert_eq!((options.headers.len(), options.connect_timeout_secs), (2, 2));
+    assert_eq!(sink.order, Order::None);
+    assert_eq!(sink.retry.initial, Duration::from_millis(50));
+    assert_eq!(sink.breaker.probe, Duration::from_millis(500));
+    assert_eq!(sink.rate_limit.unwrap().per, Duration::from_mins(5));
+    assert_eq!(sink.endpoints.as_ref().unwrap()[0].as_str(), "default");
+    assert_eq!(sink.filter, Some(crate::ingest::route::Filter::compile("data.amountCents >= 10000").unwrap()));
+    assert_eq!(config.notices, Vec::<String>::new());
+}
+
+#[test]
+fn the_kinds_have_their_own_concurrency() {
+    let text = format!(
+        "{}[[sinks]]\nname = 's'\ntype = 'stdout'\n[[sinks]]\nname = 'f'\ntype = 'file'\npath = 'x'",
+        http_sink("")
+    );
+    let concurrency: Vec<_> = good(&text, &[]).sinks.iter().map(|sink| sink.concurrency.get()).collect();
+    assert_eq!(concurrency, [8, 256, 256]);
+}
+
+#[test]
+fn stars() {
+    for all in ["'*'", "['*']", "['payment.received', '*']"] {
+        assert_eq!(good(&http_sink(&format!("events = {all}")), &[]).sinks[0].events, Selection::All);
+    }
+    let config = good(&http_sink("events = ['payment.recieved']"), &[]);
+    assert!(config.notices[0].contains("(did you mean `payment.received`?)"), "{:?}", config.notices);
+}
+
+#[test]
+fn wrong_sinks() {
+    for (option, expected) in [
+        ("events = []", "events: is empty"),
+        ("events = 'payment.received'", "events: \"payment.received\" is not a list of texts"),
+        ("events = ['payment.*']", "events[0]: `payment.*` is no event type"),
+        ("events = [1]", "events[0]: 1 is not a text in quotes"),
+        ("endpoints = []", "endpoints: is empty"),
+        (
+            "endpoints = ['defualt']",
+            "endpoints[0]: there is no endpoint `defualt` (did you mean `default`?); there is `default`",
+        ),
+        ("filter = 'data.amountCents >='", "filter: `data.amountCents >=` is no expression: "),
+        ("order = 'fifo'", "order: `fifo` is not one of `invoice`, `none`"),
+        ("concurrency = 0", "concurrency: 0 is not from 1 to 1024"),
+        ("concurrency = 1025", "concurrency: 1025 is not"),
+        ("timeout_secs = 0", "timeout_secs: 0 is not from 1 to 300"),
+        ("timeout_secs = 1.5", "timeout_secs: 1.5 is not a whole number"),
+        ("rate_limit = { requests = 0, per_secs = 1 }", "rate_limit.requests: 0 is not from"),
+        ("rate_limit = 5", "rate_limit: 5 is not a table"),
+        ("retry = { initial_secs = 0.01 }", "retry.initial_secs: 0.01 is not from 0.05"),
+        ("retry = { initial_secs = 5, max_secs = 4 }", "retry.initial_secs: 5 is more than max_secs (4)"),
+        (
+            "retry = { max_secs = 100, give_up_after_secs = 99 }",
+            "retry.max_secs: 100 is more than give_up_after_secs (99)",
+        ),
+        ("retry = { inital_secs = 1 }", "retry.inital_secs: unknown key (did you mean `initial_secs`?)"),
+        ("breaker = { failures = 0 }", "breaker.failures: 0 is not from 1"),
+        ("breaker = { probe_secs = nan }", "breaker.probe_secs: NaN is not from 0.05"),
+        ("secret = 'abc'", "secret: is not a Standard Webhooks secret"),
+        ("secret = 'whsec_'", "secret: has nothing after `whsec_`"),
+        ("headers = { 'x y' = 'v' }", "headers.x y: is not a header's name"),
+        ("headers = { x = \"a\\nb\" }", "headers.x: has a character that no header may have"),
+        ("headers = { Webhook-Id = 'v' }", "headers.Webhook-Id: is written by the relay itself"),
+        ("headers = { x-relay-event = 'v' }", "headers.x-relay-event: is written by the relay itself"),
+        ("headers = { x-a = '1', X-A = '2' }", "headers.x-a: stands there twice"),
+        ("connect_timeout_secs = 0", "connect_timeout_secs: 0 lets nothing connect"),
+        ("connect_timeout_secs = 'x'", "connect_timeout_secs: invalid type: string \"x\", expected u64"),
+        ("path = 'x'", "path: unknown key; known are "),
+        ("time_out_secs = 5", "time_out_secs: unknown key (did you mean `timeout_secs`?)"),
+    ] {
+        one_problem(&http_sink(option), &[], &format!("sinks[0] (erp).{expected}"));
+    }
+    let sink = |rest: &str| format!("[[sinks]]\nname = 's'\n{rest}");
+    for (rest, expected) in [
+        ("", "type: is missing: write one of `stdout`, `file`, `http`"),
+        ("type = 'htp'", "type: `htp` is not one of `stdout`, `file`, `http` (did you mean `http`?)"),
+        ("type = 'nats'\nsubject = 'x'", "type: `nats` is not in this version: it has `stdout`"),
+        ("type = 'http'", "url: is missing"),
+        ("type = 'http'\nurl = 'erp'", "url: is not a URL: relative URL without a base"),
+        ("type = 'http'\nurl = 'ftp://erp'", "url: does not begin with `https://` or `http://`"),
+        ("type = 'http'\nurl = 'http://a:b@c'\nheaders = { Authorization = 'x' }", "url: holds a user, and `headers`"),
+        ("type = 'file'\npath = ''", "path: `` does not name a file"),
+        ("type = 'stdout'\nurl = 'x'", "url: unknown key"),
+    ] {
+        one_problem(&sink(rest), &[], &format!("sinks[0] (s).{expected}"));
+    }
+    one_problem(&sink("type = 'file'"), &[], "sinks[0] (s): the option `path` is missing");
+    // All of a kind's own options are looked at, not only up to the first that is wrong.
+    assert_eq!(wrong(&sink("type = 'file'\npath = 5\nmax_bytes = -1\nmxa_bytes = 1"), &[]).len(), 3);
+    one_problem(&http_sink("").repeat(2), &[], "sinks[1] (erp).name: there are two sinks `erp`");
+    let file = sink("type = 'file'\npath = 'x'\n");
+    one_problem(
+        &format!("{file}{}", file.replace("'s'", "'t'")),
+        &[],
+        "sinks: `s` and `t` write to the same file, `x`",
+    );
+    one_problem("", &[("RELAY_SINK_URL", "erp")], "RELAY_SINK_URL: is not a URL");
+    one_problem("", &[("RELAY_SINK_SECRET", "whsec_abcd")], "RELAY_SINK_SECRET: is set without RELAY_SINK_URL");
+}
+
+// --- the whole
+
+#[test]
+fn everything_wrong_at_once() {
+    let text = r#"
+colour = "blue"
+
+[server]
+listen = "8080"
+admin_lisen = "127.0.0.1:8081"
+max_body_bytes = 10
+ack_timeout_secs = 4.5
+
+[store]
+url = "sqlite::memory:"
+
+[admin]
+tokens = [{ name = "ops", role = "root", token = "letmein and more" }]
+
+[retention]
+payload_days = 500
+dedupe_days = 400
+
+[[endpoints]]
+name = "production"
+path = "/webhooks/{id}"
+secret = { env = "NOT_SET" }
+dedupe = "id"
+
+[[endpoints]]
+name = "production"
+path = "/metrics"
+secert = "whsec_oops"
+
+[[sinks]]
+name = "erp"
+type = "http"
+url = "erp.example/hooks"
+events = []
+endpoints = ["prodution"]
+filter = "data.amountCents >"
+retry = { initial_secs = 60, max_secs = 5, tries = 3 }
+headers = { "x team" = 5 }
+
+[[sinks]]
+name = "queue"
+type = "nats"
+
+[[sinks]]
+name = "archive"
+type = "fiel"
+"#;
+    let problems =
+        read(text, &[("RELAY_MASTER_KEY", "bm90IGEga2V5"), ("RELAY_ADMIN_LISTEN", "nowhere")]).0.unwrap_err();
+    insta::assert_snapshot!(problems);
+}
+
+#[test]
+fn a_syntax_error_is_shown_in_its_line() {
+    let problems = read("[server]\nlisten = \"127.0.0.1:80\nack_timeout_secs = 4\n", &[]).0.unwrap_err();
+    insta::assert_snapshot!(problems);
+}
+
+/// The example with the options switched on that have no default.
+fn full_example() -> String {
+    EXAMPLE.lines().fold(String::new(), |mut text, line| {
+        let is_option = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+        writeln!(text, "{}", is_option.unwrap_or(line)).expect("a string takes everything");
+        text
+    })
+}
+
+const EXAMPLE_VARIABLES: [(&str, &str); 5] = [
+    ("OPS_TOKEN", TOKEN),
+    ("FINKARE_WEBHOOK_SECRET", "whsec_x"),
+    ("FINKARE_API_KEY", "fk_live_x"),
+    ("ERP_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"),
+    ("ERP_AUTHORIZATION", "Bearer x"),
+];
+
+#[test]
+fn the_example_loads_and_shows_the_defaults() {
+    let needed = EXAMPLE_VARIABLES.map(|(name, value)| (name, if name == "FINKARE_API_KEY" { "" } else { value }));
+    let example = good(EXAMPLE, &needed);
+    let default = good("", &[("RELAY_SINK_URL", "https://erp.example/hooks/finkare")]);
+    assert_eq!(example.notices, Vec::<String>::new());
+    assert_eq!(example.server, default.server);
+    assert_eq!(example.retention, default.retention);
+    assert_eq!(format!("{:?}", example.store), format!("{:?}", default.store));
+    let comparable = |config: &Config| {
+        let mut sink = config.sinks[0].clone();
+        sink.name = "same".parse().unwrap();
+        let mut endpoint = config.endpoints[0].clone();
+        endpoint.name = "same".parse().unwrap();
+        endpoint.secrets.clear();
+        format!("{sink:?} {:?} {endpoint:?}", sink.kind)
+    };
+    assert_eq!(comparable(&example), comparable(&default));
+    let (Kind::File(archive), defaults) = (&example.sinks[1].kind, "[[sinks]]\nname = 'a'\ntype = 'file'\npath = 'x'")
+    else {
+        panic!("{:?}", example.sinks)
+    };
+    assert!(matches!(&good(defaults, &[]).sinks[0].kind, Kind::File(file) if file.max_bytes == archive.max_bytes));
+}
+
+#[test]
+fn the_example_has_every_option_and_no_other() {
+    // The file that `secrets` names in the example is on no machine of ours.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "whsec_old").unwrap();
+    let text = full_example().replace("/run/secrets/finkare_webhook_old", file.path().to_str().unwrap());
+    let (config, known) = read(&text, &EXAMPLE_VARIABLES);
+    let config = config.unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(config.endpoints[0].secrets.len(), 2);
+
+    let mut shown = BTreeSet::new();
+    keys(&text.parse().unwrap(), "", &mut shown);
+    let without_numbers = |path: &String| path.replace(|c: char| c.is_ascii_digit(), "");
+    let known: BTreeSet<_> = known.iter().map(without_numbers).collect();
+    let missing: Vec<_> = known.difference(&shown).collect();
+    assert!(missing.is_empty(), "not in relay.example.toml: {missing:?}");
+    // What is shown and not known would have been an unknown key.
+    assert!(shown.is_superset(&known) && known.len() > 50, "{known:?}");
+}
+
+/// Every key's path, with `[]` for the items of lists.
+fn keys(table: &toml::Table, path: &str, into: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match value {
+            toml::Value::Table(table) => keys(table, &path, into),
+            toml::Value::Array(items) => {
+                for table in items.iter().filter_map(toml::Value::as_table) {
+                    keys(table, &format!("{path}[]"), into);
+                }
+            }
+            _ => {}
+        }
+        into.insert(path);
+    }
+}
+
+#[test]
+fn the_deepest_nesting_ends() {
+    for text in [
+        format!("a = {}{}", "[".repeat(20_000), "]".repeat(20_000)),
+        format!("a = {}1{}", "{a=".repeat(20_000), "}".repeat(20_000)),
+        format!("{}a = 1", "a.".repeat(20_000)),
+        format!("[{}a]", "a.".repeat(20_000)),
+    ] {
+        assert!(read(&text, &[]).0.is_err());
+    }
+}
+
+/// Text that looks like configuration: lines of the example's keys with values of any type.
+fn toml_ish() -> impl Strategy<Value = String> {
+    let mut keys = BTreeSet::new();
+    self::keys(&full_example().parse().unwrap(), "", &mut keys);
+    let keys: Vec<String> = keys.iter().map(|path| path.rsplit('.').next().unwrap_or(path).to_owned()).collect();
+    let key = prop_oneof![4 => prop::sample::select(keys), 1 => "[a-z_]{1,8}"];
+    let value = prop_oneof![
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<f64>().prop_map(|number| format!("{number:?}")),
+        "\"[^\"\\\\\n]{0,12}\"",
+        Just("true".to_owned()),
+        Just("[]".to_owned()),
+        Just("{}".to_owned()),
+        Just("\"*\"".to_owned()),
+        Just("[\"a\", 1, { env = \"X\" }]".to_owned()),
+        Just("{ env = \"X\" }".to_owned()),
+        Just("{ file = \"/nowhere\" }".to_owned()),
+        Just("{ requests = 1, per_secs = 0 }".to_owned()),
+        prop::sample::select(vec!["\"http\"", "\"file\"", "\"stdout\"", "\"postgres://é@/\"", "\"https://a:b@c\""])
+            .prop_map(str::to_owned),
+        "[^\n]{0,12}",
+    ];
+    let section = prop::sample::select(vec![
+        "[server]",
+        "[store]",
+        "[admin]",
+        "[[admin.tokens]]",
+        "[retention]",
+        "[[endpoints]]",
+        "[[sinks]]",
+        "[sinks.retry]",
+        "[sinks.headers]",
+        "[x]",
+    ]);
+    let line = prop_oneof![
+        6 => (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
+        2 => section.prop_map(str::to_owned),
+        1 => "\\PC{0,20}",
+    ];
+    prop::collection::vec(line, 0..12).prop_map(|lines| lines.join("\n"))
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in toml_ish(), noise in "\\PC{0,40}", variable in "\\PC{0,20}") {
+        let environment = BTreeMap::from([("X", "x"), ("RELAY_SINK_URL", variable.as_str())]);
+        let lookup = |name: &str| environment.get(name).map(|value| (*value).to_owned());
+        for text in [&text, &noise, &format!("{text}\n{noise}")] {
+            let (result, _) = super::load::read(text, None, &Environment::new(&lookup), Report::default());
+            if let Err(problems) = result {
+                prop_assert!(problems.iter().count() > 0);
+                prop_assert!(!problems.to_string().is_empty());
+            }
+        }
+    }
+}
