@@ -194,11 +194,7 @@ impl Metrics {
             sink_state: Family::default(),
             registry: Registry::default(),
         };
-        registry.register(
-            "relay_deliveries",
-            "Deliveries by what became of them",
-            metrics.deliveries.clone(),
-        );
+        registry.register("relay_deliveries", "Deliveries by what became of them", metrics.deliveries.clone());
         registry.register(
             "relay_ack_seconds",
             "From a delivery's head to its acknowledgement",
@@ -290,7 +286,11 @@ mod tests {
         let metrics = Metrics::new();
         metrics.endpoint("production").observe(DeliveryResult::Accepted, Duration::from_millis(3));
         metrics.sink("erp").observe("delivered", Duration::from_millis(3));
-        metrics.set_sink(&SinkStatus { name: "erp".into(), dead: 2, ..Default::default() }, "active", jiff::Timestamp::UNIX_EPOCH);
+        metrics.set_sink(
+            &SinkStatus { name: "erp".into(), dead: 2, ..Default::default() },
+            "active",
+            jiff::Timestamp::UNIX_EPOCH,
+        );
         let text = metrics.render();
         for line in [
             r#"relay_deliveries_total{endpoint="production",result="accepted"} 1"#,

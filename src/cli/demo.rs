@@ -307,9 +307,17 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
     account.note(
         "nothing acknowledged is lost",
         drained && acknowledged.is_subset(&arrived),
-        format!("{} of {} acknowledged events are there", acknowledged.intersection(&arrived).count(), acknowledged.len()),
+        format!(
+            "{} of {} acknowledged events are there",
+            acknowledged.intersection(&arrived).count(),
+            acknowledged.len()
+        ),
     );
-    account.note("every event arrives under one id", arrived.is_subset(&acknowledged), format!("{} ids, none unknown", arrived.len()));
+    account.note(
+        "every event arrives under one id",
+        arrived.is_subset(&acknowledged),
+        format!("{} ids, none unknown", arrived.len()),
+    );
     account.note("order per invoice", in_order(&target), format!("{INVOICES} invoices, each in order"));
     let same_bytes = same_bytes(&target, &bodies);
     account.note(

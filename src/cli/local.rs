@@ -28,12 +28,15 @@ pub(super) fn make_up(config: &mut Config) -> anyhow::Result<Vec<PathBuf>> {
     let Some(directory) = directory(config).map(Path::to_owned) else { return Ok(Vec::new()) };
     let mut made = Vec::new();
     let mut read_or_create = |name: &str, make: fn() -> Secret| -> anyhow::Result<Secret> {
-        let (secret, created) = generated::read_or_create(&directory, name, make)
-            .with_context(|| format!("cannot read or make the file {}", directory.join(name).display()))?;
-        if created {
-            made.push(directory.join(name));
+        let found = generated::read_or_create(&directory, name, make)
+            .with_context(|| format!("a generated secret cannot be kept in {}", directory.display()))?;
+        if let Some(warning) = &found.warning {
+            tracing::warn!("{warning}");
         }
-        Ok(secret)
+        if found.created {
+            made.push(found.path);
+        }
+        Ok(found.secret)
     };
     if config.made_up.secret {
         let secret = read_or_create(WEBHOOK_SECRET, generated::webhook_secret)?;

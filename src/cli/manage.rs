@@ -204,12 +204,8 @@ fn event_text(event: &Value) -> String {
 }
 
 fn dispatch_text(dispatch: &Value) -> String {
-    let mut text = format!(
-        "dispatch {} to {}: {}",
-        cell(&dispatch["id"]),
-        cell(&dispatch["sink"]),
-        cell(&dispatch["state"])
-    );
+    let mut text =
+        format!("dispatch {} to {}: {}", cell(&dispatch["id"]), cell(&dispatch["sink"]), cell(&dispatch["state"]));
     if dispatch["trigger"] == "replay" {
         text.push_str(" (replay)");
     }
@@ -274,7 +270,8 @@ pub(super) async fn sinks(config: Config, command: Sinks, output: Output) -> Res
         Sinks::List { service } => {
             let client = Client::new(config, service.admin_url.as_deref())?;
             let answer = client.get("/sinks", &[]).await?;
-            let head = ["SINK", "TYPE", "STATE", "BACKLOG", "HELD", "DEAD", "DELIVERED", "LAST SUCCESS (UTC)", "LAST ERROR"];
+            let head =
+                ["SINK", "TYPE", "STATE", "BACKLOG", "HELD", "DEAD", "DELIVERED", "LAST SUCCESS (UTC)", "LAST ERROR"];
             list(&answer, output, &head, |sink| {
                 vec![
                     cell(&sink["name"]),

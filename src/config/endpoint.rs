@@ -2,8 +2,11 @@
 
 use url::{Host, Url};
 
-use super::{Dedupe, Endpoint, raw::Section};
-use crate::model::{id::EndpointName, secret::Secret};
+use super::{Endpoint, raw::Section};
+use crate::{
+    ingest::Dedupe,
+    model::{id::EndpointName, secret::Secret},
+};
 
 /// Where the endpoint `default` listens.
 const DEFAULT_PATH: &str = "/webhooks/finkare";

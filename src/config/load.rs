@@ -34,6 +34,8 @@ const ACK_TIMEOUT_SECS: u64 = 4;
 const LONGEST_SAFE_ACK_SECS: u64 = 4;
 /// A body that trickles for longer is no delivery that Finkare still waits for.
 const BODY_TIMEOUT_SECS: u64 = 4;
+/// Larger groups gained nothing in measurements, and each holds its payloads in memory.
+const COMMIT_BATCH: u64 = 128;
 /// A connection costs some 20 KiB; this keeps them below a tenth of the memory budget.
 const MAX_CONNECTIONS: u64 = 1024;
 /// Twice an attempt's default time-out, below the 30 seconds that container platforms grant.
@@ -171,6 +173,7 @@ fn server(mut section: Section<'_>) -> Server {
         ack_timeout: Duration::from_secs(ack_timeout_secs),
         body_timeout: section.secs("body_timeout_secs", &(1..=60), BODY_TIMEOUT_SECS),
         max_connections: small(section.whole("max_connections", &(1..=100_000), MAX_CONNECTIONS)),
+        commit_batch: small(section.whole("commit_batch", &(1..=1024), COMMIT_BATCH)),
         shutdown_timeout: section.secs("shutdown_timeout_secs", &(1..=3600), SHUTDOWN_TIMEOUT_SECS),
     };
     section.finish();

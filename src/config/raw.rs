@@ -447,13 +447,14 @@ fn note_value(value: &DeValue<'_>, path: &str, starts: &LineStarts, lines: &mut 
 }
 
 /// Keys whose values are never secret, so that a line beginning with one may be shown.
-const SHOWABLE: [&str; 35] = [
+const SHOWABLE: [&str; 36] = [
     "listen",
     "admin_listen",
     "max_body_bytes",
     "ack_timeout_secs",
     "body_timeout_secs",
     "max_connections",
+    "commit_batch",
     "shutdown_timeout_secs",
     "payload_days",
     "dedupe_days",

@@ -294,6 +294,7 @@ fn numbers_of_the_server() {
         ("ack_timeout_secs", vec!["0", "31", "4.5"]),
         ("body_timeout_secs", vec!["0", "61"]),
         ("max_connections", vec!["0", "-1", "100001"]),
+        ("commit_batch", vec!["0", "1025", "-1"]),
         ("shutdown_timeout_secs", vec!["0", "3601", "true"]),
     ] {
         for bad in bad {

@@ -52,15 +52,7 @@ pub async fn run(
     let age = dispatch.age + claimed.at.elapsed();
     let next = after_attempt(&outcome, attempt, age, retry, rand::random());
     log(name, dispatch, attempt, duration, &outcome, &next);
-    FinishedAttempt {
-        id: dispatch.id,
-        token: dispatch.token,
-        sink: name.clone(),
-        started_at,
-        duration,
-        outcome,
-        next,
-    }
+    FinishedAttempt { id: dispatch.id, token: dispatch.token, sink: name.clone(), started_at, duration, outcome, next }
 }
 
 /// One line for each attempt: what went well at `debug`, what is tried again at `warn`, what needs

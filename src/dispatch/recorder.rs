@@ -70,7 +70,8 @@ async fn record(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>) {
                 Err(error) => {
                     failures += 1;
                     tracing::error!(
-                        error = &error as &dyn std::error::Error, outcomes = batch.len(),
+                        error = &error as &dyn std::error::Error,
+                        outcomes = batch.len(),
                         "outcomes could not be recorded: trying again"
                     );
                     tokio::time::sleep(backoff::next_wait(

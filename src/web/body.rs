@@ -146,7 +146,9 @@ mod tests {
 
     fn chunks(sizes: &[usize]) -> Body {
         let sizes = sizes.to_vec();
-        Body::from_stream(stream::iter(sizes.into_iter().map(|size| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; size])))))
+        Body::from_stream(stream::iter(
+            sizes.into_iter().map(|size| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; size]))),
+        ))
     }
 
     async fn length(body: Body, max: usize, budget: &Budget) -> Result<usize, BodyError> {

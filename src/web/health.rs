@@ -77,11 +77,7 @@ impl Health {
         let stopping = self.lifecycle.soft.is_cancelled();
         let checks = [
             Check { name: "store", ready: store.is_ok(), detail: store.err() },
-            Check {
-                name: "service",
-                ready: !stopping,
-                detail: stopping.then(|| "the service is stopping".to_owned()),
-            },
+            Check { name: "service", ready: !stopping, detail: stopping.then(|| "the service is stopping".to_owned()) },
         ];
         let ready = checks.iter().all(|check| check.ready);
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

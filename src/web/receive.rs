@@ -87,10 +87,9 @@ impl Hook {
 
     async fn take(&self, request: Request) -> Result<(Recorded, usize), Refusal> {
         let (head, body) = request.into_parts();
-        let held =
-            body::read(&head.headers, body, self.limits.max_body_bytes, self.limits.body_timeout, &self.budget)
-                .await
-                .map_err(Refusal::Body)?;
+        let held = body::read(&head.headers, body, self.limits.max_body_bytes, self.limits.body_timeout, &self.budget)
+            .await
+            .map_err(Refusal::Body)?;
         let recorded = self
             .ingest
             .receive(&self.endpoint, &head.headers, &held.bytes, clock::now())
