@@ -1,0 +1,287 @@
+//! The real binary, started as an operator would start it, on either store.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex},
+    thread::JoinHandle,
+};
+
+use serde_json::Value;
+
+use super::{PATIENCE, eventually, http, postgres};
+
+/// Which store a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// Makes one test for each store of an `async fn(Backend)`.
+macro_rules! on_both_stores {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name(crate::support::relay::Backend::Sqlite).await })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name(crate::support::relay::Backend::Postgres).await })+
+        }
+    };
+}
+pub(crate) use on_both_stores;
+
+/// The webhook secret of every test's endpoint.
+pub const SECRET: &str = "whsec_dGhlIHdlYmhvb2sgc2VjcmV0IG9mIHRoZSB0ZXN0cw==";
+/// The admin token of every test.
+pub const TOKEN: &str = "the-admin-token-of-the-tests";
+/// The path of every test's endpoint.
+pub const PATH: &str = "/webhooks/finkare";
+
+/// A place to run the service in: a directory, a database, a configuration.
+pub struct Home {
+    pub directory: tempfile::TempDir,
+    url: String,
+    _database: Option<postgres::Database>,
+}
+
+impl Home {
+    pub async fn new(backend: Backend) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let database = match backend {
+            Backend::Sqlite => None,
+            Backend::Postgres => Some(postgres::database().await),
+        };
+        let url = match &database {
+            None => format!("sqlite://{}", directory.path().join("relay.db").display()),
+            Some(database) => database.url().to_owned(),
+        };
+        Self { directory, url, _database: database }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Starts the service with these sinks (TOML) and waits until it listens.
+    pub async fn serve(&self, sinks: &str) -> Relay {
+        self.serve_with("", sinks).await
+    }
+
+    /// Like [`Home::serve`], with further keys of `[server]`.
+    pub async fn serve_with(&self, server: &str, sinks: &str) -> Relay {
+        let text = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n{server}\n\
+             [store]\nurl = \"{}\"\n\
+             [admin]\ntokens = [{{ name = \"tests\", role = \"admin\", token = \"{TOKEN}\" }}]\n\
+             [[endpoints]]\nname = \"production\"\npath = \"{PATH}\"\nsecret = \"{SECRET}\"\n{sinks}\n",
+            self.url
+        );
+        std::fs::write(self.path("relay.toml"), text).expect("the configuration can be written");
+        let mut command = self.command();
+        command.arg("serve");
+        Relay::start(command).await
+    }
+
+    /// The binary with this home's configuration; the environment holds nothing of the caller's.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_finkare-relay"));
+        command
+            .current_dir(self.directory.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("RELAY_CONFIG", self.path("relay.toml"))
+            .env("RELAY_MASTER_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
+            .env("RUST_LOG", "finkare_relay=debug,info")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Everything that the service has written into its directory and said so far is searched for a text.
+    pub fn files_contain(&self, text: &str) -> Option<PathBuf> {
+        let entries = std::fs::read_dir(self.directory.path()).expect("the directory is there");
+        entries.flatten().map(|entry| entry.path()).find(|path| {
+            path.is_file()
+                && std::fs::read(path).is_ok_and(|bytes| bytes.windows(text.len()).any(|part| part == text.as_bytes()))
+        })
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+/// A running service.
+pub struct Relay {
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+    child: Child,
+    log: Arc<Log>,
+    readers: Vec<JoinHandle<()>>,
+    client: reqwest::Client,
+}
+
+impl Relay {
+    /// Starts a command and waits for the line that says where it listens.
+    pub async fn start(mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary was built with the tests");
+        let log = Arc::new(Log::default());
+        let stdout = child.stdout.take().map(|stream| collect(stream, log.clone()));
+        let stderr = child.stderr.take().map(|stream| collect(stream, log.clone()));
+        let mut relay = Self {
+            public: ([127, 0, 0, 1], 0).into(),
+            admin: ([127, 0, 0, 1], 0).into(),
+            child,
+            log,
+            readers: stdout.into_iter().chain(stderr).collect(),
+            client: http(),
+        };
+        let line = relay.wait_for_line("listening public=").await;
+        let line: Value = serde_json::from_str(&line).expect("without a terminal, log lines are JSON");
+        let address = |field: &str| line[field].as_str().and_then(|text| text.parse().ok()).expect("an address");
+        (relay.public, relay.admin) = (address("public"), address("admin"));
+        relay
+    }
+
+    /// The first line, from the start on, that holds this text.
+    pub async fn wait_for_line(&mut self, text: &str) -> String {
+        let log = self.log.clone();
+        let wanted = text.to_owned();
+        let found = tokio::task::spawn_blocking(move || {
+            let find = |lines: &Vec<String>| lines.iter().find(|line| line.contains(&wanted)).cloned();
+            let lines = log.lines.lock().unwrap();
+            let (lines, _) = log.more.wait_timeout_while(lines, PATIENCE, |lines| find(lines).is_none()).unwrap();
+            find(&lines)
+        })
+        .await
+        .unwrap();
+        found.unwrap_or_else(|| panic!("no line with `{text}`; there was:\n{}", self.log()))
+    }
+
+    /// All that it has printed so far.
+    pub fn log(&self) -> String {
+        self.log.lines.lock().unwrap().join("\n")
+    }
+
+    pub fn hook(&self) -> String {
+        format!("http://{}{PATH}", self.public)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL; waits until it is gone.
+    pub fn kill(mut self) -> String {
+        self.child.kill().expect("it is ours to kill");
+        self.child.wait().expect("it can be waited for");
+        self.end()
+    }
+
+    /// SIGTERM (or another signal), without waiting.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status();
+        assert!(status.expect("every system has sh").success());
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let child = Mutex::new(&mut self.child);
+        let mut status = None;
+        eventually("the process ends", || {
+            status = child.lock().unwrap().try_wait().expect("it can be waited for");
+            std::future::ready(status.is_some())
+        })
+        .await;
+        status.expect("it has ended")
+    }
+
+    /// SIGTERM; waits for the end; answers the exit status and the whole log.
+    pub async fn terminate(mut self) -> (ExitStatus, String) {
+        self.signal("TERM");
+        let status = self.ended().await;
+        (status, self.end())
+    }
+
+    fn end(mut self) -> String {
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        self.log()
+    }
+
+    /// `GET` of the admin API.
+    pub async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.try_get(path).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    /// `GET` of the admin API, whatever it answers.
+    pub async fn try_get(&self, path: &str) -> (u16, Value) {
+        let request = self.client.get(format!("http://{}/api/v1{path}", self.admin)).bearer_auth(TOKEN);
+        let response = request.send().await.expect("the admin API answers");
+        (response.status().as_u16(), response.json().await.expect("the admin API answers JSON"))
+    }
+
+    /// `POST` of the admin API.
+    pub async fn post(&self, path: &str) -> Value {
+        let request = self.client.post(format!("http://{}/api/v1{path}", self.admin)).bearer_auth(TOKEN);
+        let response = request.send().await.expect("the admin API answers");
+        assert_eq!(response.status(), 200, "{path}");
+        response.json().await.expect("the admin API answers JSON")
+    }
+
+    /// Every row of a list, page by page.
+    pub async fn all(&self, path: &str) -> Vec<Value> {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let mut rows = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = self.get(&format!("{path}{separator}limit=500{cursor}")).await;
+            rows.extend(page["data"].as_array().expect("a list").iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return rows,
+            }
+        }
+    }
+
+    /// One sink's row.
+    pub async fn sink(&self, name: &str) -> Value {
+        let sinks = self.get("/sinks").await;
+        let rows = sinks["data"].as_array().expect("a list");
+        rows.iter().find(|sink| sink["name"] == name).unwrap_or_else(|| panic!("no sink {name}: {sinks}")).clone()
+    }
+
+    /// Waits until no sink has anything left to do by itself.
+    pub async fn drained(&self) {
+        eventually("all sinks are drained", async || {
+            let sinks = self.get("/sinks").await;
+            sinks["data"].as_array().expect("a list").iter().all(|sink| sink["backlog"] == 0)
+        })
+        .await;
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // A test that failed half-way leaves nothing running; one that ended it is told nothing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(stream: impl std::io::Read + Send + 'static, log: Arc<Log>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            log.lines.lock().unwrap().push(line);
+            log.more.notify_all();
+        }
+    })
+}
