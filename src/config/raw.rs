@@ -293,6 +293,7 @@ impl<'r> Section<'r> {
     /// Reports what is wrong without repeating any of it: the operator may have put the secret in
     /// the wrong place.
     pub(super) fn resolve(&self, key: &str, given: Value) -> Option<Secret> {
+        const IS_IT_THE_SECRET: &str = "if it is the secret itself, write it as a text in quotes";
         const ALLOWED: &str = "write a text in quotes, { env = \"NAME\" } or { file = \"PATH\" }";
         let (way, argument) = match given {
             Value::String(text) if text.is_empty() => {
@@ -315,14 +316,24 @@ impl<'r> Section<'r> {
                     self.problem(key, format!("the variable {}: {}", problem.place, problem.what));
                 }
                 if found.is_none() && problems.is_empty() {
-                    self.problem(key, format!("the variable `{argument}` is not set, or empty"));
+                    let what = if looks_like_a_variable(&argument) {
+                        format!("the variable `{argument}` is not set, or empty")
+                    } else {
+                        format!("what stands after `env` is not the name of a variable that is set; {IS_IT_THE_SECRET}")
+                    };
+                    self.problem(key, what);
                 }
                 found.map(|found| Secret::new(found.value))
             }
             "file" => match env::read_value(Path::new(&argument)) {
                 Ok(value) => Some(Secret::new(value)),
                 Err(what) => {
-                    self.problem(key, format!("the file {what}"));
+                    let what = if looks_like_a_path(&argument) {
+                        format!("the file {what}")
+                    } else {
+                        format!("what stands after `file` is not the path of a file with text; {IS_IT_THE_SECRET}")
+                    };
+                    self.problem(key, what);
                     None
                 }
             },
@@ -400,6 +411,18 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
+/// True if a text that names no variable can only have been meant as the name of one. What else it
+/// is may be the secret, and is not repeated.
+fn looks_like_a_variable(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// True if a text that names no file can only have been meant as a path.
+fn looks_like_a_path(text: &str) -> bool {
+    let folder = Path::new(text).parent().filter(|folder| !folder.as_os_str().is_empty());
+    text.starts_with(['/', '.']) || folder.is_some_and(Path::is_dir)
+}
+
 /// Says what a value is instead of what it should be, and shows it if it is short and simple.
 fn wrong_type(given: &Value, wanted: &str) -> String {
     match given {
@@ -447,7 +470,7 @@ fn note_value(value: &DeValue<'_>, path: &str, starts: &LineStarts, lines: &mut 
 }
 
 /// Keys whose values are never secret, so that a line beginning with one may be shown.
-const SHOWABLE: [&str; 35] = [
+pub(super) const SHOWABLE: [&str; 35] = [
     "listen",
     "admin_listen",
     "max_body_bytes",
@@ -605,6 +628,8 @@ mod tests {
             ("{ env = 'A', file = 'b' }", "cannot be read as a secret"),
             ("{ value = 'hunter2' }", "cannot be read as a secret"),
             ("['hunter2']", "cannot be read as a secret"),
+            ("{ env = 'hunter2' }", "what stands after `env` is not the name of a variable"),
+            ("{ file = 'hunter2' }", "what stands after `file` is not the path"),
             ("{ env = 'NOT_SET' }", "the variable `NOT_SET` is not set, or empty"),
             ("{ file = '/nowhere' }", "the file `/nowhere` cannot be read: "),
         ] {
