@@ -6,12 +6,7 @@
 //! derived deserialiser stops at the first. It also lets a variable lie over a key
 //! ([`Section::lay_over`]) and still be the one that a problem names.
 
-use std::{
-    collections::BTreeMap,
-    ops::{Range, RangeInclusive},
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeMap, ops::RangeInclusive, path::Path, time::Duration};
 
 use serde::{Deserialize, de::IntoDeserializer};
 use toml::{
@@ -22,6 +17,7 @@ use toml::{
 use super::{
     env::{self, Environment, Found},
     problem::{Place, Problem, Report, did_you_mean, listed},
+    syntax,
 };
 use crate::model::secret::Secret;
 
@@ -42,7 +38,7 @@ impl File {
     /// The first place where the text is no TOML, with the line. What may be a secret in that line
     /// is not shown.
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
-        let refused = |error: &toml::de::Error| syntax_problem(text, error.span().unwrap_or(0..0), error.message());
+        let refused = |error: &toml::de::Error| syntax::problem(text, error.span().unwrap_or(0..0), error.message());
         let spanned = DeTable::parse(text).map_err(|error| refused(&error))?;
         let table = text.parse::<Table>().map_err(|error| refused(&error))?;
         let mut lines = Lines::new();
@@ -469,88 +465,6 @@ fn note_value(value: &DeValue<'_>, path: &str, starts: &LineStarts, lines: &mut 
     }
 }
 
-/// Keys whose values are never secret, so that a line beginning with one may be shown.
-pub(super) const SHOWABLE: [&str; 35] = [
-    "listen",
-    "admin_listen",
-    "max_body_bytes",
-    "ack_timeout_secs",
-    "body_timeout_secs",
-    "max_connections",
-    "shutdown_timeout_secs",
-    "payload_days",
-    "dedupe_days",
-    "name",
-    "path",
-    "role",
-    "webhook_id",
-    "api_rate_limit",
-    "rotate_every_days",
-    "dedupe",
-    "signature_over",
-    "secret_encoding",
-    "type",
-    "events",
-    "endpoints",
-    "filter",
-    "order",
-    "concurrency",
-    "timeout_secs",
-    "connect_timeout_secs",
-    "max_bytes",
-    "rate_limit",
-    "retry",
-    "breaker",
-    "initial_secs",
-    "max_secs",
-    "give_up_after_secs",
-    "failures",
-    "probe_secs",
-];
-
-/// The library's word on a text that is no TOML, with the line shown and the place marked.
-///
-/// The library would show the line as it is, and a forgotten quote is most likely to be forgotten
-/// around a pasted secret. So a line is shown in full only if it is a table's heading or sets an
-/// option that holds no secret; of all others only the key and the punctuation are shown.
-fn syntax_problem(text: &str, span: Range<usize>, message: &str) -> Problem {
-    // The library counts in bytes; an error at the very end may lie one past it.
-    let at = (0..=span.start.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    let number = text[..start].matches('\n').count() + 1;
-    let line = text[start..].lines().next().unwrap_or_default();
-    let column = text[start..at].chars().count();
-
-    let key_ends = line.find('=').unwrap_or(0);
-    let shown: String = if is_showable(line) {
-        line.to_owned()
-    } else {
-        let mask = |(byte, c): (usize, char)| if byte >= key_ends && c.is_alphanumeric() { '*' } else { c };
-        line.char_indices().map(mask).collect()
-    };
-    let gutter = " ".repeat(number.to_string().len());
-    Problem {
-        place: format!("column {}", column + 1),
-        line: Some(number),
-        what: format!("{message}\n  {gutter} |\n  {number} | {shown}\n  {gutter} | {}^", " ".repeat(column)),
-    }
-}
-
-/// True if a line is a table's heading, or every key on it is one of [`SHOWABLE`].
-fn is_showable(line: &str) -> bool {
-    let mut before_each_equals: Vec<&str> = line.split('=').collect();
-    before_each_equals.pop();
-    if before_each_equals.is_empty() {
-        return line.starts_with('[') && !line.contains(['"', '\'']);
-    }
-    before_each_equals.iter().enumerate().all(|(index, before)| {
-        let before = before.trim_end();
-        // A comparison in a filter is no key.
-        let is_comparison = index > 0 && (before.is_empty() || before.ends_with(['<', '>', '!']));
-        is_comparison || before.rsplit([' ', '\t', ',', '{']).next().is_some_and(|key| SHOWABLE.contains(&key))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -637,27 +551,6 @@ mod tests {
             assert!(secret.is_none() && problems.len() == 1, "{wrong}: {problems:?}");
             assert!(problems[0].starts_with("line 1: s: ") && problems[0].contains(expected), "{problems:?}");
             assert!(!problems[0].contains("hunter2") && !problems[0].contains("123"), "{problems:?}");
-        }
-    }
-
-    #[test]
-    fn a_syntax_error_shows_the_line_but_no_secret() {
-        let shown = |text: &str| File::parse(text).unwrap_err().to_string();
-        let plain = shown("[server]\nlisten = 127.0.0.1:80\n");
-        assert!(plain.starts_with("line 2: column ") && plain.contains("  2 | listen = 127.0.0.1:80\n"), "{plain}");
-        for text in [
-            "secret = \"whsec_hunter2\nname = 'x'",
-            "secret = whsec_hunter2",
-            "tokens = [{ name = 'a', token = hunter2 }]",
-            "secrets = [\n  hunter2,\n]",
-            "secrt = 'hunter2",
-            "tokens = [{\n  name = 'ops', token = hunter2 }]",
-            "name = 'x'\n= 'hunter2'",
-            "'hunter2",
-        ] {
-            let problem = shown(text);
-            assert!(!problem.contains("hunter2"), "{problem}");
-            assert!(problem.starts_with("line ") && problem.contains('^'), "{problem}");
         }
     }
 }

@@ -741,7 +741,7 @@ fn what_a_syntax_error_may_show_are_options_without_secrets() {
     keys(&full_example().parse().unwrap(), "", &mut paths);
     let names: BTreeSet<_> = paths.iter().map(|path| path.rsplit('.').next().unwrap_or(path)).collect();
     let secret = ["secret", "secrets", "token", "tokens", "api_key", "api_url", "url", "headers"];
-    for name in super::raw::SHOWABLE {
+    for name in super::syntax::SHOWABLE {
         assert!(names.contains(name) && !secret.contains(&name), "{name}");
     }
 }
