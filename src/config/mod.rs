@@ -32,6 +32,7 @@ mod load;
 mod problem;
 mod raw;
 mod sink;
+mod syntax;
 #[cfg(test)]
 mod tests;
 

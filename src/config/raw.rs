@@ -6,12 +6,7 @@
 //! derived deserialiser stops at the first. It also lets a variable lie over a key
 //! ([`Section::lay_over`]) and still be the one that a problem names.
 
-use std::{
-    collections::BTreeMap,
-    ops::{Range, RangeInclusive},
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeMap, ops::RangeInclusive, path::Path, time::Duration};
 
 use serde::{Deserialize, de::IntoDeserializer};
 use toml::{
@@ -22,6 +17,7 @@ use toml::{
 use super::{
     env::{self, Environment, Found},
     problem::{Place, Problem, Report, did_you_mean, listed},
+    syntax,
 };
 use crate::model::secret::Secret;
 
@@ -42,7 +38,7 @@ impl File {
     /// The first place where the text is no TOML, with the line. What may be a secret in that line
     /// is not shown.
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
-        let refused = |error: &toml::de::Error| syntax_problem(text, error.span().unwrap_or(0..0), error.message());
+        let refused = |error: &toml::de::Error| syntax::problem(text, error.span().unwrap_or(0..0), error.message());
         let spanned = DeTable::parse(text).map_err(|error| refused(&error))?;
         let table = text.parse::<Table>().map_err(|error| refused(&error))?;
         let mut lines = Lines::new();
@@ -293,6 +289,7 @@ impl<'r> Section<'r> {
     /// Reports what is wrong without repeating any of it: the operator may have put the secret in
     /// the wrong place.
     pub(super) fn resolve(&self, key: &str, given: Value) -> Option<Secret> {
+        const IS_IT_THE_SECRET: &str = "if it is the secret itself, write it as a text in quotes";
         const ALLOWED: &str = "write a text in quotes, { env = \"NAME\" } or { file = \"PATH\" }";
         let (way, argument) = match given {
             Value::String(text) if text.is_empty() => {
@@ -315,14 +312,24 @@ impl<'r> Section<'r> {
                     self.problem(key, format!("the variable {}: {}", problem.place, problem.what));
                 }
                 if found.is_none() && problems.is_empty() {
-                    self.problem(key, format!("the variable `{argument}` is not set, or empty"));
+                    let what = if looks_like_a_variable(&argument) {
+                        format!("the variable `{argument}` is not set, or empty")
+                    } else {
+                        format!("what stands after `env` is not the name of a variable that is set; {IS_IT_THE_SECRET}")
+                    };
+                    self.problem(key, what);
                 }
                 found.map(|found| Secret::new(found.value))
             }
             "file" => match env::read_value(Path::new(&argument)) {
                 Ok(value) => Some(Secret::new(value)),
                 Err(what) => {
-                    self.problem(key, format!("the file {what}"));
+                    let what = if looks_like_a_path(&argument) {
+                        format!("the file {what}")
+                    } else {
+                        format!("what stands after `file` is not the path of a file with text; {IS_IT_THE_SECRET}")
+                    };
+                    self.problem(key, what);
                     None
                 }
             },
@@ -400,6 +407,18 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
+/// True if a text that names no variable can only have been meant as the name of one. What else it
+/// is may be the secret, and is not repeated.
+fn looks_like_a_variable(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// True if a text that names no file can only have been meant as a path.
+fn looks_like_a_path(text: &str) -> bool {
+    let folder = Path::new(text).parent().filter(|folder| !folder.as_os_str().is_empty());
+    text.starts_with(['/', '.']) || folder.is_some_and(Path::is_dir)
+}
+
 /// Says what a value is instead of what it should be, and shows it if it is short and simple.
 fn wrong_type(given: &Value, wanted: &str) -> String {
     match given {
@@ -444,89 +463,6 @@ fn note_value(value: &DeValue<'_>, path: &str, starts: &LineStarts, lines: &mut 
         }
         _ => {}
     }
-}
-
-/// Keys whose values are never secret, so that a line beginning with one may be shown.
-const SHOWABLE: [&str; 36] = [
-    "listen",
-    "admin_listen",
-    "max_body_bytes",
-    "ack_timeout_secs",
-    "body_timeout_secs",
-    "max_connections",
-    "commit_batch",
-    "shutdown_timeout_secs",
-    "payload_days",
-    "dedupe_days",
-    "name",
-    "path",
-    "role",
-    "webhook_id",
-    "api_rate_limit",
-    "rotate_every_days",
-    "dedupe",
-    "signature_over",
-    "secret_encoding",
-    "type",
-    "events",
-    "endpoints",
-    "filter",
-    "order",
-    "concurrency",
-    "timeout_secs",
-    "connect_timeout_secs",
-    "max_bytes",
-    "rate_limit",
-    "retry",
-    "breaker",
-    "initial_secs",
-    "max_secs",
-    "give_up_after_secs",
-    "failures",
-    "probe_secs",
-];
-
-/// The library's word on a text that is no TOML, with the line shown and the place marked.
-///
-/// The library would show the line as it is, and a forgotten quote is most likely to be forgotten
-/// around a pasted secret. So a line is shown in full only if it is a table's heading or sets an
-/// option that holds no secret; of all others only the key and the punctuation are shown.
-fn syntax_problem(text: &str, span: Range<usize>, message: &str) -> Problem {
-    // The library counts in bytes; an error at the very end may lie one past it.
-    let at = (0..=span.start.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    let number = text[..start].matches('\n').count() + 1;
-    let line = text[start..].lines().next().unwrap_or_default();
-    let column = text[start..at].chars().count();
-
-    let key_ends = line.find('=').unwrap_or(0);
-    let shown: String = if is_showable(line) {
-        line.to_owned()
-    } else {
-        let mask = |(byte, c): (usize, char)| if byte >= key_ends && c.is_alphanumeric() { '*' } else { c };
-        line.char_indices().map(mask).collect()
-    };
-    let gutter = " ".repeat(number.to_string().len());
-    Problem {
-        place: format!("column {}", column + 1),
-        line: Some(number),
-        what: format!("{message}\n  {gutter} |\n  {number} | {shown}\n  {gutter} | {}^", " ".repeat(column)),
-    }
-}
-
-/// True if a line is a table's heading, or every key on it is one of [`SHOWABLE`].
-fn is_showable(line: &str) -> bool {
-    let mut before_each_equals: Vec<&str> = line.split('=').collect();
-    before_each_equals.pop();
-    if before_each_equals.is_empty() {
-        return line.starts_with('[') && !line.contains(['"', '\'']);
-    }
-    before_each_equals.iter().enumerate().all(|(index, before)| {
-        let before = before.trim_end();
-        // A comparison in a filter is no key.
-        let is_comparison = index > 0 && (before.is_empty() || before.ends_with(['<', '>', '!']));
-        is_comparison || before.rsplit([' ', '\t', ',', '{']).next().is_some_and(|key| SHOWABLE.contains(&key))
-    })
 }
 
 #[cfg(test)]
@@ -606,6 +542,8 @@ mod tests {
             ("{ env = 'A', file = 'b' }", "cannot be read as a secret"),
             ("{ value = 'hunter2' }", "cannot be read as a secret"),
             ("['hunter2']", "cannot be read as a secret"),
+            ("{ env = 'hunter2' }", "what stands after `env` is not the name of a variable"),
+            ("{ file = 'hunter2' }", "what stands after `file` is not the path"),
             ("{ env = 'NOT_SET' }", "the variable `NOT_SET` is not set, or empty"),
             ("{ file = '/nowhere' }", "the file `/nowhere` cannot be read: "),
         ] {
@@ -613,27 +551,6 @@ mod tests {
             assert!(secret.is_none() && problems.len() == 1, "{wrong}: {problems:?}");
             assert!(problems[0].starts_with("line 1: s: ") && problems[0].contains(expected), "{problems:?}");
             assert!(!problems[0].contains("hunter2") && !problems[0].contains("123"), "{problems:?}");
-        }
-    }
-
-    #[test]
-    fn a_syntax_error_shows_the_line_but_no_secret() {
-        let shown = |text: &str| File::parse(text).unwrap_err().to_string();
-        let plain = shown("[server]\nlisten = 127.0.0.1:80\n");
-        assert!(plain.starts_with("line 2: column ") && plain.contains("  2 | listen = 127.0.0.1:80\n"), "{plain}");
-        for text in [
-            "secret = \"whsec_hunter2\nname = 'x'",
-            "secret = whsec_hunter2",
-            "tokens = [{ name = 'a', token = hunter2 }]",
-            "secrets = [\n  hunter2,\n]",
-            "secrt = 'hunter2",
-            "tokens = [{\n  name = 'ops', token = hunter2 }]",
-            "name = 'x'\n= 'hunter2'",
-            "'hunter2",
-        ] {
-            let problem = shown(text);
-            assert!(!problem.contains("hunter2"), "{problem}");
-            assert!(problem.starts_with("line ") && problem.contains('^'), "{problem}");
         }
     }
 }

@@ -736,6 +736,27 @@ fn the_example_has_every_option_and_no_other() {
     assert!(shown.is_superset(&known) && known.len() > 50, "{known:?}");
 }
 
+#[test]
+fn what_a_syntax_error_may_show_are_options_without_secrets() {
+    let mut paths = BTreeSet::new();
+    keys(&full_example().parse().unwrap(), "", &mut paths);
+    let names: BTreeSet<_> = paths.iter().map(|path| path.rsplit('.').next().unwrap_or(path)).collect();
+    let secret = ["secret", "secrets", "token", "tokens", "api_key", "api_url", "url", "headers"];
+    for name in super::syntax::SHOWABLE {
+        assert!(names.contains(name) && !secret.contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_told_at_the_line_of_its_table() {
+    let lines = |text: &str| -> Vec<_> {
+        let problems = read(text, &[]).0.unwrap_err();
+        problems.iter().map(|problem| (problem.line, problem.place.clone())).collect()
+    };
+    let text = format!("{}\n[[sinks]]\n\nname = 's'\n[[sinks]]\ntype = 'stdout'", endpoint(""));
+    assert_eq!(lines(&text), [(Some(7), "sinks[0] (s).type".into()), (Some(10), "sinks[1].name".into())]);
+}
+
 /// Every key's path, with `[]` for the items of lists.
 fn keys(table: &toml::Table, path: &str, into: &mut BTreeSet<String>) {
     for (key, value) in table {
