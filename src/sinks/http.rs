@@ -148,6 +148,10 @@ impl Http {
             header::CONTENT_TYPE,
             content_type.unwrap_or(const { HeaderValue::from_static("application/json") }),
         );
+        if message.payload.is_empty() {
+            // The client says nothing of an empty body, and some servers then answer 411 (RFC 9110, section 8.6).
+            headers.insert(header::CONTENT_LENGTH, 0.into());
+        }
         if let Some(signer) = &self.signer {
             headers.insert("webhook-signature", visible(&signer.sign(&id, timestamp, &message.payload)));
         }
