@@ -121,6 +121,9 @@ impl Http {
         if !matches!(options.url.scheme(), "http" | "https") {
             return Err(format!("`url` must begin with http:// or https://, not {}:", options.url.scheme()));
         }
+        if options.connect_timeout_secs == 0 {
+            return Err("`connect_timeout_secs` must be at least 1".to_owned());
+        }
         let signer = options.secret.as_ref().map(Signer::new).transpose()?;
         let mut headers = operator_headers(&options.headers)?;
         let limits = Limits { connect: Duration::from_secs(options.connect_timeout_secs).min(timeout), whole: timeout };

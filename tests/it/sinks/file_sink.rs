@@ -4,9 +4,12 @@
 //! the sync can be held up.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
+    io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::Arc,
 };
 
@@ -114,6 +117,55 @@ async fn a_torn_last_line_is_cut_off_and_a_whole_one_is_kept() {
         assert_eq!(arrived.len(), lines + 1, "{keep} bytes of a torn line");
         assert_eq!(arrived.last(), Some(&messages[1].event_id.to_string()));
     }
+}
+
+/// Tells the test below that it is the child, and where the file is.
+const CHILD: &str = "SINK_FILE_CHILD";
+
+/// A process of its own, so that it can be killed in the middle of its work.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_delivered_before_kill_9_is_there() {
+    if let Some(path) = std::env::var_os(CHILD) {
+        let sink = built(&Kind::File(file::Options { max_bytes: 20_000, ..file_at(Path::new(&path)) }));
+        println!();
+        loop {
+            let messages = numbered(20);
+            let sent: Vec<String> = messages.iter().map(|message| message.event_id.to_string()).collect();
+            let outcomes = deliver_all(&sink, messages).await;
+            for (id, _) in sent.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Delivered) {
+                println!("delivered {id}");
+            }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "sinks::file_sink::what_was_delivered_before_kill_9_is_there"])
+        .args(["--nocapture", "--test-threads=1"])
+        .env(CHILD, &path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut delivered = Vec::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        if let Some(id) = line.unwrap().strip_prefix("delivered ") {
+            delivered.push(id.to_owned());
+        }
+        if delivered.len() == 1000 {
+            // SIGKILL; what the child has said until then is still read.
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    assert!(delivered.len() >= 1000, "{} lines", delivered.len());
+
+    let last = message("{}");
+    assert_eq!(sink(&path).deliver(&last).await, Outcome::Delivered, "the lock has gone with the process");
+    let mut arrived = events(&path);
+    assert_eq!(arrived.last(), Some(&last.event_id.to_string()));
+    arrived.extend(rotated(&path).iter().flat_map(|file| events(file)));
+    let arrived: BTreeSet<String> = arrived.into_iter().collect();
+    assert!(delivered.iter().all(|id| arrived.contains(id)), "everything that was called delivered is there");
 }
 
 #[tokio::test]
