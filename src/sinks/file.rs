@@ -421,6 +421,9 @@ mod tests {
         mpsc::{Receiver, Sender, channel},
     };
 
+    /// Long enough that only a failure reaches it.
+    const BOUND: std::time::Duration = std::time::Duration::from_secs(20);
+
     fn options(path: PathBuf) -> Options {
         Options { path, max_bytes: 0 }
     }
@@ -468,7 +471,7 @@ mod tests {
 
         let mut first = sink.deliver(&messages[0]);
         assert!(first.as_mut().now_or_never().is_none());
-        let written = syncs.recv().unwrap();
+        let written = syncs.recv_timeout(BOUND).unwrap();
         assert_eq!(written, message::line(&messages[0]).len() as u64, "the line is written when the sync begins");
         let mut rest: Vec<_> = messages[1..].iter().map(|message| sink.deliver(message)).collect();
         for deliver in &mut rest {
@@ -478,7 +481,7 @@ mod tests {
 
         let_through.send(()).unwrap();
         assert_eq!(first.await, Outcome::Delivered);
-        syncs.recv().unwrap();
+        syncs.recv_timeout(BOUND).unwrap();
         assert!(rest.iter_mut().all(|deliver| deliver.as_mut().now_or_never().is_none()));
         let_through.send(()).unwrap();
         for deliver in rest {

@@ -121,6 +121,9 @@ impl Http {
         if !matches!(options.url.scheme(), "http" | "https") {
             return Err(format!("`url` must begin with http:// or https://, not {}:", options.url.scheme()));
         }
+        if options.connect_timeout_secs == 0 {
+            return Err("`connect_timeout_secs` must be at least 1".to_owned());
+        }
         let signer = options.secret.as_ref().map(Signer::new).transpose()?;
         let mut headers = operator_headers(&options.headers)?;
         let limits = Limits { connect: Duration::from_secs(options.connect_timeout_secs).min(timeout), whole: timeout };
@@ -148,6 +151,10 @@ impl Http {
             header::CONTENT_TYPE,
             content_type.unwrap_or(const { HeaderValue::from_static("application/json") }),
         );
+        if message.payload.is_empty() {
+            // The client says nothing of an empty body, and some servers then answer 411 (RFC 9110, section 8.6).
+            headers.insert(header::CONTENT_LENGTH, 0.into());
+        }
         if let Some(signer) = &self.signer {
             headers.insert("webhook-signature", visible(&signer.sign(&id, timestamp, &message.payload)));
         }

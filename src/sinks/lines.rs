@@ -118,6 +118,9 @@ mod tests {
     use futures_util::FutureExt;
     use std::sync::mpsc as blocking;
 
+    /// Long enough that only a failure reaches it.
+    const BOUND: std::time::Duration = std::time::Duration::from_secs(20);
+
     /// Reports each group, then waits to be told how many of its lines are safe.
     struct Stepped {
         groups: blocking::Sender<Vec<String>>,
@@ -143,7 +146,7 @@ mod tests {
         let (writer, groups, allow) = stepped();
         let mut first = Box::pin(writer.write(b"1".to_vec()));
         assert!(first.as_mut().now_or_never().is_none());
-        assert_eq!(groups.recv().unwrap(), ["1"], "an idle writer waits for nobody");
+        assert_eq!(groups.recv_timeout(BOUND).unwrap(), ["1"], "an idle writer waits for nobody");
         let mut rest: Vec<_> = (2..=5).map(|n| Box::pin(writer.write(n.to_string().into_bytes()))).collect();
         for write in &mut rest {
             assert!(write.as_mut().now_or_never().is_none());
@@ -152,7 +155,7 @@ mod tests {
         drop(rest.remove(1));
         allow.send(1).unwrap();
         assert_eq!(first.await, Outcome::Delivered);
-        assert_eq!(groups.recv().unwrap(), ["2", "4", "5"]);
+        assert_eq!(groups.recv_timeout(BOUND).unwrap(), ["2", "4", "5"]);
         allow.send(2).unwrap();
         let mut outcomes = Vec::new();
         for write in rest {

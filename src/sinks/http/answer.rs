@@ -20,7 +20,7 @@ const BODY_TIME: Duration = Duration::from_secs(1);
 const EXCERPT_CHARS: usize = 200;
 
 /// The longest wait that a target can ask for; one that means more means "never", and is asked again.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// Decides by the status, and gives the reason the beginning of the body.
 ///

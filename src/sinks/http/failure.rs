@@ -18,7 +18,7 @@ impl Limits {
     /// When the client itself gives up: a little before the dispatcher does, so that what is known
     /// of the attempt is reported and not lost.
     pub(super) fn ours(self) -> Duration {
-        self.whole - (self.whole / 20).min(Duration::from_millis(100))
+        self.whole.saturating_sub((self.whole / 20).min(Duration::from_millis(100)))
     }
 }
 
@@ -89,12 +89,18 @@ fn closed() -> String {
     "it closed the connection before it had answered: see its own log".to_owned()
 }
 
+fn untrusted() -> String {
+    "its TLS certificate is not trusted: add its CA to the system's certificates, or have it send the whole chain"
+        .to_owned()
+}
+
 fn explain_tls(error: &rustls::Error) -> String {
     use rustls::{CertificateError as Certificate, Error as Tls};
     match error {
-        Tls::InvalidCertificate(Certificate::UnknownIssuer) => {
-            "its TLS certificate is not trusted: add its CA to the system's certificates, or have it send the whole chain"
-                .to_owned()
+        Tls::InvalidCertificate(Certificate::UnknownIssuer) => untrusted(),
+        // What `openssl req -x509` makes: signed by itself, as a CA's. The verifier has no variant for it.
+        Tls::InvalidCertificate(Certificate::Other(other)) if other.to_string().contains("CaUsedAsEndEntity") => {
+            untrusted()
         }
         Tls::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. }) => {
             "its TLS certificate is for another name: check the host in `url`".to_owned()
@@ -106,7 +112,9 @@ fn explain_tls(error: &rustls::Error) -> String {
             "its TLS certificate is not valid yet: check this machine's clock".to_owned()
         }
         Tls::InvalidCertificate(other) => format!("its TLS certificate is not accepted ({other}): have it replaced"),
-        Tls::InvalidMessage(_) => "it does not speak TLS: should `url` begin with http://, or have another port?".to_owned(),
+        Tls::InvalidMessage(_) => {
+            "it does not speak TLS: should `url` begin with http://, or have another port?".to_owned()
+        }
         other => format!("the TLS handshake failed: {other}"),
     }
 }
