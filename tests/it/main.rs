@@ -1,0 +1,3 @@
+//! The integration tests, as one binary: a module per subject.
+
+mod store;
