@@ -2,3 +2,4 @@
 
 mod signature;
 mod sinks;
+mod store;

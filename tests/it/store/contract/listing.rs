@@ -1,0 +1,211 @@
+//! What operators see: lists with filters and pages, and single things with all that belongs to them.
+
+use finkare_relay::store::{DispatchFilter, EventFilter};
+
+use super::{
+    DispatchId, EndpointName, EventId, NewEvent, State, Store, all_dispatches, claim, claim_of, clock, delivered,
+    event, finish, held, of_invoice, received, rejected, secs, sink, start,
+};
+use crate::store::Fixture;
+
+async fn events(store: &dyn Store, filter: EventFilter) -> Vec<EventId> {
+    let page = store.list_events(&filter, 100).await.unwrap();
+    assert!(!page.more);
+    page.rows.into_iter().map(|event| event.id).collect()
+}
+
+pub(crate) async fn events_are_filtered(on: &Fixture) {
+    let store = on.open().await;
+    let now = clock::from_micros(clock::to_micros(clock::now())).unwrap();
+    let day = secs(86_400);
+    let a = NewEvent { invoice_id: Some("i1".into()), ..received("a", now - 3 * day) };
+    let b = NewEvent { event_type: "ping".into(), payload: "x'%_\\ é \0 end".into(), ..received("b", now - 2 * day) };
+    let c = NewEvent { endpoint: EndpointName::new("sandbox").unwrap(), ..received("c", now - day) };
+    let d = NewEvent { invoice_id: Some("i1".into()), payload: vec![0xff, 0xfe, b'q'].into(), ..received("d", now) };
+    store.record_deliveries(&[c.clone(), a.clone(), d.clone(), b.clone()]).await.unwrap();
+    let none = EventFilter::default;
+    let text = |text: &str| Some(text.to_owned());
+
+    assert_eq!(events(&*store, none()).await, [d.id, c.id, b.id, a.id], "newest first, however they were recorded");
+    assert_eq!(events(&*store, EventFilter { event_type: text("ping"), ..none() }).await, [b.id]);
+    assert_eq!(events(&*store, EventFilter { endpoint: text("main"), ..none() }).await, [d.id, b.id, a.id]);
+    assert_eq!(events(&*store, EventFilter { invoice_id: text("i1"), ..none() }).await, [d.id, a.id]);
+    assert_eq!(events(&*store, EventFilter { before: Some(c.id), ..none() }).await, [b.id, a.id]);
+    // From this microsecond on, and before that one.
+    let since = |time| EventFilter { since: Some(time), ..none() };
+    let until = |time| EventFilter { until: Some(time), ..none() };
+    let moment = std::time::Duration::from_micros(1);
+    assert_eq!(events(&*store, since(now - 2 * day)).await, [d.id, c.id, b.id]);
+    assert_eq!(events(&*store, since(now - 2 * day + moment)).await, [d.id, c.id]);
+    assert_eq!(events(&*store, until(now - 2 * day)).await, [a.id]);
+    assert_eq!(events(&*store, until(now - 2 * day + moment)).await, [b.id, a.id]);
+    assert_eq!(events(&*store, since(jiff::Timestamp::MIN)).await.len(), 4);
+    assert_eq!(events(&*store, until(jiff::Timestamp::MAX)).await.len(), 4);
+    let all = EventFilter {
+        since: Some(now - 3 * day),
+        until: Some(now),
+        invoice_id: text("i1"),
+        endpoint: text("main"),
+        event_type: text("payment.received"),
+        contains: text("\"a\""),
+        before: Some(d.id),
+    };
+    assert_eq!(events(&*store, all).await, [a.id]);
+    // The text is compared byte for byte, and nothing in it has a meaning.
+    for (contains, expected) in [
+        ("\"key\"", vec![c.id, a.id]),
+        ("é", vec![b.id]),
+        ("'%_\\", vec![b.id]),
+        ("É", vec![]),
+        ("%", vec![b.id]),
+        ("\0 end", vec![b.id]),
+        ("q", vec![d.id]),
+    ] {
+        assert_eq!(events(&*store, EventFilter { contains: text(contains), ..none() }).await, expected, "{contains:?}");
+    }
+}
+
+pub(crate) async fn events_are_paged(on: &Fixture) {
+    let store = on.open().await;
+    let batch: Vec<NewEvent> = (0..25).map(|i| event(&i.to_string())).collect();
+    store.record_deliveries(&batch).await.unwrap();
+    let mut expected: Vec<EventId> = batch.iter().map(|new| new.id).collect();
+    expected.sort_unstable();
+    expected.reverse();
+    for limit in [1, 4, 5, 25, 26] {
+        let mut seen = Vec::new();
+        let mut before = None;
+        loop {
+            let page = store.list_events(&EventFilter { before, ..EventFilter::default() }, limit).await.unwrap();
+            seen.extend(page.rows.iter().map(|event| event.id));
+            before = seen.last().copied();
+            assert!(page.rows.len() == limit as usize || !page.more, "a page that is not the last is full");
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(seen, expected, "in pages of {limit}");
+    }
+    let none = store.list_events(&EventFilter::default(), 0).await.unwrap();
+    assert!(none.rows.is_empty() && none.more);
+}
+
+/// Some dispatches in several states for two sinks.
+async fn some(store: &dyn Store) {
+    let both =
+        |key: &str, invoice: &str| NewEvent { sinks: vec![sink("erp"), sink("mail")], ..of_invoice(invoice, key) };
+    let names = ["a", "b", "c", "d", "e", "f", "g"];
+    let batch: Vec<NewEvent> = names.iter().enumerate().map(|(i, key)| both(key, &format!("i{}", i % 6))).collect();
+    store.record_deliveries(&batch).await.unwrap();
+    let now = start();
+    let leases = claim(store, now).await;
+    let attempts =
+        [delivered(&leases[0]), rejected(&leases[1]), held(&leases[2], None), held(&leases[3], Some(secs(9)))];
+    finish(store, &attempts, now).await;
+    claim_of(store, "mail", 2, now).await;
+    let pending: Vec<DispatchId> = all_dispatches(store)
+        .await
+        .iter()
+        .filter(|dispatch| dispatch.sink == "mail" && dispatch.state == State::Pending)
+        .map(|dispatch| dispatch.id)
+        .collect();
+    assert_eq!(store.cancel_dispatches(&pending[..2]).await.unwrap(), 2);
+}
+
+pub(crate) async fn dispatches_are_filtered(on: &Fixture) {
+    let store = on.open().await;
+    some(&*store).await;
+    let everything: Vec<_> = all_dispatches(&*store).await.into_iter().rev().collect();
+    assert_eq!(everything.len(), 14);
+    assert!(everything.is_sorted_by_key(|dispatch| std::cmp::Reverse(dispatch.id)), "newest first");
+    let states = [None].into_iter().chain(State::ALL.map(Some));
+    let mut matches = 0;
+    for state in states {
+        for name in [None, Some("erp"), Some("mail"), Some("nobody")] {
+            for invoice in [None, Some("i0"), Some("i5"), Some("none")] {
+                for event_id in [None, Some(everything[0].event_id), Some(EventId::generate())] {
+                    for before in [None, Some(everything[5].id)] {
+                        let filter = DispatchFilter {
+                            state,
+                            sink: name.map(str::to_owned),
+                            invoice_id: invoice.map(str::to_owned),
+                            event_id,
+                            before,
+                        };
+                        let expected: Vec<_> = everything
+                            .iter()
+                            .filter(|dispatch| {
+                                state.is_none_or(|state| dispatch.state == state)
+                                    && name.is_none_or(|name| dispatch.sink == name)
+                                    && invoice.is_none_or(|id| dispatch.invoice_id.as_deref() == Some(id))
+                                    && event_id.is_none_or(|id| dispatch.event_id == id)
+                                    && before.is_none_or(|id| dispatch.id < id)
+                            })
+                            .cloned()
+                            .collect();
+                        matches += usize::from(!expected.is_empty());
+                        let page = store.list_dispatches(&filter, 100).await.unwrap();
+                        assert_eq!(page.rows, expected, "{filter:?}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(matches > 50, "the filters were really tried: {matches}");
+}
+
+pub(crate) async fn dispatches_are_paged(on: &Fixture) {
+    let store = on.open().await;
+    some(&*store).await;
+    for state in [None, Some(State::Leased), Some(State::Held), Some(State::Cancelled), Some(State::Pending)] {
+        let filter = DispatchFilter { state, ..DispatchFilter::default() };
+        let expected = store.list_dispatches(&filter, 100).await.unwrap();
+        assert!(!expected.more && expected.rows.len() >= 2);
+        for limit in [1, 2, 3] {
+            let mut seen: Vec<_> = Vec::new();
+            loop {
+                let before = seen.last().map(|dispatch: &super::Dispatch| dispatch.id);
+                let page = store.list_dispatches(&DispatchFilter { before, ..filter.clone() }, limit).await.unwrap();
+                seen.extend(page.rows);
+                if !page.more {
+                    break;
+                }
+            }
+            assert_eq!(seen, expected.rows, "{state:?} in pages of {limit}");
+        }
+    }
+}
+
+pub(crate) async fn an_event_with_all_that_belongs_to_it(on: &Fixture) {
+    let store = on.open().await;
+    let new = NewEvent { sinks: vec![sink("erp"), sink("mail")], ..event("a") };
+    store.record_deliveries(&[new.clone(), event("other")]).await.unwrap();
+    let now = start();
+    for round in 0..3 {
+        let leases = claim_of(&*store, "erp", 10, now + round * secs(10)).await.dispatches;
+        let ours = leases.iter().find(|lease| lease.event_id == new.id).unwrap();
+        let attempts: Vec<_> = leases.iter().map(|lease| super::retried(lease, secs(10))).collect();
+        finish(&*store, &attempts, now + round * secs(10)).await;
+        assert_eq!(ours.attempts, round);
+    }
+    let detail = store.event(new.id).await.unwrap().unwrap();
+    assert_eq!(
+        detail.dispatches.iter().map(|(dispatch, _)| dispatch.sink.as_str()).collect::<Vec<_>>(),
+        ["erp", "mail"]
+    );
+    let (erp, attempts) = &detail.dispatches[0];
+    assert_eq!((erp.attempts, attempts.iter().map(|attempt| attempt.number).collect()), (3, vec![1, 2, 3]));
+    assert!(detail.dispatches[1].1.is_empty());
+    let (alone, its_attempts) = store.dispatch(erp.id).await.unwrap().unwrap();
+    assert_eq!((&alone, &its_attempts), (erp, attempts));
+}
+
+pub(crate) async fn what_is_not_there_is_none(on: &Fixture) {
+    let store = on.open().await;
+    assert!(store.event(EventId::generate()).await.unwrap().is_none());
+    for id in [0, -1, 1, i64::MAX] {
+        assert!(store.dispatch(DispatchId(id)).await.unwrap().is_none());
+    }
+    assert!(store.list_events(&EventFilter::default(), 10).await.unwrap().rows.is_empty());
+    assert!(store.list_dispatches(&DispatchFilter::default(), 10).await.unwrap().rows.is_empty());
+}

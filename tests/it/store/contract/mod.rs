@@ -1,0 +1,238 @@
+//! What every store promises, written against [`Store`] alone.
+//!
+//! Times are given: [`start`] lies an hour ahead of the clock, so that whatever a store writes by
+//! its own clock (new dispatches, retries) is due, and what it writes from a given time is exact.
+
+use std::{sync::Arc, time::Duration};
+
+use finkare_relay::{
+    model::{
+        clock,
+        dispatch::{Dispatch, FinishedAttempt, LeasedDispatch, Next, Order, Outcome, State},
+        event::{DedupeKey, NewEvent},
+        id::{DispatchId, EndpointName, EventId, SinkName},
+    },
+    store::{Claim, Claimed, DispatchFilter, EventFilter, Finish, SinkStatus, Store},
+};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+pub(crate) mod claiming;
+pub(crate) mod finishing;
+pub(crate) mod keeping;
+pub(crate) mod listing;
+pub(crate) mod model;
+pub(crate) mod operating;
+pub(crate) mod ordering;
+pub(crate) mod recording;
+
+/// Makes a test of every case for each backend, which is named by the async function that answers a
+/// [`super::Fixture`] on it: `contract!(on_sqlite, on_postgres)`.
+macro_rules! contract {
+    ($($fixture:ident),* $(,)?) => {$(
+        mod $fixture {
+            cases! { $fixture:
+                recording {
+                    one_delivery_is_one_event, a_batch_counts_its_own_repetitions, a_repetition_is_counted,
+                    stored_once_through_two_stores_at_once, endpoints_do_not_share_keys,
+                    a_duplicate_makes_no_dispatch, numbers_follow_the_order_of_the_batch,
+                    an_event_for_nobody_is_kept, a_batch_of_any_size_is_whole, new_work_is_announced,
+                    unusual_content_comes_back_unchanged, a_dropped_call_is_whole_or_nothing,
+                }
+                claiming {
+                    everything_about_a_lease, the_limit_and_the_sink_are_obeyed, nothing_before_its_time,
+                    next_due_says_how_long_to_wait, two_workers_never_hold_one_lease,
+                    an_expired_lease_comes_back, a_lease_given_back_leaves_nothing,
+                    leases_of_an_earlier_process_end_at_once, a_paused_sink_gives_nothing,
+                }
+                finishing {
+                    each_answer_leads_to_its_state, an_old_token_changes_nothing, finished_once_however_often_sent,
+                    the_answers_follow_the_batch, a_retry_at_once_wakes_the_sink, a_held_one_is_looked_at_again,
+                    a_target_that_wants_no_more_pauses_its_sink, a_large_batch_is_whole,
+                }
+                ordering {
+                    the_next_of_an_invoice_waits, the_next_goes_at_once_after_each_end,
+                    two_of_one_invoice_are_never_claimed_together, held_and_waiting_ones_block,
+                    other_invoices_and_sinks_do_not_wait, order_none_ignores_invoices,
+                    a_dead_one_retried_goes_before_later_ones, a_long_queue_does_not_hide_others,
+                    an_expired_lease_that_has_to_wait_is_pending,
+                }
+                operating {
+                    retry_and_cancel_touch_only_what_they_may, a_replay_is_a_new_dispatch,
+                    pausing_and_resuming, the_status_of_sinks, a_retry_without_payload_is_none,
+                }
+                listing {
+                    events_are_filtered, events_are_paged, dispatches_are_filtered, dispatches_are_paged,
+                    an_event_with_all_that_belongs_to_it, what_is_not_there_is_none,
+                }
+                keeping {
+                    payloads_go_first_then_events, unfinished_work_keeps_its_event, a_purge_obeys_its_limit,
+                    ready_only_with_the_schema, migrating_twice_applies_nothing,
+                    everything_survives_reopening,
+                }
+                model { random_operations_agree_with_the_model }
+            }
+        }
+    )*};
+}
+
+macro_rules! cases {
+    ($fixture:ident: $($subject:ident { $($case:ident),* $(,)? })*) => {$(
+        mod $subject {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let fixture = crate::store::$fixture().await;
+                crate::store::contract::$subject::$case(&fixture).await;
+            }
+        )*}
+    )*};
+}
+
+/// The lease of [`claim`].
+const LEASE: Duration = Duration::from_secs(60);
+
+/// A time at which everything is due that a store has written by its own clock.
+fn start() -> Timestamp {
+    clock::now() + Duration::from_secs(3600)
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn sink(name: &str) -> SinkName {
+    SinkName::new(name).unwrap()
+}
+
+/// An event for the sink `erp`, without an invoice; the key is its identity.
+fn event(key: &str) -> NewEvent {
+    received(key, clock::now())
+}
+
+/// The same, received at a certain time.
+fn received(key: &str, at: Timestamp) -> NewEvent {
+    let millis = u64::try_from(at.as_millisecond()).unwrap();
+    let time =
+        uuid::Timestamp::from_unix(uuid::NoContext, millis / 1000, u32::try_from(millis % 1000).unwrap() * 1_000_000);
+    NewEvent {
+        id: EventId(Uuid::new_v7(time)),
+        endpoint: EndpointName::new("main").unwrap(),
+        dedupe_key: DedupeKey::of_message(key.as_bytes()),
+        event_type: "payment.received".into(),
+        invoice_id: None,
+        occurred_at: None,
+        // What a store keeps: microseconds.
+        received_at: clock::from_micros(clock::to_micros(at)).unwrap(),
+        readable: true,
+        content_type: Some("application/json".into()),
+        payload: format!(r#"{{"event":"payment.received","key":"{key}"}}"#).into_bytes().into(),
+        sinks: vec![sink("erp")],
+    }
+}
+
+/// An event of an invoice.
+fn of_invoice(invoice: &str, key: &str) -> NewEvent {
+    NewEvent { invoice_id: Some(invoice.into()), ..event(key) }
+}
+
+/// Claims for a sink, in order per invoice.
+async fn claim_of(store: &dyn Store, name: &str, limit: u32, now: Timestamp) -> Claimed {
+    let sink = sink(name);
+    store.claim_due(Claim { sink: &sink, order: Order::Invoice, limit, lease: LEASE, now: Some(now) }).await.unwrap()
+}
+
+/// Claims what is due for `erp`.
+async fn claim(store: &dyn Store, now: Timestamp) -> Vec<LeasedDispatch> {
+    claim_of(store, "erp", 1000, now).await.dispatches
+}
+
+/// Claims what must be exactly one.
+async fn claim_one(store: &dyn Store, now: Timestamp) -> LeasedDispatch {
+    let claimed = claim(store, now).await;
+    let [one] = <[LeasedDispatch; 1]>::try_from(claimed).unwrap_or_else(|all| panic!("claimed {}, not 1", all.len()));
+    one
+}
+
+/// Which keys were claimed; [`event`] writes them into the payload.
+fn keys(claimed: &[LeasedDispatch]) -> Vec<String> {
+    let key = |dispatch: &LeasedDispatch| {
+        let body: serde_json::Value = serde_json::from_slice(&dispatch.payload).unwrap();
+        body["key"].as_str().unwrap().to_owned()
+    };
+    claimed.iter().map(key).collect()
+}
+
+fn attempt(lease: &LeasedDispatch, outcome: Outcome, next: Next) -> FinishedAttempt {
+    FinishedAttempt {
+        id: lease.id,
+        token: lease.token,
+        sink: sink("erp"),
+        started_at: clock::from_micros(1_700_000_000_000_001).unwrap(),
+        duration: Duration::from_micros(1234),
+        outcome,
+        next,
+    }
+}
+
+fn delivered(lease: &LeasedDispatch) -> FinishedAttempt {
+    attempt(lease, Outcome::Delivered, Next::Delivered)
+}
+
+fn retried(lease: &LeasedDispatch, after: Duration) -> FinishedAttempt {
+    attempt(lease, Outcome::Retry { reason: "503 from the target".into(), after: None }, Next::Pending { after })
+}
+
+fn rejected(lease: &LeasedDispatch) -> FinishedAttempt {
+    attempt(lease, Outcome::Rejected { reason: "400 from the target".into(), pause_sink: false }, Next::Dead)
+}
+
+fn held(lease: &LeasedDispatch, recheck_after: Option<Duration>) -> FinishedAttempt {
+    let outcome = Outcome::Hold { reason: "look at it".into(), recheck_after };
+    attempt(lease, outcome, Next::Held { recheck_after })
+}
+
+/// Records attempts that must all be recorded.
+async fn finish(store: &dyn Store, attempts: &[FinishedAttempt], now: Timestamp) {
+    let answers = store.finish_attempts(attempts, Some(now)).await.unwrap();
+    assert_eq!(answers, vec![Finish::Recorded; attempts.len()]);
+}
+
+/// A dispatch that is there.
+async fn dispatch(store: &dyn Store, id: DispatchId) -> Dispatch {
+    store.dispatch(id).await.unwrap().expect("the dispatch is there").0
+}
+
+async fn state(store: &dyn Store, id: DispatchId) -> State {
+    dispatch(store, id).await.state
+}
+
+/// Every dispatch of the store, oldest first.
+async fn all_dispatches(store: &dyn Store) -> Vec<Dispatch> {
+    let page = store.list_dispatches(&DispatchFilter::default(), 100_000).await.unwrap();
+    assert!(!page.more);
+    page.rows.into_iter().rev().collect()
+}
+
+/// What a purge answers that found nothing.
+fn nothing() -> finkare_relay::store::Purged {
+    finkare_relay::store::Purged::default()
+}
+
+async fn count_events(store: &dyn Store) -> usize {
+    store.list_events(&EventFilter::default(), 100_000).await.unwrap().rows.len()
+}
+
+async fn status(store: &dyn Store, name: &str) -> SinkStatus {
+    let all = store.sink_statuses().await.unwrap();
+    all.into_iter().find(|status| status.name == name).expect("the sink is known")
+}
+
+/// Waits for a wake-up of `erp`, with a bound.
+async fn woken(notify: &Arc<tokio::sync::Notify>) {
+    tokio::time::timeout(secs(10), notify.notified()).await.expect("the sink was woken");
+}
+
+/// Empties what an earlier announcement left behind, so that the next one can be seen.
+async fn quiet(notify: &Arc<tokio::sync::Notify>) {
+    while tokio::time::timeout(Duration::from_millis(50), notify.notified()).await.is_ok() {}
+}
