@@ -33,7 +33,7 @@ pub enum SignatureOver {
     #[default]
     Raw,
     /// The body parsed and written again, compactly, as `JSON.stringify` does; see
-    /// [`reserialize`](super::reserialize).
+    /// [`mod@reserialize`].
     Reserialized,
     /// The body, or else the body written again.
     Either,
