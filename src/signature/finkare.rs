@@ -33,7 +33,7 @@ pub enum SignatureOver {
     #[default]
     Raw,
     /// The body parsed and written again, compactly, as `JSON.stringify` does; see
-    /// [`reserialize`](super::reserialize).
+    /// [`mod@reserialize`].
     Reserialized,
     /// The body, or else the body written again.
     Either,
@@ -93,7 +93,7 @@ pub enum Rejection {
     Mismatch,
     /// What was signed is the body written again, and this body cannot be. With
     /// [`SignatureOver::Either`] the body as it came does not fit either.
-    #[error("the signature does not fit, and cannot be checked over the re-serialised body")]
+    #[error("the signature cannot be checked over the re-serialised body")]
     NotReserializable(#[source] reserialize::Error),
 }
 
