@@ -69,6 +69,7 @@ pub(super) struct Receiver {
     pub(super) address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
     connections: Arc<AtomicUsize>,
+    endless: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -85,18 +86,20 @@ impl Receiver {
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));
+        let endless = Arc::new(AtomicUsize::new(0));
         let (script, record, count) = (Arc::new(script), Arc::clone(&requests), Arc::clone(&connections));
+        let sent = Arc::clone(&endless);
         let task = tokio::spawn(async move {
             // Dropped with the task, which ends the connections as well.
             let mut open = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 count.fetch_add(1, SeqCst);
-                let (script, record) = (Arc::clone(&script), Arc::clone(&record));
-                open.spawn(async move { serve(stream, &*script, &record).await });
+                let (script, record, sent) = (Arc::clone(&script), Arc::clone(&record), Arc::clone(&sent));
+                open.spawn(async move { serve(stream, &*script, &record, &sent).await });
             }
         });
-        Self { address, requests, connections, task }
+        Self { address, requests, connections, endless, task }
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -112,6 +115,11 @@ impl Receiver {
     pub(super) fn connections(&self) -> usize {
         self.connections.load(SeqCst)
     }
+
+    /// How many bytes of endless bodies the client's side has taken so far.
+    pub(super) fn endless_bytes(&self) -> usize {
+        self.endless.load(SeqCst)
+    }
 }
 
 /// Serves a connection until either side closes it; an error is the client's leaving.
@@ -119,6 +127,7 @@ async fn serve(
     mut stream: TcpStream,
     script: &(dyn Fn(&Request) -> Answer + Send + Sync),
     record: &Mutex<Vec<Request>>,
+    endless: &AtomicUsize,
 ) {
     let mut bytes = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut bytes).await {
@@ -132,7 +141,11 @@ async fn serve(
             Answer::Send(_) => {}
             Answer::Cut(_) => return,
             Answer::Hang(_) => std::future::pending().await,
-            Answer::Endless(_) => while stream.write_all(&[b'x'; 1000]).await.is_ok() {},
+            Answer::Endless(_) => {
+                while let Ok(bytes) = stream.write(&[b'x'; 16 * 1024]).await {
+                    endless.fetch_add(bytes, SeqCst);
+                }
+            }
         }
     }
 }
