@@ -23,8 +23,7 @@ pool.on("error", (error) => console.error("an idle connection failed:", error.me
 
 await pool.query(`
   CREATE TABLE IF NOT EXISTS events (
-    id          BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    dedupe_key  BYTEA NOT NULL UNIQUE,
+    dedupe_key  BYTEA PRIMARY KEY,
     event       TEXT NOT NULL,
     payload     TEXT NOT NULL,
     received_at TIMESTAMPTZ NOT NULL DEFAULT now()
