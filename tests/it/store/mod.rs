@@ -1,0 +1,4 @@
+//! The store.
+
+mod plans_postgres;
+mod postgres;
