@@ -130,7 +130,10 @@ impl Service {
             // The file is ours alone, so whoever held leases is gone.
             let freed = store.expire_leases().await?;
             if freed > 0 {
-                tracing::info!(dispatches = freed, "dispatches that were under way when the service ended are due again");
+                tracing::info!(
+                    dispatches = freed,
+                    "dispatches that were under way when the service ended are due again"
+                );
             }
         }
         let names: Vec<SinkName> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
@@ -139,11 +142,7 @@ impl Service {
         let public_listener = bind(config.server.listen, "server.listen").await?;
         let admin_listener = bind(config.server.admin_listen, "server.admin_listen").await?;
         let local = |listener: &TcpListener, option| {
-            listener.local_addr().map_err(|source| StartError::Listen {
-                address: config.server.listen,
-                option,
-                source,
-            })
+            listener.local_addr().map_err(|source| StartError::Listen { address: config.server.listen, option, source })
         };
         let public = local(&public_listener, "server.listen")?;
         let admin = local(&admin_listener, "server.admin_listen")?;
@@ -155,12 +154,7 @@ impl Service {
         dispatch::start(store, sinks, &metrics, &lifecycle);
         lifecycle.spawn(
             "maintenance",
-            maintenance::run(
-                store.clone(),
-                config.retention.payload,
-                config.retention.dedupe,
-                lifecycle.clone(),
-            ),
+            maintenance::run(store.clone(), config.retention.payload, config.retention.dedupe, lifecycle.clone()),
         );
 
         let limits = committer::Limits {
@@ -208,9 +202,7 @@ impl Service {
 }
 
 fn finished(router: Router) -> Router {
-    router
-        .fallback(|| async { Problem::no_such_path() })
-        .layer(axum::middleware::from_fn(error::finish))
+    router.fallback(|| async { Problem::no_such_path() }).layer(axum::middleware::from_fn(error::finish))
 }
 
 async fn bind(address: SocketAddr, option: &'static str) -> Result<TcpListener, StartError> {
@@ -229,9 +221,8 @@ fn build_endpoints(config: &Config) -> Result<Vec<ingest::Endpoint>, StartError>
                 );
             }
             let verifier =
-                Verifier::new(endpoint.secrets.clone(), endpoint.secret_encoding, endpoint.signature_over).map_err(
-                    |problem| StartError::Endpoint { name: endpoint.name.as_str().to_owned(), problem },
-                )?;
+                Verifier::new(endpoint.secrets.clone(), endpoint.secret_encoding, endpoint.signature_over)
+                    .map_err(|problem| StartError::Endpoint { name: endpoint.name.as_str().to_owned(), problem })?;
             Ok(ingest::Endpoint {
                 name: endpoint.name.clone(),
                 path: endpoint.path.clone(),

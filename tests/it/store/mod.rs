@@ -12,14 +12,19 @@
 
 use std::{any::Any, sync::Arc};
 
-use finkare_relay::store::{Store, sqlite::SqliteStore};
+use finkare_relay::{
+    model::secret::Secret,
+    store::{Store, postgres::PostgresStore, sqlite::SqliteStore},
+};
 use futures_util::future::BoxFuture;
 
 #[macro_use]
 mod contract;
+mod plans_postgres;
+mod postgres;
 mod sqlite;
 
-contract!(on_sqlite);
+contract!(on_sqlite, on_postgres);
 
 /// An empty database of one test, on which any number of stores can be opened.
 struct Fixture {
@@ -55,5 +60,14 @@ async fn on_sqlite() -> Fixture {
     Fixture::new(folder, move || {
         let path = path.clone();
         async move { Arc::new(SqliteStore::open(&path).await.unwrap()) as Arc<dyn Store> }
+    })
+}
+
+async fn on_postgres() -> Fixture {
+    let database = crate::support::postgres::database().await;
+    let url = Secret::new(database.url());
+    Fixture::new(database, move || {
+        let url = url.clone();
+        async move { Arc::new(PostgresStore::connect(&url, 4).await.unwrap()) as Arc<dyn Store> }
     })
 }

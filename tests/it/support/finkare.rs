@@ -76,7 +76,11 @@ impl Finkare {
         self.try_post(body, signature).await.expect("the service answers")
     }
 
-    async fn try_post(&self, body: impl Into<reqwest::Body>, signature: Option<&str>) -> Result<Answer, reqwest::Error> {
+    async fn try_post(
+        &self,
+        body: impl Into<reqwest::Body>,
+        signature: Option<&str>,
+    ) -> Result<Answer, reqwest::Error> {
         let mut request = self.http.post(&self.url).header("content-type", "application/json").body(body);
         if let Some(signature) = signature {
             request = request.header("X-Finkare-Signature", signature);

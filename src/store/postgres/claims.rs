@@ -1,0 +1,534 @@
+//! Leases: claiming what is due, finishing it, giving it back.
+//!
+//! # Why no wake-up is lost, and no claim waits for a lock
+//!
+//! With [`Order::Invoice`] a claim must find out whether a candidate has an earlier unfinished
+//! dispatch in its lane (same sink, same invoice). If it has, the claim postpones the candidate and
+//! writes down for whom it waits; whoever finishes that one looks for the next in the lane and makes
+//! it due. Between the looking and the writing the earlier one may be finished by somebody who does
+//! not see the note yet, and the candidate would sleep on. So a claim is one transaction of several
+//! statements, and under READ COMMITTED each of them sees what was committed before it began:
+//!
+//! 1. Lock the candidates, and pass over those that others have locked.
+//! 2. A new statement, so one that sees everything committed before the locks were taken: look up
+//!    the head of each candidate's lane. No head but itself: the candidate is free.
+//! 3. Share-lock the heads that are not candidates of ours, if they are still unfinished, again
+//!    passing over those that others have locked.
+//!    - We have the lock: nobody can finish the head before we commit. Whoever does so afterwards
+//!      starts its look-up in the lane after our commit, sees our note, and wakes the candidate.
+//!    - We do not have it: the head is being claimed or finished at this moment, or it was finished
+//!      since step 2. The candidate is left as it is, still due, and looked at again in
+//!      [`CONTENDED`].
+//! 4. Lease the free ones. 5. Postpone the blocked ones. Commit.
+//!
+//! A claim never waits for a row lock, so it is part of no deadlock; a finish waits at most for
+//! claims, which are short. Finishes take their rows in the order of their ids.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+use super::{Again, Failure, PostgresStore, announce, count, now, storable, time};
+use crate::{
+    model::{
+        clock,
+        dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, Outcome},
+        id::{DispatchId, EventId, LeaseToken, SinkName},
+    },
+    store::{BLOCKED_RECHECK, Claim, Claimed, Finish, StoreError},
+};
+
+/// When to look again at a dispatch whose lane somebody else was busy with: about the length of a
+/// commit. Not zero, or the claims of two replicas would spin.
+const CONTENDED: Duration = Duration::from_millis(5);
+
+/// How often one call looks again when everything that it found was blocked. Each round moves
+/// `limit` blocked dispatches out of the way; after that many the caller comes back at once.
+const ROUNDS: u32 = 8;
+
+/// The time, whether the sink is paused, and when its next dispatch is due: all that a claim needs
+/// to know when there is nothing to do, in one round trip and without a transaction.
+const LOOK: &str = concat!(
+    "SELECT ",
+    now!("$2"),
+    " AS now,
+     EXISTS (SELECT FROM sinks WHERE name = $1 AND paused_at IS NOT NULL) AS paused,
+     (SELECT due_at FROM dispatches WHERE sink = $1 AND due_at IS NOT NULL ORDER BY due_at LIMIT 1) AS next_due_at"
+);
+
+#[derive(FromRow)]
+struct Look {
+    now: i64,
+    paused: bool,
+    next_due_at: Option<i64>,
+}
+
+impl Look {
+    /// How long until the next one is due.
+    fn next_due_in(&self) -> Option<Duration> {
+        let left = self.next_due_at?.saturating_sub(self.now);
+        Some(Duration::from_micros(u64::try_from(left).unwrap_or(0)))
+    }
+}
+
+/// Step 1.
+pub(super) const CANDIDATES: &str = "SELECT id, invoice_id FROM dispatches
+    WHERE sink = $1 AND due_at <= $2 ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED";
+
+/// Step 2: those that have an earlier unfinished dispatch in their lane, and its head.
+pub(super) const HEADS: &str = "SELECT candidate.id, head.id
+    FROM unnest($2::bigint[], $3::text[]) AS candidate (id, invoice_id)
+    CROSS JOIN LATERAL (
+        SELECT d.id FROM dispatches d
+        WHERE d.sink = $1 AND d.invoice_id = candidate.invoice_id AND d.finished_at IS NULL AND d.id < candidate.id
+        ORDER BY d.id LIMIT 1
+    ) AS head";
+
+/// Step 3.
+const HOLD_HEADS: &str =
+    "SELECT id FROM dispatches WHERE id = ANY($1) AND finished_at IS NULL ORDER BY id FOR SHARE SKIP LOCKED";
+
+/// Step 4.
+pub(super) const LEASE: &str = "UPDATE dispatches AS d
+    SET state = 'leased', lease_token = free.token, due_at = $3 + $4, waits_for = NULL,
+        first_attempt_at = COALESCE(d.first_attempt_at, $3)
+    FROM unnest($1::bigint[], $2::uuid[]) AS free (id, token), events AS e
+    WHERE d.id = free.id AND e.id = d.event_id
+    RETURNING d.id, d.lease_token, d.attempts, d.trigger, d.first_attempt_at, d.event_id, e.endpoint, d.event_type,
+              d.invoice_id, e.received_at, e.content_type, e.payload";
+
+/// Step 5. A worker that let its lease run out loses it here: what waits is not leased.
+const POSTPONE: &str = "UPDATE dispatches AS d
+    SET waits_for = blocked.head, due_at = $3, lease_token = NULL,
+        state = CASE d.state WHEN 'leased' THEN 'pending' ELSE d.state END
+    FROM unnest($1::bigint[], $2::bigint[]) AS blocked (id, head)
+    WHERE d.id = blocked.id";
+
+#[derive(FromRow)]
+struct LeasedRow {
+    id: i64,
+    lease_token: Uuid,
+    attempts: i32,
+    trigger: String,
+    first_attempt_at: i64,
+    event_id: Uuid,
+    endpoint: String,
+    event_type: String,
+    invoice_id: Option<String>,
+    received_at: i64,
+    content_type: Option<String>,
+    payload: Option<Vec<u8>>,
+}
+
+impl LeasedRow {
+    fn read(self, now: i64) -> Result<LeasedDispatch, StoreError> {
+        let unreadable = |table, column, problem: &str| StoreError::Unreadable {
+            table,
+            column,
+            row: if table == "events" { self.event_id.to_string() } else { self.id.to_string() },
+            problem: problem.to_owned(),
+        };
+        let attempts = count("dispatches", "attempts", &self.id, self.attempts.into())?;
+        Ok(LeasedDispatch {
+            id: DispatchId(self.id),
+            token: LeaseToken(self.lease_token),
+            attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+            trigger: self.trigger.parse().map_err(|error: crate::model::dispatch::UnknownWord| {
+                unreadable("dispatches", "trigger", &error.to_string())
+            })?,
+            age: Duration::from_micros(u64::try_from(now.saturating_sub(self.first_attempt_at)).unwrap_or(0)),
+            event_id: EventId(self.event_id),
+            // A purge leaves the payload of an event with unfinished dispatches alone.
+            payload: self
+                .payload
+                .as_ref()
+                .map(|payload| bytes::Bytes::copy_from_slice(payload))
+                .ok_or_else(|| unreadable("events", "payload", "it is gone, though a dispatch still needs it"))?,
+            received_at: time("events", "received_at", &self.event_id, self.received_at)?,
+            endpoint: self.endpoint,
+            event_type: self.event_type,
+            invoice_id: self.invoice_id,
+            content_type: self.content_type,
+        })
+    }
+}
+
+/// What one round of a claim came to.
+struct Round {
+    leased: Vec<LeasedDispatch>,
+    /// It found as many candidates as were wanted: there may be more.
+    full: bool,
+    /// It postponed some.
+    postponed: bool,
+    /// It left some as they are because their lane was busy.
+    contended: bool,
+}
+
+pub(super) async fn claim(store: &PostgresStore, claim: Claim<'_>) -> Result<Claimed, StoreError> {
+    let action = format!("claiming dispatches of sink {}", claim.sink);
+    let mut look = look(store, &claim, &action).await?;
+    if look.paused || claim.limit == 0 {
+        let next_due_in = if look.paused { None } else { look.next_due_in() };
+        return Ok(Claimed { dispatches: Vec::new(), next_due_in, paused: look.paused });
+    }
+    if look.next_due_at.is_none_or(|due_at| due_at > look.now) {
+        return Ok(Claimed { next_due_in: look.next_due_in(), ..Claimed::default() });
+    }
+    let mut rounds = 0;
+    let round = loop {
+        rounds += 1;
+        let round = store.run(action.as_str(), Again::Unsafe, || claim_round(store, &claim, look.now)).await?;
+        if !round.leased.is_empty() || !round.full || !round.postponed || rounds == ROUNDS {
+            break round;
+        }
+    };
+    let next_due_in = if round.full {
+        Some(if round.contended && round.leased.is_empty() { CONTENDED } else { Duration::ZERO })
+    } else {
+        // What is due and was not found is locked by others: they have it, or are done with it soon.
+        look = self::look(store, &claim, &action).await?;
+        look.next_due_in().map(|due_in| due_in.max(CONTENDED))
+    };
+    Ok(Claimed { dispatches: round.leased, next_due_in, paused: false })
+}
+
+async fn look(store: &PostgresStore, claim: &Claim<'_>, action: &str) -> Result<Look, StoreError> {
+    store
+        .run(action, Again::Harmless, async || {
+            let mut checkout = store.checkout().await?;
+            let look = sqlx::query_as(LOOK)
+                .bind(claim.sink.as_str())
+                .bind(claim.now.map(clock::to_micros))
+                .fetch_one(checkout.on())
+                .await?;
+            checkout.finish();
+            Ok(look)
+        })
+        .await
+}
+
+async fn claim_round(store: &PostgresStore, claim: &Claim<'_>, now: i64) -> Result<Round, Failure> {
+    let mut checkout = store.begin().await?;
+    let candidates: Vec<(i64, Option<String>)> = sqlx::query_as(CANDIDATES)
+        .bind(claim.sink.as_str())
+        .bind(now)
+        .bind(i64::from(claim.limit))
+        .fetch_all(checkout.on())
+        .await?;
+    let full = candidates.len() == usize::try_from(claim.limit).unwrap_or(usize::MAX);
+
+    let heads = match claim.order {
+        Order::Invoice => heads(checkout.on(), claim.sink, &candidates).await?,
+        Order::None => HashMap::new(),
+    };
+    let ours: HashSet<i64> = candidates.iter().map(|(id, _)| *id).collect();
+    let others: Vec<i64> = heads.values().copied().filter(|head| !ours.contains(head)).collect();
+    let held: HashSet<i64> = if others.is_empty() {
+        HashSet::new()
+    } else {
+        sqlx::query_scalar(HOLD_HEADS).bind(others).fetch_all(checkout.on()).await?.into_iter().collect()
+    };
+
+    let mut free: Vec<i64> = ours.iter().copied().filter(|id| !heads.contains_key(id)).collect();
+    free.sort_unstable();
+    let (blocked, contended): (Vec<(i64, i64)>, Vec<_>) =
+        heads.into_iter().partition(|(_, head)| ours.contains(head) || held.contains(head));
+
+    let mut leased = Vec::new();
+    if !free.is_empty() {
+        let tokens: Vec<_> = free.iter().map(|_| LeaseToken::generate().0).collect();
+        let rows: Vec<LeasedRow> = sqlx::query_as(LEASE)
+            .bind(free)
+            .bind(tokens)
+            .bind(now)
+            .bind(clock::duration_micros(claim.lease))
+            .fetch_all(checkout.on())
+            .await?;
+        leased = rows.into_iter().map(|row| row.read(now)).collect::<Result<Vec<_>, _>>()?;
+        leased.sort_unstable_by_key(|dispatch| dispatch.id);
+    }
+    if !blocked.is_empty() {
+        let (ids, heads): (Vec<i64>, Vec<i64>) = blocked.iter().copied().unzip();
+        sqlx::query(POSTPONE)
+            .bind(ids)
+            .bind(heads)
+            .bind(now.saturating_add(clock::duration_micros(BLOCKED_RECHECK)))
+            .execute(checkout.on())
+            .await?;
+    }
+    checkout.commit().await?;
+    Ok(Round { leased, full, postponed: !blocked.is_empty(), contended: !contended.is_empty() })
+}
+
+/// The candidates that are not the head of their lane, with the head.
+async fn heads(
+    connection: &mut PgConnection,
+    sink: &SinkName,
+    candidates: &[(i64, Option<String>)],
+) -> Result<HashMap<i64, i64>, sqlx::Error> {
+    let (ids, invoices): (Vec<i64>, Vec<&str>) =
+        candidates.iter().filter_map(|(id, invoice)| Some((*id, invoice.as_deref()?))).unzip();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(i64, i64)> =
+        sqlx::query_as(HEADS).bind(sink.as_str()).bind(ids).bind(invoices).fetch_all(connection).await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Writes the new states and the attempts together; a lease that is not ours any more matches nothing.
+const FINISH: &str = concat!(
+    "WITH moment AS MATERIALIZED (SELECT ",
+    now!("$9"),
+    " AS now), finished AS (
+        UPDATE dispatches AS d
+        SET state = f.state, attempts = d.attempts + 1, lease_token = NULL, due_at = moment.now + f.due_after,
+            finished_at = CASE WHEN f.state IN ('delivered', 'dead') THEN moment.now END,
+            last_error = COALESCE(f.error, d.last_error)
+        FROM moment, unnest($1::bigint[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[],
+                            $8::text[])
+                     AS f (id, token, state, due_after, started_at, duration_us, outcome, error)
+        WHERE d.id = f.id AND d.lease_token = f.token AND d.state = 'leased'
+        RETURNING d.id, f.token, d.invoice_id, d.attempts, f.started_at, f.duration_us, f.outcome, f.error
+    ), written AS (
+        INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome, error)
+        SELECT id, attempts, started_at, duration_us, outcome, error FROM finished
+    )
+    SELECT finished.id, finished.token, moment.now, finished.invoice_id FROM finished, moment"
+);
+
+/// Adds a group of attempts to the sinks' rows. A sink that is paused already keeps its reason.
+const STANDING: &str = "INSERT INTO sinks AS s
+        (name, registered_at, delivered, last_success_at, last_error_at, last_error, paused_at, paused_reason)
+    SELECT name, $5, delivered, CASE WHEN delivered > 0 THEN $5 END,
+           CASE WHEN error IS NOT NULL THEN $5 END, error, CASE WHEN pause IS NOT NULL THEN $5 END, pause
+    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) AS given (name, delivered, error, pause)
+    ON CONFLICT (name) DO UPDATE
+    SET delivered = s.delivered + excluded.delivered,
+        last_success_at = COALESCE(excluded.last_success_at, s.last_success_at),
+        last_error_at = COALESCE(excluded.last_error_at, s.last_error_at),
+        last_error = COALESCE(excluded.last_error, s.last_error),
+        paused_at = COALESCE(s.paused_at, excluded.paused_at),
+        paused_reason = COALESCE(s.paused_reason, excluded.paused_reason)";
+
+pub(super) async fn finish(
+    store: &PostgresStore,
+    batch: &[FinishedAttempt],
+    now: Option<Timestamp>,
+) -> Result<Vec<Finish>, StoreError> {
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut recorded, wake) = store
+        .run(format!("finishing {} attempts", batch.len()), Again::Unsafe, || finish_once(store, batch, now))
+        .await?;
+    store.wakeups.wake(&wake);
+    // Of two equal entries the second has lost its lease to the first.
+    let answer = |taken| if taken { Finish::Recorded } else { Finish::LeaseLost };
+    Ok(batch.iter().map(|entry| answer(recorded.remove(&(entry.id.0, entry.token.0)))).collect())
+}
+
+/// Answers which leases were ours, and the sinks that have something due at once.
+async fn finish_once(
+    store: &PostgresStore,
+    batch: &[FinishedAttempt],
+    now: Option<Timestamp>,
+) -> Result<(HashSet<(i64, Uuid)>, Vec<SinkName>), Failure> {
+    let mut sorted: Vec<_> = batch.iter().collect();
+    sorted.sort_by_key(|entry| entry.id);
+    sorted.dedup_by_key(|entry| (entry.id, entry.token));
+    let reasons: Vec<_> = sorted.iter().map(|entry| entry.outcome.reason().map(storable)).collect();
+    macro_rules! column {
+        ($entry:ident => $value:expr) => {
+            sorted.iter().map(|$entry| $value).collect::<Vec<_>>()
+        };
+    }
+    let mut checkout = store.begin().await?;
+    let rows: Vec<(i64, Uuid, i64, Option<String>)> = sqlx::query_as(FINISH)
+        .bind(column!(e => e.id.0))
+        .bind(column!(e => e.token.0))
+        .bind(column!(e => e.next.state().as_str()))
+        .bind(column!(e => due_after(&e.next).map(clock::duration_micros)))
+        .bind(column!(e => clock::to_micros(e.started_at)))
+        .bind(column!(e => clock::duration_micros(e.duration)))
+        .bind(column!(e => e.outcome.as_str()))
+        .bind(&reasons)
+        .bind(now.map(clock::to_micros))
+        .fetch_all(checkout.on())
+        .await?;
+    let Some(moment) = rows.first().map(|row| row.2) else {
+        checkout.commit().await?;
+        return Ok((HashSet::new(), Vec::new()));
+    };
+    let invoices: HashMap<(i64, Uuid), Option<String>> =
+        rows.into_iter().map(|(id, token, _, invoice)| ((id, token), invoice)).collect();
+
+    let mut wake = Vec::new();
+    let mut lanes = Vec::new();
+    let mut standing: BTreeMap<&SinkName, Standing<'_>> = BTreeMap::new();
+    for (entry, reason) in sorted.iter().zip(&reasons) {
+        let Some(invoice) = invoices.get(&(entry.id.0, entry.token.0)) else { continue };
+        standing.entry(&entry.sink).or_default().add(entry, reason.as_deref());
+        if let (true, Some(invoice)) = (entry.next.state().is_finished(), invoice) {
+            lanes.push((entry.sink.as_str(), invoice.as_str()));
+        }
+        if due_after(&entry.next).is_some_and(|after| after.is_zero()) {
+            wake.push(entry.sink.clone());
+        }
+    }
+    wake.extend(wake_next(checkout.on(), lanes, moment).await?);
+
+    // Last, because every group of attempts of a sink wants this row: it is locked for the commit only.
+    let names: Vec<_> = standing.keys().map(|sink| sink.as_str()).collect();
+    sqlx::query(STANDING)
+        .bind(names)
+        .bind(standing.values().map(|sink| sink.delivered).collect::<Vec<_>>())
+        .bind(standing.values().map(|sink| sink.error).collect::<Vec<_>>())
+        .bind(standing.values().map(|sink| sink.pause).collect::<Vec<_>>())
+        .bind(moment)
+        .execute(checkout.on())
+        .await?;
+    checkout.commit().await?;
+    Ok((invoices.into_keys().collect(), wake))
+}
+
+/// What a group of attempts changes in a sink's row.
+#[derive(Default)]
+struct Standing<'a> {
+    delivered: i64,
+    error: Option<&'a str>,
+    pause: Option<&'a str>,
+}
+
+impl<'a> Standing<'a> {
+    fn add(&mut self, entry: &FinishedAttempt, reason: Option<&'a str>) {
+        self.delivered += i64::from(matches!(entry.next, Next::Delivered));
+        self.error = reason.or(self.error);
+        if let Outcome::Rejected { pause_sink: true, .. } = entry.outcome {
+            self.pause = self.pause.or(reason);
+        }
+    }
+}
+
+/// When a dispatch is due again, if ever by itself.
+fn due_after(next: &Next) -> Option<Duration> {
+    match next {
+        Next::Pending { after } => Some(*after),
+        Next::Held { recheck_after } => *recheck_after,
+        Next::Delivered | Next::Dead => None,
+    }
+}
+
+/// The next of each lane, if it was told to wait. Ordered by id, like every update of several rows.
+pub(super) const WAKE_NEXT: &str = "WITH next AS MATERIALIZED (
+        SELECT DISTINCT head.id FROM unnest($1::text[], $2::text[]) AS lane (sink, invoice_id)
+        CROSS JOIN LATERAL (
+            SELECT d.id, d.waits_for FROM dispatches d
+            WHERE d.sink = lane.sink AND d.invoice_id = lane.invoice_id AND d.finished_at IS NULL
+            ORDER BY d.id LIMIT 1
+        ) AS head
+        WHERE head.waits_for IS NOT NULL ORDER BY head.id
+    )
+    UPDATE dispatches AS d SET due_at = $3, waits_for = NULL FROM next
+    WHERE d.id = next.id AND d.waits_for IS NOT NULL
+    RETURNING d.sink";
+
+/// Makes the next dispatch of each finished one's lane due, and answers their sinks. To be called
+/// as a statement of its own, after the one that finished them: see the [module](self).
+pub(super) async fn wake_next(
+    connection: &mut PgConnection,
+    lanes: Vec<(&str, &str)>,
+    now: i64,
+) -> Result<Vec<SinkName>, Failure> {
+    if lanes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (sinks, invoices): (Vec<&str>, Vec<&str>) = lanes.into_iter().unzip();
+    let woken: HashSet<String> = sqlx::query_scalar(WAKE_NEXT)
+        .bind(sinks)
+        .bind(invoices)
+        .bind(now)
+        .fetch_all(connection)
+        .await?
+        .into_iter()
+        .collect();
+    Ok(woken.iter().map(|name| sink_name(name)).collect::<Result<_, _>>()?)
+}
+
+/// A stored sink's name.
+pub(super) fn sink_name(name: &str) -> Result<SinkName, StoreError> {
+    SinkName::new(name).map_err(|error| StoreError::Unreadable {
+        table: "dispatches",
+        column: "sink",
+        row: name.to_owned(),
+        problem: error.to_string(),
+    })
+}
+
+/// A dispatch that was never attempted does not begin to age by having been claimed.
+const GIVE_BACK: &str = concat!(
+    "UPDATE dispatches AS d
+     SET state = 'pending', lease_token = NULL, due_at = ",
+    now!("$3"),
+    ", first_attempt_at = CASE WHEN d.attempts > 0 THEN d.first_attempt_at END
+     FROM unnest($1::bigint[], $2::uuid[]) AS given (id, token)
+     WHERE d.id = given.id AND d.lease_token = given.token AND d.state = 'leased'
+     RETURNING d.sink"
+);
+
+pub(super) async fn give_back(store: &PostgresStore, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError> {
+    if leases.is_empty() {
+        return Ok(0);
+    }
+    let mut leases: Vec<_> = leases.iter().map(|(id, token)| (id.0, token.0)).collect();
+    leases.sort_unstable();
+    let (ids, tokens): (Vec<i64>, Vec<Uuid>) = leases.into_iter().unzip();
+    let given: Vec<String> = store
+        .run(format!("giving {} leases back", ids.len()), Again::Unsafe, async || {
+            let mut checkout = store.begin().await?;
+            let given: Vec<String> = sqlx::query_scalar(GIVE_BACK)
+                .bind(&ids)
+                .bind(&tokens)
+                .bind(None::<i64>)
+                .fetch_all(checkout.on())
+                .await?;
+            if !given.is_empty() {
+                // Whoever gives leases back is about to stop: the others are to take over.
+                announce::announce(checkout.on(), given.iter().map(String::as_str)).await?;
+            }
+            checkout.commit().await?;
+            Ok(given)
+        })
+        .await?;
+    let sinks = given.iter().map(|name| sink_name(name)).collect::<Result<HashSet<_>, _>>()?;
+    store.wakeups.wake(&sinks);
+    Ok(given.len() as u64)
+}
+
+pub(super) async fn expire(store: &PostgresStore) -> Result<u64, StoreError> {
+    let expired = store
+        .run("ending all leases", Again::Harmless, async || {
+            let mut checkout = store.checkout().await?;
+            let expired = sqlx::query(concat!(
+                "UPDATE dispatches SET due_at = ",
+                now!("$1"),
+                " WHERE due_at IS NOT NULL AND state = 'leased'"
+            ))
+            .bind(None::<i64>)
+            .execute(checkout.on())
+            .await?
+            .rows_affected();
+            checkout.finish();
+            Ok(expired)
+        })
+        .await?;
+    if expired > 0 {
+        store.wakeups.wake_all();
+    }
+    Ok(expired)
+}

@@ -1,0 +1,387 @@
+//! Events: recording deliveries, listing what arrived.
+
+use std::collections::HashMap;
+
+use sqlx::{FromRow, Postgres, QueryBuilder, Row};
+use uuid::Uuid;
+
+use super::{Again, Failure, PostgresStore, announce, count, dispatches, now, time};
+use crate::{
+    model::{
+        clock,
+        event::{DedupeKey, Event, NewEvent, Recorded},
+        id::EventId,
+    },
+    store::{EventDetail, EventFilter, Page, StoreError},
+};
+
+/// Records a group of deliveries: one statement, one round trip, one commit.
+///
+/// - The arrays come sorted by key, and an `unnest` keeps its order: two replicas that record the
+///   same events lock them in the same order and cannot deadlock.
+/// - `deliveries` tells what happened: an event that was inserted has exactly as many as were given,
+///   one that was there has more. (The id does not tell: a repeated call brings the same one.)
+/// - `IS TRUE` keeps the planner from turning `IN` into a join: it asks a hash table instead, once
+///   for each dispatch, and the dispatches keep their order, so that their numbers ascend with it.
+/// - The notification goes out with the commit, and only if there is something to claim.
+const RECORD: &str = concat!(
+    "WITH recorded AS (
+        INSERT INTO events AS e (id, endpoint, dedupe_key, type, invoice_id, occurred_at, received_at, deliveries,
+                                 last_delivery_at, readable, content_type, payload)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
+                             $8::int[], $9::bigint[], $10::bool[], $11::text[], $12::bytea[])
+        ON CONFLICT (endpoint, dedupe_key) DO UPDATE
+        SET deliveries = e.deliveries + excluded.deliveries,
+            last_delivery_at = greatest(e.last_delivery_at, excluded.last_delivery_at)
+        RETURNING id, endpoint, dedupe_key, deliveries
+    ), moment AS MATERIALIZED (SELECT ",
+    now!("$18"),
+    " AS now), dispatched AS (
+        INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
+        SELECT d.event_id, d.sink, d.event_type, d.invoice_id, 'pending', 'event', moment.now, moment.now
+        FROM moment, unnest($13::uuid[], $14::int[], $15::text[], $16::text[], $17::text[])
+                     AS d (event_id, deliveries, sink, event_type, invoice_id)
+        WHERE ((d.event_id, d.deliveries) IN (SELECT id, deliveries FROM recorded)) IS TRUE
+        RETURNING 1
+    )
+    SELECT id, endpoint, dedupe_key, deliveries,
+           (SELECT pg_notify('relay_dispatch', $19) FROM dispatched LIMIT 1) IS NULL AS quiet
+    FROM recorded"
+);
+
+/// One event of a batch, after equal ones were merged.
+struct Merged<'a> {
+    /// The first delivery of it.
+    event: &'a NewEvent,
+    deliveries: i32,
+    last_delivery_at: i64,
+}
+
+pub(super) async fn record(store: &PostgresStore, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (merged, place) = merge(batch);
+    let tries = std::sync::atomic::AtomicU32::new(0);
+    let stored = store
+        .run(format!("recording {} deliveries", batch.len()), Again::Harmless, || {
+            let repeated = tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
+            record_merged(store, &merged, repeated)
+        })
+        .await?;
+    let news = merged.iter().zip(&stored).filter(|(_, stored)| !stored.duplicate);
+    store.wakeups.wake(news.flat_map(|(merged, _)| &merged.event.sinks));
+    let mut seen = vec![false; merged.len()];
+    Ok(place
+        .into_iter()
+        .map(|index| {
+            let again = std::mem::replace(&mut seen[index], true);
+            Recorded { duplicate: stored[index].duplicate || again, ..stored[index] }
+        })
+        .collect())
+}
+
+type Key<'a> = (&'a str, DedupeKey);
+
+fn key(event: &NewEvent) -> Key<'_> {
+    (event.endpoint.as_str(), event.dedupe_key)
+}
+
+/// Merges equal events of a batch, in the order of their first delivery; and says for each delivery
+/// which of them it is.
+fn merge(batch: &[NewEvent]) -> (Vec<Merged<'_>>, Vec<usize>) {
+    let mut merged: Vec<Merged<'_>> = Vec::with_capacity(batch.len());
+    let mut known = HashMap::with_capacity(batch.len());
+    let place = batch
+        .iter()
+        .map(|event| {
+            let received_at = clock::to_micros(event.received_at);
+            let index = *known.entry(key(event)).or_insert(merged.len());
+            match merged.get_mut(index) {
+                Some(first) => {
+                    first.deliveries = first.deliveries.saturating_add(1);
+                    first.last_delivery_at = first.last_delivery_at.max(received_at);
+                }
+                None => merged.push(Merged { event, deliveries: 1, last_delivery_at: received_at }),
+            }
+            index
+        })
+        .collect();
+    (merged, place)
+}
+
+/// Runs the statement; answers the merged events in their order. With `repeated`, the statement may
+/// have been committed before without our hearing of it: an event under the id that we gave is ours.
+async fn record_merged(store: &PostgresStore, merged: &[Merged<'_>], repeated: bool) -> Result<Vec<Recorded>, Failure> {
+    let mut sorted: Vec<_> = merged.iter().collect();
+    sorted.sort_unstable_by_key(|merged| key(merged.event));
+    // One array for each column.
+    macro_rules! column {
+        ($merged:ident => $value:expr) => {
+            sorted.iter().map(|$merged| $value).collect::<Vec<_>>()
+        };
+    }
+    let wanted: Vec<_> =
+        merged.iter().flat_map(|merged| merged.event.sinks.iter().map(move |sink| (merged, sink))).collect();
+    macro_rules! dispatch_column {
+        ($merged:pat, $sink:pat => $value:expr) => {
+            wanted.iter().map(|($merged, $sink)| $value).collect::<Vec<_>>()
+        };
+    }
+    let query = sqlx::query(RECORD)
+        .bind(column!(m => m.event.id.0))
+        .bind(column!(m => m.event.endpoint.as_str()))
+        .bind(column!(m => m.event.dedupe_key.0.as_slice()))
+        .bind(column!(m => m.event.event_type.as_str()))
+        .bind(column!(m => m.event.invoice_id.as_deref()))
+        .bind(column!(m => m.event.occurred_at.map(clock::to_micros)))
+        .bind(column!(m => clock::to_micros(m.event.received_at)))
+        .bind(column!(m => m.deliveries))
+        .bind(column!(m => m.last_delivery_at))
+        .bind(column!(m => m.event.readable))
+        .bind(column!(m => m.event.content_type.as_deref()))
+        .bind(column!(m => m.event.payload.as_ref()))
+        .bind(dispatch_column!(m, _ => m.event.id.0))
+        .bind(dispatch_column!(m, _ => m.deliveries))
+        .bind(dispatch_column!(_, sink => sink.as_str()))
+        .bind(dispatch_column!(m, _ => m.event.event_type.as_str()))
+        .bind(dispatch_column!(m, _ => m.event.invoice_id.as_deref()))
+        .bind(None::<i64>)
+        .bind(announce::payload(wanted.iter().map(|(_, sink)| sink.as_str())));
+    let mut checkout = store.checkout().await?;
+    let rows = query.fetch_all(checkout.on()).await?;
+    checkout.finish();
+
+    let mut answers = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let (id, deliveries): (Uuid, i32) = (row.try_get("id")?, row.try_get("deliveries")?);
+        let key: &[u8] = row.try_get("dedupe_key")?;
+        let key = DedupeKey(key.try_into().map_err(|_| StoreError::Unreadable {
+            table: "events",
+            column: "dedupe_key",
+            row: id.to_string(),
+            problem: format!("{} bytes instead of 32", key.len()),
+        })?);
+        answers.insert((row.try_get::<&str, _>("endpoint")?, key), (id, deliveries));
+    }
+    merged
+        .iter()
+        .map(|merged| {
+            // The statement answers every row that it is given: inserted or counted.
+            let (id, deliveries) = answers.get(&key(merged.event)).copied().ok_or(sqlx::Error::RowNotFound)?;
+            let inserted = deliveries == merged.deliveries || (repeated && id == merged.event.id.0);
+            Ok(Recorded { id: EventId(id), duplicate: !inserted })
+        })
+        .collect()
+}
+
+/// The columns of [`Event`].
+macro_rules! event_columns {
+    () => {
+        "e.id, e.endpoint, e.type, e.invoice_id, e.occurred_at, e.received_at, e.deliveries, e.readable, e.content_type"
+    };
+}
+
+#[derive(FromRow)]
+struct EventRow {
+    id: Uuid,
+    endpoint: String,
+    r#type: String,
+    invoice_id: Option<String>,
+    occurred_at: Option<i64>,
+    received_at: i64,
+    deliveries: i32,
+    readable: bool,
+    content_type: Option<String>,
+}
+
+impl TryFrom<EventRow> for Event {
+    type Error = StoreError;
+
+    fn try_from(row: EventRow) -> Result<Self, StoreError> {
+        let occurred_at = row.occurred_at.map(|micros| time("events", "occurred_at", &row.id, micros)).transpose()?;
+        let deliveries = count("events", "deliveries", &row.id, row.deliveries.into())?;
+        Ok(Self {
+            occurred_at,
+            received_at: time("events", "received_at", &row.id, row.received_at)?,
+            deliveries: u32::try_from(deliveries).unwrap_or(u32::MAX),
+            id: EventId(row.id),
+            endpoint: row.endpoint,
+            event_type: row.r#type,
+            invoice_id: row.invoice_id,
+            readable: row.readable,
+            content_type: row.content_type,
+        })
+    }
+}
+
+/// The query of a list: only the conditions that were asked for, so that each index gets its chance.
+///
+/// Without an invoice it walks the primary key from the newest event down and stops when it has
+/// enough. `since` and `until` bound that walk: see [`BOUNDS`].
+pub(super) fn list_query(
+    filter: &EventFilter,
+    bounds: (Option<Uuid>, Option<Uuid>),
+    limit: u32,
+) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(concat!("SELECT ", event_columns!(), " FROM events e WHERE true"));
+    let texts =
+        [("e.type", &filter.event_type), ("e.endpoint", &filter.endpoint), ("e.invoice_id", &filter.invoice_id)];
+    for (column, text) in texts {
+        if let Some(text) = text {
+            query.push(format_args!(" AND {column} = ")).push_bind(text.clone());
+        }
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND e.received_at >= ").push_bind(clock::to_micros(since));
+    }
+    if let Some(until) = filter.until {
+        query.push(" AND e.received_at < ").push_bind(clock::to_micros(until));
+    }
+    if let Some(text) = &filter.contains {
+        query.push(" AND position(").push_bind(text.clone().into_bytes()).push(" IN e.payload) > 0");
+    }
+    let (oldest, newest) = bounds;
+    for (operator, id) in [(">=", oldest), ("<=", newest), ("<", filter.before.map(|id| id.0))] {
+        if let Some(id) = id {
+            query.push(format_args!(" AND e.id {operator} ")).push_bind(id);
+        }
+    }
+    query.push(" ORDER BY e.id DESC LIMIT ").push_bind(i64::from(limit) + 1);
+    query
+}
+
+/// The ids at the edges of a time: that of the first event received at `$1` or later, and that of
+/// the last one received before `$2`.
+///
+/// An id holds the time at which it was made, which is that of the receipt but for the length of
+/// the verification and for a clock that was set. So the ids of all events in between lie, give or
+/// take [`ID_SLACK`], between these two, and the walk of a list can begin and end there.
+const BOUNDS: &str = "SELECT
+    (SELECT id FROM ((SELECT id, received_at FROM events WHERE payload IS NOT NULL AND received_at >= $1
+                      ORDER BY received_at LIMIT 1)
+                     UNION ALL (SELECT id, received_at FROM events WHERE payload IS NULL AND received_at >= $1
+                      ORDER BY received_at LIMIT 1)) AS first ORDER BY received_at LIMIT 1),
+    (SELECT id FROM ((SELECT id, received_at FROM events WHERE payload IS NOT NULL AND received_at < $2
+                      ORDER BY received_at DESC LIMIT 1)
+                     UNION ALL (SELECT id, received_at FROM events WHERE payload IS NULL AND received_at < $2
+                      ORDER BY received_at DESC LIMIT 1)) AS last ORDER BY received_at DESC LIMIT 1)";
+
+/// How far an event's id and its time of receipt may lie apart, in milliseconds: an hour.
+const ID_SLACK: u64 = 3_600_000;
+
+/// The smallest id made `ID_SLACK` before this one, and the largest made `ID_SLACK` after it; none
+/// for an id that holds no time.
+fn around(id: Uuid) -> Option<(Uuid, Uuid)> {
+    let (secs, nanos) = id.get_timestamp()?.to_unix();
+    let millis = secs * 1000 + u64::from(nanos / 1_000_000);
+    // The first 48 bits are the time: <https://www.rfc-editor.org/rfc/rfc9562#section-5.7>.
+    let from = u128::from(millis.saturating_sub(ID_SLACK)) << 80;
+    let to = (u128::from(millis + ID_SLACK) << 80) | ((1 << 80) - 1);
+    Some((Uuid::from_u128(from), Uuid::from_u128(to)))
+}
+
+pub(super) async fn list(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Result<Page<Event>, StoreError> {
+    let texts = [&filter.event_type, &filter.endpoint, &filter.invoice_id];
+    if texts.into_iter().flatten().any(|text| text.contains('\0')) {
+        // No stored text holds this character, and Postgres refuses it.
+        return Ok(Page { rows: Vec::new(), more: false });
+    }
+    let rows: Vec<EventRow> = store
+        .run("listing events", Again::Harmless, async || {
+            let mut checkout = store.checkout().await?;
+            let (mut oldest, mut newest) = (None, None);
+            if filter.since.is_some() || filter.until.is_some() {
+                let (first, last): (Option<Uuid>, Option<Uuid>) = sqlx::query_as(BOUNDS)
+                    .bind(filter.since.map(clock::to_micros))
+                    .bind(filter.until.map(clock::to_micros))
+                    .fetch_one(checkout.on())
+                    .await?;
+                oldest = first.and_then(around).map(|(from, _)| from);
+                newest = last.and_then(around).map(|(_, to)| to);
+            }
+            let mut query = list_query(filter, (oldest, newest), limit);
+            let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
+            checkout.finish();
+            Ok(rows)
+        })
+        .await?;
+    page(rows, limit)
+}
+
+/// Turns rows, of which one more than `limit` was asked for, into a page.
+pub(super) fn page<R, T: TryFrom<R, Error = StoreError>>(mut rows: Vec<R>, limit: u32) -> Result<Page<T>, StoreError> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    Ok(Page { rows: rows.into_iter().map(T::try_from).collect::<Result<_, _>>()?, more })
+}
+
+#[derive(FromRow)]
+struct EventWithPayload {
+    #[sqlx(flatten)]
+    event: EventRow,
+    payload: Option<Vec<u8>>,
+}
+
+pub(super) async fn detail(store: &PostgresStore, id: EventId) -> Result<Option<EventDetail>, StoreError> {
+    let found = store
+        .run(format!("reading event {id}"), Again::Harmless, async || {
+            let mut checkout = store.checkout().await?;
+            let event: Option<EventWithPayload> =
+                sqlx::query_as(concat!("SELECT ", event_columns!(), ", e.payload FROM events e WHERE e.id = $1"))
+                    .bind(id.0)
+                    .fetch_optional(checkout.on())
+                    .await?;
+            let dispatches = match event {
+                Some(_) => dispatches::of_event(checkout.on(), id).await?,
+                None => Vec::new(),
+            };
+            checkout.finish();
+            Ok(event.map(|event| (event, dispatches)))
+        })
+        .await?;
+    let Some((row, dispatches)) = found else { return Ok(None) };
+    Ok(Some(EventDetail { event: row.event.try_into()?, payload: row.payload, dispatches }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::EndpointName;
+
+    fn event(key: u8, at: i64) -> NewEvent {
+        NewEvent {
+            id: EventId::generate(),
+            endpoint: EndpointName::new("default").unwrap(),
+            dedupe_key: DedupeKey([key; 32]),
+            event_type: "ping".into(),
+            invoice_id: None,
+            occurred_at: None,
+            received_at: clock::from_micros(at).unwrap(),
+            readable: true,
+            content_type: None,
+            payload: b"{}".as_slice().into(),
+            sinks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn equal_events_of_a_batch_become_the_first() {
+        let batch = [event(7, 10), event(1, 20), event(7, 40), event(7, 30)];
+        let (merged, place) = merge(&batch);
+        assert_eq!(place, [0, 1, 0, 0]);
+        let told: Vec<_> = merged.iter().map(|m| (m.event.id, m.deliveries, m.last_delivery_at)).collect();
+        assert_eq!(told, [(batch[0].id, 3, 40), (batch[1].id, 1, 20)]);
+    }
+
+    #[test]
+    fn the_slack_around_an_id_is_an_hour_each_way() {
+        let hour = 3_600;
+        let at = |secs| Uuid::new_v7(uuid::Timestamp::from_unix_time(secs, 0, 0, 0));
+        let (from, to) = around(at(1_800_000_000)).unwrap();
+        assert!(from <= at(1_800_000_000 - hour) && at(1_800_000_000 - hour - 1) < from);
+        assert!(to >= at(1_800_000_000 + hour) && at(1_800_000_000 + hour + 1) > to);
+        assert_eq!(around(Uuid::new_v4()), None);
+    }
+}

@@ -1,0 +1,325 @@
+//! Relaying: what arrives at sinks, in which order, and what happens when they are unwell.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
+};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::{
+    eventually,
+    finkare::{Finkare, payment},
+    relay::{Backend, Home, Relay, on_both_stores},
+    target::{Reply, Target},
+};
+
+const SINK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+on_both_stores!(
+    an_http_sink_gets_the_bytes_signed,
+    a_sick_target_gets_it_again_under_the_same_id,
+    retry_after_is_honoured,
+    a_refusal_is_dead_at_once_and_the_next_goes,
+    a_target_that_is_gone_pauses_its_sink,
+    order_per_invoice_under_failures,
+    a_sink_that_hangs_hurts_nobody_else,
+    sinks_get_what_they_asked_for,
+    what_is_tried_for_too_long_is_given_up,
+    a_paused_sink_loses_nothing_across_a_restart,
+);
+
+fn ok() -> Reply {
+    Reply::Status(204, vec![])
+}
+
+fn status(status: u16) -> Reply {
+    Reply::Status(status, vec![])
+}
+
+/// An `http` sink that retries quickly.
+fn sink(name: &str, target: &Target, more: &str) -> String {
+    format!(
+        "[[sinks]]\nname = \"{name}\"\ntype = \"http\"\nurl = \"{}\"\nevents = \"*\"\n\
+         retry = {{ initial_secs = 0.05, max_secs = 1, give_up_after_secs = 3600 }}\n\
+         breaker = {{ failures = 1000, probe_secs = 1 }}\n{more}\n",
+        target.url()
+    )
+}
+
+async fn dispatches(relay: &Relay, filter: &str) -> Vec<Value> {
+    relay.all(&format!("/dispatches?{filter}")).await
+}
+
+async fn an_http_sink_gets_the_bytes_signed(backend: Backend) {
+    let (home, target) = (Home::new(backend).await, Target::start().await);
+    let more = format!("secret = \"{SINK_SECRET}\"\nheaders = {{ x-team = \"billing\" }}");
+    let relay = home.serve(&sink("erp", &target, &more)).await;
+    let finkare = Finkare::of(&relay);
+    let bodies: [Vec<u8>; 4] = [
+        payment("i1", 150_000),
+        b"{ \"event\" : \"payment.received\",\n\t\"data\":{\"invoiceId\":\"\xc3\xa9\",\"n\":1.0} }".to_vec(),
+        vec![0, 159, 146, 150],
+        vec![b'x'; 900_000],
+    ];
+    let mut sent = HashMap::new();
+    for body in &bodies {
+        sent.insert(finkare.deliver(body).await.id(), body.clone());
+    }
+    eventually("everything arrives", async || target.arrivals().len() == bodies.len()).await;
+    let webhook = standardwebhooks::Webhook::new(SINK_SECRET).unwrap();
+    for arrival in target.arrivals() {
+        assert_eq!(arrival.body, sent[&arrival.id], "byte for byte");
+        webhook.verify(&arrival.body, &arrival.headers).expect("the scheme's own library accepts it");
+        assert_eq!(arrival.header("content-type"), "application/json");
+        assert_eq!(arrival.header("x-relay-endpoint"), "production");
+        assert_eq!(arrival.header("x-relay-attempt"), "1");
+        assert_eq!(arrival.header("x-relay-trigger"), "event");
+        assert_eq!(arrival.header("x-team"), "billing");
+        assert_eq!(arrival.header("user-agent"), concat!("finkare-relay/", env!("CARGO_PKG_VERSION")));
+        let expected = if sent[&arrival.id].starts_with(b"{") { "payment.received" } else { "unreadable" };
+        assert_eq!(arrival.header("x-relay-event"), expected);
+    }
+}
+
+async fn a_sick_target_gets_it_again_under_the_same_id(backend: Backend) {
+    let tries = Arc::new(AtomicU32::new(0));
+    let target = Target::scripted(move |_, _| match tries.fetch_add(1, Relaxed) {
+        0 => status(503),
+        1 => status(429),
+        2 => status(500),
+        _ => ok(),
+    })
+    .await;
+    let home = Home::new(backend).await;
+    let relay = home.serve(&sink("erp", &target, "")).await;
+    let id = Finkare::of(&relay).deliver(&payment("i1", 1)).await.id();
+    relay.drained().await;
+    let arrivals = target.arrivals();
+    assert!(arrivals.iter().all(|arrival| arrival.id == id));
+    let attempts: Vec<_> = arrivals.iter().map(|arrival| arrival.header("x-relay-attempt").to_owned()).collect();
+    assert_eq!(attempts, ["1", "2", "3", "4"]);
+    let event = relay.get(&format!("/events/{id}")).await;
+    let dispatch = &event["dispatches"][0];
+    assert_eq!((&dispatch["state"], &dispatch["attempts"]), (&json!("delivered"), &json!(4)));
+    let outcomes: Vec<_> =
+        dispatch["attempt_log"].as_array().unwrap().iter().map(|row| row["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["retry", "retry", "retry", "delivered"]);
+    assert!(dispatch["attempt_log"][0]["error"].as_str().unwrap().contains("503"), "{dispatch}");
+}
+
+async fn retry_after_is_honoured(backend: Backend) {
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now() + std::time::Duration::from_secs(1800));
+    let target = Target::scripted(move |headers, _| {
+        let wish = if headers["x-relay-event"] == "seconds" { "1800".to_owned() } else { date.clone() };
+        Reply::Status(503, vec![("retry-after", wish)])
+    })
+    .await;
+    let home = Home::new(backend).await;
+    let relay = home.serve(&sink("erp", &target, "")).await;
+    let finkare = Finkare::of(&relay);
+    finkare.deliver(br#"{"event":"seconds"}"#).await;
+    finkare.deliver(br#"{"event":"date"}"#).await;
+    eventually("both are put off", async || {
+        dispatches(&relay, "state=pending").await.iter().filter(|dispatch| dispatch["attempts"] == 1).count() == 2
+    })
+    .await;
+    for dispatch in dispatches(&relay, "state=pending").await {
+        let next: jiff::Timestamp = dispatch["next_attempt_at"].as_str().unwrap().parse().unwrap();
+        let wait = next.duration_since(jiff::Timestamp::now()).as_secs();
+        assert!((1600..=1800).contains(&wait), "{wait} s: {dispatch}");
+    }
+}
+
+async fn a_refusal_is_dead_at_once_and_the_next_goes(backend: Backend) {
+    let elsewhere = Target::start().await;
+    let redirect = elsewhere.url();
+    let target = Target::scripted(move |headers, _| match headers["x-relay-event"].to_str().unwrap() {
+        "redirected" => Reply::Status(307, vec![("location", redirect.clone())]),
+        "refused" => status(422),
+        _ => ok(),
+    })
+    .await;
+    let home = Home::new(backend).await;
+    let relay = home.serve(&sink("erp", &target, "")).await;
+    let finkare = Finkare::of(&relay);
+    for event in ["redirected", "refused", "fine"] {
+        let body = json!({"event": event, "data": {"invoiceId": "one"}}).to_string();
+        finkare.deliver(body.as_bytes()).await;
+    }
+    relay.drained().await;
+    let dead = dispatches(&relay, "state=dead").await;
+    assert_eq!(dead.len(), 2);
+    for (dispatch, status) in dead.iter().zip(["422", "307"]) {
+        assert_eq!(dispatch["attempts"], 1);
+        assert!(dispatch["last_error"].as_str().unwrap().contains(status), "{dispatch}");
+        assert!(dispatch["finished_at"].is_string());
+    }
+    assert_eq!(dispatches(&relay, "state=delivered").await.len(), 1, "a dead one does not hold up its invoice");
+    assert!(elsewhere.arrivals().is_empty(), "redirects are not followed");
+    assert_eq!(relay.sink("erp").await["dead"], 2);
+}
+
+async fn a_target_that_is_gone_pauses_its_sink(backend: Backend) {
+    let gone = Arc::new(AtomicBool::new(true));
+    let seen = gone.clone();
+    let target = Target::scripted(move |_, _| if seen.load(Relaxed) { status(410) } else { ok() }).await;
+    let home = Home::new(backend).await;
+    let relay = home.serve(&sink("erp", &target, "concurrency = 1")).await;
+    let finkare = Finkare::of(&relay);
+    finkare.deliver(&payment("i1", 1)).await;
+    eventually("the sink pauses", async || relay.sink("erp").await["state"] == "paused").await;
+    let answers = join_all((0..5).map(|n| {
+        let finkare = finkare.clone();
+        async move { finkare.deliver(&payment("i2", n)).await }
+    }))
+    .await;
+    assert!(answers.iter().all(|answer| answer.status == 200), "acknowledged all the same");
+    assert_eq!(dispatches(&relay, "state=pending").await.len(), 5, "they wait");
+    assert_eq!(target.arrivals().len(), 1);
+    gone.store(false, Relaxed);
+    assert_eq!(relay.post("/sinks/erp/resume").await["state"], "active");
+    relay.drained().await;
+    assert_eq!(target.delivered().len(), 5);
+}
+
+async fn order_per_invoice_under_failures(backend: Backend) {
+    const INVOICES: usize = 12;
+    const EVENTS: i64 = 25;
+    let calls = Arc::new(AtomicU32::new(0));
+    let target = Target::scripted(move |_, _| match calls.fetch_add(1, Relaxed) % 3 {
+        0 => status(503),
+        _ => ok(),
+    })
+    .await;
+    let home = Home::new(backend).await;
+    let relay = home.serve(&sink("erp", &target, "concurrency = 16")).await;
+    let finkare = Finkare::of(&relay);
+    let sent = join_all((0..INVOICES).map(|invoice| {
+        let finkare = finkare.clone();
+        async move {
+            let mut ids = Vec::new();
+            for number in 0..EVENTS {
+                ids.push(finkare.deliver(&payment(&format!("invoice-{invoice}"), number)).await.id());
+            }
+            ids
+        }
+    }))
+    .await;
+    relay.drained().await;
+    let mut arrived: HashMap<String, Vec<String>> = HashMap::new();
+    for arrival in target.arrivals() {
+        let ids = arrived.entry(arrival.invoice()).or_default();
+        // A retry stands where the event stood: nothing of its invoice came in between.
+        if ids.last() != Some(&arrival.id) {
+            ids.push(arrival.id);
+        }
+    }
+    for (invoice, ids) in sent.into_iter().enumerate() {
+        assert_eq!(arrived[&format!("invoice-{invoice}")], ids, "invoice {invoice}");
+    }
+}
+
+async fn a_sink_that_hangs_hurts_nobody_else(backend: Backend) {
+    let (well, hanging) = (Target::start().await, Target::scripted(|_, _| Reply::Hang).await);
+    let home = Home::new(backend).await;
+    let sinks = sink("well", &well, "") + &sink("hanging", &hanging, "timeout_secs = 300\nconcurrency = 4");
+    let relay = home.serve_with("shutdown_timeout_secs = 1", &sinks).await;
+    let finkare = Finkare::of(&relay);
+    for number in 0..100 {
+        assert_eq!(finkare.deliver(&payment(&format!("i{number}"), number)).await.status, 200);
+    }
+    eventually("the healthy sink has all", async || well.delivered().len() == 100).await;
+    eventually("the other has its slots full", async || hanging.arrivals().len() == 4).await;
+    let row = relay.sink("hanging").await;
+    assert_eq!((&row["backlog"], &row["dead"]), (&json!(100), &json!(0)));
+    assert!(row["oldest_pending"].is_string());
+
+    // What shutdown cuts off goes back and leaves no attempt.
+    let (exit, log) = relay.terminate().await;
+    assert!(exit.success(), "{log}");
+    let relay = home.serve(&sink("well", &well, "")).await;
+    let waiting = dispatches(&relay, "sink=hanging").await;
+    assert_eq!(waiting.len(), 100);
+    for dispatch in waiting {
+        assert_eq!((&dispatch["state"], &dispatch["attempts"]), (&json!("pending"), &json!(0)), "{dispatch}");
+    }
+    assert_eq!(relay.sink("hanging").await["configured"], false, "shown although it is no longer configured");
+}
+
+async fn sinks_get_what_they_asked_for(backend: Backend) {
+    let target = Target::start().await;
+    let home = Home::new(backend).await;
+    let sinks = [
+        sink("everything", &target, ""),
+        sink("large", &target, "filter = \"data.amountCents >= 10000\""),
+        sink("small", &target, "filter = \"data.amountCents < 10000\""),
+        sink("status", &target, "").replace("events = \"*\"", "events = [\"invoice.status_changed\"]"),
+        sink("default", &target, "").replace("events = \"*\"\n", ""),
+    ]
+    .concat();
+    let relay = home.serve(&sinks).await;
+    let finkare = Finkare::of(&relay);
+    for (body, wanted) in [
+        (payment("i", 10_000), vec!["default", "everything", "large"]),
+        (payment("i", 9_999), vec!["default", "everything", "small"]),
+        (
+            br#"{"event":"invoice.status_changed","data":{"invoiceId":"i"}}"#.to_vec(),
+            vec!["default", "everything", "status"],
+        ),
+        (br#"{"event":"invoice.created","data":{"amountCents":null}}"#.to_vec(), vec!["everything"]),
+        (b"unreadable".to_vec(), vec!["everything"]),
+    ] {
+        let id = finkare.deliver(&body).await.id();
+        let mut sinks: Vec<_> = dispatches(&relay, &format!("event_id={id}"))
+            .await
+            .iter()
+            .map(|dispatch| dispatch["sink"].as_str().unwrap().to_owned())
+            .collect();
+        sinks.sort();
+        assert_eq!(sinks, wanted, "{}", String::from_utf8_lossy(&body));
+    }
+}
+
+async fn what_is_tried_for_too_long_is_given_up(backend: Backend) {
+    let target = Target::scripted(|_, _| status(500)).await;
+    let home = Home::new(backend).await;
+    let sinks = sink("erp", &target, "").replace("give_up_after_secs = 3600", "give_up_after_secs = 1");
+    let relay = home.serve(&sinks).await;
+    let finkare = Finkare::of(&relay);
+    finkare.deliver(&payment("i", 1)).await;
+    finkare.deliver(&payment("i", 2)).await;
+    eventually("both are given up", async || relay.sink("erp").await["dead"] == 2).await;
+    for dispatch in dispatches(&relay, "state=dead").await {
+        let attempts = dispatch["attempts"].as_u64().unwrap();
+        assert!(attempts >= 2, "tried more than once: {dispatch}");
+        let rows = relay.get(&format!("/dispatches/{}", dispatch["id"])).await;
+        let rows = rows["attempt_log"].as_array().unwrap().clone();
+        let at = |row: &Value| row["started_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let spent = at(&rows[rows.len() - 1]).duration_since(at(&rows[0])).as_millis();
+        assert!(spent >= 900, "the second one's time began with its own first attempt: {spent} ms");
+    }
+}
+
+async fn a_paused_sink_loses_nothing_across_a_restart(backend: Backend) {
+    let target = Target::start().await;
+    let home = Home::new(backend).await;
+    let config = sink("erp", &target, "");
+    let relay = home.serve(&config).await;
+    assert_eq!(relay.post("/sinks/erp/pause").await["state"], "paused");
+    let id = Finkare::of(&relay).deliver(&payment("i", 1)).await.id();
+    let (exit, _) = relay.terminate().await;
+    assert!(exit.success());
+    let relay = home.serve(&config).await;
+    let row = relay.sink("erp").await;
+    assert_eq!((&row["state"], &row["backlog"]), (&json!("paused"), &json!(1)));
+    assert!(row["paused_reason"].as_str().unwrap().contains("tests"), "who paused it: {row}");
+    assert!(target.arrivals().is_empty());
+    relay.post("/sinks/erp/resume").await;
+    relay.drained().await;
+    assert_eq!(target.arrivals()[0].id, id);
+}

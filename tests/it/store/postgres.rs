@@ -1,0 +1,520 @@
+//! What only the Postgres store promises: healing after a server that hangs or restarts, replicas
+//! that hear of each other's work, and lanes that several replicas work on at once.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use finkare_relay::{
+    model::{
+        clock,
+        dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, Outcome, State},
+        event::{DedupeKey, NewEvent},
+        id::{EndpointName, EventId, SinkName},
+        secret::Secret,
+    },
+    store::{Claim, Claimed, DispatchFilter, EventFilter, Finish, Purge, Store, StoreError, postgres::PostgresStore},
+};
+use sqlx::{Connection, PgConnection};
+
+use crate::support::postgres::{self, Database, Server};
+
+/// What must happen "at once" may take this long on a machine that is busy.
+const SOON: Duration = Duration::from_secs(10);
+
+fn sink(name: &str) -> SinkName {
+    SinkName::new(name).unwrap()
+}
+
+/// An event whose content, and with it its dedupe key, is `text`.
+fn event(text: &str, invoice: Option<&str>, sinks: &[&str]) -> NewEvent {
+    NewEvent {
+        id: EventId::generate(),
+        endpoint: EndpointName::new("default").unwrap(),
+        dedupe_key: DedupeKey::of_message(text.as_bytes()),
+        event_type: "payment.received".into(),
+        invoice_id: invoice.map(Into::into),
+        occurred_at: None,
+        received_at: clock::now(),
+        readable: true,
+        content_type: Some("application/json".into()),
+        payload: Bytes::copy_from_slice(text.as_bytes()),
+        sinks: sinks.iter().map(|name| sink(name)).collect(),
+    }
+}
+
+async fn open(database: &Database) -> PostgresStore {
+    PostgresStore::connect(&database.secret(), 6).await.expect("the test server accepts connections")
+}
+
+async fn claim(store: &PostgresStore, name: &str, limit: u32) -> Claimed {
+    let sink = sink(name);
+    let claim = Claim { sink: &sink, order: Order::Invoice, limit, lease: Duration::from_mins(1), now: None };
+    store.claim_due(claim).await.expect("the claim works")
+}
+
+fn finished(leased: &LeasedDispatch, name: &str, outcome: Outcome, next: Next) -> FinishedAttempt {
+    FinishedAttempt {
+        id: leased.id,
+        token: leased.token,
+        sink: sink(name),
+        started_at: clock::now(),
+        duration: Duration::from_millis(3),
+        outcome,
+        next,
+    }
+}
+
+fn delivered(leased: &LeasedDispatch, name: &str) -> FinishedAttempt {
+    finished(leased, name, Outcome::Delivered, Next::Delivered)
+}
+
+async fn states(store: &PostgresStore) -> Vec<State> {
+    let page = store.list_dispatches(&DispatchFilter::default(), 1000).await.unwrap();
+    page.rows.into_iter().rev().map(|dispatch| dispatch.state).collect()
+}
+
+/// Repeats until the answer is there, within [`SOON`].
+async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = attempt().await {
+            return answer;
+        }
+        assert!(started.elapsed() < SOON, "{what}: not within {SOON:?}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Skips a test where Postgres is not installed and need not be.
+macro_rules! need_postgres {
+    () => {
+        if !postgres::available() {
+            return;
+        }
+    };
+}
+
+#[tokio::test]
+async fn records_each_event_once_and_numbers_dispatches_in_the_batch_order() {
+    need_postgres!();
+    let database = postgres::database().await;
+    let store = open(&database).await;
+    // Keys sort differently from the batch.
+    let mut batch: Vec<_> = (0..40).map(|n| event(&format!("e{n}"), Some("inv"), &["erp", "books"])).collect();
+    batch.insert(7, event("e3", Some("inv"), &["erp", "books"]));
+    let recorded = store.record_deliveries(&batch).await.unwrap();
+    assert_eq!(recorded.len(), 41);
+    for (index, (given, answer)) in batch.iter().zip(&recorded).enumerate() {
+        let first = if index == 7 { &batch[3] } else { given };
+        assert_eq!((answer.id, answer.duplicate), (first.id, index == 7), "entry {index}");
+    }
+    let mut dispatches = store.list_dispatches(&DispatchFilter::default(), 1000).await.unwrap().rows;
+    dispatches.reverse();
+    let expected: Vec<_> = batch
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| *index != 7)
+        .flat_map(|(_, event)| event.sinks.iter().map(|sink| (event.id, sink.as_str().to_owned())))
+        .collect();
+    assert_eq!(dispatches.iter().map(|d| (d.event_id, d.sink.clone())).collect::<Vec<_>>(), expected);
+
+    // The very same call again: the same ids, counted, and no second dispatch.
+    let again = store.record_deliveries(&batch).await.unwrap();
+    assert!(again.iter().zip(&recorded).all(|(again, first)| again.duplicate && again.id == first.id), "{again:?}");
+    assert_eq!(states(&store).await.len(), 80);
+    let detail = store.event(batch[3].id).await.unwrap().unwrap();
+    assert_eq!((detail.event.deliveries, detail.payload.as_deref()), (4, Some(b"e3".as_slice())));
+    assert_eq!(detail.dispatches.len(), 2);
+}
+
+#[tokio::test]
+async fn equal_batches_through_two_replicas_neither_double_nor_deadlock() {
+    need_postgres!();
+    let database = postgres::database().await;
+    let replicas = [Arc::new(open(&database).await), Arc::new(open(&database).await)];
+    let mut tasks = Vec::new();
+    for round in 0..8 {
+        let store = replicas[round % 2].clone();
+        tasks.push(tokio::spawn(async move {
+            let mut batch: Vec<_> = (0..100).map(|n| event(&format!("e{n}"), None, &["erp"])).collect();
+            if round % 3 == 0 {
+                batch.reverse();
+            }
+            store.record_deliveries(&batch).await.expect("no deadlock reaches the caller")
+        }));
+    }
+    let mut news = 0;
+    for task in tasks {
+        news += task.await.unwrap().iter().filter(|recorded| !recorded.duplicate).count();
+    }
+    assert_eq!((news, states(&replicas[0]).await.len()), (100, 100));
+}
+
+#[tokio::test]
+async fn a_lane_goes_one_by_one_and_its_next_is_due_when_the_first_is_done() {
+    need_postgres!();
+    let database = postgres::database().await;
+    let store = open(&database).await;
+    let batch = [
+        event("a1", Some("a"), &["erp"]),
+        event("a2", Some("a"), &["erp"]),
+        event("b1", Some("b"), &["erp"]),
+        event("free", None, &["erp"]),
+    ];
+    store.record_deliveries(&batch).await.unwrap();
+    let first = claim(&store, "erp", 10).await;
+    let got: Vec<_> = first.dispatches.iter().map(|d| d.payload.clone()).collect();
+    assert_eq!(got, ["a1", "b1", "free"]);
+    assert_eq!(first.dispatches[0].age, Duration::ZERO);
+    let waiting =
+        store.list_dispatches(&DispatchFilter { state: Some(State::Pending), ..Default::default() }, 10).await;
+    let waiting = waiting.unwrap().rows;
+    assert_eq!(waiting[0].waits_for, Some(first.dispatches[0].id));
+
+    // A wrong token changes nothing; of two equal entries one counts.
+    let mut stolen = delivered(&first.dispatches[0], "erp");
+    stolen.token = first.dispatches[1].token;
+    let own = delivered(&first.dispatches[0], "erp");
+    let answers = store.finish_attempts(&[stolen, own.clone(), own], None).await.unwrap();
+    assert_eq!(answers, [Finish::LeaseLost, Finish::Recorded, Finish::LeaseLost]);
+    let second = claim(&store, "erp", 10).await;
+    assert_eq!(second.dispatches.iter().map(|d| d.payload.clone()).collect::<Vec<_>>(), ["a2"]);
+
+    // Given back: due at once, no attempt, no age.
+    let lease = (second.dispatches[0].id, second.dispatches[0].token);
+    assert_eq!(store.give_back(&[lease, lease]).await.unwrap(), 1);
+    let third = claim(&store, "erp", 10).await;
+    assert_eq!((third.dispatches[0].attempts, third.dispatches[0].age), (0, Duration::ZERO));
+
+    let status = &store.sink_statuses().await.unwrap()[0];
+    assert_eq!((status.pending, status.leased, status.delivered), (0, 3, 1));
+    assert!(status.oldest_pending.is_some() && status.last_success_at.is_some());
+}
+
+#[tokio::test]
+async fn a_full_page_of_blocked_dispatches_does_not_hide_the_free_one_behind_it() {
+    need_postgres!();
+    let database = postgres::database().await;
+    let store = open(&database).await;
+    let mut batch: Vec<_> = (0..30).map(|n| event(&format!("a{n}"), Some("a"), &["erp"])).collect();
+    batch.push(event("b", Some("b"), &["erp"]));
+    store.record_deliveries(&batch).await.unwrap();
+    assert_eq!(claim(&store, "erp", 1).await.dispatches[0].payload, "a0");
+    let claimed = claim(&store, "erp", 10).await;
+    assert_eq!(claimed.dispatches.iter().map(|d| d.payload.clone()).collect::<Vec<_>>(), ["b"]);
+}
+
+#[tokio::test]
+async fn what_a_person_does_retry_cancel_replay_pause() {
+    need_postgres!();
+    let database = postgres::database().await;
+    let store = open(&database).await;
+    let batch = [event("1", Some("a"), &["erp"]), event("2", Some("a"), &["erp"]), event("3", Some("a"), &["erp"])];
+    let events = store.record_deliveries(&batch).await.unwrap();
+    let first = claim(&store, "erp", 10).await.dispatches.remove(0);
+    let rejected = Outcome::Rejected { reason: "gone\0for good".into(), pause_sink: true };
+    store.finish_attempts(&[finished(&first, "erp", rejected, Next::Dead)], None).await.unwrap();
+    let paused = claim(&store, "erp", 10).await;
+    assert!(paused.paused && paused.dispatches.is_empty());
+    assert!(!store.pause_sink(&sink("erp"), "again").await.unwrap());
+    let status = &store.sink_statuses().await.unwrap()[0];
+    assert_eq!(status.paused.as_ref().unwrap().reason, "gone\u{fffd}for good");
+    assert_eq!((status.dead, status.pending), (1, 2));
+    assert!(store.resume_sink(&sink("erp")).await.unwrap());
+    assert!(!store.resume_sink(&sink("erp")).await.unwrap());
+
+    // The dead one is again the head of its lane, so the others wait for it.
+    assert_eq!(store.retry_dispatches(&[first.id]).await.unwrap(), 1);
+    let held = claim(&store, "erp", 10).await.dispatches.remove(0);
+    assert_eq!((held.id, held.attempts), (first.id, 1));
+    let to_hold = Outcome::Hold { reason: "look".into(), recheck_after: None };
+    store.finish_attempts(&[finished(&held, "erp", to_hold, Next::Held { recheck_after: None })], None).await.unwrap();
+    assert!(claim(&store, "erp", 10).await.dispatches.is_empty());
+    assert_eq!(store.cancel_dispatches(&[held.id]).await.unwrap(), 1);
+    let second = claim(&store, "erp", 10).await.dispatches.remove(0);
+    assert_eq!(second.payload, "2");
+    assert_eq!(states(&store).await, [State::Cancelled, State::Leased, State::Pending]);
+    let (_, attempts) = store.dispatch(held.id).await.unwrap().unwrap();
+    assert_eq!(
+        attempts.iter().map(|a| (a.number, a.outcome.as_str())).collect::<Vec<_>>(),
+        [(1, "rejected"), (2, "hold")]
+    );
+
+    let replayed = store.replay_event(events[0].id, &[sink("erp"), sink("books")]).await.unwrap().unwrap();
+    assert!(replayed.len() == 2 && replayed[0] < replayed[1]);
+    assert_eq!(store.replay_event(EventId::generate(), &[sink("erp")]).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn retention_keeps_what_is_unfinished() {
+    need_postgres!();
+    let database = postgres::database().await;
+    let store = open(&database).await;
+    let batch = [event("1", None, &["erp"]), event("2", None, &["erp"]), event("3", None, &[])];
+    let events = store.record_deliveries(&batch).await.unwrap();
+    let first = claim(&store, "erp", 1).await.dispatches.remove(0);
+    store.finish_attempts(&[delivered(&first, "erp")], None).await.unwrap();
+    let (past, future) = (clock::from_micros(0).unwrap(), clock::from_micros(4_000_000_000_000_000).unwrap());
+    let payloads = Purge { payloads_before: future, events_before: past, limit: 10 };
+    let purged = store.purge(payloads).await.unwrap();
+    assert_eq!((purged.payloads, purged.events), (2, 0));
+    assert_eq!(store.replay_event(events[0].id, &[sink("erp")]).await.unwrap(), None);
+    assert!(store.event(events[1].id).await.unwrap().unwrap().payload.is_some());
+    let all = Purge { payloads_before: future, events_before: future, limit: 1 };
+    assert_eq!(store.purge(all).await.unwrap().events, 1);
+    assert_eq!(store.purge(all).await.unwrap().events, 1);
+    assert_eq!(store.purge(all).await.unwrap(), finkare_relay::store::Purged::default());
+    let left = store.list_events(&EventFilter::default(), 10).await.unwrap().rows;
+    assert_eq!(left.iter().map(|event| event.id).collect::<Vec<_>>(), [events[1].id]);
+    assert_eq!(states(&store).await, [State::Pending]);
+}
+
+#[tokio::test]
+async fn lists_events_by_each_condition() {
+    need_postgres!();
+    let database = postgres::database().await;
+    let store = open(&database).await;
+    let base = 1_790_000_000_000_000;
+    let batch: Vec<_> = (0..10)
+        .map(|n| NewEvent {
+            received_at: clock::from_micros(base + n * 1_000_000).unwrap(),
+            ..event(&format!("text {n}\0%"), (n % 2 == 0).then_some("a"), &[])
+        })
+        .collect();
+    store.record_deliveries(&batch).await.unwrap();
+    let list = async |filter: EventFilter| {
+        let page = store.list_events(&filter, 4).await.unwrap();
+        let numbers = page.rows.iter().map(|row| batch.iter().position(|event| event.id == row.id).unwrap());
+        (numbers.collect::<Vec<_>>(), page.more)
+    };
+    let at = |n: i64| clock::from_micros(base + n * 1_000_000);
+    assert_eq!(list(EventFilter::default()).await, (vec![9, 8, 7, 6], true));
+    assert_eq!(list(EventFilter { before: Some(batch[3].id), ..Default::default() }).await, (vec![2, 1, 0], false));
+    assert_eq!(
+        list(EventFilter { invoice_id: Some("a".into()), ..Default::default() }).await,
+        (vec![8, 6, 4, 2], true)
+    );
+    assert_eq!(list(EventFilter { since: at(3), until: at(6), ..Default::default() }).await, (vec![5, 4, 3], false));
+    assert_eq!(list(EventFilter { until: at(0), ..Default::default() }).await, (vec![], false));
+    assert_eq!(list(EventFilter { contains: Some("t 7\0%".into()), ..Default::default() }).await, (vec![7], false));
+    assert_eq!(list(EventFilter { endpoint: Some("x\0".into()), ..Default::default() }).await, (vec![], false));
+    assert_eq!(list(EventFilter { event_type: Some("ping".into()), ..Default::default() }).await, (vec![], false));
+}
+
+/// Two replicas work through lanes at the same time. Whatever they do to each other, each lane keeps
+/// its order, nobody gets a dispatch twice, and none sleeps until its re-check.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn lanes_keep_their_order_under_two_replicas_and_no_wake_up_is_lost() {
+    const LANES: usize = 12;
+    const EACH: usize = 25;
+    need_postgres!();
+    let database = postgres::database().await;
+    let replicas = [Arc::new(open(&database).await), Arc::new(open(&database).await)];
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let started = Instant::now();
+    let mut tasks = Vec::new();
+    for worker in 0..6 {
+        let (store, seen) = (replicas[worker % 2].clone(), seen.clone());
+        tasks.push(tokio::spawn(async move {
+            loop {
+                let claimed = claim(&store, "erp", 7).await;
+                for leased in &claimed.dispatches {
+                    seen.lock().unwrap().push((leased.invoice_id.clone().unwrap(), leased.id, leased.attempts));
+                }
+                let batch: Vec<_> = claimed
+                    .dispatches
+                    .iter()
+                    .map(|leased| {
+                        // Every third is tried twice.
+                        if leased.id.0 % 3 == 0 && leased.attempts == 0 {
+                            let outcome = Outcome::Retry { reason: "503".into(), after: None };
+                            finished(leased, "erp", outcome, Next::Pending { after: Duration::ZERO })
+                        } else {
+                            delivered(leased, "erp")
+                        }
+                    })
+                    .collect();
+                let answers = store.finish_attempts(&batch, None).await.unwrap();
+                assert!(answers.iter().all(|answer| *answer == Finish::Recorded));
+                if seen.lock().unwrap().iter().map(|(_, id, _)| id).collect::<HashSet<_>>().len() == LANES * EACH {
+                    return;
+                }
+                assert!(started.elapsed() < SOON * 3, "a dispatch waits for its re-check: a wake-up was lost");
+            }
+        }));
+    }
+    for round in 0..EACH {
+        let batch: Vec<_> =
+            (0..LANES).map(|lane| event(&format!("{lane}/{round}"), Some(&format!("inv-{lane}")), &["erp"])).collect();
+        replicas[round % 2].record_deliveries(&batch).await.unwrap();
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let mut last = HashMap::new();
+    for (lane, id, attempts) in seen.lock().unwrap().iter() {
+        let before = last.insert(lane.clone(), (*id, *attempts));
+        assert!(before.is_none_or(|before| before < (*id, *attempts)), "lane {lane}: {before:?}, then {id} {attempts}");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_hears_of_work_that_another_one_recorded() {
+    need_postgres!();
+    let database = postgres::database().await;
+    let (here, there) = (open(&database).await, open(&database).await);
+    let (erp, books) = (there.wakeups().of(&sink("erp")), there.wakeups().of(&sink("books")));
+    // Everybody is woken once when the listener is ready: what came before could not be heard.
+    for ready in [&erp, &books] {
+        tokio::time::timeout(SOON, ready.notified()).await.expect("the listener gets ready");
+    }
+    here.record_deliveries(&[event("1", None, &["erp"])]).await.unwrap();
+    tokio::time::timeout(SOON, erp.notified()).await.expect("the other replica is told");
+    // Notifications keep their order, so a repetition (which announces nothing) would be heard by now.
+    here.record_deliveries(&[event("1", None, &["erp", "books"])]).await.unwrap();
+    here.record_deliveries(&[event("2", None, &["erp"])]).await.unwrap();
+    tokio::time::timeout(SOON, erp.notified()).await.expect("the other replica is told");
+    assert!(futures_util::FutureExt::now_or_never(books.notified()).is_none(), "nothing was written for this sink");
+    there.close().await;
+    here.close().await;
+}
+
+#[tokio::test]
+async fn ready_says_what_is_missing() {
+    need_postgres!();
+    let database = postgres::database().await;
+    let store = open(&database).await;
+    store.ready().await.expect("a migrated database is ready");
+    assert_eq!(store.migrate().await.unwrap(), 0);
+    let mut admin = PgConnection::connect(&database.url()).await.unwrap();
+    let say = async |store: &PostgresStore| match store.ready().await {
+        Err(StoreError::Open(text)) => text,
+        other => panic!("{other:?}"),
+    };
+    sqlx::raw_sql("UPDATE _sqlx_migrations SET version = version + 100").execute(&mut admin).await.unwrap();
+    assert!(say(&store).await.contains("newer program"));
+    sqlx::raw_sql("DELETE FROM _sqlx_migrations").execute(&mut admin).await.unwrap();
+    assert!(say(&store).await.contains("finkare-relay migrate"));
+    sqlx::raw_sql("DROP TABLE attempts, dispatches, events, sinks, _sqlx_migrations")
+        .execute(&mut admin)
+        .await
+        .unwrap();
+    assert!(say(&store).await.contains("finkare-relay migrate"));
+    let (one, two) = tokio::join!(store.migrate(), store.migrate());
+    let mut counted = [one.unwrap(), two.unwrap()];
+    counted.sort_unstable();
+    assert_eq!(counted, [0, 1], "two that migrate at once count each migration once");
+    let read_only = Secret::new(format!("{}?options=-c%20default_transaction_read_only=on", database.url()));
+    assert!(say(&PostgresStore::connect(&read_only, 2).await.unwrap()).await.contains("read-only"));
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_read_is_not_repeated() {
+    let url = Secret::new("postgres://relay:s3cret@host:notaport/db");
+    let error = PostgresStore::connect(&url, 2).await.expect_err("the port is no number");
+    let told = format!("{error} {error:?}");
+    assert!(!told.contains("s3cret") && told.contains("percent-encoded"), "{told}");
+}
+
+/// A caller may drop a call at any point: no connection goes back to the pool in the middle of a
+/// transaction, where the next autocommit statement would be lost.
+#[tokio::test]
+async fn a_dropped_call_leaves_no_transaction_behind() {
+    need_postgres!();
+    let database = postgres::database().await;
+    let store = PostgresStore::connect(&database.secret(), 2).await.unwrap();
+    store
+        .record_deliveries(&(0..50).map(|n| event(&format!("e{n}"), Some("a"), &["erp"])).collect::<Vec<_>>())
+        .await
+        .unwrap();
+    for polls in 0..40 {
+        // Polled so many times and dropped, so the cut falls on every statement in turn.
+        let erp = sink("erp");
+        let claim = Claim { sink: &erp, order: Order::Invoice, limit: 5, lease: Duration::ZERO, now: None };
+        let mut call = store.claim_due(claim);
+        for _ in 0..polls {
+            if futures_util::FutureExt::now_or_never(&mut call).is_some() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(call);
+        let new = event(&format!("new {polls}"), None, &[]);
+        let recorded = store.record_deliveries(std::slice::from_ref(&new)).await.unwrap();
+        assert!(!recorded[0].duplicate);
+        let mut other = PgConnection::connect(&database.url()).await.unwrap();
+        let visible: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM events WHERE id = $1)")
+            .bind(new.id.0)
+            .fetch_one(&mut other)
+            .await
+            .unwrap();
+        assert!(visible, "cut off after {polls} polls: what was acknowledged then is not committed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heals_after_the_server_was_restarted() {
+    need_postgres!();
+    let server = tokio::task::spawn_blocking(Server::alone).await.unwrap();
+    let database = postgres::database_on(&server.url()).await;
+    let store = Arc::new(open(&database).await);
+    let erp = store.wakeups().of(&sink("erp"));
+    tokio::time::timeout(SOON, erp.notified()).await.expect("the listener gets ready");
+    // Several idle connections, which all die.
+    let calls: Vec<_> = (0..4)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move { store.record_deliveries(&[event(&format!("{n}"), None, &["erp"])]).await })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    let _ = futures_util::FutureExt::now_or_never(erp.notified());
+
+    tokio::task::block_in_place(|| server.restart());
+    store.record_deliveries(&[event("after", None, &["books"])]).await.expect("recorded at the first try");
+    tokio::task::block_in_place(|| server.restart());
+    assert_eq!(claim(&store, "books", 1).await.dispatches.len(), 1);
+    tokio::task::block_in_place(|| server.restart());
+    store.register_sinks(&[sink("erp")]).await.expect("registered at the first try");
+    store.ready().await.expect("ready again");
+    // The listener comes back by itself, and wakes everybody for what it may have missed.
+    let other = open(&database).await;
+    let _ = futures_util::FutureExt::now_or_never(erp.notified());
+    let mut number = 0;
+    eventually("a notification after the restart", async || {
+        number += 1;
+        other.record_deliveries(&[event(&format!("x{number}"), None, &["erp"])]).await.unwrap();
+        tokio::time::timeout(Duration::from_millis(200), erp.notified()).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heals_after_the_server_hung() {
+    need_postgres!();
+    let server = tokio::task::spawn_blocking(Server::alone).await.unwrap();
+    let database = postgres::database_on(&server.url()).await;
+    let store = PostgresStore::connect(&database.secret(), 3).await.unwrap();
+    store.record_deliveries(&[event("before", None, &["erp"])]).await.unwrap();
+    server.freeze();
+    // As many callers as connections, and more, all of which give up.
+    for n in 0..5 {
+        let batch = [event(&format!("during {n}"), None, &["erp"])];
+        let call = tokio::time::timeout(Duration::from_millis(100), store.record_deliveries(&batch));
+        assert!(call.await.is_err(), "a frozen server answers nothing");
+    }
+    server.thaw();
+    eventually("recording after the thaw", async || {
+        store.record_deliveries(&[event("after", None, &["erp"])]).await.ok()
+    })
+    .await;
+    assert!(!claim(&store, "erp", 1).await.dispatches.is_empty());
+    let states = states(&store).await;
+    assert!(states.len() >= 2, "{states:?}");
+}
