@@ -26,13 +26,16 @@ use crate::store::SinkStatus;
 /// Lines that may wait for whoever reads standard error; further ones are dropped.
 const LOG_LINES: usize = 32_768;
 
+/// What is logged if `RUST_LOG` does not say: our own story; of the database driver, what went wrong.
+const DEFAULT_FILTER: &str = "info,sqlx=warn";
+
 /// Starts logging as `RELAY_LOG_FORMAT` (`pretty`, `json`; default: pretty on a terminal) and
-/// `RUST_LOG` (default `info`) say. Keep the guard: dropping it writes what is left.
+/// `RUST_LOG` (default [`DEFAULT_FILTER`]) say. Keep the guard: dropping it writes what is left.
 ///
 /// # Errors
 /// When a variable holds something else; the text says what is allowed.
 pub fn init(format: Option<&str>, filter: Option<&str>) -> Result<WorkerGuard, String> {
-    let filter = EnvFilter::try_new(filter.unwrap_or("info"))
+    let filter = EnvFilter::try_new(filter.unwrap_or(DEFAULT_FILTER))
         .map_err(|error| format!("RUST_LOG: {error}; write for example `info` or `finkare_relay=debug`"))?;
     let terminal = std::io::stderr().is_terminal();
     let json = match format {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Failure, local, output::Output};
 use crate::{
     config::{Config, StoreConfig},
+    model::chain::Chain,
     service,
 };
 
@@ -74,8 +75,8 @@ async fn store(config: &StoreConfig) -> Result<String, String> {
         return Ok(format!("{} will be made by `serve`", path.display()));
     }
     let checking = async {
-        let open = service::open_store(config, false).await.map_err(|error| explain(&error))?;
-        let ready = open.store.ready().await.map_err(|error| explain(&error));
+        let open = service::open_store(config, false).await.map_err(|error| Chain(&error).to_string())?;
+        let ready = open.store.ready().await.map_err(|error| Chain(&error).to_string());
         open.store.close().await;
         ready.map(|()| format!("{} answers, its schema is up to date", open.store.kind()))
     };
@@ -83,15 +84,4 @@ async fn store(config: &StoreConfig) -> Result<String, String> {
         Ok(result) => result,
         Err(_) => Err(format!("the database did not answer within {} s", STORE_TIMEOUT.as_secs())),
     }
-}
-
-fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     lifecycle::Lifecycle,
-    model::clock,
+    model::{chain::Chain, clock},
     store::{Purge, Purged, Store},
 };
 
@@ -49,7 +49,7 @@ async fn purge(store: &dyn Store, payload: Duration, dedupe: Duration) -> Purged
                 }
             }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "retention failed: trying again later");
+                tracing::warn!(error = %Chain(&error), "retention failed: trying again later");
                 return total;
             }
         }

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    model::{backoff, dispatch::FinishedAttempt},
+    model::{backoff, chain::Chain, dispatch::FinishedAttempt},
     store::{Finish, Store},
 };
 
@@ -70,7 +70,7 @@ async fn record(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>) {
                 Err(error) => {
                     failures += 1;
                     tracing::error!(
-                        error = &error as &dyn std::error::Error,
+                        error = %Chain(&error),
                         outcomes = batch.len(),
                         "outcomes could not be recorded: trying again"
                     );

@@ -29,6 +29,7 @@ use crate::{
     lifecycle::Lifecycle,
     model::{
         backoff,
+        chain::Chain,
         dispatch::{FinishedAttempt, Outcome},
         id::{DispatchId, LeaseToken},
     },
@@ -230,7 +231,7 @@ impl Worker {
             Err(error) => {
                 self.failed_claims = self.failed_claims.saturating_add(1);
                 tracing::error!(
-                    sink.name = %self.feeding.name, error = &error as &dyn std::error::Error,
+                    sink.name = %self.feeding.name, error = %Chain(&error),
                     "dispatches could not be claimed: trying again"
                 );
                 let (first, most) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -297,7 +298,7 @@ impl Worker {
         }
         if let Err(error) = self.store.give_back(&leases).await {
             tracing::warn!(
-                sink.name = %self.feeding.name, error = &error as &dyn std::error::Error, leases = leases.len(),
+                sink.name = %self.feeding.name, error = %Chain(&error), leases = leases.len(),
                 "leases could not be given back: they run out by themselves"
             );
         }

@@ -16,7 +16,10 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::Refused;
 use crate::{
-    model::event::{NewEvent, Recorded},
+    model::{
+        chain::Chain,
+        event::{NewEvent, Recorded},
+    },
     store::{Store, StoreError},
 };
 
@@ -109,7 +112,7 @@ async fn record(store: &dyn Store, events: &[NewEvent], timeout: Duration) -> Ve
     };
     if error.is_unavailable() || events.len() == 1 {
         tracing::error!(
-            error = &error as &dyn std::error::Error,
+            error = %Chain(&error),
             events = events.len(),
             "deliveries could not be stored: their sender is told to try again"
         );
@@ -121,7 +124,7 @@ async fn record(store: &dyn Store, events: &[NewEvent], timeout: Duration) -> Ve
         let answer = recorded_in_time(store, std::slice::from_ref(event), timeout).await;
         if let Err(error) = &answer {
             tracing::error!(
-                error = error as &dyn std::error::Error, event.id = %event.id,
+                error = %Chain(error), event.id = %event.id,
                 "a delivery could not be stored: its sender is told to try again"
             );
         }

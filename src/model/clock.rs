@@ -22,9 +22,13 @@ pub fn from_micros(micros: i64) -> Option<Timestamp> {
     Timestamp::from_microsecond(micros).ok()
 }
 
-/// A duration as stored: whole microseconds, at most `i64::MAX` (292,000 years).
+/// The longest duration that is stored, in microseconds: a thousand years. Added to any time of
+/// ours, the sum is still a time.
+const LONGEST_MICROS: i64 = 1000 * 366 * 86_400 * 1_000_000;
+
+/// A duration as stored: whole microseconds, cut at a thousand years.
 pub fn duration_micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+    i64::try_from(duration.as_micros()).unwrap_or(LONGEST_MICROS).min(LONGEST_MICROS)
 }
 
 /// How much later `later` is; zero when it is not later at all.

@@ -6,6 +6,7 @@
 //! the same rules.
 
 pub mod backoff;
+pub mod chain;
 pub mod clock;
 pub mod dispatch;
 pub mod event;

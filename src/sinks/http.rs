@@ -124,7 +124,8 @@ impl Http {
         if options.connect_timeout_secs == 0 {
             return Err("`connect_timeout_secs` must be at least 1".to_owned());
         }
-        let signer = options.secret.as_ref().map(Signer::new).transpose()?;
+        let signer =
+            options.secret.as_ref().map(Signer::new).transpose().map_err(|problem| format!("`secret`: {problem}"))?;
         let mut headers = operator_headers(&options.headers)?;
         let limits = Limits { connect: Duration::from_secs(options.connect_timeout_secs).min(timeout), whole: timeout };
         let client = client(&options.url, limits)?;

@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use super::error::Problem;
-use crate::{lifecycle::Lifecycle, store::Store};
+use crate::{lifecycle::Lifecycle, model::chain::Chain, store::Store};
 
 /// The store gets so long to answer.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -95,7 +95,7 @@ impl Health {
         let result = match tokio::time::timeout(STORE_TIMEOUT, self.store.ready()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the store is not ready");
+                tracing::warn!(error = %Chain(&error), "the store is not ready");
                 // Without its cause: a driver's words can hold addresses.
                 Err(error.to_string())
             }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config::Server,
     ingest::{Endpoint, Ingest, Refused},
-    model::{clock, event::Recorded},
+    model::{chain::Chain, clock, event::Recorded},
     telemetry::{DeliveryResult, EndpointMetrics, Metrics},
 };
 
@@ -74,7 +74,7 @@ impl Hook {
                 let (result, problem) = refusal.tell();
                 tracing::warn!(
                     endpoint.name = %self.endpoint.name, result = result.as_str(), status = problem.status().as_u16(),
-                    error = &refusal as &dyn std::error::Error, peer = peer.map(tracing::field::display),
+                    error = %Chain(&refusal), peer = peer.map(tracing::field::display),
                     duration_ms = millis(took), request.id = request_id.map(tracing::field::display),
                     "delivery refused"
                 );

@@ -1,6 +1,8 @@
 //! The integration tests: one binary, a module per subject.
 
+mod admin;
 mod crashing;
+mod outages;
 mod receiving;
 mod relaying;
 mod signature;

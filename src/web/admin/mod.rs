@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{error::Problem, health::Health};
 use crate::{
     dispatch::SinkView,
+    model::chain::Chain,
     store::{Page, Store, StoreError},
     telemetry::Metrics,
 };
@@ -74,7 +75,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
 
 /// Tells a client that the store failed, and the log why.
 pub(super) fn store_problem(error: StoreError) -> Problem {
-    tracing::error!(error = &error as &dyn std::error::Error, "the store failed an admin request");
+    tracing::error!(error = %Chain(&error), "the store failed an admin request");
     if error.is_unavailable() {
         Problem::unavailable("store_unavailable", "The database does not answer now. Please try again.")
     } else {

@@ -64,7 +64,7 @@ async fn on_sqlite() -> Fixture {
 }
 
 async fn on_postgres() -> Fixture {
-    let database = crate::support::postgres::database().await;
+    let database = crate::support::postgres::empty_database().await;
     let url = Secret::new(database.url());
     Fixture::new(database, move || {
         let url = url.clone();

@@ -2,6 +2,7 @@
 
 pub mod finkare;
 pub mod postgres;
+pub mod proxy;
 pub mod relay;
 pub mod target;
 

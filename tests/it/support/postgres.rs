@@ -128,20 +128,32 @@ impl Drop for Database {
 /// # Panics
 /// When there is no Postgres; the text says what to install.
 pub async fn database() -> Database {
+    database_on(&shared_server().await).await
+}
+
+/// A fresh database on the shared server, without the schema.
+pub async fn empty_database() -> Database {
+    create(&shared_server().await, "template1").await
+}
+
+async fn shared_server() -> String {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    let url = match std::env::var("RELAY_TEST_POSTGRES_URL") {
+    match std::env::var("RELAY_TEST_POSTGRES_URL") {
         Ok(url) => url,
         Err(_) => tokio::task::spawn_blocking(|| SERVER.get_or_init(|| Server::join(&shared_dir())).url())
             .await
             .expect("joining the server panicked, see above"),
-    };
-    database_on(&url).await
+    }
 }
 
 /// A fresh database on a given server.
 pub async fn database_on(server: &str) -> Database {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let template = template(server).await;
+    create(server, &template).await
+}
+
+async fn create(server: &str, template: &str) -> Database {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let name = format!("test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let mut connection = PgConnection::connect(server).await.expect("the test server accepts connections");
     sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}")))

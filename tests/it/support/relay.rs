@@ -56,9 +56,20 @@ impl Home {
         };
         let url = match &database {
             None => format!("sqlite://{}", directory.path().join("relay.db").display()),
-            Some(database) => database.url().to_owned(),
+            Some(database) => database.url(),
         };
         Self { directory, url, _database: database }
+    }
+
+    /// The database's URL.
+    pub fn store_url(&self) -> &str {
+        &self.url
+    }
+
+    /// The same home, with another way to its database.
+    pub fn at(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.url);
+        self
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -4,6 +4,7 @@ use super::{DedupeKey, EndpointName, EventId, NewEvent, all_dispatches, delivere
 use super::{claim, claim_of, clock, count_events, event, finish, of_invoice, quiet, secs, sink, start, woken};
 use crate::store::Fixture;
 use finkare_relay::model::dispatch::{State, Trigger};
+use finkare_relay::store::Store;
 use std::collections::HashSet;
 
 pub(crate) async fn one_delivery_is_one_event(on: &Fixture) {
@@ -159,7 +160,9 @@ pub(crate) async fn new_work_is_announced(on: &Fixture) {
     let other = store.wakeups().of(&sink("other"));
     store.record_deliveries(&[event("a")]).await.unwrap();
     woken(&erp).await;
+    // A store that has just begun to listen for other replicas wakes everybody once.
     quiet(&erp).await;
+    quiet(&other).await;
     store.record_deliveries(&[event("a")]).await.unwrap();
     let silence = std::time::Duration::from_millis(100);
     assert!(tokio::time::timeout(silence, erp.notified()).await.is_err(), "a repetition is no new work");
@@ -190,6 +193,14 @@ pub(crate) async fn unusual_content_comes_back_unchanged(on: &Fixture) {
     assert_eq!(store.event(empty.id).await.unwrap().unwrap().payload, Some(Vec::new()));
 }
 
+async fn stored_of(store: &dyn Store, batch: &[NewEvent]) -> usize {
+    let mut present = 0;
+    for new in batch {
+        present += usize::from(store.event(new.id).await.unwrap().is_some());
+    }
+    present
+}
+
 pub(crate) async fn a_dropped_call_is_whole_or_nothing(on: &Fixture) {
     let store = on.open().await;
     for round in 0..60_u32 {
@@ -208,9 +219,10 @@ pub(crate) async fn a_dropped_call_is_whole_or_nothing(on: &Fixture) {
             .await
             .expect("the store is not blocked")
             .unwrap();
-        let mut present = 0;
-        for new in &batch {
-            present += usize::from(store.event(new.id).await.unwrap().is_some());
+        // A server may still be committing the dropped call: what is looked at twice has settled.
+        let mut present = stored_of(&*store, &batch).await;
+        if present != 0 && present != 20 {
+            present = stored_of(&*store, &batch).await;
         }
         assert!(present == 0 || present == 20, "{present} of 20 were stored");
         assert_eq!(all_dispatches(&*store).await.len(), count_events(&*store).await);

@@ -1,0 +1,177 @@
+//! The admin API: who is let in, what it shows, and that its lists are whole.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    finkare::{Finkare, payment},
+    http,
+    relay::{Backend, Home, Relay, TOKEN, on_both_stores},
+};
+
+const FILE: &str = "[[sinks]]\nname = \"file\"\ntype = \"file\"\npath = \"out.jsonl\"\nevents = \"*\"\n";
+
+on_both_stores!(lists_are_whole_and_filtered, what_does_not_exist_or_cannot_be_meant, health_and_metrics);
+
+async fn ask(relay: &Relay, path: &str, authorization: Option<&str>) -> (u16, Value) {
+    let mut request = http().get(format!("http://{}{path}", relay.admin));
+    if let Some(authorization) = authorization {
+        request = request.header("authorization", authorization);
+    }
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_token_opens_it() {
+    let home = Home::new(Backend::Sqlite).await;
+    let relay = home.serve(FILE).await;
+    for path in ["/api/v1/events", "/api/v1/sinks", "/api/v1/nothing"] {
+        for wrong in [
+            None,
+            Some(""),
+            Some("Bearer"),
+            Some("Bearer "),
+            Some("Bearer wrong"),
+            Some("Basic dGVzdHM6eA=="),
+            Some(TOKEN),
+            Some(&*format!("Bearer {TOKEN}x")),
+            Some(&*format!("Bearer {}", &TOKEN[..TOKEN.len() - 1])),
+        ] {
+            let (status, problem) = ask(&relay, path, wrong).await;
+            assert_eq!((status, &problem["code"]), (401, &json!("unauthorized")), "{path} with {wrong:?}");
+        }
+        assert_ne!(ask(&relay, path, Some(&format!("bearer {TOKEN}"))).await.0, 401, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_may_look_and_not_touch() {
+    let home = Home::new(Backend::Sqlite).await;
+    let relay = home.serve(FILE).await;
+    drop(relay);
+    let config = std::fs::read_to_string(home.path("relay.toml")).unwrap();
+    let config = config.replace("role = \"admin\"", "role = \"viewer\"");
+    std::fs::write(home.path("relay.toml"), config).unwrap();
+    let mut command = home.command();
+    command.arg("serve");
+    let relay = Relay::start(command).await;
+    assert_eq!(relay.try_get("/sinks").await.0, 200);
+    let response =
+        http().post(format!("http://{}/api/v1/sinks/file/pause", relay.admin)).bearer_auth(TOKEN).send().await.unwrap();
+    assert_eq!(response.status(), 403);
+    assert_eq!(response.json::<Value>().await.unwrap()["code"], "role_too_low");
+    assert_eq!(relay.sink("file").await["state"], "active");
+}
+
+async fn lists_are_whole_and_filtered(backend: Backend) {
+    let home = Home::new(backend).await;
+    let relay = home.serve(FILE).await;
+    let finkare = Finkare::of(&relay);
+    let mut ids = Vec::new();
+    for number in 0..25 {
+        ids.push(finkare.deliver(&payment(&format!("i{}", number % 5), number)).await.id());
+    }
+    let unreadable = finkare.deliver(b"unreadable").await.id();
+    relay.drained().await;
+
+    for path in ["/events", "/dispatches"] {
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = relay.get(&format!("{path}?limit=7{cursor}")).await;
+            let rows = page["data"].as_array().unwrap().clone();
+            assert!(rows.len() <= 7);
+            seen.extend(rows.iter().map(|row| row["id"].to_string()));
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen.len(), 26, "{path}");
+        assert_eq!(seen.iter().collect::<HashSet<_>>().len(), 26, "{path}: none twice");
+    }
+    let newest = relay.get("/events?limit=1").await;
+    assert_eq!(newest["data"][0]["id"], unreadable.as_str(), "newest first");
+    let count = async |query: &str| relay.all(query).await.len();
+    assert_eq!(count("/events?invoice_id=i3").await, 5);
+    assert_eq!(count("/events?type=payment.received").await, 25);
+    assert_eq!(count("/events?type=unreadable").await, 1);
+    assert_eq!(count("/events?endpoint=production").await, 26);
+    assert_eq!(count("/events?endpoint=other").await, 0);
+    assert_eq!(count("/events?q=unread").await, 1);
+    assert_eq!(count("/dispatches?state=delivered&sink=file").await, 26);
+    assert_eq!(count("/dispatches?state=dead").await, 0);
+    assert_eq!(count("/dispatches?invoice_id=i3").await, 5);
+    assert_eq!(count(&format!("/dispatches?event_id={unreadable}")).await, 1);
+    let tenth = relay.get(&format!("/events/{}", ids[10])).await;
+    let received = tenth["received_at"].as_str().unwrap();
+    let (since, until) =
+        (count(&format!("/events?since={received}")).await, count(&format!("/events?until={received}")).await);
+    assert_eq!((since, until), (16, 10), "`since` includes, `until` does not");
+}
+
+async fn what_does_not_exist_or_cannot_be_meant(backend: Backend) {
+    let home = Home::new(backend).await;
+    let relay = home.serve(FILE).await;
+    for path in [
+        "/events/0197f5a0-0000-7000-8000-000000000000",
+        "/events/nonsense",
+        "/dispatches/4711",
+        "/dispatches/-1",
+        "/dispatches/99999999999999999999999",
+        "/dispatches/x",
+        "/nothing",
+    ] {
+        assert_eq!(relay.try_get(path).await.0, 404, "{path}");
+    }
+    for path in [
+        "/events?limit=0",
+        "/events?limit=501",
+        "/events?limit=x",
+        "/events?since=yesterday",
+        "/events?cursor=x",
+        "/events?colour=red",
+        "/dispatches?state=lost",
+        "/dispatches?cursor=x",
+        "/dispatches?event_id=x",
+    ] {
+        let (status, problem) = relay.try_get(path).await;
+        assert_eq!((status, &problem["code"]), (400, &json!("bad_parameter")), "{path}");
+        let name = path.split(['?', '=']).nth(1).unwrap();
+        assert!(problem["detail"].as_str().unwrap().contains(name), "it names the parameter: {problem}");
+    }
+    let response = http().post(format!("http://{}/api/v1/sinks/nobody/pause", relay.admin)).bearer_auth(TOKEN);
+    assert_eq!(response.send().await.unwrap().status(), 404);
+    let response =
+        http().delete(format!("http://{}/api/v1/events", relay.admin)).bearer_auth(TOKEN).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &"GET, HEAD".parse().unwrap()));
+}
+
+async fn health_and_metrics(backend: Backend) {
+    let home = Home::new(backend).await;
+    let relay = home.serve(FILE).await;
+    let finkare = Finkare::of(&relay);
+    let body = payment("i", 1);
+    finkare.deliver(&body).await;
+    finkare.deliver(&body).await;
+    finkare.post(body, Some("00")).await;
+    relay.drained().await;
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(ask(&relay, path, None).await.0, 200, "{path}");
+    }
+    let text = http().get(format!("http://{}/metrics", relay.admin)).send().await.unwrap().text().await.unwrap();
+    for line in [
+        r#"relay_deliveries_total{endpoint="production",result="accepted"} 1"#,
+        r#"relay_deliveries_total{endpoint="production",result="duplicate"} 1"#,
+        r#"relay_deliveries_total{endpoint="production",result="bad_signature"} 1"#,
+        r#"relay_ack_seconds_count{endpoint="production"} 2"#,
+        r#"relay_dispatches{sink="file",state="delivered"} 1"#,
+        r#"relay_dispatches{sink="file",state="pending"} 0"#,
+        r#"relay_attempts_total{sink="file",outcome="delivered"} 1"#,
+        r#"relay_sink_state{sink="file",state="active"} 1"#,
+        "# EOF",
+    ] {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
+}
