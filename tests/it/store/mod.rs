@@ -1,4 +1,5 @@
 //! The store.
 
+mod measure_postgres;
 mod plans_postgres;
 mod postgres;

@@ -1,3 +1,3 @@
 //! What the tests share.
 
-pub mod postgres;
+pub(crate) mod postgres;

@@ -79,26 +79,26 @@ rm -rf "$dir"
 
 /// False when these tests are to be skipped because Postgres is not installed and
 /// `RELAY_TEST_SKIP_POSTGRES` is set.
-pub fn available() -> bool {
+pub(crate) fn available() -> bool {
     let usable = std::env::var_os("RELAY_TEST_POSTGRES_URL").is_some() || program("postgres").is_some();
     usable || std::env::var_os("RELAY_TEST_SKIP_POSTGRES").is_none()
 }
 
 /// A database for one test, with the schema; dropped with the value.
 #[derive(Debug)]
-pub struct Database {
+pub(crate) struct Database {
     server: String,
     name: String,
 }
 
 impl Database {
     /// Its URL.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         with_database(&self.server, &self.name)
     }
 
     /// The same, as the store takes it.
-    pub fn secret(&self) -> Secret {
+    pub(crate) fn secret(&self) -> Secret {
         Secret::new(self.url())
     }
 }
@@ -127,7 +127,7 @@ impl Drop for Database {
 ///
 /// # Panics
 /// When there is no Postgres; the text says what to install.
-pub async fn database() -> Database {
+pub(crate) async fn database() -> Database {
     static SERVER: OnceLock<Server> = OnceLock::new();
     let url = match std::env::var("RELAY_TEST_POSTGRES_URL") {
         Ok(url) => url,
@@ -139,7 +139,7 @@ pub async fn database() -> Database {
 }
 
 /// A fresh database on a given server.
-pub async fn database_on(server: &str) -> Database {
+pub(crate) async fn database_on(server: &str) -> Database {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let template = template(server).await;
     let name = format!("test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -206,7 +206,7 @@ fn with_database(server: &str, database: &str) -> String {
 
 /// A server and our use of it, which ends with the value or with the process.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     dir: PathBuf,
     port: u16,
     _user: File,
@@ -214,14 +214,14 @@ pub struct Server {
 
 impl Server {
     /// A server for one test alone, which may freeze or restart it.
-    pub fn alone() -> Self {
+    pub(crate) fn alone() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         Self::join(&std::env::temp_dir().join(format!("relay-test-postgres-alone-{}-{number}", std::process::id())))
     }
 
     /// Its URL, with a database that is always there.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
@@ -280,6 +280,11 @@ impl Server {
         Ok(Self { dir: dir.to_owned(), port, _user: users })
     }
 
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir.join("log")).expect("the server keeps a log")).into_owned()
+    }
+
     /// The ids of all its processes: the server itself first.
     fn processes(&self) -> Vec<u32> {
         let Some(server) = server_process(&self.dir) else { return Vec::new() };
@@ -303,17 +308,17 @@ impl Server {
     }
 
     /// Stops all its processes where they stand: connections stay open, and nobody answers.
-    pub fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.signal("-STOP");
     }
 
     /// Lets a frozen server go on.
-    pub fn thaw(&self) {
+    pub(crate) fn thaw(&self) {
         self.signal("-CONT");
     }
 
     /// Ends the server without a word to its clients and waits until it runs again, on the same port.
-    pub fn restart(&self) {
+    pub(crate) fn restart(&self) {
         let before = server_process(&self.dir);
         // The keeper starts it again when it finds this.
         fs::write(self.dir.join("again"), "").expect("the server's folder can be written to");
