@@ -30,9 +30,15 @@ CREATE INDEX events_invoice ON events (invoice_id, id) WHERE invoice_id IS NOT N
 CREATE INDEX events_with_payload ON events (received_at) WHERE payload IS NOT NULL;
 CREATE INDEX events_purged ON events (received_at) WHERE payload IS NULL;
 
+-- No foreign keys. Dispatches to events and attempts to dispatches, cascading, cost 17 % of the
+-- server's time on the accept path (batches of 128, four runs each way: 1.78 s of processor time
+-- against 1.52 s for 51,200 events, 16,300 rows a second against 19,400). A dispatch is written in
+-- the statement that inserts its event, or under a lock on it (replay); whoever deletes an event
+-- deletes what belongs to it in the same transaction, under the same lock.
+
 CREATE TABLE dispatches (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    event_id         uuid   NOT NULL REFERENCES events (id) ON DELETE CASCADE,
+    event_id         uuid   NOT NULL,
     sink             text   COLLATE "C" NOT NULL,
     event_type       text   COLLATE "C" NOT NULL,
     invoice_id       text   COLLATE "C",
@@ -69,7 +75,7 @@ CREATE INDEX dispatches_event ON dispatches (event_id);
 CREATE INDEX dispatches_attention ON dispatches (state, sink, id) WHERE state IN ('held', 'dead', 'cancelled');
 
 CREATE TABLE attempts (
-    dispatch_id bigint  NOT NULL REFERENCES dispatches (id) ON DELETE CASCADE,
+    dispatch_id bigint  NOT NULL,
     number      integer NOT NULL CHECK (number >= 1),
     started_at  bigint  NOT NULL,
     duration_us bigint  NOT NULL CHECK (duration_us >= 0),
@@ -96,7 +102,8 @@ CREATE TABLE sinks (
 -- holds `due_at`. Dead entries gather at the front of dispatches_due, where every claim begins.
 -- PostgreSQL's default, a fifth of the table, would let two million gather behind ten million
 -- delivered; a hundredth keeps the front short. Room on the page keeps the new version of a row
--- beside the old one, which dirties one page instead of two.
+-- beside the old one, which dirties one page instead of two: 7 % less of the server's time from
+-- accept to delivered at 70 than at 100 (three runs each); 40 wins 2 % more, for a larger table.
 ALTER TABLE dispatches SET (
     fillfactor = 70,
     autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000,

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module per subject.
 
 mod admin;
+mod commands;
 mod crashing;
 mod outages;
 mod receiving;

@@ -31,6 +31,16 @@ macro_rules! still_idle {
     };
 }
 
+/// An event goes with all that belongs to it: there are no foreign keys that would see to it.
+const DELETE: &str = concat!(
+    "WITH gone AS (DELETE FROM events e WHERE",
+    still_idle!(),
+    " RETURNING id), dispatched AS (
+        DELETE FROM dispatches d USING gone WHERE d.event_id = gone.id RETURNING d.id
+    ), attempted AS (DELETE FROM attempts a USING dispatched d WHERE a.dispatch_id = d.id)
+    SELECT count(*) FROM gone"
+);
+
 pub(super) const WITH_PAYLOAD: &str = old_events!("IS NOT NULL");
 pub(super) const PURGED: &str = old_events!("IS NULL");
 
@@ -44,14 +54,14 @@ pub(super) async fn purge(store: &PostgresStore, purge: Purge) -> Result<Purged,
             let mut old = find(checkout.on(), PURGED, before, limit).await?;
             let left = limit - count(&old);
             old.extend(find(checkout.on(), WITH_PAYLOAD, before, left).await?);
-            let events = change(checkout.on(), concat!("DELETE FROM events e WHERE", still_idle!()), &old).await?;
+            let events: i64 = sqlx::query_scalar(DELETE).bind(&old).fetch_one(checkout.on()).await?;
 
             let before = clock::to_micros(purge.payloads_before);
             let full = find(checkout.on(), WITH_PAYLOAD, before, limit - count(&old)).await?;
             let statement = concat!("UPDATE events e SET payload = NULL WHERE", still_idle!());
-            let payloads = change(checkout.on(), statement, &full).await?;
+            let payloads = sqlx::query(statement).bind(&full).execute(checkout.on()).await?.rows_affected();
             checkout.commit().await?;
-            Ok(Purged { payloads, events })
+            Ok(Purged { payloads, events: events.unsigned_abs() })
         })
         .await
 }
@@ -70,11 +80,4 @@ async fn find(
         return Ok(Vec::new());
     }
     sqlx::query_scalar(statement).bind(before).bind(limit).fetch_all(connection).await
-}
-
-async fn change(connection: &mut PgConnection, statement: &'static str, ids: &[Uuid]) -> Result<u64, sqlx::Error> {
-    if ids.is_empty() {
-        return Ok(0);
-    }
-    Ok(sqlx::query(statement).bind(ids).execute(connection).await?.rows_affected())
 }

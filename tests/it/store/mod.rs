@@ -20,6 +20,7 @@ use futures_util::future::BoxFuture;
 
 #[macro_use]
 mod contract;
+mod measure_postgres;
 mod plans_postgres;
 mod postgres;
 mod sqlite;

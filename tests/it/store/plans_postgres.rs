@@ -1,1 +1,233 @@
+//! How Postgres carries the hot statements out, over a large history.
+//!
+//! The plans are those of the store's own calls: the server explains every statement of these
+//! connections into its log as it runs it (`auto_explain`), with the parameters, the settings and
+//! the prepared plans that the service has.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use finkare_relay::{
+    model::{
+        clock,
+        dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, Outcome, State},
+        event::{DedupeKey, NewEvent},
+        id::{EndpointName, EventId, SinkName},
+        secret::Secret,
+    },
+    store::{Claim, DispatchFilter, EventFilter, Purge, Store, postgres::PostgresStore},
+};
+use sqlx::{Connection, PgConnection};
+
+use crate::support::postgres::{self, Database, Server};
+
+/// Events that were delivered long ago, numbered from `$1` to `$2`, received a millisecond apart.
+const HISTORY: &str = "WITH old AS (
+        INSERT INTO events (id, endpoint, dedupe_key, type, invoice_id, received_at, deliveries, last_delivery_at,
+                            readable, payload)
+        SELECT encode(int8send((1700000000000 + n) << 16) || int8send(n), 'hex')::uuid, 'default',
+               sha256(int8send(n)), 'payment.received', 'inv-' || n / 4, (1700000000000 + n) * 1000, 1, 0, true, '{}'
+        FROM generate_series($1::bigint, $2) AS n RETURNING id, invoice_id, received_at
+    )
+    INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at,
+                            first_attempt_at, due_at, finished_at)
+    SELECT id, 'erp', 'payment.received', invoice_id, $3, 'event', 1, received_at, received_at,
+           CASE $3 WHEN 'pending' THEN received_at END, CASE $3 WHEN 'delivered' THEN received_at END
+    FROM old";
+
+async fn admin(database: &Database) -> PgConnection {
+    PgConnection::connect(&database.url()).await.unwrap()
+}
+
+async fn history(database: &Database, numbers: std::ops::Range<i64>, state: State) {
+    let mut connection = admin(database).await;
+    sqlx::query(HISTORY)
+        .bind(numbers.start)
+        .bind(numbers.end - 1)
+        .bind(state.as_str())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+}
+
+/// Runs a call and answers what the server has to say of each of its statements.
+async fn explained<T>(server: &Server, call: impl Future<Output = T>) -> (T, Vec<String>) {
+    let before = server.log().len();
+    let answer = call.await;
+    let log = server.log();
+    let plans = log[before..].split("LOG:  duration:").skip(1).map(str::to_owned).collect::<Vec<_>>();
+    assert!(!plans.is_empty(), "the server explains nothing: {log}");
+    (answer, plans)
+}
+
+/// No statement reads a table from one end to the other, or gathers more than it needs; and together
+/// they use exactly these of the indexes that we made.
+fn assert_indexes(what: &str, plans: &[String], expected: &[&str]) {
+    let all = plans.concat();
+    // The few rows of `sinks` may be read as they lie.
+    for table in ["events", "dispatches", "attempts"] {
+        for scan in ["Seq Scan", "Bitmap Heap Scan"] {
+            assert!(!all.contains(&format!("{scan} on {table}")), "{what}: {scan} on {table} in {all}");
+        }
+    }
+    for index in expected {
+        assert!(
+            all.contains(&format!(" {index} on ")) || all.contains(&format!("Arbiter Indexes: {index}")),
+            "{what}: no {index} in {all}"
+        );
+    }
+}
+
+/// The pages that the statements touched.
+fn pages(plans: &[String]) -> u64 {
+    let of = |plan: &String| {
+        // The first line is that of the whole plan.
+        let line = plan.lines().find(|line| line.trim_start().starts_with("Buffers: shared"))?;
+        let numbers = line
+            .split_whitespace()
+            .filter_map(|word| word.strip_prefix("hit=").or_else(|| word.strip_prefix("read="))?.parse::<u64>().ok());
+        Some(numbers.sum::<u64>())
+    };
+    plans.iter().filter_map(of).sum()
+}
+
+fn erp() -> SinkName {
+    SinkName::new("erp").unwrap()
+}
+
+/// An event; of the same number as one of the history, its repetition.
+fn event(number: i64) -> NewEvent {
+    NewEvent {
+        id: EventId::generate(),
+        endpoint: EndpointName::new("default").unwrap(),
+        dedupe_key: DedupeKey::of_message(&number.to_be_bytes()),
+        event_type: "payment.received".into(),
+        invoice_id: Some(format!("inv-{}", number / 4)),
+        occurred_at: None,
+        received_at: clock::now(),
+        readable: true,
+        content_type: None,
+        payload: Bytes::from_static(b"{}"),
+        sinks: vec![erp()],
+    }
+}
+
+fn finished(leased: &LeasedDispatch) -> FinishedAttempt {
+    FinishedAttempt {
+        id: leased.id,
+        token: leased.token,
+        sink: erp(),
+        started_at: clock::now(),
+        duration: Duration::from_millis(1),
+        outcome: Outcome::Delivered,
+        next: Next::Delivered,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hot_statements_walk_indexes_and_claims_do_not_feel_the_history() {
+    const DELIVERED: i64 = 20_000;
+    const PENDING: std::ops::Range<i64> = 10_000_000..10_020_000;
+    if !postgres::available() {
+        return;
+    }
+    let server = tokio::task::spawn_blocking(Server::alone).await.unwrap();
+    let database = postgres::database_on(&server.url()).await;
+    let explaining = ["session_preload_libraries=auto_explain", "auto_explain.log_min_duration=0"]
+        .into_iter()
+        .chain(["auto_explain.log_analyze=on", "auto_explain.log_buffers=on", "auto_explain.log_timing=off"])
+        .map(|setting| format!("-c%20{setting}"))
+        .collect::<Vec<_>>()
+        .join("%20");
+    let url = Secret::new(format!("{}?options={explaining}", database.url()));
+    // The plans are made now, while the tables are empty, and stay prepared until the next ANALYZE,
+    // here after the first round: the worst case, an evening on which everything begins.
+    sqlx::raw_sql(
+        "ALTER TABLE events SET (autovacuum_enabled = off); ALTER TABLE dispatches SET (autovacuum_enabled = off)",
+    )
+    .execute(&mut admin(&database).await)
+    .await
+    .unwrap();
+    let store = PostgresStore::connect(&url, 2).await.unwrap();
+    let sink = erp();
+    let claim = Claim { sink: &sink, order: Order::Invoice, limit: 100, lease: Duration::from_mins(1), now: None };
+    let finish_all = async |leased: &[LeasedDispatch]| {
+        store.finish_attempts(&leased.iter().map(finished).collect::<Vec<_>>(), None).await.unwrap()
+    };
+    store.record_deliveries(&[event(-1)]).await.unwrap();
+    finish_all(&store.claim_due(claim).await.unwrap().dispatches).await;
+
+    let mut costs = Vec::new();
+    for delivered in [0..DELIVERED, DELIVERED..DELIVERED * 10] {
+        history(&database, delivered.clone(), State::Delivered).await;
+        if delivered.start == 0 {
+            history(&database, PENDING, State::Pending).await;
+        } else {
+            sqlx::raw_sql("VACUUM ANALYZE").execute(&mut admin(&database).await).await.unwrap();
+        }
+        let (claimed, plans) = explained(&server, store.claim_due(claim)).await;
+        let leased = claimed.unwrap().dispatches;
+        assert!(!leased.is_empty());
+        assert_indexes("claim", &plans, &["dispatches_due", "dispatches_lane", "dispatches_pkey", "events_pkey"]);
+        // Taken in the index's own order: a sort would first have to read the whole backlog.
+        let candidates = plans.iter().find(|plan| plan.contains("LIMIT $3 FOR UPDATE")).expect("it is explained");
+        assert!(candidates.contains("Index Cond: ((sink = $1) AND (due_at <= $2))"), "{candidates}");
+        assert!(!candidates.contains("Sort"), "{candidates}");
+        costs.push(pages(&plans) / leased.len() as u64);
+
+        let (_, plans) = explained(&server, finish_all(&leased)).await;
+        assert_indexes("finish", &plans, &["dispatches_pkey", "dispatches_lane"]);
+        costs.push(pages(&plans) / leased.len() as u64);
+
+        let batch: Vec<_> =
+            (0..64).map(|n| event(n * 100)).chain((0..64).map(|n| event(delivered.end * 100 + n))).collect();
+        let (recorded, plans) = explained(&server, store.record_deliveries(&batch)).await;
+        assert_eq!(recorded.unwrap().iter().filter(|recorded| recorded.duplicate).count(), 64);
+        assert_indexes("record", &plans, &["events_dedupe"]);
+        assert!(plans.concat().contains("hashed SubPlan"), "dispatches are matched by hash: {plans:?}");
+        costs.push(pages(&plans) / 128);
+    }
+    let (small, large) = costs.split_at(3);
+    for (what, (small, large)) in ["claim", "finish", "record"].iter().zip(small.iter().zip(large)) {
+        println!("{what}: {small} pages a row, {large} with ten times the history");
+        assert!(
+            *small > 0 && *large <= small * 3 / 2 + 3,
+            "{what}: {small} pages a row, and {large} with ten times the history"
+        );
+    }
+
+    // What people ask for, over 200,000 delivered and 20,000 pending.
+    let invoice = EventFilter { invoice_id: Some("inv-77".into()), ..EventFilter::default() };
+    let (page, plans) = explained(&server, store.list_events(&invoice, 50)).await;
+    assert_eq!(page.unwrap().rows.len(), 4);
+    assert_indexes("events of an invoice", &plans, &["events_invoice"]);
+    assert!(pages(&plans) < 50, "{plans:?}");
+
+    let at = |n: i64| clock::from_micros((1_700_000_000_000 + n) * 1000);
+    let window = EventFilter { since: at(500), until: at(600), ..EventFilter::default() };
+    let (page, plans) = explained(&server, store.list_events(&window, 50)).await;
+    assert_eq!(page.unwrap().rows.len(), 50);
+    assert_indexes("events of a time", &plans, &["events_pkey", "events_with_payload"]);
+
+    let of_invoice = DispatchFilter { invoice_id: Some("inv-77".into()), ..DispatchFilter::default() };
+    let (page, plans) = explained(&server, store.list_dispatches(&of_invoice, 50)).await;
+    assert_eq!(page.unwrap().rows.len(), 4);
+    assert_indexes("dispatches of an invoice", &plans, &["events_invoice", "dispatches_event"]);
+
+    let dead = DispatchFilter { state: Some(State::Dead), ..DispatchFilter::default() };
+    let (page, plans) = explained(&server, store.list_dispatches(&dead, 50)).await;
+    assert!(page.unwrap().rows.is_empty());
+    assert_indexes("dead dispatches", &plans, &["dispatches_attention"]);
+    assert!(pages(&plans) < 50, "{plans:?}");
+
+    let (statuses, plans) = explained(&server, store.sink_statuses()).await;
+    assert!(statuses.unwrap()[0].pending > 10_000);
+    assert_indexes("counts", &plans, &["dispatches_due", "dispatches_attention"]);
+    assert!(plans.concat().contains("Index Only Scan using dispatches_due"), "{plans:?}");
+
+    let purge = Purge { payloads_before: at(1000).unwrap(), events_before: at(500).unwrap(), limit: 600 };
+    let (purged, plans) = explained(&server, store.purge(purge)).await;
+    let purged = purged.unwrap();
+    assert_eq!((purged.events, purged.payloads), (500, 100));
+    assert_indexes("purge", &plans, &["events_with_payload", "events_purged", "dispatches_event"]);
+}

@@ -271,6 +271,9 @@ async fn retention_keeps_what_is_unfinished() {
     let left = store.list_events(&EventFilter::default(), 10).await.unwrap().rows;
     assert_eq!(left.iter().map(|event| event.id).collect::<Vec<_>>(), [events[1].id]);
     assert_eq!(states(&store).await, [State::Pending]);
+    let mut other = PgConnection::connect(&database.url()).await.unwrap();
+    let attempts: i64 = sqlx::query_scalar("SELECT count(*) FROM attempts").fetch_one(&mut other).await.unwrap();
+    assert_eq!(attempts, 0, "the attempts of a deleted event go with it");
 }
 
 #[tokio::test]

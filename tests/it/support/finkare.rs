@@ -12,14 +12,14 @@ use super::{
 };
 
 /// The signature of a body: lower-case hex HMAC-SHA256, the key being the whole secret.
-pub fn sign(secret: &str, body: &[u8]) -> String {
+pub(crate) fn sign(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of every length");
     mac.update(body);
     hex::encode(mac.finalize().into_bytes())
 }
 
 /// A body that no other call makes.
-pub fn payment(invoice: &str, cents: i64) -> Vec<u8> {
+pub(crate) fn payment(invoice: &str, cents: i64) -> Vec<u8> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Relaxed);
     json!({
@@ -33,46 +33,46 @@ pub fn payment(invoice: &str, cents: i64) -> Vec<u8> {
 
 /// What the service answered.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
     pub body: Value,
 }
 
 impl Answer {
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.body["id"].as_str().unwrap_or_else(|| panic!("no id in {self:?}")).to_owned()
     }
 
-    pub fn is_duplicate(&self) -> bool {
+    pub(crate) fn is_duplicate(&self) -> bool {
         self.body["duplicate"].as_bool().unwrap_or_else(|| panic!("no `duplicate` in {self:?}"))
     }
 }
 
 /// Posts to a service.
 #[derive(Clone)]
-pub struct Finkare {
+pub(crate) struct Finkare {
     http: reqwest::Client,
     pub url: String,
 }
 
 impl Finkare {
-    pub fn of(relay: &Relay) -> Self {
+    pub(crate) fn of(relay: &Relay) -> Self {
         Self { http: http(), url: relay.hook() }
     }
 
     /// A genuine delivery.
-    pub async fn deliver(&self, body: &[u8]) -> Answer {
+    pub(crate) async fn deliver(&self, body: &[u8]) -> Answer {
         self.try_deliver(body).await.expect("the service answers")
     }
 
     /// A genuine delivery to a service that may be gone.
-    pub async fn try_deliver(&self, body: &[u8]) -> Result<Answer, reqwest::Error> {
+    pub(crate) async fn try_deliver(&self, body: &[u8]) -> Result<Answer, reqwest::Error> {
         self.try_post(body.to_vec(), Some(&sign(SECRET, body))).await
     }
 
     /// Any delivery.
-    pub async fn post(&self, body: impl Into<reqwest::Body>, signature: Option<&str>) -> Answer {
+    pub(crate) async fn post(&self, body: impl Into<reqwest::Body>, signature: Option<&str>) -> Answer {
         self.try_post(body, signature).await.expect("the service answers")
     }
 

@@ -1,18 +1,18 @@
 //! What the integration tests share: the real binary, a target that records, Finkare's side.
 
-pub mod finkare;
-pub mod postgres;
-pub mod proxy;
-pub mod relay;
-pub mod target;
+pub(crate) mod finkare;
+pub(crate) mod postgres;
+pub(crate) mod proxy;
+pub(crate) mod relay;
+pub(crate) mod target;
 
 use std::time::{Duration, Instant};
 
 /// Everything that a test waits for has happened by then, or the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until a condition holds; says what was waited for if it does not.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let begun = Instant::now();
     while !holds().await {
         assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
@@ -22,7 +22,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl Fn
 }
 
 /// A client as a careful sender has it: no redirects, no proxy.
-pub fn http() -> reqwest::Client {
+pub(crate) fn http() -> reqwest::Client {
     // Every test may be the first one in its process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::builder()

@@ -79,26 +79,26 @@ rm -rf "$dir"
 
 /// False when these tests are to be skipped because Postgres is not installed and
 /// `RELAY_TEST_SKIP_POSTGRES` is set.
-pub fn available() -> bool {
+pub(crate) fn available() -> bool {
     let usable = std::env::var_os("RELAY_TEST_POSTGRES_URL").is_some() || program("postgres").is_some();
     usable || std::env::var_os("RELAY_TEST_SKIP_POSTGRES").is_none()
 }
 
 /// A database for one test, with the schema; dropped with the value.
 #[derive(Debug)]
-pub struct Database {
+pub(crate) struct Database {
     server: String,
     name: String,
 }
 
 impl Database {
     /// Its URL.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         with_database(&self.server, &self.name)
     }
 
     /// The same, as the store takes it.
-    pub fn secret(&self) -> Secret {
+    pub(crate) fn secret(&self) -> Secret {
         Secret::new(self.url())
     }
 }
@@ -127,12 +127,12 @@ impl Drop for Database {
 ///
 /// # Panics
 /// When there is no Postgres; the text says what to install.
-pub async fn database() -> Database {
+pub(crate) async fn database() -> Database {
     database_on(&shared_server().await).await
 }
 
 /// A fresh database on the shared server, without the schema.
-pub async fn empty_database() -> Database {
+pub(crate) async fn empty_database() -> Database {
     create(&shared_server().await, "template1").await
 }
 
@@ -147,7 +147,7 @@ async fn shared_server() -> String {
 }
 
 /// A fresh database on a given server.
-pub async fn database_on(server: &str) -> Database {
+pub(crate) async fn database_on(server: &str) -> Database {
     let template = template(server).await;
     create(server, &template).await
 }
@@ -218,7 +218,7 @@ fn with_database(server: &str, database: &str) -> String {
 
 /// A server and our use of it, which ends with the value or with the process.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     dir: PathBuf,
     port: u16,
     _user: File,
@@ -226,14 +226,14 @@ pub struct Server {
 
 impl Server {
     /// A server for one test alone, which may freeze or restart it.
-    pub fn alone() -> Self {
+    pub(crate) fn alone() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         Self::join(&std::env::temp_dir().join(format!("relay-test-postgres-alone-{}-{number}", std::process::id())))
     }
 
     /// Its URL, with a database that is always there.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
@@ -292,6 +292,11 @@ impl Server {
         Ok(Self { dir: dir.to_owned(), port, _user: users })
     }
 
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir.join("log")).expect("the server keeps a log")).into_owned()
+    }
+
     /// The ids of all its processes: the server itself first.
     fn processes(&self) -> Vec<u32> {
         let Some(server) = server_process(&self.dir) else { return Vec::new() };
@@ -315,17 +320,17 @@ impl Server {
     }
 
     /// Stops all its processes where they stand: connections stay open, and nobody answers.
-    pub fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.signal("-STOP");
     }
 
     /// Lets a frozen server go on.
-    pub fn thaw(&self) {
+    pub(crate) fn thaw(&self) {
         self.signal("-CONT");
     }
 
     /// Ends the server without a word to its clients and waits until it runs again, on the same port.
-    pub fn restart(&self) {
+    pub(crate) fn restart(&self) {
         let before = server_process(&self.dir);
         // The keeper starts it again when it finds this.
         fs::write(self.dir.join("again"), "").expect("the server's folder can be written to");

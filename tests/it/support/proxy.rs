@@ -10,7 +10,7 @@ use tokio::{
 
 /// What the way does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(crate) enum Way {
     /// Passes everything on.
     Open,
     /// Ends every connection and takes no new one.
@@ -20,13 +20,13 @@ pub enum Way {
 }
 
 /// A proxy to one address.
-pub struct Proxy {
+pub(crate) struct Proxy {
     pub address: SocketAddr,
     way: Arc<watch::Sender<Way>>,
 }
 
 impl Proxy {
-    pub async fn to(target: SocketAddr) -> Self {
+    pub(crate) async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let way = Arc::new(watch::Sender::new(Way::Open));
@@ -39,7 +39,7 @@ impl Proxy {
         Self { address, way }
     }
 
-    pub fn set(&self, way: Way) {
+    pub(crate) fn set(&self, way: Way) {
         self.way.send_replace(way);
     }
 }

@@ -15,7 +15,7 @@ use super::{PATIENCE, eventually, http, postgres};
 
 /// Which store a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
+pub(crate) enum Backend {
     Sqlite,
     Postgres,
 }
@@ -34,21 +34,21 @@ macro_rules! on_both_stores {
 pub(crate) use on_both_stores;
 
 /// The webhook secret of every test's endpoint.
-pub const SECRET: &str = "whsec_dGhlIHdlYmhvb2sgc2VjcmV0IG9mIHRoZSB0ZXN0cw==";
+pub(crate) const SECRET: &str = "whsec_dGhlIHdlYmhvb2sgc2VjcmV0IG9mIHRoZSB0ZXN0cw==";
 /// The admin token of every test.
-pub const TOKEN: &str = "the-admin-token-of-the-tests";
+pub(crate) const TOKEN: &str = "the-admin-token-of-the-tests";
 /// The path of every test's endpoint.
-pub const PATH: &str = "/webhooks/finkare";
+pub(crate) const PATH: &str = "/webhooks/finkare";
 
 /// A place to run the service in: a directory, a database, a configuration.
-pub struct Home {
+pub(crate) struct Home {
     pub directory: tempfile::TempDir,
     url: String,
     _database: Option<postgres::Database>,
 }
 
 impl Home {
-    pub async fn new(backend: Backend) -> Self {
+    pub(crate) async fn new(backend: Backend) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let database = match backend {
             Backend::Sqlite => None,
@@ -62,27 +62,27 @@ impl Home {
     }
 
     /// The database's URL.
-    pub fn store_url(&self) -> &str {
+    pub(crate) fn store_url(&self) -> &str {
         &self.url
     }
 
     /// The same home, with another way to its database.
-    pub fn at(mut self, url: &str) -> Self {
+    pub(crate) fn at(mut self, url: &str) -> Self {
         url.clone_into(&mut self.url);
         self
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// Starts the service with these sinks (TOML) and waits until it listens.
-    pub async fn serve(&self, sinks: &str) -> Relay {
+    pub(crate) async fn serve(&self, sinks: &str) -> Relay {
         self.serve_with("", sinks).await
     }
 
     /// Like [`Home::serve`], with further keys of `[server]`.
-    pub async fn serve_with(&self, server: &str, sinks: &str) -> Relay {
+    pub(crate) async fn serve_with(&self, server: &str, sinks: &str) -> Relay {
         let text = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n{server}\n\
              [store]\nurl = \"{}\"\n\
@@ -97,7 +97,7 @@ impl Home {
     }
 
     /// The binary with this home's configuration; the environment holds nothing of the caller's.
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_finkare-relay"));
         command
             .current_dir(self.directory.path())
@@ -111,7 +111,7 @@ impl Home {
     }
 
     /// Everything that the service has written into its directory and said so far is searched for a text.
-    pub fn files_contain(&self, text: &str) -> Option<PathBuf> {
+    pub(crate) fn files_contain(&self, text: &str) -> Option<PathBuf> {
         let entries = std::fs::read_dir(self.directory.path()).expect("the directory is there");
         entries.flatten().map(|entry| entry.path()).find(|path| {
             path.is_file()
@@ -127,7 +127,7 @@ struct Log {
 }
 
 /// A running service.
-pub struct Relay {
+pub(crate) struct Relay {
     pub public: SocketAddr,
     pub admin: SocketAddr,
     child: Child,
@@ -138,7 +138,7 @@ pub struct Relay {
 
 impl Relay {
     /// Starts a command and waits for the line that says where it listens.
-    pub async fn start(mut command: Command) -> Self {
+    pub(crate) async fn start(mut command: Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary was built with the tests");
         let log = Arc::new(Log::default());
@@ -160,7 +160,7 @@ impl Relay {
     }
 
     /// The first line, from the start on, that holds this text.
-    pub async fn wait_for_line(&mut self, text: &str) -> String {
+    pub(crate) async fn wait_for_line(&mut self, text: &str) -> String {
         let log = self.log.clone();
         let wanted = text.to_owned();
         let found = tokio::task::spawn_blocking(move || {
@@ -175,33 +175,33 @@ impl Relay {
     }
 
     /// All that it has printed so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lines.lock().unwrap().join("\n")
     }
 
-    pub fn hook(&self) -> String {
+    pub(crate) fn hook(&self) -> String {
         format!("http://{}{PATH}", self.public)
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// SIGKILL; waits until it is gone.
-    pub fn kill(mut self) -> String {
+    pub(crate) fn kill(mut self) -> String {
         self.child.kill().expect("it is ours to kill");
         self.child.wait().expect("it can be waited for");
         self.end()
     }
 
     /// SIGTERM (or another signal), without waiting.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status();
         assert!(status.expect("every system has sh").success());
     }
 
     /// Waits until it has ended by itself.
-    pub async fn ended(&mut self) -> ExitStatus {
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         let child = Mutex::new(&mut self.child);
         let mut status = None;
         eventually("the process ends", || {
@@ -213,7 +213,7 @@ impl Relay {
     }
 
     /// SIGTERM; waits for the end; answers the exit status and the whole log.
-    pub async fn terminate(mut self) -> (ExitStatus, String) {
+    pub(crate) async fn terminate(mut self) -> (ExitStatus, String) {
         self.signal("TERM");
         let status = self.ended().await;
         (status, self.end())
@@ -227,21 +227,21 @@ impl Relay {
     }
 
     /// `GET` of the admin API.
-    pub async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let (status, body) = self.try_get(path).await;
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
 
     /// `GET` of the admin API, whatever it answers.
-    pub async fn try_get(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn try_get(&self, path: &str) -> (u16, Value) {
         let request = self.client.get(format!("http://{}/api/v1{path}", self.admin)).bearer_auth(TOKEN);
         let response = request.send().await.expect("the admin API answers");
         (response.status().as_u16(), response.json().await.expect("the admin API answers JSON"))
     }
 
     /// `POST` of the admin API.
-    pub async fn post(&self, path: &str) -> Value {
+    pub(crate) async fn post(&self, path: &str) -> Value {
         let request = self.client.post(format!("http://{}/api/v1{path}", self.admin)).bearer_auth(TOKEN);
         let response = request.send().await.expect("the admin API answers");
         assert_eq!(response.status(), 200, "{path}");
@@ -249,7 +249,7 @@ impl Relay {
     }
 
     /// Every row of a list, page by page.
-    pub async fn all(&self, path: &str) -> Vec<Value> {
+    pub(crate) async fn all(&self, path: &str) -> Vec<Value> {
         let separator = if path.contains('?') { '&' } else { '?' };
         let mut rows = Vec::new();
         let mut cursor = String::new();
@@ -264,14 +264,14 @@ impl Relay {
     }
 
     /// One sink's row.
-    pub async fn sink(&self, name: &str) -> Value {
+    pub(crate) async fn sink(&self, name: &str) -> Value {
         let sinks = self.get("/sinks").await;
         let rows = sinks["data"].as_array().expect("a list");
         rows.iter().find(|sink| sink["name"] == name).unwrap_or_else(|| panic!("no sink {name}: {sinks}")).clone()
     }
 
     /// Waits until no sink has anything left to do by itself.
-    pub async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         eventually("all sinks are drained", async || {
             let sinks = self.get("/sinks").await;
             sinks["data"].as_array().expect("a list").iter().all(|sink| sink["backlog"] == 0)

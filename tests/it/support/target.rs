@@ -16,7 +16,7 @@ use axum::{
 
 /// What came in.
 #[derive(Debug, Clone)]
-pub struct Arrival {
+pub(crate) struct Arrival {
     pub id: String,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -25,11 +25,11 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    pub fn invoice(&self) -> String {
+    pub(crate) fn invoice(&self) -> String {
         let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
         body["data"]["invoiceId"].as_str().unwrap_or_default().to_owned()
     }
@@ -37,7 +37,7 @@ impl Arrival {
 
 /// What to answer: a status and headers, or never.
 #[derive(Debug, Clone)]
-pub enum Reply {
+pub(crate) enum Reply {
     Status(u16, Vec<(&'static str, String)>),
     Hang,
 }
@@ -51,19 +51,19 @@ struct Shared {
 
 /// A running target; it stops with the test's runtime.
 #[derive(Clone)]
-pub struct Target {
+pub(crate) struct Target {
     pub address: SocketAddr,
     shared: Arc<Shared>,
 }
 
 impl Target {
     /// Answers every request with 204.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::scripted(|_, _| Reply::Status(204, vec![])).await
     }
 
     /// Answers as the script says.
-    pub async fn scripted(script: impl FnMut(&HeaderMap, &Bytes) -> Reply + Send + 'static) -> Self {
+    pub(crate) async fn scripted(script: impl FnMut(&HeaderMap, &Bytes) -> Reply + Send + 'static) -> Self {
         let shared = Arc::new(Shared { arrivals: Mutex::default(), script: Mutex::new(Box::new(script)) });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
@@ -76,21 +76,21 @@ impl Target {
     }
 
     /// Changes what is answered from now on.
-    pub fn script(&self, script: impl FnMut(&HeaderMap, &Bytes) -> Reply + Send + 'static) {
+    pub(crate) fn script(&self, script: impl FnMut(&HeaderMap, &Bytes) -> Reply + Send + 'static) {
         *self.shared.script.lock().unwrap() = Box::new(script);
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/hooks", self.address)
     }
 
     /// Everything that came in, in order.
-    pub fn arrivals(&self) -> Vec<Arrival> {
+    pub(crate) fn arrivals(&self) -> Vec<Arrival> {
         self.shared.arrivals.lock().unwrap().clone()
     }
 
     /// What was answered with success, by event id; the bodies of one id are all the same.
-    pub fn delivered(&self) -> HashMap<String, Bytes> {
+    pub(crate) fn delivered(&self) -> HashMap<String, Bytes> {
         let mut bodies: HashMap<String, Bytes> = HashMap::new();
         for arrival in self.arrivals().into_iter().filter(|arrival| (200..300).contains(&arrival.status)) {
             let body = bodies.entry(arrival.id.clone()).or_insert_with(|| arrival.body.clone());
