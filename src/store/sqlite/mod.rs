@@ -119,7 +119,7 @@ impl SqliteStore {
             .after_release(|connection, _| Box::pin(is_clean(connection)))
             .connect_with(options.clone().pragma("cache_size", "-16384"))
             .await
-            .map_err(|source| cannot_open(path, source))?;
+            .map_err(|source| cannot_open(path, &source))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -190,7 +190,7 @@ async fn is_clean(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error
     Ok(!Connection::is_in_transaction(connection))
 }
 
-fn cannot_open(path: &Path, source: sqlx::Error) -> StoreError {
+fn cannot_open(path: &Path, source: &sqlx::Error) -> StoreError {
     StoreError::Open(format!("the database {} cannot be opened: {source}", path.display()))
 }
 

@@ -294,7 +294,9 @@ impl World {
                     break;
                 }
                 let mut answers: Vec<_> = claimed.dispatches.iter().map(delivered).collect();
-                answers.iter_mut().for_each(|answer| answer.sink = sink(name));
+                for answer in &mut answers {
+                    answer.sink = sink(name);
+                }
                 finish(store, &answers, self.now).await;
                 for lease in claimed.dispatches {
                     assert!(!self.is_blocked(lease.id));
