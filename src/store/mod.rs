@@ -93,7 +93,7 @@ impl StoreError {
     /// classes 08 (connection), 40 (rolled back: serialisation, deadlock), 53 (out of resources),
     /// 55 (lock not available), 57 (operator intervention: shutdown, cancelled) and 58 (system
     /// error: I/O), <https://www.postgresql.org/docs/current/errcodes-appendix.html>; for SQLite
-    /// busy, locked, out of memory, I/O error, full and cannot open,
+    /// busy, locked, out of memory, read-only, I/O error, full and cannot open,
     /// <https://www.sqlite.org/rescode.html>.
     pub fn from_sqlx(action: impl Into<String>, source: sqlx::Error) -> Self {
         let action = action.into();
@@ -106,7 +106,7 @@ impl StoreError {
                 None => error
                     .code()
                     .and_then(|code| code.parse::<u32>().ok())
-                    .is_some_and(|code| [5, 6, 7, 10, 13, 14].contains(&(code & 0xff))),
+                    .is_some_and(|code| [5, 6, 7, 8, 10, 13, 14].contains(&(code & 0xff))),
             },
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)

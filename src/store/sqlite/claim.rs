@@ -21,17 +21,20 @@ use crate::{
 /// any: the first unfinished one of its invoice, be it pending, leased, held or another candidate
 /// of this very claim.
 ///
-/// `e.payload` of a blocked one stays in the database.
+/// The payload of a blocked one stays in the database. `MATERIALIZED`, or SQLite would look for
+/// that earlier dispatch once for each place that names it.
 const DUE_IN_ORDER: &str = "
-    SELECT due.id, due.waits_for, due.attempts, due.trigger, due.first_attempt_at, due.event_id, due.event_type,
-           due.invoice_id, e.endpoint, e.received_at, e.content_type, iif(due.waits_for IS NULL, e.payload, NULL)
-    FROM (SELECT d.*, (SELECT head.id FROM dispatches AS head
-                       WHERE head.sink = d.sink AND head.invoice_id = d.invoice_id AND head.finished_at IS NULL
-                         AND head.id < d.id
-                       ORDER BY head.id LIMIT 1) AS waits_for
-          FROM (SELECT id, sink, attempts, trigger, first_attempt_at, event_id, event_type, invoice_id
-                FROM dispatches WHERE sink = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3) AS d) AS due
-    JOIN events AS e ON e.id = due.event_id";
+    WITH found AS MATERIALIZED (
+        SELECT id, attempts, trigger, first_attempt_at, event_id, event_type, invoice_id,
+               (SELECT head.id FROM dispatches AS head
+                WHERE head.sink = d.sink AND head.invoice_id = d.invoice_id AND head.finished_at IS NULL
+                  AND head.id < d.id
+                ORDER BY head.id LIMIT 1) AS waits_for
+        FROM dispatches AS d WHERE sink = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3)
+    SELECT found.id, found.waits_for, found.attempts, found.trigger, found.first_attempt_at, found.event_id,
+           found.event_type, found.invoice_id, e.endpoint, e.received_at, e.content_type,
+           iif(found.waits_for IS NULL, e.payload, NULL)
+    FROM found JOIN events AS e ON e.id = found.event_id";
 
 /// The same where order does not matter.
 const DUE_IN_ANY_ORDER: &str = "
@@ -144,6 +147,7 @@ async fn take(store: &SqliteStore, claim: &Claim<'_>, now: i64) -> Result<Option
         next_due(&mut transaction, claim.sink).await?
     };
     transaction.commit().await?;
+    store.checkpoints.wrote(rows.len());
     Ok(Some(Taken { rows, next_due }))
 }
 

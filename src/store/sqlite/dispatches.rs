@@ -183,8 +183,8 @@ pub(super) fn list_statement(filter: &DispatchFilter, limit: u32) -> QueryBuilde
             sql.push(")");
         }
     }
-    // The words of a state stand in the text: a partial index is used only for what can be seen
-    // when the statement is prepared.
+    // The condition of a partial index has to stand in the statement word for word,
+    // <https://www.sqlite.org/partialindex.html#queries_using_partial_indexes>.
     match filter.state {
         // The index by due time can count these without the table; it cannot give their order.
         Some(state @ (State::Pending | State::Leased)) if filter.event_id.is_none() && filter.invoice_id.is_none() => {
@@ -198,7 +198,10 @@ pub(super) fn list_statement(filter: &DispatchFilter, limit: u32) -> QueryBuilde
             }
             sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit) + 1).push(")");
         }
-        Some(state) => {
+        Some(state @ (State::Held | State::Dead | State::Cancelled)) => {
+            sql.push(" AND state IN ('held', 'dead', 'cancelled') AND state = '").push(state.as_str()).push("'");
+        }
+        Some(state @ (State::Pending | State::Leased | State::Delivered)) => {
             sql.push(" AND state = '").push(state.as_str()).push("'");
         }
         None => {}

@@ -155,6 +155,7 @@ async fn write<'a>(store: &SqliteStore, merged: &[Merged<'a>]) -> Result<HashMap
         query.execute(&mut *transaction).await?;
     }
     transaction.commit().await?;
+    store.checkpoints.wrote(merged.len() + dispatches.len());
     Ok(known)
 }
 
@@ -250,7 +251,8 @@ pub(super) fn list_statement(filter: &EventFilter, limit: u32) -> QueryBuilder<S
         sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
     }
     if let Some(endpoint) = &filter.endpoint {
-        sql.push(" AND endpoint = ").push_bind(endpoint.clone());
+        // `+`: not by the index of keys, which would have to sort all events of the endpoint.
+        sql.push(" AND +endpoint = ").push_bind(endpoint.clone());
     }
     if let Some(event_type) = &filter.event_type {
         sql.push(" AND type = ").push_bind(event_type.clone());

@@ -111,6 +111,7 @@ async fn write(store: &SqliteStore, batch: &[FinishedAttempt], now: i64) -> Resu
     let called = call_next(&mut transaction, &lanes, now).await?;
     count(&mut transaction, in_order().map(|(attempt, _)| attempt), now).await?;
     transaction.commit().await?;
+    store.checkpoints.wrote(2 * recorded.len());
     Ok((recorded, called))
 }
 

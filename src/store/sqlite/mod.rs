@@ -31,7 +31,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use self::rows::During;
+use self::{checkpoint::Checkpoints, rows::During};
 use super::{
     Claim, Claimed, DispatchFilter, EventDetail, EventFilter, Finish, Page, Purge, Purged, SinkStatus, Store,
     StoreError, wake::Wakeups,
@@ -42,6 +42,7 @@ use crate::model::{
     id::{DispatchId, EventId, LeaseToken, SinkName},
 };
 
+mod checkpoint;
 mod claim;
 mod dispatches;
 mod events;
@@ -76,6 +77,7 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     wakeups: Wakeups,
+    checkpoints: Checkpoints,
 }
 
 /// This process's claim on a database file, until it is dropped or the process ends in any way.
@@ -117,7 +119,7 @@ impl SqliteStore {
             .after_release(|connection, _| Box::pin(is_clean(connection)))
             .connect_with(options.clone().pragma("cache_size", "-16384"))
             .await
-            .map_err(|source| cannot_open(path, source))?;
+            .map_err(|source| cannot_open(path, &source))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -125,7 +127,8 @@ impl SqliteStore {
             .after_release(|connection, _| Box::pin(is_clean(connection)))
             // A mistake that would write past the queue fails at once.
             .connect_lazy_with(options.pragma("query_only", "ON").pragma("cache_size", "-4096"));
-        Ok(Self { path: path.to_owned(), writer, readers, wakeups: Wakeups::default() })
+        let checkpoints = Checkpoints::start(readers.clone());
+        Ok(Self { path: path.to_owned(), writer, readers, wakeups: Wakeups::default(), checkpoints })
     }
 
     /// Claims the database for this process, by a lock on the file `<path>.lock` beside it.
@@ -187,7 +190,7 @@ async fn is_clean(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error
     Ok(!Connection::is_in_transaction(connection))
 }
 
-fn cannot_open(path: &Path, source: sqlx::Error) -> StoreError {
+fn cannot_open(path: &Path, source: &sqlx::Error) -> StoreError {
     StoreError::Open(format!("the database {} cannot be opened: {source}", path.display()))
 }
 
@@ -352,5 +355,158 @@ impl Store for SqliteStore {
         // The writer last: the connection that leaves last moves the log into the database.
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Row;
+
+    use super::*;
+    use crate::model::{event::DedupeKey, id::EndpointName};
+
+    async fn fresh() -> (tempfile::TempDir, SqliteStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("relay.db")).await.unwrap();
+        store.migrate().await.unwrap();
+        (folder, store)
+    }
+
+    async fn pragma(pool: &SqlitePool, name: &str) -> String {
+        let sql = sqlx::AssertSqlSafe(format!("PRAGMA {name}"));
+        // Unchecked: a number as text, whatever its type.
+        sqlx::query(sql).fetch_one(pool).await.unwrap().try_get_unchecked(0).unwrap()
+    }
+
+    fn event(key: u32, payload: usize) -> NewEvent {
+        NewEvent {
+            id: EventId::generate(),
+            endpoint: EndpointName::new("main").unwrap(),
+            dedupe_key: DedupeKey::of_message(&key.to_be_bytes()),
+            event_type: "ping".into(),
+            invoice_id: None,
+            occurred_at: None,
+            received_at: crate::model::clock::now(),
+            readable: true,
+            content_type: None,
+            payload: vec![7; payload].into(),
+            sinks: vec![SinkName::new("erp").unwrap()],
+        }
+    }
+
+    #[tokio::test]
+    async fn the_writer_is_durable_and_strict() {
+        let (_folder, store) = fresh().await;
+        for (name, value) in [
+            ("journal_mode", "wal"),
+            ("synchronous", "2"),
+            ("foreign_keys", "1"),
+            ("temp_store", "2"),
+            ("wal_autocheckpoint", CHECKPOINT_PAGES),
+            ("query_only", "0"),
+        ] {
+            assert_eq!(pragma(&store.writer, name).await, value, "{name}");
+        }
+        assert_eq!(pragma(&store.writer, "busy_timeout").await, BUSY_TIMEOUT.as_millis().to_string());
+        assert_eq!(pragma(&store.readers, "query_only").await, "1");
+        assert_eq!(
+            (store.writer.options().get_max_connections(), store.readers.options().get_max_connections()),
+            (1, READERS)
+        );
+    }
+
+    /// 3.51.3 repairs a rare corruption of databases with a write-ahead log, <https://www.sqlite.org/wal.html#walresetbug>.
+    #[tokio::test]
+    async fn the_library_is_new_enough() {
+        let (_folder, store) = fresh().await;
+        let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&store.writer).await.unwrap();
+        let parts: Vec<u32> = version.split('.').map(|part| part.parse().unwrap()).collect();
+        assert!(parts >= vec![3, 51, 3], "{version}");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_unavailable_and_passes() {
+        let (_folder, store) = fresh().await;
+        let batch = |from: u32| (from..from + 50).map(|key| event(key, 20_000)).collect::<Vec<_>>();
+        sqlx::query("PRAGMA max_page_count = 100").execute(&store.writer).await.unwrap();
+        // Again and again: what SQLite rolls back by itself must not leave the connection half-way in a transaction.
+        for _ in 0..3 {
+            let error = store.record_deliveries(&batch(0)).await.unwrap_err();
+            assert!(error.is_unavailable(), "{error:?}");
+            assert!(error.to_string().contains("recording 50 deliveries"), "{error}");
+            // The connection may have been replaced, and does not know the limit then.
+            sqlx::query("PRAGMA max_page_count = 100").execute(&store.writer).await.unwrap();
+        }
+        sqlx::query("PRAGMA max_page_count = 4294967294").execute(&store.writer).await.unwrap();
+        let recorded = store.record_deliveries(&batch(0)).await.unwrap();
+        assert!(recorded.iter().all(|one| !one.duplicate), "nothing of the failed batches was kept");
+        store.ready().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_written_is_not_ready() {
+        let (_folder, store) = fresh().await;
+        sqlx::query("PRAGMA query_only = ON").execute(&store.writer).await.unwrap();
+        for error in [store.ready().await.unwrap_err(), store.record_deliveries(&[event(1, 1)]).await.unwrap_err()] {
+            assert!(error.is_unavailable(), "somebody may make it writable again: {error:?}");
+        }
+        sqlx::query("PRAGMA query_only = OFF").execute(&store.writer).await.unwrap();
+        store.ready().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_database_that_somebody_locked_is_unavailable_in_time() {
+        let (folder, store) = fresh().await;
+        let other = SqliteStore::open(&folder.path().join("relay.db")).await.unwrap();
+        let lock = other.write().await.unwrap();
+        let began = std::time::Instant::now();
+        assert!(store.ready().await.unwrap_err().is_unavailable());
+        assert!(began.elapsed() < BUSY_TIMEOUT * 2);
+        // Readers are not held up, and once the lock is gone all is well.
+        assert!(store.sink_statuses().await.unwrap().is_empty());
+        drop(lock);
+        store.ready().await.unwrap();
+    }
+
+    /// sqlx's own roll-back fails after SQLite's, which is what [`is_clean`] is for.
+    #[tokio::test]
+    async fn a_connection_left_in_a_transaction_is_replaced() {
+        let (_folder, store) = fresh().await;
+        let mut transaction = store.write().await.unwrap();
+        // As SQLite does when the disk is full: behind sqlx's back.
+        sqlx::raw_sql("ROLLBACK").execute(&mut *transaction).await.unwrap();
+        drop(transaction);
+        store.ready().await.unwrap();
+        assert_eq!(pragma(&store.writer, "synchronous").await, "2", "the new one is set up like the old one");
+    }
+
+    #[tokio::test]
+    async fn what_another_version_wrote_is_named() {
+        let (_folder, store) = fresh().await;
+        let new = event(1, 1);
+        store.record_deliveries(std::slice::from_ref(&new)).await.unwrap();
+        sqlx::query("UPDATE events SET received_at = 9223372036854775807").execute(&store.writer).await.unwrap();
+        let error = store.event(new.id).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unreadable { table: "events", column: "received_at", .. }), "{error}");
+        sqlx::query("UPDATE _sqlx_migrations SET version = 7").execute(&store.writer).await.unwrap();
+        let error = store.ready().await.unwrap_err().to_string();
+        assert!(error.contains("schema version 7"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_log_is_moved_beside_the_writer() {
+        let (folder, store) = fresh().await;
+        // Far fewer pages than a commit would move by itself.
+        for key in 0..2048 / 128 {
+            let batch: Vec<NewEvent> = (0..128).map(|i| event(key * 128 + i, 100)).collect();
+            store.record_deliveries(&batch).await.unwrap();
+        }
+        let moved = async {
+            // The task runs beside us; the database file grows only by what it moves.
+            while std::fs::metadata(folder.path().join("relay.db")).unwrap().len() < 200_000 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), moved).await.expect("the log is moved into the database");
     }
 }

@@ -1,1 +1,139 @@
+//! The hot statements go by their indexes, also on a database with a long history.
+//!
+//! `SCAN` of a table is what must never appear: its cost grows with everything ever delivered.
 
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{SqliteStore, claim, dispatches, events, finish, purge, sinks};
+use crate::{
+    model::{
+        clock,
+        dispatch::State,
+        id::{DispatchId, EventId},
+    },
+    store::{DispatchFilter, EventFilter, Store},
+};
+
+/// A store with 20,000 delivered dispatches and a few of every other state, and what `ANALYZE`
+/// knows of it, so that a plan cannot be good only because the planner knows nothing.
+async fn with_history(folder: &tempfile::TempDir) -> SqliteStore {
+    let store = SqliteStore::open(&folder.path().join("relay.db")).await.unwrap();
+    store.migrate().await.unwrap();
+    sqlx::raw_sql(
+        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 20000)
+         INSERT INTO events (id, endpoint, dedupe_key, type, invoice_id, received_at, deliveries, last_delivery_at,
+                             readable, payload)
+         SELECT randomblob(16), 'main', randomblob(32), 'payment.received', 'i' || (n % 500), n, 1, n, 1,
+                iif(n % 2 = 0, x'00', NULL)
+         FROM numbers;
+         INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, finished_at)
+         SELECT id, 'erp', type, invoice_id, 'delivered', 'event', received_at, received_at FROM events;
+         INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
+         SELECT id, 'erp', type, invoice_id, 'pending', 'event', received_at, received_at FROM events LIMIT 50;
+         INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, finished_at)
+         SELECT id, 'erp', type, invoice_id, 'dead', 'event', received_at, received_at FROM events LIMIT 10;
+         INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome)
+         SELECT id, 1, created_at, 5, 'delivered' FROM dispatches WHERE state = 'delivered';
+         ANALYZE;",
+    )
+    .execute(&store.writer)
+    .await
+    .unwrap();
+    store
+}
+
+/// What SQLite would do, one step a line.
+async fn plan(store: &SqliteStore, sql: &str) -> String {
+    // The statements are those of this crate.
+    let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).fetch_all(&store.writer).await.unwrap();
+    rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("\n")
+}
+
+/// Asserts that the plan names these indexes and walks no table from end to end.
+async fn goes_by(store: &SqliteStore, sql: &str, indexes: &[&str]) {
+    let plan = plan(store, sql).await;
+    for index in indexes {
+        assert!(plan.contains(index), "{index} is not used by\n{sql}\n{plan}");
+    }
+    // Constant rows, and what an inner query found, are scanned; a partial index may be.
+    let walked = plan.lines().find(|line| {
+        let Some(rest) = line.trim().strip_prefix("SCAN ") else { return false };
+        ["events", "dispatches", "attempts", "e", "d", "head"].contains(&rest) || rest.contains("sqlite_autoindex")
+    });
+    assert_eq!(walked, None, "in the plan of\n{sql}\n{plan}");
+}
+
+#[tokio::test]
+async fn hot_statements_go_by_their_indexes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = with_history(&folder).await;
+    let due = "dispatches_due (sink=? AND due_at<?)";
+    let lane = "dispatches_lane (sink=? AND invoice_id=?";
+    let by_number = "SEARCH dispatches USING INTEGER PRIMARY KEY (rowid=?)";
+    goes_by(&store, claim::hot::DUE_IN_ORDER, &[due, lane, "sqlite_autoindex_events_1 (id=?)"]).await;
+    goes_by(&store, claim::hot::DUE_IN_ANY_ORDER, &[due, "sqlite_autoindex_events_1 (id=?)"]).await;
+    goes_by(&store, claim::hot::NEXT_DUE, &["COVERING INDEX dispatches_due (sink=?"]).await;
+    for sql in claim::hot::writes() {
+        goes_by(&store, sql, &[by_number]).await;
+    }
+    let [set_state, insert_attempts] = finish::hot::statements();
+    goes_by(&store, set_state, &[by_number]).await;
+    goes_by(&store, insert_attempts, &[]).await;
+    goes_by(&store, dispatches::hot::call_next(), &[lane, by_number]).await;
+    let [insert_events, insert_dispatches, count_repeated] = events::hot::statements();
+    goes_by(&store, insert_events, &[]).await;
+    goes_by(&store, insert_dispatches, &[]).await;
+    goes_by(&store, count_repeated, &["events_by_key (endpoint=? AND dedupe_key=?)"]).await;
+    let ordered = plan(&store, claim::hot::DUE_IN_ORDER).await;
+    assert_eq!(ordered.matches(lane).count(), 1, "whose turn it is is looked up once:\n{ordered}");
+    assert!(!ordered.contains("TEMP B-TREE"), "a claim sorts nothing, however much is due:\n{ordered}");
+}
+
+#[tokio::test]
+async fn status_and_purge_go_by_their_indexes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = with_history(&folder).await;
+    let counts = ["COVERING INDEX dispatches_due", "COVERING INDEX dispatches_stopped"];
+    goes_by(&store, sinks::COUNTS, &counts).await;
+    let unfinished = "dispatches_by_event (event_id=?)";
+    goes_by(&store, purge::PURGE_PAYLOADS, &["events_with_payload (received_at<?)", unfinished]).await;
+    goes_by(&store, purge::PURGE_EVENTS, &["events_without_payload (received_at<?)", unfinished]).await;
+}
+
+#[tokio::test]
+async fn lists_go_by_their_indexes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = with_history(&folder).await;
+    let list = |filter: DispatchFilter| dispatches::list_statement(&filter, 50).into_string();
+    let all = DispatchFilter::default;
+    let sink = Some("erp".to_owned());
+    let invoice_id = Some("i1".to_owned());
+    for state in [State::Held, State::Dead, State::Cancelled] {
+        let stopped = "dispatches_stopped (state=?";
+        goes_by(&store, &list(DispatchFilter { state: Some(state), ..all() }), &[stopped]).await;
+        let of_sink = DispatchFilter { state: Some(state), sink: sink.clone(), ..all() };
+        goes_by(&store, &list(of_sink), &[stopped]).await;
+    }
+    for state in [State::Pending, State::Leased] {
+        let due = "COVERING INDEX dispatches_due";
+        goes_by(&store, &list(DispatchFilter { state: Some(state), ..all() }), &[due]).await;
+        goes_by(&store, &list(DispatchFilter { state: Some(state), sink: sink.clone(), ..all() }), &[due]).await;
+    }
+    let by_event = "dispatches_by_event (event_id=?";
+    goes_by(&store, &list(DispatchFilter { event_id: Some(EventId::generate()), ..all() }), &[by_event]).await;
+    let by_invoice = "events_by_invoice (invoice_id=?";
+    for state in [None, Some(State::Delivered), Some(State::Pending)] {
+        let of_invoice = DispatchFilter { invoice_id: invoice_id.clone(), state, ..all() };
+        goes_by(&store, &list(of_invoice), &[by_event, by_invoice]).await;
+    }
+    let before = DispatchFilter { before: Some(DispatchId(500)), state: Some(State::Delivered), ..all() };
+    goes_by(&store, &list(before), &["INTEGER PRIMARY KEY (rowid<?)"]).await;
+
+    let list = |filter: EventFilter| events::list_statement(&filter, 50).into_string();
+    let all = EventFilter::default;
+    goes_by(&store, &list(EventFilter { invoice_id, ..all() }), &[by_invoice]).await;
+    let range = EventFilter { since: Some(clock::now()), until: Some(clock::now()), ..all() };
+    goes_by(&store, &list(range), &["sqlite_autoindex_events_1 (id>? AND id<?)"]).await;
+    let before = EventFilter { before: Some(EventId::generate()), endpoint: sink, ..all() };
+    goes_by(&store, &list(before), &["sqlite_autoindex_events_1 (id<?)"]).await;
+}

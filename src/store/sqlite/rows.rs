@@ -44,13 +44,7 @@ impl Chunked {
         })
     }
 
-    /// The statement for one row, for tests that look at its plan.
-    #[cfg(test)]
-    pub(super) fn one(&self) -> &str {
-        &self.0[0]
-    }
-
-    /// The statement for the largest chunk.
+    /// The statement for the largest chunk, for tests that look at its plan.
     #[cfg(test)]
     pub(super) fn largest(&self) -> &str {
         &self.0[SIZES - 1]

@@ -69,12 +69,16 @@ struct CountRow {
 
 /// What is under way, out of the index by due time alone, and what is stopped, out of its own.
 /// Delivered ones are counted in their sink's row: there may be millions.
+///
+/// The condition of a partial index has to stand in the statement word for word,
+/// <https://www.sqlite.org/partialindex.html#queries_using_partial_indexes>.
 pub(super) const COUNTS: &str = "
     SELECT sink, state, count, (SELECT created_at FROM dispatches WHERE id = oldest_id) AS oldest
     FROM (SELECT sink, state, count(*) AS count, min(id) AS oldest_id FROM dispatches
           WHERE due_at IS NOT NULL AND state IN ('pending', 'leased') GROUP BY sink, state)
     UNION ALL
-    SELECT sink, state, count(*), NULL FROM dispatches WHERE state IN ('held', 'dead') GROUP BY sink, state";
+    SELECT sink, state, count(*), NULL FROM dispatches
+    WHERE state IN ('held', 'dead', 'cancelled') AND state IN ('held', 'dead') GROUP BY sink, state";
 
 /// See [`crate::store::Store::sink_statuses`].
 pub(super) async fn statuses(store: &SqliteStore) -> Result<Vec<SinkStatus>, StoreError> {

@@ -9,8 +9,8 @@ use std::{
 use finkare_relay::model::dispatch::Trigger;
 
 use super::{
-    Claim, DispatchId, LEASE, LeasedDispatch, NewEvent, Order, State, Store, all_dispatches, claim, claim_of,
-    claim_one, clock, delivered, dispatch, event, finish, keys, of_invoice, retried, secs, sink, start, state,
+    Claim, DispatchId, LEASE, LeasedDispatch, NewEvent, Order, State, all_dispatches, claim, claim_of, claim_one,
+    clock, delivered, dispatch, event, finish, keys, of_invoice, retried, secs, sink, start, state,
 };
 use crate::store::Fixture;
 
@@ -115,7 +115,7 @@ pub(crate) async fn two_workers_never_hold_one_lease(on: &Fixture) {
         }
     };
     tokio::time::timeout(secs(60), all).await.expect("the workers come to an end");
-    let done = done.lock().unwrap();
+    let done = std::mem::take(&mut *done.lock().unwrap());
     assert_eq!(done.len(), EVENTS, "each was handed out once");
     for invoice in 0..60 {
         let name = format!("i{invoice}");

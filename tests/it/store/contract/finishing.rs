@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Finish, FinishedAttempt, NewEvent, Next, Outcome, State, Store, attempt, claim, claim_of, claim_one, clock,
-    delivered, dispatch, event, finish, held, rejected, retried, secs, sink, start, state, status, woken,
+    Finish, FinishedAttempt, NewEvent, Next, Outcome, State, attempt, claim, claim_of, claim_one, clock, delivered,
+    dispatch, event, finish, held, rejected, retried, secs, sink, start, state, status, woken,
 };
 use crate::store::Fixture;
 

@@ -89,11 +89,11 @@ macro_rules! cases {
 }
 
 /// The lease of [`claim`].
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 /// A time at which everything is due that a store has written by its own clock.
 fn start() -> Timestamp {
-    clock::now() + Duration::from_secs(3600)
+    clock::now() + Duration::from_hours(1)
 }
 
 fn secs(seconds: u64) -> Duration {

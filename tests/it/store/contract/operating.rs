@@ -19,10 +19,10 @@ async fn one_of_each(store: &dyn Store) -> Vec<DispatchId> {
     store.give_back(&[(leases[3].id, leases[3].token)]).await.unwrap();
     assert_eq!(store.cancel_dispatches(&[leases[3].id]).await.unwrap(), 1);
     store.record_deliveries(&[event("leased")]).await.unwrap();
-    let leased = claim_one(store, now).await.id;
+    let under_way = claim_one(store, now).await.id;
     let pending = store.record_deliveries(&[event("pending")]).await.unwrap()[0].id;
     let pending = store.event(pending).await.unwrap().unwrap().dispatches[0].0.id;
-    let ids = vec![pending, leased, leases[0].id, leases[1].id, leases[2].id, leases[3].id];
+    let ids = vec![pending, under_way, leases[0].id, leases[1].id, leases[2].id, leases[3].id];
     for (id, expected) in ids.iter().zip(State::ALL) {
         assert_eq!(state(store, *id).await, expected);
     }
@@ -30,11 +30,11 @@ async fn one_of_each(store: &dyn Store) -> Vec<DispatchId> {
 }
 
 async fn states(store: &dyn Store, ids: &[DispatchId]) -> Vec<State> {
-    let mut states = Vec::new();
+    let mut all = Vec::new();
     for id in ids {
-        states.push(state(store, *id).await);
+        all.push(state(store, *id).await);
     }
-    states
+    all
 }
 
 pub(crate) async fn retry_and_cancel_touch_only_what_they_may(on: &Fixture) {
