@@ -263,7 +263,7 @@ impl Metrics {
         }
     }
 
-    /// The OpenMetrics text (`application/openmetrics-text; version=1.0.0; charset=utf-8`).
+    /// The `OpenMetrics` text (`application/openmetrics-text; version=1.0.0; charset=utf-8`).
     pub fn render(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string cannot fail");

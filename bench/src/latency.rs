@@ -53,6 +53,7 @@ struct Acknowledgement {
 ///
 /// # Errors
 /// When an event is refused, or has not arrived when the sink loses patience.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures by the clock")]
 pub(crate) async fn run(plan: Plan) -> anyhow::Result<Report> {
     let deliveries = Deliveries::new(&plan.secret, plan.count, Timestamp::now());
     let mut relay = Connection::open(&plan.target).await?;

@@ -240,6 +240,7 @@ impl Tally {
 ///
 /// # Errors
 /// When a connection cannot be opened, or nothing was accepted in the window.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures by the clock")]
 pub(crate) async fn run(plan: Plan) -> anyhow::Result<Report> {
     ensure!(plan.connections > 0, "--connections must be at least 1");
     ensure!(plan.rate.is_none_or(|rate| rate > 0.0), "--rate must be above 0");

@@ -4,6 +4,7 @@
 //! (tables for people, JSON with `--json`), everything else to standard error.
 
 use std::{
+    fmt::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -26,7 +27,7 @@ mod serve;
 #[derive(Debug, Parser)]
 #[command(name = "finkare-relay", version, propagate_version = true, after_help = after_help())]
 struct Arguments {
-    /// Configuration file [default: RELAY_CONFIG, else `relay.toml` if it exists]
+    /// Configuration file [default: `RELAY_CONFIG`, else `relay.toml` if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Answer with JSON, for programs
@@ -64,7 +65,7 @@ enum Command {
 fn after_help() -> String {
     let mut text = String::from("Environment (each also as NAME_FILE, naming a file that holds the value):\n");
     for variable in &config::env::VARIABLES {
-        text.push_str(&format!("  {:<24} {} [default: {}]\n", variable.name, variable.meaning, variable.default));
+        let _ = writeln!(text, "  {:<24} {} [default: {}]", variable.name, variable.meaning, variable.default);
     }
     text
 }

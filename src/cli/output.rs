@@ -1,5 +1,7 @@
 //! How answers look: JSON for programs, aligned columns for people.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 /// Which of the two.
@@ -31,7 +33,7 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut text = String::new();
         for (cell, width) in cells.zip(&widths) {
-            text.push_str(&format!("{cell:width$}  "));
+            let _ = write!(text, "{cell:width$}  ");
         }
         text.trim_end().to_owned()
     };

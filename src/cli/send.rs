@@ -104,9 +104,9 @@ pub(super) async fn run(mut config: Config, options: Options, output: Output) ->
             let answer: Value = response.json().await.unwrap_or(Value::Null);
             let as_expected = if options.forge { status.as_u16() == 401 } else { status.is_success() };
             if as_expected {
-                good += 1
+                good += 1;
             } else {
-                bad += 1
+                bad += 1;
             }
             report(output, &options.event, status, &answer, sent.elapsed().as_secs_f64() * 1e3, as_expected);
         }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Between two rounds.
-const EVERY: Duration = Duration::from_secs(600);
+const EVERY: Duration = Duration::from_mins(10);
 /// Events in one transaction: short enough that no delivery waits for it.
 const AT_ONCE: u32 = 500;
 /// Between two transactions of a round.

@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn doubles_until_the_cap() {
-        let wait = |attempt| next_wait(Duration::from_secs(5), Duration::from_secs(60), attempt, 1.0).as_secs();
+        let wait = |attempt| next_wait(Duration::from_secs(5), Duration::from_mins(1), attempt, 1.0).as_secs();
         assert_eq!([1, 2, 3, 4, 5, 6, 1000].map(wait), [5, 10, 20, 40, 60, 60, 60]);
     }
 }

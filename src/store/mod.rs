@@ -43,7 +43,7 @@ pub mod wake;
 
 /// How far a claim moves a dispatch that waits for an earlier one of its invoice. Finishing the
 /// earlier one makes it due at once; this is only the net below that.
-pub const BLOCKED_RECHECK: Duration = Duration::from_secs(60);
+pub const BLOCKED_RECHECK: Duration = Duration::from_mins(1);
 
 /// What a store could not do.
 #[derive(Debug, thiserror::Error)]

@@ -141,15 +141,14 @@ impl IntoResponse for Problem {
 pub async fn finish(mut request: Request, next: Next) -> Response {
     let id = Uuid::now_v7();
     request.extensions_mut().insert(RequestId(id));
-    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-        Ok(mut response) => match response.extensions_mut().remove::<Problem>() {
+    let mut response = if let Ok(mut response) = AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        match response.extensions_mut().remove::<Problem>() {
             Some(problem) => problem.document(id),
             None => response,
-        },
-        Err(_) => {
-            tracing::error!(request.id = %id, "a request's handler panicked");
-            Problem::internal().document(id)
         }
+    } else {
+        tracing::error!(request.id = %id, "a request's handler panicked");
+        Problem::internal().document(id)
     };
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     let text = id.hyphenated().encode_lower(&mut text);

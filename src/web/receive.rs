@@ -58,14 +58,14 @@ impl Hook {
         let begun = Instant::now();
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
         let request_id = request.extensions().get::<RequestId>().map(|id| id.0);
-        let outcome = self.take(request).await;
-        let took = begun.elapsed();
-        let (result, response) = match outcome {
+        let taken = self.take(request).await;
+        let duration = begun.elapsed();
+        let (result, response) = match taken {
             Ok((recorded, bytes)) => {
                 let result = if recorded.duplicate { DeliveryResult::Duplicate } else { DeliveryResult::Accepted };
                 tracing::info!(
                     endpoint.name = %self.endpoint.name, event.id = %recorded.id, bytes,
-                    result = result.as_str(), duration_ms = millis(took), request.id = request_id.map(tracing::field::display),
+                    result = result.as_str(), duration_ms = millis(duration), request.id = request_id.map(tracing::field::display),
                     "delivery acknowledged"
                 );
                 (result, acknowledge(recorded))
@@ -75,27 +75,26 @@ impl Hook {
                 tracing::warn!(
                     endpoint.name = %self.endpoint.name, result = result.as_str(), status = problem.status().as_u16(),
                     error = %Chain(&refusal), peer = peer.map(tracing::field::display),
-                    duration_ms = millis(took), request.id = request_id.map(tracing::field::display),
+                    duration_ms = millis(duration), request.id = request_id.map(tracing::field::display),
                     "delivery refused"
                 );
                 (result, problem.into_response())
             }
         };
-        self.metrics.observe(result, took);
+        self.metrics.observe(result, duration);
         response
     }
 
     async fn take(&self, request: Request) -> Result<(Recorded, usize), Refusal> {
         let (head, body) = request.into_parts();
-        let held = body::read(&head.headers, body, self.limits.max_body_bytes, self.limits.body_timeout, &self.budget)
-            .await
-            .map_err(Refusal::Body)?;
+        let (max_bytes, timeout) = (self.limits.max_body_bytes, self.limits.body_timeout);
+        let whole = body::read(&head.headers, body, max_bytes, timeout, &self.budget).await.map_err(Refusal::Body)?;
         let recorded = self
             .ingest
-            .receive(&self.endpoint, &head.headers, &held.bytes, clock::now())
+            .receive(&self.endpoint, &head.headers, &whole.bytes, clock::now())
             .await
             .map_err(Refusal::Ingest)?;
-        Ok((recorded, held.bytes.len()))
+        Ok((recorded, whole.bytes.len()))
     }
 }
 

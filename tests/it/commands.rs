@@ -1,6 +1,7 @@
 //! The commands as a person uses them: the first ten minutes, and what goes wrong in them.
 
 use std::{
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -40,7 +41,6 @@ async fn the_first_ten_minutes_with_nothing_configured() {
     let mut relay = Relay::start(serve).await;
     for file in ["webhook-secret", "admin-token"] {
         relay.wait_for_line(file).await;
-        use std::os::unix::fs::PermissionsExt;
         let metadata = std::fs::metadata(directory.path().join("data").join(file)).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{file}");
     }

@@ -8,7 +8,7 @@ use std::{
 use ::http::{HeaderMap, HeaderValue, StatusCode, header::RETRY_AFTER};
 
 use super::{Options, basic_text};
-use crate::model::dispatch::Outcome;
+use crate::model::{clock, dispatch::Outcome};
 
 /// Bytes of an answer's body that are read. A longer one costs its connection.
 const BODY_BYTES: usize = 16 * 1024;
@@ -27,7 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_hours(24);
 /// A body that is short is read to its end in any case, so that the connection can be used again.
 pub(super) async fn outcome(mut response: reqwest::Response, target: &str, redactor: &Redactor) -> Outcome {
     let status = response.status();
-    let after = retry_after(response.headers(), SystemTime::now());
+    let after = retry_after(response.headers(), SystemTime::from(clock::now()));
     let mut body = Vec::new();
     // Ends early when time is up or the connection breaks: what has come until then is enough.
     let _ended = tokio::time::timeout(BODY_TIME, async {

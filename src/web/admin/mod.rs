@@ -74,6 +74,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
 }
 
 /// Tells a client that the store failed, and the log why.
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
 pub(super) fn store_problem(error: StoreError) -> Problem {
     tracing::error!(error = %Chain(&error), "the store failed an admin request");
     if error.is_unavailable() {

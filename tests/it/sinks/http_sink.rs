@@ -175,9 +175,15 @@ async fn the_wait_that_a_target_asks_for_is_passed_on() {
     assert_eq!(after(503, "99999999999999999999").await, Some(Duration::from_hours(24)));
     assert_eq!(after(503, "soon").await, None);
     let hour = Duration::from_hours(1);
-    let wait = after(503, &httpdate::fmt_http_date(SystemTime::now() + hour)).await.unwrap().as_secs();
+    let wait = after(503, &httpdate::fmt_http_date(SystemTime::from(finkare_relay::model::clock::now()) + hour))
+        .await
+        .unwrap()
+        .as_secs();
     assert!((3570..=3600).contains(&wait), "{wait}");
-    assert_eq!(after(429, &httpdate::fmt_http_date(SystemTime::now() - hour)).await, Some(Duration::ZERO));
+    assert_eq!(
+        after(429, &httpdate::fmt_http_date(SystemTime::from(finkare_relay::model::clock::now()) - hour)).await,
+        Some(Duration::ZERO)
+    );
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ pub(crate) mod target;
 use std::time::{Duration, Instant};
 
 /// Everything that a test waits for has happened by then, or the test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until a condition holds; says what was waited for if it does not.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {

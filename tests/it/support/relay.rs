@@ -183,10 +183,6 @@ impl Relay {
         format!("http://{}{PATH}", self.public)
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// SIGKILL; waits until it is gone.
     pub(crate) fn kill(mut self) -> String {
         self.child.kill().expect("it is ours to kill");
