@@ -6,15 +6,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, local};
 use crate::{
-    config::{Config, StoreConfig},
+    config::{Config, StoreConfig, env},
     service::Service,
     telemetry,
 };
 
 /// Runs until SIGTERM or SIGINT. True if everything that was under way could be finished.
 pub(super) async fn run(mut config: Config) -> Result<bool, Failure> {
-    let format = std::env::var("RELAY_LOG_FORMAT").ok().filter(|text| !text.is_empty());
-    let filter = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+    let variable = |name| env::read(name, &|name| std::env::var(name).ok());
+    let (format, filter) = (variable("RELAY_LOG_FORMAT")?, variable("RUST_LOG")?);
     let _logging = telemetry::init(format.as_deref(), filter.as_deref()).map_err(anyhow::Error::msg)?;
     // Before anything takes long, so that a signal during the start is not lost.
     let mut stop = Stop::new()?;

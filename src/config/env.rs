@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet, path::Path};
 
-use super::problem::{Place, Report};
+use super::problem::{Place, Problems, Report};
 
 /// One environment variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,17 @@ pub const VARIABLES: [Variable; 14] = [
     variable("RELAY_LOG_FORMAT", "`pretty` on a terminal, else `json`", "how log lines look"),
     variable("RUST_LOG", "`info`", "which log lines are written"),
 ];
+
+/// Reads one variable for those who need it outside of [`load`](super::load): the setting up of logs.
+///
+/// # Errors
+/// As for every other variable: both forms are set, or the file cannot be read or is empty.
+pub fn read(name: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, Problems> {
+    let report = Report::default();
+    let found = Environment::new(lookup).get(name, &report);
+    let (problems, ..) = report.into_parts();
+    if problems.is_empty() { Ok(found.map(|found| found.value)) } else { Err(Problems::new(None, problems)) }
+}
 
 /// A variable's value and where it came from.
 #[derive(Clone)]
@@ -143,6 +154,18 @@ mod tests {
         assert_eq!(get("X", &[("X", "v"), ("X_FILE", "")]).0, Some(("v".into(), "X".into())));
         assert_eq!(get("X", &[("X", ""), ("X_FILE", path)]).0, Some(("line one\nline two".into(), "X_FILE".into())));
         assert_eq!(get("X", &[("X", ""), ("X_FILE", "")]), (None, vec![]));
+    }
+
+    #[test]
+    fn one_variable_is_read_as_all_are() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "json\n").unwrap();
+        let path = file.path().to_str().unwrap().to_owned();
+        let only_file = |name: &str| (name == "X_FILE").then(|| path.clone());
+        assert_eq!(read("X", &only_file), Ok(Some("json".to_owned())));
+        assert_eq!(read("X", &|_| None), Ok(None));
+        let both = |_: &str| Some(path.clone());
+        assert!(read("X", &both).unwrap_err().to_string().contains("X: `X_FILE` is set too"));
     }
 
     #[test]

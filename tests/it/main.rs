@@ -4,6 +4,7 @@ mod admin;
 mod commands;
 mod crashing;
 mod outages;
+mod readme;
 mod receiving;
 mod relaying;
 mod signature;

@@ -1,0 +1,141 @@
+//! The README says everything that an operator can set or watch, and nothing else.
+//!
+//! Each table of a section of the configuration stands under a heading with the section's name; its
+//! rows are compared with `relay.example.toml`, which another test compares with the code.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
+
+use finkare_relay::{
+    config::env::VARIABLES,
+    store::SinkStatus,
+    telemetry::{DeliveryResult, Metrics},
+};
+use toml::{Table, Value};
+
+fn read(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The rows of the tables under the heading that ends with `title`: what stands in backticks at
+/// their beginning, and the rest.
+fn rows(readme: &str, title: &str) -> BTreeMap<String, String> {
+    let is_it = |line: &str| line.starts_with('#') && line.trim_start_matches(['#', ' ']) == title;
+    let mut section = readme.lines().skip_while(|line| !is_it(line));
+    assert!(section.next().is_some(), "README.md has no heading {title}");
+    section
+        .take_while(|line| !line.starts_with('#'))
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, rest)| (name.to_owned(), rest.to_owned()))
+        .collect()
+}
+
+/// The keys of each section of the example, those that are commented out included, with their values.
+fn example() -> BTreeMap<String, BTreeMap<String, Value>> {
+    let text: Vec<_> = read("relay.example.toml")
+        .lines()
+        .map(|line| {
+            let option = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+            option.unwrap_or(line).to_owned()
+        })
+        .collect();
+    let mut sections = BTreeMap::new();
+    for (name, value) in text.join("\n").parse::<Table>().unwrap() {
+        match value {
+            Value::Table(table) => collect(&name, &format!("`[{name}]`"), table, &mut sections),
+            Value::Array(tables) => {
+                for table in tables {
+                    let Value::Table(table) = table else { panic!("{name} is no list of tables") };
+                    collect(&name, &format!("`[[{name}]]`"), table, &mut sections);
+                }
+            }
+            other => panic!("{name} = {other} stands in no section"),
+        }
+    }
+    sections
+}
+
+fn collect(path: &str, title: &str, table: Table, sections: &mut BTreeMap<String, BTreeMap<String, Value>>) {
+    for (key, value) in table {
+        match value {
+            // Written as a table with a head of its own.
+            Value::Table(inner) if ["retry", "breaker"].contains(&key.as_str()) => {
+                collect(path, &format!("`[{path}.{key}]`"), inner, sections);
+            }
+            value => {
+                sections.entry(title.to_owned()).or_default().entry(key).or_insert(value);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_option_is_in_its_sections_table() {
+    let readme = read("README.md");
+    let example = example();
+    assert!(example.len() >= 8, "{:?}", example.keys());
+    for (title, options) in &example {
+        let rows = rows(&readme, title);
+        let (shown, known): (BTreeSet<_>, BTreeSet<_>) = (rows.keys().collect(), options.keys().collect());
+        assert_eq!(shown, known, "under {title} in README.md, and in relay.example.toml");
+        for (key, value) in options {
+            // A number in the example is the default, except where it stands for an option without one.
+            let Value::Integer(number) = value else { continue };
+            let has_default = !rows[key].contains("| none |");
+            assert!(!has_default || rows[key].contains(&number.to_string()), "{title} {key}: {number}");
+        }
+    }
+}
+
+#[test]
+fn every_variable_is_in_the_table() {
+    let rows = rows(&read("README.md"), "Environment");
+    let known: BTreeSet<_> = VARIABLES.iter().map(|variable| variable.name).collect();
+    assert_eq!(rows.keys().map(String::as_str).collect::<BTreeSet<_>>(), known);
+}
+
+#[test]
+fn every_metric_is_in_the_table() {
+    let metrics = Metrics::new();
+    metrics.endpoint("e").observe(DeliveryResult::Accepted, Duration::ZERO);
+    metrics.sink("s").observe("delivered", Duration::ZERO);
+    let status = SinkStatus { name: "s".into(), ..Default::default() };
+    metrics.set_sink(&status, "active", jiff::Timestamp::UNIX_EPOCH);
+    let text = metrics.render();
+    let known: BTreeSet<_> = text
+        .lines()
+        .filter_map(|line| line.split_once(['{', ' ']))
+        .filter(|(name, _)| !name.starts_with('#'))
+        .map(|(name, _)| ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name))
+        .collect();
+    let rows = rows(&read("README.md"), "Metrics");
+    let shown: BTreeSet<_> = rows.keys().map(|name| name.split('{').next().unwrap_or(name)).collect();
+    assert_eq!(shown, known);
+    for result in text.lines().filter_map(|line| line.split_once("result=\"")?.1.split('"').next()) {
+        assert!(rows.values().any(|row| row.contains(&format!("`{result}`"))), "{result}");
+    }
+}
+
+/// Links to files of this repository lead somewhere, in every document.
+#[test]
+fn links_lead_to_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["", "docs", "docs/decisions"];
+    let documents = folders.iter().flat_map(|folder| {
+        let entries = std::fs::read_dir(root.join(folder)).unwrap();
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "md"))
+    });
+    for document in documents {
+        let text = std::fs::read_to_string(&document).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap_or(link);
+            if !path.is_empty() && !path.contains("://") {
+                assert!(document.with_file_name(path).exists(), "{}: {link}", document.display());
+            }
+        }
+    }
+}
