@@ -12,6 +12,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::Refused;
@@ -74,6 +75,7 @@ impl Committer {
 }
 
 async fn write(store: Arc<dyn Store>, queue: Arc<Mutex<mpsc::Receiver<Waiting>>>, limits: Limits) {
+    let bounded = Bounded { store, timeout: limits.timeout };
     let mut taken = Vec::with_capacity(limits.batch);
     loop {
         if queue.lock().await.recv_many(&mut taken, limits.batch.max(1)).await == 0 {
@@ -84,7 +86,7 @@ async fn write(store: Arc<dyn Store>, queue: Arc<Mutex<mpsc::Receiver<Waiting>>>
             let count = fitting(&taken, limits.batch_bytes);
             let (events, answers): (Vec<_>, Vec<_>) =
                 taken.drain(..count).map(|waiting| (waiting.event, waiting.answer)).unzip();
-            for (answer, result) in answers.into_iter().zip(record(&*store, &events, limits.timeout).await) {
+            for (answer, result) in answers.into_iter().zip(record(&bounded, &events).await) {
                 // Whoever asked may have gone; the event is safe all the same.
                 let _ = answer.send(result);
             }
@@ -105,8 +107,9 @@ fn fitting(waiting: &[Waiting], batch_bytes: usize) -> usize {
         .max(1)
 }
 
-async fn record(store: &dyn Store, events: &[NewEvent], timeout: Duration) -> Vec<Answer> {
-    let error = match recorded_in_time(store, events, timeout).await {
+/// Records a group, or each of its members alone if the group was refused for what it holds.
+async fn record(target: &impl Recording, events: &[NewEvent]) -> Vec<Answer> {
+    let error = match target.record(events).await {
         Ok(recorded) => return recorded.into_iter().map(Ok).collect(),
         Err(error) => error,
     };
@@ -121,7 +124,7 @@ async fn record(store: &dyn Store, events: &[NewEvent], timeout: Duration) -> Ve
     }
     let mut answers = Vec::with_capacity(events.len());
     for event in events {
-        let answer = recorded_in_time(store, std::slice::from_ref(event), timeout).await;
+        let answer = target.record(std::slice::from_ref(event)).await;
         if let Err(error) = &answer {
             tracing::error!(
                 error = %Chain(error), event.id = %event.id,
@@ -133,16 +136,101 @@ async fn record(store: &dyn Store, events: &[NewEvent], timeout: Duration) -> Ve
     answers
 }
 
-async fn recorded_in_time(
-    store: &dyn Store,
-    events: &[NewEvent],
+/// What a group is recorded with: the store, or a test's idea of one.
+#[async_trait]
+trait Recording: Sync {
+    async fn record(&self, events: &[NewEvent]) -> Result<Vec<Recorded>, StoreError>;
+}
+
+/// The store, with a bound in time.
+struct Bounded {
+    store: Arc<dyn Store>,
     timeout: Duration,
-) -> Result<Vec<Recorded>, StoreError> {
-    match tokio::time::timeout(timeout, store.record_deliveries(events)).await {
-        Ok(result) => result,
-        Err(_) => Err(StoreError::Unavailable {
-            action: format!("recording {} deliveries within {timeout:?}", events.len()),
-            source: sqlx::Error::PoolTimedOut,
-        }),
+}
+
+#[async_trait]
+impl Recording for Bounded {
+    async fn record(&self, events: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
+        match tokio::time::timeout(self.timeout, self.store.record_deliveries(events)).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Unavailable {
+                action: format!("recording {} deliveries within {:?}", events.len(), self.timeout),
+                source: sqlx::Error::PoolTimedOut,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::{
+        event::DedupeKey,
+        id::{EndpointName, EventId},
+    };
+
+    fn event(payload: &'static [u8]) -> NewEvent {
+        NewEvent {
+            id: EventId::generate(),
+            endpoint: EndpointName::new("production").unwrap(),
+            dedupe_key: DedupeKey::of_message(payload),
+            event_type: "payment.received".into(),
+            invoice_id: None,
+            occurred_at: None,
+            received_at: crate::model::clock::now(),
+            readable: true,
+            content_type: None,
+            payload: Bytes::from_static(payload),
+            sinks: Vec::new(),
+        }
+    }
+
+    /// A database that refuses what holds "poison" and is away when it is asked for "outage".
+    #[derive(Default)]
+    struct Database {
+        asked: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Recording for Database {
+        async fn record(&self, events: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
+            self.asked.fetch_add(1, Relaxed);
+            let holds = |text: &[u8]| events.iter().any(|event| event.payload == text);
+            if holds(b"outage") {
+                Err(StoreError::Unavailable { action: "recording".into(), source: sqlx::Error::PoolTimedOut })
+            } else if holds(b"poison") {
+                Err(StoreError::Refused { action: "recording".into(), source: sqlx::Error::RowNotFound })
+            } else {
+                Ok(events.iter().map(|event| Recorded { id: event.id, duplicate: false }).collect())
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn one_refused_event_does_not_fail_its_neighbours() {
+        let events = [event(b"one"), event(b"poison"), event(b"two")];
+        let answers = record(&Database::default(), &events).await;
+        assert_eq!(answers[0].as_ref().unwrap().id, events[0].id);
+        assert!(!answers[1].as_ref().unwrap_err().is_unavailable());
+        assert_eq!(answers[2].as_ref().unwrap().id, events[2].id);
+    }
+
+    #[tokio::test]
+    async fn an_outage_is_not_asked_again_for_each_event() {
+        let database = Database::default();
+        let answers = record(&database, &[event(b"one"), event(b"outage"), event(b"two")]).await;
+        assert!(answers.iter().all(|answer| answer.as_ref().unwrap_err().is_unavailable()));
+        assert_eq!(database.asked.into_inner(), 1);
+    }
+
+    #[test]
+    fn a_transaction_holds_at_least_one_and_not_too_many_bytes() {
+        let waiting = |payload| Waiting { event: event(payload), answer: oneshot::channel().0 };
+        let queue = [waiting(b"12345"), waiting(b"12345"), waiting(b"12345")];
+        assert_eq!([0, 4, 5, 9, 10, 14, 15, 99].map(|bytes| fitting(&queue, bytes)), [1, 1, 1, 1, 2, 2, 3, 3]);
     }
 }

@@ -162,6 +162,9 @@ mod tests {
         for wrong in ["", "token-of-", "token-of-d", "token-of-aa", "TOKEN-OF-A"] {
             assert!(tokens.find(wrong).is_none(), "{wrong}");
         }
+        for number in 0..5_000 {
+            assert!(tokens.find(&format!("guess-{number}")).is_none(), "a hash that is alike in part is another one");
+        }
         assert!(Tokens::new(&[]).find("").is_none());
     }
 
