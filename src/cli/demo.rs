@@ -44,6 +44,8 @@ pub(super) struct Options {
 const INVOICES: usize = 40;
 /// Events of each invoice while the target is sick.
 const PER_INVOICE: usize = 5;
+/// The invoice whose events come with mixed timestamps.
+const MIXED: &str = "invoice-mixed";
 /// How long the target is down.
 const DOWN: Duration = Duration::from_secs(2);
 /// Everything must have arrived by then.
@@ -127,6 +129,12 @@ impl Target {
         };
         target.arrivals.lock().expect("no code panics while it holds this lock").push(arrival);
         StatusCode::NO_CONTENT
+    }
+
+    /// The ids of one invoice's events, in the order in which they came.
+    fn ids_of(&self, invoice: &str) -> Vec<String> {
+        let arrivals = self.arrivals.lock().expect("no code panics while it holds this lock");
+        arrivals.iter().filter(|arrival| arrival.invoice == invoice).map(|arrival| arrival.id.clone()).collect()
     }
 
     fn ids(&self) -> HashSet<String> {
@@ -265,7 +273,21 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
         "acknowledged, stored, marked unreadable".to_owned(),
     );
 
-    heading("5. The company's service goes down; Finkare does not wait");
+    heading("5. Out of order: whatever the timestamps say, in the order in which they came");
+    let mut mixed = Vec::new();
+    for (number, minutes_ago) in [(1_u64, 1), (2, 30), (3, 5), (4, 60)] {
+        let data = json!({"invoiceId": MIXED, "amountCents": 100, "number": number});
+        let timestamp = clock::now() - jiff::SignedDuration::from_mins(minutes_ago);
+        mixed.push(finkare.deliver(&send::body("payment.received", &data, timestamp)).await?.id);
+    }
+    wait_until_drained(&service).await?;
+    account.note(
+        "what overtakes keeps its place",
+        target.ids_of(MIXED) == mixed,
+        format!("{} events of one invoice, none held back, none reordered", mixed.len()),
+    );
+
+    heading("6. The company's service goes down; Finkare does not wait");
     target.down.store(true, Relaxed);
     let down = Instant::now();
     let mut slowest = Duration::ZERO;
@@ -302,9 +324,9 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
     let drained = wait_until_drained(&service).await?;
     println!("   … its backlog is worked off after {:.1?}", begun.elapsed());
 
-    heading("6. What arrived");
+    heading("7. What arrived");
     let arrived = target.ids();
-    let acknowledged: HashSet<_> = stored.union(&sick).cloned().collect();
+    let acknowledged: HashSet<_> = stored.iter().chain(&sick).chain(&mixed).cloned().collect();
     account.note(
         "nothing acknowledged is lost",
         drained && acknowledged.is_subset(&arrived),

@@ -96,6 +96,20 @@ pub(super) enum Dispatches {
         #[command(flatten)]
         service: Service,
     },
+    /// Try a held, dead or pending dispatch again at once
+    Retry {
+        /// The dispatch's number
+        id: String,
+        #[command(flatten)]
+        service: Service,
+    },
+    /// Call off a pending, held or dead dispatch
+    Cancel {
+        /// The dispatch's number
+        id: String,
+        #[command(flatten)]
+        service: Service,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -257,11 +271,23 @@ pub(super) async fn dispatches(config: Config, command: Dispatches, output: Outp
         Dispatches::Show { id, service } => {
             let client = Client::new(config, service.admin_url.as_deref())?;
             let dispatch = client.get(&format!("/dispatches/{}", path_segment(&id)), &[]).await?;
-            let text = format!("event    {}\n{}", cell(&dispatch["event_id"]), dispatch_text(&dispatch));
-            output.say(&dispatch, &text);
+            output.say(&dispatch, &whole_dispatch_text(&dispatch));
         }
+        Dispatches::Retry { id, service } => decide(config, &service, &id, "retry", output).await?,
+        Dispatches::Cancel { id, service } => decide(config, &service, &id, "cancel", output).await?,
     }
     Ok(true)
+}
+
+async fn decide(config: Config, service: &Service, id: &str, verb: &str, output: Output) -> anyhow::Result<()> {
+    let client = Client::new(config, service.admin_url.as_deref())?;
+    let dispatch = client.post(&format!("/dispatches/{}/{verb}", path_segment(id))).await?;
+    output.say(&dispatch, &whole_dispatch_text(&dispatch));
+    Ok(())
+}
+
+fn whole_dispatch_text(dispatch: &Value) -> String {
+    format!("event    {}\n{}", cell(&dispatch["event_id"]), dispatch_text(dispatch))
 }
 
 /// `sinks …`

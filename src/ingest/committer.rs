@@ -227,6 +227,47 @@ mod tests {
         assert_eq!(database.asked.into_inner(), 1);
     }
 
+    async fn empty_store() -> (tempfile::TempDir, Arc<dyn Store>) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = crate::store::sqlite::SqliteStore::open(&folder.path().join("relay.db")).await.unwrap();
+        store.migrate().await.unwrap();
+        (folder, Arc::new(store))
+    }
+
+    fn limits(queue: usize) -> Limits {
+        Limits { queue, batch: 8, batch_bytes: 1 << 20, writers: 1, timeout: Duration::from_secs(30) }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once() {
+        let (_folder, store) = empty_store().await;
+        let (committer, writers) = Committer::new(&store, limits(2));
+        // Nobody writes yet, so what is handed in waits.
+        let waiting = [committer.commit(event(b"one")).unwrap(), committer.commit(event(b"two")).unwrap()];
+        assert!(matches!(committer.commit(event(b"three")), Err(Refused::QueueFull)));
+        drop(committer);
+        for writer in writers {
+            writer.await;
+        }
+        for answer in waiting {
+            assert!(!answer.await.unwrap().unwrap().duplicate, "what waited is recorded, also at the end");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_has_gone_is_passed_over() {
+        let (_folder, store) = empty_store().await;
+        let (committer, writers) = Committer::new(&store, limits(8));
+        drop(committer.commit(event(b"gone")).unwrap());
+        let stays = committer.commit(event(b"stays")).unwrap();
+        drop(committer);
+        for writer in writers {
+            writer.await;
+        }
+        let kept = store.list_events(&crate::store::EventFilter::default(), 10).await.unwrap().rows;
+        assert_eq!(kept.iter().map(|event| event.id).collect::<Vec<_>>(), [stays.await.unwrap().unwrap().id]);
+    }
+
     #[test]
     fn a_transaction_holds_at_least_one_and_not_too_many_bytes() {
         let waiting = |payload| Waiting { event: event(payload), answer: oneshot::channel().0 };

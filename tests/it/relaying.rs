@@ -33,6 +33,7 @@ on_both_stores!(
     sinks_get_what_they_asked_for,
     what_is_tried_for_too_long_is_given_up,
     a_paused_sink_loses_nothing_across_a_restart,
+    the_dead_can_be_tried_again_or_called_off,
 );
 
 fn ok() -> Reply {
@@ -329,4 +330,35 @@ async fn a_paused_sink_loses_nothing_across_a_restart(backend: Backend) {
     relay.post("/sinks/erp/resume").await;
     relay.drained().await;
     assert_eq!(target.arrivals()[0].id, id);
+}
+
+async fn the_dead_can_be_tried_again_or_called_off(backend: Backend) {
+    let target = Target::scripted(|_, _| status(422)).await;
+    let home = Home::new(backend).await;
+    let relay = home.serve(&sink("erp", &target, "")).await;
+    let finkare = Finkare::of(&relay);
+    let first = finkare.deliver(&payment("one", 1)).await.id();
+    finkare.deliver(&payment("two", 2)).await;
+    eventually("both are dead", async || relay.sink("erp").await["dead"] == 2).await;
+    let dead = dispatches(&relay, "state=dead").await;
+    let (second, first_dispatch) = (&dead[0]["id"], &dead[1]["id"]);
+    assert_eq!(dead[1]["event_id"], first.as_str());
+
+    target.script(|_, _| ok());
+    assert_eq!(relay.post(&format!("/dispatches/{first_dispatch}/retry")).await["state"], "pending");
+    eventually("it arrives", async || target.delivered().contains_key(&first)).await;
+    relay.drained().await;
+    let dispatch = relay.get(&format!("/dispatches/{first_dispatch}")).await;
+    assert_eq!((&dispatch["state"], &dispatch["attempts"]), (&json!("delivered"), &json!(2)));
+    let last = target.arrivals().pop().unwrap();
+    assert_eq!((last.id.as_str(), last.header("x-relay-attempt")), (first.as_str(), "2"), "the same id");
+
+    assert_eq!(relay.post(&format!("/dispatches/{second}/cancel")).await["state"], "cancelled");
+    assert_eq!(target.delivered().len(), 1);
+    // What is over is over.
+    for (id, verb) in [(first_dispatch, "retry"), (first_dispatch, "cancel"), (second, "cancel")] {
+        let (status, problem) = relay.try_post(&format!("/dispatches/{id}/{verb}")).await;
+        assert_eq!((status, &problem["code"]), (409, &json!("wrong_state")), "{id} {verb}");
+    }
+    assert_eq!(relay.try_post("/dispatches/4711/retry").await.0, 404);
 }

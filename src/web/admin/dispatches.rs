@@ -1,21 +1,23 @@
-//! `GET /dispatches` and `GET /dispatches/{id}`.
+//! `GET /dispatches` and `GET /dispatches/{id}`, and what a person decides about one of them.
 
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
 };
+use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{super::error::Problem, Admin, List, Params, limit, not_found, parse, store_problem};
+use super::{super::error::Problem, Admin, List, Params, auth::Caller, limit, not_found, parse, store_problem};
 use crate::{
+    config::Role,
     model::{
         dispatch::{Attempt, Dispatch, State as DispatchState, Trigger},
         id::{DispatchId, EventId},
     },
-    store::DispatchFilter,
+    store::{DispatchFilter, StoreError},
 };
 
 /// A dispatch as the API shows it.
@@ -117,9 +119,57 @@ pub async fn list(
 
 /// Shows one dispatch.
 pub async fn show(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Result<Json<DispatchPage>, Problem> {
+    Ok(Json(page(&admin, &id).await?))
+}
+
+async fn page(admin: &Admin, id: &str) -> Result<DispatchPage, Problem> {
     let unknown = || not_found("dispatch with this id");
+    // What is no number at all names no dispatch either.
     let id: DispatchId = id.parse().map_err(|_| unknown())?;
     let (dispatch, attempts) = admin.store.dispatch(id).await.map_err(store_problem)?.ok_or_else(unknown)?;
     let attempt_log = attempts.into_iter().map(AttemptRow::from).collect();
-    Ok(Json(DispatchPage { dispatch: dispatch.into(), attempt_log }))
+    Ok(DispatchPage { dispatch: dispatch.into(), attempt_log })
+}
+
+/// Puts a dispatch that is `held` or `dead` back to `pending`, due at once, with a new give-up time;
+/// a `pending` one becomes due at once. 409 in any other state.
+pub async fn retry(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<DispatchPage>, Problem> {
+    decide(&admin, &caller, &id, "retried", async |id| admin.store.retry_dispatches(&[id]).await).await
+}
+
+/// Calls off a dispatch that is `pending`, `held` or `dead`; the next of its invoice goes on. 409 in
+/// any other state.
+pub async fn cancel(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<DispatchPage>, Problem> {
+    decide(&admin, &caller, &id, "cancelled", async |id| admin.store.cancel_dispatches(&[id]).await).await
+}
+
+async fn decide(
+    admin: &Admin,
+    caller: &Caller,
+    id: &str,
+    what: &'static str,
+    change: impl AsyncFnOnce(DispatchId) -> Result<u64, StoreError>,
+) -> Result<Json<DispatchPage>, Problem> {
+    caller.needs(Role::Operator)?;
+    let dispatch = page(admin, id).await?.dispatch;
+    if change(dispatch.id).await.map_err(store_problem)? == 0 {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "wrong_state",
+            format!("The dispatch {} is {} and cannot be {what}.", dispatch.id, dispatch.state),
+        ));
+    }
+    tracing::info!(
+        dispatch.id = %dispatch.id, sink.name = dispatch.sink, was = %dispatch.state, by = %caller.name,
+        "a dispatch was {what}"
+    );
+    Ok(Json(page(admin, id).await?))
 }

@@ -51,6 +51,8 @@ pub fn router(admin: Arc<Admin>, health: &Arc<Health>) -> Router {
         .route("/events/{id}", get(events::show).fallback(not("GET, HEAD")))
         .route("/dispatches", get(dispatches::list).fallback(not("GET, HEAD")))
         .route("/dispatches/{id}", get(dispatches::show).fallback(not("GET, HEAD")))
+        .route("/dispatches/{id}/retry", post(dispatches::retry).fallback(not("POST")))
+        .route("/dispatches/{id}/cancel", post(dispatches::cancel).fallback(not("POST")))
         .route("/sinks", get(sinks::list).fallback(not("GET, HEAD")))
         .route("/sinks/{name}/pause", post(sinks::pause).fallback(not("POST")))
         .route("/sinks/{name}/resume", post(sinks::resume).fallback(not("POST")))

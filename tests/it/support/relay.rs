@@ -238,10 +238,16 @@ impl Relay {
 
     /// `POST` of the admin API.
     pub(crate) async fn post(&self, path: &str) -> Value {
+        let (status, body) = self.try_post(path).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    /// `POST` of the admin API, whatever it answers.
+    pub(crate) async fn try_post(&self, path: &str) -> (u16, Value) {
         let request = self.client.post(format!("http://{}/api/v1{path}", self.admin)).bearer_auth(TOKEN);
         let response = request.send().await.expect("the admin API answers");
-        assert_eq!(response.status(), 200, "{path}");
-        response.json().await.expect("the admin API answers JSON")
+        (response.status().as_u16(), response.json().await.expect("the admin API answers JSON"))
     }
 
     /// Every row of a list, page by page.
