@@ -21,7 +21,8 @@
 //! 5. [`sinks`]: the targets, one file per kind.
 //! 6. [`dispatch`]: claim what is due, try it, record what came of it.
 //! 7. [`web`]: the two listeners.
-//! 8. [`config`], [`telemetry`], [`lifecycle`]: what the operator wrote, logs and metrics, stopping well.
+//! 8. [`config`], [`telemetry`], [`lifecycle`], [`pressure`]: what the operator wrote, logs and metrics, stopping well,
+//!    accepts before relaying.
 //! 9. [`service`]: puts all of it together; [`cli`]: the commands.
 //!
 //! Who may know whom: [`model`] knows nobody; [`signature`], [`store`] and [`sinks`] know only the
@@ -34,6 +35,7 @@ pub mod dispatch;
 pub mod ingest;
 pub mod lifecycle;
 pub mod model;
+pub mod pressure;
 pub mod service;
 pub mod signature;
 pub mod sinks;

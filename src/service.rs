@@ -15,6 +15,7 @@ use crate::{
     ingest::{self, Ingest, committer, route::Route},
     lifecycle::Lifecycle,
     model::id::SinkName,
+    pressure::Pressure,
     signature::finkare::Verifier,
     sinks,
     store::{
@@ -151,7 +152,8 @@ impl Service {
         let metrics = Arc::new(Metrics::new());
         let health = Health::new(store.clone(), lifecycle.clone());
         let views = sinks.iter().map(|(_, _, view)| view.clone()).collect();
-        dispatch::start(store, sinks, &metrics, &lifecycle);
+        let pressure = Pressure::default();
+        dispatch::start(store, sinks, &metrics, &pressure, &lifecycle);
         lifecycle.spawn(
             "maintenance",
             maintenance::run(store.clone(), config.retention.payload, config.retention.dedupe, lifecycle.clone()),
@@ -164,7 +166,7 @@ impl Service {
             writers: if store.kind() == "sqlite" { 1 } else { 2 },
             timeout: config.server.ack_timeout * 2,
         };
-        let (committer, writers) = committer::Committer::new(store, limits);
+        let (committer, writers) = committer::Committer::new(store, limits, pressure);
         for writer in writers {
             lifecycle.spawn("writer", writer);
         }

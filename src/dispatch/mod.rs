@@ -30,6 +30,7 @@ use crate::{
         dispatch::{Order, RetryPolicy},
         id::SinkName,
     },
+    pressure::Pressure,
     sinks::Sink,
     store::Store,
     telemetry::Metrics,
@@ -100,13 +101,15 @@ pub fn start(
     store: &Arc<dyn Store>,
     sinks: Vec<(Feeding, Arc<dyn Sink>, SinkView)>,
     metrics: &Metrics,
+    pressure: &Pressure,
     lifecycle: &Lifecycle,
 ) {
-    let (recorder, recording) = recorder::Recorder::new(store.clone());
+    let (recorder, recording) = recorder::Recorder::new(store.clone(), pressure.clone());
     lifecycle.spawn("recorder", recording);
     for (feeding, sink, view) in sinks {
         let metrics = metrics.sink(feeding.name.as_str());
-        let worker = worker::Worker::new(store.clone(), sink, feeding, view.tripped, recorder.clone(), metrics);
+        let shared = worker::Shared { store: store.clone(), recorder: recorder.clone(), pressure: pressure.clone() };
+        let worker = worker::Worker::new(shared, sink, feeding, view.tripped, metrics);
         lifecycle.spawn("sink worker", worker.run(lifecycle.clone()));
     }
 }

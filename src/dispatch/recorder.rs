@@ -10,6 +10,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     model::{backoff, chain::Chain, dispatch::FinishedAttempt},
+    pressure::Pressure,
     store::{Finish, Store},
 };
 
@@ -32,9 +33,9 @@ pub struct Recorder {
 
 impl Recorder {
     /// Makes the recorder and the future that does the work.
-    pub fn new(store: Arc<dyn Store>) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub fn new(store: Arc<dyn Store>, pressure: Pressure) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        (Self { queue }, record(store, waiting))
+        (Self { queue }, record(store, waiting, pressure))
     }
 
     /// Hands an outcome in; waits while too many others do.
@@ -46,12 +47,13 @@ impl Recorder {
     }
 }
 
-async fn record(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>) {
+async fn record(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>, pressure: Pressure) {
     let mut waiting = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut waiting, BATCH).await > 0 {
         let mut failures = 0;
         while !waiting.is_empty() {
             let batch: Vec<_> = waiting.iter().map(|waiting| waiting.finished.clone()).collect();
+            let begun = Instant::now();
             match store.finish_attempts(&batch, None).await {
                 Ok(results) => {
                     for (finished, result) in batch.iter().zip(results) {
@@ -66,6 +68,7 @@ async fn record(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>) {
                     let again = batch.iter().filter(|finished| !finished.next.state().is_finished());
                     store.wakeups().wake(again.map(|finished| &finished.sink));
                     waiting.clear();
+                    tokio::time::sleep(pressure.breather(begun.elapsed())).await;
                 }
                 Err(error) => {
                     failures += 1;

@@ -33,6 +33,7 @@ use crate::{
         dispatch::{FinishedAttempt, Outcome},
         id::{DispatchId, LeaseToken},
     },
+    pressure::Pressure,
     sinks::Sink,
     store::{self, Claim, Store, StoreError},
     telemetry::SinkMetrics,
@@ -47,12 +48,23 @@ const MOST_AT_ONCE: usize = 512;
 /// A dispatch is only started while its lease lasts this much longer than an attempt may.
 const LEASE_RESERVE: Duration = Duration::from_secs(1);
 
+/// What the workers of all sinks share.
+pub struct Shared {
+    /// Where dispatches are claimed.
+    pub store: Arc<dyn Store>,
+    /// Where outcomes are handed in.
+    pub recorder: Recorder,
+    /// Whether deliveries wait for the store.
+    pub pressure: Pressure,
+}
+
 /// See the module.
 pub struct Worker {
     store: Arc<dyn Store>,
+    recorder: Recorder,
+    pressure: Pressure,
     sink: Arc<dyn Sink>,
     feeding: Arc<Feeding>,
-    recorder: Recorder,
     metrics: SinkMetrics,
     breaker: Breaker,
     limiter: Option<DefaultDirectRateLimiter>,
@@ -71,11 +83,10 @@ type Claiming = BoxFuture<'static, (Instant, Result<store::Claimed, StoreError>)
 impl Worker {
     /// A worker for one sink.
     pub fn new(
-        store: Arc<dyn Store>,
+        shared: Shared,
         sink: Arc<dyn Sink>,
         feeding: Feeding,
         tripped: Arc<AtomicBool>,
-        recorder: Recorder,
         metrics: SinkMetrics,
     ) -> Self {
         let limiter = feeding.rate.and_then(|(requests, per)| {
@@ -83,11 +94,12 @@ impl Worker {
             Some(RateLimiter::direct(quota))
         });
         Self {
-            store,
+            store: shared.store,
+            recorder: shared.recorder,
+            pressure: shared.pressure,
             sink,
             breaker: Breaker::new(feeding.breaker.0, feeding.breaker.1, tripped),
             feeding: Arc::new(feeding),
-            recorder,
             metrics,
             limiter,
             queue: VecDeque::new(),
@@ -105,10 +117,13 @@ impl Worker {
         // Before the first look into the store, so that nothing written from now on is missed.
         let wakeup = self.store.wakeups().of(&self.feeding.name);
         let mut look_at = Instant::now();
+        // While deliveries wait for the store, it is left alone until then.
+        let mut not_before = Instant::now();
         let mut claiming: Option<Claiming> = None;
         loop {
             self.start_attempts().await;
             let room = if claiming.is_none() { self.room() } else { 0 };
+            look_at = look_at.max(not_before);
             if room > 0 && look_at <= Instant::now() {
                 claiming = Some(self.claim(room));
                 look_at = Instant::now() + POLL;
@@ -119,6 +134,7 @@ impl Worker {
                 Some((at, result)) = OptionFuture::from(claiming.as_mut()) => {
                     claiming = None;
                     look_at = look_at.min(self.take(at, result));
+                    not_before = Instant::now() + self.pressure.breather(at.elapsed());
                 }
                 () = wakeup.notified() => look_at = Instant::now(),
                 () = sleep_until(look_at), if may_look => {}

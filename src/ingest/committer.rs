@@ -21,6 +21,7 @@ use crate::{
         chain::Chain,
         event::{NewEvent, Recorded},
     },
+    pressure::{self, Pressure},
     store::{Store, StoreError},
 };
 
@@ -48,28 +49,36 @@ type Answer = Result<Recorded, Arc<StoreError>>;
 struct Waiting {
     event: NewEvent,
     answer: oneshot::Sender<Answer>,
+    /// Counts it as waiting until it is answered.
+    pressure: pressure::Waiting,
 }
 
 /// The way to the writers; the writers end when the last one of these is dropped.
 #[derive(Debug, Clone)]
 pub struct Committer {
     queue: mpsc::Sender<Waiting>,
+    pressure: Pressure,
 }
 
 impl Committer {
     /// Makes the queue and the writers' futures, to be spawned by the caller. Each ends, after
     /// answering what was waiting, when every [`Committer`] is gone.
-    pub fn new(store: &Arc<dyn Store>, limits: Limits) -> (Self, Vec<impl Future<Output = ()> + Send + 'static>) {
+    pub fn new(
+        store: &Arc<dyn Store>,
+        limits: Limits,
+        pressure: Pressure,
+    ) -> (Self, Vec<impl Future<Output = ()> + Send + 'static>) {
         let (queue, waiting) = mpsc::channel(limits.queue.max(1));
         let waiting = Arc::new(Mutex::new(waiting));
         let writers = (0..limits.writers.max(1)).map(|_| write(store.clone(), waiting.clone(), limits)).collect();
-        (Self { queue }, writers)
+        (Self { queue, pressure }, writers)
     }
 
     /// Hands an event to the writers; the receiver yields what became of it.
     pub(super) fn commit(&self, event: NewEvent) -> Result<oneshot::Receiver<Answer>, Refused> {
         let (answer, receiver) = oneshot::channel();
-        self.queue.try_send(Waiting { event, answer }).map_err(|_| Refused::QueueFull)?;
+        let waiting = Waiting { event, answer, pressure: self.pressure.wait() };
+        self.queue.try_send(waiting).map_err(|_| Refused::QueueFull)?;
         Ok(receiver)
     }
 }
@@ -85,10 +94,11 @@ async fn write(store: Arc<dyn Store>, queue: Arc<Mutex<mpsc::Receiver<Waiting>>>
         while !taken.is_empty() {
             let count = fitting(&taken, limits.batch_bytes);
             let (events, answers): (Vec<_>, Vec<_>) =
-                taken.drain(..count).map(|waiting| (waiting.event, waiting.answer)).unzip();
-            for (answer, result) in answers.into_iter().zip(record(&bounded, &events).await) {
+                taken.drain(..count).map(|waiting| (waiting.event, (waiting.answer, waiting.pressure))).unzip();
+            for ((answer, pressure), result) in answers.into_iter().zip(record(&bounded, &events).await) {
                 // Whoever asked may have gone; the event is safe all the same.
                 let _ = answer.send(result);
+                drop(pressure);
             }
         }
     }
@@ -241,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
         let (_folder, store) = empty_store().await;
-        let (committer, writers) = Committer::new(&store, limits(2));
+        let (committer, writers) = Committer::new(&store, limits(2), Pressure::default());
         // Nobody writes yet, so what is handed in waits.
         let waiting = [committer.commit(event(b"one")).unwrap(), committer.commit(event(b"two")).unwrap()];
         assert!(matches!(committer.commit(event(b"three")), Err(Refused::QueueFull)));
@@ -257,7 +267,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_has_gone_is_passed_over() {
         let (_folder, store) = empty_store().await;
-        let (committer, writers) = Committer::new(&store, limits(8));
+        let (committer, writers) = Committer::new(&store, limits(8), Pressure::default());
         drop(committer.commit(event(b"gone")).unwrap());
         let stays = committer.commit(event(b"stays")).unwrap();
         drop(committer);
@@ -270,7 +280,11 @@ mod tests {
 
     #[test]
     fn a_transaction_holds_at_least_one_and_not_too_many_bytes() {
-        let waiting = |payload| Waiting { event: event(payload), answer: oneshot::channel().0 };
+        let waiting = |payload| Waiting {
+            event: event(payload),
+            answer: oneshot::channel().0,
+            pressure: Pressure::default().wait(),
+        };
         let queue = [waiting(b"12345"), waiting(b"12345"), waiting(b"12345")];
         assert_eq!([0, 4, 5, 9, 10, 14, 15, 99].map(|bytes| fitting(&queue, bytes)), [1, 1, 1, 1, 2, 2, 3, 3]);
     }
