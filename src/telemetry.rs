@@ -30,7 +30,7 @@ const LOG_LINES: usize = 32_768;
 const DEFAULT_FILTER: &str = "info,sqlx=warn";
 
 /// Starts logging as `RELAY_LOG_FORMAT` (`pretty`, `json`; default: pretty on a terminal) and
-/// `RUST_LOG` (default [`DEFAULT_FILTER`]) say. Keep the guard: dropping it writes what is left.
+/// `RUST_LOG` (default `DEFAULT_FILTER`) say. Keep the guard: dropping it writes what is left.
 ///
 /// # Errors
 /// When a variable holds something else; the text says what is allowed.

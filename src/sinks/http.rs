@@ -7,8 +7,8 @@
 //! ASCII: header values have no agreed encoding beyond it (RFC 9110, section 5.5).
 //!
 //! Nobody but the configured address gets an event: no redirects, no proxies from the environment,
-//! no cookies. How an answer becomes an [`Outcome`] is in [`answer`], what to say of a failed
-//! connection in [`failure`].
+//! no cookies. How an answer becomes an [`Outcome`] is in `answer`, what to say of a failed
+//! connection in `failure`.
 
 mod answer;
 mod failure;
