@@ -93,11 +93,7 @@ fn one(mut section: Section<'_>, earlier: &[Endpoint]) -> Option<Endpoint> {
     let dedupe = dedupe(&mut section);
     let signature_over = section.word("signature_over", &["raw", "reserialized", "either"]).unwrap_or_default();
     let secret_encoding = section.word("secret_encoding", &["literal", "stripped", "base64"]).unwrap_or_default();
-    let set = [
-        ("webhook_id", webhook_id.is_some()),
-        ("api_key", api_key.is_some()),
-        ("api_url", api_url.is_some()),
-    ];
+    let set = [("webhook_id", webhook_id.is_some()), ("api_key", api_key.is_some()), ("api_url", api_url.is_some())];
     not_yet(&mut section, set.into_iter().filter_map(|(key, is_set)| is_set.then_some(key)));
     section.finish();
     Some(Endpoint {

@@ -44,7 +44,11 @@ pub const VARIABLES: [Variable; 14] = [
         "the webhook's secret (`whsec_…`) of the endpoint `default`, where no `[[endpoints]]` is configured",
     ),
     variable("FINKARE_WEBHOOK_ID", "none", "the webhook's id at Finkare, of the same endpoint; not used yet"),
-    variable("FINKARE_API_KEY", "none", "the key (`fk_live_…`, `fk_test_…`) for Finkare's API, of the same endpoint; not used yet"),
+    variable(
+        "FINKARE_API_KEY",
+        "none",
+        "the key (`fk_live_…`, `fk_test_…`) for Finkare's API, of the same endpoint; not used yet",
+    ),
     variable("FINKARE_API_URL", "from the key's prefix", "Finkare's API, of the same endpoint; not used yet"),
     variable("RELAY_SINK_URL", "none", "one HTTP sink `default`, where no `[[sinks]]` is configured"),
     variable("RELAY_SINK_SECRET", "none: nothing is signed", "the secret (`whsec_` + base64) of that sink"),

@@ -260,7 +260,9 @@ impl Worker {
         });
         let change = match &finished.outcome {
             Outcome::Retry { .. } => self.breaker.failure(Instant::now()),
-            Outcome::Delivered | Outcome::Rejected { .. } | Outcome::Hold { .. } => self.breaker.success(),
+            Outcome::Delivered | Outcome::Rejected { .. } | Outcome::Gone { .. } | Outcome::Hold { .. } => {
+                self.breaker.success()
+            }
         };
         let sink = &self.feeding.name;
         match change {

@@ -176,7 +176,7 @@ async fn a_target_that_is_gone_pauses_its_sink(backend: Backend) {
     let seen = gone.clone();
     let target = Target::scripted(move |_, _| if seen.load(Relaxed) { status(410) } else { ok() }).await;
     let home = Home::new(backend).await;
-    let relay = home.serve(&sink("erp", &target, "concurrency = 1")).await;
+    let mut relay = home.serve(&sink("erp", &target, "concurrency = 1")).await;
     let finkare = Finkare::of(&relay);
     finkare.deliver(&payment("i1", 1)).await;
     eventually("the sink pauses", async || relay.sink("erp").await["state"] == "paused").await;
@@ -186,12 +186,19 @@ async fn a_target_that_is_gone_pauses_its_sink(backend: Backend) {
     }))
     .await;
     assert!(answers.iter().all(|answer| answer.status == 200), "acknowledged all the same");
-    assert_eq!(dispatches(&relay, "state=pending").await.len(), 5, "they wait");
+    assert_eq!(dispatches(&relay, "state=pending").await.len(), 6, "they wait, with the one that met the 410");
     assert_eq!(target.arrivals().len(), 1);
+    let line = relay.wait_for_line("the sink said that it is gone: it is paused, its events wait").await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&line["level"], &line["sink.name"], &line["outcome"]),
+        (&json!("ERROR"), &json!("erp"), &json!("retry"))
+    );
     gone.store(false, Relaxed);
     assert_eq!(relay.post("/sinks/erp/resume").await["state"], "active");
     relay.drained().await;
-    assert_eq!(target.delivered().len(), 5);
+    assert_eq!(target.delivered().len(), 6);
+    assert!(dispatches(&relay, "state=dead").await.is_empty());
 }
 
 async fn order_per_invoice_under_failures(backend: Backend) {
