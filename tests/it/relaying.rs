@@ -103,9 +103,11 @@ async fn a_sick_target_gets_it_again_under_the_same_id(backend: Backend) {
     })
     .await;
     let home = Home::new(backend).await;
-    let relay = home.serve(&sink("erp", &target, "")).await;
+    let mut relay = home.serve(&sink("erp", &target, "")).await;
     let id = Finkare::of(&relay).deliver(&payment("i1", 1)).await.id();
     relay.drained().await;
+    let line: Value = serde_json::from_str(&relay.wait_for_line("will be tried again").await).unwrap();
+    assert!(line["retry_in_ms"].is_u64() && line["duration_ms"].is_f64(), "numbers, not texts: {line}");
     let arrivals = target.arrivals();
     assert!(arrivals.iter().all(|arrival| arrival.id == id));
     let attempts: Vec<_> = arrivals.iter().map(|arrival| arrival.header("x-relay-attempt").to_owned()).collect();
@@ -256,6 +258,8 @@ async fn a_sink_that_hangs_hurts_nobody_else(backend: Backend) {
     // What shutdown cuts off goes back and leaves no attempt.
     let (exit, log) = relay.terminate().await;
     assert!(exit.success(), "{log}");
+    let line = log.lines().find(|line| line.contains("not everything finished in time")).expect("it is told");
+    assert_eq!(serde_json::from_str::<Value>(line).unwrap()["after_ms"], 1000);
     let relay = home.serve(&sink("well", &well, "")).await;
     let waiting = dispatches(&relay, "sink=hanging").await;
     assert_eq!(waiting.len(), 100);
