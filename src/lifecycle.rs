@@ -56,7 +56,10 @@ impl Lifecycle {
         if tokio::time::timeout(bound, self.tasks.wait()).await.is_ok() {
             return true;
         }
-        tracing::warn!(after_ms = bound.as_millis(), "not everything finished in time: dropping the rest");
+        tracing::warn!(
+            after_ms = crate::model::clock::millis(bound),
+            "not everything finished in time: dropping the rest"
+        );
         self.hard.cancel();
         // What is dropped now only has to give its leases back.
         let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;

@@ -140,13 +140,8 @@ impl Service {
         let names: Vec<SinkName> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
         store.register_sinks(&names).await?;
 
-        let public_listener = bind(config.server.listen, "server.listen").await?;
-        let admin_listener = bind(config.server.admin_listen, "server.admin_listen").await?;
-        let local = |listener: &TcpListener, option| {
-            listener.local_addr().map_err(|source| StartError::Listen { address: config.server.listen, option, source })
-        };
-        let public = local(&public_listener, "server.listen")?;
-        let admin = local(&admin_listener, "server.admin_listen")?;
+        let (public_listener, public) = bind(config.server.listen, "server.listen").await?;
+        let (admin_listener, admin) = bind(config.server.admin_listen, "server.admin_listen").await?;
 
         let lifecycle = Lifecycle::default();
         let metrics = Arc::new(Metrics::new());
@@ -207,8 +202,12 @@ fn finished(router: Router) -> Router {
     router.fallback(|| async { Problem::no_such_path() }).layer(axum::middleware::from_fn(error::finish))
 }
 
-async fn bind(address: SocketAddr, option: &'static str) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, option, source })
+/// A listener and where it listens, which a port of 0 leaves open.
+async fn bind(address: SocketAddr, option: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, option, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }
 
 fn build_endpoints(config: &Config) -> Result<Vec<ingest::Endpoint>, StartError> {

@@ -30,19 +30,24 @@ const LOG_LINES: usize = 32_768;
 const DEFAULT_FILTER: &str = "info,sqlx=warn";
 
 /// Starts logging as `RELAY_LOG_FORMAT` (`pretty`, `json`; default: pretty on a terminal) and
-/// `RUST_LOG` (default [`DEFAULT_FILTER`]) say. Keep the guard: dropping it writes what is left.
+/// `RUST_LOG` (default `DEFAULT_FILTER`) say. Keep the guard: dropping it writes what is left.
 ///
 /// # Errors
-/// When a variable holds something else; the text says what is allowed.
-pub fn init(format: Option<&str>, filter: Option<&str>) -> Result<WorkerGuard, String> {
-    let filter = EnvFilter::try_new(filter.unwrap_or(DEFAULT_FILTER))
-        .map_err(|error| format!("RUST_LOG: {error}; write for example `info` or `finkare_relay=debug`"))?;
+/// Each variable that holds something else, and what is allowed there.
+pub fn init(format: Option<&str>, filter: Option<&str>) -> Result<WorkerGuard, Vec<(&'static str, String)>> {
     let terminal = std::io::stderr().is_terminal();
     let json = match format {
-        Some("json") => true,
-        Some("pretty") => false,
-        None => !terminal,
-        Some(other) => return Err(format!("RELAY_LOG_FORMAT: `{other}` is not one of `pretty`, `json`")),
+        Some("json") => Ok(true),
+        Some("pretty") => Ok(false),
+        None => Ok(!terminal),
+        Some(other) => Err(("RELAY_LOG_FORMAT", format!("`{other}` is not one of `pretty`, `json`"))),
+    };
+    let filter = EnvFilter::try_new(filter.unwrap_or(DEFAULT_FILTER)).map_err(|error| {
+        ("RUST_LOG", format!("cannot be used ({error}): write, for example, `info` or `finkare_relay=debug`"))
+    });
+    let (json, filter) = match (json, filter) {
+        (Ok(json), Ok(filter)) => (json, filter),
+        (json, filter) => return Err(json.err().into_iter().chain(filter.err()).collect()),
     };
     let (writer, guard) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_LINES).finish(std::io::stderr());

@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 
 use super::{Failure, client, send};
 use crate::{
-    config::{self, generated},
+    config::{self, Problems, generated},
     model::{clock, secret::Secret},
     service::Service,
     signature::{finkare, standard_webhooks::Signer},
@@ -54,7 +54,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Plays the demo; true if every promise held.
 pub(super) async fn run(options: Options) -> Result<bool, Failure> {
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "off".to_owned());
-    let _logging = telemetry::init(Some("pretty"), Some(&filter)).map_err(anyhow::Error::msg)?;
+    let _logging = telemetry::init(Some("pretty"), Some(&filter)).map_err(Problems::of_variables)?;
     let directory = Directory::new()?;
     let result = play(&directory, options.keep).await;
     directory.remove();

@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, local};
+use super::{Failure, client::reachable, local};
 use crate::{
-    config::{Config, StoreConfig, env},
+    config::{Config, Problems, StoreConfig, env},
     service::Service,
     telemetry,
 };
@@ -15,7 +15,7 @@ use crate::{
 pub(super) async fn run(mut config: Config) -> Result<bool, Failure> {
     let variable = |name| env::read(name, &|name| std::env::var(name).ok());
     let (format, filter) = (variable("RELAY_LOG_FORMAT")?, variable("RUST_LOG")?);
-    let _logging = telemetry::init(format.as_deref(), filter.as_deref()).map_err(anyhow::Error::msg)?;
+    let _logging = telemetry::init(format.as_deref(), filter.as_deref()).map_err(Problems::of_variables)?;
     // Before anything takes long, so that a signal during the start is not lost.
     let mut stop = Stop::new()?;
     let made = local::make_up(&mut config)?;
@@ -91,11 +91,12 @@ fn greet(config: &Config, service: &Service, made: &[std::path::PathBuf]) {
         let file = config.file.as_ref().map(|file| format!("--config {} ", file.display())).unwrap_or_default();
         lines.push(format!(
             "send a first event:  {program} {file}send payment.received --to http://{}{}",
-            service.public, endpoint.path
+            reachable(service.public),
+            endpoint.path
         ));
         // A port that was chosen at the start stands in no configuration.
         let admin = match config.server.admin_listen.port() {
-            0 => format!(" --admin-url http://{}", service.admin),
+            0 => format!(" --admin-url http://{}", reachable(service.admin)),
             _ => String::new(),
         };
         lines.push(format!("look at it:          {program} {file}events list{admin}"));

@@ -22,6 +22,9 @@ const VARIABLES: [(&str, &str); 4] = [
 /// Paths that the service answers itself, with all that lies below them.
 const RESERVED: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/api"];
 
+/// What is told of an option that this version reads and does not act on.
+pub(super) const NOT_YET: &str = "accepted for a later version; nothing uses it yet";
+
 /// Reads the endpoints. The flag is true if there is only `default`, without any secret.
 pub(super) fn read(root: &mut Section<'_>) -> (Vec<Endpoint>, bool) {
     let is_configured = root.has("endpoints");
@@ -76,7 +79,7 @@ fn one(mut section: Section<'_>, earlier: &[Endpoint]) -> Option<Endpoint> {
     if !has_secret && section.here().line.is_some() {
         section.report().notice(
             &section.here(),
-            "has no secret, so every delivery to it is refused: set `secret`, or run `finkare-relay register`",
+            "has no secret, so every delivery to it is refused: set `secret` to what Finkare showed when the webhook was created",
         );
     }
     let api_key = section.secret("api_key").filter(|key| {
@@ -90,7 +93,8 @@ fn one(mut section: Section<'_>, earlier: &[Endpoint]) -> Option<Endpoint> {
     let dedupe = dedupe(&mut section);
     let signature_over = section.word("signature_over", &["raw", "reserialized", "either"]).unwrap_or_default();
     let secret_encoding = section.word("secret_encoding", &["literal", "stripped", "base64"]).unwrap_or_default();
-    not_yet(&mut section);
+    let set = [("webhook_id", webhook_id.is_some()), ("api_key", api_key.is_some()), ("api_url", api_url.is_some())];
+    not_yet(&mut section, set.into_iter().filter_map(|(key, is_set)| is_set.then_some(key)));
     section.finish();
     Some(Endpoint {
         name: name?,
@@ -227,13 +231,18 @@ fn dedupe(section: &mut Section<'_>) -> Dedupe {
 }
 
 /// Options whose meaning is settled and checked, but which nothing in this version acts on.
-fn not_yet(section: &mut Section<'_>) {
+///
+/// `set` are those that are read elsewhere and turned out to be set.
+fn not_yet(section: &mut Section<'_>, set: impl Iterator<Item = &'static str>) {
+    for key in set {
+        section.notice(key, NOT_YET);
+    }
     if section.has("api_rate_limit") {
-        section.notice("api_rate_limit", "is not used by this version yet");
+        section.notice("api_rate_limit", NOT_YET);
     }
     super::sink::rate_limit(section, "api_rate_limit");
     if section.whole_if_set("rotate_every_days", &(1..=3650)).is_some() {
-        section.notice("rotate_every_days", "is not used by this version yet: nothing is rotated by itself");
+        section.notice("rotate_every_days", format!("{NOT_YET}, and no secret is rotated by itself"));
     }
 }
 

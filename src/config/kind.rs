@@ -10,7 +10,7 @@
 
 use std::{cell::Cell, collections::HashSet, iter};
 
-use base64::{Engine, alphabet, engine};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue};
 use serde::{
     Deserializer,
@@ -21,7 +21,7 @@ use toml::{Table, Value};
 use url::Url;
 
 use super::{problem::did_you_mean, problem::listed, raw::Section};
-use crate::{model::secret::Secret, sinks};
+use crate::{model::secret::Secret, signature::standard_webhooks::Signer, sinks};
 
 /// Every `type` that users may meet in documentation; not all are in every build.
 const DOCUMENTED: [&str; 15] = [
@@ -81,26 +81,12 @@ fn file(section: &mut Section<'_>) -> Option<sinks::file::Options> {
     Some(options)
 }
 
-/// Headers that say how the message is framed or who sent it; the sink writes them itself.
-const RESERVED_HEADERS: [&str; 11] = [
-    "connection",
-    "content-length",
-    "host",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-    "webhook-id",
-    "webhook-signature",
-    "webhook-timestamp",
-];
-
 fn http(section: &mut Section<'_>) -> Option<sinks::http::Options> {
     let mut own = Own::default();
     own.url(section, "url");
-    if let Some(secret) = own.secret(section, "secret") {
-        check_standard_secret(section, &secret);
+    // The sink would refuse it too, but alone and later: here it is told with all other problems.
+    if let Some(Err(what)) = own.secret(section, "secret").as_ref().map(Signer::new) {
+        section.problem("secret", what);
     }
     let mut seen = HashSet::new();
     for (name, value) in own.secrets_by_name(section, "headers") {
@@ -109,7 +95,7 @@ fn http(section: &mut Section<'_>) -> Option<sinks::http::Options> {
             section.problem(&key, "is not a header's name: write letters, digits and `-`");
             continue;
         };
-        if RESERVED_HEADERS.contains(&header.as_str()) || header.as_str().starts_with("x-relay-") {
+        if sinks::http::is_reserved(&header) {
             section.problem(&key, "is written by the relay itself: leave it out");
         }
         if HeaderValue::try_from(value.expose()).is_err() {
@@ -133,30 +119,6 @@ fn http(section: &mut Section<'_>) -> Option<sinks::http::Options> {
     Some(options)
 }
 
-/// Padding is optional, as with other senders and receivers of Standard Webhooks.
-const BASE64: engine::GeneralPurpose = engine::GeneralPurpose::new(
-    &alphabet::STANDARD,
-    engine::GeneralPurposeConfig::new().with_decode_padding_mode(engine::DecodePaddingMode::Indifferent),
-);
-
-/// `whsec_` and the base64 of 24 to 64 bytes, see "Signature scheme" in
-/// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>.
-fn check_standard_secret(section: &Section<'_>, secret: &Secret) {
-    let key = secret.expose().strip_prefix("whsec_").map(|key| BASE64.decode(key).map(zeroize::Zeroizing::new));
-    match key {
-        Some(Ok(key)) if key.is_empty() => section.problem("secret", "has nothing after `whsec_`"),
-        Some(Ok(key)) if !(24..=64).contains(&key.len()) => section.notice(
-            "secret",
-            format!("the secret is {} bytes long; Standard Webhooks asks for 24 to 64, and some receivers insist", key.len()),
-        ),
-        Some(Ok(_)) => {}
-        Some(Err(_)) | None => section.problem(
-            "secret",
-            "is not a Standard Webhooks secret: write `whsec_` and base64, for example the output of `echo whsec_$(openssl rand -base64 32)`",
-        ),
-    }
-}
-
 /// Takes user and password out of a URL and makes the header of them that a client would make, so
 /// that the URL can be shown in logs.
 fn basic_auth(url: &mut Url) -> Option<Secret> {
@@ -170,7 +132,7 @@ fn basic_auth(url: &mut Url) -> Option<Secret> {
     url.set_username("")
         .and_then(|()| url.set_password(None))
         .expect("an http URL has a host, so it can lose its user");
-    Some(Secret::new(format!("Basic {}", engine::general_purpose::STANDARD.encode(&*pair))))
+    Some(Secret::new(format!("Basic {}", STANDARD.encode(&*pair))))
 }
 
 fn percent_decoded(text: &str) -> Vec<u8> {

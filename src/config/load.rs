@@ -122,8 +122,15 @@ pub(super) fn read(
         admin_token: admin.tokens.is_empty() && matches!(store, Some(StoreConfig::Sqlite { .. })),
         sink: made_up_sink,
     };
-    if let Some(StoreConfig::Postgres { .. }) = store {
-        require_for_postgres(&server, has_token, master_key.is_some(), made_up_secret, environment, &report);
+    match &store {
+        Some(StoreConfig::Postgres { .. }) => {
+            require_for_postgres(&server, has_token, master_key.is_some(), made_up_secret, environment, &report);
+        }
+        // On Postgres it is required, so that saying this would only teach to pass over notices.
+        Some(StoreConfig::Sqlite { .. }) if master_key.is_some() => {
+            report.notice(&Place::variable("RELAY_MASTER_KEY"), endpoint::NOT_YET);
+        }
+        Some(StoreConfig::Sqlite { .. }) | None => {}
     }
 
     let (list, notices, known) = report.into_parts();

@@ -55,7 +55,7 @@ pub struct Config {
     /// The targets; at least one.
     pub sinks: Vec<Sink>,
     /// The key for stored secrets, if the operator gave one: base64 (with padding) of 32 bytes.
-    /// Always there on Postgres.
+    /// Always there on Postgres. Nothing uses it yet: this version stores no secret.
     pub master_key: Option<Secret>,
     /// What was made up because nothing was configured, for the greeting at the start.
     pub made_up: MadeUp,

@@ -43,6 +43,12 @@ impl Problems {
         Self { file, list }
     }
 
+    /// Of environment variables that are judged elsewhere: their names, and what is wrong with each.
+    pub(crate) fn of_variables(wrong: Vec<(&'static str, String)>) -> Self {
+        let problem = |(name, what)| Problem { place: Place::variable(name).path, line: None, what };
+        Self::new(None, wrong.into_iter().map(problem).collect())
+    }
+
     /// Each problem, in the order of the file; those of the environment at the end.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()

@@ -78,8 +78,11 @@ fn log(
     let reason = outcome.reason().unwrap_or_default();
     match next {
         Next::Delivered => line!(debug, "delivered"),
+        Next::Pending { .. } if matches!(outcome, Outcome::Gone { .. }) => {
+            line!(error, "the sink said that it is gone: it is paused, its events wait", reason = reason);
+        }
         Next::Pending { after } => {
-            line!(warn, "not delivered: will be tried again", reason = reason, retry_in_ms = after.as_millis());
+            line!(warn, "not delivered: will be tried again", reason = reason, retry_in_ms = clock::millis(*after));
         }
         Next::Held { .. } => line!(error, "held: a person has to look at it", reason = reason),
         Next::Dead => line!(error, "given up: a person has to look at it", reason = reason),

@@ -1,7 +1,7 @@
 //! One sink's worker: claims, runs attempts within its slots, hands the outcomes on.
 //!
 //! It claims when it has room, when it was woken, when the store said that something falls due, and
-//! every [`POLL`] in any case. It takes a few more than it has slots for while attempts are quick
+//! every `POLL` in any case. It takes a few more than it has slots for while attempts are quick
 //! (so that slots do not idle during a claim) and none while they are slow: what waits in memory
 //! here waits for a lease, not for a slot. A dispatch whose lease would end within an attempt is
 //! not started but given back.
@@ -276,7 +276,9 @@ impl Worker {
         });
         let change = match &finished.outcome {
             Outcome::Retry { .. } => self.breaker.failure(Instant::now()),
-            Outcome::Delivered | Outcome::Rejected { .. } | Outcome::Hold { .. } => self.breaker.success(),
+            Outcome::Delivered | Outcome::Rejected { .. } | Outcome::Gone { .. } | Outcome::Hold { .. } => {
+                self.breaker.success()
+            }
         };
         let sink = &self.feeding.name;
         match change {

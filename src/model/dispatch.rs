@@ -157,8 +157,12 @@ pub enum Outcome {
     Rejected {
         /// What the target said, for a person; never a secret.
         reason: String,
-        /// True when the target wants nothing more at all (HTTP 410): the whole sink pauses.
-        pause_sink: bool,
+    },
+    /// The target wants nothing more at all (HTTP 410): the whole sink pauses until a person resumes
+    /// it, and this event waits like those behind it.
+    Gone {
+        /// What the target said, for a person; never a secret.
+        reason: String,
     },
     /// A person must decide.
     Hold {
@@ -170,11 +174,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The word for metrics, logs and the attempt's row.
+    /// The word for metrics, logs and the attempt's row. [`Outcome::Gone`] is a `retry`: so it ends
+    /// for the event.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Outcome::Delivered => "delivered",
-            Outcome::Retry { .. } => "retry",
+            Outcome::Retry { .. } | Outcome::Gone { .. } => "retry",
             Outcome::Rejected { .. } => "rejected",
             Outcome::Hold { .. } => "hold",
         }
@@ -184,9 +189,10 @@ impl Outcome {
     pub fn reason(&self) -> Option<&str> {
         match self {
             Outcome::Delivered => None,
-            Outcome::Retry { reason, .. } | Outcome::Rejected { reason, .. } | Outcome::Hold { reason, .. } => {
-                Some(reason)
-            }
+            Outcome::Retry { reason, .. }
+            | Outcome::Rejected { reason }
+            | Outcome::Gone { reason }
+            | Outcome::Hold { reason, .. } => Some(reason),
         }
     }
 }
@@ -242,10 +248,14 @@ impl Next {
 /// A retry whose time would come after the give-up time is moved to that time, so that a sink gets
 /// its last chance at the end and not long before; after that time the dispatch is dead. A
 /// `Retry-After` beyond the give-up time is cut in the same way.
+///
+/// What met [`Outcome::Gone`] is due at once: the pause, which is recorded with it, is what it waits
+/// for. It is never given up for that.
 pub fn after_attempt(outcome: &Outcome, attempt: u32, age: Duration, policy: &RetryPolicy, random: f64) -> Next {
     match outcome {
         Outcome::Delivered => Next::Delivered,
         Outcome::Rejected { .. } => Next::Dead,
+        Outcome::Gone { .. } => Next::Pending { after: Duration::ZERO },
         Outcome::Hold { recheck_after, .. } => Next::Held { recheck_after: *recheck_after },
         Outcome::Retry { after, .. } => match policy.give_up_after.checked_sub(age) {
             None | Some(Duration::ZERO) => Next::Dead,
@@ -402,8 +412,11 @@ mod tests {
 
     #[test]
     fn refusals_and_holds_are_not_retried() {
-        let rejected = Outcome::Rejected { reason: "400".into(), pause_sink: false };
+        let rejected = Outcome::Rejected { reason: "400".into() };
         assert_eq!(after_attempt(&rejected, 1, Duration::ZERO, &POLICY, 0.5), Next::Dead);
+        let gone = Outcome::Gone { reason: "410".into() };
+        let at_once = Next::Pending { after: Duration::ZERO };
+        assert_eq!(after_attempt(&gone, 9, POLICY.give_up_after * 2, &POLICY, 0.5), at_once, "however late");
         let hold = Outcome::Hold { reason: "check".into(), recheck_after: None };
         assert_eq!(after_attempt(&hold, 1, Duration::ZERO, &POLICY, 0.5), Next::Held { recheck_after: None });
         assert_eq!(after_attempt(&Outcome::Delivered, 1, Duration::MAX, &POLICY, 0.5), Next::Delivered);

@@ -1,7 +1,7 @@
 //! One JSON line per event in a file.
 //!
 //! A line counts as delivered once it has been fsynced, together with all that waited with it (see
-//! [`lines`]). The file holds whole lines only: what a failed write left is cut off again, and a
+//! `lines`). The file holds whole lines only: what a failed write left is cut off again, and a
 //! last line that a crash tore is repaired before the first new one is appended.
 //!
 //! The file may be renamed, deleted or truncated by others: each group looks whether the path still

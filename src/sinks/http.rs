@@ -7,8 +7,8 @@
 //! ASCII: header values have no agreed encoding beyond it (RFC 9110, section 5.5).
 //!
 //! Nobody but the configured address gets an event: no redirects, no proxies from the environment,
-//! no cookies. How an answer becomes an [`Outcome`] is in [`answer`], what to say of a failed
-//! connection in [`failure`].
+//! no cookies. How an answer becomes an [`Outcome`] is in `answer`, what to say of a failed
+//! connection in `failure`.
 
 mod answer;
 mod failure;
@@ -50,6 +50,11 @@ const RESERVED: [HeaderName; 13] = [
 
 /// How the names of our own headers begin.
 const OURS: [&str; 2] = ["webhook-", "x-relay-"];
+
+/// True for a header that the operator cannot set, because the sink or the protocol sets it.
+pub fn is_reserved(name: &HeaderName) -> bool {
+    RESERVED.contains(name) || OURS.iter().any(|prefix| name.as_str().starts_with(prefix))
+}
 
 /// The options of an `http` sink, as written; secrets are resolved before it is deserialised.
 #[derive(Clone, serde::Deserialize)]
@@ -226,7 +231,7 @@ fn operator_headers(configured: &BTreeMap<String, Secret>) -> Result<HeaderMap, 
     for (given, value) in configured {
         let name = HeaderName::from_bytes(given.as_bytes())
             .map_err(|_| format!("`headers.{}` is not a header's name", given.escape_debug()))?;
-        if RESERVED.contains(&name) || OURS.iter().any(|prefix| name.as_str().starts_with(prefix)) {
+        if is_reserved(&name) {
             return Err(format!("`headers.{given}` cannot be set: the sink sets it itself"));
         }
         let mut value = HeaderValue::from_bytes(value.expose().as_bytes())

@@ -74,7 +74,7 @@ impl Hook {
                 let (result, problem) = refusal.tell();
                 tracing::warn!(
                     endpoint.name = %self.endpoint.name, result = result.as_str(), status = problem.status().as_u16(),
-                    error = %Chain(&refusal), peer = peer.map(tracing::field::display),
+                    error = refusal.told(), peer = peer.map(tracing::field::display),
                     duration_ms = millis(duration), request.id = request_id.map(tracing::field::display),
                     "delivery refused"
                 );
@@ -118,6 +118,17 @@ enum Refusal {
 }
 
 impl Refusal {
+    /// What the log is told. Why the store said no stands there already, once for all deliveries
+    /// that shared the transaction.
+    fn told(&self) -> String {
+        match self {
+            Self::Ingest(refused @ Refused::Store(_)) => refused.to_string(),
+            Self::Body(_) | Self::Ingest(Refused::NotGenuine(_) | Refused::QueueFull | Refused::TooLate(_)) => {
+                Chain(self).to_string()
+            }
+        }
+    }
+
     /// What the sender is told. Never why a signature was not accepted: that would help a forger.
     fn tell(&self) -> (DeliveryResult, Problem) {
         match self {

@@ -188,6 +188,39 @@ async fn checking() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_without_a_schema_is_ready_for_serve() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        let home = Home::untouched(backend).await;
+        std::fs::write(home.path("relay.toml"), format!("[store]\nurl = \"{}\"\n", home.store_url())).unwrap();
+        let mut check = home.command();
+        check.arg("check").env("FINKARE_WEBHOOK_SECRET", SECRET);
+        let (code, stdout, stderr) = run(check).await;
+        assert!(code == 0 && stdout.contains("will be brought up to date by `serve`"), "{stdout}{stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_greeting_names_an_address_that_can_be_reached() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut serve = bare(directory.path());
+    serve.env("RELAY_LISTEN", "0.0.0.0:0").env("RELAY_ADMIN_LISTEN", "0.0.0.0:0");
+    let mut relay = Relay::start(serve).await;
+    assert!(relay.wait_for_line("send a first event:").await.contains("--to http://127.0.0.1:"));
+    assert!(relay.wait_for_line("look at it:").await.contains("--admin-url http://127.0.0.1:"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_to_log_is_configuration_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut serve = bare(directory.path());
+    serve.env("RELAY_LOG_FORMAT", "xml").env("RUST_LOG", "info,finkare_relay=loud");
+    let (code, _, stderr) = run(serve).await;
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("- RELAY_LOG_FORMAT: `xml` is not one of") && stderr.contains("- RUST_LOG: "), "{stderr}");
+    assert!(!directory.path().join("data").exists(), "nothing was made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn migrating_and_health() {
     for backend in [Backend::Sqlite, Backend::Postgres] {
         let home = Home::new(backend).await;

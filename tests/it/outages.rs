@@ -102,6 +102,26 @@ async fn a_locked_sqlite_file_heals() {
     relay.drained().await;
 }
 
+/// One cause, told once: not again with each of the deliveries that it refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_says_no_is_told_once() {
+    let home = Home::new(Backend::Sqlite).await;
+    let relay = home.serve("").await;
+    let options = SqliteConnectOptions::new().filename(home.path("relay.db"));
+    let mut other = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::query("ALTER TABLE events RENAME TO elsewhere").execute(&mut other).await.unwrap();
+    refused_for_now(&Finkare::of(&relay)).await;
+    let (_, log) = relay.terminate().await;
+    let of = |message: &str| -> Value {
+        let line = log.lines().find(|line| line.contains(message)).unwrap_or_else(|| panic!("{message} in {log}"));
+        serde_json::from_str(line).unwrap()
+    };
+    let cause = of("deliveries could not be stored: their sender is told to try again");
+    assert!(cause["level"] == "ERROR" && cause["error"].as_str().unwrap().contains("no such table"), "{cause}");
+    let refused = of("delivery refused");
+    assert_eq!((&refused["level"], &refused["error"]), (&json!("WARN"), &json!("the delivery could not be stored")));
+}
+
 /// Forged deliveries cost no database: they are refused as ever while it is away.
 #[tokio::test(flavor = "multi_thread")]
 async fn forged_deliveries_are_refused_whatever_the_database_does() {

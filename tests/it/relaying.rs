@@ -104,9 +104,11 @@ async fn a_sick_target_gets_it_again_under_the_same_id(backend: Backend) {
     })
     .await;
     let home = Home::new(backend).await;
-    let relay = home.serve(&sink("erp", &target, "")).await;
+    let mut relay = home.serve(&sink("erp", &target, "")).await;
     let id = Finkare::of(&relay).deliver(&payment("i1", 1)).await.id();
     relay.drained().await;
+    let line: Value = serde_json::from_str(&relay.wait_for_line("will be tried again").await).unwrap();
+    assert!(line["retry_in_ms"].is_u64() && line["duration_ms"].is_f64(), "numbers, not texts: {line}");
     let arrivals = target.arrivals();
     assert!(arrivals.iter().all(|arrival| arrival.id == id));
     let attempts: Vec<_> = arrivals.iter().map(|arrival| arrival.header("x-relay-attempt").to_owned()).collect();
@@ -177,7 +179,7 @@ async fn a_target_that_is_gone_pauses_its_sink(backend: Backend) {
     let seen = gone.clone();
     let target = Target::scripted(move |_, _| if seen.load(Relaxed) { status(410) } else { ok() }).await;
     let home = Home::new(backend).await;
-    let relay = home.serve(&sink("erp", &target, "concurrency = 1")).await;
+    let mut relay = home.serve(&sink("erp", &target, "concurrency = 1")).await;
     let finkare = Finkare::of(&relay);
     finkare.deliver(&payment("i1", 1)).await;
     eventually("the sink pauses", async || relay.sink("erp").await["state"] == "paused").await;
@@ -187,12 +189,19 @@ async fn a_target_that_is_gone_pauses_its_sink(backend: Backend) {
     }))
     .await;
     assert!(answers.iter().all(|answer| answer.status == 200), "acknowledged all the same");
-    assert_eq!(dispatches(&relay, "state=pending").await.len(), 5, "they wait");
+    assert_eq!(dispatches(&relay, "state=pending").await.len(), 6, "they wait, with the one that met the 410");
     assert_eq!(target.arrivals().len(), 1);
+    let line = relay.wait_for_line("the sink said that it is gone: it is paused, its events wait").await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&line["level"], &line["sink.name"], &line["outcome"]),
+        (&json!("ERROR"), &json!("erp"), &json!("retry"))
+    );
     gone.store(false, Relaxed);
     assert_eq!(relay.post("/sinks/erp/resume").await["state"], "active");
     relay.drained().await;
-    assert_eq!(target.delivered().len(), 5);
+    assert_eq!(target.delivered().len(), 6);
+    assert!(dispatches(&relay, "state=dead").await.is_empty());
 }
 
 async fn order_per_invoice_under_failures(backend: Backend) {
@@ -250,6 +259,8 @@ async fn a_sink_that_hangs_hurts_nobody_else(backend: Backend) {
     // What shutdown cuts off goes back and leaves no attempt.
     let (exit, log) = relay.terminate().await;
     assert!(exit.success(), "{log}");
+    let line = log.lines().find(|line| line.contains("not everything finished in time")).expect("it is told");
+    assert_eq!(serde_json::from_str::<Value>(line).unwrap()["after_ms"], 1000);
     let relay = home.serve(&sink("well", &well, "")).await;
     let waiting = dispatches(&relay, "sink=hanging").await;
     assert_eq!(waiting.len(), 100);

@@ -409,7 +409,7 @@ impl<'a> Standing<'a> {
     fn add(&mut self, entry: &FinishedAttempt, reason: Option<&'a str>) {
         self.delivered += i64::from(matches!(entry.next, Next::Delivered));
         self.error = reason.or(self.error);
-        if let Outcome::Rejected { pause_sink: true, .. } = entry.outcome {
+        if let Outcome::Gone { .. } = entry.outcome {
             self.pause = self.pause.or(reason);
         }
     }

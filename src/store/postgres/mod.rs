@@ -2,14 +2,14 @@
 //!
 //! # One call, one connection
 //!
-//! Every method takes a connection from the pool ([`PostgresStore::checkout`]) and gives it back
+//! Every method takes a connection from the pool (`PostgresStore::checkout`) and gives it back
 //! only after its work has come to its end. Whatever else happens (an error, a time-out, a caller
 //! that drops the future) the connection is closed, because its state is not known: sqlx rolls a
 //! dropped transaction back, but a `BEGIN` that was cut off while under way stays open, and the
 //! next autocommit statement on that connection would be acknowledged and never committed.
 //!
 //! Three bounds keep a sick database from holding us: the server ends a statement that takes too
-//! long, a lock that does not come and a transaction that we left open ([`SETTINGS`]); we end a call
+//! long, a lock that does not come and a transaction that we left open (`SETTINGS`); we end a call
 //! after [`CALL_TIMEOUT`], for a server that says nothing at all; and we wait at most
 //! [`ACQUIRE_TIMEOUT`] for a connection. After a restart of the server the pool is full of dead
 //! connections. The first call that meets one throws all idle ones away and tries once more, where
@@ -18,9 +18,9 @@
 //!
 //! # The files
 //!
-//! [`events`] records and lists events, [`claims`] leases and finishes dispatches (and explains why
-//! no wake-up gets lost), [`dispatches`] is what a person does with them, [`sinks`] their standing,
-//! [`purge`] retention, [`announce`] the notifications between replicas.
+//! `events` records and lists events, `claims` leases and finishes dispatches (and explains why
+//! no wake-up gets lost), `dispatches` is what a person does with them, `sinks` their standing,
+//! `purge` retention, `announce` the notifications between replicas.
 //!
 //! A pooler between us and the server must pool sessions, not transactions: we prepare statements,
 //! set parameters at the start of a connection, and listen.

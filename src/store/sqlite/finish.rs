@@ -192,11 +192,11 @@ async fn count<'a>(
         let tally = tallies.entry(&attempt.sink).or_default();
         match &attempt.outcome {
             Outcome::Delivered => tally.delivered += 1,
-            Outcome::Rejected { reason, pause_sink: true } => {
+            Outcome::Gone { reason } => {
                 tally.last_error = Some(reason);
                 tally.pause = tally.pause.or(Some(reason));
             }
-            Outcome::Retry { reason, .. } | Outcome::Rejected { reason, .. } | Outcome::Hold { reason, .. } => {
+            Outcome::Retry { reason, .. } | Outcome::Rejected { reason } | Outcome::Hold { reason, .. } => {
                 tally.last_error = Some(reason);
             }
         }

@@ -216,18 +216,21 @@ async fn what_a_person_does_retry_cancel_replay_pause() {
     let batch = [event("1", Some("a"), &["erp"]), event("2", Some("a"), &["erp"]), event("3", Some("a"), &["erp"])];
     let events = store.record_deliveries(&batch).await.unwrap();
     let first = claim(&store, "erp", 10).await.dispatches.remove(0);
-    let rejected = Outcome::Rejected { reason: "gone\0for good".into(), pause_sink: true };
-    store.finish_attempts(&[finished(&first, "erp", rejected, Next::Dead)], None).await.unwrap();
+    let gone = Outcome::Gone { reason: "gone\0for good".into() };
+    store
+        .finish_attempts(&[finished(&first, "erp", gone, Next::Pending { after: Duration::ZERO })], None)
+        .await
+        .unwrap();
     let paused = claim(&store, "erp", 10).await;
     assert!(paused.paused && paused.dispatches.is_empty());
     assert!(!store.pause_sink(&sink("erp"), "again").await.unwrap());
     let status = &store.sink_statuses().await.unwrap()[0];
     assert_eq!(status.paused.as_ref().unwrap().reason, "gone\u{fffd}for good");
-    assert_eq!((status.dead, status.pending), (1, 2));
+    assert_eq!((status.dead, status.pending), (0, 3));
     assert!(store.resume_sink(&sink("erp")).await.unwrap());
     assert!(!store.resume_sink(&sink("erp")).await.unwrap());
 
-    // The dead one is again the head of its lane, so the others wait for it.
+    // What met the end is still the head of its lane, so the others wait for it.
     assert_eq!(store.retry_dispatches(&[first.id]).await.unwrap(), 1);
     let held = claim(&store, "erp", 10).await.dispatches.remove(0);
     assert_eq!((held.id, held.attempts), (first.id, 1));
@@ -241,7 +244,7 @@ async fn what_a_person_does_retry_cancel_replay_pause() {
     let (_, attempts) = store.dispatch(held.id).await.unwrap().unwrap();
     assert_eq!(
         attempts.iter().map(|a| (a.number, a.outcome.as_str())).collect::<Vec<_>>(),
-        [(1, "rejected"), (2, "hold")]
+        [(1, "retry"), (2, "hold")]
     );
 
     let replayed = store.replay_event(events[0].id, &[sink("erp"), sink("books")]).await.unwrap().unwrap();

@@ -61,6 +61,21 @@ impl Home {
         Self { directory, url, _database: database }
     }
 
+    /// A home whose database nobody has migrated yet.
+    pub(crate) async fn untouched(backend: Backend) -> Self {
+        let home = Self::new(Backend::Sqlite).await;
+        match backend {
+            Backend::Sqlite => {
+                std::fs::write(home.path("relay.db"), "").expect("an empty file is an empty database");
+                home
+            }
+            Backend::Postgres => {
+                let database = postgres::empty_database().await;
+                Self { url: database.url(), _database: Some(database), ..home }
+            }
+        }
+    }
+
     /// The database's URL.
     pub(crate) fn store_url(&self) -> &str {
         &self.url

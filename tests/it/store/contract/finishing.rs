@@ -53,8 +53,9 @@ pub(crate) async fn an_old_token_changes_nothing(on: &Fixture) {
     let old = claim_one(&*store, now).await;
     let new = claim_one(&*store, now + secs(100)).await;
     let before = format!("{:?}{:?}", store.event(old.event_id).await.unwrap(), store.sink_statuses().await.unwrap());
-    let gone = Outcome::Rejected { reason: "410".into(), pause_sink: true };
-    for late in [delivered(&old), retried(&old, Duration::ZERO), attempt(&old, gone, Next::Dead)] {
+    let gone = Outcome::Gone { reason: "410".into() };
+    let waits = Next::Pending { after: Duration::ZERO };
+    for late in [delivered(&old), retried(&old, Duration::ZERO), attempt(&old, gone, waits)] {
         assert_eq!(store.finish_attempts(&[late], Some(now + secs(101))).await.unwrap(), [Finish::LeaseLost]);
     }
     let after = format!("{:?}{:?}", store.event(old.event_id).await.unwrap(), store.sink_statuses().await.unwrap());
@@ -134,21 +135,26 @@ pub(crate) async fn a_target_that_wants_no_more_pauses_its_sink(on: &Fixture) {
     store.record_deliveries(&["a", "b", "c"].map(event)).await.unwrap();
     let now = start();
     let leases = claim_of(&*store, "erp", 2, now).await.dispatches;
-    let gone = |reason: &str| Outcome::Rejected { reason: reason.into(), pause_sink: true };
-    finish(&*store, &[attempt(&leases[0], gone("410 Gone"), Next::Dead)], now).await;
+    let gone = |lease, reason: &str| {
+        attempt(lease, Outcome::Gone { reason: reason.into() }, Next::Pending { after: Duration::ZERO })
+    };
+    finish(&*store, &[gone(&leases[0], "410 Gone")], now).await;
     assert!(claim_of(&*store, "erp", 10, now).await.paused);
-    finish(&*store, &[attempt(&leases[1], gone("410 again"), Next::Dead)], now + secs(5)).await;
+    finish(&*store, &[gone(&leases[1], "410 again")], now + secs(5)).await;
     let paused = status(&*store, "erp").await.paused.expect("the sink is paused");
     assert_eq!(paused.reason, "410 Gone", "the first reason stays");
     assert_eq!(paused.at.as_microsecond(), now.as_microsecond());
-    assert_eq!(status(&*store, "erp").await.dead, 2);
+    let counted = status(&*store, "erp").await;
+    assert_eq!((counted.pending, counted.dead), (3, 0), "those that met it wait with the rest");
+    let (stored, attempts) = store.dispatch(leases[0].id).await.unwrap().unwrap();
+    assert_eq!((stored.last_error.as_deref(), attempts[0].outcome.as_str()), (Some("410 Gone"), "retry"));
     // It is written down: a second store sees it, and one that is opened later.
     assert!(claim_of(&*on.open().await, "erp", 10, now).await.paused);
     store.close().await;
     let reopened = on.open().await;
     assert!(claim_of(&*reopened, "erp", 10, now).await.paused);
     assert!(reopened.resume_sink(&sink("erp")).await.unwrap());
-    assert_eq!(claim_of(&*reopened, "erp", 10, now).await.dispatches.len(), 1);
+    assert_eq!(claim_of(&*reopened, "erp", 10, now + secs(5)).await.dispatches.len(), 3);
 }
 
 pub(crate) async fn a_large_batch_is_whole(on: &Fixture) {

@@ -183,7 +183,7 @@ fn retried(lease: &LeasedDispatch, after: Duration) -> FinishedAttempt {
 }
 
 fn rejected(lease: &LeasedDispatch) -> FinishedAttempt {
-    attempt(lease, Outcome::Rejected { reason: "400 from the target".into(), pause_sink: false }, Next::Dead)
+    attempt(lease, Outcome::Rejected { reason: "400 from the target".into() }, Next::Dead)
 }
 
 fn held(lease: &LeasedDispatch, recheck_after: Option<Duration>) -> FinishedAttempt {

@@ -164,8 +164,8 @@ impl World {
                 _ => held(&lease, None),
             };
             if name == "mail" && self.rng.random_ratio(1, 20) {
-                let outcome = Outcome::Rejected { reason: "410".into(), pause_sink: true };
-                answer = attempt(&lease, outcome, Next::Dead);
+                let outcome = Outcome::Gone { reason: "410".into() };
+                answer = attempt(&lease, outcome, Next::Pending { after: Duration::ZERO });
             }
             answer.sink = sink(&name);
             batch.push(answer);
@@ -192,7 +192,7 @@ impl World {
             if row.state == State::Delivered {
                 *self.delivered.entry(sent.sink.as_str().to_owned()).or_insert(0) += 1;
             }
-            if matches!(sent.outcome, Outcome::Rejected { pause_sink: true, .. }) {
+            if matches!(sent.outcome, Outcome::Gone { .. }) {
                 self.paused.insert(sent.sink.as_str().to_owned());
             }
         }
