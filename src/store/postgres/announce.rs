@@ -1,10 +1,17 @@
 //! Tells the replicas of new work: `NOTIFY` on one channel, with the names of the sinks.
 //!
-//! The notification is part of the transaction that wrote the work, so nobody looks too early. What
-//! is announced while a listener has no connection is lost; it wakes everybody when it is back.
-//! Between, workers poll.
+//! Accepts, which come in thousands a second, leave it to the [`Announcer`]: a task that notifies after
+//! the commit, at once after a silence and then every [`PAUSE`]. A notification in the accept's own
+//! transaction would take a lock of the whole database and hold it while the commit waits for the
+//! disk (`PreCommit_Notify` in `async.c` of the server), one accept after the other. If the process
+//! dies in between, the other replicas find the work when they poll. What is rare (a retry, a replay,
+//! leases given back) notifies within its transaction.
+//!
+//! Nobody looks too early: what is announced is committed. What is announced while a listener has no
+//! connection is lost; it wakes everybody when it is back. Between, workers poll.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -13,12 +20,12 @@ use sqlx::{
     Executor, PgConnection,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::ACQUIRE_TIMEOUT;
+use super::{ACQUIRE_TIMEOUT, Again, Connections};
 use crate::{
-    model::{backoff, id::SinkName},
+    model::{backoff, chain::Chain, id::SinkName},
     store::wake::Wakeups,
 };
 
@@ -28,6 +35,9 @@ pub(super) const CHANNEL: &str = "relay_dispatch";
 /// A payload must stay below 8000 bytes, <https://www.postgresql.org/docs/current/sql-notify.html>.
 /// A longer list of names becomes an empty one, which means all.
 const MAX_PAYLOAD: usize = 7000;
+
+/// The wait after a notification of the [`Announcer`]; what is written meanwhile goes out together.
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// A connection on which nothing comes could be one whose server vanished without a word: after
 /// this long we ask.
@@ -64,39 +74,130 @@ fn hear(wakeups: &Wakeups, payload: &str) {
     }
 }
 
-/// The task that listens, on a connection of its own.
+/// A task that is stopped, and waited for, by its owner.
 #[derive(Debug)]
-pub(super) struct Listener {
+struct Task {
     stop: CancellationToken,
-    task: Mutex<Option<JoinHandle<()>>>,
+    handle: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Listener {
-    /// Starts it; it tries for as long as it is not stopped.
-    pub(super) fn start(options: PgConnectOptions, wakeups: Arc<Wakeups>) -> Self {
+impl Task {
+    /// Starts it; the work ends by itself once the token is cancelled.
+    fn start<W: Future<Output = ()> + Send + 'static>(work: impl FnOnce(CancellationToken) -> W) -> Self {
         let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let task = tokio::spawn(async move {
-            let _ = stopped.run_until_cancelled(listen_forever(options, &wakeups)).await;
-        });
-        Self { stop, task: Mutex::new(Some(task)) }
+        let handle = tokio::spawn(work(stop.clone()));
+        Self { stop, handle: Mutex::new(Some(handle)) }
     }
 
-    /// Stops it and waits for its end.
-    pub(super) async fn stop(&self) {
+    async fn stop(&self, what: &str) {
         self.stop.cancel();
-        let task = self.task.lock().expect("no code panics while it holds this lock").take();
-        if let Some(task) = task
-            && let Err(error) = task.await
+        let handle = self.handle.lock().expect("no code panics while it holds this lock").take();
+        if let Some(handle) = handle
+            && let Err(error) = handle.await
         {
-            tracing::error!(error = %error, "the task that listened for notifications had failed");
+            tracing::error!(error = %error, "the task that {what} had failed");
         }
     }
 }
 
-impl Drop for Listener {
+impl Drop for Task {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// The task that listens, on a connection of its own.
+#[derive(Debug)]
+pub(super) struct Listener(Task);
+
+impl Listener {
+    /// Starts it; it tries for as long as it is not stopped.
+    pub(super) fn start(options: PgConnectOptions, wakeups: Arc<Wakeups>) -> Self {
+        Self(Task::start(async move |stop: CancellationToken| {
+            let _ = stop.run_until_cancelled(listen_forever(options, &wakeups)).await;
+        }))
+    }
+
+    /// Stops it and waits for its end.
+    pub(super) async fn stop(&self) {
+        self.0.stop("listened for notifications").await;
+    }
+}
+
+/// The sinks for which something was written and not announced yet.
+#[derive(Debug, Default)]
+struct Owed {
+    sinks: Mutex<BTreeSet<SinkName>>,
+    more: Notify,
+}
+
+impl Owed {
+    fn take(&self) -> BTreeSet<SinkName> {
+        std::mem::take(&mut *self.sinks.lock().expect("no code panics while it holds this lock"))
+    }
+}
+
+/// The task that notifies on behalf of accepts; see the [module](self).
+#[derive(Debug)]
+pub(super) struct Announcer {
+    owed: Arc<Owed>,
+    task: Task,
+}
+
+impl Announcer {
+    /// Starts it.
+    pub(super) fn start(connections: Connections) -> Self {
+        let owed = Arc::new(Owed::default());
+        let owing = owed.clone();
+        let task = Task::start(async move |stop| announce_until(&stop, &connections, &owing).await);
+        Self { owed, task }
+    }
+
+    /// Has the other replicas told, within [`PAUSE`] and a round trip, that there is something to
+    /// claim. To be called after the commit.
+    pub(super) fn announce<'a>(&self, sinks: impl IntoIterator<Item = &'a SinkName>) {
+        let mut owed = self.owed.sinks.lock().expect("no code panics while it holds this lock");
+        let mut new = false;
+        for sink in sinks {
+            if !owed.contains(sink) {
+                new = owed.insert(sink.clone());
+            }
+        }
+        drop(owed);
+        if new {
+            self.owed.more.notify_one();
+        }
+    }
+
+    /// Has it tell what is owed still, and waits for its end.
+    pub(super) async fn stop(&self) {
+        self.task.stop("announced new work").await;
+    }
+}
+
+async fn announce_until(stop: &CancellationToken, connections: &Connections, owed: &Owed) {
+    let mut last = false;
+    while !last {
+        // A permit that was stored while we were busy lets this return at once.
+        let _ = stop.run_until_cancelled(owed.more.notified()).await;
+        // Asked before taking: whatever is owed when we are stopped goes out in one more round.
+        last = stop.is_cancelled();
+        let sinks = owed.take();
+        if sinks.is_empty() {
+            continue;
+        }
+        let told = connections
+            .run("telling the other replicas of new work", Again::Harmless, async || {
+                let mut checkout = connections.checkout().await?;
+                announce(checkout.on(), sinks.iter().map(SinkName::as_str)).await?;
+                checkout.finish();
+                Ok(())
+            })
+            .await;
+        if let Err(error) = told {
+            tracing::warn!(error = %Chain(&error), "other replicas were not told of new work: their workers poll");
+        }
+        let _ = stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
     }
 }
 

@@ -51,14 +51,20 @@ const CONTENDED: Duration = Duration::from_millis(5);
 /// `limit` blocked dispatches out of the way; after that many the caller comes back at once.
 const ROUNDS: u32 = 8;
 
-/// The time, whether the sink is paused, and when its next dispatch is due: all that a claim needs
-/// to know when there is nothing to do, in one round trip and without a transaction.
-const LOOK: &str = concat!(
-    "SELECT ",
+/// Whether the sink is paused, and when its next dispatch is due: asked only when a claim did not
+/// find as much as was wanted. So what is due is mostly leased, and due again at the end of its lease:
+/// one walk over it, which stops after so many that a paused sink's backlog is not counted.
+pub(super) const LOOK: &str = concat!(
+    "WITH moment AS MATERIALIZED (SELECT ",
     now!("$2"),
-    " AS now,
-     EXISTS (SELECT FROM sinks WHERE name = $1 AND paused_at IS NOT NULL) AS paused,
-     (SELECT due_at FROM dispatches WHERE sink = $1 AND due_at IS NOT NULL ORDER BY due_at LIMIT 1) AS next_due_at"
+    " AS now)
+    SELECT moment.now, EXISTS (SELECT FROM sinks WHERE name = $1 AND paused_at IS NOT NULL) AS paused,
+           least((SELECT min(greatest(due_at, lease_until))
+                  FROM (SELECT due_at, lease_until FROM dispatches
+                        WHERE sink = $1 AND due_at <= moment.now ORDER BY due_at LIMIT 4000) AS due),
+                 (SELECT due_at FROM dispatches WHERE sink = $1 AND due_at > moment.now ORDER BY due_at LIMIT 1)
+           ) AS next_due_at
+    FROM moment"
 );
 
 #[derive(FromRow)]
@@ -76,9 +82,26 @@ impl Look {
     }
 }
 
-/// Step 1.
-pub(super) const CANDIDATES: &str = "SELECT id, invoice_id FROM dispatches
-    WHERE sink = $1 AND due_at <= $2 ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED";
+/// The time of a transaction's beginning, unless the parameter says another: one for all its statements.
+macro_rules! began {
+    ($parameter:literal) => {
+        concat!("COALESCE(", $parameter, "::bigint, (extract(epoch FROM now()) * 1000000)::bigint)")
+    };
+}
+
+/// Step 1. What is leased stays in its place in the index and is passed over: there is no more of it
+/// than is being attempted.
+pub(super) const CANDIDATES: &str = concat!(
+    "SELECT id, invoice_id, (SELECT ",
+    began!("$2"),
+    ") AS now FROM dispatches
+    WHERE sink = $1 AND due_at <= ",
+    began!("$2"),
+    " AND (lease_until IS NULL OR lease_until <= ",
+    began!("$2"),
+    ") AND NOT EXISTS (SELECT FROM sinks WHERE name = $1 AND paused_at IS NOT NULL)
+    ORDER BY due_at, id LIMIT $3 FOR UPDATE OF dispatches SKIP LOCKED"
+);
 
 /// Step 2: those that have an earlier unfinished dispatch in their lane, and its head.
 pub(super) const HEADS: &str = "SELECT candidate.id, head.id
@@ -93,9 +116,9 @@ pub(super) const HEADS: &str = "SELECT candidate.id, head.id
 const HOLD_HEADS: &str =
     "SELECT id FROM dispatches WHERE id = ANY($1) AND finished_at IS NULL ORDER BY id FOR SHARE SKIP LOCKED";
 
-/// Step 4.
+/// Step 4. Changes nothing that an index holds (but for a held one): see the migration.
 pub(super) const LEASE: &str = "UPDATE dispatches AS d
-    SET state = 'leased', lease_token = free.token, due_at = $3 + $4, waits_for = NULL,
+    SET state = 'leased', lease_token = free.token, lease_until = $3 + $4, waits_for = NULL, attention = false,
         first_attempt_at = COALESCE(d.first_attempt_at, $3)
     FROM unnest($1::bigint[], $2::uuid[]) AS free (id, token), events AS e
     WHERE d.id = free.id AND e.id = d.event_id
@@ -104,7 +127,7 @@ pub(super) const LEASE: &str = "UPDATE dispatches AS d
 
 /// Step 5. A worker that let its lease run out loses it here: what waits is not leased.
 const POSTPONE: &str = "UPDATE dispatches AS d
-    SET waits_for = blocked.head, due_at = $3, lease_token = NULL,
+    SET waits_for = blocked.head, due_at = $3, lease_token = NULL, lease_until = NULL,
         state = CASE d.state WHEN 'leased' THEN 'pending' ELSE d.state END
     FROM unnest($1::bigint[], $2::bigint[]) AS blocked (id, head)
     WHERE d.id = blocked.id";
@@ -171,30 +194,27 @@ struct Round {
 
 pub(super) async fn claim(store: &PostgresStore, claim: Claim<'_>) -> Result<Claimed, StoreError> {
     let action = format!("claiming dispatches of sink {}", claim.sink);
-    let mut look = look(store, &claim, &action).await?;
-    if look.paused || claim.limit == 0 {
-        let next_due_in = if look.paused { None } else { look.next_due_in() };
-        return Ok(Claimed { dispatches: Vec::new(), next_due_in, paused: look.paused });
-    }
-    if look.next_due_at.is_none_or(|due_at| due_at > look.now) {
-        return Ok(Claimed { next_due_in: look.next_due_in(), ..Claimed::default() });
-    }
     let mut rounds = 0;
     let round = loop {
         rounds += 1;
-        let round = store.run(action.as_str(), Again::Unsafe, || claim_round(store, &claim, look.now)).await?;
+        let round = store.run(action.as_str(), Again::Unsafe, || claim_round(store, &claim)).await?;
         if !round.leased.is_empty() || !round.full || !round.postponed || rounds == ROUNDS {
             break round;
         }
     };
-    let next_due_in = if round.full {
-        Some(if round.contended && round.leased.is_empty() { CONTENDED } else { Duration::ZERO })
-    } else {
+    if round.full {
+        let next_due_in = Some(if round.contended && round.leased.is_empty() { CONTENDED } else { Duration::ZERO });
+        return Ok(Claimed { dispatches: round.leased, next_due_in, paused: false });
+    }
+    let look = look(store, &claim, &action).await?;
+    let mut next_due_in = if look.paused { None } else { look.next_due_in() };
+    if claim.limit > 0 {
         // What is due and was not found is locked by others: they have it, or are done with it soon.
-        look = self::look(store, &claim, &action).await?;
-        look.next_due_in().map(|due_in| due_in.max(CONTENDED))
-    };
-    Ok(Claimed { dispatches: round.leased, next_due_in, paused: false })
+        next_due_in = next_due_in.map(|due_in| due_in.max(CONTENDED));
+    }
+    // Paused only since then: what was claimed before is still ours.
+    let paused = look.paused && round.leased.is_empty();
+    Ok(Claimed { dispatches: round.leased, next_due_in, paused })
 }
 
 async fn look(store: &PostgresStore, claim: &Claim<'_>, action: &str) -> Result<Look, StoreError> {
@@ -212,21 +232,25 @@ async fn look(store: &PostgresStore, claim: &Claim<'_>, action: &str) -> Result<
         .await
 }
 
-async fn claim_round(store: &PostgresStore, claim: &Claim<'_>, now: i64) -> Result<Round, Failure> {
-    let mut checkout = store.begin().await?;
-    let candidates: Vec<(i64, Option<String>)> = sqlx::query_as(CANDIDATES)
+async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, Failure> {
+    let mut checkout = store.begin_relaying().await?;
+    let candidates: Vec<(i64, Option<String>, i64)> = sqlx::query_as(CANDIDATES)
         .bind(claim.sink.as_str())
-        .bind(now)
+        .bind(claim.now.map(clock::to_micros))
         .bind(i64::from(claim.limit))
         .fetch_all(checkout.on())
         .await?;
+    let Some(now) = candidates.first().map(|(_, _, now)| *now) else {
+        checkout.commit().await?;
+        return Ok(Round { leased: Vec::new(), full: false, postponed: false, contended: false });
+    };
     let full = candidates.len() == usize::try_from(claim.limit).unwrap_or(usize::MAX);
 
     let heads = match claim.order {
         Order::Invoice => heads(checkout.on(), claim.sink, &candidates).await?,
         Order::None => HashMap::new(),
     };
-    let ours: HashSet<i64> = candidates.iter().map(|(id, _)| *id).collect();
+    let ours: HashSet<i64> = candidates.iter().map(|(id, ..)| *id).collect();
     let others: Vec<i64> = heads.values().copied().filter(|head| !ours.contains(head)).collect();
     let held: HashSet<i64> = if others.is_empty() {
         HashSet::new()
@@ -269,10 +293,10 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>, now: i64) -> Resu
 async fn heads(
     connection: &mut PgConnection,
     sink: &SinkName,
-    candidates: &[(i64, Option<String>)],
+    candidates: &[(i64, Option<String>, i64)],
 ) -> Result<HashMap<i64, i64>, sqlx::Error> {
     let (ids, invoices): (Vec<i64>, Vec<&str>) =
-        candidates.iter().filter_map(|(id, invoice)| Some((*id, invoice.as_deref()?))).unzip();
+        candidates.iter().filter_map(|(id, invoice, _)| Some((*id, invoice.as_deref()?))).unzip();
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
@@ -281,26 +305,31 @@ async fn heads(
     Ok(rows.into_iter().collect())
 }
 
-/// Writes the new states and the attempts together; a lease that is not ours any more matches nothing.
-const FINISH: &str = concat!(
-    "WITH moment AS MATERIALIZED (SELECT ",
-    now!("$9"),
-    " AS now), finished AS (
-        UPDATE dispatches AS d
-        SET state = f.state, attempts = d.attempts + 1, lease_token = NULL, due_at = moment.now + f.due_after,
-            finished_at = CASE WHEN f.state IN ('delivered', 'dead') THEN moment.now END,
-            last_error = COALESCE(f.error, d.last_error)
-        FROM moment, unnest($1::bigint[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[],
-                            $8::text[])
-                     AS f (id, token, state, due_after, started_at, duration_us, outcome, error)
-        WHERE d.id = f.id AND d.lease_token = f.token AND d.state = 'leased'
-        RETURNING d.id, f.token, d.invoice_id, d.attempts, f.started_at, f.duration_us, f.outcome, f.error
-    ), written AS (
-        INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome, error)
-        SELECT id, attempts, started_at, duration_us, outcome, error FROM finished
-    )
-    SELECT finished.id, finished.token, moment.now, finished.invoice_id FROM finished, moment"
+/// Writes the new states; a lease that is not ours any more matches nothing. The attempt that
+/// delivered is kept here.
+pub(super) const FINISH: &str = concat!(
+    "UPDATE dispatches AS d
+    SET state = f.state, attempts = d.attempts + 1, lease_token = NULL, lease_until = NULL,
+        due_at = moment.now + f.due_after,
+        finished_at = CASE WHEN f.state IN ('delivered', 'dead') THEN moment.now END,
+        attempted_at = CASE f.state WHEN 'delivered' THEN f.started_at END,
+        attempt_us = CASE f.state WHEN 'delivered' THEN f.duration_us END,
+        attention = f.state IN ('held', 'dead'), last_error = COALESCE(f.error, d.last_error)
+    FROM (SELECT ",
+    now!("$8"),
+    " AS now OFFSET 0) AS moment,
+         unnest($1::bigint[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])
+         AS f (id, token, state, due_after, started_at, duration_us, error)
+    WHERE d.id = f.id AND d.lease_token = f.token AND d.state = 'leased'
+    RETURNING d.id, f.token, moment.now, d.invoice_id, d.attempts"
 );
+
+/// Writes the attempts that did not deliver.
+const ATTEMPTS: &str = "INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome, error)
+    SELECT * FROM unnest($1::bigint[], $2::int[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])";
+
+/// What [`FINISH`] answers: dispatch, token, time, invoice, number of the attempt.
+type FinishedRow = (i64, Uuid, i64, Option<String>, i32);
 
 /// Adds a group of attempts to the sinks' rows. A sink that is paused already keeps its reason.
 const STANDING: &str = "INSERT INTO sinks AS s
@@ -348,15 +377,14 @@ async fn finish_once(
             sorted.iter().map(|$entry| $value).collect::<Vec<_>>()
         };
     }
-    let mut checkout = store.begin().await?;
-    let rows: Vec<(i64, Uuid, i64, Option<String>)> = sqlx::query_as(FINISH)
+    let mut checkout = store.begin_relaying().await?;
+    let rows: Vec<FinishedRow> = sqlx::query_as(FINISH)
         .bind(column!(e => e.id.0))
         .bind(column!(e => e.token.0))
         .bind(column!(e => e.next.state().as_str()))
         .bind(column!(e => due_after(&e.next).map(clock::duration_micros)))
         .bind(column!(e => clock::to_micros(e.started_at)))
         .bind(column!(e => clock::duration_micros(e.duration)))
-        .bind(column!(e => e.outcome.as_str()))
         .bind(&reasons)
         .bind(now.map(clock::to_micros))
         .fetch_all(checkout.on())
@@ -365,14 +393,15 @@ async fn finish_once(
         checkout.commit().await?;
         return Ok((HashSet::new(), Vec::new()));
     };
-    let invoices: HashMap<(i64, Uuid), Option<String>> =
-        rows.into_iter().map(|(id, token, _, invoice)| ((id, token), invoice)).collect();
+    let finished: HashMap<(i64, Uuid), (Option<String>, i32)> =
+        rows.into_iter().map(|(id, token, _, invoice, number)| ((id, token), (invoice, number))).collect();
 
     let mut wake = Vec::new();
     let mut lanes = Vec::new();
+    let mut undelivered = Vec::new();
     let mut standing: BTreeMap<&SinkName, Standing<'_>> = BTreeMap::new();
     for (entry, reason) in sorted.iter().zip(&reasons) {
-        let Some(invoice) = invoices.get(&(entry.id.0, entry.token.0)) else { continue };
+        let Some((invoice, number)) = finished.get(&(entry.id.0, entry.token.0)) else { continue };
         standing.entry(&entry.sink).or_default().add(entry, reason.as_deref());
         if let (true, Some(invoice)) = (entry.next.state().is_finished(), invoice) {
             lanes.push((entry.sink.as_str(), invoice.as_str()));
@@ -380,6 +409,12 @@ async fn finish_once(
         if due_after(&entry.next).is_some_and(|after| after.is_zero()) {
             wake.push(entry.sink.clone());
         }
+        if !matches!(entry.next, Next::Delivered) {
+            undelivered.push((*entry, *number, reason.as_deref()));
+        }
+    }
+    if !undelivered.is_empty() {
+        write_attempts(checkout.on(), &undelivered).await?;
     }
     wake.extend(wake_next(checkout.on(), lanes, moment).await?);
 
@@ -394,7 +429,28 @@ async fn finish_once(
         .execute(checkout.on())
         .await?;
     checkout.commit().await?;
-    Ok((invoices.into_keys().collect(), wake))
+    Ok((finished.into_keys().collect(), wake))
+}
+
+async fn write_attempts(
+    connection: &mut PgConnection,
+    attempts: &[(&FinishedAttempt, i32, Option<&str>)],
+) -> Result<(), sqlx::Error> {
+    macro_rules! column {
+        ($attempt:pat => $value:expr) => {
+            attempts.iter().map(|$attempt| $value).collect::<Vec<_>>()
+        };
+    }
+    sqlx::query(ATTEMPTS)
+        .bind(column!((entry, ..) => entry.id.0))
+        .bind(column!((_, number, _) => *number))
+        .bind(column!((entry, ..) => clock::to_micros(entry.started_at)))
+        .bind(column!((entry, ..) => clock::duration_micros(entry.duration)))
+        .bind(column!((entry, ..) => entry.outcome.as_str()))
+        .bind(column!((.., reason) => *reason))
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// What a group of attempts changes in a sink's row.
@@ -470,16 +526,14 @@ pub(super) fn sink_name(name: &str) -> Result<SinkName, StoreError> {
     })
 }
 
-/// A dispatch that was never attempted does not begin to age by having been claimed.
-const GIVE_BACK: &str = concat!(
-    "UPDATE dispatches AS d
-     SET state = 'pending', lease_token = NULL, due_at = ",
-    now!("$3"),
-    ", first_attempt_at = CASE WHEN d.attempts > 0 THEN d.first_attempt_at END
+/// It keeps the time at which it was due, and with it its place. A dispatch that was never attempted
+/// does not begin to age by having been claimed.
+const GIVE_BACK: &str = "UPDATE dispatches AS d
+     SET state = 'pending', lease_token = NULL, lease_until = NULL,
+         first_attempt_at = CASE WHEN d.attempts > 0 THEN d.first_attempt_at END
      FROM unnest($1::bigint[], $2::uuid[]) AS given (id, token)
      WHERE d.id = given.id AND d.lease_token = given.token AND d.state = 'leased'
-     RETURNING d.sink"
-);
+     RETURNING d.sink";
 
 pub(super) async fn give_back(store: &PostgresStore, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError> {
     if leases.is_empty() {
@@ -490,13 +544,9 @@ pub(super) async fn give_back(store: &PostgresStore, leases: &[(DispatchId, Leas
     let (ids, tokens): (Vec<i64>, Vec<Uuid>) = leases.into_iter().unzip();
     let given: Vec<String> = store
         .run(format!("giving {} leases back", ids.len()), Again::Unsafe, async || {
-            let mut checkout = store.begin().await?;
-            let given: Vec<String> = sqlx::query_scalar(GIVE_BACK)
-                .bind(&ids)
-                .bind(&tokens)
-                .bind(None::<i64>)
-                .fetch_all(checkout.on())
-                .await?;
+            let mut checkout = store.begin_relaying().await?;
+            let given: Vec<String> =
+                sqlx::query_scalar(GIVE_BACK).bind(&ids).bind(&tokens).fetch_all(checkout.on()).await?;
             if !given.is_empty() {
                 // Whoever gives leases back is about to stop: the others are to take over.
                 announce::announce(checkout.on(), given.iter().map(String::as_str)).await?;
@@ -515,7 +565,7 @@ pub(super) async fn expire(store: &PostgresStore) -> Result<u64, StoreError> {
         .run("ending all leases", Again::Harmless, async || {
             let mut checkout = store.checkout().await?;
             let expired = sqlx::query(concat!(
-                "UPDATE dispatches SET due_at = ",
+                "UPDATE dispatches SET lease_until = ",
                 now!("$1"),
                 " WHERE due_at IS NOT NULL AND state = 'leased'"
             ))

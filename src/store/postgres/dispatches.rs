@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Again, Failure, PostgresStore, announce, claims, count, events, now, time};
 use crate::{
     model::{
-        dispatch::{Attempt, Dispatch, State},
+        dispatch::{Attempt, Dispatch, Outcome, State},
         id::{DispatchId, EventId, SinkName},
     },
     store::{DispatchFilter, Page, StoreError},
@@ -18,7 +18,7 @@ use crate::{
 macro_rules! dispatch_columns {
     () => {
         "d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at,
-         d.finished_at, d.last_error, d.waits_for"
+         d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us"
     };
 }
 
@@ -37,6 +37,17 @@ struct DispatchRow {
     finished_at: Option<i64>,
     last_error: Option<String>,
     waits_for: Option<i64>,
+    attempted_at: Option<i64>,
+    attempt_us: Option<i64>,
+}
+
+impl DispatchRow {
+    /// The attempt that delivered, which has no row of its own.
+    fn delivering(&self) -> Option<AttemptRow> {
+        let (started_at, duration_us) = self.attempted_at.zip(self.attempt_us)?;
+        let outcome = Outcome::Delivered.as_str().to_owned();
+        Some(AttemptRow { dispatch_id: self.id, number: self.attempts, started_at, duration_us, outcome, error: None })
+    }
 }
 
 /// A stored state.
@@ -56,7 +67,7 @@ impl TryFrom<DispatchRow> for Dispatch {
         let id = row.id;
         let at = |column, micros: Option<i64>| micros.map(|micros| time("dispatches", column, &id, micros)).transpose();
         let state = state(&row.state, &id)?;
-        // A lease's end is no attempt.
+        // A leased one keeps the time at which it was due.
         let due_at = row.due_at.filter(|_| matches!(state, State::Pending | State::Held));
         Ok(Self {
             id: DispatchId(id),
@@ -128,7 +139,8 @@ async fn with_attempts(
     }
     let mut result = Vec::with_capacity(dispatches.len());
     for row in dispatches {
-        let attempts = attempts.remove(&row.id).unwrap_or_default();
+        let mut attempts = attempts.remove(&row.id).unwrap_or_default();
+        attempts.extend(row.delivering().map(Attempt::try_from).transpose()?);
         result.push((row.try_into()?, attempts));
     }
     Ok(result)
@@ -181,7 +193,7 @@ pub(super) fn list_query(filter: &DispatchFilter, limit: u32) -> QueryBuilder<Po
     if let Some(state) = filter.state {
         let index = match state {
             State::Pending | State::Leased => " AND d.due_at IS NOT NULL",
-            State::Held | State::Dead | State::Cancelled => " AND d.state IN ('held', 'dead', 'cancelled')",
+            State::Held | State::Dead | State::Cancelled => " AND d.attention",
             State::Delivered => "",
         };
         query.push(format_args!("{index} AND d.state = '{state}'"));
@@ -231,7 +243,7 @@ const RETRY: &str = concat!(
     UPDATE dispatches AS d
     SET state = 'pending', due_at = ",
     now!("$2"),
-    ", finished_at = NULL, waits_for = NULL,
+    ", finished_at = NULL, waits_for = NULL, attention = false,
         first_attempt_at = CASE d.state WHEN 'pending' THEN d.first_attempt_at END
     FROM chosen WHERE d.id = chosen.id
     RETURNING d.sink"
@@ -261,7 +273,8 @@ const CANCEL: &str = concat!(
         SELECT id FROM dispatches WHERE id = ANY($1) AND state IN ('pending', 'held', 'dead')
         ORDER BY id FOR UPDATE
     )
-    UPDATE dispatches AS d SET state = 'cancelled', finished_at = moment.now, due_at = NULL, waits_for = NULL
+    UPDATE dispatches AS d SET state = 'cancelled', finished_at = moment.now, due_at = NULL, waits_for = NULL,
+        attention = true
     FROM chosen, (SELECT ",
     now!("$2"),
     " AS now OFFSET 0) AS moment WHERE d.id = chosen.id

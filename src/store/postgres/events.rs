@@ -1,11 +1,11 @@
 //! Events: recording deliveries, listing what arrived.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::{FromRow, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
-use super::{Again, Failure, PostgresStore, announce, count, dispatches, now, time};
+use super::{Again, Failure, PostgresStore, count, dispatches, now, time};
 use crate::{
     model::{
         clock,
@@ -23,30 +23,26 @@ use crate::{
 ///   one that was there has more. (The id does not tell: a repeated call brings the same one.)
 /// - `IS TRUE` keeps the planner from turning `IN` into a join: it asks a hash table instead, once
 ///   for each dispatch, and the dispatches keep their order, so that their numbers ascend with it.
-/// - The notification goes out with the commit, and only if there is something to claim.
 const RECORD: &str = concat!(
     "WITH recorded AS (
         INSERT INTO events AS e (id, endpoint, dedupe_key, type, invoice_id, occurred_at, received_at, deliveries,
-                                 last_delivery_at, readable, content_type, payload)
+                                 readable, content_type, payload)
         SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-                             $8::int[], $9::bigint[], $10::bool[], $11::text[], $12::bytea[])
+                             $8::int[], $9::bool[], $10::text[], $11::bytea[])
         ON CONFLICT (endpoint, dedupe_key) DO UPDATE
-        SET deliveries = e.deliveries + excluded.deliveries,
-            last_delivery_at = greatest(e.last_delivery_at, excluded.last_delivery_at)
+        SET deliveries = e.deliveries + excluded.deliveries
         RETURNING id, endpoint, dedupe_key, deliveries
     ), moment AS MATERIALIZED (SELECT ",
-    now!("$18"),
+    now!("$17"),
     " AS now), dispatched AS (
         INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
         SELECT d.event_id, d.sink, d.event_type, d.invoice_id, 'pending', 'event', moment.now, moment.now
-        FROM moment, unnest($13::uuid[], $14::int[], $15::text[], $16::text[], $17::text[])
+        FROM moment, unnest($12::uuid[], $13::int[], $14::text[], $15::text[], $16::text[])
                      AS d (event_id, deliveries, sink, event_type, invoice_id)
         WHERE ((d.event_id, d.deliveries) IN (SELECT id, deliveries FROM recorded)) IS TRUE
         RETURNING 1
     )
-    SELECT id, endpoint, dedupe_key, deliveries,
-           (SELECT pg_notify('relay_dispatch', $19) FROM dispatched LIMIT 1) IS NULL AS quiet
-    FROM recorded"
+    SELECT id, endpoint, dedupe_key, deliveries FROM recorded"
 );
 
 /// One event of a batch, after equal ones were merged.
@@ -54,7 +50,6 @@ struct Merged<'a> {
     /// The first delivery of it.
     event: &'a NewEvent,
     deliveries: i32,
-    last_delivery_at: i64,
 }
 
 pub(super) async fn record(store: &PostgresStore, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
@@ -70,7 +65,9 @@ pub(super) async fn record(store: &PostgresStore, batch: &[NewEvent]) -> Result<
         })
         .await?;
     let news = merged.iter().zip(&stored).filter(|(_, stored)| !stored.duplicate);
-    store.wakeups.wake(news.flat_map(|(merged, _)| &merged.event.sinks));
+    let sinks: HashSet<_> = news.flat_map(|(merged, _)| &merged.event.sinks).collect();
+    store.announcer.announce(sinks.iter().copied());
+    store.wakeups.wake(sinks);
     let mut seen = vec![false; merged.len()];
     Ok(place
         .into_iter()
@@ -95,14 +92,10 @@ fn merge(batch: &[NewEvent]) -> (Vec<Merged<'_>>, Vec<usize>) {
     let place = batch
         .iter()
         .map(|event| {
-            let received_at = clock::to_micros(event.received_at);
             let index = *known.entry(key(event)).or_insert(merged.len());
             match merged.get_mut(index) {
-                Some(first) => {
-                    first.deliveries = first.deliveries.saturating_add(1);
-                    first.last_delivery_at = first.last_delivery_at.max(received_at);
-                }
-                None => merged.push(Merged { event, deliveries: 1, last_delivery_at: received_at }),
+                Some(first) => first.deliveries = first.deliveries.saturating_add(1),
+                None => merged.push(Merged { event, deliveries: 1 }),
             }
             index
         })
@@ -137,7 +130,6 @@ async fn record_merged(store: &PostgresStore, merged: &[Merged<'_>], repeated: b
         .bind(column!(m => m.event.occurred_at.map(clock::to_micros)))
         .bind(column!(m => clock::to_micros(m.event.received_at)))
         .bind(column!(m => m.deliveries))
-        .bind(column!(m => m.last_delivery_at))
         .bind(column!(m => m.event.readable))
         .bind(column!(m => m.event.content_type.as_deref()))
         .bind(column!(m => m.event.payload.as_ref()))
@@ -146,8 +138,7 @@ async fn record_merged(store: &PostgresStore, merged: &[Merged<'_>], repeated: b
         .bind(dispatch_column!(_, sink => sink.as_str()))
         .bind(dispatch_column!(m, _ => m.event.event_type.as_str()))
         .bind(dispatch_column!(m, _ => m.event.invoice_id.as_deref()))
-        .bind(None::<i64>)
-        .bind(announce::payload(wanted.iter().map(|(_, sink)| sink.as_str())));
+        .bind(None::<i64>);
     let mut checkout = store.checkout().await?;
     let rows = query.fetch_all(checkout.on()).await?;
     checkout.finish();
@@ -371,8 +362,8 @@ mod tests {
         let batch = [event(7, 10), event(1, 20), event(7, 40), event(7, 30)];
         let (merged, place) = merge(&batch);
         assert_eq!(place, [0, 1, 0, 0]);
-        let told: Vec<_> = merged.iter().map(|m| (m.event.id, m.deliveries, m.last_delivery_at)).collect();
-        assert_eq!(told, [(batch[0].id, 3, 40), (batch[1].id, 1, 20)]);
+        let told: Vec<_> = merged.iter().map(|m| (m.event.id, m.deliveries)).collect();
+        assert_eq!(told, [(batch[0].id, 3), (batch[1].id, 1)]);
     }
 
     #[test]

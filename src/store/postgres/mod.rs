@@ -16,6 +16,16 @@
 //! doing it twice does no harm: reads, everything that had not begun its transaction yet, and
 //! [`Store::record_deliveries`], which finds its own event again by the dedupe key.
 //!
+//! # What waits for the disk
+//!
+//! Accepts, and whatever a person decides, are durable when they return: [`DURABLE`] sees to that on
+//! every connection. Claiming, finishing and giving back ([`PostgresStore::begin_relaying`]) commit
+//! without waiting for the disk (`synchronous_commit = off`, for that transaction only). A crash of
+//! the server may undo the last of them (by default up to 0.6 seconds,
+//! <https://www.postgresql.org/docs/current/wal-async-commit.html>), always the newest first and each
+//! as a whole: then an attempt is made twice, which "at least once" allows. And at most half of the
+//! connections relay, so that accepts never wait behind many sinks' claims.
+//!
 //! # The files
 //!
 //! `events` records and lists events, `claims` leases and finishes dispatches (and explains why
@@ -35,6 +45,7 @@ use sqlx::{
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Claim, Claimed, DispatchFilter, EventDetail, EventFilter, Finish, Page, Purge, Purged, SinkStatus, Store,
@@ -116,14 +127,30 @@ macro_rules! now {
 }
 use now;
 
+/// Begins a transaction; like the server's default, but said, whatever the operator set.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+/// The same for a transaction that relays: its commit need not reach the disk before it returns. The
+/// setting ends with the transaction, however that ends.
+const BEGIN_RELAYING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off";
+
 /// The store on Postgres; see the [module](self).
 #[derive(Debug)]
 pub struct PostgresStore {
-    pool: PgPool,
+    connections: Connections,
     /// For what must not be cut off: migrations.
     patient: PgConnectOptions,
     wakeups: Arc<Wakeups>,
     listener: announce::Listener,
+    announcer: announce::Announcer,
+}
+
+/// The pool, and the bounds within which everything runs on it.
+#[derive(Debug, Clone)]
+struct Connections {
+    pool: PgPool,
+    /// A permit for each connection that may relay at a time.
+    relaying: Arc<Semaphore>,
 }
 
 impl PostgresStore {
@@ -145,42 +172,73 @@ impl PostgresStore {
             )
         })?;
         let patient = patient.application_name(APPLICATION_NAME);
-        let working = patient.clone().options(SETTINGS);
+        let options = patient.clone().options(SETTINGS);
         let place = format!("{}:{}", patient.get_host(), patient.get_port());
+        let working = max_connections.saturating_sub(1).max(1);
         let pool = PgPoolOptions::new()
-            .max_connections(max_connections.saturating_sub(1).max(1))
+            .max_connections(working)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             // A round trip for every call, to find what the call finds out by itself.
             .test_before_acquire(false)
             .after_connect(|connection, _| Box::pin(async { sqlx::query(DURABLE).execute(connection).await.map(drop) }))
-            .connect_with(working)
+            .connect_with(options)
             .await
             .map_err(|error| StoreError::from_sqlx(format!("connecting to Postgres at {place}"), error))?;
         let wakeups = Arc::new(Wakeups::default());
         let listener = announce::Listener::start(patient.clone(), wakeups.clone());
-        Ok(Self { pool, patient, wakeups, listener })
+        let relaying = usize::try_from(working / 2).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
+        let connections = Connections { pool, relaying: Arc::new(Semaphore::new(relaying)) };
+        let announcer = announce::Announcer::start(connections.clone());
+        Ok(Self { connections, patient, wakeups, listener, announcer })
     }
 
+    async fn checkout(&self) -> Result<Checkout, sqlx::Error> {
+        self.connections.checkout().await
+    }
+
+    /// Begins a durable transaction.
+    async fn begin(&self) -> Result<Checkout, sqlx::Error> {
+        self.connections.begin(BEGIN).await
+    }
+
+    /// Begins a transaction whose commit does not wait for the disk; see the [module](self).
+    async fn begin_relaying(&self) -> Result<Checkout, sqlx::Error> {
+        let permit = self.connections.relaying.clone().acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
+        let mut checkout = self.connections.begin(BEGIN_RELAYING).await?;
+        checkout.permit = Some(permit);
+        Ok(checkout)
+    }
+
+    /// See [`Connections::run`].
+    async fn run<T, F>(&self, action: impl Into<String>, again: Again, work: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        self.connections.run(action, again, work).await
+    }
+}
+
+impl Connections {
     /// Takes a connection for one piece of work.
     async fn checkout(&self) -> Result<Checkout, sqlx::Error> {
-        Ok(Checkout { connection: self.pool.acquire().await?, finished: false })
+        Ok(Checkout { connection: self.pool.acquire().await?, finished: false, permit: None })
     }
 
     /// Takes a connection and begins a transaction on it. A dead connection is noticed here, before
     /// anything was done, and replaced.
-    async fn begin(&self) -> Result<Checkout, sqlx::Error> {
-        match self.begin_once().await {
+    async fn begin(&self, begin: &'static str) -> Result<Checkout, sqlx::Error> {
+        match self.begin_once(begin).await {
             Err(error) if is_dead(&error) => {
                 self.drop_idle();
-                self.begin_once().await
+                self.begin_once(begin).await
             }
             result => result,
         }
     }
 
-    async fn begin_once(&self) -> Result<Checkout, sqlx::Error> {
+    async fn begin_once(&self, begin: &'static str) -> Result<Checkout, sqlx::Error> {
         let mut checkout = self.checkout().await?;
-        sqlx::raw_sql("BEGIN ISOLATION LEVEL READ COMMITTED").execute(checkout.on()).await?;
+        sqlx::raw_sql(begin).execute(checkout.on()).await?;
         Ok(checkout)
     }
 
@@ -256,6 +314,8 @@ impl From<StoreError> for Failure {
 struct Checkout {
     connection: PoolConnection<Postgres>,
     finished: bool,
+    /// Held by what relays for as long as it has the connection.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Checkout {
@@ -475,7 +535,8 @@ impl Store for PostgresStore {
     async fn close(&self) {
         let closing = async {
             self.listener.stop().await;
-            self.pool.close().await;
+            self.announcer.stop().await;
+            self.connections.pool.close().await;
         };
         if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err() {
             tracing::warn!("closing the database's connections took too long; they end with the process");

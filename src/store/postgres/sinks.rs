@@ -43,13 +43,14 @@ struct SinkRow {
     last_error: Option<String>,
 }
 
-/// Unfinished work by sink and state, from two indexes alone: what is due once, and what waits for a
-/// person or was given up. Of the first, held dispatches with a re-check are left to the second.
+/// Unfinished work by sink and state, from the two indexes that hold nothing else: what is due once,
+/// and what waits for a person or was given up. Of the first, held dispatches with a re-check are left
+/// to the second.
 pub(super) const COUNTS: &str = "SELECT sink, state, count(*), min(id) FROM dispatches
         WHERE due_at IS NOT NULL AND state IN ('pending', 'leased') GROUP BY sink, state
     UNION ALL
     SELECT sink, state, count(*), min(id) FROM dispatches
-        WHERE state IN ('held', 'dead', 'cancelled') AND state <> 'cancelled' GROUP BY sink, state";
+        WHERE attention AND state IN ('held', 'dead') GROUP BY sink, state";
 
 pub(super) async fn statuses(store: &PostgresStore) -> Result<Vec<SinkStatus>, StoreError> {
     let (sinks, counts, oldest) = store

