@@ -44,11 +44,15 @@ CREATE TABLE dispatches (
     waits_for        INTEGER CHECK (waits_for < id),
     finished_at      INTEGER,
     last_error       TEXT,
+    attempted_at     INTEGER,                                               -- the attempt that delivered it: nearly
+    attempt_us       INTEGER CHECK (attempt_us >= 0),                       -- always the only one, so no row of its own
 
     CHECK ((state = 'leased') = (lease_token IS NOT NULL)),
     CHECK ((state IN ('delivered', 'dead', 'cancelled')) = (finished_at IS NOT NULL)),
     -- Held may or may not look again by itself.
     CHECK (state = 'held' OR (state IN ('pending', 'leased')) = (due_at IS NOT NULL)),
+    CHECK ((attempted_at IS NULL) = (attempt_us IS NULL)),
+    CHECK (attempted_at IS NULL OR state = 'delivered'),
     CHECK (waits_for IS NULL OR (state IN ('pending', 'held') AND due_at IS NOT NULL))
 ) STRICT;
 
@@ -65,6 +69,7 @@ CREATE INDEX dispatches_by_event ON dispatches (event_id);
 -- What waits for a person or was given up or called off: rare rows among many, counted and listed newest first.
 CREATE INDEX dispatches_stopped ON dispatches (state, id, sink) WHERE state IN ('held', 'dead', 'cancelled');
 
+-- Attempts that did not deliver. The one that did stands in its dispatch, with the number `attempts`.
 CREATE TABLE attempts (
     dispatch_id INTEGER NOT NULL REFERENCES dispatches (id) ON DELETE CASCADE,
     number      INTEGER NOT NULL CHECK (number >= 1),

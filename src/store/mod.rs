@@ -5,6 +5,10 @@
 //! id *and* lease token, in one transaction with its attempt. The [`wake::Wakeups`] only shorten
 //! the wait: one that is lost costs a poll interval, never an event.
 //!
+//! What people and accepts write is on the disk when its method returns. A claim, a finish and what is
+//! given back survive the end of the process, but a power cut may undo the latest of them, which
+//! costs a repeated attempt (`docs/decisions/0013-relaying-commits-without-a-flush.md`).
+//!
 //! Two implementations with hand-written SQL make the same promises, proved by one contract suite
 //! (`tests/it/store`): [`sqlite`] for one process and nothing to set up, [`postgres`] for many
 //! replicas.

@@ -30,7 +30,10 @@ const DUE_IN_ORDER: &str = "
                 WHERE head.sink = d.sink AND head.invoice_id = d.invoice_id AND head.finished_at IS NULL
                   AND head.id < d.id
                 ORDER BY head.id LIMIT 1) AS waits_for
-        FROM dispatches AS d WHERE sink = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3)
+        FROM dispatches AS d
+        WHERE sink = ?1 AND due_at <= ?2
+          AND NOT EXISTS (SELECT 1 FROM sinks WHERE name = ?1 AND paused_at IS NOT NULL)
+        ORDER BY due_at, id LIMIT ?3)
     SELECT found.id, found.waits_for, found.attempts, found.trigger, found.first_attempt_at, found.event_id,
            found.event_type, found.invoice_id, e.endpoint, e.received_at, e.content_type,
            iif(found.waits_for IS NULL, e.payload, NULL)
@@ -41,18 +44,25 @@ const DUE_IN_ANY_ORDER: &str = "
     SELECT due.id, NULL, due.attempts, due.trigger, due.first_attempt_at, due.event_id, due.event_type,
            due.invoice_id, e.endpoint, e.received_at, e.content_type, e.payload
     FROM (SELECT id, attempts, trigger, first_attempt_at, event_id, event_type, invoice_id
-          FROM dispatches WHERE sink = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3) AS due
+          FROM dispatches
+          WHERE sink = ?1 AND due_at <= ?2
+            AND NOT EXISTS (SELECT 1 FROM sinks WHERE name = ?1 AND paused_at IS NOT NULL)
+          ORDER BY due_at, id LIMIT ?3) AS due
     JOIN events AS e ON e.id = due.event_id";
 
-const NEXT_DUE: &str = "SELECT min(due_at) FROM dispatches WHERE sink = ? AND due_at IS NOT NULL";
+/// The earliest time that is left, and whether the sink is paused: asked only when the claim was not
+/// filled, and a paused one never is.
+const NEXT_DUE: &str = "
+    SELECT (SELECT min(due_at) FROM dispatches WHERE sink = ?1 AND due_at IS NOT NULL),
+           EXISTS (SELECT 1 FROM sinks WHERE name = ?1 AND paused_at IS NOT NULL)";
 
 static LEASE: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::new(
-        "WITH claimed (id, token) AS (VALUES",
+        "WITH lease (until, at) AS (VALUES (?, ?)), claimed (id, token) AS (VALUES",
         "(?, ?)",
         ") UPDATE dispatches
-           SET state = 'leased', lease_token = claimed.token, due_at = ?, waits_for = NULL,
-               first_attempt_at = coalesce(first_attempt_at, ?)
+           SET state = 'leased', lease_token = claimed.token, due_at = (SELECT until FROM lease), waits_for = NULL,
+               first_attempt_at = coalesce(first_attempt_at, (SELECT at FROM lease))
            FROM claimed WHERE dispatches.id = claimed.id",
     )
 });
@@ -60,10 +70,10 @@ static LEASE: LazyLock<Chunked> = LazyLock::new(|| {
 /// A blocked one that somebody's lease had run out on is pending again.
 static SET_ASIDE: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::new(
-        "WITH blocked (id, waits_for) AS (VALUES",
+        "WITH again (at) AS (VALUES (?)), blocked (id, waits_for) AS (VALUES",
         "(?, ?)",
         ") UPDATE dispatches
-           SET waits_for = blocked.waits_for, due_at = ?, lease_token = NULL,
+           SET waits_for = blocked.waits_for, due_at = (SELECT at FROM again), lease_token = NULL,
                state = iif(state = 'leased', 'pending', state)
            FROM blocked WHERE dispatches.id = blocked.id",
     )
@@ -71,14 +81,15 @@ static SET_ASIDE: LazyLock<Chunked> = LazyLock::new(|| {
 
 static GIVE_BACK: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::new(
-        "WITH given (id, token) AS (VALUES",
+        "WITH now (at) AS (VALUES (?)), given (id, token) AS (VALUES",
         "(?, ?)",
         ") UPDATE dispatches
-           SET state = 'pending', due_at = ?, lease_token = NULL,
+           SET state = 'pending', due_at = (SELECT at FROM now), lease_token = NULL,
                -- Nothing was tried: its age has not begun.
                first_attempt_at = iif(attempts = 0, NULL, first_attempt_at)
            FROM given
-           WHERE dispatches.id = given.id AND lease_token = given.token AND state = 'leased'
+           -- `+`: or the planner may take the token for a way to join, and walk the whole table for it.
+           WHERE dispatches.id = given.id AND +lease_token = +given.token AND state = 'leased'
            RETURNING sink",
     )
 });
@@ -119,14 +130,7 @@ struct Found {
 
 /// Leases what is due; `None` if the sink is paused.
 async fn take(store: &SqliteStore, claim: &Claim<'_>, now: i64) -> Result<Option<Taken>, sqlx::Error> {
-    let mut transaction = store.write().await?;
-    let paused: Option<bool> = sqlx::query_scalar("SELECT paused_at IS NOT NULL FROM sinks WHERE name = ?")
-        .bind(claim.sink.as_str())
-        .fetch_optional(&mut *transaction)
-        .await?;
-    if paused == Some(true) {
-        return Ok(None);
-    }
+    let mut transaction = store.write_relaying().await?;
     let mut rows = Vec::new();
     if claim.limit > 0 {
         for round in 0..ROUNDS {
@@ -144,7 +148,12 @@ async fn take(store: &SqliteStore, claim: &Claim<'_>, now: i64) -> Result<Option
     let next_due = if claim.limit > 0 && rows.len() == claim.limit as usize {
         Some(now)
     } else {
-        next_due(&mut transaction, claim.sink).await?
+        let (next_due, paused) = next_due(&mut transaction, claim.sink).await?;
+        if paused {
+            // Nothing was found, so nothing was written.
+            return Ok(None);
+        }
+        next_due
     };
     transaction.commit().await?;
     store.checkpoints.wrote(rows.len());
@@ -178,28 +187,28 @@ async fn look(
 
 async fn lease(connection: &mut SqliteConnection, rows: &[Found], until: i64, now: i64) -> Result<(), sqlx::Error> {
     for (sql, chunk) in LEASE.chunks(rows) {
-        let mut query = sqlx::query(sql);
+        let mut query = sqlx::query(sql).bind(until).bind(now);
         for found in chunk {
             query = query.bind(found.id).bind(found.token.0);
         }
-        query.bind(until).bind(now).execute(&mut *connection).await?;
+        query.execute(&mut *connection).await?;
     }
     Ok(())
 }
 
 async fn set_aside(connection: &mut SqliteConnection, blocked: &[(i64, i64)], now: i64) -> Result<(), sqlx::Error> {
     for (sql, chunk) in SET_ASIDE.chunks(blocked) {
-        let mut query = sqlx::query(sql);
+        let mut query = sqlx::query(sql).bind(later(now, BLOCKED_RECHECK));
         for (id, waits_for) in chunk {
             query = query.bind(id).bind(waits_for);
         }
-        query.bind(later(now, BLOCKED_RECHECK)).execute(&mut *connection).await?;
+        query.execute(&mut *connection).await?;
     }
     Ok(())
 }
 
-async fn next_due(connection: &mut SqliteConnection, sink: &SinkName) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar(NEXT_DUE).bind(sink.as_str()).fetch_one(connection).await
+async fn next_due(connection: &mut SqliteConnection, sink: &SinkName) -> Result<(Option<i64>, bool), sqlx::Error> {
+    sqlx::query_as(NEXT_DUE).bind(sink.as_str()).fetch_one(connection).await
 }
 
 impl Found {
@@ -239,14 +248,14 @@ pub(super) async fn give_back(store: &SqliteStore, leases: &[(DispatchId, LeaseT
 /// Answers the sink of each dispatch that was given back.
 async fn write_back(store: &SqliteStore, leases: &[(DispatchId, LeaseToken)]) -> Result<Vec<String>, sqlx::Error> {
     let now = micros_or_now(None);
-    let mut transaction = store.write().await?;
+    let mut transaction = store.write_relaying().await?;
     let mut sinks = Vec::new();
     for (sql, chunk) in GIVE_BACK.chunks(leases) {
-        let mut query = sqlx::query_scalar(sql);
+        let mut query = sqlx::query_scalar(sql).bind(now);
         for (id, token) in chunk {
             query = query.bind(id.0).bind(token.0);
         }
-        sinks.extend(query.bind(now).fetch_all(&mut *transaction).await?);
+        sinks.extend(query.fetch_all(&mut *transaction).await?);
     }
     transaction.commit().await?;
     Ok(sinks)

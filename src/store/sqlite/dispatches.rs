@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::{
-        dispatch::{Attempt, Dispatch, State},
+        dispatch::{Attempt, Dispatch, Outcome, State},
         id::{DispatchId, EventId, SinkName},
     },
     store::{DispatchFilter, Page, StoreError},
@@ -36,10 +36,12 @@ pub(super) struct DispatchRow {
     finished_at: Option<i64>,
     last_error: Option<String>,
     waits_for: Option<i64>,
+    attempted_at: Option<i64>,
+    attempt_us: Option<u64>,
 }
 
 const DISPATCH_COLUMNS: &str = "id, event_id, event_type, invoice_id, sink, state, attempts, trigger, created_at, \
-                                due_at, finished_at, last_error, waits_for";
+                                due_at, finished_at, last_error, waits_for, attempted_at, attempt_us";
 
 impl TryFrom<DispatchRow> for Dispatch {
     type Error = StoreError;
@@ -86,9 +88,20 @@ pub(super) struct WithAttempts {
 impl WithAttempts {
     /// The same in the words of the model.
     pub(super) fn into_model(self) -> Result<(Dispatch, Vec<Attempt>), StoreError> {
+        // The attempt that delivered has no row of its own.
+        let delivering =
+            self.dispatch.attempted_at.zip(self.dispatch.attempt_us).map(|(started_at, duration_us)| AttemptRow {
+                dispatch_id: self.dispatch.id,
+                number: self.dispatch.attempts,
+                started_at,
+                duration_us,
+                outcome: Outcome::Delivered.as_str().to_owned(),
+                error: None,
+            });
         let attempts = self
             .attempts
             .into_iter()
+            .chain(delivering)
             .map(|row| {
                 let place = Place { table: "attempts", row: &row.dispatch_id };
                 Ok(Attempt {
@@ -111,7 +124,7 @@ pub(super) async fn of_event(
 ) -> Result<Vec<WithAttempts>, sqlx::Error> {
     let dispatches: Vec<DispatchRow> = sqlx::query_as(
         "SELECT id, event_id, event_type, invoice_id, sink, state, attempts, trigger, created_at, due_at, finished_at,
-                last_error, waits_for
+                last_error, waits_for, attempted_at, attempt_us
          FROM dispatches WHERE event_id = ? ORDER BY id",
     )
     .bind(event.0)
@@ -147,7 +160,7 @@ async fn read(store: &SqliteStore, id: DispatchId) -> Result<Option<WithAttempts
     let mut transaction = store.read().await?;
     let Some(dispatch) = sqlx::query_as(
         "SELECT id, event_id, event_type, invoice_id, sink, state, attempts, trigger, created_at, due_at, finished_at,
-                last_error, waits_for
+                last_error, waits_for, attempted_at, attempt_us
          FROM dispatches WHERE id = ?",
     )
     .bind(id.0)
@@ -294,9 +307,9 @@ pub(super) type Lane<'a> = (&'a str, &'a str);
 
 static CALL_NEXT: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::new(
-        "WITH lanes (sink, invoice_id) AS (VALUES",
+        "WITH now (at) AS (VALUES (?)), lanes (sink, invoice_id) AS (VALUES",
         "(?, ?)",
-        ") UPDATE dispatches SET due_at = ?, waits_for = NULL
+        ") UPDATE dispatches SET due_at = (SELECT at FROM now), waits_for = NULL
            WHERE id IN (
                SELECT (SELECT head.id FROM dispatches AS head
                        WHERE head.sink = lanes.sink AND head.invoice_id = lanes.invoice_id
@@ -318,11 +331,11 @@ pub(super) async fn call_next(
     let lanes: Vec<Lane<'_>> = lanes.iter().copied().collect();
     let mut sinks = Vec::new();
     for (sql, chunk) in CALL_NEXT.chunks(&lanes) {
-        let mut query = sqlx::query_scalar(sql);
+        let mut query = sqlx::query_scalar(sql).bind(now);
         for (sink, invoice) in chunk {
             query = query.bind(*sink).bind(*invoice);
         }
-        sinks.extend(query.bind(now).fetch_all(&mut *connection).await?);
+        sinks.extend(query.fetch_all(&mut *connection).await?);
     }
     Ok(sinks)
 }

@@ -26,17 +26,22 @@ use crate::{
 static INSERT_EVENTS: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::new(
         "INSERT INTO events (id, endpoint, dedupe_key, type, invoice_id, occurred_at, received_at, deliveries,
-             last_delivery_at, readable, content_type, payload) VALUES",
+             last_delivery_at, readable, content_type, payload)
+         SELECT * FROM (VALUES",
         "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "ON CONFLICT (endpoint, dedupe_key) DO NOTHING",
+        // Every other NULL is for the table's constraints to refuse.
+        ") WHERE column1 IS NOT NULL
+         ON CONFLICT (endpoint, dedupe_key) DO NOTHING",
     )
 });
 
 static INSERT_DISPATCHES: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::new(
-        "INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at) VALUES",
-        "(?, ?, ?, ?, 'pending', 'event', ?, ?)",
-        "",
+        "WITH now (at) AS (VALUES (?))
+         INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
+         SELECT column1, column2, column3, column4, 'pending', 'event', now.at, now.at FROM now CROSS JOIN (VALUES",
+        "(?, ?, ?, ?)",
+        ") WHERE column1 IS NOT NULL",
     )
 });
 
@@ -49,7 +54,8 @@ static COUNT_REPEATED: LazyLock<Chunked> = LazyLock::new(|| {
            SET deliveries = events.deliveries + repeated.deliveries,
                last_delivery_at = max(last_delivery_at, repeated.received_at)
            FROM repeated
-           WHERE events.endpoint = repeated.endpoint AND events.dedupe_key = repeated.dedupe_key
+           -- `+`: so that the planner cannot join the other way round, by a walk over all events.
+           WHERE events.endpoint = +repeated.endpoint AND events.dedupe_key = +repeated.dedupe_key
            RETURNING events.id, events.endpoint, events.dedupe_key",
     )
 });
@@ -112,6 +118,7 @@ pub(super) async fn record(store: &SqliteStore, batch: &[NewEvent]) -> Result<Ve
 async fn write<'a>(store: &SqliteStore, merged: &[Merged<'a>]) -> Result<HashMap<Key<'a>, EventId>, sqlx::Error> {
     let mut transaction = store.write().await?;
     let mut inserted = 0;
+    let mut last_before = None;
     for (sql, chunk) in INSERT_EVENTS.chunks(merged) {
         let mut query = sqlx::query(sql);
         for Merged { first, deliveries, last_delivery_at } in chunk {
@@ -129,11 +136,19 @@ async fn write<'a>(store: &SqliteStore, merged: &[Merged<'a>]) -> Result<HashMap
                 .bind(&first.content_type)
                 .bind(&first.payload[..]);
         }
-        inserted += query.execute(&mut *transaction).await?.rows_affected();
+        let done = query.execute(&mut *transaction).await?;
+        inserted += done.rows_affected();
+        if done.rows_affected() > 0 && last_before.is_none() {
+            // Row numbers are given one after the other, and nobody else writes now.
+            last_before = Some(done.last_insert_rowid() - done.rows_affected().cast_signed());
+        }
     }
 
-    let known =
-        if inserted == merged.len() as u64 { HashMap::new() } else { count_repeated(&mut transaction, merged).await? };
+    let known = if inserted == merged.len() as u64 {
+        HashMap::new()
+    } else {
+        count_repeated(&mut transaction, merged, last_before).await?
+    };
 
     let now = micros_or_now(None);
     let dispatches: Vec<(&NewEvent, &SinkName)> = merged
@@ -142,15 +157,9 @@ async fn write<'a>(store: &SqliteStore, merged: &[Merged<'a>]) -> Result<HashMap
         .flat_map(|event| event.first.sinks.iter().map(|sink| (event.first, sink)))
         .collect();
     for (sql, chunk) in INSERT_DISPATCHES.chunks(&dispatches) {
-        let mut query = sqlx::query(sql);
+        let mut query = sqlx::query(sql).bind(now);
         for (event, sink) in chunk {
-            query = query
-                .bind(event.id.0)
-                .bind(sink.as_str())
-                .bind(&event.event_type)
-                .bind(&event.invoice_id)
-                .bind(now)
-                .bind(now);
+            query = query.bind(event.id.0).bind(sink.as_str()).bind(&event.event_type).bind(&event.invoice_id);
         }
         query.execute(&mut *transaction).await?;
     }
@@ -160,14 +169,21 @@ async fn write<'a>(store: &SqliteStore, merged: &[Merged<'a>]) -> Result<HashMap
 }
 
 /// After an insert that left some out: finds those, counts their deliveries, answers their ids.
+///
+/// `last_before` is the number of the last row before those that went in, if any did. The ids alone
+/// do not tell the new ones: a batch whose call was dropped while it was committed may come again
+/// with the same ids.
 async fn count_repeated<'a>(
     connection: &mut SqliteConnection,
     merged: &[Merged<'a>],
+    last_before: Option<i64>,
 ) -> Result<HashMap<Key<'a>, EventId>, sqlx::Error> {
     let ids: Vec<String> = merged.iter().map(|event| event.first.id.0.simple().to_string()).collect();
     let new: Vec<Uuid> =
-        sqlx::query_scalar("SELECT id FROM events WHERE id IN (SELECT unhex(value) FROM json_each(?))")
+        // `+`: by their ids, not by the table's order.
+        sqlx::query_scalar("SELECT id FROM events WHERE id IN (SELECT unhex(value) FROM json_each(?)) AND +rowid > ?")
             .bind(serde_json::to_string(&ids).expect("texts can be written as JSON"))
+            .bind(last_before.unwrap_or(i64::MAX))
             .fetch_all(&mut *connection)
             .await?;
     let new: BTreeSet<EventId> = new.into_iter().map(EventId).collect();

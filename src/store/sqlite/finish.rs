@@ -26,22 +26,26 @@ use crate::{
 /// By id *and* token: a worker whose lease ran out changes nothing.
 static SET_STATE: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::new(
-        "WITH finished (id, token, state, due_at, finished_at, error) AS (VALUES",
-        "(?, ?, ?, ?, ?, ?)",
+        "WITH finished (id, token, state, due_at, finished_at, error, attempted_at, attempt_us) AS (VALUES",
+        "(?, ?, ?, ?, ?, ?, ?, ?)",
         ") UPDATE dispatches
            SET state = finished.state, attempts = attempts + 1, due_at = finished.due_at, lease_token = NULL,
-               finished_at = finished.finished_at, last_error = coalesce(finished.error, last_error)
+               finished_at = finished.finished_at, last_error = coalesce(finished.error, last_error),
+               attempted_at = finished.attempted_at, attempt_us = finished.attempt_us
            FROM finished
-           WHERE dispatches.id = finished.id AND lease_token = finished.token AND dispatches.state = 'leased'
+           -- `+`: or the planner may take the token for a way to join, and walk the whole table for it.
+           WHERE dispatches.id = finished.id AND +lease_token = +finished.token AND dispatches.state = 'leased'
            RETURNING dispatches.id, attempts, invoice_id",
     )
 });
 
+/// Only for attempts that did not deliver.
 static INSERT_ATTEMPTS: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::new(
-        "INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome, error) VALUES",
+        "INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome, error)
+         SELECT * FROM (VALUES",
         "(?, ?, ?, ?, ?, ?)",
-        "",
+        ") WHERE column1 IS NOT NULL",
     )
 });
 
@@ -90,7 +94,7 @@ struct Recorded {
 type Written = (HashMap<usize, Recorded>, Vec<String>);
 
 async fn write(store: &SqliteStore, batch: &[FinishedAttempt], now: i64) -> Result<Written, sqlx::Error> {
-    let mut transaction = store.write().await?;
+    let mut transaction = store.write_relaying().await?;
     let mut recorded = HashMap::with_capacity(batch.len());
     let mut left: Vec<(usize, &FinishedAttempt)> = batch.iter().enumerate().collect();
     // One dispatch may stand in a batch twice, under an old lease and a new one, or with the same
@@ -111,7 +115,7 @@ async fn write(store: &SqliteStore, batch: &[FinishedAttempt], now: i64) -> Resu
     let called = call_next(&mut transaction, &lanes, now).await?;
     count(&mut transaction, in_order().map(|(attempt, _)| attempt), now).await?;
     transaction.commit().await?;
-    store.checkpoints.wrote(2 * recorded.len());
+    store.checkpoints.wrote(recorded.len());
     Ok((recorded, called))
 }
 
@@ -138,7 +142,9 @@ async fn set_states(
                 .bind(state.as_str())
                 .bind(due_at)
                 .bind(state.is_finished().then_some(now))
-                .bind(attempt.outcome.reason());
+                .bind(attempt.outcome.reason())
+                .bind(delivers(attempt).then(|| clock::to_micros(attempt.started_at)))
+                .bind(delivers(attempt).then(|| clock::duration_micros(attempt.duration)));
         }
         for row in query.fetch_all(&mut *connection).await? {
             let id = DispatchId(row.try_get(0)?);
@@ -150,13 +156,24 @@ async fn set_states(
     Ok(())
 }
 
+/// True for the attempt that ends a dispatch well: nothing follows it, so that its dispatch's row
+/// has room for it.
+fn delivers(attempt: &FinishedAttempt) -> bool {
+    attempt.outcome == Outcome::Delivered && attempt.next == Next::Delivered
+}
+
+/// Writes down the attempts that did not deliver.
 async fn insert_attempts(
     connection: &mut SqliteConnection,
     batch: &[FinishedAttempt],
     recorded: &HashMap<usize, Recorded>,
 ) -> Result<(), sqlx::Error> {
-    let rows: Vec<(&FinishedAttempt, u32)> =
-        batch.iter().enumerate().filter_map(|(place, attempt)| Some((attempt, recorded.get(&place)?.number))).collect();
+    let rows: Vec<(&FinishedAttempt, u32)> = batch
+        .iter()
+        .enumerate()
+        .filter(|(_, attempt)| !delivers(attempt))
+        .filter_map(|(place, attempt)| Some((attempt, recorded.get(&place)?.number)))
+        .collect();
     for (sql, chunk) in INSERT_ATTEMPTS.chunks(&rows) {
         let mut query = sqlx::query(sql);
         for (attempt, number) in chunk {

@@ -7,7 +7,11 @@
 //! at once if somebody wrote in between, however long the busy time-out.
 //!
 //! `synchronous=FULL`: a commit is on the disk when it returns, which is what an acknowledgement
-//! promises.
+//! promises. Relaying alone (claim, finish, give back) commits with `synchronous=NORMAL`, which
+//! leaves the flush to the next accept or checkpoint: a power cut may undo the latest of them, and
+//! what it undoes is attempted again
+//! (`docs/decisions/0013-relaying-commits-without-a-flush.md`). Each transaction says at its
+//! beginning which one it wants, so that nothing an earlier one left behind can matter.
 //!
 //! The store's clock is the process's clock.
 //!
@@ -63,6 +67,12 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections for lists, pages and status beside the writer.
 const READERS: u32 = 4;
+
+/// The setting cannot be changed inside a transaction, so it goes before `BEGIN`, in the same text.
+const BEGIN_DURABLE: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
+
+/// See the module. The log is flushed by the next durable commit, or by the next checkpoint.
+const BEGIN_RELAYING: &str = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
 
 /// Pages in the log before a commit moves them into the database: 16 MiB. A page that changes often
 /// in between is moved once.
@@ -166,9 +176,16 @@ impl SqliteStore {
         &self.path
     }
 
-    /// Begins a transaction that may write. Dropped without a commit, it is rolled back.
+    /// Begins a transaction that may write, and whose commit is on the disk when it returns.
+    /// Dropped without a commit, it is rolled back.
     async fn write(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await
+        self.writer.begin_with(BEGIN_DURABLE).await
+    }
+
+    /// Begins a transaction of the relaying path, whose commit a power cut may undo: the attempt is
+    /// made again then. An end of this process, however sudden, undoes nothing.
+    async fn write_relaying(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+        self.writer.begin_with(BEGIN_RELAYING).await
     }
 
     /// Begins a transaction in which every read sees the same state.
@@ -413,6 +430,102 @@ mod tests {
             (store.writer.options().get_max_connections(), store.readers.options().get_max_connections()),
             (1, READERS)
         );
+    }
+
+    /// What the next commit inside this transaction does: 1 is NORMAL, 2 is FULL.
+    async fn synchronous(transaction: &mut SqliteConnection) -> i64 {
+        sqlx::query_scalar("PRAGMA synchronous").fetch_one(transaction).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_relaying_commits_without_a_flush() {
+        let (_folder, store) = fresh().await;
+        for _ in 0..2 {
+            let mut relaying = store.write_relaying().await.unwrap();
+            assert_eq!(synchronous(&mut relaying).await, 1);
+            relaying.commit().await.unwrap();
+            let mut durable = store.write().await.unwrap();
+            assert_eq!(synchronous(&mut durable).await, 2);
+            durable.commit().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn durable_again_after_a_relaying_transaction_broke_off() {
+        let (_folder, store) = fresh().await;
+        // Dropped half-way.
+        let mut relaying = store.write_relaying().await.unwrap();
+        sqlx::query("INSERT INTO sinks (name, registered_at) VALUES ('', 0)").execute(&mut *relaying).await.unwrap();
+        drop(relaying);
+        let mut durable = store.write().await.unwrap();
+        assert_eq!(synchronous(&mut durable).await, 2);
+        drop(durable);
+        // Failed.
+        let mut relaying = store.write_relaying().await.unwrap();
+        sqlx::query("INSERT INTO sinks (name) VALUES ('')").execute(&mut *relaying).await.unwrap_err();
+        drop(relaying);
+        let mut durable = store.write().await.unwrap();
+        assert_eq!(synchronous(&mut durable).await, 2);
+        drop(durable);
+        // Ended behind sqlx's back, so that the connection is replaced.
+        let mut relaying = store.write_relaying().await.unwrap();
+        sqlx::raw_sql("ROLLBACK").execute(&mut *relaying).await.unwrap();
+        drop(relaying);
+        let mut durable = store.write().await.unwrap();
+        assert_eq!(synchronous(&mut durable).await, 2);
+    }
+
+    /// The paths, not only the two beginnings: each leaves the setting of its own kind behind.
+    #[tokio::test]
+    async fn accepts_and_people_flush_and_the_relaying_path_does_not() {
+        let (_folder, store) = fresh().await;
+        let erp = SinkName::new("erp").unwrap();
+        let durable = |what: &'static str| {
+            let writer = store.writer.clone();
+            async move { assert_eq!(pragma(&writer, "synchronous").await, "2", "{what}") }
+        };
+        let relaying = |what: &'static str| {
+            let writer = store.writer.clone();
+            async move { assert_eq!(pragma(&writer, "synchronous").await, "1", "{what}") }
+        };
+        store.record_deliveries(&[event(1, 1)]).await.unwrap();
+        durable("accept").await;
+        let claim = Claim {
+            sink: &erp,
+            order: crate::model::dispatch::Order::None,
+            limit: 1,
+            lease: Duration::from_mins(1),
+            now: None,
+        };
+        let lease = store.claim_due(claim).await.unwrap().dispatches.remove(0);
+        relaying("claim").await;
+        store.pause_sink(&erp, "maintenance").await.unwrap();
+        durable("pause").await;
+        store.finish_attempts(&[], None).await.unwrap();
+        store.give_back(&[(lease.id, lease.token)]).await.unwrap();
+        relaying("give back").await;
+        store.resume_sink(&erp).await.unwrap();
+        durable("resume").await;
+        let lease = store.claim_due(claim).await.unwrap().dispatches.remove(0);
+        let finished = FinishedAttempt {
+            id: lease.id,
+            token: lease.token,
+            sink: erp.clone(),
+            started_at: crate::model::clock::now(),
+            duration: Duration::from_millis(1),
+            outcome: crate::model::dispatch::Outcome::Delivered,
+            next: crate::model::dispatch::Next::Delivered,
+        };
+        store.finish_attempts(&[finished], None).await.unwrap();
+        relaying("finish").await;
+        store.retry_dispatches(&[lease.id]).await.unwrap();
+        durable("retry").await;
+        store.claim_due(claim).await.unwrap();
+        store.cancel_dispatches(&[lease.id]).await.unwrap();
+        durable("cancel").await;
+        store.claim_due(claim).await.unwrap();
+        store.register_sinks(std::slice::from_ref(&erp)).await.unwrap();
+        durable("register").await;
     }
 
     /// 3.51.3 repairs a rare corruption of databases with a write-ahead log, <https://www.sqlite.org/wal.html#walresetbug>.

@@ -33,7 +33,7 @@ async fn with_history(folder: &tempfile::TempDir) -> SqliteStore {
          INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, finished_at)
          SELECT id, 'erp', type, invoice_id, 'dead', 'event', received_at, received_at FROM events LIMIT 10;
          INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome)
-         SELECT id, 1, created_at, 5, 'delivered' FROM dispatches WHERE state = 'delivered';
+         SELECT id, 1, created_at, 5, 'retry' FROM dispatches WHERE state = 'delivered';
          ANALYZE;",
     )
     .execute(&store.writer)

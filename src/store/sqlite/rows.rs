@@ -16,12 +16,18 @@ use crate::{
     store::StoreError,
 };
 
-/// The sizes of chunks: 2^0 to 2^7 rows. The largest holds what one batch of accepts holds; with 11
+/// The sizes of chunks: 2^0 to 2^8 rows. The largest holds what one batch of outcomes holds; with 12
 /// columns that is far below SQLite's limit of 32,766 parameters,
 /// <https://www.sqlite.org/limits.html#max_variable_number>.
-const SIZES: usize = 8;
+const SIZES: usize = 9;
 
-/// One statement over rows of parameters, in the sizes 1, 2, 4 … 128.
+/// One statement over rows of parameters, in the sizes 1, 2, 4 … 256.
+///
+/// A chunk fills its statement at least to the half and a bit; the parameters of the rows that are
+/// left over stay unbound, which is NULL (<https://www.sqlite.org/lang_expr.html#varparam>, and sqlx
+/// clears them between two runs). So up to 256 rows are one statement, and each statement has to
+/// pass over rows that are NULL altogether: a join does by itself, an insert says so. Parameters
+/// that are not in a row stand before the rows.
 ///
 /// Few sizes, so that each stays prepared in the connection's cache. Kept in statics: sqlx takes
 /// only `&'static str` for SQL without further ado, and these are made of literals alone.
@@ -34,13 +40,11 @@ impl Chunked {
         Self(std::array::from_fn(|power| format!("{head} {} {tail}", vec![row; 1 << power].join(", "))))
     }
 
-    /// Cuts the items into chunks, the largest possible first, each with its statement.
-    pub(super) fn chunks<'s, 'i, T>(&'s self, mut items: &'i [T]) -> impl Iterator<Item = (&'s str, &'i [T])> {
-        std::iter::from_fn(move || {
-            let power = (0..SIZES).rev().find(|power| items.len() >= 1 << power)?;
-            let (chunk, rest) = items.split_at(1 << power);
-            items = rest;
-            Some((self.0[power].as_str(), chunk))
+    /// Cuts the items into chunks, as few as possible, each with the smallest statement that holds it.
+    pub(super) fn chunks<'s, 'i, T>(&'s self, items: &'i [T]) -> impl Iterator<Item = (&'s str, &'i [T])> {
+        items.chunks(1 << (SIZES - 1)).map(|chunk| {
+            let power = chunk.len().next_power_of_two().trailing_zeros() as usize;
+            (self.0[power].as_str(), chunk)
         })
     }
 
@@ -128,17 +132,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_are_powers_of_two_and_lose_nothing() {
+    fn chunks_are_few_and_lose_nothing() {
         let statement = Chunked::new("VALUES", "(?, ?)", "RETURNING 1");
-        for length in [0, 1, 2, 3, 127, 128, 129, 300] {
+        for length in [0, 1, 2, 3, 127, 128, 129, 256, 257, 700] {
             let items: Vec<usize> = (0..length).collect();
             let mut seen = Vec::new();
+            let mut statements = 0;
             for (sql, chunk) in statement.chunks(&items) {
-                assert!(chunk.len().is_power_of_two() && chunk.len() <= 128);
-                assert_eq!(sql.matches("(?, ?)").count(), chunk.len());
+                let rows = sql.matches("(?, ?)").count();
+                assert!(rows.is_power_of_two() && rows <= 256);
+                assert!(chunk.len() <= rows && chunk.len() > rows / 2);
                 seen.extend_from_slice(chunk);
+                statements += 1;
             }
             assert_eq!(seen, items);
+            assert_eq!(statements, length.div_ceil(256));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::FromRow;
+use sqlx::{FromRow, Sqlite, query::Query, sqlite::SqliteArguments};
 
 use super::{
     SqliteStore,
@@ -16,16 +16,14 @@ use crate::{
 /// See [`crate::store::Store::register_sinks`].
 pub(super) async fn register(store: &SqliteStore, sinks: &[SinkName]) -> Result<(), StoreError> {
     let names: Vec<&str> = sinks.iter().map(SinkName::as_str).collect();
-    sqlx::query(
+    let register = sqlx::query(
         // Without `WHERE` the parser takes `ON` for a join, <https://www.sqlite.org/lang_upsert.html>, section 2.2.
         "INSERT INTO sinks (name, registered_at) SELECT value, ?2 FROM json_each(?1) WHERE TRUE
          ON CONFLICT (name) DO NOTHING",
     )
     .bind(serde_json::to_string(&names).expect("names can be written as JSON"))
-    .bind(micros_or_now(None))
-    .execute(&store.writer)
-    .await
-    .during(format_args!("registering {} sinks", sinks.len()))?;
+    .bind(micros_or_now(None));
+    write(store, register).await.during(format_args!("registering {} sinks", sinks.len()))?;
     Ok(())
 }
 
@@ -118,28 +116,32 @@ async fn read(store: &SqliteStore) -> Result<(Vec<SinkRow>, Vec<CountRow>), sqlx
 
 /// See [`crate::store::Store::pause_sink`].
 pub(super) async fn pause(store: &SqliteStore, sink: &SinkName, reason: &str) -> Result<bool, StoreError> {
-    let done = sqlx::query(
+    let pause = sqlx::query(
         "INSERT INTO sinks (name, registered_at, paused_at, paused_reason) VALUES (?1, ?2, ?2, ?3)
          ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at, paused_reason = excluded.paused_reason
          WHERE paused_at IS NULL",
     )
     .bind(sink.as_str())
     .bind(micros_or_now(None))
-    .bind(reason)
-    .execute(&store.writer)
-    .await
-    .during(format_args!("pausing {sink}"))?;
-    Ok(done.rows_affected() > 0)
+    .bind(reason);
+    Ok(write(store, pause).await.during(format_args!("pausing {sink}"))? > 0)
 }
 
 /// See [`crate::store::Store::resume_sink`].
 pub(super) async fn resume(store: &SqliteStore, sink: &SinkName) -> Result<bool, StoreError> {
-    let done =
+    let resume =
         sqlx::query("UPDATE sinks SET paused_at = NULL, paused_reason = NULL WHERE name = ? AND paused_at IS NOT NULL")
-            .bind(sink.as_str())
-            .execute(&store.writer)
-            .await
-            .during(format_args!("resuming {sink}"))?;
+            .bind(sink.as_str());
+    let resumed = write(store, resume).await.during(format_args!("resuming {sink}"))?;
     store.wakeups.wake([sink]);
-    Ok(done.rows_affected() > 0)
+    Ok(resumed > 0)
+}
+
+/// Runs one statement in a durable transaction; answers how many rows it changed. By itself it
+/// would be committed as the transaction before it was, which may have been one without a flush.
+async fn write(store: &SqliteStore, statement: Query<'_, Sqlite, SqliteArguments>) -> Result<u64, sqlx::Error> {
+    let mut transaction = store.write().await?;
+    let changed = statement.execute(&mut *transaction).await?.rows_affected();
+    transaction.commit().await?;
+    Ok(changed)
 }
