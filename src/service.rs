@@ -158,13 +158,10 @@ impl Service {
             queue: QUEUE,
             batch: config.server.commit_batch,
             batch_bytes: BATCH_BYTES,
-            writers: if store.kind() == "sqlite" { 1 } else { 2 },
             timeout: config.server.ack_timeout * 2,
         };
-        let (committer, writers) = committer::Committer::new(store, limits, pressure);
-        for writer in writers {
-            lifecycle.spawn("writer", writer);
-        }
+        let (committer, writer) = committer::Committer::new(store, limits, pressure);
+        lifecycle.spawn("writer", writer);
         let routes = config.sinks.iter().map(route).collect();
         let ingest = Arc::new(Ingest::new(routes, committer, config.server.ack_timeout));
         let hooks = receive::router(endpoints, &ingest, &metrics, &config.server).merge(health.router());

@@ -13,7 +13,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Refused;
 use crate::{
@@ -35,9 +35,6 @@ pub struct Limits {
     pub batch: usize,
     /// Payload bytes in one transaction, at most (a single larger event goes alone).
     pub batch_bytes: usize,
-    /// Writers side by side. Two keep Postgres busy while the other's answer is on its way; SQLite
-    /// has one writer by nature.
-    pub writers: usize,
     /// A transaction that takes longer is given up, so that a database that hangs does not hold a
     /// writer for ever; the store closes the connection.
     pub timeout: Duration,
@@ -53,7 +50,7 @@ struct Waiting {
     pressure: pressure::Waiting,
 }
 
-/// The way to the writers; the writers end when the last one of these is dropped.
+/// The way to the writer, which ends when the last one of these is dropped.
 #[derive(Debug, Clone)]
 pub struct Committer {
     queue: mpsc::Sender<Waiting>,
@@ -61,20 +58,21 @@ pub struct Committer {
 }
 
 impl Committer {
-    /// Makes the queue and the writers' futures, to be spawned by the caller. Each ends, after
+    /// Makes the queue and the writer's future, to be spawned by the caller. It ends, after
     /// answering what was waiting, when every [`Committer`] is gone.
+    ///
+    /// One writer: a second one takes away from the first one's groups, and more and smaller
+    /// transactions cost the database more than the overlap brings (docs/decisions/0002).
     pub fn new(
         store: &Arc<dyn Store>,
         limits: Limits,
         pressure: Pressure,
-    ) -> (Self, Vec<impl Future<Output = ()> + Send + 'static>) {
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, waiting) = mpsc::channel(limits.queue.max(1));
-        let waiting = Arc::new(Mutex::new(waiting));
-        let writers = (0..limits.writers.max(1)).map(|_| write(store.clone(), waiting.clone(), limits)).collect();
-        (Self { queue, pressure }, writers)
+        (Self { queue, pressure }, write(store.clone(), waiting, limits))
     }
 
-    /// Hands an event to the writers; the receiver yields what became of it.
+    /// Hands an event to the writer; the receiver yields what became of it.
     pub(super) fn commit(&self, event: NewEvent) -> Result<oneshot::Receiver<Answer>, Refused> {
         let (answer, receiver) = oneshot::channel();
         let waiting = Waiting { event, answer, pressure: self.pressure.wait() };
@@ -83,13 +81,10 @@ impl Committer {
     }
 }
 
-async fn write(store: Arc<dyn Store>, queue: Arc<Mutex<mpsc::Receiver<Waiting>>>, limits: Limits) {
+async fn write(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>, limits: Limits) {
     let bounded = Bounded { store, timeout: limits.timeout };
     let mut taken = Vec::with_capacity(limits.batch);
-    loop {
-        if queue.lock().await.recv_many(&mut taken, limits.batch.max(1)).await == 0 {
-            return;
-        }
+    while queue.recv_many(&mut taken, limits.batch.max(1)).await > 0 {
         taken.retain(|waiting| !waiting.answer.is_closed());
         while !taken.is_empty() {
             let count = fitting(&taken, limits.batch_bytes);
@@ -245,20 +240,18 @@ mod tests {
     }
 
     fn limits(queue: usize) -> Limits {
-        Limits { queue, batch: 8, batch_bytes: 1 << 20, writers: 1, timeout: Duration::from_secs(30) }
+        Limits { queue, batch: 8, batch_bytes: 1 << 20, timeout: Duration::from_secs(30) }
     }
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
         let (_folder, store) = empty_store().await;
-        let (committer, writers) = Committer::new(&store, limits(2), Pressure::default());
+        let (committer, writer) = Committer::new(&store, limits(2), Pressure::default());
         // Nobody writes yet, so what is handed in waits.
         let waiting = [committer.commit(event(b"one")).unwrap(), committer.commit(event(b"two")).unwrap()];
         assert!(matches!(committer.commit(event(b"three")), Err(Refused::QueueFull)));
         drop(committer);
-        for writer in writers {
-            writer.await;
-        }
+        writer.await;
         for answer in waiting {
             assert!(!answer.await.unwrap().unwrap().duplicate, "what waited is recorded, also at the end");
         }
@@ -267,13 +260,11 @@ mod tests {
     #[tokio::test]
     async fn whoever_has_gone_is_passed_over() {
         let (_folder, store) = empty_store().await;
-        let (committer, writers) = Committer::new(&store, limits(8), Pressure::default());
+        let (committer, writer) = Committer::new(&store, limits(8), Pressure::default());
         drop(committer.commit(event(b"gone")).unwrap());
         let stays = committer.commit(event(b"stays")).unwrap();
         drop(committer);
-        for writer in writers {
-            writer.await;
-        }
+        writer.await;
         let kept = store.list_events(&crate::store::EventFilter::default(), 10).await.unwrap().rows;
         assert_eq!(kept.iter().map(|event| event.id).collect::<Vec<_>>(), [stays.await.unwrap().unwrap().id]);
     }
