@@ -2,16 +2,18 @@
 //!
 //! While the database does not answer, outcomes are kept and tried again until their leases have
 //! surely run out; then somebody else may have the dispatch, and the outcome is dropped with a
-//! warning (the target gets the event again, under the same id).
+//! line in the log (the target gets the event again, under the same id). What the database refuses
+//! is tried alone, so that one sink's outcome cannot hold up another's.
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    model::{backoff, chain::Chain, dispatch::FinishedAttempt},
+    model::{backoff, chain::Chain, dispatch::FinishedAttempt, id::SinkName},
     pressure::Pressure,
-    store::{Finish, Store},
+    store::{Finish, Store, StoreError},
 };
 
 /// Outcomes that may wait. When as many wait, workers wait before they start further attempts.
@@ -50,54 +52,151 @@ impl Recorder {
 async fn record(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>, pressure: Pressure) {
     let mut waiting = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut waiting, BATCH).await > 0 {
-        let mut failures = 0;
-        while !waiting.is_empty() {
-            let batch: Vec<_> = waiting.iter().map(|waiting| waiting.finished.clone()).collect();
-            let begun = Instant::now();
-            match store.finish_attempts(&batch, None).await {
-                Ok(results) => {
-                    for (finished, result) in batch.iter().zip(results) {
-                        if result == Finish::LeaseLost {
-                            tracing::warn!(
-                                sink.name = %finished.sink, dispatch.id = %finished.id, outcome = finished.outcome.as_str(),
-                                "an outcome came after its lease had run out: another worker decides"
-                            );
-                        }
-                    }
-                    // A worker that saw nothing due learns the new times from its next claim.
-                    let again = batch.iter().filter(|finished| !finished.next.state().is_finished());
-                    store.wakeups().wake(again.map(|finished| &finished.sink));
-                    waiting.clear();
-                    tokio::time::sleep(pressure.breather(begun.elapsed())).await;
-                }
-                Err(error) => {
-                    failures += 1;
-                    tracing::error!(
-                        error = %Chain(&error),
-                        outcomes = batch.len(),
-                        "outcomes could not be recorded: trying again"
-                    );
-                    tokio::time::sleep(backoff::next_wait(
-                        Duration::from_millis(100),
-                        Duration::from_secs(2),
-                        failures,
-                        rand::random(),
-                    ))
-                    .await;
-                    let now = Instant::now();
-                    waiting.retain(|waiting| {
-                        let keep = waiting.lease_ends > now;
-                        if !keep {
-                            tracing::warn!(
-                                sink.name = %waiting.finished.sink, dispatch.id = %waiting.finished.id,
-                                outcome = waiting.finished.outcome.as_str(),
-                                "an outcome was not recorded before its lease ran out: the sink may get the event again"
-                            );
-                        }
-                        keep
-                    });
-                }
+        record_all(&store, &mut waiting, &pressure).await;
+    }
+}
+
+/// What a group is recorded with: the store, or a test's idea of one.
+#[async_trait]
+trait Recording: Sync {
+    async fn finish(&self, batch: &[FinishedAttempt]) -> Result<Vec<Finish>, StoreError>;
+    fn wake(&self, sinks: &[&SinkName]);
+}
+
+#[async_trait]
+impl Recording for Arc<dyn Store> {
+    async fn finish(&self, batch: &[FinishedAttempt]) -> Result<Vec<Finish>, StoreError> {
+        self.finish_attempts(batch, None).await
+    }
+
+    fn wake(&self, sinks: &[&SinkName]) {
+        self.wakeups().wake(sinks.iter().copied());
+    }
+}
+
+/// Records every outcome that waits, together if it can be; none waits for longer than its lease.
+async fn record_all(target: &impl Recording, waiting: &mut Vec<Waiting>, pressure: &Pressure) {
+    let (mut failures, mut most) = (0, BATCH);
+    while !waiting.is_empty() {
+        let count = waiting.len().min(most);
+        let batch: Vec<_> = waiting[..count].iter().map(|waiting| waiting.finished.clone()).collect();
+        let begun = Instant::now();
+        match target.finish(&batch).await {
+            Ok(results) => {
+                report_lost(&batch, &results);
+                // A worker that saw nothing due learns the new times from its next claim.
+                let again = batch.iter().filter(|finished| !finished.next.state().is_finished());
+                target.wake(&again.map(|finished| &finished.sink).collect::<Vec<_>>());
+                waiting.drain(..count);
+                tokio::time::sleep(pressure.breather(begun.elapsed())).await;
             }
+            Err(error) if error.is_unavailable() => {
+                failures += 1;
+                tracing::error!(
+                    error = %Chain(&error), outcomes = count, "outcomes could not be recorded: trying again"
+                );
+                let (first, longest) = (Duration::from_millis(100), Duration::from_secs(2));
+                tokio::time::sleep(backoff::next_wait(first, longest, failures, rand::random())).await;
+                let now = Instant::now();
+                waiting.retain(|waiting| {
+                    let keep = waiting.lease_ends > now;
+                    if !keep {
+                        give_up(&waiting.finished, "its lease ran out first");
+                    }
+                    keep
+                });
+            }
+            // The database refuses something in it. One outcome must not hold up those of other
+            // sinks, so each is tried alone from here on.
+            Err(_) if count > 1 => most = 1,
+            Err(error) => give_up(&waiting.remove(0).finished, &Chain(&error).to_string()),
         }
+    }
+}
+
+fn report_lost(batch: &[FinishedAttempt], results: &[Finish]) {
+    for (finished, _) in batch.iter().zip(results).filter(|(_, result)| **result == Finish::LeaseLost) {
+        tracing::warn!(
+            sink.name = %finished.sink, dispatch.id = %finished.id, outcome = finished.outcome.as_str(),
+            "an outcome came after its lease had run out: another worker decides"
+        );
+    }
+}
+
+fn give_up(finished: &FinishedAttempt, why: &str) {
+    tracing::error!(
+        sink.name = %finished.sink, dispatch.id = %finished.id, outcome = finished.outcome.as_str(), error = why,
+        "an outcome was not recorded: the sink may get the event again"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::model::{
+        clock,
+        dispatch::{Next, Outcome},
+        id::{DispatchId, LeaseToken},
+    };
+
+    fn outcome(id: i64) -> Waiting {
+        let finished = FinishedAttempt {
+            id: DispatchId(id),
+            token: LeaseToken::generate(),
+            sink: SinkName::new("erp").unwrap(),
+            started_at: clock::now(),
+            duration: Duration::ZERO,
+            outcome: Outcome::Delivered,
+            next: Next::Delivered,
+        };
+        Waiting { finished, lease_ends: Instant::now() + Duration::from_secs(20) }
+    }
+
+    /// A database that refuses the dispatch 13 and is away for the first so many calls.
+    #[derive(Default)]
+    struct Database {
+        away: Mutex<u32>,
+        recorded: Mutex<Vec<i64>>,
+    }
+
+    #[async_trait]
+    impl Recording for Database {
+        async fn finish(&self, batch: &[FinishedAttempt]) -> Result<Vec<Finish>, StoreError> {
+            let mut away = self.away.lock().unwrap();
+            if *away > 0 {
+                *away -= 1;
+                return Err(StoreError::Unavailable { action: "x".into(), source: sqlx::Error::PoolTimedOut });
+            }
+            if batch.iter().any(|finished| finished.id.0 == 13) {
+                return Err(StoreError::Refused { action: "x".into(), source: sqlx::Error::RowNotFound });
+            }
+            self.recorded.lock().unwrap().extend(batch.iter().map(|finished| finished.id.0));
+            Ok(vec![Finish::Recorded; batch.len()])
+        }
+
+        fn wake(&self, _sinks: &[&SinkName]) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_refused_outcome_does_not_hold_up_the_others() {
+        let database = Database::default();
+        let mut waiting = [11, 12, 13, 14].map(outcome).into_iter().collect();
+        record_all(&database, &mut waiting, &Pressure::default()).await;
+        assert_eq!(*database.recorded.lock().unwrap(), [11, 12, 14]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_waited_out_as_long_as_the_leases_last() {
+        let database = Database { away: Mutex::new(3), ..Database::default() };
+        let mut waiting = vec![outcome(1), outcome(2)];
+        record_all(&database, &mut waiting, &Pressure::default()).await;
+        assert_eq!(*database.recorded.lock().unwrap(), [1, 2]);
+
+        let gone = Database { away: Mutex::new(u32::MAX), ..Database::default() };
+        let mut waiting = vec![outcome(1)];
+        record_all(&gone, &mut waiting, &Pressure::default()).await;
+        assert!(waiting.is_empty() && gone.recorded.lock().unwrap().is_empty(), "given up with its lease");
     }
 }

@@ -15,14 +15,15 @@
 //!
 //! # The columns that matter
 //!
-//! - `due_at`: when a dispatch is next due. For a pending one the time of its next attempt, for a
-//!   held one its re-check, if any; a leased one keeps the time at which it was due. Null for all
-//!   others, so that the partial index over it holds only unfinished work and a claim costs the same
-//!   after ten million deliveries as after ten.
-//! - `lease_until`: the end of a lease. One rule (`due_at <= now`, and no lease that still runs) finds
-//!   new work, retries, expired leases and re-checks alike. No index holds it, nor `state`: a claim
-//!   writes no index entry.
-//! - `attention`: true for what a person may look for: held, dead, cancelled.
+//! - `due_at`: when a dispatch next needs attention. For a pending one the time of its next attempt,
+//!   for a held one its re-check, if any, for a leased one the end of its lease (Postgres keeps that in
+//!   `lease_until`, see below). Null for all others, so that the partial index over it holds only
+//!   unfinished work and a claim costs the same after ten million deliveries as after ten. One rule
+//!   finds new work, retries, expired leases and re-checks alike.
+//! - `lease_until`, `attention` (Postgres only): there an update writes every index of the row again
+//!   as soon as it changes an indexed column. So no index holds the end of a lease or `state`, and a
+//!   claim writes no index entry; what a person looks for (held, dead, cancelled) is marked by
+//!   `attention`. SQLite writes only the indexes that change, and has neither column.
 //! - `attempted_at`, `attempt_us`: the attempt that delivered, number `attempts`. Only attempts that
 //!   did not deliver have rows of their own; reading puts the two together.
 //! - `waits_for`: the earlier dispatch of the same sink and invoice that must be finished first. A

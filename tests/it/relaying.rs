@@ -34,6 +34,8 @@ on_both_stores!(
     what_is_tried_for_too_long_is_given_up,
     a_paused_sink_loses_nothing_across_a_restart,
     the_dead_can_be_tried_again_or_called_off,
+    a_rate_limit_holds_back_and_loses_nothing,
+    a_tripped_sink_is_probed_and_its_backlog_waits,
 );
 
 fn ok() -> Reply {
@@ -372,4 +374,61 @@ async fn the_dead_can_be_tried_again_or_called_off(backend: Backend) {
         assert_eq!((status, &problem["code"]), (409, &json!("wrong_state")), "{id} {verb}");
     }
     assert_eq!(relay.try_post("/dispatches/4711/retry").await.0, 404);
+}
+
+async fn a_rate_limit_holds_back_and_loses_nothing(backend: Backend) {
+    let (free, limited) = (Target::start().await, Target::start().await);
+    let home = Home::new(backend).await;
+    let sinks = sink("free", &free, "") + &sink("limited", &limited, "rate_limit = { requests = 3, per_secs = 86400 }");
+    let relay = home.serve(&sinks).await;
+    let finkare = Finkare::of(&relay);
+    for number in 0..12 {
+        finkare.deliver(&payment(&format!("i{number}"), number)).await;
+    }
+    eventually("the burst has arrived", async || limited.arrivals().len() >= 3).await;
+    eventually("the other sink has all", async || free.delivered().len() == 12).await;
+    // What was claimed beyond the limit went back, and is not claimed again and again.
+    eventually("the rest waits", async || {
+        let waiting = dispatches(&relay, "sink=limited&state=pending").await;
+        waiting.len() == 9 && waiting.iter().all(|dispatch| dispatch["attempts"] == 0)
+    })
+    .await;
+    assert_eq!(limited.arrivals().len(), 3);
+    let row = relay.sink("limited").await;
+    assert_eq!((&row["state"], &row["backlog"], &row["dead"]), (&json!("active"), &json!(9), &json!(0)));
+}
+
+async fn a_tripped_sink_is_probed_and_its_backlog_waits(backend: Backend) {
+    let sick = Arc::new(AtomicBool::new(true));
+    let seen = sick.clone();
+    let target = Target::scripted(move |_, _| if seen.load(Relaxed) { status(503) } else { ok() }).await;
+    let well = Target::start().await;
+    let home = Home::new(backend).await;
+    let tripping = |probe_secs: &str| {
+        sink("erp", &target, "concurrency = 1")
+            .replace("failures = 1000, probe_secs = 1", &format!("failures = 3, probe_secs = {probe_secs}"))
+            + &sink("well", &well, "")
+    };
+    let relay = home.serve(&tripping("86400")).await;
+    let finkare = Finkare::of(&relay);
+    for number in 0..10 {
+        finkare.deliver(&payment(&format!("i{number}"), number)).await;
+    }
+    eventually("the breaker trips", async || relay.sink("erp").await["state"] == "tripped").await;
+    for number in 10..20 {
+        assert_eq!(finkare.deliver(&payment(&format!("i{number}"), number)).await.status, 200);
+    }
+    eventually("the other sink has all", async || well.delivered().len() == 20).await;
+    assert_eq!(target.arrivals().len(), 3, "it is left alone");
+    assert_eq!(relay.sink("erp").await["backlog"], 20);
+    assert!(relay.terminate().await.0.success());
+
+    // After a restart it is tried afresh; it trips again, and the next probe finds it well.
+    let mut relay = home.serve(&tripping("0.05")).await;
+    relay.wait_for_line("it is left alone and probed").await;
+    sick.store(false, Relaxed);
+    relay.drained().await;
+    relay.wait_for_line("the sink works again").await;
+    assert_eq!(target.delivered().len(), 20);
+    assert_eq!(relay.sink("erp").await["state"], "active");
 }
