@@ -117,7 +117,7 @@ impl Worker {
         // Before the first look into the store, so that nothing written from now on is missed.
         let wakeup = self.store.wakeups().of(&self.feeding.name);
         let mut look_at = Instant::now();
-        // While deliveries wait for the store, it is left alone until then.
+        // The store is left alone until then, so that more is there to claim.
         let mut not_before = Instant::now();
         let mut claiming: Option<Claiming> = None;
         loop {
@@ -133,8 +133,11 @@ impl Worker {
                 () = lifecycle.soft.cancelled() => break,
                 Some((at, result)) = OptionFuture::from(claiming.as_mut()) => {
                     claiming = None;
+                    let found = self.queue.len();
                     look_at = look_at.min(self.take(at, result));
-                    not_before = Instant::now() + self.pressure.breather(at.elapsed());
+                    if self.queue.len() > found {
+                        not_before = Instant::now() + self.pressure.breather(at.elapsed());
+                    }
                 }
                 () = wakeup.notified() => look_at = Instant::now(),
                 () = sleep_until(look_at), if may_look => {}
