@@ -186,12 +186,11 @@ impl Service {
     }
 
     /// Stops: takes nothing new, finishes what is under way within the configured time, gives the
-    /// rest back, closes the store. True if everything ended by itself.
-    pub async fn stop(self) -> bool {
-        let in_time = self.lifecycle.stop(self.shutdown_timeout).await;
+    /// rest back, closes the store.
+    pub async fn stop(self) {
+        self.lifecycle.stop(self.shutdown_timeout).await;
         // A store that hangs must not keep the process: what matters is committed.
         let _ = tokio::time::timeout(Duration::from_secs(5), self.store.store.close()).await;
-        in_time && !self.lifecycle.failed()
     }
 }
 
