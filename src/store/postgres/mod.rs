@@ -18,8 +18,8 @@
 //!
 //! # What waits for the disk
 //!
-//! Accepts, and whatever a person decides, are durable when they return: [`DURABLE`] sees to that on
-//! every connection. Claiming, finishing and giving back ([`PostgresStore::begin_relaying`]) commit
+//! Accepts, and whatever a person decides, are durable when they return: `DURABLE` sees to that on
+//! every connection. Claiming, finishing and giving back (`begin_relaying`) commit
 //! without waiting for the disk (`synchronous_commit = off`, for that transaction only). A crash of
 //! the server may undo the last of them (by default up to 0.6 seconds,
 //! <https://www.postgresql.org/docs/current/wal-async-commit.html>), always the newest first and each
