@@ -32,10 +32,12 @@
 pub mod cli;
 pub mod config;
 pub mod dispatch;
+pub mod finkare;
 pub mod ingest;
 pub mod lifecycle;
 pub mod model;
 pub mod pressure;
+pub mod secrets;
 pub mod service;
 pub mod signature;
 pub mod sinks;

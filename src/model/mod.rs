@@ -5,10 +5,12 @@
 //! ([`dispatch::after_attempt`], [`backoff::next_wait`]), so that both stores and every sink obey
 //! the same rules.
 
+pub mod audit;
 pub mod backoff;
 pub mod chain;
 pub mod clock;
 pub mod dispatch;
 pub mod event;
 pub mod id;
+pub mod link;
 pub mod secret;

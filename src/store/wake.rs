@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::model::id::SinkName;
 
@@ -17,6 +17,7 @@ use crate::model::id::SinkName;
 #[derive(Debug, Default)]
 pub struct Wakeups {
     sinks: Mutex<HashMap<SinkName, Arc<Notify>>>,
+    link: watch::Sender<()>,
 }
 
 impl Wakeups {
@@ -38,6 +39,16 @@ impl Wakeups {
     /// Wakes all: something may have been announced that we did not hear.
     pub fn wake_all(&self) {
         self.lock().values().for_each(|notify| notify.notify_one());
+    }
+
+    /// Hears of every change of a secret or an intent, of any endpoint; see [`super::link`].
+    pub fn link(&self) -> watch::Receiver<()> {
+        self.link.subscribe()
+    }
+
+    /// Announces such a change.
+    pub fn link_changed(&self) {
+        self.link.send_replace(());
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SinkName, Arc<Notify>>> {

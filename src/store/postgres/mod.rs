@@ -63,6 +63,7 @@ mod announce;
 mod claims;
 mod dispatches;
 mod events;
+mod link;
 mod purge;
 mod sinks;
 

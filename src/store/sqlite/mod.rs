@@ -50,6 +50,7 @@ mod checkpoint;
 mod claim;
 mod dispatches;
 mod events;
+mod link;
 mod finish;
 mod purge;
 mod rows;

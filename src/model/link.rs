@@ -1,0 +1,319 @@
+//! The link to Finkare as the store keeps it: an endpoint's webhook, its secrets, and the intent
+//! that is written down before Finkare is asked to change one.
+//!
+//! # A secret's life
+//!
+//! `active` → `retiring` (until a time) → `expired`. Several may be active: whatever the operator
+//! configured, and the last one that Finkare gave. A rotation makes every other one retire. An
+//! expired secret keeps its fingerprint and loses its sealed text.
+//!
+//! # An intent's life
+//!
+//! ```text
+//!              begin                finish (a secret) / fail (Finkare refused)
+//!   (none) ───────────▶ in_flight ────────────────────────────────────────────▶ (finished)
+//!                        │    ▲
+//!   doubt, or the lease  │    │ take over
+//!   ran out              ▼    │
+//!                       unknown
+//! ```
+//!
+//! Finkare switches the secret before we can know it and shows it once. So whoever changes it holds
+//! a lease on a row that says so. If the row is found without a lease, nobody knows what Finkare
+//! did, and the only cure is to do it again.
+
+use std::{fmt, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{id::EndpointName, id::LeaseToken, secret::Secret};
+
+/// What may be shown of a secret: the first 16 hex digits of its SHA-256.
+///
+/// The same secret has the same fingerprint everywhere, also outside of the service
+/// (`printf %s "$SECRET" | sha256sum`), so that a person can tell which one is meant.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// The fingerprint of a secret.
+    pub fn of(secret: &Secret) -> Self {
+        Self(hex::encode(&Sha256::digest(secret.expose())[..8]))
+    }
+
+    /// One that was stored.
+    pub fn from_stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({})", self.0)
+    }
+}
+
+/// Which words a column may hold.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant),+
+        }
+
+        impl $name {
+            /// The word in SQL and JSON.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),+
+                }
+            }
+
+            /// The other way round; `None` for any other word.
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// Where a secret came from.
+    Origin {
+        /// The operator wrote it down (or `serve` made it up for trying out).
+        Configured = "configured",
+        /// Finkare showed it when the webhook was created.
+        Registered = "registered",
+        /// Finkare showed it when it was rotated.
+        Rotated = "rotated",
+    }
+}
+
+words! {
+    /// A secret's state.
+    SecretState {
+        /// Deliveries signed with it are genuine.
+        Active = "active",
+        /// The same, until a time.
+        Retiring = "retiring",
+        /// Deliveries signed with it are refused; its text is gone.
+        Expired = "expired",
+    }
+}
+
+words! {
+    /// What an intent wants of Finkare.
+    IntentKind {
+        /// A new secret for the webhook.
+        Rotate = "rotate",
+        /// A new webhook, with its first secret.
+        Register = "register",
+    }
+}
+
+words! {
+    /// How an intent stands.
+    IntentState {
+        /// Somebody holds its lease and is asking Finkare.
+        InFlight = "in_flight",
+        /// Nobody knows whether Finkare did it.
+        Unknown = "unknown",
+        /// Done; the new secret is kept.
+        Done = "done",
+        /// Finkare refused, or it was found that nothing had happened.
+        Failed = "failed",
+    }
+}
+
+/// The id of a stored secret; part of what its encryption is bound to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SecretId(pub Uuid);
+
+/// The id of an intent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct IntentId(pub Uuid);
+
+impl fmt::Display for IntentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for SecretId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An encrypted secret, ready to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedSecret {
+    /// The row that it is bound to.
+    pub id: SecretId,
+    /// What may be shown of it.
+    pub fingerprint: Fingerprint,
+    /// Under which master key it is encrypted: a name for the key that says nothing about it.
+    pub key_id: String,
+    /// The encrypted text.
+    pub sealed: Vec<u8>,
+}
+
+/// A secret as it stands in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSecret {
+    /// Its row.
+    pub id: SecretId,
+    /// Whose it is.
+    pub endpoint: EndpointName,
+    /// What may be shown of it.
+    pub fingerprint: Fingerprint,
+    /// Where it came from.
+    pub origin: Origin,
+    /// As the row says; a retiring one whose time has passed is as good as expired.
+    pub state: SecretState,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// Until when a retiring one is good, or an expired one was.
+    pub valid_until: Option<Timestamp>,
+    /// Under which master key it is encrypted.
+    pub key_id: String,
+    /// The encrypted text; `None` once expired.
+    pub sealed: Option<Vec<u8>>,
+}
+
+/// An unfinished change at Finkare.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// Its id.
+    pub id: IntentId,
+    /// For which endpoint.
+    pub endpoint: EndpointName,
+    /// What was asked for.
+    pub kind: IntentKind,
+    /// [`IntentState::InFlight`] or [`IntentState::Unknown`]; one whose lease has run out reads as unknown.
+    pub state: IntentState,
+    /// Who asked.
+    pub actor: String,
+    /// The webhook's id at Finkare, where it is known.
+    pub webhook_id: Option<String>,
+    /// The URL to register, and the event types.
+    pub url: Option<String>,
+    /// The event types to register.
+    pub events: Vec<String>,
+    /// For how long the secrets before it stay good.
+    pub overlap: Duration,
+    /// When it was written down.
+    pub begun_at: Timestamp,
+    /// How often Finkare has been asked, this time included.
+    pub tries: u32,
+}
+
+/// An intent about to be written down.
+#[derive(Debug, Clone)]
+pub struct NewIntent {
+    /// Its id.
+    pub id: IntentId,
+    /// For which endpoint.
+    pub endpoint: EndpointName,
+    /// What is asked for.
+    pub kind: IntentKind,
+    /// Who asks.
+    pub actor: String,
+    /// The webhook's id at Finkare, for a rotation.
+    pub webhook_id: Option<String>,
+    /// The URL, for a registration.
+    pub url: Option<String>,
+    /// The event types, for a registration.
+    pub events: Vec<String>,
+    /// For how long the secrets before it stay good; microseconds count.
+    pub overlap: Duration,
+    /// Proof that it is ours.
+    pub token: LeaseToken,
+    /// How long the lease lasts unless it is renewed.
+    pub lease: Duration,
+    /// Do nothing unless this is the newest secret of the endpoint: keeps two replicas from following
+    /// one schedule twice.
+    pub only_if_newest: Option<Fingerprint>,
+}
+
+/// What became of an intent that should begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// It is written down, and ours.
+    Begun,
+    /// There was an unfinished one that nobody held: it is ours now, with the token that was given,
+    /// and is to be finished instead.
+    TakenOver(Intent),
+    /// Somebody is at it.
+    InFlight(Intent),
+    /// The newest secret is another one than expected: somebody was faster.
+    Outdated,
+}
+
+/// The webhook of an endpoint at Finkare, as far as we registered it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// Its id at Finkare.
+    pub id: String,
+    /// The URL that Finkare posts to.
+    pub url: String,
+    /// When it was registered or adopted.
+    pub registered_at: Timestamp,
+}
+
+/// All that the store knows of one endpoint's link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// Its webhook, if we registered or adopted one.
+    pub webhook: Option<Webhook>,
+    /// Its active and retiring secrets, newest first.
+    pub secrets: Vec<StoredSecret>,
+    /// The unfinished intent, if there is one; at most one per endpoint.
+    pub intent: Option<Intent>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_what_sha256sum_says() {
+        // printf %s whsec_abc | sha256sum
+        assert_eq!(Fingerprint::of(&Secret::new("whsec_abc")).as_str(), "e1ac16da4cace73e");
+    }
+
+    #[test]
+    fn words_go_both_ways() {
+        for state in [SecretState::Active, SecretState::Retiring, SecretState::Expired] {
+            assert_eq!(SecretState::from_word(state.as_str()), Some(state));
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+        for state in [IntentState::InFlight, IntentState::Unknown, IntentState::Done, IntentState::Failed] {
+            assert_eq!(IntentState::from_word(state.as_str()), Some(state));
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+        assert_eq!(Origin::from_word("stolen"), None);
+    }
+}

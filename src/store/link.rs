@@ -1,0 +1,139 @@
+//! What the store promises about the link to Finkare: secrets, intents, the audit trail.
+//!
+//! These methods are rare and always durable. Whatever changes what a replica has to know (a secret,
+//! an intent) is announced to all ([`super::wake::Wakeups::link`]) when it is committed; the
+//! announcement may be lost, so replicas also look by themselves before they refuse anything.
+//!
+//! Times are the store's clock (the database's on Postgres). Each method writes the audit entry that
+//! it is given in its own transaction, so that nothing is done without a trace.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Page, StoreError};
+use crate::model::{
+    audit::{AuditEntry, NewAudit},
+    id::{EndpointName, LeaseToken},
+    link::{Begun, Intent, IntentId, Link, NewIntent, Origin, SealedSecret, SecretId, StoredSecret},
+};
+
+/// What came of ending an intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was ours and is ended as asked.
+    Ended,
+    /// Somebody else had taken it over. Nothing was changed, except that a secret that came with it is
+    /// kept as active and an intent is left unfinished, because nobody knows now which secret is
+    /// Finkare's last.
+    Lost,
+}
+
+/// A change that Finkare has made.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The new secret; it becomes active.
+    pub secret: SealedSecret,
+    /// Where it came from.
+    pub origin: Origin,
+    /// For how long every other active secret stays good, from now on; those that retire already keep
+    /// an earlier end. `None` leaves them all as they are.
+    pub overlap: Option<Duration>,
+    /// The webhook's id and URL, if they are new.
+    pub webhook: Option<(String, String)>,
+}
+
+/// The link's part of the store.
+#[async_trait]
+pub trait LinkStore: Send + Sync {
+    /// True if other processes may work on the same database: what we remember may be old.
+    fn is_shared(&self) -> bool;
+
+    /// Everything about every endpoint that has a webhook, a live (active or retiring) secret or an
+    /// unfinished intent, in one consistent read. By name. A retiring secret whose time has passed is left out.
+    async fn links(&self) -> Result<Vec<Link>, StoreError>;
+
+    /// Every secret that an endpoint ever had, newest first, those that expired included.
+    async fn secrets(&self, endpoint: &EndpointName) -> Result<Vec<StoredSecret>, StoreError>;
+
+    /// Keeps those of these secrets as active whose fingerprints the endpoint never had, whatever their
+    /// state; answers which were new. The audit entry is written only if there were any. Two
+    /// processes that seed the same at the same time keep it once.
+    async fn seed_secrets(
+        &self,
+        endpoint: &EndpointName,
+        secrets: &[SealedSecret],
+        audit: NewAudit,
+    ) -> Result<Vec<SecretId>, StoreError>;
+
+    /// Writes an intent down and leases it, unless there is an unfinished one: at most one per
+    /// endpoint, whatever its kind. One that nobody holds is taken over (its tries counted up).
+    /// The audit entry is written for [`Begun::Begun`] and [`Begun::TakenOver`].
+    async fn begin_intent(&self, intent: NewIntent, audit: NewAudit) -> Result<Begun, StoreError>;
+
+    /// Takes over one unfinished intent that nobody holds and whose next try is due; oldest first.
+    /// Its tries are counted up. The audit entry (actor `service`, action `intent.taken_over`) names it.
+    async fn take_over_intent(&self, token: LeaseToken, lease: Duration) -> Result<Option<Intent>, StoreError>;
+
+    /// Makes the lease last for so long from now on; false if it was lost.
+    async fn renew_intent(&self, id: IntentId, token: LeaseToken, lease: Duration) -> Result<bool, StoreError>;
+
+    /// Ends an intent with the change that Finkare made, in one transaction: see [`Change`]. A secret whose
+    /// fingerprint the endpoint had already becomes active again.
+    async fn finish_intent(
+        &self,
+        id: IntentId,
+        token: LeaseToken,
+        change: Change,
+        audit: NewAudit,
+    ) -> Result<Ended, StoreError>;
+
+    /// Ends an intent without any change: Finkare refused, or nothing had happened.
+    async fn fail_intent(&self, id: IntentId, token: LeaseToken, audit: NewAudit) -> Result<Ended, StoreError>;
+
+    /// Lets go of an intent of which nobody knows whether Finkare did it; it may be taken over after
+    /// `retry_in`, and by [`LinkStore::begin_intent`] at once.
+    async fn doubt_intent(
+        &self,
+        id: IntentId,
+        token: LeaseToken,
+        retry_in: Duration,
+        audit: NewAudit,
+    ) -> Result<Ended, StoreError>;
+
+    /// Makes every unfinished intent unknown, and due. Only for a store that one process has to itself, at its start:
+    /// whoever held the leases is gone. Answers how many there were.
+    async fn abandon_intents(&self) -> Result<u64, StoreError>;
+
+    /// Remembers the webhook of an endpoint, replacing the one before.
+    async fn adopt_webhook(
+        &self,
+        endpoint: &EndpointName,
+        id: &str,
+        url: &str,
+        audit: NewAudit,
+    ) -> Result<(), StoreError>;
+
+    /// Marks retiring secrets whose time has passed as expired and removes their texts, with an audit entry (actor
+    /// `service`, action `secret.expired`) for each. Answers how many.
+    async fn expire_secrets(&self) -> Result<u64, StoreError>;
+
+    /// Replaces the encrypted text of every live secret in one transaction; `old_key_id` is what they are
+    /// encrypted under now.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if `secrets` are not exactly the live ones under the old key: somebody
+    /// changed them meanwhile.
+    async fn reseal_secrets(
+        &self,
+        old_key_id: &str,
+        secrets: &[SealedSecret],
+        audit: NewAudit,
+    ) -> Result<(), StoreError>;
+
+    /// Writes an audit entry by itself.
+    async fn audit(&self, audit: NewAudit) -> Result<(), StoreError>;
+
+    /// Audit entries, newest first, before (older than) the given one; at most `limit`.
+    async fn list_audit(&self, before: Option<i64>, limit: u32) -> Result<Page<AuditEntry>, StoreError>;
+}
