@@ -16,7 +16,10 @@ use crate::{
     lifecycle::Lifecycle,
     model::id::SinkName,
     pressure::Pressure,
-    signature::finkare::Verifier,
+    secrets::{
+        Secrets, SecretsError, Source,
+        vault::{Vault, VaultError},
+    },
     sinks,
     store::{
         Store, StoreError,
@@ -56,14 +59,15 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
-    /// An endpoint's secrets.
-    #[error("endpoint {name}: {problem}")]
-    Endpoint {
-        /// The endpoint.
-        name: String,
-        /// What to change.
-        problem: String,
-    },
+    /// The endpoints' secrets.
+    #[error("the webhook secrets cannot be used")]
+    Secrets(#[from] SecretsError),
+    /// The master key.
+    #[error(transparent)]
+    MasterKey(#[from] VaultError),
+    /// There is no master key.
+    #[error("there is no master key to encrypt stored secrets with: set RELAY_MASTER_KEY (`openssl rand -base64 32`)")]
+    NoMasterKey,
     /// A sink.
     #[error("sink {name}: {problem}")]
     Sink {
@@ -120,7 +124,7 @@ impl Service {
     /// What is in the way, and what to change. Nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let sinks = build_sinks(config)?;
-        let endpoints = build_endpoints(config)?;
+        let vault = vault(config)?;
         let open = open_store(&config.store, true).await?;
         let store = &open.store;
         let applied = store.migrate().await?;
@@ -129,6 +133,10 @@ impl Service {
         }
         if open.lock.is_some() {
             // The file is ours alone, so whoever held leases is gone.
+            let abandoned = store.abandon_intents().await?;
+            if abandoned > 0 {
+                tracing::warn!(intents = abandoned, "changes of webhook secrets were cut off: asking Finkare again");
+            }
             let freed = store.expire_leases().await?;
             if freed > 0 {
                 tracing::info!(
@@ -139,6 +147,9 @@ impl Service {
         }
         let names: Vec<SinkName> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
         store.register_sinks(&names).await?;
+
+        let secrets = Secrets::open(store.clone(), vault, sources(config)).await?;
+        let endpoints = build_endpoints(config, &secrets);
 
         let (public_listener, public) = bind(config.server.listen, "server.listen").await?;
         let (admin_listener, admin) = bind(config.server.admin_listen, "server.admin_listen").await?;
@@ -153,6 +164,8 @@ impl Service {
             "maintenance",
             maintenance::run(store.clone(), config.retention.payload, config.retention.dedupe, lifecycle.clone()),
         );
+
+        lifecycle.spawn("secrets", secrets.clone().run(lifecycle.clone()));
 
         let limits = committer::Limits {
             queue: QUEUE,
@@ -206,28 +219,42 @@ async fn bind(address: SocketAddr, option: &'static str) -> Result<(TcpListener,
     Ok((listener, bound))
 }
 
-fn build_endpoints(config: &Config) -> Result<Vec<ingest::Endpoint>, StartError> {
-    config
-        .endpoints
-        .iter()
-        .map(|endpoint| {
-            if endpoint.secrets.is_empty() {
-                tracing::error!(
-                    endpoint.name = %endpoint.name,
-                    "this endpoint has no secret and refuses every delivery: set its `secret`"
-                );
-            }
-            let verifier =
-                Verifier::new(endpoint.secrets.clone(), endpoint.secret_encoding, endpoint.signature_over)
-                    .map_err(|problem| StartError::Endpoint { name: endpoint.name.as_str().to_owned(), problem })?;
-            Ok(ingest::Endpoint {
-                name: endpoint.name.clone(),
-                path: endpoint.path.clone(),
-                verifier,
-                dedupe: endpoint.dedupe.clone(),
-            })
-        })
-        .collect()
+/// What encrypts the stored secrets.
+///
+/// # Errors
+/// When there is no master key, or it is none.
+pub fn vault(config: &Config) -> Result<Vault, StartError> {
+    Ok(Vault::new(config.master_key.as_ref().ok_or(StartError::NoMasterKey)?)?)
+}
+
+/// What the endpoints' secrets are made of.
+pub fn sources(config: &Config) -> Vec<Source> {
+    let source = |endpoint: &crate::config::Endpoint| Source {
+        endpoint: endpoint.name.clone(),
+        configured: endpoint.secrets.clone(),
+        encoding: endpoint.secret_encoding,
+        over: endpoint.signature_over,
+    };
+    config.endpoints.iter().map(source).collect()
+}
+
+fn build_endpoints(config: &Config, secrets: &Arc<Secrets>) -> Vec<ingest::Endpoint> {
+    let build = |endpoint: &crate::config::Endpoint| {
+        let keyring = secrets.keyring(&endpoint.name).expect("every endpoint is among the sources");
+        if keyring.is_empty() {
+            tracing::error!(
+                endpoint.name = %endpoint.name,
+                "this endpoint has no secret and refuses every delivery: set its `secret`, or run `finkare-relay register`"
+            );
+        }
+        ingest::Endpoint {
+            name: endpoint.name.clone(),
+            path: endpoint.path.clone(),
+            keyring,
+            dedupe: endpoint.dedupe.clone(),
+        }
+    };
+    config.endpoints.iter().map(build).collect()
 }
 
 type BuiltSink = (Feeding, Arc<dyn sinks::Sink>, SinkView);

@@ -8,7 +8,10 @@
 //! the key is taken from the message that was verified, so that a forger can neither fill the store
 //! nor claim a key.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -19,7 +22,8 @@ use crate::{
         event::{self, DedupeKey, NewEvent, Recorded},
         id::{EndpointName, EventId},
     },
-    signature::finkare::{self, Rejection, Verifier},
+    secrets::{Keyring, NotProved, Undecided},
+    signature::finkare::Rejection,
     store::StoreError,
 };
 
@@ -28,6 +32,9 @@ pub mod route;
 
 use committer::Committer;
 use route::Route;
+
+/// What a commit gets of the time that is left, however long the secret was waited for.
+const LEAST_FOR_COMMIT: Duration = Duration::from_millis(500);
 
 /// How an event is found again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +53,7 @@ pub struct Endpoint {
     /// Its public path.
     pub path: String,
     /// Its secrets.
-    pub verifier: Verifier,
+    pub keyring: Keyring,
     /// How its events are found again.
     pub dedupe: Dedupe,
 }
@@ -57,6 +64,9 @@ pub enum Refused {
     /// It is not genuine, as far as we can tell. The reason is for our log only.
     #[error("the signature was not accepted")]
     NotGenuine(#[source] Rejection),
+    /// Its secret is being changed, or may have been: it can be genuine all the same.
+    #[error("it cannot be told now whether the delivery is genuine")]
+    Undecided(#[source] Undecided),
     /// More deliveries wait for the store than we keep in memory.
     #[error("too many deliveries are waiting for the store")]
     QueueFull,
@@ -89,6 +99,9 @@ impl Ingest {
     ///
     /// # Errors
     /// See [`Refused`]: in every case but [`Refused::NotGenuine`] the sender should try again.
+    ///
+    /// What waited for a change of the secret has less time left for the commit: the sender waits
+    /// for all of it.
     pub async fn receive(
         &self,
         endpoint: &Endpoint,
@@ -96,9 +109,11 @@ impl Ingest {
         body: &Bytes,
         received_at: Timestamp,
     ) -> Result<Recorded, Refused> {
-        let verified = finkare::header_of(headers)
-            .and_then(|signature| endpoint.verifier.verify(signature, body))
-            .map_err(Refused::NotGenuine)?;
+        let begun = Instant::now();
+        let verified = endpoint.keyring.verify(headers, body).await.map_err(|error| match error {
+            NotProved::Rejected(rejection) => Refused::NotGenuine(rejection),
+            NotProved::Undecided(undecided) => Refused::Undecided(undecided),
+        })?;
         let event = self.event(endpoint, headers, verified.message, received_at);
         if !event.readable {
             tracing::warn!(
@@ -106,12 +121,13 @@ impl Ingest {
                 "a correctly signed delivery cannot be read: it is kept and acknowledged, for a person to look at"
             );
         }
-        match tokio::time::timeout(self.ack_timeout, self.committer.commit(event)?).await {
+        let left = self.ack_timeout.saturating_sub(begun.elapsed()).max(LEAST_FOR_COMMIT);
+        match tokio::time::timeout(left, self.committer.commit(event)?).await {
             Ok(Ok(Ok(recorded))) => Ok(recorded),
             Ok(Ok(Err(error))) => Err(Refused::Store(error)),
             // The writer went away with the question: shutdown has begun.
             Ok(Err(_)) => Err(Refused::QueueFull),
-            Err(_) => Err(Refused::TooLate(self.ack_timeout)),
+            Err(_) => Err(Refused::TooLate(left)),
         }
     }
 

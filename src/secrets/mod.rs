@@ -1,11 +1,54 @@
 //! An endpoint's secrets: encrypted in the store, live in memory, never old when it matters.
+//!
+//! The store has the truth ([`crate::model::link`] tells a secret's life). [`Secrets`] keeps a copy of
+//! it that deliveries are verified by, a [`Keyring`] for each endpoint; [`vault`] encrypts what goes
+//! into the store and opens what comes out.
+//!
+//! # When a signature fits none
+//!
+//! Most such deliveries are forged. But Finkare switches a secret before we can know the new one, and
+//! another replica may know it before this one does. So [`Keyring::verify`] looks again before it
+//! says no:
+//!
+//! - The copy was read before the delivery came, and others work on the same database: it is read
+//!   once more. All who wait share one reading, and there are at most five a second, so a flood of
+//!   forgeries does not become a load on the database.
+//! - A change of the secret is under way: the delivery waits for its end, up to [`PATIENCE`], and
+//!   is checked again. At most [`WAITING`] wait at a time.
+//! - Nobody knows whether Finkare has switched (a crash, a lost answer): it waits a moment for the
+//!   cure. After that, and whenever one of these bounds is met, the sender is asked to come again: it may be
+//!   genuine, and 401 would turn it away for good.
+//!
+//! A header that is missing or malformed is refused at once: no secret would make it genuine.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use jiff::Timestamp;
+use tokio::{
+    sync::{Mutex, Semaphore, watch},
+    time::Instant,
+};
 
 use crate::{
     lifecycle::Lifecycle,
-    model::{id::EndpointName, secret::Secret},
-    signature::finkare::{SecretEncoding, SignatureOver},
+    model::{
+        audit::NewAudit,
+        chain::Chain,
+        clock,
+        id::EndpointName,
+        link::{Fingerprint, IntentState, Link},
+        secret::Secret,
+    },
+    signature::finkare::{self, Rejection, SecretEncoding, SignatureOver, Verified, Verifier},
     store::{Store, StoreError},
 };
 
@@ -13,12 +56,32 @@ pub mod vault;
 
 use vault::{Vault, VaultError};
 
+/// How long a delivery waits for a change of the secret that is under way. Finkare waits 5 seconds
+/// for an answer, and what waited has to be committed yet.
+pub const PATIENCE: Duration = Duration::from_millis(3500);
+
+/// How long a delivery waits where nobody knows which secret Finkare uses: the cure may take long.
+pub const UNKNOWN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Deliveries, of all endpoints together, that may wait to be checked again. What they hold in memory counts to the
+/// same budget as all bodies.
+pub const WAITING: usize = 2048;
+
+/// Between the beginnings of two readings that unproved deliveries ask for.
+const PACE: Duration = Duration::from_millis(200);
+
+/// The copy is read again so often while a change is under way, should its announcement be lost…
+const LOOK_WHILE_CHANGING: Duration = Duration::from_millis(250);
+
+/// … and so often while there is none.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// What the secrets of an endpoint are made of.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// The endpoint.
     pub endpoint: EndpointName,
-    /// Configured secrets; the first is the newest.
+    /// Configured secrets.
     pub configured: Vec<Secret>,
     /// How a secret becomes a key.
     pub encoding: SecretEncoding,
@@ -35,7 +98,7 @@ pub enum SecretsError {
     /// The master key.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// A secret that cannot be a key.
+    /// A configured secret that cannot be a key.
     #[error("endpoint {endpoint}: {problem}")]
     Unusable {
         /// The endpoint.
@@ -45,16 +108,111 @@ pub enum SecretsError {
     },
 }
 
+/// Why a delivery is not proved.
+#[derive(Debug, thiserror::Error)]
+pub enum NotProved {
+    /// It is not genuine: the sender need not come again.
+    #[error(transparent)]
+    Rejected(Rejection),
+    /// It may be genuine: the sender should come again.
+    #[error("the signature fits no secret that is known, and {0}")]
+    Undecided(Undecided),
+}
+
+/// Why nobody can say now whether a delivery is genuine.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Undecided {
+    /// [`PATIENCE`] was not enough.
+    #[error("a change of the secret was still under way after {PATIENCE:?}")]
+    Changing,
+    /// A change was cut off.
+    #[error("it is not known whether Finkare has switched to another")]
+    Unknown,
+    /// Too many wait already.
+    #[error("too many deliveries ({WAITING}) wait to be checked again")]
+    Crowded,
+    /// The store could not be asked.
+    #[error("the stored secrets could not be read again")]
+    Unreadable,
+}
+
 /// The live secrets of all endpoints.
 #[derive(Debug)]
 pub struct Secrets {
+    store: Arc<dyn Store>,
     vault: Vault,
+    sources: Vec<Source>,
+    copy: watch::Sender<Arc<Copy>>,
+    /// Held by who reads; those who wait for it find that it was done for them.
+    turn: Mutex<Option<Failure>>,
+    room: Semaphore,
+    reads: AtomicU64,
+}
+
+/// The last reading, if it failed.
+type Failure = (Instant, Arc<SecretsError>);
+
+/// What was read at one time.
+#[derive(Debug)]
+struct Copy {
+    /// When the reading began: whatever was committed before stands in it.
+    begun: Instant,
+    /// In the order of the sources.
+    rings: Vec<Arc<Ring>>,
+}
+
+/// One endpoint's part of a copy.
+#[derive(Debug)]
+struct Ring {
+    verifier: Verifier,
+    /// For each of the verifier's keys, until when it is good; `None` is for ever.
+    until: Vec<Option<Timestamp>>,
+    fingerprints: Vec<Fingerprint>,
+    standing: Standing,
+}
+
+/// Whether the secrets of an endpoint are certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Settled,
+    Changing,
+    Unknown,
 }
 
 impl Secrets {
-    /// Reads the store, seeds it with configured secrets that it never had, and makes everything ready to verify.
-    pub async fn open(_store: Arc<dyn Store>, vault: Vault, _sources: Vec<Source>) -> Result<Arc<Self>, SecretsError> {
-        Ok(Arc::new(Self { vault }))
+    /// Reads the store, checks that the master key opens what is there, adds configured secrets that the
+    /// store never had, and makes everything ready to verify.
+    ///
+    /// # Errors
+    /// See [`SecretsError`]; a wrong master key is found before anything is written.
+    pub async fn open(store: Arc<dyn Store>, vault: Vault, sources: Vec<Source>) -> Result<Arc<Self>, SecretsError> {
+        for source in &sources {
+            Verifier::new(source.configured.clone(), source.encoding, source.over)
+                .map_err(|problem| SecretsError::Unusable { endpoint: source.endpoint.clone(), problem })?;
+        }
+        let begun = Instant::now();
+        let nothing = Arc::new(Copy { begun, rings: Vec::new() });
+        let secrets = Self {
+            store,
+            vault,
+            sources,
+            copy: watch::Sender::new(nothing),
+            turn: Mutex::default(),
+            room: Semaphore::new(WAITING),
+            reads: AtomicU64::new(0),
+        };
+        // Before anything is sealed: what is there must open.
+        secrets.read().await?;
+        secrets.seed().await?;
+        let copy = secrets.read().await?;
+        for (source, ring) in secrets.sources.iter().zip(&copy.rings) {
+            tracing::info!(
+                endpoint.name = %source.endpoint, secrets = ring.fingerprints.len(),
+                newest = ring.fingerprints.first().map(tracing::field::display), "secrets are ready"
+            );
+        }
+        secrets.copy.send_replace(copy);
+        Ok(Arc::new(secrets))
     }
 
     /// Encrypts and decrypts.
@@ -62,13 +220,212 @@ impl Secrets {
         &self.vault
     }
 
-    /// Reads the store again; when this returns, this process verifies by what the store held after the call.
-    pub async fn refresh(&self) -> Result<(), Arc<SecretsError>> {
-        todo!()
+    /// How often the store was read so far.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Relaxed)
     }
 
-    /// Keeps the copy up to date until asked to stop.
-    pub async fn run(self: Arc<Self>, _lifecycle: Lifecycle) {
-        todo!()
+    /// One endpoint's secrets; `None` if it was not among the sources.
+    pub fn keyring(self: &Arc<Self>, endpoint: &EndpointName) -> Option<Keyring> {
+        let index = self.sources.iter().position(|source| source.endpoint == *endpoint)?;
+        Some(Keyring { secrets: self.clone(), index })
+    }
+
+    /// Reads the store again; when this returns, this process verifies by what the store held after the
+    /// call. Calls at the same time share a reading.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or its secrets cannot be opened; the copy stays as it was.
+    pub async fn refresh(&self) -> Result<(), Arc<SecretsError>> {
+        self.read_since(Instant::now(), Duration::ZERO).await
+    }
+
+    /// Makes sure of a reading that began at `since` or later, and begins none within `pace` of the last.
+    async fn read_since(&self, since: Instant, pace: Duration) -> Result<(), Arc<SecretsError>> {
+        let mut last_failure = self.turn.lock().await;
+        let mut last = self.copy.borrow().begun;
+        if last >= since {
+            return Ok(());
+        }
+        if let Some((at, error)) = &*last_failure {
+            if *at >= since {
+                return Err(error.clone());
+            }
+            last = last.max(*at);
+        }
+        tokio::time::sleep_until(last + pace).await;
+        let begun = Instant::now();
+        match self.read().await {
+            Ok(copy) => {
+                *last_failure = None;
+                self.copy.send_replace(copy);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), "the stored secrets could not be read again");
+                let error = Arc::new(error);
+                *last_failure = Some((begun, error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps the copy up to date until asked to stop: after every announcement, and now and then.
+    pub async fn run(self: Arc<Self>, lifecycle: Lifecycle) {
+        let mut changes = self.store.wakeups().link();
+        loop {
+            let settled = self.copy.borrow().rings.iter().all(|ring| ring.standing == Standing::Settled);
+            let look = if settled { LOOK } else { LOOK_WHILE_CHANGING };
+            tokio::select! {
+                () = lifecycle.soft.cancelled() => return,
+                // The store lives as long as we do, so this never ends.
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(look) => {}
+            }
+            // What failed stands in the log.
+            let _ = lifecycle.soft.run_until_cancelled(self.refresh()).await;
+        }
+    }
+
+    async fn seed(&self) -> Result<(), SecretsError> {
+        for source in &self.sources {
+            if source.configured.is_empty() {
+                continue;
+            }
+            let sealed: Vec<_> =
+                source.configured.iter().map(|secret| self.vault.seal(&source.endpoint, secret)).collect();
+            let fingerprints: Vec<_> = sealed.iter().map(|secret| secret.fingerprint.to_string()).collect();
+            let audit = NewAudit::new("service", "secret.configured", format!("endpoint/{}", source.endpoint))
+                .with("configured", fingerprints);
+            let new = self.store.seed_secrets(&source.endpoint, &sealed, audit).await?;
+            for secret in sealed.iter().filter(|secret| new.contains(&secret.id)) {
+                tracing::info!(
+                    endpoint.name = %source.endpoint, fingerprint = %secret.fingerprint,
+                    "a configured secret was encrypted and stored"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&self) -> Result<Arc<Copy>, SecretsError> {
+        let begun = Instant::now();
+        self.reads.fetch_add(1, Relaxed);
+        let links = self.store.links().await?;
+        let links: HashMap<_, _> = links.into_iter().map(|link| (link.endpoint.clone(), link)).collect();
+        let rings = self.sources.iter().map(|source| self.ring(source, links.get(&source.endpoint)).map(Arc::new));
+        Ok(Arc::new(Copy { begun, rings: rings.collect::<Result<_, _>>()? }))
+    }
+
+    fn ring(&self, source: &Source, link: Option<&Link>) -> Result<Ring, SecretsError> {
+        let (mut keys, mut until, mut fingerprints) = (Vec::new(), Vec::new(), Vec::new());
+        for row in link.map(|link| &*link.secrets).unwrap_or_default() {
+            let Some(secret) = self.vault.open(row)? else { continue };
+            // One that Finkare gave and that cannot be read as configured must not take the others with it.
+            if let Err(problem) = Verifier::new(vec![secret.clone()], source.encoding, source.over) {
+                tracing::error!(
+                    endpoint.name = %source.endpoint, fingerprint = %row.fingerprint, problem,
+                    "a stored secret cannot be used with this `secret_encoding`"
+                );
+                continue;
+            }
+            keys.push(secret);
+            until.push(row.valid_until);
+            fingerprints.push(row.fingerprint.clone());
+        }
+        let verifier = Verifier::new(keys, source.encoding, source.over)
+            .map_err(|problem| SecretsError::Unusable { endpoint: source.endpoint.clone(), problem })?;
+        let standing = match link.and_then(|link| link.intent.as_ref()).map(|intent| intent.state) {
+            None | Some(IntentState::Done | IntentState::Failed) => Standing::Settled,
+            Some(IntentState::InFlight) => Standing::Changing,
+            Some(IntentState::Unknown) => Standing::Unknown,
+        };
+        Ok(Ring { verifier, until, fingerprints, standing })
+    }
+}
+
+impl Ring {
+    fn verify(&self, signature: Option<&[u8]>, body: &Bytes) -> Result<Verified, Rejection> {
+        let verified = self.verifier.verify(signature, body)?;
+        match self.until[verified.key] {
+            Some(until) if until <= clock::now() => Err(Rejection::Retired),
+            _ => Ok(verified),
+        }
+    }
+}
+
+/// One endpoint's live secrets. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Keyring {
+    secrets: Arc<Secrets>,
+    index: usize,
+}
+
+impl Keyring {
+    /// True if there is no secret at all: every delivery is refused.
+    pub fn is_empty(&self) -> bool {
+        self.secrets.copy.borrow().rings[self.index].fingerprints.is_empty()
+    }
+
+    /// Proves that a delivery is genuine, waiting for a change of the secret where that may matter;
+    /// the [module](self) tells when. A genuine one whose secret is known never waits.
+    ///
+    /// Dropping the future gives up the place among those who wait.
+    ///
+    /// # Errors
+    /// [`NotProved`]: whether the sender should come again.
+    pub async fn verify(&self, headers: &HeaderMap, body: &Bytes) -> Result<Verified, NotProved> {
+        let signature = finkare::header_of(headers).map_err(NotProved::Rejected)?;
+        let ring = self.secrets.copy.borrow().rings[self.index].clone();
+        match ring.verify(signature, body) {
+            Ok(verified) => Ok(verified),
+            Err(rejection) if rejection.is_final() => Err(NotProved::Rejected(rejection)),
+            Err(_) => self.look_again(signature, body).await,
+        }
+    }
+
+    async fn look_again(&self, signature: Option<&[u8]>, body: &Bytes) -> Result<Verified, NotProved> {
+        let came = Instant::now();
+        let is_shared = self.secrets.store.is_shared();
+        // From before the first look on, so that no change is missed between two looks.
+        let mut copies = self.secrets.copy.subscribe();
+        let mut place = None;
+        loop {
+            let (ring, begun) = {
+                let copy = copies.borrow_and_update();
+                (copy.rings[self.index].clone(), copy.begun)
+            };
+            let rejection = match ring.verify(signature, body) {
+                Ok(verified) => return Ok(verified),
+                Err(rejection) => rejection,
+            };
+            let is_old = is_shared && begun < came;
+            if rejection.is_final() || (!is_old && ring.standing == Standing::Settled) {
+                return Err(NotProved::Rejected(rejection));
+            }
+            let patience = if ring.standing == Standing::Unknown { UNKNOWN_PATIENCE } else { PATIENCE };
+            let undecided = match ring.standing {
+                Standing::Unknown => Undecided::Unknown,
+                Standing::Changing => Undecided::Changing,
+                Standing::Settled => Undecided::Unreadable,
+            };
+            if place.is_none() {
+                place = Some(self.secrets.room.try_acquire().map_err(|_| NotProved::Undecided(Undecided::Crowded))?);
+            }
+            let looked = tokio::time::timeout_at(came + patience, async {
+                if is_old {
+                    self.secrets.read_since(came, PACE).await.map_err(|_| Undecided::Unreadable)
+                } else {
+                    // The sender lives as long as we do.
+                    let _ = copies.changed().await;
+                    Ok(())
+                }
+            });
+            match looked.await {
+                Ok(Ok(())) => {}
+                Ok(Err(undecided)) => return Err(NotProved::Undecided(undecided)),
+                Err(_) => return Err(NotProved::Undecided(undecided)),
+            }
+        }
     }
 }

@@ -91,10 +91,27 @@ pub enum Rejection {
     /// No secret fits.
     #[error("the signature fits none of the endpoint's secrets: it is forged, or the secret was changed at Finkare")]
     Mismatch,
+    /// One fits that is no longer valid.
+    #[error("the signature fits a secret that was retired: its overlap after a rotation is over")]
+    Retired,
     /// What was signed is the body written again, and this body cannot be. With
     /// [`SignatureOver::Either`] the body as it came does not fit either.
     #[error("the signature cannot be checked over the re-serialised body")]
     NotReserializable(#[source] reserialize::Error),
+}
+
+impl Rejection {
+    /// True if no other secret could make the delivery genuine.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::HeaderMissing
+            | Self::HeaderRepeated
+            | Self::HeaderNotHex
+            | Self::HeaderLength { .. }
+            | Self::Retired => true,
+            Self::NoSecret | Self::Mismatch | Self::NotReserializable(_) => false,
+        }
+    }
 }
 
 /// The value of the signature header; `None` without one.
@@ -141,10 +158,10 @@ impl Verifier {
     /// # Errors
     /// [`Rejection`] says why the delivery is not proved to be genuine.
     pub fn verify(&self, header: Option<&[u8]>, body: &Bytes) -> Result<Verified, Rejection> {
+        let claimed = parse(header.ok_or(Rejection::HeaderMissing)?)?;
         if self.keys.is_empty() {
             return Err(Rejection::NoSecret);
         }
-        let claimed = parse(header.ok_or(Rejection::HeaderMissing)?)?;
         let mut readings = Vec::with_capacity(2);
         let mut unwritable = None;
         if self.over != SignatureOver::Reserialized {
@@ -244,7 +261,7 @@ mod tests {
     fn without_a_secret_nothing_is_genuine() {
         let verifier = verifier(&[], SignatureOver::Either);
         assert_eq!(verify(&verifier, &signed("", BODY), BODY), Err(Rejection::NoSecret));
-        assert_eq!(verifier.verify(None, &Bytes::new()), Err(Rejection::NoSecret));
+        assert_eq!(verifier.verify(None, &Bytes::new()), Err(Rejection::HeaderMissing));
     }
 
     #[test]

@@ -123,7 +123,8 @@ impl Refusal {
     fn told(&self) -> String {
         match self {
             Self::Ingest(refused @ Refused::Store(_)) => refused.to_string(),
-            Self::Body(_) | Self::Ingest(Refused::NotGenuine(_) | Refused::QueueFull | Refused::TooLate(_)) => {
+            Self::Body(_)
+            | Self::Ingest(Refused::NotGenuine(_) | Refused::Undecided(_) | Refused::QueueFull | Refused::TooLate(_)) => {
                 Chain(self).to_string()
             }
         }
@@ -157,6 +158,13 @@ impl Refusal {
                     StatusCode::UNAUTHORIZED,
                     "invalid_signature",
                     "The signature is missing or does not fit the body.",
+                ),
+            ),
+            Self::Ingest(Refused::Undecided(_)) => (
+                DeliveryResult::Unavailable,
+                Problem::unavailable(
+                    "secret_changing",
+                    "The webhook's secret is being changed. Please send the delivery again.",
                 ),
             ),
             Self::Ingest(Refused::QueueFull) => (
