@@ -13,9 +13,9 @@ use crate::{
     dispatch::{self, Feeding, SinkView, maintenance},
     ingest::{self, Ingest, committer::Committer, route::Route},
     lifecycle::Lifecycle,
-    model::id::SinkName,
+    model::id::{EndpointName, SinkName},
     secrets::{Secrets, vault::Vault},
-    sinks,
+    sinks::{self, guard::Guarded},
     store::Store,
     telemetry::Metrics,
     web::{
@@ -143,6 +143,7 @@ pub fn build_sinks(config: &Config) -> Result<Vec<BuiltSink>, StartError> {
                 .kind
                 .build(sink.timeout)
                 .map_err(|problem| StartError::Sink { name: sink.name.as_str().to_owned(), problem })?;
+            let target = if sink.live { guard(target, config) } else { target };
             let feeding = Feeding {
                 name: sink.name.clone(),
                 order: sink.order,
@@ -157,11 +158,23 @@ pub fn build_sinks(config: &Config) -> Result<Vec<BuiltSink>, StartError> {
         .collect()
 }
 
-fn route(sink: &crate::config::Sink, _config: &Config) -> Route {
+/// Holds what the sandbox sent, should any of it come this far.
+fn guard(target: Arc<dyn sinks::Sink>, config: &Config) -> Arc<dyn sinks::Sink> {
+    let sandbox = config.endpoints.iter().filter(|endpoint| endpoint.is_sandbox());
+    Arc::new(Guarded::new(target, sandbox.map(|endpoint| endpoint.name.as_str().to_owned()).collect()))
+}
+
+/// What a sink gets. A live one gets nothing that the sandbox sent, whatever it asked for.
+fn route(sink: &crate::config::Sink, config: &Config) -> Route {
+    let asked = |name: &EndpointName| sink.endpoints.as_ref().is_none_or(|asked| asked.contains(name));
+    let real = || {
+        let real = config.endpoints.iter().filter(|endpoint| !endpoint.is_sandbox() && asked(&endpoint.name));
+        real.map(|endpoint| endpoint.name.clone()).collect()
+    };
     Route {
         sink: sink.name.clone(),
         events: sink.events.clone(),
-        endpoints: sink.endpoints.clone(),
+        endpoints: if sink.live { Some(real()) } else { sink.endpoints.clone() },
         filter: sink.filter.clone(),
     }
 }
