@@ -12,6 +12,10 @@ use tokio::net::TcpListener;
 use crate::{
     config::{Config, StoreConfig},
     dispatch::{self, Feeding, SinkView, maintenance},
+    finkare::{
+        client::Client,
+        link::{LinkedEndpoint, Links},
+    },
     ingest::{self, Ingest, committer, route::Route},
     lifecycle::Lifecycle,
     model::id::SinkName,
@@ -68,6 +72,14 @@ pub enum StartError {
     /// There is no master key.
     #[error("there is no master key to encrypt stored secrets with: set RELAY_MASTER_KEY (`openssl rand -base64 32`)")]
     NoMasterKey,
+    /// What an endpoint needs for Finkare's API.
+    #[error("endpoint {name}: {problem}")]
+    Api {
+        /// The endpoint.
+        name: String,
+        /// What to change.
+        problem: String,
+    },
     /// A sink.
     #[error("sink {name}: {problem}")]
     Sink {
@@ -125,6 +137,7 @@ impl Service {
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let sinks = build_sinks(config)?;
         let vault = vault(config)?;
+        let linked = linked_endpoints(config)?;
         let open = open_store(&config.store, true).await?;
         let store = &open.store;
         let applied = store.migrate().await?;
@@ -177,9 +190,16 @@ impl Service {
         lifecycle.spawn("writer", writer);
         let routes = config.sinks.iter().map(route).collect();
         let ingest = Arc::new(Ingest::new(routes, committer, config.server.ack_timeout));
+        let links = Links::new(store.clone(), secrets.clone(), linked, metrics.clone(), lifecycle.clone());
         let hooks = receive::router(endpoints, &ingest, &metrics, &config.server).merge(health.router());
         let admin_api = admin::router(
-            Arc::new(Admin { store: store.clone(), sinks: views, tokens: Tokens::new(&config.admin.tokens), metrics }),
+            Arc::new(Admin {
+                store: store.clone(),
+                sinks: views,
+                links,
+                tokens: Tokens::new(&config.admin.tokens),
+                metrics,
+            }),
             &health,
         );
         lifecycle.spawn(
@@ -236,6 +256,27 @@ pub fn sources(config: &Config) -> Vec<Source> {
         over: endpoint.signature_over,
     };
     config.endpoints.iter().map(source).collect()
+}
+
+/// What the links to Finkare are made of, in the order of the configuration.
+///
+/// # Errors
+/// What cannot be used to ask Finkare's API, with the endpoint.
+pub fn linked_endpoints(config: &Config) -> Result<Vec<LinkedEndpoint>, StartError> {
+    let link = |endpoint: &crate::config::Endpoint| {
+        let client = endpoint.api().map(Client::new).transpose();
+        let client = client.map_err(|problem| StartError::Api { name: endpoint.name.as_str().to_owned(), problem })?;
+        Ok(LinkedEndpoint {
+            name: endpoint.name.clone(),
+            path: endpoint.path.clone(),
+            webhook_id: endpoint.webhook_id.clone(),
+            client: client.map(Arc::new),
+            is_sandbox: endpoint.is_sandbox(),
+            rotate_every: endpoint.rotate_every,
+            rotate_overlap: endpoint.rotate_overlap,
+        })
+    };
+    config.endpoints.iter().map(link).collect()
 }
 
 fn build_endpoints(config: &Config, secrets: &Arc<Secrets>) -> Vec<ingest::Endpoint> {
