@@ -13,8 +13,8 @@ use crate::{
         clock,
         id::{EndpointName, LeaseToken},
         link::{
-            Fingerprint, Intent, IntentId, IntentKind, IntentState, Link, Origin, SealedSecret, SecretId,
-            SecretState, StoredSecret, Webhook,
+            Fingerprint, Intent, IntentId, IntentKind, IntentState, Link, Origin, SealedSecret, SecretId, SecretState,
+            StoredSecret, Webhook,
         },
     },
     store::{Page, StoreError},
@@ -41,8 +41,9 @@ fn unreadable(table: &'static str, column: &'static str, row: &str, problem: imp
 }
 
 fn time(table: &'static str, column: &'static str, row: &str, micros: i64) -> Result<Timestamp, StoreError> {
-    clock::from_micros(micros)
-        .ok_or_else(|| unreadable(table, column, row, format_args!("{micros} µs since 1970 is no time of this calendar")))
+    clock::from_micros(micros).ok_or_else(|| {
+        unreadable(table, column, row, format_args!("{micros} µs since 1970 is no time of this calendar"))
+    })
 }
 
 fn endpoint(table: &'static str, row: &str, name: &str) -> Result<EndpointName, StoreError> {
@@ -56,7 +57,8 @@ fn word<T>(
     word: &str,
     known: impl Fn(&str) -> Option<T>,
 ) -> Result<T, StoreError> {
-    known(word).ok_or_else(|| unreadable(table, column, row, format_args!("`{word}` is not a word that this version knows")))
+    known(word)
+        .ok_or_else(|| unreadable(table, column, row, format_args!("`{word}` is not a word that this version knows")))
 }
 
 #[derive(FromRow)]
@@ -282,7 +284,9 @@ pub(in crate::store) fn oldest_first(secrets: &[SealedSecret]) -> impl Iterator<
 /// True if these are the live secrets among those that hold a text (id, fingerprint, whether it is live
 /// still). One whose time passed since it was read may be there or not.
 pub(in crate::store) fn are_the_live_ones(held: &[(Uuid, String, bool)], given: &[SealedSecret]) -> bool {
-    let is = |row: &(Uuid, String, bool), secret: &SealedSecret| row.0 == secret.id.0 && row.1 == secret.fingerprint.as_str();
+    let is = |row: &(Uuid, String, bool), secret: &SealedSecret| {
+        row.0 == secret.id.0 && row.1 == secret.fingerprint.as_str()
+    };
     held.iter().filter(|row| row.2).all(|row| given.iter().any(|secret| is(row, secret)))
         && given.iter().all(|secret| held.iter().any(|row| is(row, secret)))
 }

@@ -235,12 +235,7 @@ async fn leave(connection: &mut SqliteConnection, id: IntentId, retry_at: i64) -
 /// An answer came to somebody who no longer holds the intent. It may be newer or older than what others
 /// have been told since: so the endpoint's secret is to be rotated once more, by whoever is at it now or by
 /// opening this intent again.
-async fn contest(
-    connection: &mut SqliteConnection,
-    now: i64,
-    endpoint: &str,
-    id: IntentId,
-) -> Result<(), sqlx::Error> {
+async fn contest(connection: &mut SqliteConnection, now: i64, endpoint: &str, id: IntentId) -> Result<(), sqlx::Error> {
     let unfinished = sqlx::query(
         // One that nobody holds will be tried again anyway.
         "UPDATE intents SET contested = (state = 'in_flight') WHERE endpoint = ? AND finished_at IS NULL",

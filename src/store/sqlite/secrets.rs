@@ -49,15 +49,12 @@ pub(super) async fn links(store: &SqliteStore) -> Result<Vec<Link>, StoreError> 
 
 /// See [`crate::store::link::LinkStore::secrets`].
 pub(super) async fn list(store: &SqliteStore, endpoint: &EndpointName) -> Result<Vec<StoredSecret>, StoreError> {
-    let secrets = sqlx::query_as(concat!(
-        "SELECT ",
-        secret_columns!(),
-        " FROM secrets WHERE endpoint = ? ORDER BY number DESC"
-    ))
-    .bind(endpoint.as_str())
-    .fetch_all(&store.readers)
-    .await
-    .during(format_args!("reading the secrets of endpoint {endpoint}"))?;
+    let secrets =
+        sqlx::query_as(concat!("SELECT ", secret_columns!(), " FROM secrets WHERE endpoint = ? ORDER BY number DESC"))
+            .bind(endpoint.as_str())
+            .fetch_all(&store.readers)
+            .await
+            .during(format_args!("reading the secrets of endpoint {endpoint}"))?;
     rows::secrets(secrets)
 }
 
