@@ -12,7 +12,7 @@ use std::{
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
-    DEFAULT_OVERLAP, LinkError, LinkedEndpoint, Links, actions,
+    LinkError, LinkedEndpoint, Links, actions,
     lease::{Held, LEASE},
     rotation::Order,
 };
@@ -163,7 +163,7 @@ impl Keeper {
     fn rotate_by_schedule(&self, endpoint: &LinkedEndpoint, link: &Link) {
         let order = Order {
             actor: SCHEDULE.to_owned(),
-            overlap: DEFAULT_OVERLAP,
+            overlap: endpoint.rotate_overlap,
             only_if_newest: link.secrets.first().map(|secret| secret.fingerprint.clone()),
         };
         let (links, scheduled, name) = (self.links.clone(), self.scheduled.clone(), endpoint.name.clone());
