@@ -27,6 +27,7 @@ use crate::model::{
 };
 
 pub mod file;
+pub mod guard;
 pub mod http;
 mod lines;
 pub mod message;

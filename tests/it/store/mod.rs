@@ -28,7 +28,7 @@ mod sqlite;
 contract!(on_sqlite, on_postgres);
 
 /// An empty database of one test, on which any number of stores can be opened.
-struct Fixture {
+pub(crate) struct Fixture {
     open: Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync>,
     /// What must live as long as the database does: its folder, its server.
     _keep: Box<dyn Any + Send + Sync>,
@@ -48,14 +48,14 @@ impl Fixture {
     }
 
     /// Opens one more store, with the schema up to date.
-    async fn open(&self) -> Arc<dyn Store> {
+    pub(crate) async fn open(&self) -> Arc<dyn Store> {
         let store = self.open_bare().await;
         store.migrate().await.unwrap();
         store
     }
 }
 
-async fn on_sqlite() -> Fixture {
+pub(crate) async fn on_sqlite() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("relay.db");
     Fixture::new(folder, move || {
@@ -64,7 +64,7 @@ async fn on_sqlite() -> Fixture {
     })
 }
 
-async fn on_postgres() -> Fixture {
+pub(crate) async fn on_postgres() -> Fixture {
     let database = crate::support::postgres::empty_database().await;
     let url = Secret::new(database.url());
     Fixture::new(database, move || {

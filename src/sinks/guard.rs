@@ -1,0 +1,94 @@
+//! Keeps what the sandbox sent away from a sink that is marked `live = true`.
+//!
+//! Routing already leaves such a sink out ([`crate::service`] sees to that), so nothing should come
+//! here. But dispatches outlive the configuration: one that was written before the sink was marked,
+//! or that a person made by a replay, is held instead of delivered.
+
+use std::{collections::HashSet, sync::Arc};
+
+use async_trait::async_trait;
+
+use super::{Message, Sink};
+use crate::model::dispatch::Outcome;
+
+/// A live sink behind its guard.
+#[derive(Debug)]
+pub struct Guarded {
+    sink: Arc<dyn Sink>,
+    sandbox: HashSet<String>,
+}
+
+impl Guarded {
+    /// Guards a sink from what came through these endpoints.
+    pub fn new(sink: Arc<dyn Sink>, sandbox: HashSet<String>) -> Self {
+        Self { sink, sandbox }
+    }
+}
+
+#[async_trait]
+impl Sink for Guarded {
+    async fn deliver(&self, message: &Message) -> Outcome {
+        if self.sandbox.contains(&message.endpoint) {
+            return Outcome::Hold {
+                reason: format!(
+                    "the event came through `{}`, which Finkare's sandbox feeds, and this sink is marked `live`: cancel \
+                     the dispatch, or unmark the sink if it is meant for tests",
+                    message.endpoint
+                ),
+                recheck_after: None,
+            };
+        }
+        self.sink.deliver(message).await
+    }
+
+    async fn check(&self) -> Result<String, String> {
+        self.sink.check().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        clock,
+        dispatch::Trigger,
+        id::{DispatchId, EventId},
+    };
+
+    #[derive(Debug)]
+    struct Open;
+
+    #[async_trait]
+    impl Sink for Open {
+        async fn deliver(&self, _: &Message) -> Outcome {
+            Outcome::Delivered
+        }
+
+        async fn check(&self) -> Result<String, String> {
+            Ok("open".into())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_sandbox_is_held_and_the_rest_goes_through() {
+        let guarded = Guarded::new(Arc::new(Open), HashSet::from(["sandbox".to_owned()]));
+        let message = |endpoint: &str| Message {
+            event_id: EventId::generate(),
+            dispatch_id: DispatchId(1),
+            endpoint: endpoint.to_owned(),
+            event_type: "payment.received".into(),
+            invoice_id: None,
+            received_at: clock::now(),
+            content_type: None,
+            payload: bytes::Bytes::new(),
+            attempt: 1,
+            trigger: Trigger::Replay,
+        };
+        assert_eq!(guarded.deliver(&message("production")).await, Outcome::Delivered);
+        let Outcome::Hold { reason, recheck_after: None } = guarded.deliver(&message("sandbox")).await else {
+            panic!("the sandbox's event was not held")
+        };
+        assert!(reason.contains("`sandbox`") && reason.contains("live"), "{reason}");
+        assert_eq!(guarded.check().await, Ok("open".into()));
+    }
+}
