@@ -400,7 +400,8 @@ breaker = {{ failures = 10, probe_secs = 0.2 }}
         sink = sink_secret.expose(),
     );
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    let config = config::load(Some(&file), &|_| None).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    let mut config = config::load(Some(&file), &|_| None).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    config.master_key = Some(generated::master_key());
     Service::start(&config).await.context("the relay did not start")
 }
 

@@ -19,6 +19,7 @@ pub(super) async fn run(mut config: Config) -> Result<bool, Failure> {
     let _logging = telemetry::init(format.as_deref(), filter.as_deref()).map_err(Problems::of_variables)?;
     // Before anything takes long, so that a signal during the start is not lost.
     let mut stop = Stop::new()?;
+    local::settle_master_key(&config).await?;
     let made = local::make_up(&mut config)?;
     for notice in &config.notices {
         tracing::warn!("{notice}");
