@@ -385,7 +385,10 @@ mod tests {
     use sqlx::Row;
 
     use super::*;
-    use crate::model::{event::DedupeKey, id::EndpointName};
+    use crate::{
+        model::{event::DedupeKey, id::EndpointName},
+        store::link::LinkStore,
+    };
 
     async fn fresh() -> (tempfile::TempDir, SqliteStore) {
         let folder = tempfile::tempdir().unwrap();
@@ -531,6 +534,13 @@ mod tests {
         store.claim_due(claim).await.unwrap();
         store.register_sinks(std::slice::from_ref(&erp)).await.unwrap();
         durable("register").await;
+        store.claim_due(claim).await.unwrap();
+        let entry = crate::model::audit::NewAudit::new("tester", "test", "endpoint/main");
+        store.audit(entry.clone()).await.unwrap();
+        durable("audit").await;
+        store.claim_due(claim).await.unwrap();
+        store.adopt_webhook(&EndpointName::new("main").unwrap(), "id", "url", entry).await.unwrap();
+        durable("link").await;
     }
 
     /// 3.51.3 repairs a rare corruption of databases with a write-ahead log, <https://www.sqlite.org/wal.html#walresetbug>.
@@ -606,7 +616,7 @@ mod tests {
         sqlx::query("UPDATE events SET received_at = 9223372036854775807").execute(&store.writer).await.unwrap();
         let error = store.event(new.id).await.unwrap_err();
         assert!(matches!(error, StoreError::Unreadable { table: "events", column: "received_at", .. }), "{error}");
-        sqlx::query("UPDATE _sqlx_migrations SET version = 7").execute(&store.writer).await.unwrap();
+        sqlx::query("UPDATE _sqlx_migrations SET version = version + 5").execute(&store.writer).await.unwrap();
         let error = store.ready().await.unwrap_err().to_string();
         assert!(error.contains("schema version 7"), "{error}");
     }
