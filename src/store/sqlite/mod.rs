@@ -20,7 +20,9 @@
 //! `events` records deliveries and reads them back, `claim` and `finish` are the two ends of an
 //! attempt, `dispatches` is what operators see and do, `sinks` is their status, `purge` is
 //! retention, `rows` is what all of these share. The link to Finkare: `secrets` (and webhooks),
-//! `intents`, the `audit` trail, and `link`, which hands each method to one of them. The SQL stands next to the method that runs it.
+//! `intents`, the `audit` trail, and `link`, which hands each method to one of them.
+//!
+//! The SQL stands next to the method that runs it.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
