@@ -23,7 +23,7 @@ use finkare_relay::{
     },
     secrets::{NotProved, Secrets, Source, vault::Vault},
     signature::finkare::{HEADER, SecretEncoding, SignatureOver},
-    store::Store,
+    store::{Store, postgres::PostgresStore},
     telemetry::Metrics,
 };
 use http::{HeaderMap, HeaderValue};
@@ -89,7 +89,8 @@ struct Inner {
 
 impl Inner {
     fn new_secret(&mut self) -> String {
-        let secret = format!("whsec_{}", BASE64_STANDARD.encode(format!("given by Finkare as number {}", self.given.len())));
+        let secret =
+            format!("whsec_{}", BASE64_STANDARD.encode(format!("given by Finkare as number {}", self.given.len())));
         self.given.push(secret.clone());
         secret
     }
@@ -107,7 +108,8 @@ impl Inner {
         if (method, rest) == ("POST", "") {
             let secret = self.new_secret();
             let id = format!("e5f6a7b8-0000-4000-9000-{:012}", self.given.len());
-            let events = body["events"].as_array().unwrap().iter().map(|event| event.as_str().unwrap().into()).collect();
+            let events =
+                body["events"].as_array().unwrap().iter().map(|event| event.as_str().unwrap().into()).collect();
             let hook = Hook { id, url: body["url"].as_str().unwrap().into(), events, enabled: true, secret };
             self.hooks.push(hook.clone());
             let mut data = shown(&hook);
@@ -309,15 +311,12 @@ impl Node {
             over: SignatureOver::Raw,
         };
         let vault = Vault::new(&Secret::new(BASE64_STANDARD.encode([1; 32]))).unwrap();
-        let secrets = Secrets::open(store.clone(), vault.into(), vec![source]).await.unwrap();
+        let secrets = Secrets::open(store.clone(), vault, vec![source]).await.unwrap();
         let settings = Settings {
-            api_key: Secret::new("fk_test_the-key-of-the-tests"),
             api_url: Some(provider.url.parse().unwrap()),
             timeout: setup.timeout,
-            max_retries: 3,
             rate: (1000.try_into().unwrap(), Duration::from_secs(1)),
-            paths: Default::default(),
-            update_method: Default::default(),
+            ..Settings::new(Secret::new("fk_test_the-key-of-the-tests"))
         };
         let linked = LinkedEndpoint {
             name: endpoint(),
@@ -361,7 +360,8 @@ impl Node {
     async fn healed(&self, provider: &Provider) {
         eventually("the newest secret is Finkare's", async || {
             let link = self.link().await;
-            link.intent.is_none() && link.secrets.first().map(|secret| &secret.fingerprint) == Some(&of(&provider.secret()))
+            link.intent.is_none()
+                && link.secrets.first().map(|secret| &secret.fingerprint) == Some(&of(&provider.secret()))
         })
         .await;
         self.secrets.refresh().await.unwrap();
@@ -525,14 +525,8 @@ async fn a_request_that_never_left_changes_nothing(fixture: Fixture) {
 async fn what_nobody_knows_is_asked_again_by_the_next_rotation(fixture: Fixture) {
     let provider = Provider::with_webhook().await;
     let node = Node::new(&fixture, &provider, Setup { timeout: Duration::from_millis(500), ..LINKED }).await;
-    let faults = [
-        Fault::Refuse(500),
-        Fault::DoneBut(503),
-        Fault::CutBefore,
-        Fault::CutAfter,
-        Fault::Hang,
-        Fault::Unreadable,
-    ];
+    let faults =
+        [Fault::Refuse(500), Fault::DoneBut(503), Fault::CutBefore, Fault::CutAfter, Fault::Hang, Fault::Unreadable];
     for (number, fault) in (1..).zip(faults) {
         let before = node.link().await.secrets;
         provider.fails(ROTATE, fault.clone());
@@ -541,7 +535,11 @@ async fn what_nobody_knows_is_asked_again_by_the_next_rotation(fixture: Fixture)
         let link = node.link().await;
         assert_eq!(link.secrets, before, "{fault:?}: the secrets before stay in force");
         let intent = link.intent.unwrap();
-        assert_eq!((intent.kind, intent.state, intent.tries), (IntentKind::Rotate, IntentState::Unknown, 1), "{fault:?}");
+        assert_eq!(
+            (intent.kind, intent.state, intent.tries),
+            (IntentKind::Rotate, IntentState::Unknown, 1),
+            "{fault:?}"
+        );
         node.verify(OLD).await.unwrap();
         // A refusal now proves nothing about the first try.
         provider.fails(ROTATE, Fault::Refuse(403));
@@ -555,8 +553,14 @@ async fn what_nobody_knows_is_asked_again_by_the_next_rotation(fixture: Fixture)
         assert_eq!((node.count("uncertain"), node.count("healed")), (number * 2, number), "{fault:?}");
     }
     let trail = node.trail(&provider).await;
-    let round =
-        ["rotation.begun", "rotation.uncertain", "rotation.begun", "rotation.uncertain", "rotation.begun", "rotation.done"];
+    let round = [
+        "rotation.begun",
+        "rotation.uncertain",
+        "rotation.begun",
+        "rotation.uncertain",
+        "rotation.begun",
+        "rotation.done",
+    ];
     assert_eq!(trail[..6], round);
 }
 
@@ -754,7 +758,8 @@ async fn a_registration_makes_one_webhook(fixture: Fixture) {
     // The id is known now.
     node.rotate().await.unwrap();
     node.healed(&provider).await;
-    let elsewhere = node.links.register(&endpoint(), "tests", registration("https://relay.example.com/x")).await.unwrap();
+    let elsewhere =
+        node.links.register(&endpoint(), "tests", registration("https://relay.example.com/x")).await.unwrap();
     assert!(elsewhere.created && elsewhere.notes[0].contains("/webhooks/finkare"), "{elsewhere:?}");
     let states: Vec<_> = node.link().await.secrets.iter().map(|secret| secret.state).collect();
     assert_eq!(states, [SecretState::Active, SecretState::Active, SecretState::Retiring], "the earlier one stays");
@@ -772,7 +777,8 @@ async fn two_registrations_at_once_make_one_webhook(fixture: Fixture) {
         one.add_permits(1);
         two.add_permits(1);
     });
-    let created = [&results.0, &results.1].into_iter().filter(|result| matches!(result, Ok(done) if done.created)).count();
+    let created =
+        [&results.0, &results.1].into_iter().filter(|result| matches!(result, Ok(done) if done.created)).count();
     assert_eq!((created, provider.hooks().len(), provider.calls(CREATE)), (1, 1, 1), "{results:?}");
     for result in [results.0, results.1] {
         assert!(matches!(result, Ok(_) | Err(LinkError::InFlight { .. })), "{result:?}");
@@ -847,7 +853,8 @@ async fn a_rotation_heals_a_registration(fixture: Fixture) {
     assert_eq!(node.link().await.webhook.unwrap().id, provider.hooks()[0].id);
     // Where nothing had come about there is nothing to rotate.
     let bare = Provider::start().await;
-    let node = Node::on(crate::store::on_sqlite().await.open().await, &bare, BLANK).await;
+    let another = crate::store::on_sqlite().await;
+    let node = Node::new(&another, &bare, BLANK).await;
     bare.fails(CREATE, Fault::CutBefore);
     assert!(matches!(node.register().await, Err(LinkError::Uncertain(_))));
     let error = node.rotate().await.unwrap_err();
@@ -865,7 +872,10 @@ async fn a_registration_ends_the_rotation_of_a_webhook_that_is_gone(fixture: Fix
     let registered = node.register().await.unwrap();
     assert!(registered.created && registered.notes.iter().any(|note| note.contains("`webhook_id`")), "{registered:?}");
     node.healed(&provider).await;
-    assert_eq!(node.trail(&provider).await[4..], ["registration.begun", "intent.dropped", "registration.begun", "registration.done"]);
+    assert_eq!(
+        node.trail(&provider).await[4..],
+        ["registration.begun", "intent.dropped", "registration.begun", "registration.done"]
+    );
 }
 
 async fn a_webhook_that_is_there_is_adopted(fixture: Fixture) {
@@ -886,7 +896,8 @@ async fn a_webhook_that_is_there_is_adopted(fixture: Fixture) {
 
     // With a secret of ours, it is taken for the webhook's, and said so.
     let provider = Provider::with_webhook().await;
-    let node = Node::on(crate::store::on_sqlite().await.open().await, &provider, Setup { webhook_id: None, ..LINKED }).await;
+    let another = crate::store::on_sqlite().await;
+    let node = Node::new(&another, &provider, Setup { webhook_id: None, ..LINKED }).await;
     let adopted = node.register().await.unwrap();
     assert_eq!(adopted.fingerprint, Some(of(OLD)));
     assert!(adopted.notes.iter().any(|note| note.contains(of(OLD).as_str())), "{adopted:?}");
@@ -962,19 +973,22 @@ async fn a_lease_is_kept_up_for_as_long_as_finkare_thinks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_is_followed_once_by_two_replicas() {
-    let fixture = crate::store::on_postgres().await;
+    let database = postgres::database().await;
     let provider = Provider::with_webhook().await;
-    let setup = || Setup { rotate_every: Some(Duration::from_hours(24)), ..LINKED };
-    let (one, two) = (Node::new(&fixture, &provider, setup()).await, Node::new(&fixture, &provider, setup()).await);
+    let node = async || {
+        let store = PostgresStore::connect(&database.secret(), 4).await.unwrap();
+        Node::on(Arc::new(store), &provider, Setup { rotate_every: Some(Duration::from_hours(24)), ..LINKED }).await
+    };
+    let (one, two) = (node().await, node().await);
     one.keep();
     two.keep();
     // A secret of yesterday.
-    let database = sqlx::PgPool::connect(&fixture.url()).await.unwrap();
-    sqlx::query("UPDATE secrets SET created_at = created_at - 100000000000").execute(&database).await.unwrap();
+    let behind = sqlx::PgPool::connect(&database.url()).await.unwrap();
+    sqlx::query("UPDATE secrets SET created_at = created_at - 100000000000").execute(&behind).await.unwrap();
     one.store.wakeups().link_changed();
     two.store.wakeups().link_changed();
+    provider.called(ROTATE, 1).await;
     one.healed(&provider).await;
-    assert_ne!(provider.secret(), OLD);
     for node in [&one, &two] {
         assert!(node.lifecycle.stop(PATIENCE).await && !node.lifecycle.failed());
     }
@@ -988,12 +1002,13 @@ async fn a_schedule_is_followed_once_by_two_replicas() {
 async fn a_new_secret_outlives_a_database_that_is_away() {
     let database = postgres::database().await;
     let real = url::Url::parse(&database.url()).unwrap();
-    let address = tokio::net::lookup_host((real.host_str().unwrap(), real.port().unwrap())).await.unwrap().next().unwrap();
+    let address =
+        tokio::net::lookup_host((real.host_str().unwrap(), real.port().unwrap())).await.unwrap().next().unwrap();
     let way = proxy::Proxy::to(address).await;
     let mut through = real.clone();
     through.set_port(Some(way.address.port())).unwrap();
     through.set_host(Some("127.0.0.1")).unwrap();
-    let store = finkare_relay::store::postgres::PostgresStore::connect(&Secret::new(through.as_str()), 4).await.unwrap();
+    let store = PostgresStore::connect(&Secret::new(through.as_str()), 4).await.unwrap();
     let provider = Provider::with_webhook().await;
     let node = Node::on(Arc::new(store), &provider, LINKED).await;
     let hold = provider.holds(ROTATE);
