@@ -52,6 +52,7 @@ pub(super) fn with_failure(audit: NewAudit, error: &Error) -> NewAudit {
         None => audit,
     };
     match error {
+        Error::Unusable { .. } => audit.with("problem", "unusable"),
         Error::Api { status, code, request_id, .. } => {
             optional(optional(audit.with("status", *status), "code", code), "request_id", request_id)
         }

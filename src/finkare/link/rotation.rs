@@ -317,6 +317,7 @@ fn retry_in(tries: u32, error: Option<&Error>) -> Duration {
 /// What a person can do about it.
 fn what_to_do(error: &Error) -> &'static str {
     match error {
+        Error::Unusable { .. } => "Check the endpoint's `webhook_id` and `api_paths`",
         Error::Api { status: 401 | 403, .. } => {
             "Set the endpoint's `api_key` to a key of this account that has the scope `webhooks:manage`"
         }
