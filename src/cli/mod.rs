@@ -22,6 +22,7 @@ mod migrate;
 mod output;
 mod send;
 mod serve;
+mod simulate;
 
 /// Receives Finkare's webhooks, keeps each event once, and relays it until it has arrived.
 #[derive(Debug, Parser)]
@@ -49,6 +50,8 @@ enum Command {
     Migrate,
     /// Sign and post test deliveries as Finkare does
     Send(send::Options),
+    /// Run a local Finkare: its API, its signed deliveries, and faults on demand
+    Simulate(simulate::Options),
     /// Look at events
     #[command(subcommand)]
     Events(manage::Events),
@@ -133,6 +136,7 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         Command::Check => check::run(load(path)?, output).await,
         Command::Migrate => migrate::run(load(path)?, output).await,
         Command::Send(options) => send::run(load(path)?, options, output).await,
+        Command::Simulate(options) => simulate::run(options, output).await,
         Command::Events(command) => manage::events(load(path)?, command, output).await,
         Command::Dispatches(command) => manage::dispatches(load(path)?, command, output).await,
         Command::Sinks(command) => manage::sinks(load(path)?, command, output).await,
