@@ -27,7 +27,7 @@ use super::{Failure, client, send};
 use crate::{
     config::{self, Problems, generated},
     model::{clock, secret::Secret},
-    service::Service,
+    service::{Loader, Service},
     signature::{finkare, standard_webhooks::Signer},
     store::EventFilter,
     telemetry,
@@ -400,9 +400,11 @@ breaker = {{ failures = 10, probe_secs = 0.2 }}
         sink = sink_secret.expose(),
     );
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    let mut config = config::load(Some(&file), &|_| None).map_err(|problems| anyhow::anyhow!("{problems}"))?;
-    config.master_key = Some(generated::master_key());
-    Service::start(&config).await.context("the relay did not start")
+    let key = generated::master_key();
+    let variable = move |name: &str| (name == "RELAY_MASTER_KEY").then(|| key.expose().to_owned());
+    let load: Loader = Arc::new(move || config::load(Some(&file), &variable));
+    let config = load().map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    Service::start(&config, load).await.context("the relay did not start")
 }
 
 async fn deliver_all(finkare: &Finkare, bodies: &[Vec<u8>]) -> anyhow::Result<Vec<Answer>> {

@@ -3,7 +3,7 @@
 //! It stands on a [`Foundation`] that outlives it (the store, the writer, the metrics), so that another
 //! configuration can take its place while deliveries come in.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use axum::Router;
 
@@ -20,7 +20,7 @@ use crate::{
     store::Store,
     telemetry::Metrics,
     web::{
-        admin::{self, Admin, auth::Tokens},
+        admin::{self, Admin, auth::Tokens, reload::Reload},
         error::{self, Problem},
         health::Health,
         receive,
@@ -50,6 +50,7 @@ pub(super) struct Generation {
     committer: Committer,
     sinks: Vec<BuiltSink>,
     secrets: Arc<Secrets>,
+    links: Arc<Links>,
     retention: crate::config::Retention,
     /// Its tasks.
     lifecycle: Lifecycle,
@@ -58,18 +59,18 @@ pub(super) struct Generation {
 impl Generation {
     /// Builds what the configuration says; nothing runs yet.
     ///
-    /// Sinks are made known to the store, and configured secrets that it never had are added.
+    /// `reload` is who replaces this generation by the next. Sinks are made known to the store, and configured secrets that it never had are added.
     ///
     /// # Errors
     /// What cannot work, and what to change.
-    pub(super) async fn build(on: &Foundation, config: &Config) -> Result<Self, StartError> {
+    pub(super) async fn build(on: &Foundation, config: &Config, reload: Weak<dyn Reload>) -> Result<Self, StartError> {
         let sinks = build_sinks(config)?;
-        let linked = linked_endpoints(config)?;
         let names: Vec<SinkName> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
         on.store.register_sinks(&names).await?;
         let secrets = Secrets::open(on.store.clone(), on.vault.clone(), sources(config)).await?;
         let endpoints = build_endpoints(config, &secrets);
         let lifecycle = on.lifecycle.part();
+        let linked = linked_endpoints(config)?;
         let links = Links::new(on.store.clone(), secrets.clone(), linked, on.metrics.clone(), lifecycle.clone());
 
         let routes = config.sinks.iter().map(|sink| route(sink, config)).collect();
@@ -78,9 +79,10 @@ impl Generation {
         let admin = Admin {
             store: on.store.clone(),
             sinks: sinks.iter().map(|(_, _, view)| view.clone()).collect(),
-            links,
+            links: links.clone(),
             tokens: Tokens::new(&config.admin.tokens),
             metrics: on.metrics.clone(),
+            reload,
         };
         let api = admin::router(Arc::new(admin), &on.health);
         Ok(Self {
@@ -91,6 +93,7 @@ impl Generation {
             committer: on.committer.clone(),
             sinks,
             secrets,
+            links,
             retention: config.retention,
             lifecycle,
         })
@@ -105,6 +108,7 @@ impl Generation {
             maintenance::run(self.store.clone(), self.retention.payload, self.retention.dedupe, lifecycle.clone()),
         );
         lifecycle.spawn("secrets", self.secrets.run(lifecycle.clone()));
+        lifecycle.spawn("links", self.links.run());
         lifecycle
     }
 }
