@@ -7,6 +7,7 @@ mod outages;
 mod readme;
 mod receiving;
 mod relaying;
+mod rotation;
 mod secrets;
 mod signature;
 mod sinks;
