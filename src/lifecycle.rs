@@ -10,21 +10,57 @@ use std::time::Duration;
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// The tokens and the tracker of one service. Clones share them.
-#[derive(Debug, Clone, Default)]
+/// The tokens and the tracker of one service, or of a part of it that can be stopped by itself.
+/// Clones share them.
+#[derive(Debug, Clone)]
 pub struct Lifecycle {
     /// Cancelled: take nothing new.
     pub soft: CancellationToken,
     /// Cancelled: drop what is under way.
     pub hard: CancellationToken,
     tasks: TaskTracker,
+    whole: Whole,
+}
+
+/// What all parts of one service share.
+#[derive(Debug, Clone, Default)]
+struct Whole {
+    /// Every task, of whichever part.
+    tasks: TaskTracker,
+    /// Asks the whole service to stop.
+    stop: CancellationToken,
     failed: CancellationToken,
 }
 
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Lifecycle {
+    /// A new service's.
+    pub fn new() -> Self {
+        let whole = Whole::default();
+        Self { soft: whole.stop.clone(), hard: CancellationToken::new(), tasks: whole.tasks.clone(), whole }
+    }
+
+    /// A part that stops with the whole or by itself ([`Lifecycle::stop`] of the part). A task of it that
+    /// ends by itself is a failure of the whole.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self {
+            soft: self.soft.child_token(),
+            hard: self.hard.child_token(),
+            tasks: TaskTracker::new(),
+            whole: self.whole.clone(),
+        }
+    }
+
     /// Runs a task that has to live until it is asked to stop. Should it end (or panic) before
     /// that, the whole service stops, with [`Lifecycle::failed`] set.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let counted = self.whole.tasks.token();
         let task = self.tasks.spawn(task);
         let lifecycle = self.clone();
         self.tasks.spawn(async move {
@@ -35,15 +71,16 @@ impl Lifecycle {
                 tracing::error!(task = name, "a task ended by itself: stopping");
             }
             if result.is_err() || !lifecycle.soft.is_cancelled() {
-                lifecycle.failed.cancel();
-                lifecycle.soft.cancel();
+                lifecycle.whole.failed.cancel();
+                lifecycle.whole.stop.cancel();
             }
+            drop(counted);
         });
     }
 
     /// True once a task has ended that should not have.
     pub fn failed(&self) -> bool {
-        self.failed.is_cancelled()
+        self.whole.failed.is_cancelled()
     }
 
     /// Stops: asks everything to finish, and after `bound` drops what has not. Answers true when
@@ -73,7 +110,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_ends_by_itself_stops_the_service() {
-        let lifecycle = Lifecycle::default();
+        let lifecycle = Lifecycle::new();
         lifecycle.spawn("short", async {});
         lifecycle.soft.cancelled().await;
         assert!(lifecycle.failed());
@@ -81,7 +118,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_was_asked_to_end_is_no_failure() {
-        let lifecycle = Lifecycle::default();
+        let lifecycle = Lifecycle::new();
         let soft = lifecycle.soft.clone();
         lifecycle.spawn("good", async move { soft.cancelled().await });
         assert!(lifecycle.stop(Duration::from_secs(30)).await);
@@ -89,8 +126,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_part_stops_alone_and_the_whole_waits_for_its_parts() {
+        let whole = Lifecycle::new();
+        let (part, other) = (whole.part(), whole.part());
+        for lifecycle in [&part, &other] {
+            let soft = lifecycle.soft.clone();
+            lifecycle.spawn("good", async move { soft.cancelled().await });
+        }
+        assert!(part.stop(Duration::from_secs(30)).await);
+        assert!(!whole.soft.is_cancelled() && !other.soft.is_cancelled());
+        let hard = other.hard.clone();
+        other.spawn("stubborn", async move { hard.cancelled().await });
+        assert!(!whole.stop(Duration::from_secs(1)).await, "it waited for the part's stubborn task");
+        assert!(!whole.failed());
+    }
+
+    #[tokio::test]
+    async fn a_failure_of_a_part_stops_the_whole() {
+        let whole = Lifecycle::new();
+        whole.part().spawn("short", async {});
+        whole.soft.cancelled().await;
+        assert!(whole.failed());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_does_not_end_is_dropped() {
-        let lifecycle = Lifecycle::default();
+        let lifecycle = Lifecycle::new();
         let hard = lifecycle.hard.clone();
         lifecycle.spawn("stubborn", async move { hard.cancelled().await });
         assert!(!lifecycle.stop(Duration::from_secs(1)).await);

@@ -72,6 +72,11 @@ impl Committer {
         (Self { queue, pressure }, write(store.clone(), waiting, limits))
     }
 
+    /// How many deliveries wait, for those who give way.
+    pub fn pressure(&self) -> &Pressure {
+        &self.pressure
+    }
+
     /// Hands an event to the writer; the receiver yields what became of it.
     pub(super) fn commit(&self, event: NewEvent) -> Result<oneshot::Receiver<Answer>, Refused> {
         let (answer, receiver) = oneshot::channel();

@@ -140,7 +140,7 @@ pub enum Undecided {
 #[derive(Debug)]
 pub struct Secrets {
     store: Arc<dyn Store>,
-    vault: Vault,
+    vault: Arc<Vault>,
     sources: Vec<Source>,
     copy: watch::Sender<Arc<Copy>>,
     /// Held by who reads; those who wait for it find that it was done for them.
@@ -185,7 +185,12 @@ impl Secrets {
     ///
     /// # Errors
     /// See [`SecretsError`]; a wrong master key is found before anything is written.
-    pub async fn open(store: Arc<dyn Store>, vault: Vault, sources: Vec<Source>) -> Result<Arc<Self>, SecretsError> {
+    pub async fn open(
+        store: Arc<dyn Store>,
+        vault: impl Into<Arc<Vault>>,
+        sources: Vec<Source>,
+    ) -> Result<Arc<Self>, SecretsError> {
+        let vault = vault.into();
         for source in &sources {
             Verifier::new(source.configured.clone(), source.encoding, source.over)
                 .map_err(|problem| SecretsError::Unusable { endpoint: source.endpoint.clone(), problem })?;

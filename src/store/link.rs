@@ -6,6 +6,9 @@
 //!
 //! Times are the store's clock (the database's on Postgres). Each method writes the audit entry that
 //! it is given in its own transaction, so that nothing is done without a trace.
+//!
+//! A lease that ran out stays its holder's until somebody else takes the intent over: who is slow may
+//! still end what it began.
 
 use std::time::Duration;
 
@@ -18,14 +21,18 @@ use crate::model::{
     link::{Begun, Intent, IntentId, Link, NewIntent, Origin, SealedSecret, SecretId, StoredSecret},
 };
 
+pub(in crate::store) mod rows;
+
 /// What came of ending an intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// It was ours and is ended as asked.
     Ended,
     /// Somebody else had taken it over. Nothing was changed, except that a secret that came with it is
-    /// kept as active and an intent is left unfinished, because nobody knows now which secret is
-    /// Finkare's last.
+    /// kept as active (audit action `secret.kept`, actor `service`) and an intent is left unfinished,
+    /// because nobody knows now which secret is Finkare's last. If somebody is asking Finkare at this
+    /// very moment, that one's answer may be the older of the two: it is kept in the same way, told
+    /// `Lost` too, and its intent is left unfinished.
     Lost,
 }
 
@@ -53,12 +60,13 @@ pub trait LinkStore: Send + Sync {
     /// unfinished intent, in one consistent read. By name. A retiring secret whose time has passed is left out.
     async fn links(&self) -> Result<Vec<Link>, StoreError>;
 
-    /// Every secret that an endpoint ever had, newest first, those that expired included.
+    /// Every secret that an endpoint ever had, newest first, those that expired included. The newest is the
+    /// one that was stored last, whatever the clock did.
     async fn secrets(&self, endpoint: &EndpointName) -> Result<Vec<StoredSecret>, StoreError>;
 
     /// Keeps those of these secrets as active whose fingerprints the endpoint never had, whatever their
-    /// state; answers which were new. The audit entry is written only if there were any. Two
-    /// processes that seed the same at the same time keep it once.
+    /// state; answers which were new. The first is kept as the newest. The audit entry is written only if
+    /// there were any. Two processes that seed the same at the same time keep it once.
     async fn seed_secrets(
         &self,
         endpoint: &EndpointName,
@@ -67,8 +75,9 @@ pub trait LinkStore: Send + Sync {
     ) -> Result<Vec<SecretId>, StoreError>;
 
     /// Writes an intent down and leases it, unless there is an unfinished one: at most one per
-    /// endpoint, whatever its kind. One that nobody holds is taken over (its tries counted up).
-    /// The audit entry is written for [`Begun::Begun`] and [`Begun::TakenOver`].
+    /// endpoint, whatever its kind. One that nobody holds is taken over (its tries counted up), whenever its next
+    /// try is due. The audit entry is written for [`Begun::Begun`] and [`Begun::TakenOver`]. Asked again with the
+    /// same id and token, the answer is the same and nothing is written.
     async fn begin_intent(&self, intent: NewIntent, audit: NewAudit) -> Result<Begun, StoreError>;
 
     /// Takes over one unfinished intent that nobody holds and whose next try is due; oldest first.
@@ -79,7 +88,12 @@ pub trait LinkStore: Send + Sync {
     async fn renew_intent(&self, id: IntentId, token: LeaseToken, lease: Duration) -> Result<bool, StoreError>;
 
     /// Ends an intent with the change that Finkare made, in one transaction: see [`Change`]. A secret whose
-    /// fingerprint the endpoint had already becomes active again.
+    /// fingerprint the endpoint had already becomes active again, in the new row.
+    ///
+    /// Whoever does not hear the answer may ask again with the very same change: it is made once.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if the intent's row was removed: its endpoint is not known then.
     async fn finish_intent(
         &self,
         id: IntentId,
@@ -119,7 +133,7 @@ pub trait LinkStore: Send + Sync {
     async fn expire_secrets(&self) -> Result<u64, StoreError>;
 
     /// Replaces the encrypted text of every live secret in one transaction; `old_key_id` is what they are
-    /// encrypted under now.
+    /// encrypted under now. A retiring one whose time has passed may be among them or not; it expires.
     ///
     /// # Errors
     /// [`StoreError::Open`] if `secrets` are not exactly the live ones under the old key: somebody

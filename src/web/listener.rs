@@ -7,13 +7,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
 };
 use tower::ServiceExt;
 
@@ -32,9 +29,29 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// Serves a router on a listener until the lifecycle's soft token is cancelled; connections that
+/// The routes that a listener serves now. They can be replaced while it serves: each request is answered by those that
+/// are there when its head has come.
+#[derive(Debug, Clone)]
+pub struct Routes(watch::Receiver<Router>);
+
+impl Routes {
+    /// Whatever the sender holds.
+    pub fn new(routes: watch::Receiver<Router>) -> Self {
+        Self(routes)
+    }
+}
+
+impl From<Router> for Routes {
+    /// Always these.
+    fn from(router: Router) -> Self {
+        Self(watch::Sender::new(router).subscribe())
+    }
+}
+
+/// Serves routes on a listener until the lifecycle's soft token is cancelled; connections that
 /// are open then finish their request, and are dropped when the hard token is cancelled.
-pub async fn serve(listener: TcpListener, router: Router, max_connections: usize, lifecycle: Lifecycle) {
+pub async fn serve(listener: TcpListener, routes: impl Into<Routes>, max_connections: usize, lifecycle: Lifecycle) {
+    let routes = routes.into();
     let slots = Arc::new(Semaphore::new(max_connections));
     let connections = tokio_util::task::TaskTracker::new();
     loop {
@@ -55,7 +72,7 @@ pub async fn serve(listener: TcpListener, router: Router, max_connections: usize
                 }
             },
         };
-        let connection = connection(stream, peer, router.clone(), lifecycle.clone());
+        let connection = connection(stream, peer, routes.clone(), lifecycle.clone());
         connections.spawn(async move {
             connection.await;
             drop(slot);
@@ -66,19 +83,20 @@ pub async fn serve(listener: TcpListener, router: Router, max_connections: usize
     connections.wait().await;
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, lifecycle: Lifecycle) {
+async fn connection(stream: TcpStream, peer: SocketAddr, routes: Routes, lifecycle: Lifecycle) {
     // An acknowledgement is small and must not wait for more to send.
     let _ = stream.set_nodelay(true);
-    let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+    let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Peer(peer));
-        request.map(axum::body::Body::new)
+        let router = routes.0.borrow().clone();
+        router.oneshot(request.map(axum::body::Body::new))
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let result = tokio::select! {
         result = &mut connection => result,

@@ -122,7 +122,6 @@ on_each_store!(
     what_fits_none_waits_for_the_end_of_a_change,
     nobody_is_turned_away_while_the_secret_is_unknown,
     a_retired_secret_is_refused,
-    another_replica_is_right_without_being_told,
     a_flood_of_forgeries_reads_the_store_seldom,
     a_malformed_header_never_waits,
 );
@@ -211,11 +210,10 @@ async fn a_retired_secret_is_refused(fixture: Fixture) {
 }
 
 /// Nobody runs the task that hears announcements: the look before a refusal has to be enough.
-async fn another_replica_is_right_without_being_told(fixture: Fixture) {
+#[tokio::test(flavor = "multi_thread")]
+async fn another_replica_is_right_without_being_told() {
+    let fixture = crate::store::on_postgres().await;
     let store = fixture.open().await;
-    if !store.is_shared() {
-        return;
-    }
     let (here, there) = (open(&store, &["whsec_one"]).await, open(&store, &["whsec_one"]).await);
     let rotation = begin(&store, Duration::from_mins(1)).await;
     finish(&store, &here, &rotation, "whsec_two", Duration::from_hours(1)).await;

@@ -19,7 +19,8 @@
 //!
 //! `events` records deliveries and reads them back, `claim` and `finish` are the two ends of an
 //! attempt, `dispatches` is what operators see and do, `sinks` is their status, `purge` is
-//! retention, `rows` is what all of these share. The SQL stands next to the method that runs it.
+//! retention, `rows` is what all of these share. The link to Finkare: `secrets` (and webhooks),
+//! `intents`, the `audit` trail, and `link`, which hands each method to one of them. The SQL stands next to the method that runs it.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -46,14 +47,17 @@ use crate::model::{
     id::{DispatchId, EventId, LeaseToken, SinkName},
 };
 
+mod audit;
 mod checkpoint;
 mod claim;
 mod dispatches;
 mod events;
 mod finish;
+mod intents;
 mod link;
 mod purge;
 mod rows;
+mod secrets;
 mod sinks;
 
 #[cfg(test)]

@@ -6,34 +6,31 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, StoreConfig},
-    dispatch::{self, Feeding, SinkView, maintenance},
-    ingest::{self, Ingest, committer, route::Route},
+    ingest::committer,
     lifecycle::Lifecycle,
-    model::id::SinkName,
     pressure::Pressure,
     secrets::{
-        Secrets, SecretsError, Source,
+        SecretsError, Source,
         vault::{Vault, VaultError},
     },
-    sinks,
     store::{
         Store, StoreError,
         postgres::PostgresStore,
         sqlite::{ProcessLock, SqliteStore},
     },
     telemetry::Metrics,
-    web::{
-        admin::{self, Admin, auth::Tokens},
-        error::{self, Problem},
-        health::Health,
-        listener, receive,
-    },
+    web::{health::Health, listener},
 };
+
+mod generation;
+
+pub use generation::build_sinks;
+use generation::{Foundation, Generation};
 
 /// Events that may wait for a writer: at the rate that one disk takes, less than half a second's.
 const QUEUE: usize = 4096;
@@ -123,73 +120,48 @@ impl Service {
     /// # Errors
     /// What is in the way, and what to change. Nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let sinks = build_sinks(config)?;
         let vault = vault(config)?;
         let open = open_store(&config.store, true).await?;
         let store = &open.store;
-        let applied = store.migrate().await?;
-        if applied > 0 {
-            tracing::info!(store = store.kind(), migrations = applied, "the schema was brought up to date");
-        }
-        if open.lock.is_some() {
-            // The file is ours alone, so whoever held leases is gone.
-            let abandoned = store.abandon_intents().await?;
-            if abandoned > 0 {
-                tracing::warn!(intents = abandoned, "changes of webhook secrets were cut off: asking Finkare again");
-            }
-            let freed = store.expire_leases().await?;
-            if freed > 0 {
-                tracing::info!(
-                    dispatches = freed,
-                    "dispatches that were under way when the service ended are due again"
-                );
-            }
-        }
-        let names: Vec<SinkName> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
-        store.register_sinks(&names).await?;
+        prepare(&open).await?;
 
-        let secrets = Secrets::open(store.clone(), vault, sources(config)).await?;
-        let endpoints = build_endpoints(config, &secrets);
-
+        let lifecycle = Lifecycle::new();
+        let (committer, writer) = committer::Committer::new(
+            store,
+            committer::Limits {
+                queue: QUEUE,
+                batch: config.server.commit_batch,
+                batch_bytes: BATCH_BYTES,
+                timeout: config.server.ack_timeout * 2,
+            },
+            Pressure::default(),
+        );
+        let foundation = Foundation {
+            store: store.clone(),
+            vault: Arc::new(vault),
+            metrics: Arc::new(Metrics::new()),
+            health: Health::new(store.clone(), lifecycle.clone()),
+            committer,
+            lifecycle: lifecycle.clone(),
+        };
+        let generation = Generation::build(&foundation, config).await?;
         let (public_listener, public) = bind(config.server.listen, "server.listen").await?;
         let (admin_listener, admin) = bind(config.server.admin_listen, "server.admin_listen").await?;
 
-        let lifecycle = Lifecycle::default();
-        let metrics = Arc::new(Metrics::new());
-        let health = Health::new(store.clone(), lifecycle.clone());
-        let views = sinks.iter().map(|(_, _, view)| view.clone()).collect();
-        let pressure = Pressure::default();
-        dispatch::start(store, sinks, &metrics, &pressure, &lifecycle);
-        lifecycle.spawn(
-            "maintenance",
-            maintenance::run(store.clone(), config.retention.payload, config.retention.dedupe, lifecycle.clone()),
-        );
-
-        lifecycle.spawn("secrets", secrets.clone().run(lifecycle.clone()));
-
-        let limits = committer::Limits {
-            queue: QUEUE,
-            batch: config.server.commit_batch,
-            batch_bytes: BATCH_BYTES,
-            timeout: config.server.ack_timeout * 2,
-        };
-        let (committer, writer) = committer::Committer::new(store, limits, pressure);
-        lifecycle.spawn("writer", writer);
-        let routes = config.sinks.iter().map(route).collect();
-        let ingest = Arc::new(Ingest::new(routes, committer, config.server.ack_timeout));
-        let hooks = receive::router(endpoints, &ingest, &metrics, &config.server).merge(health.router());
-        let admin_api = admin::router(
-            Arc::new(Admin { store: store.clone(), sinks: views, tokens: Tokens::new(&config.admin.tokens), metrics }),
-            &health,
-        );
-        lifecycle.spawn(
-            "public listener",
-            listener::serve(public_listener, finished(hooks), config.server.max_connections, lifecycle.clone()),
-        );
-        lifecycle.spawn(
-            "admin listener",
-            listener::serve(admin_listener, finished(admin_api), ADMIN_CONNECTIONS, lifecycle.clone()),
-        );
+        // The writer ends when nobody can wait for it any more.
+        let taken = CancellationToken::new();
+        let all_taken = taken.clone();
+        lifecycle.spawn("writer", async move {
+            let _ = all_taken.run_until_cancelled(writer).await;
+        });
+        let (hooks, api) = (generation.hooks.clone(), generation.api.clone());
+        generation.run();
+        let (most, until) = (config.server.max_connections, lifecycle.clone());
+        lifecycle.spawn("public listener", async move {
+            listener::serve(public_listener, hooks, most, until).await;
+            taken.cancel();
+        });
+        lifecycle.spawn("admin listener", listener::serve(admin_listener, api, ADMIN_CONNECTIONS, lifecycle.clone()));
         Ok(Self { public, admin, lifecycle, store: open, shutdown_timeout: config.server.shutdown_timeout })
     }
 
@@ -207,8 +179,26 @@ impl Service {
     }
 }
 
-fn finished(router: Router) -> Router {
-    router.fallback(|| async { Problem::no_such_path() }).layer(axum::middleware::from_fn(error::finish))
+/// Brings a store that was just opened up to date, and frees what an earlier process held.
+async fn prepare(open: &OpenStore) -> Result<(), StoreError> {
+    let store = &open.store;
+    let applied = store.migrate().await?;
+    if applied > 0 {
+        tracing::info!(store = store.kind(), migrations = applied, "the schema was brought up to date");
+    }
+    if open.lock.is_none() {
+        return Ok(());
+    }
+    // The file is ours alone, so whoever held leases is gone.
+    let abandoned = store.abandon_intents().await?;
+    if abandoned > 0 {
+        tracing::warn!(intents = abandoned, "changes of webhook secrets were cut off: asking Finkare again");
+    }
+    let freed = store.expire_leases().await?;
+    if freed > 0 {
+        tracing::info!(dispatches = freed, "dispatches that were under way when the service ended are due again");
+    }
+    Ok(())
 }
 
 /// A listener and where it listens, which a port of 0 leaves open.
@@ -236,61 +226,4 @@ pub fn sources(config: &Config) -> Vec<Source> {
         over: endpoint.signature_over,
     };
     config.endpoints.iter().map(source).collect()
-}
-
-fn build_endpoints(config: &Config, secrets: &Arc<Secrets>) -> Vec<ingest::Endpoint> {
-    let build = |endpoint: &crate::config::Endpoint| {
-        let keyring = secrets.keyring(&endpoint.name).expect("every endpoint is among the sources");
-        if keyring.is_empty() {
-            tracing::error!(
-                endpoint.name = %endpoint.name,
-                "this endpoint has no secret and refuses every delivery: set its `secret`, or run `finkare-relay register`"
-            );
-        }
-        ingest::Endpoint {
-            name: endpoint.name.clone(),
-            path: endpoint.path.clone(),
-            keyring,
-            dedupe: endpoint.dedupe.clone(),
-        }
-    };
-    config.endpoints.iter().map(build).collect()
-}
-
-type BuiltSink = (Feeding, Arc<dyn sinks::Sink>, SinkView);
-
-/// Builds every configured sink.
-///
-/// # Errors
-/// The first one that cannot be built.
-pub fn build_sinks(config: &Config) -> Result<Vec<BuiltSink>, StartError> {
-    config
-        .sinks
-        .iter()
-        .map(|sink| {
-            let target = sink
-                .kind
-                .build(sink.timeout)
-                .map_err(|problem| StartError::Sink { name: sink.name.as_str().to_owned(), problem })?;
-            let feeding = Feeding {
-                name: sink.name.clone(),
-                order: sink.order,
-                concurrency: sink.concurrency,
-                timeout: sink.timeout,
-                rate: sink.rate_limit.map(|limit| (limit.requests, limit.per)),
-                retry: sink.retry,
-                breaker: (sink.breaker.failures, sink.breaker.probe),
-            };
-            Ok((feeding, target, SinkView::new(sink.name.clone(), sink.kind.name())))
-        })
-        .collect()
-}
-
-fn route(sink: &crate::config::Sink) -> Route {
-    Route {
-        sink: sink.name.clone(),
-        events: sink.events.clone(),
-        endpoints: sink.endpoints.clone(),
-        filter: sink.filter.clone(),
-    }
 }

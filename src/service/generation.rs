@@ -1,0 +1,180 @@
+//! What follows from one configuration: routes, secrets, sinks and the tasks that work on them.
+//!
+//! It stands on a [`Foundation`] that outlives it (the store, the writer, the metrics), so that another
+//! configuration can take its place while deliveries come in.
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::{StartError, sources};
+use crate::{
+    config::Config,
+    dispatch::{self, Feeding, SinkView, maintenance},
+    ingest::{self, Ingest, committer::Committer, route::Route},
+    lifecycle::Lifecycle,
+    model::id::{EndpointName, SinkName},
+    secrets::{Secrets, vault::Vault},
+    sinks::{self, guard::Guarded},
+    store::Store,
+    telemetry::Metrics,
+    web::{
+        admin::{self, Admin, auth::Tokens},
+        error::{self, Problem},
+        health::Health,
+        receive,
+    },
+};
+
+/// What every generation stands on.
+#[derive(Debug)]
+pub(super) struct Foundation {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) vault: Arc<Vault>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) health: Arc<Health>,
+    pub(super) committer: Committer,
+    pub(super) lifecycle: Lifecycle,
+}
+
+/// Everything that one configuration says, built and not yet running.
+#[derive(Debug)]
+pub(super) struct Generation {
+    /// What the public listener serves.
+    pub(super) hooks: Router,
+    /// What the admin listener serves.
+    pub(super) api: Router,
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    committer: Committer,
+    sinks: Vec<BuiltSink>,
+    secrets: Arc<Secrets>,
+    retention: crate::config::Retention,
+    /// Its tasks.
+    lifecycle: Lifecycle,
+}
+
+impl Generation {
+    /// Builds what the configuration says; nothing runs yet.
+    ///
+    /// Sinks are made known to the store, and configured secrets that it never had are added.
+    ///
+    /// # Errors
+    /// What cannot work, and what to change.
+    pub(super) async fn build(on: &Foundation, config: &Config) -> Result<Self, StartError> {
+        let sinks = build_sinks(config)?;
+        let names: Vec<SinkName> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
+        on.store.register_sinks(&names).await?;
+        let secrets = Secrets::open(on.store.clone(), on.vault.clone(), sources(config)).await?;
+        let endpoints = build_endpoints(config, &secrets);
+        let lifecycle = on.lifecycle.part();
+
+        let routes = config.sinks.iter().map(|sink| route(sink, config)).collect();
+        let ingest = Arc::new(Ingest::new(routes, on.committer.clone(), config.server.ack_timeout));
+        let hooks = receive::router(endpoints, &ingest, &on.metrics, &config.server).merge(on.health.router());
+        let admin = Admin {
+            store: on.store.clone(),
+            sinks: sinks.iter().map(|(_, _, view)| view.clone()).collect(),
+            tokens: Tokens::new(&config.admin.tokens),
+            metrics: on.metrics.clone(),
+        };
+        let api = admin::router(Arc::new(admin), &on.health);
+        Ok(Self {
+            hooks: finished(hooks),
+            api: finished(api),
+            store: on.store.clone(),
+            metrics: on.metrics.clone(),
+            committer: on.committer.clone(),
+            sinks,
+            secrets,
+            retention: config.retention,
+            lifecycle,
+        })
+    }
+
+    /// Starts its tasks: relaying, retention, the secrets' upkeep.
+    pub(super) fn run(self) -> Lifecycle {
+        let lifecycle = self.lifecycle;
+        dispatch::start(&self.store, self.sinks, &self.metrics, self.committer.pressure(), &lifecycle);
+        lifecycle.spawn(
+            "maintenance",
+            maintenance::run(self.store.clone(), self.retention.payload, self.retention.dedupe, lifecycle.clone()),
+        );
+        lifecycle.spawn("secrets", self.secrets.run(lifecycle.clone()));
+        lifecycle
+    }
+}
+
+fn finished(router: Router) -> Router {
+    router.fallback(|| async { Problem::no_such_path() }).layer(axum::middleware::from_fn(error::finish))
+}
+
+fn build_endpoints(config: &Config, secrets: &Arc<Secrets>) -> Vec<ingest::Endpoint> {
+    let build = |endpoint: &crate::config::Endpoint| {
+        let keyring = secrets.keyring(&endpoint.name).expect("every endpoint is among the sources");
+        if keyring.is_empty() {
+            tracing::error!(
+                endpoint.name = %endpoint.name,
+                "this endpoint has no secret and refuses every delivery: set its `secret`, or run `finkare-relay register`"
+            );
+        }
+        ingest::Endpoint {
+            name: endpoint.name.clone(),
+            path: endpoint.path.clone(),
+            keyring,
+            dedupe: endpoint.dedupe.clone(),
+        }
+    };
+    config.endpoints.iter().map(build).collect()
+}
+
+type BuiltSink = (Feeding, Arc<dyn sinks::Sink>, SinkView);
+
+/// Builds every configured sink.
+///
+/// # Errors
+/// The first one that cannot be built.
+pub fn build_sinks(config: &Config) -> Result<Vec<BuiltSink>, StartError> {
+    config
+        .sinks
+        .iter()
+        .map(|sink| {
+            let target = sink
+                .kind
+                .build(sink.timeout)
+                .map_err(|problem| StartError::Sink { name: sink.name.as_str().to_owned(), problem })?;
+            let target = if sink.live { guard(target, config) } else { target };
+            let feeding = Feeding {
+                name: sink.name.clone(),
+                order: sink.order,
+                concurrency: sink.concurrency,
+                timeout: sink.timeout,
+                rate: sink.rate_limit.map(|limit| (limit.requests, limit.per)),
+                retry: sink.retry,
+                breaker: (sink.breaker.failures, sink.breaker.probe),
+            };
+            Ok((feeding, target, SinkView::new(sink.name.clone(), sink.kind.name())))
+        })
+        .collect()
+}
+
+/// Holds what the sandbox sent, should any of it come this far.
+fn guard(target: Arc<dyn sinks::Sink>, config: &Config) -> Arc<dyn sinks::Sink> {
+    let sandbox = config.endpoints.iter().filter(|endpoint| endpoint.is_sandbox());
+    Arc::new(Guarded::new(target, sandbox.map(|endpoint| endpoint.name.as_str().to_owned()).collect()))
+}
+
+/// What a sink gets. A live one gets nothing that the sandbox sent, whatever it asked for.
+fn route(sink: &crate::config::Sink, config: &Config) -> Route {
+    let asked = |name: &EndpointName| sink.endpoints.as_ref().is_none_or(|asked| asked.contains(name));
+    let real = || {
+        let real = config.endpoints.iter().filter(|endpoint| !endpoint.is_sandbox() && asked(&endpoint.name));
+        real.map(|endpoint| endpoint.name.clone()).collect()
+    };
+    Route {
+        sink: sink.name.clone(),
+        events: sink.events.clone(),
+        endpoints: if sink.live { Some(real()) } else { sink.endpoints.clone() },
+        filter: sink.filter.clone(),
+    }
+}

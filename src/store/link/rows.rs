@@ -1,0 +1,297 @@
+//! What both stores read of the link, and what it becomes in the model. The columns and their types are
+//! the same on both.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::{
+    model::{
+        audit::{AuditEntry, NewAudit},
+        clock,
+        id::{EndpointName, LeaseToken},
+        link::{
+            Fingerprint, Intent, IntentId, IntentKind, IntentState, Link, Origin, SealedSecret, SecretId, SecretState,
+            StoredSecret, Webhook,
+        },
+    },
+    store::{Page, StoreError},
+};
+
+/// The columns of [`SecretRow`].
+macro_rules! secret_columns {
+    () => {
+        "id, endpoint, fingerprint, origin, state, created_at, valid_until, key_id, sealed"
+    };
+}
+pub(in crate::store) use secret_columns;
+
+/// The columns of [`IntentRow`].
+macro_rules! intent_columns {
+    () => {
+        "id, endpoint, kind, state, actor, webhook_id, url, events, overlap_us, begun_at, tries, lease_token, lease_until"
+    };
+}
+pub(in crate::store) use intent_columns;
+
+fn unreadable(table: &'static str, column: &'static str, row: &str, problem: impl ToString) -> StoreError {
+    StoreError::Unreadable { table, column, row: row.to_owned(), problem: problem.to_string() }
+}
+
+fn time(table: &'static str, column: &'static str, row: &str, micros: i64) -> Result<Timestamp, StoreError> {
+    clock::from_micros(micros).ok_or_else(|| {
+        unreadable(table, column, row, format_args!("{micros} µs since 1970 is no time of this calendar"))
+    })
+}
+
+fn endpoint(table: &'static str, row: &str, name: &str) -> Result<EndpointName, StoreError> {
+    EndpointName::new(name).map_err(|error| unreadable(table, "endpoint", row, error))
+}
+
+fn word<T>(
+    table: &'static str,
+    column: &'static str,
+    row: &str,
+    word: &str,
+    known: impl Fn(&str) -> Option<T>,
+) -> Result<T, StoreError> {
+    known(word)
+        .ok_or_else(|| unreadable(table, column, row, format_args!("`{word}` is not a word that this version knows")))
+}
+
+#[derive(FromRow)]
+pub(in crate::store) struct SecretRow {
+    id: Uuid,
+    endpoint: String,
+    fingerprint: String,
+    origin: String,
+    state: String,
+    created_at: i64,
+    valid_until: Option<i64>,
+    key_id: String,
+    sealed: Option<Vec<u8>>,
+}
+
+impl TryFrom<SecretRow> for StoredSecret {
+    type Error = StoreError;
+
+    fn try_from(row: SecretRow) -> Result<Self, StoreError> {
+        const TABLE: &str = "secrets";
+        let at = row.id.to_string();
+        Ok(Self {
+            id: SecretId(row.id),
+            endpoint: endpoint(TABLE, &at, &row.endpoint)?,
+            fingerprint: Fingerprint::from_stored(row.fingerprint),
+            origin: word(TABLE, "origin", &at, &row.origin, Origin::from_word)?,
+            state: word(TABLE, "state", &at, &row.state, SecretState::from_word)?,
+            created_at: time(TABLE, "created_at", &at, row.created_at)?,
+            valid_until: row.valid_until.map(|end| time(TABLE, "valid_until", &at, end)).transpose()?,
+            key_id: row.key_id,
+            sealed: row.sealed,
+        })
+    }
+}
+
+/// A whole list of secrets.
+pub(in crate::store) fn secrets(rows: Vec<SecretRow>) -> Result<Vec<StoredSecret>, StoreError> {
+    rows.into_iter().map(StoredSecret::try_from).collect()
+}
+
+/// An unfinished intent.
+#[derive(FromRow)]
+pub(in crate::store) struct IntentRow {
+    id: Uuid,
+    endpoint: String,
+    kind: String,
+    state: String,
+    actor: String,
+    webhook_id: Option<String>,
+    url: Option<String>,
+    events: String,
+    overlap_us: i64,
+    begun_at: i64,
+    tries: i64,
+    lease_token: Option<Uuid>,
+    lease_until: Option<i64>,
+}
+
+impl IntentRow {
+    pub(in crate::store) fn id(&self) -> IntentId {
+        IntentId(self.id)
+    }
+
+    /// True if its lease has not run out.
+    pub(in crate::store) fn is_held(&self, now: i64) -> bool {
+        self.lease_until.is_some_and(|end| end > now)
+    }
+
+    /// True if it was leased under this token and nobody took it over since.
+    pub(in crate::store) fn is_leased_under(&self, token: LeaseToken) -> bool {
+        self.lease_token == Some(token.0)
+    }
+
+    /// The intent as it stands at this time.
+    pub(in crate::store) fn at(self, now: i64) -> Result<Intent, StoreError> {
+        const TABLE: &str = "intents";
+        let at = self.id.to_string();
+        let state = word(TABLE, "state", &at, &self.state, IntentState::from_word)?;
+        let number = |column, value: i64| {
+            u64::try_from(value).map_err(|_| unreadable(TABLE, column, &at, format_args!("{value} is negative")))
+        };
+        Ok(Intent {
+            id: IntentId(self.id),
+            endpoint: endpoint(TABLE, &at, &self.endpoint)?,
+            kind: word(TABLE, "kind", &at, &self.kind, IntentKind::from_word)?,
+            state: if state == IntentState::InFlight && !self.is_held(now) { IntentState::Unknown } else { state },
+            events: serde_json::from_str(&self.events).map_err(|error| unreadable(TABLE, "events", &at, error))?,
+            overlap: Duration::from_micros(number("overlap_us", self.overlap_us)?),
+            begun_at: time(TABLE, "begun_at", &at, self.begun_at)?,
+            tries: u32::try_from(number("tries", self.tries)?).unwrap_or(u32::MAX),
+            actor: self.actor,
+            webhook_id: self.webhook_id,
+            url: self.url,
+        })
+    }
+}
+
+#[derive(FromRow)]
+pub(in crate::store) struct WebhookRow {
+    endpoint: String,
+    id: String,
+    url: String,
+    registered_at: i64,
+}
+
+fn of<'a>(links: &'a mut BTreeMap<EndpointName, Link>, name: &EndpointName) -> &'a mut Link {
+    let empty = || Link { endpoint: name.clone(), webhook: None, secrets: Vec::new(), intent: None };
+    links.entry(name.clone()).or_insert_with(empty)
+}
+
+/// Puts together what was read at `now`: secrets newest first; by the endpoints' names.
+pub(in crate::store) fn links(
+    now: i64,
+    webhooks: Vec<WebhookRow>,
+    secrets: Vec<SecretRow>,
+    intents: Vec<IntentRow>,
+) -> Result<Vec<Link>, StoreError> {
+    let mut links = BTreeMap::new();
+    for row in webhooks {
+        let at = &row.endpoint;
+        let registered_at = time("webhooks", "registered_at", at, row.registered_at)?;
+        let name = endpoint("webhooks", at, at)?;
+        of(&mut links, &name).webhook = Some(Webhook { id: row.id, url: row.url, registered_at });
+    }
+    for row in secrets {
+        let secret = StoredSecret::try_from(row)?;
+        let name = secret.endpoint.clone();
+        of(&mut links, &name).secrets.push(secret);
+    }
+    for row in intents {
+        let intent = row.at(now)?;
+        let name = intent.endpoint.clone();
+        of(&mut links, &name).intent = Some(intent);
+    }
+    Ok(links.into_values().collect())
+}
+
+#[derive(FromRow)]
+pub(in crate::store) struct AuditRow {
+    id: i64,
+    at: i64,
+    actor: String,
+    action: String,
+    subject: String,
+    detail: String,
+}
+
+impl TryFrom<AuditRow> for AuditEntry {
+    type Error = StoreError;
+
+    fn try_from(row: AuditRow) -> Result<Self, StoreError> {
+        const TABLE: &str = "audit";
+        let at = row.id.to_string();
+        Ok(Self {
+            id: row.id,
+            at: time(TABLE, "at", &at, row.at)?,
+            actor: row.actor,
+            action: row.action,
+            subject: row.subject,
+            detail: serde_json::from_str(&row.detail).map_err(|error| unreadable(TABLE, "detail", &at, error))?,
+        })
+    }
+}
+
+/// A page out of one row more than it may have.
+pub(in crate::store) fn audit_page(mut rows: Vec<AuditRow>, limit: u32) -> Result<Page<AuditEntry>, StoreError> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    Ok(Page { rows: rows.into_iter().map(AuditEntry::try_from).collect::<Result<_, _>>()?, more })
+}
+
+// --- what the stores write into the audit trail by themselves
+
+/// The service took an intent over.
+pub(in crate::store) fn taken_over(intent: &Intent) -> NewAudit {
+    NewAudit::new("service", "intent.taken_over", format!("endpoint/{}", intent.endpoint))
+        .with("intent", intent.id.to_string())
+        .with("kind", intent.kind.as_str())
+        .with("tries", intent.tries)
+}
+
+/// A secret was kept that came with an intent which nobody can call finished.
+pub(in crate::store) fn kept(endpoint: &str, intent: IntentId, fingerprint: &Fingerprint) -> NewAudit {
+    NewAudit::new("service", "secret.kept", format!("endpoint/{endpoint}"))
+        .with("intent", intent.to_string())
+        .with("fingerprint", fingerprint.as_str())
+}
+
+/// A secret has come to its end.
+pub(in crate::store) fn expired(endpoint: &str, fingerprint: &str) -> NewAudit {
+    NewAudit::new("service", "secret.expired", format!("endpoint/{endpoint}")).with("fingerprint", fingerprint)
+}
+
+// --- errors of both stores
+
+/// The intent to be finished is not in the table.
+pub(in crate::store) fn no_such_intent(id: IntentId) -> StoreError {
+    StoreError::Open(format!(
+        "the intent {id} is not in the database any more, and with it the endpoint whose secret it brought: somebody \
+         removed the row; rotate the endpoint's secret again"
+    ))
+}
+
+/// What was encrypted anew is not what there is.
+pub(in crate::store) fn changed_meanwhile(old_key_id: &str) -> StoreError {
+    StoreError::Open(format!(
+        "the secrets under the master key {old_key_id} were changed while they were encrypted anew; nothing was replaced: \
+         do it again"
+    ))
+}
+
+// --- decisions of both stores
+
+/// In which order a list of secrets, newest first, is written: each once, oldest first.
+pub(in crate::store) fn oldest_first(secrets: &[SealedSecret]) -> impl Iterator<Item = &SealedSecret> {
+    let first = |&(at, secret): &(usize, &SealedSecret)| {
+        secrets[..at].iter().all(|earlier| earlier.fingerprint != secret.fingerprint)
+    };
+    secrets.iter().enumerate().filter(first).map(|(_, secret)| secret).rev()
+}
+
+/// True if these are the live secrets among those that hold a text (id, fingerprint, whether it is live
+/// still). One whose time passed since it was read may be there or not.
+pub(in crate::store) fn are_the_live_ones(held: &[(Uuid, String, bool)], given: &[SealedSecret]) -> bool {
+    let is = |row: &(Uuid, String, bool), secret: &SealedSecret| {
+        row.0 == secret.id.0 && row.1 == secret.fingerprint.as_str()
+    };
+    held.iter().filter(|row| row.2).all(|row| given.iter().any(|secret| is(row, secret)))
+        && given.iter().all(|secret| held.iter().any(|row| is(row, secret)))
+}
+
+/// Event types as they are stored.
+pub(in crate::store) fn events(events: &[String]) -> String {
+    serde_json::to_string(events).expect("strings can be written as JSON")
+}
