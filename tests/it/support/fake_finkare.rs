@@ -273,8 +273,8 @@ async fn connection(stream: tokio::net::TcpStream, router: Router) {
             request.map(axum::body::Body::new)
         })
     };
-    let serving =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let serving = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     // Dropped with the connection open, the stream closes under the caller.
     let _ = cut.run_until_cancelled(serving).await;
 }
@@ -360,11 +360,16 @@ async fn create(State(fake): State<FakeFinkare>, cut: axum::Extension<Cancellati
         "createdAt": "2026-03-15T10:30:00.000Z",
     });
     let making = fake.clone();
-    play(turn, cut.0, move || {
-        let mut inner = making.lock();
-        inner.secrets.push(webhook.secret.clone());
-        inner.webhooks.push(webhook);
-    }, move || shown)
+    play(
+        turn,
+        cut.0,
+        move || {
+            let mut inner = making.lock();
+            inner.secrets.push(webhook.secret.clone());
+            inner.webhooks.push(webhook);
+        },
+        move || shown,
+    )
     .await
 }
 
@@ -413,9 +418,12 @@ async fn rotate(
     let (changing, showing) = (fake.clone(), fake.clone());
     let show = id.clone();
     // What is shown is read after the change; nobody else changes it meanwhile, as the tests of that say.
-    play(fake.turn(), cut.0, move || changing.change(&id), move || {
-        json!({"secret": showing.find(&show).map(|webhook| webhook.secret)})
-    })
+    play(
+        fake.turn(),
+        cut.0,
+        move || changing.change(&id),
+        move || json!({"secret": showing.find(&show).map(|webhook| webhook.secret)}),
+    )
     .await
 }
 
@@ -513,7 +521,10 @@ mod tests {
         crate::support::eventually("the change", || std::future::ready(changed())).await;
 
         assert_eq!(fake.rotations().len(), 7);
-        assert_eq!(fake.complaints(), ["POST /webhooks/e5f6a7b8-0000-4000-8000-000000000001/rotate-secret: User-Agent ``"]);
+        assert_eq!(
+            fake.complaints(),
+            ["POST /webhooks/e5f6a7b8-0000-4000-8000-000000000001/rotate-secret: User-Agent ``"]
+        );
     }
 
     #[tokio::test]

@@ -34,6 +34,7 @@ pub(crate) enum Again {
 
 /// A delivery and what became of it.
 #[derive(Debug, Clone)]
+#[expect(dead_code, reason = "some of it is only shown, when a test fails")]
 pub(crate) struct Shot {
     pub hook: String,
     /// When it was last sent, and how long that took.
@@ -75,7 +76,8 @@ pub(crate) async fn shoot(client: &reqwest::Client, hook: &str, secret: &str, bo
     let answered = async {
         let response = request.send().await?;
         let status = response.status().as_u16();
-        let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok().map(str::to_owned));
+        let retry_after =
+            response.headers().get("retry-after").and_then(|value| value.to_str().ok().map(str::to_owned));
         Ok::<_, reqwest::Error>((status, retry_after, response.bytes().await?))
     };
     let (status, retry_after, answer) = answered.await.unwrap_or_default();
@@ -96,7 +98,8 @@ impl Load {
         let (shots, stop): (Arc<Mutex<Vec<Shot>>>, Arc<AtomicBool>) = (Arc::default(), Arc::default());
         let round = Arc::new(AtomicUsize::new(0));
         let senders = (0..senders).map(|_| {
-            let (fake, hooks, shots, stop, round) = (fake.clone(), hooks.to_vec(), shots.clone(), stop.clone(), round.clone());
+            let (fake, hooks, shots, stop, round) =
+                (fake.clone(), hooks.to_vec(), shots.clone(), stop.clone(), round.clone());
             tokio::spawn(async move {
                 let client = sender();
                 while !stop.load(Relaxed) {
