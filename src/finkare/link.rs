@@ -30,8 +30,12 @@ pub struct LinkedEndpoint {
     pub webhook_id: Option<String>,
     /// For Finkare's API; `None` without an API key.
     pub client: Option<Arc<Client>>,
+    /// True if its events come from Finkare's sandbox.
+    pub is_sandbox: bool,
     /// Rotates by itself so often.
     pub rotate_every: Option<Duration>,
+    /// For how long the secrets before a new one stay good, unless a rotation is told otherwise.
+    pub rotate_overlap: Duration,
 }
 
 /// A rotation that succeeded.

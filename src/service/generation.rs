@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use axum::Router;
 
-use super::{StartError, sources};
+use super::{StartError, linked_endpoints, sources};
 use crate::{
     config::Config,
     dispatch::{self, Feeding, SinkView, maintenance},
+    finkare::link::Links,
     ingest::{self, Ingest, committer::Committer, route::Route},
     lifecycle::Lifecycle,
     model::id::{EndpointName, SinkName},
@@ -49,6 +50,7 @@ pub(super) struct Generation {
     committer: Committer,
     sinks: Vec<BuiltSink>,
     secrets: Arc<Secrets>,
+    links: Arc<Links>,
     retention: crate::config::Retention,
     /// Its tasks.
     lifecycle: Lifecycle,
@@ -68,6 +70,8 @@ impl Generation {
         let secrets = Secrets::open(on.store.clone(), on.vault.clone(), sources(config)).await?;
         let endpoints = build_endpoints(config, &secrets);
         let lifecycle = on.lifecycle.part();
+        let linked = linked_endpoints(config)?;
+        let links = Links::new(on.store.clone(), secrets.clone(), linked, on.metrics.clone(), lifecycle.clone());
 
         let routes = config.sinks.iter().map(|sink| route(sink, config)).collect();
         let ingest = Arc::new(Ingest::new(routes, on.committer.clone(), config.server.ack_timeout));
@@ -75,6 +79,7 @@ impl Generation {
         let admin = Admin {
             store: on.store.clone(),
             sinks: sinks.iter().map(|(_, _, view)| view.clone()).collect(),
+            links: links.clone(),
             tokens: Tokens::new(&config.admin.tokens),
             metrics: on.metrics.clone(),
         };
@@ -87,6 +92,7 @@ impl Generation {
             committer: on.committer.clone(),
             sinks,
             secrets,
+            links,
             retention: config.retention,
             lifecycle,
         })

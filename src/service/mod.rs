@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, StoreConfig},
+    finkare::{client::Client, link::LinkedEndpoint},
     ingest::committer,
     lifecycle::Lifecycle,
     pressure::Pressure,
@@ -65,6 +66,14 @@ pub enum StartError {
     /// There is no master key.
     #[error("there is no master key to encrypt stored secrets with: set RELAY_MASTER_KEY (`openssl rand -base64 32`)")]
     NoMasterKey,
+    /// What an endpoint needs for Finkare's API.
+    #[error("endpoint {name}: {problem}")]
+    Api {
+        /// The endpoint.
+        name: String,
+        /// What to change.
+        problem: String,
+    },
     /// A sink.
     #[error("sink {name}: {problem}")]
     Sink {
@@ -226,4 +235,25 @@ pub fn sources(config: &Config) -> Vec<Source> {
         over: endpoint.signature_over,
     };
     config.endpoints.iter().map(source).collect()
+}
+
+/// What the links to Finkare are made of, in the order of the configuration.
+///
+/// # Errors
+/// What cannot be used to ask Finkare's API, with the endpoint.
+pub fn linked_endpoints(config: &Config) -> Result<Vec<LinkedEndpoint>, StartError> {
+    let link = |endpoint: &crate::config::Endpoint| {
+        let client = endpoint.api().map(Client::new).transpose();
+        let client = client.map_err(|problem| StartError::Api { name: endpoint.name.as_str().to_owned(), problem })?;
+        Ok(LinkedEndpoint {
+            name: endpoint.name.clone(),
+            path: endpoint.path.clone(),
+            webhook_id: endpoint.webhook_id.clone(),
+            client: client.map(Arc::new),
+            is_sandbox: endpoint.is_sandbox(),
+            rotate_every: endpoint.rotate_every,
+            rotate_overlap: endpoint.rotate_overlap,
+        })
+    };
+    config.endpoints.iter().map(link).collect()
 }

@@ -14,7 +14,7 @@ use axum::{
 };
 use futures_util::FutureExt;
 use http::{HeaderValue, StatusCode, header};
-use serde::Serialize;
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 /// The header that carries the request id in every answer.
@@ -33,13 +33,25 @@ pub struct Problem {
     retry_after_secs: Option<u32>,
     close: bool,
     allow: Option<&'static str>,
+    extensions: Vec<(&'static str, Value)>,
 }
+
+/// The members that every document has.
+const MEMBERS: [&str; 6] = ["type", "title", "status", "detail", "code", "request_id"];
 
 impl Problem {
     /// A problem: its status, a code that never changes its meaning, and one or two sentences that say what
     /// happened and what to do.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), retry_after_secs: None, close: false, allow: None }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            retry_after_secs: None,
+            close: false,
+            allow: None,
+            extensions: Vec::new(),
+        }
     }
 
     /// 503: our fault, and it may pass.
@@ -79,30 +91,35 @@ impl Problem {
         Self { close: true, ..self }
     }
 
+    /// Adds a member of its own (RFC 9457, section 3.2), for programs that want to know more than `code`.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        debug_assert!(!MEMBERS.contains(&name), "`{name}` is a member of every document");
+        self.extensions.push((name, value.into()));
+        self
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
+    /// What the document says, in this order.
+    pub(crate) fn members(&self, request_id: Uuid) -> Map<String, Value> {
+        let values = [
+            json!("about:blank"),
+            json!(self.status.canonical_reason().unwrap_or("Error")),
+            json!(self.status.as_u16()),
+            json!(self.detail),
+            json!(self.code),
+            json!(request_id),
+        ];
+        let extensions = self.extensions.iter().map(|(name, value)| (*name, value.clone()));
+        MEMBERS.into_iter().zip(values).chain(extensions).map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
     fn document(&self, request_id: Uuid) -> Response {
-        #[derive(Serialize)]
-        struct Document<'a> {
-            r#type: &'a str,
-            title: &'a str,
-            status: u16,
-            detail: &'a str,
-            code: &'a str,
-            request_id: Uuid,
-        }
-        let document = Document {
-            r#type: "about:blank",
-            title: self.status.canonical_reason().unwrap_or("Error"),
-            status: self.status.as_u16(),
-            detail: &self.detail,
-            code: self.code,
-            request_id,
-        };
-        let text = serde_json::to_vec(&document).expect("texts and numbers always serialise");
+        let text = serde_json::to_vec(&self.members(request_id)).expect("texts and numbers always serialise");
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();

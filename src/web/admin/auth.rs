@@ -3,7 +3,8 @@
 //! Only hashes of the tokens are kept, and hashes of equal length are compared, so that neither the
 //! length nor a common beginning of a guess can be measured. Without any token only callers on
 //! loopback are let in, and only if they ask for a loopback name: a web page in the operator's
-//! browser that makes its own name point to 127.0.0.1 is turned away.
+//! browser that makes its own name point to 127.0.0.1 is turned away, and so is one that posts here
+//! from elsewhere.
 
 use std::sync::Arc;
 
@@ -87,7 +88,9 @@ pub async fn require(State(admin): State<Arc<Admin>>, mut request: Request, next
 fn authenticate(tokens: &Tokens, request: &Request) -> Result<Caller, Problem> {
     if tokens.0.is_empty() {
         let peer = request.extensions().get::<Peer>();
-        return if peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback()) && asks_loopback(request.headers())
+        return if peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback())
+            && asks_loopback(request.headers())
+            && !comes_from_another_page(request.headers())
         {
             Ok(Caller { name: "loopback".into(), role: Role::Admin })
         } else {
@@ -124,6 +127,14 @@ fn asks_loopback(headers: &HeaderMap) -> bool {
     let name = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")
         || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// True if a browser says that a page of another origin asks: it says so with every request that could
+/// change something (<https://fetch.spec.whatwg.org/#origin-header>). Other clients have no origin.
+fn comes_from_another_page(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return false };
+    let host = headers.get(header::HOST).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    origin.as_bytes().strip_prefix(b"http://") != Some(host)
 }
 
 impl Caller {
@@ -173,6 +184,19 @@ mod tests {
         let caller = Caller { name: "a".into(), role: Role::Operator };
         assert!(caller.needs(Role::Viewer).is_ok() && caller.needs(Role::Operator).is_ok());
         assert!(caller.needs(Role::Admin).is_err());
+    }
+
+    #[test]
+    fn a_page_of_another_origin_is_turned_away() {
+        let from = |origin: Option<&'static str>| {
+            let mut headers = HeaderMap::from_iter([(header::HOST, http::HeaderValue::from_static("127.0.0.1:8081"))]);
+            headers.extend(origin.map(|origin| (header::ORIGIN, http::HeaderValue::from_static(origin))));
+            comes_from_another_page(&headers)
+        };
+        assert!(!from(None) && !from(Some("http://127.0.0.1:8081")));
+        for other in ["http://evil.example", "null", "https://127.0.0.1:8081", "http://127.0.0.1:3000", ""] {
+            assert!(from(Some(other)), "{other}");
+        }
     }
 
     #[test]

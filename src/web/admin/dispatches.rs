@@ -10,10 +10,11 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{super::error::Problem, Admin, List, Params, auth::Caller, limit, not_found, parse, store_problem};
+use super::{super::error::Problem, Admin, List, Params, audit, auth::Caller, limit, not_found, parse, store_problem};
 use crate::{
     config::Role,
     model::{
+        audit::NewAudit,
         dispatch::{Attempt, Dispatch, State as DispatchState, Trigger},
         id::{DispatchId, EventId},
     },
@@ -138,7 +139,8 @@ pub async fn retry(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<DispatchPage>, Problem> {
-    decide(&admin, &caller, &id, "retried", async |id| admin.store.retry_dispatches(&[id]).await).await
+    decide(&admin, &caller, &id, "retried", "dispatch.retried", async |id| admin.store.retry_dispatches(&[id]).await)
+        .await
 }
 
 /// Calls off a dispatch that is `pending`, `held` or `dead`; the next of its invoice goes on. 409 in
@@ -148,7 +150,10 @@ pub async fn cancel(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<DispatchPage>, Problem> {
-    decide(&admin, &caller, &id, "cancelled", async |id| admin.store.cancel_dispatches(&[id]).await).await
+    decide(&admin, &caller, &id, "cancelled", "dispatch.cancelled", async |id| {
+        admin.store.cancel_dispatches(&[id]).await
+    })
+    .await
 }
 
 async fn decide(
@@ -156,6 +161,7 @@ async fn decide(
     caller: &Caller,
     id: &str,
     what: &'static str,
+    action: &'static str,
     change: impl AsyncFnOnce(DispatchId) -> Result<u64, StoreError>,
 ) -> Result<Json<DispatchPage>, Problem> {
     caller.needs(Role::Operator)?;
@@ -171,5 +177,9 @@ async fn decide(
         dispatch.id = %dispatch.id, sink.name = dispatch.sink, was = %dispatch.state, by = %caller.name,
         "a dispatch was {what}"
     );
+    let entry = NewAudit::new(&caller.name, action, format!("dispatch/{}", dispatch.id))
+        .with("sink", dispatch.sink)
+        .with("was", dispatch.state.to_string());
+    audit::write(admin, entry).await;
     Ok(Json(page(admin, id).await?))
 }

@@ -3,10 +3,11 @@
 //! Every route below `/api/v1` asks for a token ([`auth`]). `/healthz`, `/readyz` and `/metrics`
 //! do not: they name endpoints and sinks and count things, and the listener is not public.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    body::Body,
     extract::{FromRequestParts, Query, State},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -18,17 +19,25 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{error::Problem, health::Health};
 use crate::{
     dispatch::SinkView,
+    finkare::link::Links,
     model::chain::Chain,
     store::{Page, Store, StoreError},
     telemetry::Metrics,
 };
 
+pub mod audit;
 pub mod auth;
 pub mod dispatches;
+pub mod endpoints;
 pub mod events;
 pub mod sinks;
 
 use auth::Tokens;
+
+/// The largest body that this API takes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// It has arrived by then.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the admin API works on.
 #[derive(Debug)]
@@ -37,6 +46,8 @@ pub struct Admin {
     pub store: Arc<dyn Store>,
     /// The configured sinks as their workers see them.
     pub sinks: Vec<SinkView>,
+    /// The endpoints and their webhooks at Finkare.
+    pub links: Arc<Links>,
     /// Who may ask.
     pub tokens: Tokens,
     /// What is counted.
@@ -56,6 +67,12 @@ pub fn router(admin: Arc<Admin>, health: &Arc<Health>) -> Router {
         .route("/sinks", get(sinks::list).fallback(not("GET, HEAD")))
         .route("/sinks/{name}/pause", post(sinks::pause).fallback(not("POST")))
         .route("/sinks/{name}/resume", post(sinks::resume).fallback(not("POST")))
+        .route("/endpoints", get(endpoints::list).fallback(not("GET, HEAD")))
+        .route("/endpoints/{name}/secrets", get(endpoints::secrets).fallback(not("GET, HEAD")))
+        .route("/endpoints/{name}/deliveries", get(endpoints::deliveries).fallback(not("GET, HEAD")))
+        .route("/endpoints/{name}/rotate-secret", post(endpoints::rotate_secret).fallback(not("POST")))
+        .route("/endpoints/{name}/register", post(endpoints::register).fallback(not("POST")))
+        .route("/audit", get(audit::list).fallback(not("GET, HEAD")))
         .fallback(|| async { Problem::no_such_path() })
         .layer(axum::middleware::from_fn_with_state(admin.clone(), auth::require));
     Router::new()
@@ -102,6 +119,36 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
             }
         }
     }
+}
+
+/// The body of a request as JSON, whatever its content type says; `None` if it is empty.
+///
+/// # Errors
+/// 400 for what is no JSON, 422 for JSON of another shape, 413 and 408 for what is too large or too slow.
+pub(super) async fn payload<T: DeserializeOwned>(body: Body) -> Result<Option<T>, Problem> {
+    let reading = axum::body::to_bytes(body, MAX_BODY_BYTES + 1);
+    let bytes = match tokio::time::timeout(BODY_TIMEOUT, reading).await {
+        Ok(Ok(bytes)) if bytes.len() <= MAX_BODY_BYTES => bytes,
+        Ok(Ok(_) | Err(_)) => {
+            let detail = format!("The body is larger than {MAX_BODY_BYTES} bytes, or was cut off.");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).closing());
+        }
+        Err(_) => {
+            let detail = format!("The body did not arrive within {} s.", BODY_TIMEOUT.as_secs());
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", detail).closing());
+        }
+    };
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+        // serde repeats what it was given in some of its messages; nothing secret is ever asked for here.
+        if error.is_data() {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_body", format!("The body is not usable: {error}."))
+        } else {
+            Problem::new(StatusCode::BAD_REQUEST, "bad_body", format!("The body is not JSON: {error}."))
+        }
+    })
 }
 
 /// 400 for a parameter.

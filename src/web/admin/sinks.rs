@@ -9,11 +9,11 @@ use axum::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{super::error::Problem, Admin, List, auth::Caller, not_found, store_problem};
+use super::{super::error::Problem, Admin, List, audit, auth::Caller, not_found, store_problem};
 use crate::{
     config::Role,
     dispatch::SinkView,
-    model::id::SinkName,
+    model::{audit::NewAudit, id::SinkName},
     store::{SinkStatus, StoreError},
 };
 
@@ -90,7 +90,7 @@ pub async fn pause(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Result<Json<SinkRow>, Problem> {
-    change(&admin, &caller, &name, async |sink| {
+    change(&admin, &caller, &name, "sink.paused", async |sink| {
         admin.store.pause_sink(sink, &format!("paused by {}", caller.name)).await
     })
     .await
@@ -102,13 +102,14 @@ pub async fn resume(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Result<Json<SinkRow>, Problem> {
-    change(&admin, &caller, &name, async |sink| admin.store.resume_sink(sink).await).await
+    change(&admin, &caller, &name, "sink.resumed", async |sink| admin.store.resume_sink(sink).await).await
 }
 
 async fn change(
     admin: &Admin,
     caller: &Caller,
     name: &str,
+    action: &'static str,
     change: impl AsyncFnOnce(&SinkName) -> Result<bool, StoreError>,
 ) -> Result<Json<SinkRow>, Problem> {
     caller.needs(Role::Operator)?;
@@ -119,6 +120,7 @@ async fn change(
     let sink = SinkName::new(&find().await?.name).map_err(|_| not_found("sink with this name"))?;
     if change(&sink).await.map_err(store_problem)? {
         tracing::info!(sink.name = %sink, by = %caller.name, "a sink was paused or resumed");
+        audit::write(admin, NewAudit::new(&caller.name, action, format!("sink/{sink}"))).await;
     }
     Ok(Json(row(&admin.sinks, find().await?)))
 }

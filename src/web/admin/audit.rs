@@ -1,0 +1,60 @@
+//! `GET /audit`: who did what, when. And how the handlers of this API write it down.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{super::error::Problem, Admin, List, Params, limit, parse, store_problem};
+use crate::model::{
+    audit::{AuditEntry, NewAudit},
+    chain::Chain,
+};
+
+/// An entry as the API shows it.
+#[derive(Debug, Serialize)]
+pub struct AuditRow {
+    id: i64,
+    at: Timestamp,
+    /// The name of a token, `loopback`, `cli`, `schedule` or `service`.
+    actor: String,
+    action: String,
+    subject: String,
+    detail: Value,
+}
+
+impl From<AuditEntry> for AuditRow {
+    fn from(entry: AuditEntry) -> Self {
+        let AuditEntry { id, at, actor, action, subject, detail } = entry;
+        Self { id, at, actor, action, subject, detail }
+    }
+}
+
+/// The parameters of the list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditQuery {
+    limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+/// Lists entries, newest first.
+pub async fn list(
+    State(admin): State<Arc<Admin>>,
+    Params(query): Params<AuditQuery>,
+) -> Result<Json<List<AuditRow>>, Problem> {
+    let before = query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?;
+    let page = admin.store.list_audit(before, limit(query.limit)?).await.map_err(store_problem)?;
+    Ok(Json(List::from_page(page, |entry| entry.id.to_string(), AuditRow::from)))
+}
+
+/// Writes down what a handler has done. It is done: should the store fail now, the log has the entry
+/// and the caller is not told to do it again.
+pub(super) async fn write(admin: &Admin, entry: NewAudit) {
+    let (actor, action, subject) = (entry.actor.clone(), entry.action, entry.subject.clone());
+    if let Err(error) = admin.store.audit(entry).await {
+        tracing::error!(actor, action, subject, error = %Chain(&error), "this was done and could not be written into the audit trail");
+    }
+}

@@ -1,0 +1,507 @@
+//! `GET /endpoints` and what belongs to one of them: its secrets (by fingerprint, never the value),
+//! rotating, registering, and Finkare's own history.
+//!
+//! Whatever Finkare says no to is a 502 with Finkare's own words in the member `finkare`: the
+//! request was good and we did our part, so that a person has to look there.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::{Path, State},
+};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{super::error::Problem, Admin, List, auth::Caller, not_found, payload, store_problem};
+use crate::{
+    config::Role,
+    finkare::{
+        client::{self, Delivery},
+        link::{LinkError, LinkedEndpoint, MAX_OVERLAP, Registered, Registration, Rotated},
+    },
+    ingest::route::Selection,
+    model::{
+        chain::Chain,
+        clock,
+        id::EndpointName,
+        link::{Fingerprint, IntentKind, IntentState, Link, Origin, SecretState, StoredSecret},
+    },
+};
+
+/// Event types that one registration may name.
+const MAX_EVENTS: usize = 100;
+/// Bytes of an event type, or of a description.
+const MAX_TEXT: usize = 500;
+
+/// An endpoint as the API shows it.
+#[derive(Debug, Serialize)]
+pub struct EndpointRow {
+    name: EndpointName,
+    path: String,
+    /// True: its events mean no money.
+    sandbox: bool,
+    /// The configured one, else the one that was registered.
+    webhook_id: Option<String>,
+    /// Where Finkare posts, as it was registered or adopted.
+    url: Option<String>,
+    registered_at: Option<Timestamp>,
+    /// `settled`, `in_flight` or `unknown`.
+    state: &'static str,
+    /// How many are good now.
+    secrets: usize,
+    /// Of the newest secret.
+    fingerprint: Option<Fingerprint>,
+    /// Null: it is never rotated by itself.
+    rotate_every_days: Option<u64>,
+    next_rotation_at: Option<Timestamp>,
+    /// The change at Finkare that is not finished.
+    intent: Option<IntentRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct IntentRow {
+    kind: IntentKind,
+    since: Timestamp,
+    actor: String,
+    tries: u32,
+}
+
+fn row(endpoint: &LinkedEndpoint, link: Option<Link>) -> EndpointRow {
+    let (webhook, secrets, intent) =
+        link.map_or_else(Default::default, |link| (link.webhook, link.secrets, link.intent));
+    let newest = secrets.first();
+    let state = match intent.as_ref().map(|intent| intent.state) {
+        None => "settled",
+        Some(IntentState::InFlight) => "in_flight",
+        // The other two end an intent, and `links` has none that is ended.
+        Some(IntentState::Unknown | IntentState::Done | IntentState::Failed) => "unknown",
+    };
+    let next_rotation_at = match (endpoint.rotate_every, newest) {
+        (Some(every), Some(newest)) => newest.created_at.checked_add(every).ok(),
+        _ => None,
+    };
+    EndpointRow {
+        name: endpoint.name.clone(),
+        path: endpoint.path.clone(),
+        sandbox: endpoint.is_sandbox,
+        webhook_id: endpoint.webhook_id.clone().or_else(|| webhook.as_ref().map(|webhook| webhook.id.clone())),
+        registered_at: webhook.as_ref().map(|webhook| webhook.registered_at),
+        url: webhook.map(|webhook| webhook.url),
+        state,
+        secrets: secrets.len(),
+        fingerprint: newest.map(|newest| newest.fingerprint.clone()),
+        rotate_every_days: endpoint.rotate_every.map(|every| every.as_secs() / (24 * 60 * 60)),
+        next_rotation_at,
+        intent: intent.map(|intent| IntentRow {
+            kind: intent.kind,
+            since: intent.begun_at,
+            actor: intent.actor,
+            tries: intent.tries,
+        }),
+    }
+}
+
+/// A secret as the API shows it.
+#[derive(Debug, Serialize)]
+pub struct SecretRow {
+    fingerprint: Fingerprint,
+    state: SecretState,
+    origin: Origin,
+    created_at: Timestamp,
+    valid_until: Option<Timestamp>,
+}
+
+fn secret_row(secret: StoredSecret, now: Timestamp) -> SecretRow {
+    let is_over = secret.valid_until.is_some_and(|until| until <= now);
+    SecretRow {
+        fingerprint: secret.fingerprint,
+        // Deliveries are refused from that time on, also before the row says so.
+        state: if secret.state == SecretState::Retiring && is_over { SecretState::Expired } else { secret.state },
+        origin: secret.origin,
+        created_at: secret.created_at,
+        valid_until: secret.valid_until,
+    }
+}
+
+/// One of Finkare's own deliveries.
+#[derive(Debug, Serialize)]
+pub struct DeliveryRow {
+    event_type: Option<String>,
+    status: Option<String>,
+    attempts: Option<u64>,
+    /// What else Finkare told, as it came.
+    other: Map<String, Value>,
+}
+
+impl From<Delivery> for DeliveryRow {
+    fn from(delivery: Delivery) -> Self {
+        let Delivery { event_type, status, attempts, other } = delivery;
+        Self { event_type, status, attempts, other }
+    }
+}
+
+fn find<'a>(admin: &'a Admin, name: &str) -> Result<&'a LinkedEndpoint, Problem> {
+    let mut endpoints = admin.links.endpoints().iter();
+    endpoints.find(|endpoint| endpoint.name.as_str() == name).ok_or_else(|| not_found("endpoint with this name"))
+}
+
+/// Lists the configured endpoints, in the order of the configuration.
+pub async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<List<EndpointRow>>, Problem> {
+    let mut links = admin.store.links().await.map_err(store_problem)?;
+    let mut take = |name: &EndpointName| {
+        let index = links.iter().position(|link| link.endpoint == *name)?;
+        Some(links.swap_remove(index))
+    };
+    let data = admin.links.endpoints().iter().map(|endpoint| row(endpoint, take(&endpoint.name))).collect();
+    Ok(Json(List { data, next_cursor: None }))
+}
+
+/// Lists every secret that an endpoint ever had, newest first.
+pub async fn secrets(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+) -> Result<Json<List<SecretRow>>, Problem> {
+    let endpoint = find(&admin, &name)?;
+    let secrets = admin.store.secrets(&endpoint.name).await.map_err(store_problem)?;
+    let now = clock::now();
+    Ok(Json(List { data: secrets.into_iter().map(|secret| secret_row(secret, now)).collect(), next_cursor: None }))
+}
+
+/// What a rotation is told.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotateBody {
+    overlap_secs: Option<u64>,
+}
+
+/// What a rotation answers.
+#[derive(Debug, Serialize)]
+pub struct RotatedRow {
+    rotated: bool,
+    fingerprint: Fingerprint,
+    previous_valid_until: Option<Timestamp>,
+}
+
+/// Gives an endpoint's webhook a new secret. It is rotated and in force when this answers 200, also if nobody
+/// is left to read the answer.
+pub async fn rotate_secret(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<Json<RotatedRow>, Problem> {
+    caller.needs(Role::Admin)?;
+    let endpoint = find(&admin, &name)?;
+    let body: RotateBody = payload(body).await?.unwrap_or_default();
+    let overlap = body.overlap_secs.map_or(endpoint.rotate_overlap, Duration::from_secs);
+    if overlap > MAX_OVERLAP {
+        let longest = MAX_OVERLAP.as_secs();
+        return Err(unprocessable("invalid_overlap", format!("`overlap_secs` must be 0 to {longest} (30 days).")));
+    }
+    let asked = admin.links.rotate(&endpoint.name, &caller.name, overlap).await;
+    let Rotated { fingerprint, previous_valid_until } =
+        asked.map_err(|error| link_problem(error, "invalid_overlap", Asked::ToChange))?;
+    Ok(Json(RotatedRow { rotated: true, fingerprint, previous_valid_until }))
+}
+
+/// What a registration is told.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterBody {
+    url: String,
+    events: Option<Vec<String>>,
+    description: Option<String>,
+}
+
+/// What a registration answers.
+#[derive(Debug, Serialize)]
+pub struct RegisteredRow {
+    registered: bool,
+    /// False: it was there already, and is ours now.
+    created: bool,
+    webhook_id: String,
+    url: String,
+    /// Null: nobody has told us the webhook's secret, and a rotation will.
+    fingerprint: Option<Fingerprint>,
+    notes: Vec<String>,
+}
+
+impl From<Registered> for RegisteredRow {
+    fn from(registered: Registered) -> Self {
+        let Registered { webhook_id, url, created, fingerprint, notes } = registered;
+        Self { registered: true, created, webhook_id, url, fingerprint, notes }
+    }
+}
+
+/// Creates an endpoint's webhook at Finkare, or takes the one that has this URL.
+pub async fn register(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<Json<RegisteredRow>, Problem> {
+    caller.needs(Role::Admin)?;
+    let endpoint = find(&admin, &name)?;
+    let body: RegisterBody = payload(body)
+        .await?
+        .ok_or_else(|| unprocessable("bad_body", "The body is missing: send {\"url\":\"https://…\"}."))?;
+    let events = body.events.unwrap_or_else(default_events);
+    if let Err(what) = check_registration(&events, body.description.as_deref()) {
+        return Err(unprocessable("bad_body", what));
+    }
+    let registration = Registration { url: body.url, events, description: body.description };
+    let registered = admin.links.register(&endpoint.name, &caller.name, registration).await;
+    registered
+        .map(|registered| Json(registered.into()))
+        .map_err(|error| link_problem(error, "invalid_url", Asked::ToChange))
+}
+
+/// What a webhook is registered for unless told otherwise: what sinks ask for by default.
+pub fn default_events() -> Vec<String> {
+    Selection::DEFAULT.map(str::to_owned).to_vec()
+}
+
+/// What the body of a registration must keep to, besides its types.
+///
+/// # Errors
+/// What is wrong, in a sentence.
+pub fn check_registration(events: &[String], description: Option<&str>) -> Result<(), String> {
+    if events.is_empty() || events.len() > MAX_EVENTS {
+        return Err(format!("`events` must name 1 to {MAX_EVENTS} event types."));
+    }
+    let is_plain = |text: &str| text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
+    if let Some(index) = events.iter().position(|event| event.is_empty() || !is_plain(event)) {
+        return Err(format!("`events[{index}]` must be a text of 1 to {MAX_TEXT} bytes, on one line."));
+    }
+    if description.is_some_and(|description| !is_plain(description)) {
+        return Err(format!("`description` must be a text of at most {MAX_TEXT} bytes, on one line."));
+    }
+    Ok(())
+}
+
+/// Finkare's own history of an endpoint's deliveries.
+pub async fn deliveries(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+) -> Result<Json<List<DeliveryRow>>, Problem> {
+    let endpoint = find(&admin, &name)?;
+    let deliveries = admin.links.deliveries(&endpoint.name).await;
+    let deliveries = deliveries.map_err(|error| link_problem(error, "bad_parameter", Asked::ToRead))?;
+    Ok(Json(List { data: deliveries.into_iter().map(DeliveryRow::from).collect(), next_cursor: None }))
+}
+
+fn unprocessable(code: &'static str, detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+}
+
+/// What Finkare was asked for.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    /// Then the answer says what has become of it.
+    ToChange,
+    ToRead,
+}
+
+/// Tells a client why the link could not do it; `invalid` is the code for a parameter that cannot be.
+fn link_problem(error: LinkError, invalid: &'static str, asked: Asked) -> Problem {
+    match error {
+        LinkError::NoSuchEndpoint(_) => not_found("endpoint with this name"),
+        LinkError::NotLinked(what) => unprocessable("endpoint_not_linked", sentence(what)),
+        LinkError::Invalid(what) => unprocessable(invalid, sentence(what)),
+        LinkError::InFlight { endpoint, since, actor } => Problem::new(
+            StatusCode::CONFLICT,
+            "rotation_in_flight",
+            format!(
+                "A change of the endpoint {endpoint} is under way since {since}, asked for by `{actor}`. Try again when it has ended."
+            ),
+        ),
+        LinkError::Refused(error) => {
+            let outcome = match asked {
+                Asked::ToChange => "Nothing was changed at Finkare, and the secrets before stay in force.",
+                Asked::ToRead => "",
+            };
+            finkare_problem(&error, outcome)
+        }
+        LinkError::Uncertain(error) => {
+            let outcome = match asked {
+                Asked::ToChange => {
+                    "Nobody knows whether Finkare did it. The secrets before stay in force, and the service asks again by itself."
+                }
+                Asked::ToRead => "",
+            };
+            finkare_problem(&error, outcome)
+        }
+        LinkError::Store(error) => store_problem(error),
+        LinkError::Stopping => {
+            Problem::unavailable("stopping", "The service is stopping; what is unfinished goes on when it is back.")
+        }
+    }
+}
+
+/// 502, with Finkare's own words.
+fn finkare_problem(error: &client::Error, outcome: &str) -> Problem {
+    let (code, told) = match error {
+        client::Error::Api { status, code, message, request_id, .. } => {
+            ("finkare_refused", json!({"status": status, "code": code, "message": message, "request_id": request_id}))
+        }
+        client::Error::Network { .. } => {
+            ("finkare_unreachable", json!({"status": null, "code": null, "message": null, "request_id": null}))
+        }
+        client::Error::Unreadable { status, request_id, .. } => {
+            ("finkare_unreadable", json!({"status": status, "code": null, "message": null, "request_id": request_id}))
+        }
+    };
+    let detail = format!("{} {outcome}", sentence(Chain(error).to_string()));
+    Problem::new(StatusCode::BAD_GATEWAY, code, detail.trim_end()).with("finkare", told)
+}
+
+/// With a full stop, since another sentence may follow.
+fn sentence(mut text: String) -> String {
+    if !text.ends_with(['.', '!', '?']) {
+        text.push('.');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::link::{Intent, IntentId, SecretId, Webhook};
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn secret(state: SecretState, valid_until: Option<&str>) -> StoredSecret {
+        StoredSecret {
+            id: SecretId(uuid::Uuid::nil()),
+            endpoint: EndpointName::new("e").unwrap(),
+            fingerprint: Fingerprint::from_stored("00112233445566aa".into()),
+            origin: Origin::Rotated,
+            state,
+            created_at: time("2026-03-01T00:00:00Z"),
+            valid_until: valid_until.map(time),
+            key_id: "key".into(),
+            sealed: Some(b"sealed".to_vec()),
+        }
+    }
+
+    fn endpoint() -> LinkedEndpoint {
+        LinkedEndpoint {
+            name: EndpointName::new("e").unwrap(),
+            path: "/e".into(),
+            webhook_id: None,
+            client: None,
+            is_sandbox: true,
+            rotate_every: Some(Duration::from_hours(24 * 90)),
+            rotate_overlap: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn an_endpoint_shows_how_its_link_stands() {
+        let link = Link {
+            endpoint: EndpointName::new("e").unwrap(),
+            webhook: Some(Webhook {
+                id: "w-1".into(),
+                url: "https://relay.example/e".into(),
+                registered_at: time("2026-01-01T00:00:00Z"),
+            }),
+            secrets: vec![
+                secret(SecretState::Active, None),
+                secret(SecretState::Retiring, Some("2026-03-02T00:00:00Z")),
+            ],
+            intent: Some(Intent {
+                id: IntentId(uuid::Uuid::nil()),
+                endpoint: EndpointName::new("e").unwrap(),
+                kind: IntentKind::Rotate,
+                state: IntentState::Unknown,
+                actor: "ops".into(),
+                webhook_id: None,
+                url: None,
+                events: vec![],
+                overlap: Duration::ZERO,
+                begun_at: time("2026-03-01T00:00:00Z"),
+                tries: 3,
+            }),
+        };
+        insta::assert_json_snapshot!([row(&endpoint(), Some(link)), row(&endpoint(), None)]);
+        let configured = LinkedEndpoint { webhook_id: Some("configured".into()), ..endpoint() };
+        assert_eq!(row(&configured, None).webhook_id.as_deref(), Some("configured"));
+    }
+
+    #[test]
+    fn a_secret_whose_time_is_over_reads_as_expired() {
+        let now = time("2026-03-02T00:00:00Z");
+        for (state, until, expected) in [
+            (SecretState::Active, None, SecretState::Active),
+            (SecretState::Retiring, Some("2026-03-02T00:00:01Z"), SecretState::Retiring),
+            (SecretState::Retiring, Some("2026-03-02T00:00:00Z"), SecretState::Expired),
+            (SecretState::Expired, Some("2026-03-01T00:00:00Z"), SecretState::Expired),
+        ] {
+            assert_eq!(secret_row(secret(state, until), now).state, expected, "{state:?} {until:?}");
+        }
+        let shown = serde_json::to_value(secret_row(secret(SecretState::Active, None), now)).unwrap();
+        insta::assert_json_snapshot!(shown);
+    }
+
+    fn refused(status: u16) -> client::Error {
+        client::Error::Api {
+            call: "rotating the secret of webhook w-1".into(),
+            status,
+            code: Some("AUTH_003".into()),
+            message: "Missing scope".into(),
+            request_id: Some("req_1".into()),
+            retry_after: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn every_no_has_its_status_and_code() {
+        let unreadable = || client::Error::Unreadable {
+            call: "x".into(),
+            status: 200,
+            problem: "no `secret` in it".into(),
+            request_id: None,
+        };
+        let name = EndpointName::new("e").unwrap();
+        let since = time("2026-03-01T00:00:00Z");
+        let mut shown = Vec::new();
+        for error in [
+            LinkError::NoSuchEndpoint("x".into()),
+            LinkError::NotLinked("the endpoint e has no API key: set `api_key`".into()),
+            LinkError::Invalid("`ftp://x` is not https".into()),
+            LinkError::InFlight { endpoint: name, since, actor: "schedule".into() },
+            LinkError::Refused(refused(403)),
+            LinkError::Uncertain(refused(503)),
+            LinkError::Uncertain(unreadable()),
+            LinkError::Stopping,
+        ] {
+            shown.push(link_problem(error, "invalid_url", Asked::ToChange));
+        }
+        shown.push(link_problem(LinkError::Refused(refused(403)), "x", Asked::ToRead));
+        let shown: Vec<_> = shown.iter().map(|problem| problem.members(uuid::Uuid::nil())).collect();
+        insta::assert_json_snapshot!(shown);
+    }
+
+    #[test]
+    fn a_registration_keeps_to_its_bounds() {
+        let events = |text: &str| vec![text.to_owned()];
+        assert_eq!(check_registration(&default_events(), Some("production")), Ok(()));
+        for (events, description) in [
+            (vec![], None),
+            (vec!["x".to_owned(); MAX_EVENTS + 1], None),
+            (events(""), None),
+            (events(&"x".repeat(MAX_TEXT + 1)), None),
+            (events("a\nb"), None),
+            (events("a"), Some("x".repeat(MAX_TEXT + 1))),
+            (events("a"), Some("a\u{7}".to_owned())),
+        ] {
+            assert!(check_registration(&events, description.as_deref()).is_err(), "{events:?} {description:?}");
+        }
+    }
+}
