@@ -1,11 +1,12 @@
-//! Tells the replicas of new work: `NOTIFY` on one channel, with the names of the sinks.
+//! Tells the replicas of new work: `NOTIFY` on one channel, with the names of the sinks. And, on another, that a
+//! secret or an intent changed.
 //!
 //! Accepts, which come in thousands a second, leave it to the [`Announcer`]: a task that notifies after
 //! the commit, at once after a silence and then every [`PAUSE`]. A notification in the accept's own
 //! transaction would take a lock of the whole database and hold it while the commit waits for the
 //! disk (`PreCommit_Notify` in `async.c` of the server), one accept after the other. If the process
 //! dies in between, the other replicas find the work when they poll. What is rare (a retry, a replay,
-//! leases given back) notifies within its transaction.
+//! leases given back, whatever concerns the link to Finkare) notifies within its transaction.
 //!
 //! Nobody looks too early: what is announced is committed. What is announced while a listener has no
 //! connection is lost; it wakes everybody when it is back. Between, workers poll.
@@ -31,6 +32,9 @@ use crate::{
 
 /// The channel that every replica listens on.
 pub(super) const CHANNEL: &str = "relay_dispatch";
+
+/// Says that something about the link to Finkare changed: a secret, an intent. Whoever hears it reads all.
+const LINK_CHANNEL: &str = "relay_link";
 
 /// A payload must stay below 8000 bytes, <https://www.postgresql.org/docs/current/sql-notify.html>.
 /// A longer list of names becomes an empty one, which means all.
@@ -62,6 +66,12 @@ pub(super) async fn announce<'a>(
     sinks: impl IntoIterator<Item = &'a str>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(payload(sinks)).execute(connection).await?;
+    Ok(())
+}
+
+/// Tells the other replicas, when the transaction commits, that a secret or an intent changed.
+pub(super) async fn link(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_notify($1, '')").bind(LINK_CHANNEL).execute(connection).await?;
     Ok(())
 }
 
@@ -230,10 +240,11 @@ async fn listen(options: &PgConnectOptions, wakeups: &Wakeups, failures: &mut u3
             .await?;
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
-        listener.listen(CHANNEL).await?;
+        listener.listen_all([CHANNEL, LINK_CHANNEL]).await?;
         *failures = 0;
         // Whatever was announced before is lost.
         wakeups.wake_all();
+        wakeups.link_changed();
         loop {
             let Ok(notification) = tokio::time::timeout(QUIET, listener.try_recv()).await else {
                 let asked = tokio::time::timeout(ACQUIRE_TIMEOUT, listener.execute("SELECT 1")).await;
@@ -241,6 +252,7 @@ async fn listen(options: &PgConnectOptions, wakeups: &Wakeups, failures: &mut u3
                 continue;
             };
             match notification? {
+                Some(notification) if notification.channel() == LINK_CHANNEL => wakeups.link_changed(),
                 Some(notification) => hear(wakeups, notification.payload()),
                 None => return Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into())),
             }

@@ -1,10 +1,10 @@
-//! Secrets, intents, the audit trail.
+//! The link's part of the store: which of the files beside this one does it.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::PostgresStore;
+use super::{PostgresStore, audit, intents, secrets};
 use crate::{
     model::{
         audit::{AuditEntry, NewAudit},
@@ -22,77 +22,92 @@ impl LinkStore for PostgresStore {
     fn is_shared(&self) -> bool {
         true
     }
+
     async fn links(&self) -> Result<Vec<Link>, StoreError> {
-        unimplemented!()
+        secrets::links(self).await
     }
-    async fn secrets(&self, _endpoint: &EndpointName) -> Result<Vec<StoredSecret>, StoreError> {
-        unimplemented!()
+
+    async fn secrets(&self, endpoint: &EndpointName) -> Result<Vec<StoredSecret>, StoreError> {
+        secrets::list(self, endpoint).await
     }
+
     async fn seed_secrets(
         &self,
-        _endpoint: &EndpointName,
-        _secrets: &[SealedSecret],
-        _audit: NewAudit,
+        endpoint: &EndpointName,
+        secrets: &[SealedSecret],
+        audit: NewAudit,
     ) -> Result<Vec<SecretId>, StoreError> {
-        unimplemented!()
+        secrets::seed(self, endpoint, secrets, &audit).await
     }
-    async fn begin_intent(&self, _intent: NewIntent, _audit: NewAudit) -> Result<Begun, StoreError> {
-        unimplemented!()
+
+    async fn begin_intent(&self, intent: NewIntent, audit: NewAudit) -> Result<Begun, StoreError> {
+        intents::begin(self, &intent, &audit).await
     }
-    async fn take_over_intent(&self, _token: LeaseToken, _lease: Duration) -> Result<Option<Intent>, StoreError> {
-        unimplemented!()
+
+    async fn take_over_intent(&self, token: LeaseToken, lease: Duration) -> Result<Option<Intent>, StoreError> {
+        intents::take_over(self, token, lease).await
     }
-    async fn renew_intent(&self, _id: IntentId, _token: LeaseToken, _lease: Duration) -> Result<bool, StoreError> {
-        unimplemented!()
+
+    async fn renew_intent(&self, id: IntentId, token: LeaseToken, lease: Duration) -> Result<bool, StoreError> {
+        intents::renew(self, id, token, lease).await
     }
+
     async fn finish_intent(
         &self,
-        _id: IntentId,
-        _token: LeaseToken,
-        _change: Change,
-        _audit: NewAudit,
+        id: IntentId,
+        token: LeaseToken,
+        change: Change,
+        audit: NewAudit,
     ) -> Result<Ended, StoreError> {
-        unimplemented!()
+        intents::finish(self, id, token, &change, &audit).await
     }
-    async fn fail_intent(&self, _id: IntentId, _token: LeaseToken, _audit: NewAudit) -> Result<Ended, StoreError> {
-        unimplemented!()
+
+    async fn fail_intent(&self, id: IntentId, token: LeaseToken, audit: NewAudit) -> Result<Ended, StoreError> {
+        intents::fail(self, id, token, &audit).await
     }
+
     async fn doubt_intent(
         &self,
-        _id: IntentId,
-        _token: LeaseToken,
-        _retry_in: Duration,
-        _audit: NewAudit,
+        id: IntentId,
+        token: LeaseToken,
+        retry_in: Duration,
+        audit: NewAudit,
     ) -> Result<Ended, StoreError> {
-        unimplemented!()
+        intents::doubt(self, id, token, retry_in, &audit).await
     }
+
     async fn abandon_intents(&self) -> Result<u64, StoreError> {
-        unimplemented!()
+        intents::abandon(self).await
     }
+
     async fn adopt_webhook(
         &self,
-        _endpoint: &EndpointName,
-        _id: &str,
-        _url: &str,
-        _audit: NewAudit,
+        endpoint: &EndpointName,
+        id: &str,
+        url: &str,
+        audit: NewAudit,
     ) -> Result<(), StoreError> {
-        unimplemented!()
+        secrets::adopt(self, endpoint, id, url, &audit).await
     }
+
     async fn expire_secrets(&self) -> Result<u64, StoreError> {
-        unimplemented!()
+        secrets::expire(self).await
     }
+
     async fn reseal_secrets(
         &self,
-        _old_key_id: &str,
-        _secrets: &[SealedSecret],
-        _audit: NewAudit,
+        old_key_id: &str,
+        secrets: &[SealedSecret],
+        audit: NewAudit,
     ) -> Result<(), StoreError> {
-        unimplemented!()
+        secrets::reseal(self, old_key_id, secrets, &audit).await
     }
-    async fn audit(&self, _audit: NewAudit) -> Result<(), StoreError> {
-        unimplemented!()
+
+    async fn audit(&self, audit: NewAudit) -> Result<(), StoreError> {
+        audit::write(self, &audit).await
     }
-    async fn list_audit(&self, _before: Option<i64>, _limit: u32) -> Result<Page<AuditEntry>, StoreError> {
-        unimplemented!()
+
+    async fn list_audit(&self, before: Option<i64>, limit: u32) -> Result<Page<AuditEntry>, StoreError> {
+        audit::list(self, before, limit).await
     }
 }

@@ -30,7 +30,8 @@
 //!
 //! `events` records and lists events, `claims` leases and finishes dispatches (and explains why
 //! no wake-up gets lost), `dispatches` is what a person does with them, `sinks` their standing,
-//! `purge` retention, `announce` the notifications between replicas.
+//! `purge` retention, `announce` the notifications between replicas. The link to Finkare: `secrets`
+//! (and webhooks), `intents`, the `audit` trail, and `link`, which hands each method to one of them.
 //!
 //! A pooler between us and the server must pool sessions, not transactions: we prepare statements,
 //! set parameters at the start of a connection, and listen.
@@ -60,11 +61,14 @@ use crate::model::{
 };
 
 mod announce;
+mod audit;
 mod claims;
 mod dispatches;
 mod events;
+mod intents;
 mod link;
 mod purge;
+mod secrets;
 mod sinks;
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
@@ -114,6 +118,10 @@ const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
 
 /// Keeps two replicas that start together from counting the same migrations; any number would do.
 const MIGRATION_LOCK: i64 = 0x0066_696e_6b61_7265;
+
+/// Whoever changes something about the link to Finkare holds this lock until its commit. It is rare, and
+/// much easier to think about when it happens one after the other; any number would do.
+const LINK_LOCK: i64 = 0x6c69_6e6b;
 
 /// The time of a statement: the parameter if there is one, else the database's clock, in
 /// microseconds. A sub-select, so that one statement sees one time.
@@ -200,6 +208,16 @@ impl PostgresStore {
     /// Begins a durable transaction.
     async fn begin(&self) -> Result<Checkout, sqlx::Error> {
         self.connections.begin(BEGIN).await
+    }
+
+    /// Begins a durable transaction that changes the link to Finkare, alone among all replicas; and its time,
+    /// taken under the lock, so that a later change has a later one.
+    async fn begin_link(&self) -> Result<(Checkout, i64), sqlx::Error> {
+        let mut checkout = self.begin().await?;
+        // A statement of its own: the next ones see all that was committed under the lock.
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LINK_LOCK).execute(checkout.on()).await?;
+        let now = clock(checkout.on()).await?;
+        Ok((checkout, now))
     }
 
     /// Begins a transaction whose commit does not wait for the disk; see the [module](self).
@@ -364,6 +382,16 @@ fn is_dead(error: &sqlx::Error) -> bool {
 /// True when another transaction won: serialisation failure, deadlock.
 fn is_conflict(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| matches!(code.as_str(), "40001" | "40P01"))
+}
+
+/// The database's clock.
+async fn clock(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(concat!("SELECT ", now!("NULL"))).fetch_one(connection).await
+}
+
+/// A stored time so much later; still a time, see [`clock::duration_micros`].
+fn later(micros: i64, by: Duration) -> i64 {
+    micros.saturating_add(clock::duration_micros(by))
 }
 
 /// A stored time, or which row holds none.

@@ -20,6 +20,7 @@ use uuid::Uuid;
 pub(crate) mod claiming;
 pub(crate) mod finishing;
 pub(crate) mod keeping;
+pub(crate) mod link;
 pub(crate) mod listing;
 pub(crate) mod model;
 pub(crate) mod operating;
@@ -69,6 +70,19 @@ macro_rules! contract {
                     payloads_go_first_then_events, unfinished_work_keeps_its_event, a_purge_obeys_its_limit,
                     ready_only_with_the_schema, migrating_twice_applies_nothing,
                     everything_survives_reopening,
+                }
+                link {
+                    a_seed_is_kept_once, two_that_seed_at_once_keep_it_once,
+                    an_intent_is_the_only_one_of_its_endpoint, of_many_that_begin_at_once_one_begins,
+                    a_schedule_is_followed_once, an_intent_that_nobody_holds_is_taken_over,
+                    a_slow_holder_may_still_end_it, one_in_doubt_waits_for_its_next_try,
+                    of_many_that_take_over_one_gets_it, a_finished_rotation_changes_the_secrets,
+                    a_known_secret_becomes_active_again, the_same_change_is_made_once,
+                    an_answer_that_comes_late_is_kept, a_late_answer_contests_who_asks_now,
+                    a_failed_one_changes_nothing_and_makes_room,
+                    the_intents_of_an_earlier_process_are_due_at_once, a_secret_ends_in_time,
+                    a_new_master_key_replaces_every_live_text, a_webhook_is_remembered,
+                    the_trail_is_read_page_by_page, every_change_is_announced, the_link_survives_reopening,
                 }
                 model { random_operations_agree_with_the_model }
             }
