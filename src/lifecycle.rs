@@ -78,6 +78,31 @@ impl Lifecycle {
         });
     }
 
+    /// Runs a piece of work to its end, even if nobody waits for its answer any more (the future that this
+    /// gives may be dropped). It goes on after a soft stop; the hard one drops it. The answer is `None` if it was dropped
+    /// or panicked, which stands in the log.
+    ///
+    /// The work begins at once, not when the future is first polled.
+    pub fn run_to_end<T, F>(&self, name: &'static str, work: F) -> impl Future<Output = Option<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let counted = self.whole.tasks.token();
+        let work = self.hard.clone().run_until_cancelled_owned(work);
+        let work = self.tasks.spawn(async move {
+            let done = work.await;
+            drop(counted);
+            done
+        });
+        async move {
+            work.await.unwrap_or_else(|error| {
+                tracing::error!(task = name, %error, "a piece of work panicked");
+                None
+            })
+        }
+    }
+
     /// True once a task has ended that should not have.
     pub fn failed(&self) -> bool {
         self.whole.failed.is_cancelled()
@@ -123,6 +148,29 @@ mod tests {
         lifecycle.spawn("good", async move { soft.cancelled().await });
         assert!(lifecycle.stop(Duration::from_secs(30)).await);
         assert!(!lifecycle.failed());
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_when_nobody_waits_and_after_a_soft_stop() {
+        let lifecycle = Lifecycle::new();
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let (done, ended) = tokio::sync::oneshot::channel();
+        drop(lifecycle.run_to_end("work", async move {
+            gone.await.unwrap();
+            done.send(()).unwrap();
+        }));
+        lifecycle.soft.cancel();
+        go.send(()).unwrap();
+        ended.await.unwrap();
+        assert!(lifecycle.stop(Duration::from_secs(30)).await && !lifecycle.failed());
+    }
+
+    #[tokio::test]
+    async fn a_hard_stop_drops_work() {
+        let lifecycle = Lifecycle::new();
+        let work = lifecycle.run_to_end("work", std::future::pending::<()>());
+        lifecycle.hard.cancel();
+        assert_eq!(work.await, None);
     }
 
     #[tokio::test(start_paused = true)]

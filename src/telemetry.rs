@@ -109,13 +109,43 @@ impl DeliveryResult {
     }
 }
 
+/// What became of a change of an endpoint's secret at Finkare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RotationResult {
+    /// A new secret, at the first try.
+    Rotated,
+    /// What was unfinished is finished.
+    Healed,
+    /// Finkare refused: nothing changed.
+    Refused,
+    /// Nobody knows whether Finkare did it: it is asked again.
+    Uncertain,
+    /// A new webhook, with its first secret.
+    Registered,
+}
+
+impl RotationResult {
+    const ALL: [Self; 5] = [Self::Rotated, Self::Healed, Self::Refused, Self::Uncertain, Self::Registered];
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rotated => "rotated",
+            Self::Healed => "healed",
+            Self::Refused => "refused",
+            Self::Uncertain => "uncertain",
+            Self::Registered => "registered",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct EndpointLabel {
     endpoint: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct DeliveryLabels {
+struct ResultLabels {
     endpoint: String,
     result: &'static str,
 }
@@ -146,13 +176,27 @@ const ATTEMPT_BUCKETS: [f64; 11] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    deliveries: Family<DeliveryLabels, Counter>,
+    deliveries: Family<ResultLabels, Counter>,
     ack_seconds: Family<EndpointLabel, Histogram>,
     attempts: Family<AttemptLabels, Counter>,
     attempt_seconds: Family<SinkLabel, Histogram>,
     dispatches: Family<SinkStateLabels, Gauge>,
     oldest_pending: Family<SinkLabel, Gauge<f64, AtomicU64>>,
     sink_state: Family<SinkStateLabels, Gauge>,
+    rotations: Family<ResultLabels, Counter>,
+}
+
+/// One endpoint's counters of changes at Finkare.
+#[derive(Debug, Clone)]
+pub struct RotationMetrics {
+    results: [Counter; RotationResult::ALL.len()],
+}
+
+impl RotationMetrics {
+    /// Counts what became of one try.
+    pub fn observe(&self, result: RotationResult) {
+        self.results[result as usize].inc();
+    }
 }
 
 /// One endpoint's counters, looked up once so that a delivery costs no look-up.
@@ -200,6 +244,7 @@ impl Metrics {
             dispatches: Family::default(),
             oldest_pending: Family::default(),
             sink_state: Family::default(),
+            rotations: Family::default(),
             registry: Registry::default(),
         };
         registry.register("relay_deliveries", "Deliveries by what became of them", metrics.deliveries.clone());
@@ -218,6 +263,11 @@ impl Metrics {
         );
         registry.register("relay_sink_state", "1 for the sink's present state", metrics.sink_state.clone());
         registry.register(
+            "relay_rotations",
+            "Changes of an endpoint's secret at Finkare by what became of them",
+            metrics.rotations.clone(),
+        );
+        registry.register(
             "relay_build",
             "The running version",
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
@@ -228,13 +278,22 @@ impl Metrics {
     /// The counters of an endpoint; every result is shown from the start, with zero.
     pub fn endpoint(&self, endpoint: &str) -> EndpointMetrics {
         let counter = |result: DeliveryResult| {
-            let labels = DeliveryLabels { endpoint: endpoint.to_owned(), result: result.as_str() };
+            let labels = ResultLabels { endpoint: endpoint.to_owned(), result: result.as_str() };
             self.deliveries.get_or_create(&labels).clone()
         };
         EndpointMetrics {
             results: DeliveryResult::ALL.map(counter),
             ack_seconds: self.ack_seconds.get_or_create(&EndpointLabel { endpoint: endpoint.to_owned() }).clone(),
         }
+    }
+
+    /// The counters of an endpoint's changes at Finkare; every result is shown from the start, with zero.
+    pub fn rotations(&self, endpoint: &str) -> RotationMetrics {
+        let counter = |result: RotationResult| {
+            let labels = ResultLabels { endpoint: endpoint.to_owned(), result: result.as_str() };
+            self.rotations.get_or_create(&labels).clone()
+        };
+        RotationMetrics { results: RotationResult::ALL.map(counter) }
     }
 
     /// The counters of a sink.
@@ -293,6 +352,7 @@ mod tests {
     fn the_contracts_names_are_there() {
         let metrics = Metrics::new();
         metrics.endpoint("production").observe(DeliveryResult::Accepted, Duration::from_millis(3));
+        metrics.rotations("production").observe(RotationResult::Healed);
         metrics.sink("erp").observe("delivered", Duration::from_millis(3));
         metrics.set_sink(
             &SinkStatus { name: "erp".into(), dead: 2, ..Default::default() },
@@ -303,6 +363,8 @@ mod tests {
         for line in [
             r#"relay_deliveries_total{endpoint="production",result="accepted"} 1"#,
             r#"relay_deliveries_total{endpoint="production",result="bad_signature"} 0"#,
+            r#"relay_rotations_total{endpoint="production",result="healed"} 1"#,
+            r#"relay_rotations_total{endpoint="production",result="rotated"} 0"#,
             r#"relay_ack_seconds_count{endpoint="production"} 1"#,
             r#"relay_dispatches{sink="erp",state="dead"} 2"#,
             r#"relay_attempts_total{sink="erp",outcome="delivered"} 1"#,

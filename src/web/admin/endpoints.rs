@@ -336,6 +336,10 @@ fn link_problem(error: LinkError, invalid: &'static str, asked: Asked) -> Proble
             finkare_problem(&error, outcome)
         }
         LinkError::Store(error) => store_problem(error),
+        LinkError::Secrets(_) => Problem::unavailable(
+            "secrets_unreadable",
+            "The stored secrets could not be read again, so Finkare was not asked, and nothing was changed. The log says why.",
+        ),
         LinkError::Stopping => {
             Problem::unavailable("stopping", "The service is stopping; what is unfinished goes on when it is back.")
         }

@@ -1,0 +1,245 @@
+//! Looks after the links by itself: heals what is unfinished, follows the schedules, lets secrets expire.
+//!
+//! Every replica has one. Whoever takes an unfinished intent over first heals it; the store sees to it that two
+//! who follow the same schedule rotate once.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{sync::Semaphore, time::Instant};
+
+use super::{
+    LinkError, LinkedEndpoint, Links, actions,
+    lease::{Held, LEASE},
+    rotation::Order,
+};
+use crate::{
+    model::{
+        audit::NewAudit,
+        chain::Chain,
+        clock,
+        id::{EndpointName, LeaseToken},
+        link::{Intent, IntentState, Link},
+    },
+    store::StoreError,
+};
+
+/// Between two rounds while something is unfinished or the store failed, at most…
+const SOON: Duration = Duration::from_secs(1);
+
+/// … and otherwise; an announcement begins a round at once.
+const LATER: Duration = Duration::from_secs(5);
+
+/// Between two looks for secrets whose time has passed.
+const EXPIRE: Duration = Duration::from_secs(10);
+
+/// At most so many endpoints are healed at a time: one that waits for Finkare holds up few others. When all are
+/// busy, the rest waits for the next round.
+const HEALING: usize = 16;
+
+/// After a scheduled rotation has failed.
+const AFTER_FAILURE: Duration = Duration::from_hours(1);
+
+/// Before an unfinished change that this process cannot heal is looked at again.
+const CANNOT_HEAL: Duration = Duration::from_mins(1);
+
+/// How often the log says so.
+const COMPLAIN: Duration = Duration::from_hours(1);
+
+/// Who rotates by schedule.
+const SCHEDULE: &str = "schedule";
+
+/// Who heals.
+const SERVICE: &str = "service";
+
+/// When each endpoint may be attended to again.
+type NotBefore = Arc<Mutex<HashMap<EndpointName, Instant>>>;
+
+pub(super) struct Keeper {
+    links: Arc<Links>,
+    room: Arc<Semaphore>,
+    /// Endpoints whose schedule is being followed, or was in vain.
+    scheduled: NotBefore,
+    /// Endpoints of which the log says that they cannot be healed.
+    complained: NotBefore,
+    next_expiry: Instant,
+    is_failing: bool,
+}
+
+impl Keeper {
+    pub(super) fn new(links: Arc<Links>) -> Self {
+        Self {
+            links,
+            room: Arc::new(Semaphore::new(HEALING)),
+            scheduled: NotBefore::default(),
+            complained: NotBefore::default(),
+            next_expiry: Instant::now(),
+            is_failing: false,
+        }
+    }
+
+    /// Works until the soft stop. What has been begun by then goes on by itself.
+    pub(super) async fn run(mut self) {
+        let soft = self.links.lifecycle.soft.clone();
+        let store = self.links.store.clone();
+        let mut changes = store.wakeups().link();
+        loop {
+            // Before the round, so that what changes during it begins another one.
+            changes.borrow_and_update();
+            let Some(round) = soft.run_until_cancelled(self.round()).await else { return };
+            let pause = match round {
+                Ok(is_unfinished) => {
+                    if std::mem::take(&mut self.is_failing) {
+                        tracing::info!("the links to Finkare are looked after again");
+                    }
+                    if is_unfinished { SOON } else { LATER }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.is_failing, true) {
+                        tracing::error!(
+                            error = %Chain(&error),
+                            "the links to Finkare cannot be looked after, because the store failed: trying again"
+                        );
+                    }
+                    SOON
+                }
+            };
+            tokio::select! {
+                () = soft.cancelled() => return,
+                // The store lives as long as we do, so this never ends.
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * rand::random::<f64>())) => {}
+            }
+        }
+    }
+
+    /// Looks at everything once; true if something is unfinished.
+    async fn round(&mut self) -> Result<bool, StoreError> {
+        let links = self.links.store.links().await?;
+        let mut intents = links.iter().filter_map(|link| link.intent.as_ref()).peekable();
+        let is_unfinished = intents.peek().is_some();
+        if intents.any(|intent| intent.state == IntentState::Unknown) {
+            self.heal_what_is_due().await?;
+        }
+        self.follow_schedules(&links);
+        if self.next_expiry <= Instant::now() {
+            let expired = self.links.store.expire_secrets().await?;
+            self.next_expiry = Instant::now() + EXPIRE;
+            if expired > 0 {
+                tracing::info!(secrets = expired, "retired secrets have expired, and their texts are removed");
+            }
+        }
+        Ok(is_unfinished)
+    }
+
+    async fn heal_what_is_due(&self) -> Result<(), StoreError> {
+        while let Ok(place) = self.room.clone().try_acquire_owned() {
+            let token = LeaseToken::generate();
+            let Some(intent) = self.links.store.take_over_intent(token, LEASE).await? else { break };
+            let (links, complained) = (self.links.clone(), self.complained.clone());
+            // A task for each, so that no endpoint waits for another's time-out.
+            drop(self.links.lifecycle.run_to_end("healing", async move {
+                heal(&links, &complained, &intent, token).await;
+                drop(place);
+            }));
+        }
+        Ok(())
+    }
+
+    fn follow_schedules(&self, links: &[Link]) {
+        for endpoint in &self.links.endpoints {
+            let link = links.iter().find(|link| link.endpoint == endpoint.name);
+            if link.is_some_and(|link| is_due(endpoint, link))
+                && may_begin(&self.scheduled, &endpoint.name, AFTER_FAILURE)
+            {
+                self.rotate_by_schedule(endpoint, link.expect("it was just looked at"));
+            }
+        }
+    }
+
+    fn rotate_by_schedule(&self, endpoint: &LinkedEndpoint, link: &Link) {
+        let order = Order {
+            actor: SCHEDULE.to_owned(),
+            overlap: endpoint.rotate_overlap,
+            only_if_newest: link.secrets.first().map(|secret| secret.fingerprint.clone()),
+        };
+        let (links, scheduled, name) = (self.links.clone(), self.scheduled.clone(), endpoint.name.clone());
+        drop(self.links.lifecycle.run_to_end("scheduled rotation", async move {
+            let rotated = match links.linked(&name) {
+                Ok(linked) => links.rotate_now(&linked, &order).await,
+                Err(error) => Err(error),
+            };
+            match rotated {
+                // Done, by us or by somebody else.
+                Ok(_) | Err(LinkError::InFlight { .. }) => {
+                    lock(&scheduled).remove(&name);
+                }
+                Err(error) => tracing::error!(
+                    endpoint.name = %name, error = %Chain(&error),
+                    "the webhook's secret was to be rotated by schedule, and that failed: the next try is in an hour"
+                ),
+            }
+        }));
+    }
+}
+
+/// True if the endpoint's newest secret is as old as its schedule allows, and nothing is under way.
+fn is_due(endpoint: &LinkedEndpoint, link: &Link) -> bool {
+    let (Some(every), Some(newest), None) = (endpoint.rotate_every, link.secrets.first(), &link.intent) else {
+        return false;
+    };
+    clock::since(newest.created_at, clock::now()) >= every
+}
+
+/// True if the endpoint's turn has come; then it does not come again for so long.
+fn may_begin(turns: &NotBefore, name: &EndpointName, again_after: Duration) -> bool {
+    let now = Instant::now();
+    let mut turns = lock(turns);
+    if turns.get(name).is_some_and(|not_before| now < *not_before) {
+        return false;
+    }
+    turns.insert(name.clone(), now + again_after);
+    true
+}
+
+fn lock(turns: &NotBefore) -> std::sync::MutexGuard<'_, HashMap<EndpointName, Instant>> {
+    turns.lock().expect("no code panics while it holds this lock")
+}
+
+async fn heal(links: &Arc<Links>, complained: &NotBefore, intent: &Intent, token: LeaseToken) {
+    let held = Held::taken_over(links.store.clone(), intent, token);
+    tracing::info!(
+        endpoint.name = %intent.endpoint, intent.id = %intent.id, change = intent.kind.as_str(), tries = intent.tries,
+        "a change of the webhook's secret was left unfinished: asking Finkare again"
+    );
+    let linked = match links.linked(&intent.endpoint) {
+        Ok(linked) => linked,
+        Err(error) => {
+            let audit = NewAudit::new(SERVICE, actions::uncertain(intent.kind), actions::subject(&intent.endpoint))
+                .with("problem", error.to_string())
+                .with("tries", intent.tries);
+            held.doubt(CANNOT_HEAL, audit).await;
+            complain(complained, intent, &error);
+            return;
+        }
+    };
+    match links.heal(&linked, &held, intent, SERVICE, None).await {
+        // Finkare's answers stand in the log already.
+        Ok(_) | Err(LinkError::Refused(_) | LinkError::Uncertain(_)) => {}
+        Err(error) => complain(complained, intent, &error),
+    }
+}
+
+/// Says that something cannot be healed, now and then.
+fn complain(complained: &NotBefore, intent: &Intent, error: &LinkError) {
+    if may_begin(complained, &intent.endpoint, COMPLAIN) {
+        tracing::error!(
+            endpoint.name = %intent.endpoint, intent.id = %intent.id, change = intent.kind.as_str(), error = %Chain(error),
+            "a change of the webhook's secret is unfinished and could not be healed: deliveries that fit no secret are asked \
+             to come again, and it is tried again by itself"
+        );
+    }
+}

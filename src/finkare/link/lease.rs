@@ -1,0 +1,186 @@
+//! An intent in our hands: its lease is kept up while we work, and it is ended whatever the store does.
+
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::actions;
+use crate::{
+    model::{
+        audit::NewAudit,
+        chain::Chain,
+        id::{EndpointName, LeaseToken},
+        link::{Intent, IntentId, IntentKind, NewIntent},
+    },
+    store::{
+        Store, StoreError,
+        link::{Change, Ended},
+    },
+};
+
+/// How long an intent is ours unless its lease is renewed: so much later another process may heal what a
+/// crash left unfinished.
+pub const LEASE: Duration = Duration::from_secs(8);
+
+/// Between two renewals: three may fail before the lease is lost.
+const RENEW: Duration = Duration::from_secs(2);
+
+/// The first wait before the store is asked again…
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// … which doubles up to this one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// An intent that we hold.
+///
+/// Dropping it lets the lease run out: the intent then reads as unknown, and is healed.
+pub(super) struct Held {
+    store: Arc<dyn Store>,
+    /// For which endpoint.
+    pub(super) endpoint: EndpointName,
+    /// Which intent.
+    pub(super) id: IntentId,
+    /// What it wants of Finkare.
+    pub(super) kind: IntentKind,
+    token: LeaseToken,
+    /// How often Finkare has been asked, this time included. More than once means that nobody knows what became
+    /// of the times before.
+    pub(super) tries: u32,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The token is nobody's business.
+        f.debug_struct("Held").field("endpoint", &self.endpoint).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Held {
+    /// One that has just begun.
+    pub(super) fn begun(store: Arc<dyn Store>, intent: &NewIntent) -> Self {
+        let NewIntent { id, endpoint, kind, token, .. } = intent;
+        Self { store, endpoint: endpoint.clone(), id: *id, kind: *kind, token: *token, tries: 1 }
+    }
+
+    /// One that somebody else left unfinished.
+    pub(super) fn taken_over(store: Arc<dyn Store>, intent: &Intent, token: LeaseToken) -> Self {
+        let Intent { id, endpoint, kind, tries, .. } = intent;
+        Self { store, endpoint: endpoint.clone(), id: *id, kind: *kind, token, tries: *tries }
+    }
+
+    /// True if somebody tried before us and nobody knows with what success.
+    pub(super) fn was_tried(&self) -> bool {
+        self.tries > 1
+    }
+
+    /// Does the work and renews the lease meanwhile. A lost lease does not stop the work: Finkare's answer is
+    /// worth having all the same.
+    pub(super) async fn keeping<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            biased;
+            done = work => done,
+            never = self.renew() => match never {},
+        }
+    }
+
+    async fn renew(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(RENEW).await;
+            match self.store.renew_intent(self.id, self.token, LEASE).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::warn!(
+                        endpoint.name = %self.endpoint, intent.id = %self.id,
+                        "the lease on a change of the webhook's secret was lost: another process heals it, and this one \
+                         keeps what Finkare answers"
+                    );
+                    return std::future::pending().await;
+                }
+                Err(error) => tracing::warn!(
+                    endpoint.name = %self.endpoint, intent.id = %self.id, error = %Chain(&error),
+                    "the lease on a change of the webhook's secret could not be renewed: trying again"
+                ),
+            }
+        }
+    }
+
+    /// Keeps what Finkare gave, for as long as it takes: the secret in our memory is the only copy. Gives up only when
+    /// the store refuses for good.
+    pub(super) async fn finish(&self, change: Change, audit: NewAudit) -> Result<Ended, StoreError> {
+        let begun = Instant::now();
+        let finish = || self.store.finish_intent(self.id, self.token, change.clone(), audit.clone());
+        let ended = self.insist(None, finish).await;
+        match &ended {
+            Ok(Ended::Ended) => {}
+            Ok(Ended::Lost) => tracing::warn!(
+                endpoint.name = %self.endpoint, intent.id = %self.id, fingerprint = %change.secret.fingerprint,
+                "the new secret was stored, but another process had taken the change over: the secret is rotated once more"
+            ),
+            Err(error) => tracing::error!(
+                endpoint.name = %self.endpoint, intent.id = %self.id, fingerprint = %change.secret.fingerprint,
+                error = %Chain(error), waited_ms = crate::model::clock::millis(begun.elapsed()),
+                "Finkare switched to a new secret, and the store refused to keep it: the secret is rotated again by itself; \
+                 look after the store"
+            ),
+        }
+        ended
+    }
+
+    /// Ends the intent without a change.
+    pub(super) async fn fail(&self, audit: NewAudit) {
+        let fail = || self.store.fail_intent(self.id, self.token, audit.clone());
+        self.note("ended", self.insist(Some(LEASE), fail).await);
+    }
+
+    /// Lets go of the intent, to be tried again after so long.
+    pub(super) async fn doubt(&self, retry_in: Duration, audit: NewAudit) {
+        let doubt = || self.store.doubt_intent(self.id, self.token, retry_in, audit.clone());
+        self.note("given back", self.insist(Some(LEASE), doubt).await);
+    }
+
+    /// Ends the intent because there is nothing to ask Finkare for.
+    pub(super) async fn drop_unneeded(&self, actor: &str, reason: &str) {
+        let subject = actions::subject(&self.endpoint);
+        self.fail(NewAudit::new(actor, actions::INTENT_DROPPED, subject).with("reason", reason)).await;
+    }
+
+    fn note(&self, what: &'static str, ended: Result<Ended, StoreError>) {
+        match ended {
+            Ok(Ended::Ended) => {}
+            Ok(Ended::Lost) => tracing::warn!(
+                endpoint.name = %self.endpoint, intent.id = %self.id,
+                "a change of the webhook's secret was to be {what}, but another process had taken it over and goes on with it"
+            ),
+            Err(error) => tracing::error!(
+                endpoint.name = %self.endpoint, intent.id = %self.id, error = %Chain(&error),
+                "a change of the webhook's secret could not be {what} in the store: it is taken up again once its lease has \
+                 run out"
+            ),
+        }
+    }
+
+    /// Asks the store until it answers, at most for so long; the lease is renewed meanwhile.
+    async fn insist<F>(&self, bound: Option<Duration>, mut ask: impl FnMut() -> F) -> Result<Ended, StoreError>
+    where
+        F: Future<Output = Result<Ended, StoreError>>,
+    {
+        let begun = Instant::now();
+        self.keeping(async {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                match ask().await {
+                    Err(error) if error.is_unavailable() && bound.is_none_or(|bound| begun.elapsed() < bound) => {
+                        tracing::warn!(
+                            endpoint.name = %self.endpoint, intent.id = %self.id, error = %Chain(&error),
+                            "the outcome of a change of the webhook's secret could not be stored: trying again"
+                        );
+                        tokio::time::sleep(pause.mul_f64(0.75 + 0.25 * rand::random::<f64>())).await;
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
+                    answer => return answer,
+                }
+            }
+        })
+        .await
+    }
+}

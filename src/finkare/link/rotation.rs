@@ -1,0 +1,371 @@
+//! Gives a webhook a new secret, and heals what was left unfinished: both end in asking Finkare for one.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{LinkError, Linked, Links, Rotated, actions, in_flight, lease, lease::Held, registration};
+use crate::{
+    finkare::client::Error,
+    model::{
+        audit::NewAudit,
+        backoff,
+        chain::Chain,
+        clock,
+        id::LeaseToken,
+        link::{Begun, Fingerprint, Intent, IntentId, IntentKind, Link, NewIntent, Origin, SecretState},
+    },
+    store::link::{Change, Ended},
+    telemetry::RotationResult,
+};
+
+/// The pauses between tries of an unfinished change: the first one…
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// … which doubles up to this one.
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
+
+/// Finkare may ask for a longer pause, but not for a longer one than this.
+const LONGEST_ASKED_FOR: Duration = Duration::from_mins(10);
+
+/// How often a change begins anew after it found something else unfinished, which then came to nothing.
+pub(super) const ROUNDS: usize = 3;
+
+/// A rotation that somebody wants.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// Who.
+    pub(super) actor: String,
+    /// For how long the secrets before stay good.
+    pub(super) overlap: Duration,
+    /// Only if this is still the newest secret.
+    pub(super) only_if_newest: Option<Fingerprint>,
+}
+
+/// Which secret Finkare is asked for, and what is to be kept with it.
+struct Asking<'a> {
+    actor: &'a str,
+    webhook_id: &'a str,
+    /// For how long the secrets before stay good; `None` leaves them as they are.
+    overlap: Option<Duration>,
+    /// The webhook's URL, if the webhook is new to us.
+    url: Option<&'a str>,
+}
+
+impl Links {
+    /// Rotates; `None` if somebody else was faster, see [`Order::only_if_newest`].
+    pub(super) async fn rotate_now(
+        self: &Arc<Self>,
+        linked: &Linked,
+        order: &Order,
+    ) -> Result<Option<Rotated>, LinkError> {
+        for _ in 0..ROUNDS {
+            let link = self.link(&linked.name).await?;
+            let webhook_id = linked.webhook_id(&link);
+            // An unfinished registration knows its webhook once it is healed.
+            if webhook_id.is_none() && link.intent.is_none() {
+                return Err(linked.no_webhook_id());
+            }
+            let new = NewIntent {
+                webhook_id: webhook_id.clone(),
+                overlap: order.overlap,
+                only_if_newest: order.only_if_newest.clone(),
+                ..new_intent(linked, IntentKind::Rotate, &order.actor)
+            };
+            let audit = audit(actions::begun(IntentKind::Rotate), linked, &order.actor)
+                .with("webhook_id", webhook_id.as_deref())
+                .with("overlap_secs", order.overlap.as_secs());
+            match self.store.begin_intent(new.clone(), audit).await? {
+                Begun::Begun => {
+                    let held = Held::begun(self.store.clone(), &new);
+                    let Some(webhook_id) = &webhook_id else {
+                        held.drop_unneeded(&order.actor, "the webhook's id is not known").await;
+                        return Err(linked.no_webhook_id());
+                    };
+                    let asking = Asking { actor: &order.actor, webhook_id, overlap: Some(order.overlap), url: None };
+                    return self.ask(linked, &held, &asking).await.map(Some);
+                }
+                Begun::TakenOver(intent) => {
+                    let held = Held::taken_over(self.store.clone(), &intent, new.token);
+                    let healed = self.heal(linked, &held, &intent, &order.actor, Some(order.overlap)).await?;
+                    if healed.is_some() {
+                        return Ok(healed);
+                    }
+                }
+                Begun::InFlight(intent) => return Err(in_flight(intent)),
+                Begun::Outdated => return Ok(None),
+            }
+        }
+        Err(self.overtaken(linked).await)
+    }
+
+    /// Finishes what somebody else left unfinished, by asking Finkare for a new secret; `None` if it turned out that nothing
+    /// had happened. `overlap` replaces what the intent says.
+    ///
+    /// # Errors
+    /// The doubt stays in the store, with a time for the next try.
+    pub(super) async fn heal(
+        &self,
+        linked: &Linked,
+        held: &Held,
+        intent: &Intent,
+        actor: &str,
+        overlap: Option<Duration>,
+    ) -> Result<Option<Rotated>, LinkError> {
+        match intent.kind {
+            IntentKind::Rotate => {
+                let link = self.link(&linked.name).await?;
+                let Some(webhook_id) = linked.webhook_id(&link).or_else(|| intent.webhook_id.clone()) else {
+                    let audit = audit(actions::uncertain(held.kind), linked, actor)
+                        .with("problem", "the webhook's id is not known");
+                    held.doubt(LONGEST_RETRY, audit).await;
+                    return Err(linked.no_webhook_id());
+                };
+                let overlap = Some(overlap.unwrap_or(intent.overlap));
+                self.ask(linked, held, &Asking { actor, webhook_id: &webhook_id, overlap, url: None }).await.map(Some)
+            }
+            IntentKind::Register => {
+                let url = intent.url.as_deref().unwrap_or_default();
+                let listed = match held.keeping(linked.client.webhooks()).await {
+                    Ok(listed) => listed,
+                    Err(error) => {
+                        let what = audit(actions::uncertain(held.kind), linked, actor).with("url", url);
+                        return Err(self.not_done(linked, held, what, error, false).await);
+                    }
+                };
+                if let Some(webhook) = registration::choose(&registration::same_url(url, &listed), None) {
+                    let asking = Asking { actor, webhook_id: &webhook.id, overlap, url: Some(url) };
+                    return self.ask(linked, held, &asking).await.map(Some);
+                }
+                held.drop_unneeded(actor, "Finkare has no webhook with this URL: nothing had happened").await;
+                self.see().await;
+                linked.metrics.observe(RotationResult::Healed);
+                tracing::info!(
+                    endpoint.name = %linked.name, intent.id = %held.id, url,
+                    "an unfinished registration was looked into: Finkare has no such webhook, so nothing had happened"
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    /// Asks Finkare for a new secret under an intent that we hold, and keeps it: steps 2 to 4.
+    async fn ask(&self, linked: &Linked, held: &Held, asking: &Asking<'_>) -> Result<Rotated, LinkError> {
+        let begun = Instant::now();
+        let &Asking { actor, webhook_id, overlap, url } = asking;
+        self.know(linked, held, actor).await?;
+        let secret = match held.keeping(linked.client.rotate_secret(webhook_id)).await {
+            Ok(secret) => secret,
+            Err(error) => {
+                let what = audit(actions::uncertain(held.kind), linked, actor).with("webhook_id", webhook_id);
+                return Err(self.not_done(linked, held, what, error, true).await);
+            }
+        };
+        let sealed = self.secrets.vault().seal(&linked.name, &secret);
+        drop(secret);
+        let fingerprint = sealed.fingerprint.clone();
+        let previous = self.link(&linked.name).await.map(|link| active(&link, &fingerprint)).unwrap_or_default();
+        let mut done = audit(actions::done(held.kind), linked, actor)
+            .with("webhook_id", webhook_id)
+            .with("fingerprint", fingerprint.as_str())
+            .with("overlap_secs", overlap.map(|overlap| overlap.as_secs()))
+            .with("previous", previous.clone())
+            .with("tries", held.tries);
+        if let Some(url) = url {
+            done = done.with("url", url);
+        }
+        let webhook = url.map(|url| (webhook_id.to_owned(), url.to_owned()));
+        let change = Change { secret: sealed, origin: Origin::Rotated, overlap, webhook };
+        self.keep(linked, held, change, done).await?;
+        let result = if held.was_tried() { RotationResult::Healed } else { RotationResult::Rotated };
+        linked.metrics.observe(result);
+        let previous_valid_until = match self.link(&linked.name).await {
+            Ok(link) => last_end(&link, &fingerprint),
+            Err(_) if previous.is_empty() => None,
+            Err(_) => overlap.and_then(|overlap| clock::now().checked_add(overlap).ok()),
+        };
+        tracing::info!(
+            endpoint.name = %linked.name, webhook.id = webhook_id, actor, %fingerprint, ?previous, tries = held.tries,
+            previous_valid_until = previous_valid_until.map(tracing::field::display),
+            duration_ms = clock::millis(begun.elapsed()), "the webhook's secret was rotated"
+        );
+        Ok(Rotated { fingerprint, previous_valid_until })
+    }
+
+    /// Step 2: this process knows of the intent, so deliveries that fit no secret wait from now on.
+    pub(super) async fn know(&self, linked: &Linked, held: &Held, actor: &str) -> Result<(), LinkError> {
+        let Err(error) = held.keeping(self.secrets.refresh()).await else { return Ok(()) };
+        let reason = "the stored secrets could not be read again, so Finkare was not asked";
+        if held.was_tried() {
+            let audit = audit(actions::uncertain(held.kind), linked, actor).with("problem", reason);
+            held.doubt(retry_in(held.tries, None), audit).await;
+        } else {
+            held.drop_unneeded(actor, reason).await;
+        }
+        tracing::warn!(
+            endpoint.name = %linked.name, intent.id = %held.id, error = %Chain(&error),
+            "Finkare was not asked to change the webhook's secret, because the stored secrets could not be read again"
+        );
+        Err(LinkError::Secrets(error))
+    }
+
+    /// Step 4: commits the new secret, and uses it.
+    pub(super) async fn keep(
+        &self,
+        linked: &Linked,
+        held: &Held,
+        change: Change,
+        audit: NewAudit,
+    ) -> Result<(), LinkError> {
+        let ended = held.finish(change, audit).await;
+        self.see().await;
+        match ended {
+            Ok(Ended::Ended) => Ok(()),
+            Ok(Ended::Lost) => {
+                linked.metrics.observe(RotationResult::Uncertain);
+                Err(self.overtaken(linked).await)
+            }
+            Err(error) => {
+                linked.metrics.observe(RotationResult::Uncertain);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Finkare did not do it, or did not say so. `asked` is true if it was asked to change something. The entry `what` is written with Finkare's
+    /// answer added, as a refusal or as a doubt.
+    pub(super) async fn not_done(
+        &self,
+        linked: &Linked,
+        held: &Held,
+        what: NewAudit,
+        error: Error,
+        asked: bool,
+    ) -> LinkError {
+        let entry = actions::with_failure(what, &error);
+        let doubtful = held.was_tried() || (asked && error.may_have_happened());
+        let todo = what_to_do(&error);
+        if doubtful {
+            let retry_in = retry_in(held.tries, Some(&error));
+            let entry = entry.with("tries", held.tries).with("retry_in_ms", clock::millis(retry_in));
+            held.doubt(retry_in, NewAudit { action: actions::uncertain(held.kind), ..entry }).await;
+            linked.metrics.observe(RotationResult::Uncertain);
+            tracing::error!(
+                endpoint.name = %linked.name, intent.id = %held.id, change = held.kind.as_str(), tries = held.tries,
+                retry_in_ms = clock::millis(retry_in), error = %Chain(&error),
+                "it is not known whether Finkare changed the webhook's secret: deliveries that fit no secret are asked to \
+                 come again, and Finkare is asked again by itself. {todo}"
+            );
+        } else {
+            held.fail(NewAudit { action: actions::refused(held.kind), ..entry }).await;
+            linked.metrics.observe(RotationResult::Refused);
+            tracing::warn!(
+                endpoint.name = %linked.name, intent.id = %held.id, change = held.kind.as_str(), error = %Chain(&error),
+                "Finkare did not change the webhook's secret: the secrets before stay in force. {todo}"
+            );
+        }
+        self.see().await;
+        if doubtful { LinkError::Uncertain(error) } else { LinkError::Refused(error) }
+    }
+
+    /// Somebody else has what we were at.
+    pub(super) async fn overtaken(&self, linked: &Linked) -> LinkError {
+        match self.link(&linked.name).await {
+            Ok(Link { intent: Some(intent), .. }) => in_flight(intent),
+            Ok(_) => {
+                LinkError::InFlight { endpoint: linked.name.clone(), since: clock::now(), actor: "service".to_owned() }
+            }
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// An intent with a new id and a new token.
+pub(super) fn new_intent(linked: &Linked, kind: IntentKind, actor: &str) -> NewIntent {
+    NewIntent {
+        id: IntentId(Uuid::now_v7()),
+        endpoint: linked.name.clone(),
+        kind,
+        actor: actor.to_owned(),
+        webhook_id: None,
+        url: None,
+        events: Vec::new(),
+        overlap: super::DEFAULT_OVERLAP,
+        token: LeaseToken::generate(),
+        lease: lease::LEASE,
+        only_if_newest: None,
+    }
+}
+
+/// An entry about an endpoint.
+pub(super) fn audit(action: &'static str, linked: &Linked, actor: &str) -> NewAudit {
+    NewAudit::new(actor, action, actions::subject(&linked.name))
+}
+
+/// The pause before the next try: 1 s, 2 s, 4 s … 60 s, the second half of each by chance; longer if Finkare asks for it.
+fn retry_in(tries: u32, error: Option<&Error>) -> Duration {
+    let wait = backoff::next_wait(FIRST_RETRY, LONGEST_RETRY, tries, 0.5 + 0.5 * rand::random::<f64>());
+    match error {
+        Some(Error::Api { retry_after: Some(asked), .. }) => wait.max((*asked).min(LONGEST_ASKED_FOR)),
+        _ => wait,
+    }
+}
+
+/// What a person can do about it.
+fn what_to_do(error: &Error) -> &'static str {
+    match error {
+        Error::Api { status: 401 | 403, .. } => {
+            "Set the endpoint's `api_key` to a key of this account that has the scope `webhooks:manage`"
+        }
+        Error::Api { status: 404, .. } => {
+            "Check the endpoint's `webhook_id`; if the webhook was deleted at Finkare, run `finkare-relay register`"
+        }
+        Error::Api { status: 429, .. } => "Finkare asks for fewer calls: wait a while",
+        Error::Api { .. } | Error::Unreadable { .. } => {
+            "If this lasts, ask Finkare's support, with the request id from the audit trail"
+        }
+        Error::Network { .. } => "If this lasts, check the network and the endpoint's `api_url`",
+    }
+}
+
+/// The active secrets' fingerprints, without the new one.
+fn active(link: &Link, new: &Fingerprint) -> Vec<String> {
+    let before = link.secrets.iter().filter(|secret| secret.state == SecretState::Active && secret.fingerprint != *new);
+    before.map(|secret| secret.fingerprint.to_string()).collect()
+}
+
+/// Until when the last of the retiring secrets is good.
+fn last_end(link: &Link, new: &Fingerprint) -> Option<jiff::Timestamp> {
+    let retiring =
+        link.secrets.iter().filter(|secret| secret.state == SecretState::Retiring && secret.fingerprint != *new);
+    retiring.filter_map(|secret| secret.valid_until).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_and_end_at_a_minute() {
+        for (tries, longest) in [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (u32::MAX, 60)] {
+            let (wait, longest) = (retry_in(tries, None), Duration::from_secs(longest));
+            assert!(wait <= longest && wait >= longest / 2, "{tries}: {wait:?}");
+        }
+    }
+
+    #[test]
+    fn finkare_may_ask_for_a_longer_pause() {
+        let asked = |secs| Error::Api {
+            call: String::new(),
+            status: 503,
+            code: None,
+            message: String::new(),
+            request_id: None,
+            retry_after: Some(Duration::from_secs(secs)),
+        };
+        assert_eq!(retry_in(1, Some(&asked(90))), Duration::from_secs(90));
+        assert_eq!(retry_in(1, Some(&asked(86_400))), LONGEST_ASKED_FOR);
+        assert!(retry_in(1, Some(&asked(0))) >= Duration::from_millis(500));
+    }
+}
