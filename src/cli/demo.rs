@@ -27,7 +27,7 @@ use super::{Failure, client, send};
 use crate::{
     config::{self, Problems, generated},
     model::{clock, secret::Secret},
-    service::Service,
+    service::{Loader, Service},
     signature::{finkare, standard_webhooks::Signer},
     store::EventFilter,
     telemetry,
@@ -400,8 +400,9 @@ breaker = {{ failures = 10, probe_secs = 0.2 }}
         sink = sink_secret.expose(),
     );
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    let config = config::load(Some(&file), &|_| None).map_err(|problems| anyhow::anyhow!("{problems}"))?;
-    Service::start(&config).await.context("the relay did not start")
+    let load: Loader = Arc::new(move || config::load(Some(&file), &|_| None));
+    let config = load().map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    Service::start(&config, load).await.context("the relay did not start")
 }
 
 async fn deliver_all(finkare: &Finkare, bodies: &[Vec<u8>]) -> anyhow::Result<Vec<Answer>> {

@@ -7,11 +7,15 @@ use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config, Problems};
+use crate::{
+    config::{self, Config, Problems},
+    service::Loader,
+};
 
 mod check;
 mod client;
@@ -128,7 +132,7 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
     let path = arguments.config.as_deref();
     let output = output::Output { json: arguments.json };
     match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(load(path)?).await,
+        Command::Serve => serve::run(load(path)?, reloading(path)).await,
         Command::Demo(options) => demo::run(options).await,
         Command::Check => check::run(load(path)?, output).await,
         Command::Migrate => migrate::run(load(path)?, output).await,
@@ -138,6 +142,16 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         Command::Sinks(command) => manage::sinks(load(path)?, command, output).await,
         Command::Health => manage::health(&load(path)?).await,
     }
+}
+
+/// Reads the configuration again as it was read at the start, with what was made up.
+fn reloading(path: Option<&Path>) -> Loader {
+    let path = path.map(Path::to_owned);
+    Arc::new(move || {
+        let mut config = load(path.as_deref())?;
+        local::find_made_up(&mut config);
+        Ok(config)
+    })
 }
 
 fn load(path: Option<&Path>) -> Result<Config, Problems> {

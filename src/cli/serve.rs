@@ -7,18 +7,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Failure, client::reachable, local};
 use crate::{
     config::{Config, Problems, StoreConfig, env},
-    service::Service,
+    service::{Loader, Service},
     telemetry,
 };
 
-/// Runs until SIGTERM or SIGINT; false if a part of the service failed instead. What had to be cut
+/// Runs until SIGTERM or SIGINT; reloads on SIGHUP; false if a part of the service failed instead. What had to be cut
 /// off at the end went back to the store and is no failure.
-pub(super) async fn run(mut config: Config) -> Result<bool, Failure> {
+pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failure> {
     let variable = |name| env::read(name, &|name| std::env::var(name).ok());
     let (format, filter) = (variable("RELAY_LOG_FORMAT")?, variable("RUST_LOG")?);
     let _logging = telemetry::init(format.as_deref(), filter.as_deref()).map_err(Problems::of_variables)?;
     // Before anything takes long, so that a signal during the start is not lost.
     let mut stop = Stop::new()?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(anyhow::Error::new)?;
     let made = local::make_up(&mut config)?;
     for notice in &config.notices {
         tracing::warn!("{notice}");
@@ -35,15 +36,23 @@ pub(super) async fn run(mut config: Config) -> Result<bool, Failure> {
         "starting"
     );
     let service = tokio::select! {
-        service = Service::start(&config) => service.map_err(anyhow::Error::new)?,
+        service = Service::start(&config, load) => service.map_err(anyhow::Error::new)?,
         () = stop.asked() => return Ok(true),
     };
     telemetry::announce_listening(service.public, service.admin);
     greet(&config, &service, &made);
 
-    tokio::select! {
-        () = stop.asked() => tracing::info!("stopping: finishing what is under way (a second signal ends at once)"),
-        () = service.lifecycle.soft.cancelled() => {}
+    loop {
+        tokio::select! {
+            () = stop.asked() => {
+                tracing::info!("stopping: finishing what is under way (a second signal ends at once)");
+                break;
+            }
+            () = service.lifecycle.soft.cancelled() => break,
+            _ = hang_up.recv() => if let Err(error) = service.reload().await {
+                tracing::error!(%error, "the configuration was not reloaded");
+            },
+        }
     }
     tokio::spawn(async move {
         stop.asked().await;

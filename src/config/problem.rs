@@ -49,6 +49,11 @@ impl Problems {
         Self::new(None, wrong.into_iter().map(problem).collect())
     }
 
+    /// Each problem as one line.
+    pub fn lines(&self) -> Vec<String> {
+        self.list.iter().map(Problem::to_string).collect()
+    }
+
     /// Each problem, in the order of the file; those of the environment at the end.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()

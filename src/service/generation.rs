@@ -3,7 +3,7 @@
 //! It stands on a [`Foundation`] that outlives it (the store, the writer, the metrics), so that another
 //! configuration can take its place while deliveries come in.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use axum::Router;
 
@@ -20,7 +20,7 @@ use crate::{
     store::Store,
     telemetry::Metrics,
     web::{
-        admin::{self, Admin, auth::Tokens},
+        admin::{self, Admin, auth::Tokens, reload::Reload},
         error::{self, Problem},
         health::Health,
         receive,
@@ -59,11 +59,11 @@ pub(super) struct Generation {
 impl Generation {
     /// Builds what the configuration says; nothing runs yet.
     ///
-    /// Sinks are made known to the store, and configured secrets that it never had are added.
+    /// `reload` is who replaces this generation by the next. Sinks are made known to the store, and configured secrets that it never had are added.
     ///
     /// # Errors
     /// What cannot work, and what to change.
-    pub(super) async fn build(on: &Foundation, config: &Config) -> Result<Self, StartError> {
+    pub(super) async fn build(on: &Foundation, config: &Config, reload: Weak<dyn Reload>) -> Result<Self, StartError> {
         let sinks = build_sinks(config)?;
         let names: Vec<SinkName> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
         on.store.register_sinks(&names).await?;
@@ -82,6 +82,7 @@ impl Generation {
             links: links.clone(),
             tokens: Tokens::new(&config.admin.tokens),
             metrics: on.metrics.clone(),
+            reload,
         };
         let api = admin::router(Arc::new(admin), &on.health);
         Ok(Self {

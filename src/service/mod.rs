@@ -25,13 +25,20 @@ use crate::{
         sqlite::{ProcessLock, SqliteStore},
     },
     telemetry::Metrics,
-    web::{health::Health, listener},
+    web::{
+        admin::reload::{Reload, ReloadError, Reloaded},
+        health::Health,
+        listener::{self, Routes},
+    },
 };
 
 mod generation;
+mod reload;
 
+use generation::Foundation;
 pub use generation::build_sinks;
-use generation::{Foundation, Generation};
+pub use reload::Loader;
+use reload::Reloader;
 
 /// Events that may wait for a writer: at the rate that one disk takes, less than half a second's.
 const QUEUE: usize = 4096;
@@ -119,16 +126,18 @@ pub struct Service {
     pub admin: SocketAddr,
     /// To learn that a part has failed.
     pub lifecycle: Lifecycle,
+    reloader: Arc<Reloader>,
     store: OpenStore,
     shutdown_timeout: Duration,
 }
 
 impl Service {
-    /// Starts everything; when this returns, deliveries are taken.
+    /// Starts everything; when this returns, deliveries are taken. `load` reads the configuration again when the
+    /// service is asked to.
     ///
     /// # Errors
     /// What is in the way, and what to change. Nothing is left running.
-    pub async fn start(config: &Config) -> Result<Self, StartError> {
+    pub async fn start(config: &Config, load: Loader) -> Result<Self, StartError> {
         let vault = vault(config)?;
         let open = open_store(&config.store, true).await?;
         let store = &open.store;
@@ -145,6 +154,9 @@ impl Service {
             },
             Pressure::default(),
         );
+        // The writer ends when nobody can wait for it any more.
+        let taken = CancellationToken::new();
+        let all_taken = taken.clone();
         let foundation = Foundation {
             store: store.clone(),
             vault: Arc::new(vault),
@@ -153,25 +165,31 @@ impl Service {
             committer,
             lifecycle: lifecycle.clone(),
         };
-        let generation = Generation::build(&foundation, config).await?;
+        // Bound before anything is claimed: what is in the way is told before anything runs.
         let (public_listener, public) = bind(config.server.listen, "server.listen").await?;
         let (admin_listener, admin) = bind(config.server.admin_listen, "server.admin_listen").await?;
-
-        // The writer ends when nobody can wait for it any more.
-        let taken = CancellationToken::new();
-        let all_taken = taken.clone();
+        let reloader = Reloader::start(foundation, config, load).await?;
         lifecycle.spawn("writer", async move {
             let _ = all_taken.run_until_cancelled(writer).await;
         });
-        let (hooks, api) = (generation.hooks.clone(), generation.api.clone());
-        generation.run();
-        let (most, until) = (config.server.max_connections, lifecycle.clone());
+        let (hooks, most, until) = (Routes::new(reloader.hooks()), config.server.max_connections, lifecycle.clone());
         lifecycle.spawn("public listener", async move {
             listener::serve(public_listener, hooks, most, until).await;
             taken.cancel();
         });
-        lifecycle.spawn("admin listener", listener::serve(admin_listener, api, ADMIN_CONNECTIONS, lifecycle.clone()));
-        Ok(Self { public, admin, lifecycle, store: open, shutdown_timeout: config.server.shutdown_timeout })
+        lifecycle.spawn(
+            "admin listener",
+            listener::serve(admin_listener, Routes::new(reloader.api()), ADMIN_CONNECTIONS, lifecycle.clone()),
+        );
+        Ok(Self { public, admin, lifecycle, reloader, store: open, shutdown_timeout: config.server.shutdown_timeout })
+    }
+
+    /// Reads the configuration again, and uses it as a whole or not at all.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; the old one goes on.
+    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        self.reloader.reload().await
     }
 
     /// The store, for those who look behind the scenes (the demo, tests).

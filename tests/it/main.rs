@@ -7,6 +7,7 @@ mod outages;
 mod readme;
 mod receiving;
 mod relaying;
+mod reloading;
 mod rotation;
 mod secrets;
 mod signature;

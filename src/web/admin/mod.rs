@@ -3,7 +3,10 @@
 //! Every route below `/api/v1` asks for a token ([`auth`]). `/healthz`, `/readyz` and `/metrics`
 //! do not: they name endpoints and sinks and count things, and the listener is not public.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -30,6 +33,7 @@ pub mod auth;
 pub mod dispatches;
 pub mod endpoints;
 pub mod events;
+pub mod reload;
 pub mod sinks;
 
 use auth::Tokens;
@@ -52,6 +56,8 @@ pub struct Admin {
     pub tokens: Tokens,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who can put another configuration in place, while the service runs.
+    pub reload: Weak<dyn reload::Reload>,
 }
 
 /// The router of the admin listener.
@@ -72,6 +78,7 @@ pub fn router(admin: Arc<Admin>, health: &Arc<Health>) -> Router {
         .route("/endpoints/{name}/deliveries", get(endpoints::deliveries).fallback(not("GET, HEAD")))
         .route("/endpoints/{name}/rotate-secret", post(endpoints::rotate_secret).fallback(not("POST")))
         .route("/endpoints/{name}/register", post(endpoints::register).fallback(not("POST")))
+        .route("/reload", post(reload::reload).fallback(not("POST")))
         .route("/audit", get(audit::list).fallback(not("GET, HEAD")))
         .fallback(|| async { Problem::no_such_path() })
         .layer(axum::middleware::from_fn_with_state(admin.clone(), auth::require));

@@ -1,0 +1,71 @@
+//! `POST /reload`: the configuration is read again, and used if it can be.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::{Extension, Json, extract::State};
+use http::StatusCode;
+use serde::Serialize;
+
+use super::{super::error::Problem, Admin, auth::Caller};
+use crate::{
+    config::Role,
+    model::{audit::NewAudit, chain::Chain},
+};
+
+/// Whoever can put another configuration in place.
+#[async_trait]
+pub trait Reload: Send + Sync + std::fmt::Debug {
+    /// Reads the configuration again and uses it, as a whole or not at all.
+    async fn reload(&self) -> Result<Reloaded, ReloadError>;
+}
+
+/// What is in force now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// Endpoints configured.
+    pub endpoints: usize,
+    /// Sinks configured.
+    pub sinks: usize,
+    /// What works but may surprise.
+    pub notices: Vec<String>,
+}
+
+/// Why the old configuration goes on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReloadError {
+    /// The new one cannot be used: everything that is wrong with it.
+    #[error("the new configuration cannot be used, the old one goes on: {}", .0.join("; "))]
+    Problems(Vec<String>),
+    /// Another reload is under way.
+    #[error("another reload is under way")]
+    Busy,
+    /// The service stops.
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+/// Reloads.
+pub async fn reload(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Reloaded>, Problem> {
+    caller.needs(Role::Admin)?;
+    let reload = admin.reload.upgrade().ok_or_else(|| Problem::unavailable("stopping", "The service is stopping."))?;
+    let result = tokio::spawn(async move { reload.reload().await }).await.map_err(|_| Problem::internal())?;
+    let reloaded = result.map_err(|error| match error {
+        ReloadError::Problems(problems) => {
+            let detail = "The new configuration cannot be used; the old one goes on. See `problems`.";
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_configuration", detail).with("problems", problems)
+        }
+        ReloadError::Busy => Problem::new(StatusCode::CONFLICT, "reload_in_flight", "Another reload is under way."),
+        ReloadError::Stopping => Problem::unavailable("stopping", "The service is stopping."),
+    })?;
+    let audit = NewAudit::new(&caller.name, "configuration.reloaded", "service")
+        .with("endpoints", reloaded.endpoints)
+        .with("sinks", reloaded.sinks);
+    if let Err(error) = admin.store.audit(audit).await {
+        tracing::error!(error = %Chain(&error), "an audit entry could not be written");
+    }
+    Ok(Json(reloaded))
+}
