@@ -139,9 +139,9 @@ async fn forged_deliveries_are_refused_and_cost_little(backend: Backend) {
     let load = scene.load(Again::Never);
     load.answered(50).await;
     let hooks = scene.hooks();
-    let flood = join_all((0..16).map(async |number: usize| {
+    let flood = join_all((0..40).map(async |number: usize| {
         let mut shots = Vec::new();
-        for _ in 0..30 {
+        for _ in 0..8 {
             let hook = &hooks[number % hooks.len()];
             shots.push(shoot(&scene.client, hook, &forged(), payment("forged", 1)).await);
         }
