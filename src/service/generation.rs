@@ -108,6 +108,7 @@ impl Generation {
             maintenance::run(self.store.clone(), self.retention.payload, self.retention.dedupe, lifecycle.clone()),
         );
         lifecycle.spawn("secrets", self.secrets.run(lifecycle.clone()));
+        lifecycle.spawn("links", self.links.run());
         lifecycle
     }
 }

@@ -119,9 +119,12 @@ impl Keeper {
     /// Looks at everything once; true if something is unfinished.
     async fn round(&mut self) -> Result<bool, StoreError> {
         let links = self.links.store.links().await?;
-        let mut intents = links.iter().filter_map(|link| link.intent.as_ref()).peekable();
-        let is_unfinished = intents.peek().is_some();
-        if intents.any(|intent| intent.state == IntentState::Unknown) {
+        let mut states = Vec::new();
+        for link in &links {
+            states.extend(link.intent.as_ref().map(|intent| intent.state));
+        }
+        let is_unfinished = !states.is_empty();
+        if states.contains(&IntentState::Unknown) {
             self.heal_what_is_due().await?;
         }
         self.follow_schedules(&links);

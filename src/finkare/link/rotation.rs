@@ -155,6 +155,8 @@ impl Links {
         let begun = Instant::now();
         let &Asking { actor, webhook_id, overlap, url } = asking;
         self.know(linked, held, actor).await?;
+        // Before Finkare is asked: from its answer on, nothing stands between the secret and its commit.
+        let before = self.link(&linked.name).await.ok();
         let secret = match held.keeping(linked.client.rotate_secret(webhook_id)).await {
             Ok(secret) => secret,
             Err(error) => {
@@ -165,7 +167,7 @@ impl Links {
         let sealed = self.secrets.vault().seal(&linked.name, &secret);
         drop(secret);
         let fingerprint = sealed.fingerprint.clone();
-        let previous = self.link(&linked.name).await.map(|link| active(&link, &fingerprint)).unwrap_or_default();
+        let previous = before.map(|link| active(&link, &fingerprint)).unwrap_or_default();
         let mut done = audit(actions::done(held.kind), linked, actor)
             .with("webhook_id", webhook_id)
             .with("fingerprint", fingerprint.as_str())

@@ -8,7 +8,7 @@ use std::{
 use ::http::{HeaderMap, HeaderValue, StatusCode, header::RETRY_AFTER};
 
 use super::{Options, basic_text};
-use crate::model::{clock, dispatch::Outcome};
+use crate::model::{backoff, clock, dispatch::Outcome};
 
 /// Bytes of an answer's body that are read. A longer one costs its connection.
 const BODY_BYTES: usize = 16 * 1024;
@@ -18,9 +18,6 @@ const BODY_TIME: Duration = Duration::from_secs(1);
 
 /// Characters of the body that a reason repeats.
 const EXCERPT_CHARS: usize = 200;
-
-/// The longest wait that a target can ask for; one that means more means "never", and is asked again.
-const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// Decides by the status, and gives the reason the beginning of the body.
 ///
@@ -61,18 +58,9 @@ fn reason(target: &str, status: StatusCode, excerpt: &str) -> String {
     format!("{target} answered {status}{advice}{said}")
 }
 
-/// The wait that the target asks for: seconds or an HTTP date (RFC 9110, section 10.2.3).
-///
-/// A date in the past is no wait. What is neither is passed over.
+/// The wait that the target asks for.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a number has are still a number of seconds.
-        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
-    } else {
-        httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()
-    };
-    Some(wait.min(LONGEST_WAIT))
+    backoff::asked_for(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
 }
 
 /// The beginning of a body as one line of readable text, without our own secrets.

@@ -1,7 +1,7 @@
 //! What both stores read of the link, and what it becomes in the model. The columns and their types are
 //! the same on both.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jiff::Timestamp;
 use sqlx::FromRow;
@@ -36,18 +36,18 @@ macro_rules! intent_columns {
 }
 pub(in crate::store) use intent_columns;
 
-fn unreadable(table: &'static str, column: &'static str, row: &str, problem: impl ToString) -> StoreError {
+fn unreadable(table: &'static str, column: &'static str, row: &str, problem: &dyn fmt::Display) -> StoreError {
     StoreError::Unreadable { table, column, row: row.to_owned(), problem: problem.to_string() }
 }
 
 fn time(table: &'static str, column: &'static str, row: &str, micros: i64) -> Result<Timestamp, StoreError> {
     clock::from_micros(micros).ok_or_else(|| {
-        unreadable(table, column, row, format_args!("{micros} µs since 1970 is no time of this calendar"))
+        unreadable(table, column, row, &format_args!("{micros} µs since 1970 is no time of this calendar"))
     })
 }
 
 fn endpoint(table: &'static str, row: &str, name: &str) -> Result<EndpointName, StoreError> {
-    EndpointName::new(name).map_err(|error| unreadable(table, "endpoint", row, error))
+    EndpointName::new(name).map_err(|error| unreadable(table, "endpoint", row, &error))
 }
 
 fn word<T>(
@@ -58,7 +58,7 @@ fn word<T>(
     known: impl Fn(&str) -> Option<T>,
 ) -> Result<T, StoreError> {
     known(word)
-        .ok_or_else(|| unreadable(table, column, row, format_args!("`{word}` is not a word that this version knows")))
+        .ok_or_else(|| unreadable(table, column, row, &format_args!("`{word}` is not a word that this version knows")))
 }
 
 #[derive(FromRow)]
@@ -138,14 +138,14 @@ impl IntentRow {
         let at = self.id.to_string();
         let state = word(TABLE, "state", &at, &self.state, IntentState::from_word)?;
         let number = |column, value: i64| {
-            u64::try_from(value).map_err(|_| unreadable(TABLE, column, &at, format_args!("{value} is negative")))
+            u64::try_from(value).map_err(|_| unreadable(TABLE, column, &at, &format_args!("{value} is negative")))
         };
         Ok(Intent {
             id: IntentId(self.id),
             endpoint: endpoint(TABLE, &at, &self.endpoint)?,
             kind: word(TABLE, "kind", &at, &self.kind, IntentKind::from_word)?,
             state: if state == IntentState::InFlight && !self.is_held(now) { IntentState::Unknown } else { state },
-            events: serde_json::from_str(&self.events).map_err(|error| unreadable(TABLE, "events", &at, error))?,
+            events: serde_json::from_str(&self.events).map_err(|error| unreadable(TABLE, "events", &at, &error))?,
             overlap: Duration::from_micros(number("overlap_us", self.overlap_us)?),
             begun_at: time(TABLE, "begun_at", &at, self.begun_at)?,
             tries: u32::try_from(number("tries", self.tries)?).unwrap_or(u32::MAX),
@@ -218,7 +218,7 @@ impl TryFrom<AuditRow> for AuditEntry {
             actor: row.actor,
             action: row.action,
             subject: row.subject,
-            detail: serde_json::from_str(&row.detail).map_err(|error| unreadable(TABLE, "detail", &at, error))?,
+            detail: serde_json::from_str(&row.detail).map_err(|error| unreadable(TABLE, "detail", &at, &error))?,
         })
     }
 }

@@ -133,7 +133,7 @@ pub(super) async fn take_over(
     token: LeaseToken,
     duration: Duration,
 ) -> Result<Option<Intent>, StoreError> {
-    let taken = store
+    let intent = store
         .run("taking over an unfinished intent", Again::Unsafe, async || {
             let (mut checkout, now) = store.begin_link().await?;
             // An unknown one has a time for its next try, one in flight has the end of its lease. The lock waits
@@ -156,10 +156,10 @@ pub(super) async fn take_over(
             Ok(Some(intent))
         })
         .await?;
-    if taken.is_some() {
+    if intent.is_some() {
         store.wakeups.link_changed();
     }
-    Ok(taken)
+    Ok(intent)
 }
 
 /// See [`crate::store::link::LinkStore::renew_intent`].

@@ -20,6 +20,7 @@ use finkare_relay::{
 };
 use sqlx::{Connection, PgConnection};
 
+use super::contract::link::{UNSOUND, furnish};
 use crate::support::postgres::{self, Database, Server};
 
 /// What must happen "at once" may take this long on a machine that is busy.
@@ -421,6 +422,21 @@ async fn ready_says_what_is_missing() {
 }
 
 #[tokio::test]
+async fn the_schema_refuses_what_cannot_be() {
+    need_postgres!();
+    let database = postgres::database().await;
+    let store = open(&database).await;
+    furnish(&store).await;
+    let mut admin = PgConnection::connect(&database.url()).await.unwrap();
+    for statement in UNSOUND {
+        let error = sqlx::raw_sql(statement).execute(&mut admin).await.expect_err(statement);
+        // The class of violated constraints.
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code).expect("the server refuses it");
+        assert!(code.starts_with("23"), "{statement}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_url_that_cannot_be_read_is_not_repeated() {
     let url = Secret::new("postgres://relay:s3cret@host:notaport/db");
     let error = PostgresStore::connect(&url, 2).await.expect_err("the port is no number");
@@ -483,6 +499,7 @@ async fn heals_after_the_server_was_restarted() {
         call.await.unwrap().unwrap();
     }
     let _ = futures_util::FutureExt::now_or_never(erp.notified());
+    let mut link = store.wakeups().link();
 
     tokio::task::block_in_place(|| server.restart());
     store.record_deliveries(&[event("after", None, &["books"])]).await.expect("recorded at the first try");
@@ -492,6 +509,7 @@ async fn heals_after_the_server_was_restarted() {
     store.register_sinks(&[sink("erp")]).await.expect("registered at the first try");
     store.ready().await.expect("ready again");
     // The listener comes back by itself, and wakes everybody for what it may have missed.
+    tokio::time::timeout(SOON, link.changed()).await.expect("secrets may have changed meanwhile").unwrap();
     let other = open(&database).await;
     let _ = futures_util::FutureExt::now_or_never(erp.notified());
     let mut number = 0;

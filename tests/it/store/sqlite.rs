@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::contract::link::{UNSOUND, furnish};
 use finkare_relay::{
     model::{
         clock,
@@ -14,6 +15,7 @@ use finkare_relay::{
     },
     store::{Claim, Store, StoreError, sqlite::SqliteStore},
 };
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 #[tokio::test]
 async fn the_file_and_its_folder_are_made_for_the_owner_alone() {
@@ -59,6 +61,20 @@ fn a_second_process_is_told_whom_to_stop() {
     SqliteStore::lock(&folder.path().join("other.db")).expect("another database is free");
     drop(lock);
     SqliteStore::lock(&path).expect("it is free again");
+}
+
+#[tokio::test]
+async fn the_schema_refuses_what_cannot_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("relay.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.migrate().await.unwrap();
+    furnish(&store).await;
+    let mut connection = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path)).await.unwrap();
+    for statement in UNSOUND {
+        let error = sqlx::raw_sql(statement).execute(&mut connection).await.expect_err(statement).to_string();
+        assert!(error.contains("constraint failed"), "{statement}: {error}");
+    }
 }
 
 fn some_event(number: u32, key: u64) -> NewEvent {

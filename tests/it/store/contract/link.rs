@@ -154,6 +154,47 @@ async fn run_out(store: &dyn Store) {
         .await;
 }
 
+/// What the schema itself refuses, whoever writes it, on rows in every state ([`furnish`]): each by a constraint.
+pub(crate) const UNSOUND: [&str; 24] = [
+    "UPDATE secrets SET sealed = NULL WHERE state = 'active'",
+    "UPDATE secrets SET sealed = NULL WHERE state = 'retiring'",
+    "UPDATE secrets SET state = 'expired' WHERE state = 'retiring'",
+    "UPDATE secrets SET state = 'active' WHERE state = 'retiring'",
+    "UPDATE secrets SET state = 'retiring' WHERE state = 'active'",
+    "UPDATE secrets SET state = 'active' WHERE state = 'expired'",
+    "UPDATE secrets SET state = 'retired' WHERE state = 'retiring'",
+    "UPDATE secrets SET origin = 'stolen'",
+    "UPDATE secrets SET fingerprint = 'the same'",
+    "UPDATE intents SET lease_token = NULL WHERE state = 'in_flight'",
+    "UPDATE intents SET lease_until = NULL WHERE state = 'in_flight'",
+    "UPDATE intents SET lease_until = 1 WHERE state = 'unknown'",
+    "UPDATE intents SET state = 'unknown' WHERE state = 'in_flight'",
+    "UPDATE intents SET retry_at = NULL WHERE state = 'unknown'",
+    "UPDATE intents SET contested = true WHERE state = 'unknown'",
+    "UPDATE intents SET finished_at = NULL WHERE state = 'done'",
+    "UPDATE intents SET secret_id = NULL WHERE state = 'done'",
+    "UPDATE intents SET state = 'done' WHERE state = 'failed'",
+    "UPDATE intents SET state = 'over' WHERE state = 'failed'",
+    "UPDATE intents SET tries = 0",
+    "UPDATE intents SET overlap_us = -1",
+    "UPDATE intents SET kind = 'register'",
+    "UPDATE intents SET events = '{}'",
+    "UPDATE intents SET endpoint = 'main' WHERE endpoint = 'other'",
+];
+
+/// Secrets and intents in every state.
+pub(crate) async fn furnish(store: &dyn Store) {
+    seed(store, &main(), &["a"]).await;
+    rotated(store, "b", Some(Duration::ZERO)).await;
+    store.expire_secrets().await.unwrap();
+    rotated(store, "c", Some(HOUR)).await;
+    let failed = begun(store, &main(), HOUR).await;
+    store.fail_intent(failed.id, failed.token, entry("rotation.failed")).await.unwrap();
+    let doubted = begun(store, &main(), HOUR).await;
+    store.doubt_intent(doubted.id, doubted.token, HOUR, entry("rotation.doubted")).await.unwrap();
+    begun(store, &other(), HOUR).await;
+}
+
 pub(crate) async fn a_seed_is_kept_once(on: &Fixture) {
     let store = on.open().await;
     assert_eq!(store.links().await.unwrap(), []);

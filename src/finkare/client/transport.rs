@@ -1,0 +1,328 @@
+//! One call: the limit, the request, the wait after a 429, the envelope.
+//!
+//! What can come of a request that changes something, and what is said of it, decides what a rotation does next.
+//! So the rule is: *it never left* is said only of a connection that did not come about; *it was refused* only of
+//! an answer with such a status, even if its body breaks off; all else may have happened.
+
+use std::time::{Duration, SystemTime};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{ACCEPT, CONTENT_LENGTH, RETRY_AFTER},
+};
+use serde_json::Value;
+use tokio::time::Instant;
+use url::Url;
+
+use super::{
+    Error, Settings, base_url,
+    error::Redactor,
+    wire::{self, Envelope},
+};
+use crate::model::{backoff, clock};
+
+/// The header of the key, as documented.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The request's id where the body has none.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// For the name's resolution, the TCP and TLS handshakes; never more than half of the call's time, so that a
+/// connection that does not come about is known to be that.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long an unused connection is kept. Node's servers close theirs after 5 s
+/// (<https://nodejs.org/api/http.html#serverkeepalivetimeout>), and what Finkare runs is not known. A request into a connection
+/// that is just being closed leaves open whether it was done; leaving first avoids that.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// Bytes of an answer of success that are read; a longer one cannot be read.
+const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of an answer of failure that are read; the rest of a longer one is passed over.
+const FAILURE_BYTES: usize = 64 * 1024;
+
+/// A longer wait than this is left to the caller.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// Characters of Finkare's words that an error repeats.
+const MESSAGE_CHARS: usize = 500;
+
+/// Characters of a code or a request id.
+const CODE_CHARS: usize = 100;
+
+/// What is asked.
+pub(super) struct Call {
+    /// As a phrase: "rotating the secret of webhook 5e4f".
+    pub(super) what: String,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    /// JSON.
+    pub(super) body: Option<Value>,
+}
+
+/// What was answered, with success.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) request_id: Option<String>,
+    pub(super) envelope: Envelope,
+}
+
+impl Answer {
+    /// Reads the data; what cannot be read becomes an error.
+    pub(super) fn read<T>(&self, call: &Call, read: impl FnOnce(&Value) -> Result<T, String>) -> Result<T, Error> {
+        read(&self.envelope.data).map_err(|problem| self.unreadable(call, problem))
+    }
+
+    pub(super) fn unreadable(&self, call: &Call, problem: String) -> Error {
+        Error::Unreadable { call: call.what.clone(), status: self.status, problem, request_id: self.request_id.clone() }
+    }
+}
+
+/// Makes calls.
+pub(super) struct Transport {
+    http: reqwest::Client,
+    limiter: DefaultDirectRateLimiter,
+    pub(super) redactor: Redactor,
+    max_retries: u32,
+    retry_initial: Duration,
+}
+
+impl Transport {
+    /// Wants the process's TLS provider to be installed
+    /// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`).
+    ///
+    /// # Errors
+    /// Names the setting that cannot work, never its value.
+    pub(super) fn new(settings: &Settings) -> Result<Self, String> {
+        let (calls, per) = settings.rate;
+        let quota = per
+            .checked_div(calls.get())
+            .and_then(Quota::with_period)
+            .ok_or("`api_rate_limit` must allow its calls in a longer time than none")?
+            .allow_burst(calls);
+        Ok(Self {
+            http: client(settings)?,
+            limiter: RateLimiter::direct(quota),
+            redactor: Redactor::new(&settings.api_key),
+            max_retries: settings.max_retries,
+            retry_initial: settings.retry_initial,
+        })
+    }
+
+    /// Makes the call; again after a wait as long as the answer is 429. Nothing else is asked twice.
+    ///
+    /// Dropped, it drops the request; what has left by then may have been done.
+    pub(super) async fn call(&self, call: &Call) -> Result<Answer, Error> {
+        let mut attempt = 1;
+        loop {
+            self.our_turn().await;
+            let begun = Instant::now();
+            let result = self.attempt(call).await;
+            self.log(call, attempt, begun.elapsed(), &result);
+            let Err(Error::Api { status: 429, retry_after, .. }) = &result else { return result };
+            let wait = retry_after.unwrap_or_else(|| {
+                // 1 s, 2 s, 4 s, as the vendor's SDK does.
+                self.retry_initial.saturating_mul(1 << (attempt - 1).min(31)).min(LONGEST_WAIT)
+            });
+            if attempt > self.max_retries || wait > LONGEST_WAIT {
+                return result;
+            }
+            // Never less than was asked for; a tenth more at most, so that replicas do not come back as one.
+            let wait = wait.mul_f64(1.0 + 0.1 * rand::random::<f64>());
+            tracing::warn!(
+                call = call.what,
+                attempt,
+                wait_ms = clock::millis(wait),
+                "Finkare has had too many calls with this key: waiting; lower `api_rate_limit` if this is often so"
+            );
+            tokio::time::sleep(wait).await;
+            attempt += 1;
+        }
+    }
+
+    /// Waits until the limit lets another call pass.
+    async fn our_turn(&self) {
+        while let Err(not_until) = self.limiter.check() {
+            tokio::time::sleep(not_until.wait_time_from(self.limiter.clock().now())).await;
+        }
+    }
+
+    async fn attempt(&self, call: &Call) -> Result<Answer, Error> {
+        let request = self.http.request(call.method.clone(), call.url.clone());
+        let request = match &call.body {
+            Some(body) => request.json(body),
+            // The client says nothing of an empty body, and some servers then answer 411 (RFC 9110, section 8.6).
+            None if call.method != Method::GET => request.header(CONTENT_LENGTH, 0),
+            None => request,
+        };
+        let mut response = request.send().await.map_err(|error| network(call, error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        if status.is_success() {
+            let body = read(&mut response, ANSWER_BYTES).await;
+            self.success(call, status.as_u16(), &headers, body)
+        } else {
+            let body = read(&mut response, FAILURE_BYTES).await;
+            // The status has said what matters: whatever came of the body is enough.
+            Err(self.failure(call, status.as_u16(), &headers, &body.bytes))
+        }
+    }
+
+    fn success(&self, call: &Call, status: u16, headers: &HeaderMap, body: Body) -> Result<Answer, Error> {
+        let named = self.request_id(headers, None);
+        let unreadable =
+            |problem: String| Error::Unreadable { call: call.what.clone(), status, problem, request_id: named.clone() };
+        match body.end {
+            End::Whole => {}
+            End::TooLong => return Err(unreadable(format!("it is longer than {ANSWER_BYTES} bytes"))),
+            End::Broken(error) => return Err(network(call, error)),
+        }
+        let answer: Value = if body.bytes.trim_ascii().is_empty() {
+            Value::Null
+        } else {
+            // The library's own text may repeat a part of the body, so only the place is told.
+            serde_json::from_slice(&body.bytes).map_err(|error| {
+                unreadable(format!("it is no JSON from line {}, column {} on", error.line(), error.column()))
+            })?
+        };
+        let request_id = self.request_id(headers, Some(&answer));
+        if wire::is_refusal(&answer) {
+            return Err(self.failure(call, status, headers, &body.bytes));
+        }
+        Ok(Answer { status, request_id, envelope: wire::open(answer) })
+    }
+
+    fn failure(&self, call: &Call, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+        let mut answer: Option<Value> = serde_json::from_slice(body).ok();
+        let (code, message) = answer.as_ref().map(wire::failure).unwrap_or_default();
+        let request_id = self.request_id(headers, answer.as_ref());
+        let message = message.unwrap_or_else(|| match &mut answer {
+            // Written anew, nothing hides behind an escape.
+            Some(Value::String(text)) => std::mem::take(text),
+            Some(answer) => {
+                self.redactor.redact_value(answer);
+                answer.to_string()
+            }
+            None => String::from_utf8_lossy(body).into_owned(),
+        });
+        let message = match self.redactor.clean(&message, MESSAGE_CHARS) {
+            empty if empty.is_empty() => "it gave no reason".to_owned(),
+            message => message,
+        };
+        let asked_for = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        Error::Api {
+            call: call.what.clone(),
+            status,
+            code: code.map(|code| self.redactor.clean(&code, CODE_CHARS)),
+            message,
+            request_id,
+            retry_after: asked_for.and_then(|text| backoff::asked_for(text, SystemTime::from(clock::now()))),
+        }
+    }
+
+    fn request_id(&self, headers: &HeaderMap, answer: Option<&Value>) -> Option<String> {
+        let header = || headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+        let id = answer.and_then(wire::request_id).or_else(header)?;
+        Some(self.redactor.clean(id, CODE_CHARS)).filter(|id| !id.is_empty())
+    }
+
+    /// One line for one request. No query, which may name what is none of the log's business, and no body.
+    fn log(&self, call: &Call, attempt: u32, took: Duration, result: &Result<Answer, Error>) {
+        let (status, request_id) = match result {
+            Ok(Answer { status, request_id, .. })
+            | Err(Error::Api { status, request_id, .. } | Error::Unreadable { status, request_id, .. }) => {
+                (Some(*status), request_id.as_deref())
+            }
+            Err(Error::Network { .. } | Error::Unusable { .. }) => (None, None),
+        };
+        tracing::debug!(
+            method = %call.method, path = self.redactor.redact(call.url.path()), status, request_id, attempt,
+            duration_ms = clock::millis(took), "asked Finkare for {}", call.what
+        );
+    }
+}
+
+/// How a body ended.
+enum End {
+    Whole,
+    TooLong,
+    Broken(reqwest::Error),
+}
+
+struct Body {
+    /// What has come, at most as much as was allowed.
+    bytes: Vec<u8>,
+    end: End,
+}
+
+async fn read(response: &mut reqwest::Response, most: usize) -> Body {
+    let mut bytes = Vec::new();
+    let end = loop {
+        match response.chunk().await {
+            Ok(None) => break End::Whole,
+            Err(error) => break End::Broken(error),
+            Ok(Some(chunk)) => {
+                let room = most - bytes.len();
+                bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if chunk.len() > room {
+                    break End::TooLong;
+                }
+            }
+        }
+    };
+    Body { bytes, end }
+}
+
+/// Says of a request without an answer whether it can have been done.
+///
+/// `is_connect` is true for name resolution, TCP, proxies and the TLS handshake alone, also when these took too
+/// long: no byte of the request is written before they are through. The time-out of the call as a whole does not
+/// say how far it came; nor does a kept connection that breaks.
+fn network(call: &Call, error: reqwest::Error) -> Error {
+    Error::Network {
+        call: call.what.clone(),
+        never_sent: error.is_connect() || error.is_builder(),
+        timed_out: error.is_timeout(),
+        source: error.without_url(),
+    }
+}
+
+fn client(settings: &Settings) -> Result<reqwest::Client, String> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        return Err("no TLS provider is installed in this process, which is a bug: report it".to_owned());
+    }
+    if settings.timeout.is_zero() {
+        return Err("the time-out of Finkare's API must be longer than none".to_owned());
+    }
+    let key = settings.api_key.expose();
+    // With quotes or backslashes it would look different in JSON, and not be recognised where it is echoed.
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\') {
+        return Err(
+            "`api_key` is empty, or has a blank, a line break or another character that no key has: copy it again"
+                .to_owned(),
+        );
+    }
+    let mut key = HeaderValue::from_str(key).map_err(|_| "`api_key` cannot be a header's value".to_owned())?;
+    key.set_sensitive(true);
+    let json = const { HeaderValue::from_static("application/json") };
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("finkare-relay/", env!("CARGO_PKG_VERSION")))
+        .default_headers([(API_KEY, key), (ACCEPT, json)].into_iter().collect())
+        // Whoever is not asked gets no key.
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        // What is asked again is decided here, not by the library.
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT.min(settings.timeout / 2))
+        .timeout(settings.timeout)
+        .pool_idle_timeout(IDLE)
+        .tcp_keepalive(IDLE);
+    // Without TLS there is no need for the system's certificates, which a small image may not have.
+    let builder = if base_url(settings)?.scheme() == "http" { builder.tls_certs_only([]) } else { builder };
+    builder.build().map_err(|error| {
+        let cause = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
+        let cause = cause.map(ToString::to_string).unwrap_or_default();
+        format!("the HTTPS client cannot start ({cause}): install the system's CA certificates (ca-certificates)")
+    })
+}

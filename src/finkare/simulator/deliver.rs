@@ -1,0 +1,232 @@
+//! Posting: signed at the instant of sending, 5 s for the answer, again with growing waits on anything but 2xx.
+//!
+//! Each delivery is a task of its own: no order is promised between them (nor does Finkare promise any). What is
+//! posted at the same time is bounded by [`Options::concurrency`](super::Options::concurrency). No redirect is
+//! followed and no proxy asked.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use bytes::Bytes;
+use futures_util::future::{join, join_all};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::{
+    World,
+    settings::{Encoding, Over, Variants},
+    state::{Outgoing, Status, body_of},
+};
+use crate::{
+    model::{clock, secret::Secret},
+    signature::{finkare::HEADER, hmac::Key},
+};
+
+/// For how long deliveries are gathered to be turned around.
+const GATHERING: Duration = Duration::from_millis(300);
+/// Of an answer no more than this is read.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Sends deliveries on their way.
+pub(super) fn start(world: &Arc<World>, outgoing: Vec<Outgoing>) {
+    let mut state = world.lock();
+    let size = state.faults.reorder as usize;
+    if size <= 1 {
+        drop(state);
+        for one in outgoing {
+            world.tracker.spawn(deliver(world.clone(), one));
+        }
+        return;
+    }
+    let first = state.gathered.is_empty() && !outgoing.is_empty();
+    state.gathered.extend(outgoing);
+    let full = state.gathered.len() >= size;
+    let group = if full { std::mem::take(&mut state.gathered) } else { Vec::new() };
+    drop(state);
+    if full {
+        world.tracker.spawn(turned_around(world.clone(), group));
+    } else if first {
+        let world = world.clone();
+        world.tracker.clone().spawn(async move {
+            world.pause(GATHERING).await;
+            let group = std::mem::take(&mut world.lock().gathered);
+            turned_around(world, group).await;
+        });
+    }
+}
+
+/// The first attempts one after another, the last delivery's first.
+async fn turned_around(world: Arc<World>, group: Vec<Outgoing>) {
+    for outgoing in group.into_iter().rev() {
+        if !attempt(&world, &outgoing, 1).await {
+            world.tracker.spawn(retry(world.clone(), outgoing));
+        }
+    }
+}
+
+async fn deliver(world: Arc<World>, outgoing: Outgoing) {
+    if !attempt(&world, &outgoing, 1).await {
+        retry(world, outgoing).await;
+    }
+}
+
+/// All attempts after the first, until one ends the delivery.
+async fn retry(world: Arc<World>, outgoing: Outgoing) {
+    for (number, wait) in (2..).zip(&world.options.retry_waits) {
+        world.pause(*wait).await;
+        if world.stop.is_cancelled() || attempt(&world, &outgoing, number).await {
+            return;
+        }
+    }
+    tracing::warn!(event.r#type = outgoing.event, "a delivery is given up");
+    world.finish(&outgoing, Status::Failed);
+}
+
+/// What is posted.
+struct Prepared {
+    url: Url,
+    body: Bytes,
+    signature: String,
+    copies: u32,
+    forged: Vec<(Bytes, String)>,
+}
+
+/// One attempt; true if the delivery is finished by it.
+async fn attempt(world: &Arc<World>, outgoing: &Outgoing, number: u32) -> bool {
+    let delay = Duration::from_millis(world.lock().faults.delivery_delay_ms);
+    world.pause(delay).await;
+    let result = tokio::select! {
+        () = world.stop.cancelled() => return true,
+        result = posted(world, outgoing, number) => result,
+    };
+    let Some(answer) = result else {
+        // Disabled or deleted meanwhile.
+        world.finish(outgoing, Status::Failed);
+        return true;
+    };
+    let good = answer.is_some_and(|status| (200..300).contains(&status));
+    tracing::debug!(event.r#type = outgoing.event, attempt.number = number, answer, "delivered");
+    {
+        let mut state = world.lock();
+        if let Some(entry) = state.entry(outgoing.webhook, outgoing.id) {
+            entry.last_answer = answer;
+        }
+    }
+    if good {
+        world.finish(outgoing, Status::Success);
+    }
+    good
+}
+
+/// Posts; answers the status that came back, if any. `None` if the webhook is not there or disabled.
+async fn posted(world: &World, outgoing: &Outgoing, number: u32) -> Option<Option<u16>> {
+    let _permit = world.permits.acquire().await.expect("the semaphore is never closed");
+    let prepared = prepare(world, outgoing, number)?;
+    let transit = Duration::from_millis(world.lock().faults.transit_delay_ms);
+    world.pause(transit).await;
+    let Prepared { url, body, signature, copies, forged } = prepared;
+    let post = |body: Bytes, signature: String| post(world, url.clone(), body, signature);
+    let genuine = join_all((0..=copies).map(|_| post(body.clone(), signature.clone())));
+    let beside = join_all(forged.into_iter().map(|(body, signature)| post(body, signature)));
+    let (answers, forged_answers) = join(genuine, beside).await;
+    let accepted = forged_answers.iter().flatten().filter(|status| (200..300).contains(*status)).count();
+    world.lock().counters.forged_accepted += accepted as u64;
+    // A copy may be answered although the first is not; Finkare would look at one.
+    Some(answers.first().copied().flatten())
+}
+
+/// Writes and signs the body with the secret of this instant.
+fn prepare(world: &World, outgoing: &Outgoing, number: u32) -> Option<Prepared> {
+    let now = clock::now();
+    let mut state = world.lock();
+    let (faults, variants) = (state.faults.clone(), state.variants.clone());
+    let timestamp = if faults.fresh_timestamp && number > 1 { now } else { outgoing.timestamp };
+    let event_id = variants.event_id.key().map(|key| (key, outgoing.event_id));
+    let forged: Vec<_> = (0..faults.forged)
+        .map(|number| {
+            let mut data = outgoing.data.clone();
+            if let Value::Object(fields) = &mut data {
+                fields.insert("forged".into(), json!(true));
+                fields.insert("forgery".into(), json!(number));
+            }
+            let body = body_of(&outgoing.event, &data, timestamp, event_id);
+            written_and_signed(&body, &state.secret(), &variants)
+        })
+        .collect();
+    let hook = state.hook_mut(outgoing.webhook).filter(|hook| hook.webhook.enabled)?;
+    hook.webhook.last_triggered_at = Some(now);
+    let url = world.target(&hook.webhook.url);
+    let body = body_of(&outgoing.event, &outgoing.data, timestamp, event_id);
+    let (body, signature) = written_and_signed(&body, hook.signing_secret(now), &variants);
+    if let Some(entry) = state.entry(outgoing.webhook, outgoing.id) {
+        entry.attempts = number;
+        entry.body = body.clone();
+        entry.signature.clone_from(&signature);
+    }
+    state.counters.attempts += 1;
+    state.counters.posts += 1 + u64::from(faults.repeats);
+    state.counters.forged += u64::from(faults.forged);
+    Some(Prepared { url, body, signature, copies: faults.repeats, forged })
+}
+
+/// The bytes that are sent and their signature.
+fn written_and_signed(body: &Value, secret: &Secret, variants: &Variants) -> (Bytes, String) {
+    let compact = body.to_string();
+    let sent = match variants.signature_over {
+        Over::Raw => Bytes::from(compact.clone()),
+        Over::Reserialized => Bytes::from(format!("{body:#}\n")),
+    };
+    let mut signature = hex::encode(key(secret, variants.secret_encoding).tag(&[compact.as_bytes()]));
+    if variants.signature_upper_case {
+        signature.make_ascii_uppercase();
+    }
+    if variants.signature_prefix {
+        signature.insert_str(0, "sha256=");
+    }
+    (sent, signature)
+}
+
+fn key(secret: &Secret, encoding: Encoding) -> Key {
+    let whole = secret.expose();
+    let stripped = whole.strip_prefix("whsec_").unwrap_or(whole);
+    match encoding {
+        Encoding::Literal => Key::new(whole.as_bytes()),
+        Encoding::Stripped => Key::new(stripped.as_bytes()),
+        Encoding::Base64 => {
+            let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+            let bytes = GeneralPurpose::new(&STANDARD, config).decode(stripped);
+            Key::new(&bytes.expect("every secret is `whsec_` and base64: `State::secret` made it"))
+        }
+    }
+}
+
+/// Posts once; the status of the answer, or nothing if none came in time.
+async fn post(world: &World, url: Url, body: Bytes, signature: String) -> Option<u16> {
+    let request = world
+        .client
+        .post(url)
+        .timeout(world.options.delivery_timeout)
+        .header("content-type", "application/json")
+        .header(HEADER, signature)
+        .body(body);
+    match request.send().await {
+        Ok(mut response) => {
+            // Read it, within bounds, so that the connection can be used again.
+            let mut left = MAX_ANSWER_BYTES;
+            while let Ok(Some(chunk)) = response.chunk().await
+                && chunk.len() <= left
+            {
+                left -= chunk.len();
+            }
+            Some(response.status().as_u16())
+        }
+        Err(error) => {
+            tracing::debug!(error = %error.without_url(), "a delivery was not answered");
+            None
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! A local Finkare: its API, its signed deliveries with retries, and faults on demand.
+//!
+//! For trying out the relay without an account (`finkare-relay simulate`), for the demo and for tests. It stands on the
+//! other side of the wire and shares nothing with our own client or our secrets. What Finkare's documentation shows, it
+//! does; where the documentation is silent, the most careful reading is the default and the others are [`Variants`]; what
+//! can go wrong between two machines are [`Faults`]. That a relay gets along with this simulator says that it keeps to
+//! the documentation, no more: nobody has compared it with the real service.
+//!
+//! - `api`: the calls below `/api/v1`.
+//! - `deliver`: posting, signing, retrying.
+//! - `control`: the simulator's own API below `/_simulator`, for this machine only. `PUT /_simulator/faults` and `variants`
+//!   change what goes wrong; `POST /_simulator/events`, `invoices`, `invoices/{id}/status` and `payments` make things
+//!   happen; `GET /_simulator/state` shows how it stands.
+//! - `settings`: the faults and variants.
+//! - `state`: what is remembered, all of it in memory and bounded.
+//!
+//! Webhooks have to be HTTPS, as Finkare demands. So that a relay without TLS can be fed, [`Options::deliver_to`]
+//! sends all deliveries to one server, with the path of the registered URL; like curl's `--connect-to`.
+
+mod api;
+mod control;
+mod deliver;
+mod settings;
+mod state;
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use axum::{Router, routing::any};
+use serde_json::Value;
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, Semaphore},
+    time::MissedTickBehavior,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
+
+use self::state::{Outgoing, State};
+pub use self::{
+    settings::{Encoding, ErrorBody, EventIdField, Faults, Over, SettingError, Spelling, UpdateMethod, Variants},
+    state::{Counters, Delivery, DeliveryId, Invoice, InvoiceId, Payment, PaymentId, Status, Webhook, WebhookId},
+};
+use crate::{
+    lifecycle::Lifecycle,
+    model::{clock, secret::Secret},
+    web::listener,
+};
+
+/// Everything of Finkare's is below.
+const API_PATH: &str = "/api/v1";
+/// Connections to the API; those beyond wait.
+const MAX_CONNECTIONS: usize = 256;
+/// Statuses of payments, as documented.
+const PAYMENT_STATUSES: [&str; 4] = ["pending", "completed", "failed", "refunded"];
+/// Methods of payment, as documented.
+const PAYMENT_METHODS: [&str; 4] = ["card", "bank_transfer", "sepa_debit", "payment_link"];
+/// Invoices among which the payments made by themselves are spread.
+const INVOICES_BY_ITSELF: usize = 50;
+/// The most payments a second that are made by themselves.
+const MAX_RATE: u32 = 10_000;
+/// For how long calls may finish when the simulator is stopped.
+const STOP_BOUND: Duration = Duration::from_secs(2);
+
+/// How the simulator runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The keys that are good; without any, every `fk_live_…` and `fk_test_…` is.
+    pub api_keys: Vec<Secret>,
+    /// Where all deliveries go instead of the host in the webhook's URL: scheme, host and port.
+    pub deliver_to: Option<Url>,
+    /// For an answer to a delivery; 5 s, as documented.
+    pub delivery_timeout: Duration,
+    /// The waits between the attempts of a delivery; one more attempt than there are waits. Finkare's own are not known.
+    pub retry_waits: Vec<Duration>,
+    /// Deliveries that are posted at the same time.
+    pub concurrency: usize,
+    /// Payments a second that are made by themselves.
+    pub rate: Option<NonZeroU32>,
+    /// What goes wrong from the start.
+    pub faults: Faults,
+    /// How the undocumented is read.
+    pub variants: Variants,
+    /// Ids, secrets and amounts follow from it.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            api_keys: Vec::new(),
+            deliver_to: None,
+            delivery_timeout: Duration::from_secs(5),
+            retry_waits: [1, 5, 30, 120, 600].map(Duration::from_secs).to_vec(),
+            concurrency: 64,
+            rate: None,
+            faults: Faults::default(),
+            variants: Variants::default(),
+            seed: rand::random(),
+        }
+    }
+}
+
+/// Why the simulator cannot do it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is taken, or not of this machine.
+    #[error("cannot listen on {address}: choose another address, or port 0 for a free one")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// The system's word.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not a server.
+    #[error("`{0}` is no place to deliver to: write scheme, host and port, like http://127.0.0.1:8080")]
+    DeliverTo(String),
+    /// An option that cannot be.
+    #[error("{0}")]
+    Options(String),
+    /// The HTTP client.
+    #[error("the HTTP client could not be made")]
+    Client(#[source] reqwest::Error),
+    /// A fault or a variant.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// More than that many deliveries wait for their answer or their next attempt.
+    #[error("{0} deliveries are open already: the receiver does not keep up")]
+    Full(usize),
+    /// There is none, or it is forgotten.
+    #[error("there is no invoice {0}")]
+    NoSuchInvoice(InvoiceId),
+    /// A payment that Finkare would not have.
+    #[error("{0}")]
+    Payment(String),
+    /// A webhook that Finkare would not have.
+    #[error("{0}")]
+    Webhook(String),
+}
+
+/// A payment to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPayment {
+    /// In cents; `None` is all of the invoice.
+    pub amount_cents: Option<i64>,
+    /// `card`, `bank_transfer`, `sepa_debit`, `payment_link`.
+    pub method: String,
+    /// `pending`, `completed`, `failed`, `refunded`.
+    pub status: String,
+}
+
+impl Default for NewPayment {
+    fn default() -> Self {
+        Self { amount_cents: None, method: "sepa_debit".into(), status: "completed".into() }
+    }
+}
+
+/// What the parts share.
+struct World {
+    options: Options,
+    state: Mutex<State>,
+    client: reqwest::Client,
+    permits: Semaphore,
+    /// Deliveries and rotations under way.
+    tracker: TaskTracker,
+    /// Told whenever a delivery is finished.
+    finished: Notify,
+    stop: CancellationToken,
+}
+
+impl World {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// Waits so long, or until the simulator stops.
+    async fn pause(&self, time: Duration) {
+        if time.is_zero() {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    /// Where a delivery for this URL really goes.
+    fn target(&self, url: &str) -> Url {
+        let mut url = Url::parse(url).expect("a webhook's URL was checked when it was set");
+        if let Some(to) = &self.options.deliver_to {
+            let (path, query) = (url.path().to_owned(), url.query().map(str::to_owned));
+            url.clone_from(to);
+            url.set_path(&path);
+            url.set_query(query.as_deref());
+        }
+        url
+    }
+
+    fn finish(&self, outgoing: &Outgoing, status: Status) {
+        self.lock().finish(outgoing, status);
+        self.finished.notify_waiters();
+    }
+
+    fn set_faults(&self, faults: Faults) -> Result<(), Error> {
+        faults.check()?;
+        self.lock().faults = faults;
+        Ok(())
+    }
+
+    fn set_variants(&self, variants: Variants) -> Result<(), Error> {
+        variants.check()?;
+        self.lock().variants = variants;
+        Ok(())
+    }
+
+    fn emit(self: &Arc<Self>, event: &str, data: &Value) -> Result<usize, Error> {
+        let outgoing = self.lock().emit(event, data, clock::now())?;
+        let count = outgoing.len();
+        deliver::start(self, outgoing);
+        Ok(count)
+    }
+
+    fn create_invoice(self: &Arc<Self>, number: Option<String>, cents: Option<i64>) -> Result<Invoice, Error> {
+        let (invoice, outgoing) = {
+            let mut state = self.lock();
+            let cents = cents.unwrap_or_else(|| state.amount());
+            state.create_invoice(number, cents, clock::now())?
+        };
+        deliver::start(self, outgoing);
+        Ok(invoice)
+    }
+
+    fn set_status(self: &Arc<Self>, invoice: InvoiceId, status: String) -> Result<usize, Error> {
+        let outgoing = self.lock().set_status(invoice, status, clock::now())?;
+        let count = outgoing.len();
+        deliver::start(self, outgoing);
+        Ok(count)
+    }
+
+    fn pay(self: &Arc<Self>, invoice: InvoiceId, new: NewPayment) -> Result<Payment, Error> {
+        for (name, value, known) in
+            [("status", &new.status, PAYMENT_STATUSES), ("method", &new.method, PAYMENT_METHODS)]
+        {
+            if !known.contains(&value.as_str()) {
+                return Err(Error::Payment(format!("`{value}` is no {name}: it is one of {}", known.join(", "))));
+            }
+        }
+        let (payment, outgoing) = {
+            let mut state = self.lock();
+            let whole = state.invoice(invoice).ok_or(Error::NoSuchInvoice(invoice))?.amount_cents;
+            let cents = new.amount_cents.unwrap_or(whole);
+            state.pay(invoice, cents, new.method, new.status, clock::now())?
+        };
+        deliver::start(self, outgoing);
+        Ok(payment)
+    }
+
+    /// Makes payments until the simulator stops.
+    async fn pay_by_itself(self: Arc<Self>, rate: NonZeroU32) {
+        let mut invoices = Vec::with_capacity(INVOICES_BY_ITSELF);
+        let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate.get());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let mut turn = 0;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.stop.cancelled() => return,
+            }
+            // A receiver that does not keep up is counted (`overflows`), and gets no more until it does.
+            if invoices.len() < INVOICES_BY_ITSELF {
+                let Ok(invoice) = self.create_invoice(None, None) else { continue };
+                invoices.push(invoice.id);
+            }
+            let invoice = invoices[turn % invoices.len()];
+            turn += 1;
+            let amount_cents = Some(self.lock().amount());
+            if let Err(Error::NoSuchInvoice(_)) =
+                self.pay(invoice, NewPayment { amount_cents, ..NewPayment::default() })
+            {
+                // Forgotten: others were made beside.
+                invoices.retain(|id| *id != invoice);
+            }
+        }
+    }
+}
+
+/// A running simulator. It stops when it is dropped; [`Simulator::stop`] waits for it.
+pub struct Simulator {
+    world: Arc<World>,
+    address: SocketAddr,
+    lifecycle: Lifecycle,
+}
+
+impl std::fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Simulator").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Simulator {
+    /// Listens, and answers from then on.
+    ///
+    /// # Errors
+    /// The address is taken, or an option cannot be.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        options.faults.check()?;
+        options.variants.check()?;
+        if let Some(to) = &options.deliver_to
+            && !(matches!(to.scheme(), "http" | "https")
+                && to.has_host()
+                && to.path() == "/"
+                && to.query().is_none()
+                && to.fragment().is_none())
+        {
+            // A URL may hold a password, which is not repeated.
+            let shown = if to.username().is_empty() && to.password().is_none() { to.as_str() } else { to.scheme() };
+            return Err(Error::DeliverTo(shown.to_owned()));
+        }
+        if options.concurrency == 0 || options.concurrency > Semaphore::MAX_PERMITS {
+            return Err(Error::Options("`concurrency` must be at least 1".into()));
+        }
+        if options.rate.is_some_and(|rate| rate.get() > MAX_RATE) {
+            return Err(Error::Options(format!("the rate is at most {MAX_RATE} payments a second")));
+        }
+        // An embedder may have done so already, which is as good.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .timeout(options.delivery_timeout)
+            .user_agent(concat!("finkare-simulator/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(Error::Client)?;
+        let listen = |source| Error::Listen { address: options.listen, source };
+        let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let lifecycle = Lifecycle::default();
+        let world = Arc::new(World {
+            state: Mutex::new(State::new(options.seed, options.faults.clone(), options.variants.clone())),
+            client,
+            permits: Semaphore::new(options.concurrency),
+            tracker: TaskTracker::new(),
+            finished: Notify::new(),
+            stop: lifecycle.soft.clone(),
+            options,
+        });
+        let router =
+            Router::new().nest("/_simulator", control::router()).fallback(any(api::call)).with_state(world.clone());
+        lifecycle.spawn("simulator", listener::serve(listener, router, MAX_CONNECTIONS, lifecycle.clone()));
+        if let Some(rate) = world.options.rate {
+            lifecycle.spawn("payments", world.clone().pay_by_itself(rate));
+        }
+        Ok(Self { world, address, lifecycle })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What a client takes as Finkare's URL.
+    pub fn api_url(&self) -> Url {
+        Url::parse(&format!("http://{}{API_PATH}", self.address)).expect("an address and a path are a URL")
+    }
+
+    /// Cancelled once a part has failed, which stops all; or when somebody stopped it.
+    pub fn stopped(&self) -> CancellationToken {
+        self.lifecycle.soft.clone()
+    }
+
+    /// Creates a webhook for these events, as `POST /webhooks` does; answers its id and its secret.
+    ///
+    /// # Errors
+    /// [`Error::Webhook`]: Finkare would not have it either.
+    pub fn create_webhook(&self, url: &str, events: &[&str]) -> Result<(WebhookId, Secret), Error> {
+        let events = events.iter().copied().map(str::to_owned).collect();
+        let created = self.world.lock().create_webhook(url.to_owned(), events, None, true, clock::now());
+        let (webhook, secret, ping) = created?;
+        deliver::start(&self.world, ping);
+        Ok((webhook.id, secret))
+    }
+
+    /// Creates an invoice and delivers `invoice.created`. Without a number or an amount, one is made up.
+    ///
+    /// # Errors
+    /// [`Error::Full`]
+    pub fn create_invoice(&self, number: Option<&str>, amount_cents: Option<i64>) -> Result<Invoice, Error> {
+        self.world.create_invoice(number.map(str::to_owned), amount_cents)
+    }
+
+    /// Makes a payment and delivers `payment.received`.
+    ///
+    /// # Errors
+    /// There is no such invoice, status or method; [`Error::Full`].
+    pub fn pay(&self, invoice: InvoiceId, payment: NewPayment) -> Result<Payment, Error> {
+        self.world.pay(invoice, payment)
+    }
+
+    /// Changes an invoice's status and delivers `invoice.status_changed`; answers to how many webhooks.
+    ///
+    /// # Errors
+    /// There is no such invoice; [`Error::Full`].
+    pub fn set_status(&self, invoice: InvoiceId, status: &str) -> Result<usize, Error> {
+        self.world.set_status(invoice, status.to_owned())
+    }
+
+    /// Delivers any event to the webhooks that asked for it; answers how many they are.
+    ///
+    /// # Errors
+    /// [`Error::Full`]
+    pub fn emit(&self, event: &str, data: &Value) -> Result<usize, Error> {
+        self.world.emit(event, data)
+    }
+
+    /// The faults as they are now: what counts is counted down.
+    pub fn faults(&self) -> Faults {
+        self.world.lock().faults.clone()
+    }
+
+    /// Replaces the faults.
+    ///
+    /// # Errors
+    /// [`Error::Setting`]: a value is out of its bounds.
+    pub fn set_faults(&self, faults: Faults) -> Result<(), Error> {
+        self.world.set_faults(faults)
+    }
+
+    /// Replaces the variants.
+    ///
+    /// # Errors
+    /// [`Error::Setting`]: a value is out of its bounds.
+    pub fn set_variants(&self, variants: Variants) -> Result<(), Error> {
+        self.world.set_variants(variants)
+    }
+
+    /// All webhooks.
+    pub fn webhooks(&self) -> Vec<Webhook> {
+        self.world.lock().hooks().iter().map(|hook| hook.webhook.clone()).collect()
+    }
+
+    /// The secret of a webhook as it is now.
+    pub fn secret_of(&self, webhook: WebhookId) -> Option<Secret> {
+        self.world.lock().hook(webhook).map(|hook| hook.secret.clone())
+    }
+
+    /// The history of a webhook, the oldest first.
+    pub fn deliveries(&self, webhook: WebhookId) -> Vec<Delivery> {
+        self.world.lock().history(webhook).cloned().collect()
+    }
+
+    /// What happened how often.
+    pub fn counters(&self) -> Counters {
+        self.world.lock().counters
+    }
+
+    /// Waits until every delivery has been acknowledged or given up. The caller bounds the wait.
+    pub async fn settled(&self) {
+        loop {
+            let finished = self.world.finished.notified();
+            tokio::pin!(finished);
+            // Before looking, so that nothing is missed between looking and waiting.
+            finished.as_mut().enable();
+            if self.world.lock().open() == 0 {
+                return;
+            }
+            finished.await;
+        }
+    }
+
+    /// Stops: no more calls, no more deliveries. Open deliveries are dropped.
+    pub async fn stop(self) {
+        self.lifecycle.stop(STOP_BOUND).await;
+        self.world.tracker.close();
+        self.world.tracker.wait().await;
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.lifecycle.soft.cancel();
+        self.lifecycle.hard.cancel();
+    }
+}

@@ -1,0 +1,393 @@
+//! What can be made to go wrong ([`Faults`]) and what nobody documents ([`Variants`]).
+//!
+//! Both are plain settings: by Rust, by JSON, or one by one as `name=value` on the command line. A fault
+//! that counts ("the next 3") is counted down as it happens, and reading the faults shows what is left.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+/// The longest delay that can be asked for, in milliseconds: ten minutes.
+const MAX_MS: u64 = 600_000;
+/// The most copies of one delivery, and the most deliveries that are turned around.
+const MAX_COPIES: u32 = 100;
+
+/// A fault or a variant that cannot be set so; the text says why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingError(String);
+
+/// What goes wrong on demand. The default is that nothing does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Faults {
+    /// Every attempt is posted so many further times at the same moment, byte for byte.
+    pub repeats: u32,
+    /// So many deliveries are gathered and their first attempts posted one after another, the last one first. What
+    /// does not come together in 300 ms is posted with fewer. 0 and 1 change nothing.
+    pub reorder: u32,
+    /// A retry has a new `timestamp`, so that its body is another one. Whether Finkare does that is not known.
+    pub fresh_timestamp: bool,
+    /// Milliseconds before each attempt. It is signed after them.
+    pub delivery_delay_ms: u64,
+    /// Milliseconds between signing and posting: what is on its way while the secret is changed.
+    pub transit_delay_ms: u64,
+    /// Beside every attempt, so many deliveries that are signed with a wrong secret. Their `data` has `"forged":true`.
+    pub forged: u32,
+    /// The next so many API calls are answered with 429.
+    pub too_many_requests: u32,
+    /// The `Retry-After` of these answers, in seconds; none if it is `null`.
+    pub retry_after_secs: Option<u32>,
+    /// The next so many API calls do nothing and are answered with `api_error_status`.
+    pub api_errors: u32,
+    /// 500 to 599.
+    pub api_error_status: u16,
+    /// The next so many API calls do nothing and have their connection cut.
+    pub cut_connections: u32,
+    /// Milliseconds that a rotation waits before the secret is changed. It is changed also when the caller has
+    /// hung up by then.
+    pub rotation_delay_ms: u64,
+    /// Milliseconds between the change of the secret and the answer that shows it.
+    pub rotation_answer_delay_ms: u64,
+    /// The next so many rotations change the secret, and have their connection cut.
+    pub lost_rotations: u32,
+    /// The next so many rotations change the secret, and are answered with `api_error_status`, as by a proxy
+    /// that lost patience.
+    pub failing_rotations: u32,
+    /// The next so many rotations change the secret, and are answered with 200 and something unreadable.
+    pub garbled_rotations: u32,
+    /// The next so many webhooks are created, and have their connection cut.
+    pub lost_creates: u32,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            repeats: 0,
+            reorder: 0,
+            fresh_timestamp: false,
+            delivery_delay_ms: 0,
+            transit_delay_ms: 0,
+            forged: 0,
+            too_many_requests: 0,
+            retry_after_secs: None,
+            api_errors: 0,
+            api_error_status: 503,
+            cut_connections: 0,
+            rotation_delay_ms: 0,
+            rotation_answer_delay_ms: 0,
+            lost_rotations: 0,
+            failing_rotations: 0,
+            garbled_rotations: 0,
+            lost_creates: 0,
+        }
+    }
+}
+
+impl Faults {
+    /// Sets one of them by its name; the value is written as in JSON.
+    ///
+    /// # Errors
+    /// There is no such fault (the text lists them all), or it does not take this value.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
+        let changed = set(self, "fault", name, value)?;
+        changed.check()?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// Whether the values are in their bounds.
+    pub(super) fn check(&self) -> Result<(), SettingError> {
+        for (name, copies) in [("repeats", self.repeats), ("reorder", self.reorder), ("forged", self.forged)] {
+            at_most("fault", name, copies.into(), MAX_COPIES.into())?;
+        }
+        for (name, millis) in [
+            ("delivery_delay_ms", self.delivery_delay_ms),
+            ("transit_delay_ms", self.transit_delay_ms),
+            ("rotation_delay_ms", self.rotation_delay_ms),
+            ("rotation_answer_delay_ms", self.rotation_answer_delay_ms),
+        ] {
+            at_most("fault", name, millis, MAX_MS)?;
+        }
+        if !(500..600).contains(&self.api_error_status) {
+            let found = self.api_error_status;
+            return Err(SettingError(format!("fault `api_error_status`: {found} is not in 500 to 599")));
+        }
+        Ok(())
+    }
+}
+
+/// Takes one off a count; true if there was one.
+pub(super) fn spend(count: &mut u32) -> bool {
+    let left = count.checked_sub(1);
+    *count = left.unwrap_or(0);
+    left.is_some()
+}
+
+/// What the signature covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Over {
+    /// The bytes that are sent.
+    #[default]
+    Raw,
+    /// The body as compact JSON, while it is sent with blanks.
+    Reserialized,
+}
+
+/// How the secret becomes the HMAC key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// The whole string.
+    #[default]
+    Literal,
+    /// Without `whsec_`.
+    Stripped,
+    /// Without `whsec_`, base64-decoded.
+    Base64,
+}
+
+/// Whether the body names an id of the event, and under which key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventIdField {
+    /// It does not.
+    #[default]
+    None,
+    /// `id`
+    Id,
+    /// `eventId`
+    EventId,
+    /// `deliveryId`
+    DeliveryId,
+}
+
+impl EventIdField {
+    pub(super) fn key(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Id => Some("id"),
+            Self::EventId => Some("eventId"),
+            Self::DeliveryId => Some("deliveryId"),
+        }
+    }
+}
+
+/// The shape of an error's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorBody {
+    /// `{"error":{"code":…,"message":…}}` in the envelope.
+    #[default]
+    Nested,
+    /// `{"code":…,"message":…}` in the envelope.
+    Flat,
+    /// Plain text.
+    Text,
+}
+
+/// How a list of webhooks spells its times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spelling {
+    /// `created_at`, as documented.
+    #[default]
+    Snake,
+    /// `createdAt`, as in the answer to a creation.
+    Camel,
+}
+
+/// With which method a webhook is updated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpdateMethod {
+    /// `PUT` and `PATCH`.
+    #[default]
+    Both,
+    /// Only `PUT`.
+    Put,
+    /// Only `PATCH`.
+    Patch,
+}
+
+/// What nobody documents. The default is the most careful reading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Variants {
+    /// What the signature covers: `raw`, `reserialized`.
+    pub signature_over: Over,
+    /// The signature begins with `sha256=`.
+    pub signature_prefix: bool,
+    /// The signature's hex digits are upper-case.
+    pub signature_upper_case: bool,
+    /// How the secret becomes the key: `literal`, `stripped`, `base64`.
+    pub secret_encoding: Encoding,
+    /// Milliseconds after a rotation during which the old secret goes on signing.
+    pub rotation_grace_ms: u64,
+    /// An id of the event in the body: `none`, `id`, `event_id`, `delivery_id`. The same on retries.
+    pub event_id: EventIdField,
+    /// `payment.received` carries `paymentId`, `currency`, `method` and `paidAt`.
+    pub payment_fields: bool,
+    /// Milliseconds for which a payment of status `completed` reads `pending` after its event.
+    pub payment_pending_ms: u64,
+    /// Milliseconds for which the API does not know a payment after its event.
+    pub payment_hidden_ms: u64,
+    /// The shape of an error's body: `nested`, `flat`, `text`.
+    pub error_body: ErrorBody,
+    /// How the list of webhooks spells its times: `snake`, `camel`.
+    pub list_fields: Spelling,
+    /// How a webhook is updated: `both`, `put`, `patch`.
+    pub update_method: UpdateMethod,
+    /// Path of one webhook.
+    pub webhook_path: String,
+    /// Path of a rotation.
+    pub rotate_path: String,
+    /// Path of a webhook's deliveries.
+    pub deliveries_path: String,
+    /// Path of one invoice.
+    pub invoice_path: String,
+    /// Beside every event, one of a name that is documented nowhere, whatever a webhook asked for.
+    pub unknown_events: bool,
+    /// A webhook that is created gets a `ping`, whatever it asked for.
+    pub ping: bool,
+}
+
+impl Default for Variants {
+    fn default() -> Self {
+        Self {
+            signature_over: Over::default(),
+            signature_prefix: false,
+            signature_upper_case: false,
+            secret_encoding: Encoding::default(),
+            rotation_grace_ms: 0,
+            event_id: EventIdField::default(),
+            payment_fields: false,
+            payment_pending_ms: 0,
+            payment_hidden_ms: 0,
+            error_body: ErrorBody::default(),
+            list_fields: Spelling::default(),
+            update_method: UpdateMethod::default(),
+            webhook_path: "/webhooks/{id}".into(),
+            rotate_path: "/webhooks/{id}/rotate-secret".into(),
+            deliveries_path: "/webhooks/{id}/deliveries".into(),
+            invoice_path: "/invoices/{id}".into(),
+            unknown_events: false,
+            ping: false,
+        }
+    }
+}
+
+impl Variants {
+    /// Sets one of them by its name; the value is written as in JSON, a text without quotes.
+    ///
+    /// # Errors
+    /// There is no such variant (the text lists them all), or it does not take this value.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
+        let changed = set(self, "variant", name, value)?;
+        changed.check()?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// Whether the values are in their bounds.
+    pub(super) fn check(&self) -> Result<(), SettingError> {
+        for (name, millis) in [
+            ("rotation_grace_ms", self.rotation_grace_ms),
+            ("payment_pending_ms", self.payment_pending_ms),
+            ("payment_hidden_ms", self.payment_hidden_ms),
+        ] {
+            at_most("variant", name, millis, MAX_MS)?;
+        }
+        for (name, path) in [
+            ("webhook_path", &self.webhook_path),
+            ("rotate_path", &self.rotate_path),
+            ("deliveries_path", &self.deliveries_path),
+            ("invoice_path", &self.invoice_path),
+        ] {
+            let ids = path.split('/').filter(|&segment| segment == "{id}").count();
+            if !path.starts_with('/') || ids != 1 || path.len() > 200 {
+                return Err(SettingError(format!(
+                    "variant `{name}`: a path begins with `/` and has one segment `{{id}}`, like `/webhooks/{{id}}`"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn at_most(what: &str, name: &str, found: u64, most: u64) -> Result<(), SettingError> {
+    if found <= most {
+        return Ok(());
+    }
+    Err(SettingError(format!("{what} `{name}`: {found} is too much: at most {most}")))
+}
+
+/// The settings with one of them changed. The names are those of JSON: no second list to keep.
+fn set<T: Serialize + DeserializeOwned>(settings: &T, what: &str, name: &str, value: &str) -> Result<T, SettingError> {
+    let Ok(Value::Object(mut map)) = serde_json::to_value(settings) else {
+        unreachable!("both are structs of plain fields")
+    };
+    let Some(place) = map.get_mut(name) else {
+        let known: Vec<_> = map.keys().map(String::as_str).collect();
+        return Err(SettingError(format!("there is no {what} `{name}`; known are: {}", known.join(", "))));
+    };
+    *place = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+    T::deserialize(Value::Object(map))
+        .map_err(|error| SettingError(format!("{what} `{name}` cannot be `{value}`: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_values_are_those_of_json() {
+        let (mut faults, mut variants) = (Faults::default(), Variants::default());
+        faults.set("repeats", "3").unwrap();
+        faults.set("retry_after_secs", "2").unwrap();
+        faults.set("fresh_timestamp", "true").unwrap();
+        variants.set("secret_encoding", "base64").unwrap();
+        variants.set("rotate_path", "/hooks/{id}/rotate").unwrap();
+        assert_eq!(
+            faults,
+            Faults { repeats: 3, retry_after_secs: Some(2), fresh_timestamp: true, ..Faults::default() }
+        );
+        assert_eq!((variants.secret_encoding, variants.rotate_path.as_str()), (Encoding::Base64, "/hooks/{id}/rotate"));
+        faults.set("retry_after_secs", "null").unwrap();
+        assert_eq!(faults.retry_after_secs, None);
+    }
+
+    #[test]
+    fn what_cannot_be_set_is_said_and_changes_nothing() {
+        let (mut faults, mut variants) = (Faults::default(), Variants::default());
+        let unknown = faults.set("repeat", "3").unwrap_err().to_string();
+        assert!(unknown.starts_with("there is no fault `repeat`; known are: repeats, reorder, "), "{unknown}");
+        let unknown = variants.set("prefix", "true").unwrap_err().to_string();
+        assert!(unknown.starts_with("there is no variant `prefix`; known are: signature_over, "), "{unknown}");
+        for (name, value, problem) in [
+            ("repeats", "many", "fault `repeats` cannot be `many`: invalid type"),
+            ("repeats", "101", "fault `repeats`: 101 is too much: at most 100"),
+            ("transit_delay_ms", "600001", "fault `transit_delay_ms`: 600001 is too much"),
+            ("api_error_status", "404", "fault `api_error_status`: 404 is not in 500 to 599"),
+        ] {
+            let error = faults.set(name, value).unwrap_err().to_string();
+            assert!(error.starts_with(problem), "{error}");
+        }
+        for (name, value, problem) in [
+            ("error_body", "xml", "variant `error_body` cannot be `xml`: unknown variant"),
+            ("rotate_path", "/rotate", "variant `rotate_path`: a path begins"),
+            ("rotation_grace_ms", "600001", "variant `rotation_grace_ms`: 600001 is too much"),
+        ] {
+            let error = variants.set(name, value).unwrap_err().to_string();
+            assert!(error.starts_with(problem), "{error}");
+        }
+        assert_eq!((faults, variants), (Faults::default(), Variants::default()));
+    }
+
+    #[test]
+    fn a_count_ends_at_nothing() {
+        let mut count = 2;
+        assert_eq!([(); 3].map(|()| spend(&mut count)), [true, true, false]);
+        assert_eq!(count, 0);
+    }
+}
