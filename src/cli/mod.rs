@@ -20,10 +20,13 @@ use crate::{
 mod check;
 mod client;
 mod demo;
+mod endpoints;
 mod local;
 mod manage;
 mod migrate;
 mod output;
+mod register;
+mod rekey;
 mod send;
 mod serve;
 
@@ -51,8 +54,20 @@ enum Command {
     Check,
     /// Bring the store's schema up to date (`serve` does so by itself)
     Migrate,
+    /// Create the webhook at Finkare, or take the one that has this URL, and store its secret
+    Register(register::Options),
+    /// Let Finkare give the webhook a new secret, without dropping a delivery
+    RotateSecret(endpoints::Rotate),
+    /// Encrypt the stored secrets under another master key (`RELAY_NEW_MASTER_KEY`); stop all services first
+    Rekey,
     /// Sign and post test deliveries as Finkare does
     Send(send::Options),
+    /// Look at endpoints, their secrets and Finkare's own deliveries
+    #[command(subcommand)]
+    Endpoints(endpoints::Endpoints),
+    /// Look at who did what
+    #[command(subcommand)]
+    Audit(endpoints::Audit),
     /// Look at events
     #[command(subcommand)]
     Events(manage::Events),
@@ -136,6 +151,11 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         Command::Demo(options) => demo::run(options).await,
         Command::Check => check::run(load(path)?, output).await,
         Command::Migrate => migrate::run(load(path)?, output).await,
+        Command::Register(options) => register::run(load(path)?, options, output).await,
+        Command::RotateSecret(options) => endpoints::rotate(load(path)?, options, output).await,
+        Command::Rekey => rekey::run(load(path)?, output).await,
+        Command::Endpoints(command) => endpoints::endpoints(load(path)?, command, output).await,
+        Command::Audit(command) => endpoints::audit(load(path)?, command, output).await,
         Command::Send(options) => send::run(load(path)?, options, output).await,
         Command::Events(command) => manage::events(load(path)?, command, output).await,
         Command::Dispatches(command) => manage::dispatches(load(path)?, command, output).await,

@@ -20,6 +20,7 @@ pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failur
     // Before anything takes long, so that a signal during the start is not lost.
     let mut stop = Stop::new()?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(anyhow::Error::new)?;
+    local::settle_master_key(&config).await?;
     let made = local::make_up(&mut config)?;
     for notice in &config.notices {
         tracing::warn!("{notice}");
