@@ -201,6 +201,7 @@ impl Endpoint {
             api_url: self.api_url.clone(),
             timeout: self.api_timeout,
             max_retries: self.api_max_retries,
+            retry_initial: crate::finkare::client::DEFAULT_RETRY_INITIAL,
             rate: (self.api_rate_limit.requests, self.api_rate_limit.per),
             paths: self.api_paths.clone(),
             update_method: self.api_update_method,
