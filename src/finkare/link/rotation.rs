@@ -328,7 +328,6 @@ fn what_to_do(error: &Error) -> &'static str {
         Error::Api { .. } | Error::Unreadable { .. } => {
             "If this lasts, ask Finkare's support, with the request id from the audit trail"
         }
-        Error::Unusable { .. } => "Check the endpoint's `webhook_id` and `api_paths`",
         Error::Network { .. } => "If this lasts, check the network and the endpoint's `api_url`",
     }
 }

@@ -359,8 +359,7 @@ fn finkare_problem(error: &client::Error, outcome: &str) -> Problem {
         client::Error::Api { status, code, message, request_id, .. } => {
             ("finkare_refused", json!({"status": status, "code": code, "message": message, "request_id": request_id}))
         }
-        // Nobody was asked, and nobody can be before the configuration is mended.
-        client::Error::Unusable { .. } | client::Error::Network { .. } => {
+        client::Error::Network { .. } => {
             ("finkare_unreachable", json!({"status": null, "code": null, "message": null, "request_id": null}))
         }
         client::Error::Unreadable { status, request_id, .. } => {
