@@ -27,7 +27,7 @@ const HEALED_WITHIN: Duration = Duration::from_secs(20);
 async fn heals(backend: Backend, turns: impl IntoIterator<Item = (Turn, Option<&str>)>) {
     let scene = Scene::with_timeout(backend, 2).await;
     let load = scene.load(Again::Resigned);
-    let mut known = SECRET.to_owned();
+    let (mut known, mut all_lost) = (SECRET.to_owned(), Vec::new());
     for (round, (turn, code)) in turns.into_iter().enumerate() {
         // Nothing heals before we have looked.
         scene.fake.from_now_on(Turn::refusing(Then::Status(503)));
@@ -52,12 +52,16 @@ async fn heals(backend: Backend, turns: impl IntoIterator<Item = (Turn, Option<&
             scene.deliver(&scene.fake.secret()).await.iter().all(|shot| shot.status == 200)
         })
         .await;
-        scene.eventually_answers(&forged(), 401).await;
         if lost != known {
-            assert_eq!(scene.status_of(&lost).await, 401, "nobody ever knew it");
+            all_lost.push(lost);
         }
         assert_eq!(scene.status_of(&known).await, 200, "the overlap");
         known = scene.fake.secret();
+    }
+    // Not at once: what was signed before the cure may still be on its way.
+    scene.eventually_answers(&forged(), 401).await;
+    for lost in all_lost {
+        assert_eq!(scene.status_of(&lost).await, 401, "nobody ever knew it");
     }
     load.answered(20).await;
     let shots = load.stop().await;
@@ -99,7 +103,7 @@ async fn the_next_rotation_takes_over(backend: Backend) {
     })
     .await;
     assert_eq!(scene.status_of(&scene.fake.secret()).await, 200);
-    assert_eq!(scene.status_of(&forged()).await, 401);
+    scene.eventually_answers(&forged(), 401).await;
     scene.end(&[]).await;
 }
 
