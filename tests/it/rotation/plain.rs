@@ -81,7 +81,7 @@ async fn what_finkare_signs_before_it_answers_waits(backend: Backend) {
     scene.fake.next([
         Turn::PLAIN.slow_to_answer(Duration::from_millis(1500)),
         Turn::PLAIN.slow_to_answer(Duration::from_millis(2500)),
-        Turn::PLAIN.slow_to_change(Duration::from_millis(1000)).slow_to_answer(Duration::from_millis(1000)),
+        Turn::PLAIN.slow_to_change(Duration::from_secs(1)).slow_to_answer(Duration::from_secs(1)),
     ]);
     let load = scene.load(Again::Never);
     load.answered(50).await;

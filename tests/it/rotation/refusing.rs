@@ -16,7 +16,7 @@ async fn what_finkare_refuses_changes_nothing(backend: Backend) {
     let load = scene.load(Again::Never);
     for status in [401, 403, 404, 429] {
         let refusal = if status == 429 { Then::Limited(Some(0)) } else { Then::Status(status) };
-        scene.fake.from_now_on(Turn::refusing(refusal));
+        scene.fake.henceforth(Turn::refusing(refusal));
         let (answered, problem) = scene.rotate(usize::from(status), &json!({})).await;
         assert_eq!((answered, problem["code"].as_str()), (502, Some("finkare_refused")), "{problem}");
         let code = format!("X_{status}");
@@ -31,7 +31,7 @@ async fn what_finkare_refuses_changes_nothing(backend: Backend) {
     let rows = scene.relays[0].all(SECRETS).await;
     assert!(rows.len() == 1 && rows[0]["state"] == "active", "{rows:?}");
 
-    scene.fake.from_now_on(Turn::PLAIN);
+    scene.fake.henceforth(Turn::PLAIN);
     scene.rotate_well(0, 3600).await;
     assert_eq!(scene.status_of(&scene.fake.secret()).await, 200);
     // 429 was asked four times, as the vendor's SDK does; nobody went on by itself.

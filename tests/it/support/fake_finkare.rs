@@ -193,7 +193,7 @@ impl FakeFinkare {
     }
 
     /// What to do with all such calls for which nothing else was said.
-    pub(crate) fn from_now_on(&self, turn: Turn) {
+    pub(crate) fn henceforth(&self, turn: Turn) {
         self.lock().afterwards = turn;
     }
 
