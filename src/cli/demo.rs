@@ -1,8 +1,10 @@
 //! `demo`: the main job, working, in one process on a temporary SQLite file.
 //!
-//! It plays Finkare (genuine, repeated, forged, unreadable and oversized deliveries) and a company's
-//! service that is down for a while, runs the same service as `serve` between them, tells what
-//! happens, and checks at the end that every promise held. The exit code says whether it did.
+//! A local Finkare (the one of `simulate`) and a company's service stand at both ends, the same service as
+//! `serve` between them. The webhook is registered; genuine, repeated, forged, unreadable and oversized
+//! deliveries come in; the company's service is down for a while; the webhook's secret is rotated under
+//! load, once with a lost answer. It tells what happens and checks at the end that every promise held. The exit
+//! code says whether it did.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use clap::Args;
 use futures_util::{StreamExt, stream};
@@ -26,6 +28,7 @@ use tokio::net::TcpListener;
 use super::{Failure, client, send};
 use crate::{
     config::{self, Problems, generated},
+    finkare::simulator::{self, Faults, Simulator, WebhookId},
     model::{clock, secret::Secret},
     service::{Loader, Service},
     signature::{finkare, standard_webhooks::Signer},
@@ -46,6 +49,8 @@ const INVOICES: usize = 40;
 const PER_INVOICE: usize = 5;
 /// The invoice whose events come with mixed timestamps.
 const MIXED: &str = "invoice-mixed";
+/// The URL that is registered: Finkare takes only HTTPS. The local Finkare delivers to the relay's own address instead.
+const PUBLIC_URL: &str = "https://relay.example/webhooks/finkare";
 /// How long the target is down.
 const DOWN: Duration = Duration::from_secs(2);
 /// Everything must have arrived by then.
@@ -148,11 +153,13 @@ async fn axum_serve(listener: TcpListener, router: Router) {
     crate::web::listener::serve(listener, router, 256, lifecycle).await;
 }
 
-/// Finkare's side.
+/// Finkare's side, for deliveries that the simulator would not make: whatever is signed here is signed with
+/// the secret that Finkare has at that moment.
 struct Finkare {
     http: reqwest::Client,
     url: String,
-    secret: Secret,
+    simulator: Simulator,
+    webhook: WebhookId,
 }
 
 #[derive(Debug)]
@@ -182,7 +189,30 @@ impl Finkare {
     }
 
     async fn deliver(&self, body: &[u8]) -> anyhow::Result<Answer> {
-        self.post(body.to_vec(), Some(finkare::sign(&self.secret, body))).await
+        self.post(body.to_vec(), Some(self.sign(body)?)).await
+    }
+
+    fn sign(&self, body: &[u8]) -> anyhow::Result<String> {
+        Ok(finkare::sign(&self.secret()?, body))
+    }
+
+    fn secret(&self) -> anyhow::Result<Secret> {
+        self.simulator.secret_of(self.webhook).context("the webhook is gone from Finkare")
+    }
+}
+
+/// The relay's admin API, as an operator uses it.
+struct Operator {
+    http: reqwest::Client,
+    url: String,
+    token: Secret,
+}
+
+impl Operator {
+    async fn post(&self, path: &str, body: &Value) -> anyhow::Result<(u16, Value)> {
+        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth(self.token.expose()).json(body);
+        let response = request.send().await.context("the admin API did not answer")?;
+        Ok((response.status().as_u16(), response.json().await.context("the admin API answered no JSON")?))
     }
 }
 
@@ -209,17 +239,43 @@ fn heading(text: &str) {
 
 async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
     let mut account = Account { promises: Vec::new() };
-    let (finkare_secret, sink_secret) = (generated::webhook_secret(), generated::webhook_secret());
+    let sink_secret = generated::webhook_secret();
     let (target, target_address) = Target::start(&sink_secret).await?;
+    let options = simulator::Options { retry_waits: vec![Duration::from_millis(500); 40], ..Default::default() };
+    let simulator = Simulator::start(options).await.context("the local Finkare did not start")?;
     let begun = Instant::now();
-    let service = start(directory, &finkare_secret, &sink_secret, target_address).await?;
+    let (token, master_key) = (generated::admin_token(), generated::master_key());
+    let service = start(directory, &simulator, &sink_secret, &token, &master_key, target_address).await?;
     println!("finkare-relay {}: a tour", env!("CARGO_PKG_VERSION"));
-    println!("   the relay     http://{}   (SQLite, ready after {:.0?})", service.public, begun.elapsed());
+    println!("   a local Finkare      http://{}", simulator.address());
+    println!("   the relay            http://{}   (SQLite, ready after {:.0?})", service.public, begun.elapsed());
     println!("   a company's service  http://{target_address}/events");
+    let to = format!("http://{}", service.public).parse().context("an address makes a URL")?;
+    simulator.set_deliver_to(to).context("the local Finkare does not deliver there")?;
+    let operator =
+        Operator { http: client::http()?, url: format!("http://{}/api/v1/endpoints/demo", service.admin), token };
+
+    heading("0. The webhook is registered at Finkare, which shows its secret once");
+    let wanted = json!({"url": PUBLIC_URL, "events": ["payment.received", "invoice.status_changed"]});
+    let (first, second) = (operator.post("/register", &wanted).await?, operator.post("/register", &wanted).await?);
+    let webhooks = simulator.webhooks();
+    account.note(
+        "registering creates one webhook, however often it is asked for",
+        first.0 == 200
+            && first.1["created"] == true
+            && second.0 == 200
+            && second.1["created"] == false
+            && webhooks.len() == 1,
+        format!(
+            "asked twice, created once; the secret is stored encrypted, its fingerprint is {}",
+            first.1["fingerprint"].as_str().unwrap_or("missing")
+        ),
+    );
     let finkare = Finkare {
         http: client::http()?,
         url: format!("http://{}/webhooks/finkare", service.public),
-        secret: finkare_secret,
+        webhook: webhooks.first().context("Finkare has no webhook")?.id,
+        simulator,
     };
 
     heading("1. Genuine deliveries: proved, stored, acknowledged, relayed");
@@ -251,7 +307,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
     let forged = [
         finkare.post(body.clone(), Some(finkare::sign(&Secret::new("whsec_guess"), &body))).await?,
         finkare.post(body.clone(), None).await?,
-        finkare.post(altered, Some(finkare::sign(&finkare.secret, &body))).await?,
+        finkare.post(altered, Some(finkare.sign(&body)?)).await?,
         finkare.post(body.clone(), Some("zz".repeat(32))).await?,
     ];
     let large = vec![b'x'; 2 * 1024 * 1024];
@@ -324,7 +380,42 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
     let drained = wait_until_drained(&service).await?;
     println!("   … its backlog is worked off after {:.1?}", begun.elapsed());
 
-    heading("7. What arrived");
+    heading("7. The secret is rotated under load");
+    let rotated = rotate_under_load(&finkare, &operator).await?;
+    account.note(
+        "a rotation drops no delivery",
+        rotated.first_try == rotated.deliveries,
+        format!(
+            "{} rotations, one of them answered 1 s late, while {} deliveries came: {} acknowledged at the first try",
+            rotated.rotations, rotated.deliveries, rotated.first_try
+        ),
+    );
+    let old = finkare.secret()?;
+    let healed = lose_an_answer(&finkare, &operator).await?;
+    account.note(
+        "a lost answer is healed",
+        healed.told == 502 && healed.acknowledged == healed.deliveries && healed.refused == 0,
+        format!(
+            "Finkare changed the secret and its answer was lost: healed after {:.1?}; {} deliveries meanwhile, {} had to \
+             come again, none was turned away for good",
+            healed.after, healed.deliveries, healed.again
+        ),
+    );
+    let forged = finkare.post(body.clone(), Some(finkare::sign(&Secret::new("whsec_guess"), &body))).await?;
+    let overlap = finkare.post(body.clone(), Some(finkare::sign(&old, &body))).await?;
+    account.note(
+        "the secret before stays good for the overlap",
+        overlap.status == 200 && matches!(forged.status, 401 | 503),
+        format!("signed with the one before: {}; forged: {}", overlap.status, forged.status),
+    );
+    let secrets = [old, finkare.secret()?];
+    let database = std::fs::read(directory.0.join("relay.db"))?;
+    let log = std::fs::read(directory.0.join("relay.db-wal")).unwrap_or_default();
+    let leaked = secrets.iter().any(|secret| holds(&database, secret) || holds(&log, secret));
+    account.note("no secret lies open in the database", !leaked, "searched for in every byte".to_owned());
+    let drained = wait_until_drained(&service).await? && drained;
+
+    heading("8. What arrived");
     let arrived = target.ids();
     let acknowledged: HashSet<_> = stored.iter().chain(&sick).chain(&mixed).cloned().collect();
     account.note(
@@ -336,10 +427,15 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
             acknowledged.len()
         ),
     );
+    let stored = count_events(&service).await?;
     account.note(
         "every event arrives under one id",
-        arrived.is_subset(&acknowledged),
-        format!("{} ids, none unknown", arrived.len()),
+        arrived.len() + 1 == stored,
+        format!(
+            "{} events stored, {} arrived: all but the unreadable one, which nobody asked for",
+            stored,
+            arrived.len()
+        ),
     );
     account.note("order per invoice", in_order(&target), format!("{INVOICES} invoices, each in order"));
     let same_bytes = same_bytes(&target, &bodies);
@@ -359,13 +455,106 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
         let _ = tokio::signal::ctrl_c().await;
     }
     service.stop().await;
+    finkare.simulator.stop().await;
     Ok(held)
+}
+
+/// What came of rotations under load.
+struct Rotated {
+    rotations: u32,
+    deliveries: u64,
+    first_try: u64,
+}
+
+/// Rotates three times while Finkare delivers without a pause.
+async fn rotate_under_load(finkare: &Finkare, operator: &Operator) -> anyhow::Result<Rotated> {
+    let simulator = &finkare.simulator;
+    let before = simulator.counters();
+    let rotating = async {
+        for answer_delay_ms in [0, 1000, 0] {
+            let faults = Faults { rotation_answer_delay_ms: answer_delay_ms, ..Faults::default() };
+            simulator.set_faults(faults).context("the fault is not known")?;
+            let (status, answer) = operator.post("/rotate-secret", &json!({})).await?;
+            ensure!(status == 200, "a rotation was answered {status}: {answer}");
+        }
+        anyhow::Ok(3)
+    };
+    let rotations = deliver_meanwhile(simulator, rotating).await?;
+    simulator.settled().await;
+    let after = simulator.counters();
+    let deliveries = after.deliveries - before.deliveries;
+    let again = (after.attempts - before.attempts) - deliveries;
+    let lost = deliveries - (after.acknowledged - before.acknowledged);
+    Ok(Rotated { rotations, deliveries, first_try: deliveries - again.min(deliveries) - lost })
+}
+
+/// What came of a lost answer.
+struct Healed {
+    told: u16,
+    after: Duration,
+    deliveries: u64,
+    acknowledged: u64,
+    again: u64,
+    refused: u64,
+}
+
+/// Finkare changes the secret and its answer is lost; the relay asks again by itself.
+async fn lose_an_answer(finkare: &Finkare, operator: &Operator) -> anyhow::Result<Healed> {
+    let simulator = &finkare.simulator;
+    let before = simulator.counters();
+    let faults = Faults { lost_rotations: 1, ..Faults::default() };
+    simulator.set_faults(faults).context("the fault is not known")?;
+    let begun = Instant::now();
+    let losing = async {
+        let (told, _) = operator.post("/rotate-secret", &json!({})).await?;
+        // Changed once by the lost rotation, and once more by the healing one.
+        while simulator.counters().rotations < before.rotations + 2 {
+            ensure!(begun.elapsed() < PATIENCE, "the lost answer was not healed within {PATIENCE:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        anyhow::Ok((told, begun.elapsed()))
+    };
+    let (told, after) = deliver_meanwhile(simulator, losing).await?;
+    simulator.settled().await;
+    let now = simulator.counters();
+    let deliveries = now.deliveries - before.deliveries;
+    let refused = now.failed - before.failed;
+    let again = (now.attempts - before.attempts) - deliveries;
+    Ok(Healed { told, after, deliveries, acknowledged: now.acknowledged - before.acknowledged, again, refused })
+}
+
+/// Has Finkare deliver payments without a pause for as long as the work takes.
+async fn deliver_meanwhile<T>(
+    simulator: &Simulator,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let load = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(5));
+        for number in 5000_u64.. {
+            pace.tick().await;
+            let data = json!({"invoiceId": format!("invoice-rotation-{}", number % 20), "amountCents": number});
+            // Too many open deliveries: the relay is slower than the load, which waits for it.
+            if simulator.emit("payment.received", &data).is_err() {
+                simulator.settled().await;
+            }
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        () = load => bail!("the load ended by itself"),
+    }
+}
+
+fn holds(bytes: &[u8], secret: &Secret) -> bool {
+    bytes.windows(secret.expose().len()).any(|part| part == secret.expose().as_bytes())
 }
 
 async fn start(
     directory: &Directory,
-    finkare_secret: &Secret,
+    simulator: &Simulator,
     sink_secret: &Secret,
+    token: &Secret,
+    master_key: &Secret,
     target: SocketAddr,
 ) -> anyhow::Result<Service> {
     let file = directory.0.join("relay.toml");
@@ -384,7 +573,9 @@ tokens = [{{ name = "demo", role = "admin", token = "{token}" }}]
 [[endpoints]]
 name = "demo"
 path = "/webhooks/finkare"
-secret = "{finkare}"
+api_key = "fk_test_demo"
+api_url = "{finkare}"
+api_rate_limit = {{ requests = 20, per_secs = 1 }}
 
 [[sinks]]
 name = "company"
@@ -395,12 +586,12 @@ retry = {{ initial_secs = 0.1, max_secs = 1, give_up_after_secs = 3600 }}
 breaker = {{ failures = 10, probe_secs = 0.2 }}
 "#,
         database = directory.0.join("relay.db").display(),
-        token = generated::admin_token().expose(),
-        finkare = finkare_secret.expose(),
+        token = token.expose(),
+        finkare = simulator.api_url(),
         sink = sink_secret.expose(),
     );
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    let master_key = generated::master_key();
+    let master_key = master_key.clone();
     let load: Loader = Arc::new(move || {
         let mut config = config::load(Some(&file), &|_| None)?;
         config.master_key = Some(master_key.clone());
@@ -416,7 +607,15 @@ async fn deliver_all(finkare: &Finkare, bodies: &[Vec<u8>]) -> anyhow::Result<Ve
 }
 
 async fn count_events(service: &Service) -> anyhow::Result<usize> {
-    Ok(service.store().list_events(&EventFilter::default(), 500).await?.rows.len())
+    let (mut count, mut filter) = (0, EventFilter::default());
+    loop {
+        let page = service.store().list_events(&filter, 500).await?;
+        count += page.rows.len();
+        filter.before = page.rows.last().map(|event| event.id);
+        if !page.more {
+            return Ok(count);
+        }
+    }
 }
 
 async fn wait_until_drained(service: &Service) -> anyhow::Result<bool> {

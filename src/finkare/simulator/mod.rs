@@ -166,6 +166,8 @@ impl Default for NewPayment {
 /// What the parts share.
 struct World {
     options: Options,
+    /// As in the options, or as changed since.
+    deliver_to: Mutex<Option<Url>>,
     state: Mutex<State>,
     client: reqwest::Client,
     permits: Semaphore,
@@ -195,7 +197,7 @@ impl World {
     /// Where a delivery for this URL really goes.
     fn target(&self, url: &str) -> Url {
         let mut url = Url::parse(url).expect("a webhook's URL was checked when it was set");
-        if let Some(to) = &self.options.deliver_to {
+        if let Some(to) = &*self.deliver_to.lock().expect("no code panics while it holds this lock") {
             let (path, query) = (url.path().to_owned(), url.query().map(str::to_owned));
             url.clone_from(to);
             url.set_path(&path);
@@ -292,6 +294,21 @@ impl World {
     }
 }
 
+/// Scheme, host and port, nothing else.
+fn check_deliver_to(to: &Url) -> Result<(), Error> {
+    let is_server = matches!(to.scheme(), "http" | "https")
+        && to.has_host()
+        && to.path() == "/"
+        && to.query().is_none()
+        && to.fragment().is_none();
+    if is_server {
+        return Ok(());
+    }
+    // A URL may hold a password, which is not repeated.
+    let shown = if to.username().is_empty() && to.password().is_none() { to.as_str() } else { to.scheme() };
+    Err(Error::DeliverTo(shown.to_owned()))
+}
+
 /// A running simulator. It stops when it is dropped; [`Simulator::stop`] waits for it.
 pub struct Simulator {
     world: Arc<World>,
@@ -313,16 +330,8 @@ impl Simulator {
     pub async fn start(options: Options) -> Result<Self, Error> {
         options.faults.check()?;
         options.variants.check()?;
-        if let Some(to) = &options.deliver_to
-            && !(matches!(to.scheme(), "http" | "https")
-                && to.has_host()
-                && to.path() == "/"
-                && to.query().is_none()
-                && to.fragment().is_none())
-        {
-            // A URL may hold a password, which is not repeated.
-            let shown = if to.username().is_empty() && to.password().is_none() { to.as_str() } else { to.scheme() };
-            return Err(Error::DeliverTo(shown.to_owned()));
+        if let Some(to) = &options.deliver_to {
+            check_deliver_to(to)?;
         }
         if options.concurrency == 0 || options.concurrency > Semaphore::MAX_PERMITS {
             return Err(Error::Options("`concurrency` must be at least 1".into()));
@@ -350,6 +359,7 @@ impl Simulator {
             tracker: TaskTracker::new(),
             finished: Notify::new(),
             stop: lifecycle.soft.clone(),
+            deliver_to: Mutex::new(options.deliver_to.clone()),
             options,
         });
         let router =
@@ -364,6 +374,17 @@ impl Simulator {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Sends all deliveries to this server from now on: [`Options::deliver_to`], for a receiver that has to know
+    /// our address before it has one itself.
+    ///
+    /// # Errors
+    /// It is not a scheme, a host and a port alone.
+    pub fn set_deliver_to(&self, to: Url) -> Result<(), Error> {
+        check_deliver_to(&to)?;
+        *self.world.deliver_to.lock().expect("no code panics while it holds this lock") = Some(to);
+        Ok(())
     }
 
     /// What a client takes as Finkare's URL.
