@@ -1,6 +1,11 @@
 //! The admin API's client, for the commands.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    error::Error,
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
@@ -13,6 +18,27 @@ pub(super) struct Client {
     http: reqwest::Client,
     base: String,
     token: Option<Secret>,
+}
+
+/// For a question that the service passes on to Finkare: its time-outs, its retries and its own limit of rate add up.
+const PATIENCE_WITH_FINKARE: Duration = Duration::from_secs(150);
+
+/// Nothing takes connections where the admin API should be.
+#[derive(Debug)]
+pub(super) struct NotThere {
+    base: String,
+    /// True if this machine (or that one) said so itself: nobody listens there.
+    pub(super) refused: bool,
+}
+
+impl fmt::Display for NotThere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "cannot reach the admin API at {}: is `finkare-relay serve` running there? Otherwise say where with --admin-url",
+            self.base
+        )
+    }
 }
 
 /// The address at which this machine reaches a listener.
@@ -30,7 +56,7 @@ pub(super) fn http() -> anyhow::Result<reqwest::Client> {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .timeout(std::time::Duration::from_secs(30))
+        .timeout(Duration::from_secs(30))
         .user_agent(concat!("finkare-relay/", env!("CARGO_PKG_VERSION")))
         .build()
         .context("the HTTP client could not be made")
@@ -59,17 +85,28 @@ impl Client {
         self.answer(self.http.post(format!("{}/api/v1{path}", self.base))).await
     }
 
+    /// `GET` below `/api/v1`, of what the service has to ask Finkare for.
+    pub(super) async fn get_from_finkare(&self, path: &str) -> anyhow::Result<Value> {
+        self.answer(self.http.get(format!("{}/api/v1{path}", self.base)).timeout(PATIENCE_WITH_FINKARE)).await
+    }
+
+    /// `POST` below `/api/v1`, for what the service has to ask Finkare.
+    pub(super) async fn post_for_finkare(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.http.post(format!("{}/api/v1{path}", self.base));
+        self.answer(request.json(body).timeout(PATIENCE_WITH_FINKARE)).await
+    }
+
     async fn answer(&self, mut request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose());
         }
         let response = request.send().await.map_err(|error| {
-            let hint = if error.is_connect() {
-                "is `finkare-relay serve` running there? Otherwise say where with --admin-url"
-            } else {
-                "the service did not answer"
-            };
-            anyhow!(error.without_url()).context(format!("cannot reach the admin API at {}: {hint}", self.base))
+            if error.is_connect() {
+                let refused = is_refused(&error);
+                return anyhow!(error.without_url()).context(NotThere { base: self.base.clone(), refused });
+            }
+            let what = format!("cannot reach the admin API at {}: the service did not answer", self.base);
+            anyhow!(error.without_url()).context(what)
         })?;
         let status = response.status();
         let body: Value = response.json().await.context("the admin API's answer is not JSON")?;
@@ -82,4 +119,15 @@ impl Client {
             _ => bail!("{detail} (HTTP {}, code {})", status.as_u16(), super::output::cell(&body["code"])),
         }
     }
+}
+
+fn is_refused(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

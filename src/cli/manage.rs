@@ -18,7 +18,7 @@ use crate::config::Config;
 pub(super) struct Service {
     /// The admin API [default: where this configuration has it]
     #[arg(long, value_name = "URL")]
-    admin_url: Option<String>,
+    pub(super) admin_url: Option<String>,
 }
 
 /// How much to list.
@@ -135,9 +135,9 @@ pub(super) enum Sinks {
     },
 }
 
-type Query = Vec<(&'static str, String)>;
+pub(super) type Query = Vec<(&'static str, String)>;
 
-fn query(parameters: impl IntoIterator<Item = (&'static str, Option<String>)>, paging: Paging) -> Query {
+pub(super) fn query(parameters: impl IntoIterator<Item = (&'static str, Option<String>)>, paging: Paging) -> Query {
     let mut query: Query =
         parameters.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
     query.push(("limit", paging.limit.to_string()));
@@ -146,7 +146,7 @@ fn query(parameters: impl IntoIterator<Item = (&'static str, Option<String>)>, p
 }
 
 /// Prints a list and where it goes on.
-fn list(answer: &Value, output: Output, head: &[&str], row: impl Fn(&Value) -> Vec<String>) {
+pub(super) fn list(answer: &Value, output: Output, head: &[&str], row: impl Fn(&Value) -> Vec<String>) {
     let rows: Vec<_> = answer["data"].as_array().into_iter().flatten().map(row).collect();
     output.say(answer, &if rows.is_empty() { "Nothing to list.".to_owned() } else { table(head, &rows) });
     if let (false, Some(cursor)) = (output.json, answer["next_cursor"].as_str()) {
@@ -323,7 +323,7 @@ pub(super) async fn sinks(config: Config, command: Sinks, output: Output) -> Res
 }
 
 /// An id as typed, made safe to stand in a path.
-fn path_segment(text: &str) -> String {
+pub(super) fn path_segment(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),

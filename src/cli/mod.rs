@@ -20,12 +20,16 @@ use crate::{
 mod check;
 mod client;
 mod demo;
+mod endpoints;
 mod local;
 mod manage;
 mod migrate;
 mod output;
+mod register;
+mod rekey;
 mod send;
 mod serve;
+mod simulate;
 
 /// Receives Finkare's webhooks, keeps each event once, and relays it until it has arrived.
 #[derive(Debug, Parser)]
@@ -51,8 +55,22 @@ enum Command {
     Check,
     /// Bring the store's schema up to date (`serve` does so by itself)
     Migrate,
+    /// Create the webhook at Finkare, or take the one that has this URL, and store its secret
+    Register(register::Options),
+    /// Let Finkare give the webhook a new secret, without dropping a delivery
+    RotateSecret(endpoints::Rotate),
+    /// Encrypt the stored secrets under another master key (`RELAY_NEW_MASTER_KEY`); stop all services first
+    Rekey,
     /// Sign and post test deliveries as Finkare does
     Send(send::Options),
+    /// Run a local Finkare: its API, its signed deliveries, and faults on demand
+    Simulate(simulate::Options),
+    /// Look at endpoints, their secrets and Finkare's own deliveries
+    #[command(subcommand)]
+    Endpoints(endpoints::Endpoints),
+    /// Look at who did what
+    #[command(subcommand)]
+    Audit(endpoints::Audit),
     /// Look at events
     #[command(subcommand)]
     Events(manage::Events),
@@ -136,7 +154,13 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         Command::Demo(options) => demo::run(options).await,
         Command::Check => check::run(load(path)?, output).await,
         Command::Migrate => migrate::run(load(path)?, output).await,
+        Command::Register(options) => register::run(load(path)?, options, output).await,
+        Command::RotateSecret(options) => endpoints::rotate(load(path)?, options, output).await,
+        Command::Rekey => rekey::run(load(path)?, output).await,
+        Command::Endpoints(command) => endpoints::endpoints(load(path)?, command, output).await,
+        Command::Audit(command) => endpoints::audit(load(path)?, command, output).await,
         Command::Send(options) => send::run(load(path)?, options, output).await,
+        Command::Simulate(options) => simulate::run(options, output).await,
         Command::Events(command) => manage::events(load(path)?, command, output).await,
         Command::Dispatches(command) => manage::dispatches(load(path)?, command, output).await,
         Command::Sinks(command) => manage::sinks(load(path)?, command, output).await,

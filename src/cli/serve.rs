@@ -20,6 +20,7 @@ pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failur
     // Before anything takes long, so that a signal during the start is not lost.
     let mut stop = Stop::new()?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(anyhow::Error::new)?;
+    local::settle_master_key(&config).await?;
     let made = local::make_up(&mut config)?;
     for notice in &config.notices {
         tracing::warn!("{notice}");
@@ -66,17 +67,17 @@ pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failur
 }
 
 /// SIGTERM and SIGINT.
-struct Stop {
+pub(super) struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Stop {
-    fn new() -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn asked(&mut self) {
+    pub(super) async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

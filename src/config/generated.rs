@@ -70,6 +70,23 @@ pub fn read_or_create(dir: &Path, name: &str, make: impl FnOnce() -> Secret) -> 
     }
 }
 
+/// Reads the secret in `dir/name`; `None` if there is no such file.
+///
+/// # Errors
+/// As for [`read_or_create`].
+pub fn find(dir: &Path, name: &str) -> io::Result<Option<Generated>> {
+    read(&dir.join(name))
+}
+
+/// Lets the file `dir/from` take the name and the place of `dir/to`, at once and for good.
+///
+/// # Errors
+/// What the file system says, with the path; then `to` is what it was.
+pub fn replace(dir: &Path, from: &str, to: &str) -> io::Result<()> {
+    fs::rename(dir.join(from), dir.join(to)).map_err(at(&dir.join(to), "replaced"))?;
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir, "flushed"))
+}
+
 /// `None` if there is no such file.
 fn read(path: &Path) -> io::Result<Option<Generated>> {
     let text = match fs::read_to_string(path) {
@@ -203,6 +220,18 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         assert!(error.to_string().contains("secret` is empty"), "{error}");
         assert_eq!(fs::read(dir.path().join("secret")).unwrap(), b" \n");
+    }
+
+    #[test]
+    fn one_file_takes_the_place_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = read_or_create(dir.path(), "key", master_key).unwrap();
+        let new = read_or_create(dir.path(), "key.new", master_key).unwrap();
+        replace(dir.path(), "key.new", "key").unwrap();
+        let found = find(dir.path(), "key").unwrap().unwrap();
+        assert!(found.secret == new.secret && found.secret != old.secret);
+        assert!(find(dir.path(), "key.new").unwrap().is_none());
+        assert!(replace(dir.path(), "key.new", "key").unwrap_err().to_string().contains("key` cannot be replaced"));
     }
 
     #[test]

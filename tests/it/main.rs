@@ -9,6 +9,7 @@ mod readme;
 mod receiving;
 mod relaying;
 mod reloading;
+mod rotation;
 mod secrets;
 mod signature;
 mod sinks;

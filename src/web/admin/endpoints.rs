@@ -186,6 +186,12 @@ pub struct RotatedRow {
     previous_valid_until: Option<Timestamp>,
 }
 
+impl From<Rotated> for RotatedRow {
+    fn from(Rotated { fingerprint, previous_valid_until }: Rotated) -> Self {
+        Self { rotated: true, fingerprint, previous_valid_until }
+    }
+}
+
 /// Gives an endpoint's webhook a new secret. It is rotated and in force when this answers 200, also if nobody
 /// is left to read the answer.
 pub async fn rotate_secret(
@@ -203,9 +209,7 @@ pub async fn rotate_secret(
         return Err(unprocessable("invalid_overlap", format!("`overlap_secs` must be 0 to {longest} (30 days).")));
     }
     let asked = admin.links.rotate(&endpoint.name, &caller.name, overlap).await;
-    let Rotated { fingerprint, previous_valid_until } =
-        asked.map_err(|error| link_problem(error, "invalid_overlap", Asked::ToChange))?;
-    Ok(Json(RotatedRow { rotated: true, fingerprint, previous_valid_until }))
+    asked.map(|rotated| Json(rotated.into())).map_err(|error| link_problem(error, "invalid_overlap", Asked::ToChange))
 }
 
 /// What a registration is told.

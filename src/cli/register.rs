@@ -1,0 +1,226 @@
+//! `register`: creates an endpoint's webhook at Finkare, or takes the one that has its URL.
+//!
+//! The running service does it, so that it knows the secret at once. Where none runs on this machine, the
+//! command does it by itself, with the same code and the same store: SQLite's lock makes sure that
+//! nothing else runs there, and on Postgres other replicas hear of it.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    Failure,
+    client::{Client, NotThere},
+    endpoints::{ask_to_rotate, name_of, rotated_text},
+    local,
+    manage::{Service, path_segment},
+    output::{Output, cell},
+};
+use crate::{
+    config::Config,
+    finkare::link::{Links, Registration},
+    lifecycle::Lifecycle,
+    model::id::EndpointName,
+    secrets::Secrets,
+    service::{self, OpenStore},
+    telemetry::Metrics,
+    web::admin::endpoints::{RegisteredRow, RotatedRow, check_registration, default_events},
+};
+
+/// Who did it, in the audit trail, where no service was asked.
+pub(super) const ACTOR: &str = "cli";
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The public URL of the endpoint, where Finkare is to post (https://…)
+    #[arg(long, value_name = "URL")]
+    url: String,
+    /// The endpoint [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    endpoint: Option<String>,
+    /// A type of events to register for; may be repeated [default: payment.received, invoice.status_changed]
+    #[arg(long = "event", value_name = "TYPE")]
+    events: Vec<String>,
+    /// What stands beside it in Finkare's list
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Rotate the secret afterwards if the webhook was there already: only so can its secret be known
+    #[arg(long)]
+    rotate: bool,
+    #[command(flatten)]
+    service: Service,
+}
+
+/// Who does the work.
+enum Worker {
+    /// The service that runs.
+    Service(Client),
+    /// This process.
+    Here(Box<Here>),
+}
+
+/// `register`
+pub(super) async fn run(config: Config, options: Options, output: Output) -> Result<bool, Failure> {
+    let name = name_of(&config, options.endpoint.as_deref())?;
+    let events = if options.events.is_empty() { default_events() } else { options.events };
+    check_registration(&events, options.description.as_deref()).map_err(anyhow::Error::msg)?;
+    let registration = Registration { url: options.url, events, description: options.description };
+
+    let client = Client::new(config.clone(), options.service.admin_url.as_deref())?;
+    let asked = client
+        .post_for_finkare(
+            &format!("/endpoints/{}/register", path_segment(&name)),
+            &json!({
+                "url": registration.url, "events": registration.events, "description": registration.description,
+            }),
+        )
+        .await;
+    let is_nowhere = |error: &anyhow::Error| error.downcast_ref::<NotThere>().is_some_and(|nobody| nobody.refused);
+    let (worker, answer) = match asked {
+        Ok(answer) => (Worker::Service(client), answer),
+        // Who says where the service is wants it to be asked.
+        Err(error) if is_nowhere(&error) && options.service.admin_url.is_none() => {
+            let here = Here::open(config).await?;
+            let answer = here.register(&name, registration).await;
+            let here = Box::new(here);
+            match answer {
+                Ok(answer) => (Worker::Here(here), answer),
+                Err(error) => {
+                    here.close().await;
+                    return Err(error.into());
+                }
+            }
+        }
+        Err(error) => return Err(error.into()),
+    };
+
+    let wants_rotation = options.rotate && answer["created"] == false;
+    let rotated = match (&worker, wants_rotation) {
+        (_, false) => Ok(Value::Null),
+        (Worker::Service(client), true) => ask_to_rotate(client, &name, None).await,
+        (Worker::Here(here), true) => here.rotate(&name).await,
+    };
+    let is_here = matches!(worker, Worker::Here(_));
+    if let Worker::Here(here) = worker {
+        here.close().await;
+    }
+    // What was registered is registered, whatever came of the rotation.
+    let mut shown = answer.clone();
+    if let Ok(rotated) = &rotated {
+        shown["rotation"] = rotated.clone();
+    }
+    output.say(&shown, &text(&name, &answer, rotated.as_ref().ok(), is_here));
+    match rotated {
+        Ok(_) => Ok(true),
+        Err(error) => Err(error.context("the webhook is registered, and its secret could not be rotated").into()),
+    }
+}
+
+/// What was done and what to do next, in words.
+fn text(name: &str, answer: &Value, rotated: Option<&Value>, is_here: bool) -> String {
+    let (id, url) = (cell(&answer["webhook_id"]), cell(&answer["url"]));
+    let mut lines = vec![if answer["created"] == true {
+        format!("The webhook {id} is created: Finkare posts to {url}, for the endpoint {name}.")
+    } else {
+        format!("Finkare has the webhook {id} for {url} already. It is the one of the endpoint {name}.")
+    }];
+    for note in answer["notes"].as_array().into_iter().flatten() {
+        lines.push(format!("note: {}", cell(note)));
+    }
+    let rotated = rotated.filter(|rotated| rotated.is_object());
+    if let Some(rotated) = rotated {
+        lines.push(rotated_text(name, rotated));
+    } else if answer["fingerprint"].is_string() {
+        lines.push(format!("The endpoint's newest secret has the fingerprint {}.", cell(&answer["fingerprint"])));
+    } else {
+        lines.push(format!(
+            "Its secret is not known, so its deliveries are refused. Let Finkare give it a new one: finkare-relay {}",
+            if is_here {
+                format!("register --url {url} --endpoint {name} --rotate")
+            } else {
+                format!("rotate-secret --endpoint {name}")
+            },
+        ));
+    }
+    if is_here {
+        lines.push("No service was running on this machine. Start it: finkare-relay serve".to_owned());
+    }
+    lines.join("\n")
+}
+
+/// What registering needs, in this process.
+struct Here {
+    open: OpenStore,
+    links: Arc<Links>,
+    lifecycle: Lifecycle,
+}
+
+impl Here {
+    async fn open(mut config: Config) -> anyhow::Result<Self> {
+        let linked = service::linked_endpoints(&config)?;
+        local::settle_master_key(&config).await?;
+        local::make_up_master_key(&mut config)?;
+        let vault = service::vault(&config)?;
+        let open = service::open_store(&config.store, true).await.context(
+            "no service answers where its admin API should be (--admin-url), and the store could not be opened",
+        )?;
+        let store = &open.store;
+        store.migrate().await.context("the store could not be migrated")?;
+        if !store.is_shared() {
+            // It is locked for us, so whoever was at it is gone.
+            store.abandon_intents().await?;
+        }
+        let secrets = Secrets::open(store.clone(), Arc::new(vault), service::sources(&config)).await?;
+        let lifecycle = Lifecycle::new();
+        let links = Links::new(store.clone(), secrets, linked, Arc::new(Metrics::new()), lifecycle.clone());
+        Ok(Self { open, links, lifecycle })
+    }
+
+    async fn register(&self, name: &str, registration: Registration) -> anyhow::Result<Value> {
+        let registered = self.links.register(&EndpointName::new(name)?, ACTOR, registration).await?;
+        Ok(serde_json::to_value(RegisteredRow::from(registered))?)
+    }
+
+    async fn rotate(&self, name: &str) -> anyhow::Result<Value> {
+        let name = EndpointName::new(name)?;
+        let overlap = self.links.endpoints().iter().find(|endpoint| endpoint.name == name);
+        let overlap = overlap.map_or(crate::finkare::link::DEFAULT_OVERLAP, |endpoint| endpoint.rotate_overlap);
+        let rotated = self.links.rotate(&name, ACTOR, overlap).await?;
+        Ok(serde_json::to_value(RotatedRow::from(rotated))?)
+    }
+
+    /// Ends what is under way and gives the store back.
+    async fn close(self) {
+        self.lifecycle.stop(Duration::from_secs(5)).await;
+        self.open.store.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_what_to_do_next() {
+        let answer = |created: bool, fingerprint: Option<&str>| {
+            json!({
+                "registered": true, "created": created, "webhook_id": "w-1", "url": "https://relay.example/hook",
+                "fingerprint": fingerprint, "notes": if created { json!([]) } else { json!(["it is disabled"]) },
+            })
+        };
+        let rotated = json!({"rotated": true, "fingerprint": "22", "previous_valid_until": null});
+        insta::assert_snapshot!(
+            [
+                text("e", &answer(true, Some("11")), Some(&Value::Null), false),
+                text("e", &answer(true, Some("11")), Some(&Value::Null), true),
+                text("e", &answer(false, None), Some(&Value::Null), false),
+                text("e", &answer(false, None), Some(&Value::Null), true),
+                text("e", &answer(false, Some("11")), Some(&Value::Null), false),
+                text("e", &answer(false, None), Some(&rotated), false),
+            ]
+            .join("\n\n")
+        );
+    }
+}
