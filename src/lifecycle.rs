@@ -79,7 +79,8 @@ impl Lifecycle {
     }
 
     /// Runs a piece of work to its end, even if nobody waits for its answer any more (the future that this
-    /// gives may be dropped). It goes on after a soft stop; the hard one drops it. The answer is `None` if it was dropped
+    /// gives may be dropped). It goes on after a soft stop; the hard one drops it. The answer is `None` if it was
+    /// dropped
     /// or panicked, which stands in the log.
     ///
     /// The work begins at once, not when the future is first polled.

@@ -66,6 +66,8 @@ enum Fault {
     Unreadable,
     /// Done and answered well, once this has a permit.
     Hold(Arc<Semaphore>),
+    /// Done at once, answered well once this has a permit.
+    Late(Arc<Semaphore>),
 }
 
 #[derive(Debug, Clone)]
@@ -252,6 +254,11 @@ impl Provider {
             Some(Fault::Hold(hold)) => {
                 hold.acquire().await.unwrap().forget();
                 serve()
+            }
+            Some(Fault::Late(hold)) => {
+                let served = serve();
+                hold.acquire().await.unwrap().forget();
+                served
             }
         };
         let success = status < 300;
@@ -585,8 +592,8 @@ async fn what_nobody_knows_is_asked_again_by_the_keeper(fixture: Fixture) {
             "rotation.done"
         ]
     );
-    assert_eq!((node.count("uncertain"), node.count("healed"), node.count("refused")), (2, 1, 0));
     assert!(node.lifecycle.stop(PATIENCE).await && !node.lifecycle.failed());
+    assert_eq!((node.count("uncertain"), node.count("healed"), node.count("refused")), (2, 1, 0));
 }
 
 async fn a_delivery_waits_for_the_rotation_that_it_came_in(fixture: Fixture) {
@@ -769,21 +776,39 @@ async fn two_registrations_at_once_make_one_webhook(fixture: Fixture) {
     let provider = Provider::start().await;
     let node = Node::new(&fixture, &provider, BLANK).await;
     let other = Node::on(node.store.clone(), &provider, BLANK).await;
-    // Both have looked and found nothing before either goes on.
-    let (one, two) = (provider.holds(LIST), provider.holds(LIST));
-    let both = async { tokio::join!(node.register(), other.register()) };
-    let (results, ()) = tokio::join!(both, async {
-        provider.called(LIST, 2).await;
-        one.add_permits(1);
-        two.add_permits(1);
-    });
-    let created =
-        [&results.0, &results.1].into_iter().filter(|result| matches!(result, Ok(done) if done.created)).count();
-    assert_eq!((created, provider.hooks().len(), provider.calls(CREATE)), (1, 1, 1), "{results:?}");
-    for result in [results.0, results.1] {
-        assert!(matches!(result, Ok(_) | Err(LinkError::InFlight { .. })), "{result:?}");
+    // Both look and find nothing; then one goes on, and the other when the first is at work or done.
+    let (one, two) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    provider.fails(LIST, Fault::Late(one.clone()));
+    provider.fails(LIST, Fault::Late(two.clone()));
+    let creating = provider.holds(CREATE);
+    let mut first = Box::pin(node.register());
+    tokio::select! {
+        done = &mut first => panic!("{done:?}"),
+        () = provider.called(LIST, 1) => {}
     }
-    assert!(!other.register().await.unwrap().created);
+    let mut second = Box::pin(other.register());
+    tokio::select! {
+        done = &mut second => panic!("{done:?}"),
+        () = provider.called(LIST, 2) => {}
+    }
+    one.add_permits(1);
+    tokio::select! {
+        done = &mut first => panic!("{done:?}"),
+        () = provider.called(CREATE, 1) => {}
+    }
+    let third = node.register().await;
+    assert!(matches!(third, Err(LinkError::InFlight { .. })), "{third:?}");
+    creating.add_permits(1);
+    assert!(first.await.unwrap().created);
+    // What the second one saw is old by now: it looks again before it creates.
+    two.add_permits(1);
+    let second = second.await.unwrap();
+    assert!(!second.created && second.fingerprint == Some(of(&provider.secret())), "{second:?}");
+    assert_eq!((provider.hooks().len(), provider.calls(CREATE)), (1, 1));
+    assert_eq!(
+        node.trail(&provider).await,
+        ["registration.begun", "registration.done", "registration.begun", "intent.dropped"]
+    );
 }
 
 async fn a_refused_registration_changes_nothing(fixture: Fixture) {
@@ -833,10 +858,10 @@ async fn a_registration_that_never_came_about_ends(fixture: Fixture) {
         node.trail(&provider).await,
         ["registration.begun", "registration.uncertain", "intent.taken_over", "intent.dropped"]
     );
+    assert!(node.lifecycle.stop(PATIENCE).await);
     assert_eq!((provider.hooks().len(), node.count("healed")), (0, 1));
     // A person who asks again does not wait for that.
     provider.fails(CREATE, Fault::CutBefore);
-    assert!(node.lifecycle.stop(PATIENCE).await);
     let next = Node::on(node.store.clone(), &provider, BLANK).await;
     assert!(matches!(next.register().await, Err(LinkError::Uncertain(_))));
     assert!(next.register().await.unwrap().created);

@@ -241,8 +241,8 @@ fn complain(complained: &NotBefore, intent: &Intent, error: &LinkError) {
     if may_begin(complained, &intent.endpoint, COMPLAIN) {
         tracing::error!(
             endpoint.name = %intent.endpoint, intent.id = %intent.id, change = intent.kind.as_str(), error = %Chain(error),
-            "a change of the webhook's secret is unfinished and could not be healed: deliveries that fit no secret are asked \
-             to come again, and it is tried again by itself"
+            "a change of the webhook's secret is unfinished and could not be healed: deliveries that fit no secret \
+             are asked to come again, and it is tried again by itself"
         );
     }
 }

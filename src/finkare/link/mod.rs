@@ -198,8 +198,8 @@ impl Linked {
 
     fn no_webhook_id(&self) -> LinkError {
         LinkError::NotLinked(format!(
-            "the id of endpoint {}'s webhook is not known: run `finkare-relay register --endpoint {} --url URL`, or set \
-             the endpoint's `webhook_id` (FINKARE_WEBHOOK_ID for the endpoint `default`)",
+            "the id of endpoint {}'s webhook is not known: run `finkare-relay register --endpoint {} --url URL`, or \
+             set the endpoint's `webhook_id` (FINKARE_WEBHOOK_ID for the endpoint `default`)",
             self.name, self.name
         ))
     }
@@ -207,6 +207,7 @@ impl Linked {
 
 impl Links {
     /// Puts them together; asks nobody.
+    #[expect(clippy::needless_pass_by_value, reason = "one of the shared parts that all are handed over alike")]
     pub fn new(
         store: Arc<dyn Store>,
         secrets: Arc<Secrets>,
@@ -239,7 +240,8 @@ impl Links {
         let linked = self.linked(endpoint)?;
         if overlap > MAX_OVERLAP {
             return Err(LinkError::Invalid(format!(
-                "an overlap of {} seconds is too long: secrets before a new one stay good for at most {} seconds (30 days)",
+                "an overlap of {} seconds is too long: secrets before a new one stay good for at most {} seconds (30 \
+                 days)",
                 overlap.as_secs(),
                 MAX_OVERLAP.as_secs()
             )));
@@ -284,8 +286,8 @@ impl Links {
         let endpoint = &self.endpoints[index];
         let client = endpoint.client.clone().ok_or_else(|| {
             LinkError::NotLinked(format!(
-                "endpoint {name} has no API key, so Finkare cannot be asked: set its `api_key` (FINKARE_API_KEY for the \
-                 endpoint `default`) to a key with the scope `webhooks:manage`"
+                "endpoint {name} has no API key, so Finkare cannot be asked: set its `api_key` (FINKARE_API_KEY for \
+                 the endpoint `default`) to a key with the scope `webhooks:manage`"
             ))
         })?;
         Ok(Linked {

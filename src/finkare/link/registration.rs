@@ -155,7 +155,8 @@ impl Links {
         Err(self.overtaken(linked).await)
     }
 
-    /// True if an unfinished rotation is of a webhook that is no more: nothing is signed with its secret. It is ended then.
+    /// True if an unfinished rotation is of a webhook that is no more: nothing is signed with its secret. It is
+    /// ended then.
     ///
     /// Only for a person who asks for a webhook in this account: by itself, the service cannot know that
     /// the key is of the right one.
@@ -280,12 +281,12 @@ impl Links {
         let rotate = format!("`finkare-relay rotate-secret --endpoint {}`", linked.name);
         match &fingerprint {
             None => notes.push(format!(
-                "the webhook was there already, and its secret is not known here: every delivery is refused until you run \
-                 {rotate} (or set the endpoint's `secret`)"
+                "the webhook was there already, and its secret is not known here: every delivery is refused until \
+                 you run {rotate} (or set the endpoint's `secret`)"
             )),
             Some(fingerprint) if known.as_deref() != Some(webhook.id.as_str()) => notes.push(format!(
-                "the webhook was there already, and the endpoint's secret {fingerprint} is taken for its: if deliveries are \
-                 refused, run {rotate}"
+                "the webhook was there already, and the endpoint's secret {fingerprint} is taken for its: if \
+                 deliveries are refused, run {rotate}"
             )),
             Some(_) => {}
         }
@@ -296,8 +297,8 @@ impl Links {
             there.iter().filter(|other| other.id != webhook.id).map(|other| other.id.as_str()).collect();
         if !others.is_empty() {
             notes.push(format!(
-                "Finkare has other webhooks with this URL, which deliver the same events again under other secrets: delete \
-                 them there ({})",
+                "Finkare has other webhooks with this URL, which deliver the same events again under other secrets: \
+                 delete them there ({})",
                 others.join(", ")
             ));
         }

@@ -100,7 +100,8 @@ impl Links {
         Err(self.overtaken(linked).await)
     }
 
-    /// Finishes what somebody else left unfinished, by asking Finkare for a new secret; `None` if it turned out that nothing
+    /// Finishes what somebody else left unfinished, by asking Finkare for a new secret; `None` if it turned out that
+    /// nothing
     /// had happened. `overlap` replaces what the intent says.
     ///
     /// # Errors
@@ -235,7 +236,8 @@ impl Links {
         }
     }
 
-    /// Finkare did not do it, or did not say so. `asked` is true if it was asked to change something. The entry `what` is written with Finkare's
+    /// Finkare did not do it, or did not say so. `asked` is true if it was asked to change something. The entry
+    /// `what` is written with Finkare's
     /// answer added, as a refusal or as a doubt.
     pub(super) async fn not_done(
         &self,
@@ -256,8 +258,8 @@ impl Links {
             tracing::error!(
                 endpoint.name = %linked.name, intent.id = %held.id, change = held.kind.as_str(), tries = held.tries,
                 retry_in_ms = clock::millis(retry_in), error = %Chain(&error),
-                "it is not known whether Finkare changed the webhook's secret: deliveries that fit no secret are asked to \
-                 come again, and Finkare is asked again by itself. {todo}"
+                "it is not known whether Finkare changed the webhook's secret: deliveries that fit no secret are \
+                 asked to come again, and Finkare is asked again by itself. {todo}"
             );
         } else {
             held.fail(NewAudit { action: actions::refused(held.kind), ..entry }).await;
@@ -305,7 +307,8 @@ pub(super) fn audit(action: &'static str, linked: &Linked, actor: &str) -> NewAu
     NewAudit::new(actor, action, actions::subject(&linked.name))
 }
 
-/// The pause before the next try: 1 s, 2 s, 4 s … 60 s, the second half of each by chance; longer if Finkare asks for it.
+/// The pause before the next try: 1 s, 2 s, 4 s … 60 s, the second half of each by chance; longer if Finkare asks
+/// for it.
 fn retry_in(tries: u32, error: Option<&Error>) -> Duration {
     let wait = backoff::next_wait(FIRST_RETRY, LONGEST_RETRY, tries, 0.5 + 0.5 * rand::random::<f64>());
     match error {
