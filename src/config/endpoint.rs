@@ -1,13 +1,13 @@
 //! `[[endpoints]]`: the webhooks registered at Finkare, or the one that the environment describes.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use url::{Host, Url};
 
 use super::{Endpoint, RateLimit, raw::Section};
 use crate::{
     finkare::{
-        client::Paths,
+        client::{DEFAULT_RATE, Paths},
         link::{DEFAULT_OVERLAP, MAX_OVERLAP},
     },
     ingest::Dedupe,
@@ -28,8 +28,8 @@ const VARIABLES: [(&str, &str); 4] = [
 /// Paths that the service answers itself, with all that lies below them.
 const RESERVED: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/api"];
 
-/// Calls in one second. Finkare's own limits are not documented, and we call seldom.
-const API_RATE: RateLimit = RateLimit { requests: NonZeroU32::MIN, per: Duration::from_secs(1) };
+/// As the client: Finkare's own limits are not documented, and we call seldom.
+const API_RATE: RateLimit = RateLimit { requests: DEFAULT_RATE.0, per: DEFAULT_RATE.1 };
 /// As in the vendor's SDK (<https://docs.finkare.io/guides/sdk-typescript>).
 const API_TIMEOUT_SECS: u64 = 30;
 /// As in the vendor's SDK (same source).

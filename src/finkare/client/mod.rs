@@ -47,8 +47,8 @@ pub const DEFAULT_MAX_RETRIES: u32 = 3;
 /// The wait after the first 429 that asks for none, as in the vendor's SDK.
 pub const DEFAULT_RETRY_INITIAL: Duration = Duration::from_secs(1);
 
-/// Calls in a time unless told otherwise: 5 in a second. Finkare's own numbers are not documented.
-pub const DEFAULT_RATE: (NonZeroU32, Duration) = (NonZeroU32::new(5).unwrap(), Duration::from_secs(1));
+/// Calls in a time unless told otherwise: one in a second on average, five at once. Finkare's own numbers are not documented.
+pub const DEFAULT_RATE: (NonZeroU32, Duration) = (NonZeroU32::new(5).unwrap(), Duration::from_secs(5));
 
 const PRODUCTION: &str = "https://api.finkare.io";
 const SANDBOX: &str = "https://api-sandbox.finkare.io";

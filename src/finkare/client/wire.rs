@@ -254,6 +254,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "every time of an answer may be missing")]
     fn at(text: &str) -> Option<Timestamp> {
         Some(text.parse().unwrap())
     }
