@@ -3,6 +3,7 @@
 mod admin;
 mod commands;
 mod crashing;
+mod endpoints;
 mod outages;
 mod readme;
 mod receiving;
