@@ -40,7 +40,7 @@ pub(super) struct Options {
     /// The endpoint [default: the only one]
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
-    /// A type of events to register for; may be repeated [default: payment.received, invoice.status_changed]
+    /// A type of events to register for; may be repeated [default: `payment.received`, `invoice.status_changed`]
     #[arg(long = "event", value_name = "TYPE")]
     events: Vec<String>,
     /// What stands beside it in Finkare's list
