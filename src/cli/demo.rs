@@ -400,9 +400,12 @@ breaker = {{ failures = 10, probe_secs = 0.2 }}
         sink = sink_secret.expose(),
     );
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    let key = generated::master_key();
-    let variable = move |name: &str| (name == "RELAY_MASTER_KEY").then(|| key.expose().to_owned());
-    let load: Loader = Arc::new(move || config::load(Some(&file), &variable));
+    let master_key = generated::master_key();
+    let load: Loader = Arc::new(move || {
+        let mut config = config::load(Some(&file), &|_| None)?;
+        config.master_key = Some(master_key.clone());
+        Ok(config)
+    });
     let config = load().map_err(|problems| anyhow::anyhow!("{problems}"))?;
     Service::start(&config, load).await.context("the relay did not start")
 }

@@ -29,6 +29,7 @@ mod register;
 mod rekey;
 mod send;
 mod serve;
+mod simulate;
 
 /// Receives Finkare's webhooks, keeps each event once, and relays it until it has arrived.
 #[derive(Debug, Parser)]
@@ -62,6 +63,8 @@ enum Command {
     Rekey,
     /// Sign and post test deliveries as Finkare does
     Send(send::Options),
+    /// Run a local Finkare: its API, its signed deliveries, and faults on demand
+    Simulate(simulate::Options),
     /// Look at endpoints, their secrets and Finkare's own deliveries
     #[command(subcommand)]
     Endpoints(endpoints::Endpoints),
@@ -157,6 +160,7 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         Command::Endpoints(command) => endpoints::endpoints(load(path)?, command, output).await,
         Command::Audit(command) => endpoints::audit(load(path)?, command, output).await,
         Command::Send(options) => send::run(load(path)?, options, output).await,
+        Command::Simulate(options) => simulate::run(options, output).await,
         Command::Events(command) => manage::events(load(path)?, command, output).await,
         Command::Dispatches(command) => manage::dispatches(load(path)?, command, output).await,
         Command::Sinks(command) => manage::sinks(load(path)?, command, output).await,

@@ -18,6 +18,8 @@
 //! - Nobody knows whether Finkare has switched (a crash, a lost answer): it waits a moment for the
 //!   cure. After that, and whenever one of these bounds is met, the sender is asked to come again: it may be
 //!   genuine, and 401 would turn it away for good.
+//! - It was not known until a moment ago ([`AFTERMATH`]): a delivery that was signed with a secret that was lost,
+//!   and is still on its way or waiting here when the cure brings another, is asked to come again as well.
 //!
 //! A header that is missing or malformed is refused at once: no secret would make it genuine.
 
@@ -62,6 +64,10 @@ pub const PATIENCE: Duration = Duration::from_millis(3500);
 
 /// How long a delivery waits where nobody knows which secret Finkare uses: the cure may take long.
 pub const UNKNOWN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// For so long after the cure, whoever fits no secret is still asked to come again: as long as Finkare
+/// waits for an answer, so that whatever it signed before the cure has arrived.
+pub const AFTERMATH: Duration = Duration::from_secs(5);
 
 /// Deliveries, of all endpoints together, that may wait to be checked again. What they hold in memory counts to the
 /// same budget as all bodies.
@@ -128,6 +134,9 @@ pub enum Undecided {
     /// A change was cut off.
     #[error("it is not known whether Finkare has switched to another")]
     Unknown,
+    /// A change was cut off, and made again a moment ago.
+    #[error("until a moment ago it was not known which secret Finkare uses")]
+    Aftermath,
     /// Too many wait already.
     #[error("too many deliveries ({WAITING}) wait to be checked again")]
     Crowded,
@@ -169,6 +178,8 @@ struct Ring {
     until: Vec<Option<Timestamp>>,
     fingerprints: Vec<Fingerprint>,
     standing: Standing,
+    /// Until when a delivery that comes may have been signed with a secret that was lost.
+    doubtful_until: Option<Instant>,
 }
 
 /// Whether the secrets of an endpoint are certain.
@@ -318,7 +329,21 @@ impl Secrets {
         self.reads.fetch_add(1, Relaxed);
         let links = self.store.links().await?;
         let links: HashMap<_, _> = links.into_iter().map(|link| (link.endpoint.clone(), link)).collect();
-        let rings = self.sources.iter().map(|source| self.ring(source, links.get(&source.endpoint)).map(Arc::new));
+        let before = self.copy.borrow().clone();
+        let rings = self.sources.iter().enumerate().map(|(index, source)| {
+            let link = links.get(&source.endpoint);
+            let mut ring = self.ring(source, link)?;
+            // One that is being asked for again was unknown before.
+            let is_doubtful = link
+                .and_then(|link| link.intent.as_ref())
+                .is_some_and(|intent| intent.state == IntentState::Unknown || intent.tries > 1);
+            ring.doubtful_until = if is_doubtful {
+                Some(Instant::now() + AFTERMATH)
+            } else {
+                before.rings.get(index).and_then(|ring| ring.doubtful_until)
+            };
+            Ok::<_, SecretsError>(Arc::new(ring))
+        });
         Ok(Arc::new(Copy { begun, rings: rings.collect::<Result<_, _>>()? }))
     }
 
@@ -345,7 +370,7 @@ impl Secrets {
             Some(IntentState::InFlight) => Standing::Changing,
             Some(IntentState::Unknown) => Standing::Unknown,
         };
-        Ok(Ring { verifier, until, fingerprints, standing })
+        Ok(Ring { verifier, until, fingerprints, standing, doubtful_until: None })
     }
 }
 
@@ -405,8 +430,14 @@ impl Keyring {
                 Err(rejection) => rejection,
             };
             let is_old = is_shared && begun < came;
-            if rejection.is_final() || (!is_old && ring.standing == Standing::Settled) {
+            if rejection.is_final() {
                 return Err(NotProved::Rejected(rejection));
+            }
+            if !is_old && ring.standing == Standing::Settled {
+                return Err(match ring.doubtful_until {
+                    Some(until) if came < until => NotProved::Undecided(Undecided::Aftermath),
+                    _ => NotProved::Rejected(rejection),
+                });
             }
             let patience = if ring.standing == Standing::Unknown { UNKNOWN_PATIENCE } else { PATIENCE };
             let undecided = match ring.standing {

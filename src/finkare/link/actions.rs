@@ -52,13 +52,13 @@ pub(super) fn with_failure(audit: NewAudit, error: &Error) -> NewAudit {
         None => audit,
     };
     match error {
+        Error::Unusable { .. } => audit.with("problem", "unusable"),
         Error::Api { status, code, request_id, .. } => {
             optional(optional(audit.with("status", *status), "code", code), "request_id", request_id)
         }
         Error::Unreadable { status, request_id, .. } => {
             optional(audit.with("status", *status).with("problem", "unreadable"), "request_id", request_id)
         }
-        Error::Unusable { .. } => audit.with("problem", "unusable"),
         Error::Network { never_sent: true, .. } => audit.with("problem", "not_connected"),
         Error::Network { timed_out: true, .. } => audit.with("problem", "timed_out"),
         Error::Network { .. } => audit.with("problem", "cut_off"),

@@ -317,6 +317,7 @@ fn retry_in(tries: u32, error: Option<&Error>) -> Duration {
 /// What a person can do about it.
 fn what_to_do(error: &Error) -> &'static str {
     match error {
+        Error::Unusable { .. } => "Check the endpoint's `webhook_id` and `api_paths`",
         Error::Api { status: 401 | 403, .. } => {
             "Set the endpoint's `api_key` to a key of this account that has the scope `webhooks:manage`"
         }
@@ -327,7 +328,6 @@ fn what_to_do(error: &Error) -> &'static str {
         Error::Api { .. } | Error::Unreadable { .. } => {
             "If this lasts, ask Finkare's support, with the request id from the audit trail"
         }
-        Error::Unusable { .. } => "Check the endpoint's `webhook_id` and `api_paths`",
         Error::Network { .. } => "If this lasts, check the network and the endpoint's `api_url`",
     }
 }

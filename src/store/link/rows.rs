@@ -31,7 +31,8 @@ pub(in crate::store) use secret_columns;
 /// The columns of [`IntentRow`].
 macro_rules! intent_columns {
     () => {
-        "id, endpoint, kind, state, actor, webhook_id, url, events, overlap_us, begun_at, tries, lease_token, lease_until"
+        "id, endpoint, kind, state, actor, webhook_id, url, events, overlap_us, begun_at, tries, lease_token,
+         lease_until"
     };
 }
 pub(in crate::store) use intent_columns;
@@ -266,8 +267,8 @@ pub(in crate::store) fn no_such_intent(id: IntentId) -> StoreError {
 /// What was encrypted anew is not what there is.
 pub(in crate::store) fn changed_meanwhile(old_key_id: &str) -> StoreError {
     StoreError::Open(format!(
-        "the secrets under the master key {old_key_id} were changed while they were encrypted anew; nothing was replaced: \
-         do it again"
+        "the secrets under the master key {old_key_id} were changed while they were encrypted anew; nothing was \
+         replaced: do it again"
     ))
 }
 

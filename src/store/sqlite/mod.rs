@@ -20,7 +20,9 @@
 //! `events` records deliveries and reads them back, `claim` and `finish` are the two ends of an
 //! attempt, `dispatches` is what operators see and do, `sinks` is their status, `purge` is
 //! retention, `rows` is what all of these share. The link to Finkare: `secrets` (and webhooks),
-//! `intents`, the `audit` trail, and `link`, which hands each method to one of them. The SQL stands next to the method that runs it.
+//! `intents`, the `audit` trail, and `link`, which hands each method to one of them.
+//!
+//! The SQL stands next to the method that runs it.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -385,7 +387,10 @@ mod tests {
     use sqlx::Row;
 
     use super::*;
-    use crate::model::{event::DedupeKey, id::EndpointName};
+    use crate::{
+        model::{event::DedupeKey, id::EndpointName},
+        store::link::LinkStore,
+    };
 
     async fn fresh() -> (tempfile::TempDir, SqliteStore) {
         let folder = tempfile::tempdir().unwrap();
@@ -531,6 +536,13 @@ mod tests {
         store.claim_due(claim).await.unwrap();
         store.register_sinks(std::slice::from_ref(&erp)).await.unwrap();
         durable("register").await;
+        store.claim_due(claim).await.unwrap();
+        let entry = crate::model::audit::NewAudit::new("tester", "test", "endpoint/main");
+        store.audit(entry.clone()).await.unwrap();
+        durable("audit").await;
+        store.claim_due(claim).await.unwrap();
+        store.adopt_webhook(&EndpointName::new("main").unwrap(), "id", "url", entry).await.unwrap();
+        durable("link").await;
     }
 
     /// 3.51.3 repairs a rare corruption of databases with a write-ahead log, <https://www.sqlite.org/wal.html#walresetbug>.
@@ -606,7 +618,7 @@ mod tests {
         sqlx::query("UPDATE events SET received_at = 9223372036854775807").execute(&store.writer).await.unwrap();
         let error = store.event(new.id).await.unwrap_err();
         assert!(matches!(error, StoreError::Unreadable { table: "events", column: "received_at", .. }), "{error}");
-        sqlx::query("UPDATE _sqlx_migrations SET version = 7").execute(&store.writer).await.unwrap();
+        sqlx::query("UPDATE _sqlx_migrations SET version = version + 5").execute(&store.writer).await.unwrap();
         let error = store.ready().await.unwrap_err().to_string();
         assert!(error.contains("schema version 7"), "{error}");
     }

@@ -353,11 +353,13 @@ fn link_problem(error: LinkError, invalid: &'static str, asked: Asked) -> Proble
 /// 502, with Finkare's own words.
 fn finkare_problem(error: &client::Error, outcome: &str) -> Problem {
     let (code, told) = match error {
+        client::Error::Unusable { .. } => {
+            ("finkare_unusable", json!({"status": null, "code": null, "message": null, "request_id": null}))
+        }
         client::Error::Api { status, code, message, request_id, .. } => {
             ("finkare_refused", json!({"status": status, "code": code, "message": message, "request_id": request_id}))
         }
-        // Nobody was asked, and nobody can be before the configuration is mended.
-        client::Error::Unusable { .. } | client::Error::Network { .. } => {
+        client::Error::Network { .. } => {
             ("finkare_unreachable", json!({"status": null, "code": null, "message": null, "request_id": null}))
         }
         client::Error::Unreadable { status, request_id, .. } => {

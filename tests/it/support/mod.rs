@@ -1,6 +1,8 @@
 //! What the integration tests share: the real binary, a target that records, Finkare's side.
 
+pub(crate) mod fake_finkare;
 pub(crate) mod finkare;
+pub(crate) mod load;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod relay;

@@ -98,14 +98,24 @@ impl Home {
 
     /// Like [`Home::serve`], with further keys of `[server]`.
     pub(crate) async fn serve_with(&self, server: &str, sinks: &str) -> Relay {
+        self.configure(server, &format!("secret = \"{SECRET}\""), sinks);
+        self.start().await
+    }
+
+    /// Writes the configuration: keys of `[server]`, keys of the endpoint beside its name and path, sinks.
+    pub(crate) fn configure(&self, server: &str, endpoint: &str, sinks: &str) {
         let text = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n{server}\n\
              [store]\nurl = \"{}\"\n\
              [admin]\ntokens = [{{ name = \"tests\", role = \"admin\", token = \"{TOKEN}\" }}]\n\
-             [[endpoints]]\nname = \"production\"\npath = \"{PATH}\"\nsecret = \"{SECRET}\"\n{sinks}\n",
+             [[endpoints]]\nname = \"production\"\npath = \"{PATH}\"\n{endpoint}\n{sinks}\n",
             self.url
         );
         std::fs::write(self.path("relay.toml"), text).expect("the configuration can be written");
+    }
+
+    /// Starts the service as it is configured and waits until it listens.
+    pub(crate) async fn start(&self) -> Relay {
         let mut command = self.command();
         command.arg("serve");
         Relay::start(command).await
@@ -262,6 +272,13 @@ impl Relay {
     pub(crate) async fn try_post(&self, path: &str) -> (u16, Value) {
         let request = self.client.post(format!("http://{}/api/v1{path}", self.admin)).bearer_auth(TOKEN);
         let response = request.send().await.expect("the admin API answers");
+        (response.status().as_u16(), response.json().await.expect("the admin API answers JSON"))
+    }
+
+    /// `POST` of the admin API with a JSON body, whatever it answers.
+    pub(crate) async fn try_post_json(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = self.client.post(format!("http://{}/api/v1{path}", self.admin)).bearer_auth(TOKEN);
+        let response = request.json(body).send().await.expect("the admin API answers");
         (response.status().as_u16(), response.json().await.expect("the admin API answers JSON"))
     }
 

@@ -1,0 +1,136 @@
+//! `simulate`: runs the local Finkare until it is told to stop.
+
+use std::{net::SocketAddr, num::NonZeroU32};
+
+use clap::Args;
+use serde_json::json;
+use url::Url;
+
+use super::{Failure, client::reachable, output::Output, serve::Stop};
+use crate::{
+    config::{Problems, env},
+    finkare::simulator::{self, Faults, Simulator, Variants},
+    telemetry,
+};
+
+/// The events that a webhook of `--webhook` asks for: all that Finkare's documentation shows.
+const EVENTS: [&str; 5] =
+    ["payment.received", "invoice.status_changed", "invoice.created", "invoice.updated", "workflow.action_triggered"];
+
+/// The key that is suggested; the simulator takes any that begins with `fk_test_` or `fk_live_`.
+const SUGGESTED_KEY: &str = "fk_test_simulator";
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
+    listen: SocketAddr,
+    /// Send all deliveries to this server (scheme, host, port), whatever host the webhook's HTTPS URL names
+    #[arg(long, value_name = "URL")]
+    deliver_to: Option<Url>,
+    /// Make so many payments a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: Option<u32>,
+    /// Create a webhook for this HTTPS URL at the start, and print its id and its made-up secret (also repeatedly)
+    #[arg(long, value_name = "URL")]
+    webhook: Vec<String>,
+    /// Let something go wrong, such as `repeats=2` (also repeatedly; a wrong name lists them all)
+    #[arg(long, value_name = "NAME=VALUE", value_parser = fault)]
+    fault: Vec<(String, String)>,
+    /// Read what Finkare does not document otherwise, such as `secret_encoding=base64` (also repeatedly)
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variant)]
+    variant: Vec<(String, String)>,
+    /// Make up the same ids, secrets and amounts again
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+fn fault(text: &str) -> Result<(String, String), String> {
+    let (name, value) = pair(text)?;
+    Faults::default().set(&name, &value).map_err(|error| error.to_string())?;
+    Ok((name, value))
+}
+
+fn variant(text: &str) -> Result<(String, String), String> {
+    let (name, value) = pair(text)?;
+    Variants::default().set(&name, &value).map_err(|error| error.to_string())?;
+    Ok((name, value))
+}
+
+/// Runs until SIGTERM or SIGINT; false if a part of it failed instead.
+pub(super) async fn run(options: Options, output: Output) -> Result<bool, Failure> {
+    let variable = |name| env::read(name, &|name| std::env::var(name).ok());
+    let (format, filter) = (variable("RELAY_LOG_FORMAT")?, variable("RUST_LOG")?);
+    let _logging = telemetry::init(format.as_deref(), filter.as_deref()).map_err(Problems::of_variables)?;
+    // Before anything takes long, so that a signal during the start is not lost.
+    let mut stop = Stop::new()?;
+
+    let (mut faults, mut variants) = (Faults::default(), Variants::default());
+    for (name, value) in &options.fault {
+        faults.set(name, value).map_err(anyhow::Error::new)?;
+    }
+    for (name, value) in &options.variant {
+        variants.set(name, value).map_err(anyhow::Error::new)?;
+    }
+    let usual = simulator::Options::default();
+    let simulator = Simulator::start(simulator::Options {
+        listen: options.listen,
+        deliver_to: options.deliver_to,
+        rate: options.rate.and_then(NonZeroU32::new),
+        faults,
+        variants,
+        seed: options.seed.unwrap_or(usual.seed),
+        ..usual
+    })
+    .await
+    .map_err(anyhow::Error::new)?;
+    let mut webhooks = Vec::new();
+    for url in &options.webhook {
+        let (id, secret) = simulator.create_webhook(url, &EVENTS).map_err(anyhow::Error::new)?;
+        webhooks.push((url, id, secret));
+    }
+
+    let base = format!("http://{}", reachable(simulator.address()));
+    let curl = format!("curl -s {base}/_simulator/payments -H 'content-type: application/json' -d '{{}}'");
+    let mut text = format!(
+        "simulated Finkare listens on {}\n\nfor the relay:\n  FINKARE_API_URL={base}\n  FINKARE_API_KEY={SUGGESTED_KEY}\n",
+        simulator.address()
+    );
+    for (url, id, secret) in &webhooks {
+        text += &format!(
+            "for the webhook {url}:\n  FINKARE_WEBHOOK_ID={id}\n  FINKARE_WEBHOOK_SECRET={}\n",
+            secret.expose()
+        );
+    }
+    text += &format!("\nmake a payment:\n  {curl}\n");
+    let json = json!({
+        "address": simulator.address(), "api_url": simulator.api_url(), "api_key": SUGGESTED_KEY, "payment": curl,
+        "webhooks": webhooks.iter().map(|(url, id, secret)| json!({
+            "url": url, "id": id, "secret": secret.expose(),
+        })).collect::<Vec<_>>(),
+    });
+    output.say(&json, &text);
+
+    let stopped = simulator.stopped();
+    let asked = tokio::select! {
+        () = stop.asked() => true,
+        () = stopped.cancelled() => false,
+    };
+    let counters = simulator.counters();
+    simulator.stop().await;
+    tracing::info!(
+        deliveries = counters.deliveries,
+        acknowledged = counters.acknowledged,
+        failed = counters.failed,
+        api_calls = counters.api_calls,
+        "stopped"
+    );
+    Ok(asked)
+}

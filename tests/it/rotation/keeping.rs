@@ -1,0 +1,140 @@
+//! What is kept of secrets: over a restart, on the disk, under which key.
+
+use std::path::Path;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::json;
+
+use super::{SECRETS, Scene, fingerprint};
+use crate::support::{
+    eventually,
+    fake_finkare::{API_KEY, Then, Turn},
+    load::Again,
+    relay::{Backend, SECRET, on_both_stores},
+};
+
+on_both_stores!(
+    a_restart_does_not_revive_a_configured_secret,
+    no_secret_is_on_the_disk,
+    another_master_key_is_told_at_the_start,
+);
+
+async fn a_restart_does_not_revive_a_configured_secret(backend: Backend) {
+    let mut scene = Scene::new(backend).await;
+    scene.rotate_well(0, 1).await;
+    let new = scene.fake.secret();
+    scene.eventually_answers(SECRET, 401).await;
+    // The configuration still names the first one.
+    scene.restart().await;
+    assert_eq!(scene.status_of(SECRET).await, 401);
+    assert_eq!(scene.status_of(&new).await, 200);
+    let rows = scene.relays[0].all(SECRETS).await;
+    let shown: Vec<_> = rows.iter().map(|row| (row["fingerprint"].clone(), row["state"].clone())).collect();
+    assert_eq!(
+        shown,
+        [(json!(fingerprint(&new)), json!("active")), (json!(fingerprint(SECRET)), json!("expired"))],
+        "{rows:?}"
+    );
+    // What Finkare has now is what the next rotation retires.
+    scene.rotate_well(0, 3600).await;
+    assert_eq!(scene.status_of(&new).await, 200);
+    assert_eq!(scene.status_of(&scene.fake.secret()).await, 200);
+    scene.end(&[]).await;
+}
+
+/// A text as it stands, in hex and in base64 at each of the three offsets that it may have.
+fn disguises(text: &str) -> Vec<String> {
+    let mut all = vec![text.to_owned(), hex::encode(text), hex::encode_upper(text)];
+    for offset in 0..3 {
+        let shifted = [&vec![b'x'; offset], text.as_bytes()].concat();
+        let encoded = BASE64_STANDARD.encode(shifted);
+        // Without what depends on the neighbours.
+        all.push(encoded[if offset == 0 { 0 } else { 4 }..encoded.len() - 4].to_owned());
+    }
+    all
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    // What is looked for is ASCII, which this leaves as it is.
+    let bytes = String::from_utf8_lossy(bytes);
+    disguises(text).iter().any(|part| bytes.contains(part))
+}
+
+async fn no_secret_is_on_the_disk(backend: Backend) {
+    let mut scene = Scene::with_timeout(backend, 2).await;
+    let load = scene.load(Again::Resigned);
+    scene.rotate_well(0, 0).await;
+    // Also those that came with an error, or were lost.
+    scene.fake.next([Turn::changing(Then::Status(500)), Turn::changing(Then::Garbage)]);
+    let (status, _) = scene.rotate(1, &json!({})).await;
+    assert_eq!(status, 502);
+    eventually("it is healed", async || {
+        scene.deliver(&scene.fake.secret()).await.iter().all(|shot| shot.status == 200)
+    })
+    .await;
+    scene.rotate_well(0, 3600).await;
+    let shots = load.stop().await;
+
+    let known = fingerprint(&scene.fake.secret());
+    let secrets = scene.fake.secrets();
+    let look = |place: &str, bytes: &[u8]| {
+        for secret in secrets.iter().map(String::as_str).chain([API_KEY]) {
+            assert!(!holds(bytes, secret), "{place} holds {}", fingerprint(secret));
+        }
+    };
+    // While it runs, with what SQLite keeps beside the file …
+    let mut found = look_into(scene.home.directory.path(), &known, &look);
+    if backend == Backend::Postgres {
+        let program = crate::support::postgres::program("pg_dump").expect("pg_dump comes with Postgres");
+        let dump =
+            std::process::Command::new(program).arg(scene.home.store_url()).output().expect("pg_dump can be run");
+        assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+        look("the dump", &dump.stdout);
+        found |= holds(&dump.stdout, &known);
+    }
+    assert!(found, "the search does not even find the fingerprint");
+    // … and once it has ended; `end` searches the logs.
+    scene.restart().await;
+    look_into(scene.home.directory.path(), &known, &look);
+    scene.end(&shots).await;
+}
+
+/// Searches every file below a directory but the configuration; true if one holds `known`.
+fn look_into(directory: &Path, known: &str, look: &impl Fn(&str, &[u8])) -> bool {
+    let mut found = false;
+    for entry in std::fs::read_dir(directory).expect("the directory is there").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found |= look_into(&path, known, look);
+        } else if path.file_name().is_none_or(|name| name != "relay.toml") {
+            // A file that SQLite has just removed holds nothing.
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            look(&path.display().to_string(), &bytes);
+            found |= holds(&bytes, known);
+        }
+    }
+    found
+}
+
+async fn another_master_key_is_told_at_the_start(backend: Backend) {
+    let mut scene = Scene::new(backend).await;
+    scene.rotate_well(0, 3600).await;
+    for relay in scene.relays.drain(..) {
+        scene.logs.push(relay.terminate().await.1);
+    }
+    for key in [BASE64_STANDARD.encode([9; 32]), "not a key".to_owned()] {
+        let mut command = scene.home.command();
+        command.arg("serve").env("RELAY_MASTER_KEY", &key);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().expect("it can be run");
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{:?}: {said}", output.status);
+        assert!(said.contains("RELAY_MASTER_KEY") && !said.contains("panicked"), "{said}");
+        assert!(!said.contains(&key), "{said}");
+        scene.logs.push(said);
+    }
+    // Nothing was harmed.
+    scene.relays.push(scene.home.start().await);
+    assert_eq!(scene.status_of(&scene.fake.secret()).await, 200);
+    assert_eq!(scene.status_of(SECRET).await, 200);
+    scene.end(&[]).await;
+}

@@ -1,0 +1,207 @@
+//! Rotations that succeed: whatever Finkare's pace, every genuine delivery is accepted at its first try.
+
+use std::{sync::Arc, time::Duration};
+
+use finkare_relay::model::clock;
+use futures_util::{FutureExt, future::join_all};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::{ROTATE, SECRETS, Scene, fingerprint, forged, is_between, time};
+use crate::support::{
+    eventually,
+    fake_finkare::{Then, Turn},
+    finkare::payment,
+    load::{Again, assert_all_accepted, shoot},
+    relay::{Backend, SECRET, on_both_stores},
+};
+
+on_both_stores!(
+    three_rotations_under_load_drop_nothing,
+    what_finkare_signs_before_it_answers_waits,
+    a_rotation_that_finkare_puts_off_drops_nothing,
+    forged_deliveries_are_refused_and_cost_little,
+    the_secret_before_is_good_for_the_overlap,
+    two_rotations_at_once_are_one,
+);
+
+async fn three_rotations_under_load_drop_nothing(backend: Backend) {
+    let scene = Scene::new(backend).await;
+    let load = scene.load(Again::Never);
+    load.answered(50).await;
+    let mut secrets = vec![SECRET.to_owned()];
+    for (round, overlap) in [(0, None), (1, Some(7200)), (2, Some(3600))] {
+        let asked = clock::now();
+        let (status, answer) = match overlap {
+            None => scene.relays[0].try_post(ROTATE).await,
+            Some(secs) => scene.rotate(round, &json!({"overlap_secs": secs})).await,
+        };
+        let until = &answer["previous_valid_until"];
+        secrets.push(scene.fake.secret());
+        let expected =
+            json!({"rotated": true, "fingerprint": fingerprint(&scene.fake.secret()), "previous_valid_until": until});
+        assert_eq!((status, &answer), (200, &expected));
+        let overlap = Duration::from_secs(overlap.unwrap_or(86400));
+        assert!(is_between(time(until), asked + overlap, clock::now() + overlap), "{answer}");
+        load.answered(50).await;
+    }
+    let shots = load.stop().await;
+    assert_all_accepted(&shots, 1);
+    assert_eq!(scene.fake.rotations().len(), 3);
+
+    // Newest first, by fingerprint and nothing else.
+    let rows = scene.relays[0].all(SECRETS).await;
+    let shown: Vec<_> = rows.iter().map(|row| (row["fingerprint"].clone(), &row["state"], &row["origin"])).collect();
+    let of = |number: usize| Value::from(fingerprint(&secrets[number]));
+    let (active, retiring, rotated) = (&json!("active"), &json!("retiring"), &json!("rotated"));
+    assert_eq!(
+        shown,
+        [
+            (of(3), active, rotated),
+            (of(2), retiring, rotated),
+            (of(1), retiring, rotated),
+            (of(0), retiring, &json!("configured")),
+        ]
+    );
+    for row in &rows {
+        let mut names: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["created_at", "fingerprint", "origin", "state", "valid_until"]);
+        assert_eq!(row["valid_until"].is_null(), row["state"] == "active", "{row}");
+    }
+    // All of them are still good, on every replica.
+    for secret in &secrets {
+        assert_eq!(scene.status_of(secret).await, 200);
+    }
+    scene.end(&shots).await;
+}
+
+async fn what_finkare_signs_before_it_answers_waits(backend: Backend) {
+    let scene = Scene::new(backend).await;
+    scene.fake.next([
+        Turn::PLAIN.slow_to_answer(Duration::from_millis(1500)),
+        Turn::PLAIN.slow_to_answer(Duration::from_millis(2500)),
+        Turn::PLAIN.slow_to_change(Duration::from_secs(1)).slow_to_answer(Duration::from_secs(1)),
+    ]);
+    let load = scene.load(Again::Never);
+    load.answered(50).await;
+    for round in 0..3 {
+        scene.rotate_well(round, 3600).await;
+        load.answered(50).await;
+    }
+    let shots = load.stop().await;
+    assert_all_accepted(&shots, 1);
+    let waited = shots.iter().filter(|shot| shot.took > Duration::from_secs(1)).count();
+    assert!(waited >= 3, "only {waited} deliveries came before the answer: nothing was proved");
+    scene.end(&shots).await;
+}
+
+async fn a_rotation_that_finkare_puts_off_drops_nothing(backend: Backend) {
+    let scene = Scene::new(backend).await;
+    for retry_after in [Some(1), None] {
+        let later = Turn::refusing(Then::Limited(retry_after));
+        let calls = scene.fake.rotations().len();
+        scene.fake.next([later.clone(), later]);
+        let load = scene.load(Again::Never);
+        let forging = async {
+            eventually("the first call", async || scene.fake.rotations().len() > calls).await;
+            join_all((0..10).map(|_| scene.deliver("whsec_nobody"))).await
+        };
+        let (_, forged) = tokio::join!(scene.rotate_well(0, 3600), forging);
+        for shot in forged.iter().flatten() {
+            // No answer within Finkare's 5 seconds would be 0.
+            assert!(shot.status == 401 || shot.status == 503 && shot.retry_after.is_some(), "{shot:?}");
+        }
+        let times: Vec<_> = scene.fake.rotations()[calls..].iter().map(|call| call.at).collect();
+        assert_eq!(times.len(), 3);
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(900)), "{times:?}");
+        load.answered(50).await;
+        let shots = load.stop().await;
+        assert_all_accepted(&shots, 1);
+        scene.note(&shots);
+    }
+    scene.end(&[]).await;
+}
+
+async fn forged_deliveries_are_refused_and_cost_little(backend: Backend) {
+    let scene = Scene::new(backend).await;
+    for _ in 0..3 {
+        assert_eq!(scene.status_of(&forged()).await, 401);
+    }
+    for (header, body) in [(None, "unsigned"), (Some("sha256="), "empty"), (Some("not hex"), "malformed")] {
+        let request = scene.client.post(scene.relays[0].hook()).body(body);
+        let request = header.into_iter().fold(request, |request, value| request.header("X-Finkare-Signature", value));
+        assert_eq!(request.send().await.unwrap().status(), 401, "{body}");
+    }
+
+    // A flood, while the secret is changed twice and genuine deliveries go on.
+    scene.fake.next([Turn::PLAIN.slow_to_answer(Duration::from_millis(500))]);
+    let load = scene.load(Again::Never);
+    load.answered(50).await;
+    let hooks = scene.hooks();
+    let flood = join_all((0..40).map(async |number: usize| {
+        let mut shots = Vec::new();
+        for _ in 0..8 {
+            let hook = &hooks[number % hooks.len()];
+            shots.push(shoot(&scene.client, hook, &forged(), payment("forged", 1)).await);
+        }
+        shots
+    }));
+    let rotating = async {
+        scene.rotate_well(0, 3600).await;
+        scene.rotate_well(1, 3600).await;
+    };
+    let (flood, ()) = tokio::join!(flood, rotating);
+    for shot in flood.iter().flatten() {
+        assert!(shot.status == 401 || shot.status == 503 && shot.retry_after.is_some(), "{shot:?}");
+    }
+    assert!(flood.iter().all(|shots| shots.last().unwrap().status == 401), "nothing was in flight in the end");
+    load.answered(50).await;
+    let shots = load.stop().await;
+    assert_all_accepted(&shots, 1);
+    scene.end(&shots).await;
+}
+
+async fn the_secret_before_is_good_for_the_overlap(backend: Backend) {
+    let scene = Scene::new(backend).await;
+    let until = time(&scene.rotate_well(0, 2).await["previous_valid_until"]);
+    let mut refused = false;
+    while !refused {
+        let before = clock::now();
+        for shot in scene.deliver(SECRET).await {
+            // Replicas and this test share a clock; an answer in between may be either.
+            assert!(shot.status == 200 || shot.status == 401, "{shot:?}");
+            assert!(shot.status == 200 || clock::now() + Duration::from_millis(1) >= until, "too early: {shot:?}");
+            assert!(shot.status == 401 || before <= until + Duration::from_millis(1), "too late: {shot:?}");
+            refused |= shot.status == 401;
+        }
+    }
+    assert_eq!(scene.status_of(&scene.fake.secret()).await, 200);
+    // Its text goes, its fingerprint stays.
+    eventually("it expires", async || {
+        let rows = scene.relays[0].all(SECRETS).await;
+        rows.iter().any(|row| row["fingerprint"] == fingerprint(SECRET) && row["state"] == "expired")
+    })
+    .await;
+    scene.end(&[]).await;
+}
+
+async fn two_rotations_at_once_are_one(backend: Backend) {
+    let scene = Scene::new(backend).await;
+    let gate = Arc::new(Semaphore::new(0));
+    scene.fake.next([Turn::changing(Then::Gate(gate.clone()))]);
+    let body = json!({"overlap_secs": 3600});
+    let one = scene.rotate(0, &body).boxed();
+    let two = scene.rotate(1, &body).boxed();
+    // Whoever is second is told so while the first one is still at it.
+    let ((status, answer), _, first) = futures_util::future::select_all([one, two]).await;
+    assert_eq!(status, 409, "{answer}");
+    assert_eq!(answer["code"], "rotation_in_flight", "{answer}");
+    gate.add_permits(1);
+    let ((status, answer), ..) = futures_util::future::select_all(first).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["fingerprint"], fingerprint(&scene.fake.secret()));
+    assert_eq!(scene.fake.rotations().len(), 1);
+    assert_eq!(scene.status_of(&scene.fake.secret()).await, 200);
+    scene.end(&[]).await;
+}
