@@ -86,6 +86,7 @@ fn shown(webhook: &Webhook) -> Value {
     })
 }
 
+#[expect(clippy::unused_async, reason = "axum takes asynchronous handlers")]
 impl Provider {
     async fn start() -> Self {
         let inner = Arc::new(Inner { webhooks: Mutex::default(), rotating: Mutex::new(Rotating::Done) });
@@ -360,7 +361,7 @@ async fn what_finkare_refuses_is_told_in_its_words(backend: Backend) {
         (TOKEN, "/endpoints/production/register", r#"{"url":"nonsense"}"#, 422, "invalid_url"),
     ] {
         let (got, problem) = post_as(&relay, token, path, body).await;
-        assert_eq!((got, &problem["code"]), (status, &json!(code)), "{path} {:.60}: {problem}", body);
+        assert_eq!((got, &problem["code"]), (status, &json!(code)), "{path} {body:.60}: {problem}");
     }
     assert_eq!(provider.count(), 1);
     for path in ["/endpoints/nobody/secrets", "/endpoints/nobody/deliveries"] {
@@ -451,6 +452,9 @@ async fn registering_where_no_service_runs(backend: Backend) {
         command.args(["register", "--url", URL]).args(more);
         run(command).await
     };
+    let (code, _, stderr) = register(&["--admin-url", "http://127.0.0.1:1"]).await;
+    assert!(code == 1 && stderr.contains("cannot reach the admin API at http://127.0.0.1:1"), "{code}: {stderr}");
+    assert_eq!(provider.count(), 0, "who names a service means that one");
     let (code, stdout, stderr) = register(&[]).await;
     assert_eq!(code, 0, "{stdout}{stderr}");
     assert!(stdout.contains("is created") && stdout.contains("Start it: finkare-relay serve"), "{stdout}");
