@@ -27,9 +27,9 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
     local::find_made_up(&mut config);
     let source = config.file.as_ref().map_or("environment and defaults".to_owned(), |file| file.display().to_string());
     let mut lines = vec![Line { what: "configuration".into(), result: Ok(source) }];
-    let (store, links) = store(&config.store).await;
+    let (about_store, known) = store(&config.store).await;
     for endpoint in &config.endpoints {
-        let link = links.iter().find(|link| link.endpoint == endpoint.name);
+        let link = known.iter().find(|link| link.endpoint == endpoint.name);
         let result = secrets(&config, endpoint, link);
         lines.push(Line { what: format!("endpoint {}", endpoint.name), result });
         let Some(settings) = endpoint.api() else { continue };
@@ -40,7 +40,7 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
         };
         lines.push(Line { what: format!("webhook of {}", endpoint.name), result });
     }
-    lines.push(Line { what: "store".into(), result: store });
+    lines.push(Line { what: "store".into(), result: about_store });
     for sink in &config.sinks {
         let result = match sink.kind.build(sink.timeout) {
             Err(problem) => Err(problem),

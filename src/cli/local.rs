@@ -57,10 +57,10 @@ pub(super) fn make_up_master_key(config: &mut Config) -> anyhow::Result<Option<P
 fn read_or_create(
     directory: &Path,
     name: &str,
-    make: fn() -> Secret,
+    generate: fn() -> Secret,
     made: &mut Vec<PathBuf>,
 ) -> anyhow::Result<Secret> {
-    let found = generated::read_or_create(directory, name, make)
+    let found = generated::read_or_create(directory, name, generate)
         .with_context(|| format!("a generated secret cannot be kept in {}", directory.display()))?;
     if let Some(warning) = &found.warning {
         tracing::warn!("{warning}");

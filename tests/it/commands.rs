@@ -39,7 +39,7 @@ async fn the_first_ten_minutes_with_nothing_configured() {
     let mut serve = bare(directory.path());
     serve.env("RELAY_LISTEN", "127.0.0.1:0").env("RELAY_ADMIN_LISTEN", "127.0.0.1:0");
     let mut relay = Relay::start(serve).await;
-    for file in ["webhook-secret", "admin-token"] {
+    for file in ["webhook-secret", "admin-token", "master-key"] {
         relay.wait_for_line(file).await;
         let metadata = std::fs::metadata(directory.path().join("data").join(file)).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{file}");
@@ -72,7 +72,7 @@ async fn the_first_ten_minutes_with_nothing_configured() {
     assert!(stdout.starts_with("ID ") && stdout.contains(event["id"].as_str().unwrap()), "{stdout}");
 
     // The generated secrets never appear in what it says.
-    for file in ["webhook-secret", "admin-token"] {
+    for file in ["webhook-secret", "admin-token", "master-key"] {
         let secret = std::fs::read_to_string(directory.path().join("data").join(file)).unwrap();
         assert!(secret.trim().len() > 20 && !relay.log().contains(secret.trim()), "{file}");
     }

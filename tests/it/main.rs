@@ -3,6 +3,7 @@
 mod admin;
 mod commands;
 mod crashing;
+mod endpoints;
 mod link;
 mod outages;
 mod readme;
