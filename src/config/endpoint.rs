@@ -1,9 +1,15 @@
 //! `[[endpoints]]`: the webhooks registered at Finkare, or the one that the environment describes.
 
+use std::{num::NonZeroU32, time::Duration};
+
 use url::{Host, Url};
 
-use super::{Endpoint, raw::Section};
+use super::{Endpoint, RateLimit, raw::Section};
 use crate::{
+    finkare::{
+        client::Paths,
+        link::{DEFAULT_OVERLAP, MAX_OVERLAP},
+    },
     ingest::Dedupe,
     model::{id::EndpointName, secret::Secret},
 };
@@ -22,18 +28,26 @@ const VARIABLES: [(&str, &str); 4] = [
 /// Paths that the service answers itself, with all that lies below them.
 const RESERVED: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/api"];
 
-/// What is told of an option that this version reads and does not act on.
-pub(super) const NOT_YET: &str = "accepted for a later version; nothing uses it yet";
+/// Calls in one second. Finkare's own limits are not documented, and we call seldom.
+const API_RATE: RateLimit = RateLimit { requests: NonZeroU32::MIN, per: Duration::from_secs(1) };
+/// As in the vendor's SDK (<https://docs.finkare.io/guides/sdk-typescript>).
+const API_TIMEOUT_SECS: u64 = 30;
+/// As in the vendor's SDK (same source).
+const API_MAX_RETRIES: u64 = 3;
+/// Where the id goes in a path.
+const ID: &str = "{id}";
+const SECS_PER_DAY: u64 = 24 * 60 * 60;
 
-/// Reads the endpoints. The flag is true if there is only `default`, without any secret.
+/// Reads the endpoints. The flag is true if there is only `default`, without any secret that was
+/// meant to be there.
 pub(super) fn read(root: &mut Section<'_>) -> (Vec<Endpoint>, bool) {
     let is_configured = root.has("endpoints");
     let sections = root.sections("endpoints");
     if sections.is_empty() {
         let from_environment = default_endpoint(root);
         // After `endpoints = 5` the problem is there already.
-        let made_up = !is_configured && from_environment.secrets.is_empty();
-        return (vec![from_environment], made_up);
+        let has_no_secret = from_environment.secrets.is_empty() && !root.environment().is_set("FINKARE_WEBHOOK_SECRET");
+        return (vec![from_environment], !is_configured && has_no_secret);
     }
     let mut endpoints: Vec<Endpoint> = Vec::new();
     for section in sections {
@@ -75,13 +89,6 @@ fn one(mut section: Section<'_>, earlier: &[Endpoint]) -> Option<Endpoint> {
     });
     let has_secret = section.has("secret") || section.has("secrets");
     let secrets = secrets(&mut section);
-    // The endpoint of the environment stands on no line; where it has no secret one is generated.
-    if !has_secret && section.here().line.is_some() {
-        section.report().notice(
-            &section.here(),
-            "has no secret, so every delivery to it is refused: set `secret` to what Finkare showed when the webhook was created",
-        );
-    }
     let api_key = section.secret("api_key").filter(|key| {
         let good = key.expose().chars().all(|c| c.is_ascii_graphic());
         if !good {
@@ -89,12 +96,21 @@ fn one(mut section: Section<'_>, earlier: &[Endpoint]) -> Option<Endpoint> {
         }
         good
     });
+    // The endpoint of the environment stands on no line; what it lacks depends on the store.
+    if !has_secret && section.here().line.is_some() {
+        section.report().notice(&section.here(), without_secret("`secret`", api_key.is_some()));
+    }
     let api_url = api_url(&mut section);
+    let api_rate_limit = super::sink::rate_limit(&mut section, "api_rate_limit").unwrap_or(API_RATE);
+    let api_timeout = section.secs("api_timeout_secs", &(1..=300), API_TIMEOUT_SECS);
+    let api_max_retries = section.whole("api_max_retries", &(0..=10), API_MAX_RETRIES);
+    let api_paths = api_paths(&mut section);
+    let api_update_method = section.word("api_update_method", &["PUT", "PATCH"]).unwrap_or_default();
+    let rotate_every = rotate_every(&mut section, api_key.is_some());
+    let rotate_overlap = section.secs("rotate_overlap_secs", &(0..=MAX_OVERLAP.as_secs()), DEFAULT_OVERLAP.as_secs());
     let dedupe = dedupe(&mut section);
     let signature_over = section.word("signature_over", &["raw", "reserialized", "either"]).unwrap_or_default();
     let secret_encoding = section.word("secret_encoding", &["literal", "stripped", "base64"]).unwrap_or_default();
-    let set = [("webhook_id", webhook_id.is_some()), ("api_key", api_key.is_some()), ("api_url", api_url.is_some())];
-    not_yet(&mut section, set.into_iter().filter_map(|(key, is_set)| is_set.then_some(key)));
     section.finish();
     Some(Endpoint {
         name: name?,
@@ -103,6 +119,13 @@ fn one(mut section: Section<'_>, earlier: &[Endpoint]) -> Option<Endpoint> {
         secrets,
         api_key,
         api_url,
+        api_rate_limit,
+        api_timeout,
+        api_max_retries: u32::try_from(api_max_retries).unwrap_or(u32::MAX),
+        api_paths,
+        api_update_method,
+        rotate_every,
+        rotate_overlap,
         dedupe,
         signature_over,
         secret_encoding,
@@ -230,20 +253,69 @@ fn dedupe(section: &mut Section<'_>) -> Dedupe {
     Dedupe::Pointer(text)
 }
 
-/// Options whose meaning is settled and checked, but which nothing in this version acts on.
+/// What is told of an endpoint for which no secret is configured; `set` names what would configure one.
 ///
-/// `set` are those that are read elsewhere and turned out to be set.
-fn not_yet(section: &mut Section<'_>, set: impl Iterator<Item = &'static str>) {
-    for key in set {
-        section.notice(key, NOT_YET);
+/// The store may have one all the same: from an earlier configuration, a registration or a rotation.
+pub(super) fn without_secret(set: &str, has_api_key: bool) -> String {
+    if has_api_key {
+        "no secret is configured: unless the store has one already, run `finkare-relay register --url URL`, which creates the webhook and stores its secret".to_owned()
+    } else {
+        format!(
+            "no secret is configured: unless the store has one already, every delivery is refused. Set {set} to what Finkare showed when the webhook was created"
+        )
     }
-    if section.has("api_rate_limit") {
-        section.notice("api_rate_limit", NOT_YET);
+}
+
+fn api_paths(section: &mut Section<'_>) -> Paths {
+    let defaults = Paths::default();
+    let Some(mut paths) = section.section_if_set("api_paths") else { return defaults };
+    let mut path = |key: &'static str, default: String| {
+        let Some(path) = paths.text(key) else { return default };
+        if let Err(what) = check_api_path(&path) {
+            paths.problem(key, format!("`{path}` {what}"));
+        }
+        path
+    };
+    let read = Paths {
+        webhook: path("webhook", defaults.webhook),
+        rotate_secret: path("rotate_secret", defaults.rotate_secret),
+        deliveries: path("deliveries", defaults.deliveries),
+        invoice: path("invoice", defaults.invoice),
+    };
+    paths.finish();
+    read
+}
+
+/// A path below the API's address, in which one whole part, or a piece of one, is the id.
+fn check_api_path(path: &str) -> Result<(), String> {
+    let Some((before, after)) = path.split_once(ID) else {
+        return Err(format!("has no `{ID}`: write, for example, `/webhooks/{ID}`"));
+    };
+    if after.contains(ID) {
+        return Err(format!("has more than one `{ID}`"));
     }
-    super::sink::rate_limit(section, "api_rate_limit");
-    if section.whole_if_set("rotate_every_days", &(1..=3650)).is_some() {
-        section.notice("rotate_every_days", format!("{NOT_YET}, and no secret is rotated by itself"));
+    if !before.starts_with('/') {
+        return Err("does not begin with `/`".to_owned());
     }
+    let without_id = [before, after].concat();
+    if let Some(wrong) = without_id.chars().find(|c| !(c.is_ascii_alphanumeric() || "-._~/:".contains(*c))) {
+        return Err(format!("has a {wrong:?}: use letters, digits, `-`, `.`, `_`, `~`, `:` and `/`, and no query"));
+    }
+    if path.contains("//") || path.split('/').any(|part| part == "." || part == "..") {
+        return Err("has an empty part, `.` or `..`".to_owned());
+    }
+    Ok(())
+}
+
+fn rotate_every(section: &mut Section<'_>, has_api_key: bool) -> Option<Duration> {
+    let days = section.whole_if_set("rotate_every_days", &(1..=3650))?;
+    if !has_api_key {
+        section.problem(
+            "rotate_every_days",
+            "needs an `api_key` with the scope `webhooks:manage`: only Finkare can give a webhook a new secret",
+        );
+    }
+    Some(Duration::from_secs(days * SECS_PER_DAY))
 }
 
 #[cfg(test)]
@@ -281,6 +353,28 @@ mod tests {
             assert!(check_path(bad).is_err(), "{bad}");
         }
         assert!(check_path(&format!("/{}", "a".repeat(200))).is_err());
+    }
+
+    #[test]
+    fn a_path_of_the_api_holds_the_id_once() {
+        for good in ["/webhooks/{id}", "/v2/webhooks/{id}/rotate", "/webhooks/{id}:rotate"] {
+            assert_eq!(check_api_path(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "/",
+            "webhooks/{id}",
+            "{id}",
+            "/webhooks",
+            "/{id}/{id}",
+            "/{id}?x=1",
+            "/{ID}",
+            "/a b/{id}",
+            "//x/{id}",
+            "/../{id}",
+        ] {
+            assert!(check_api_path(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

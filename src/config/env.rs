@@ -21,9 +21,9 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 
 /// Every variable, for `--help` and the README. An empty variable counts as one that is not set.
 ///
-/// `RELAY_LOG_FORMAT` and `RUST_LOG` are read where logging is set up, all others by
-/// [`load`](super::load).
-pub const VARIABLES: [Variable; 14] = [
+/// `RELAY_LOG_FORMAT` and `RUST_LOG` are read where logging is set up, `RELAY_NEW_MASTER_KEY` by the
+/// command that changes the key, all others by [`load`](super::load).
+pub const VARIABLES: [Variable; 15] = [
     variable("RELAY_CONFIG", "`relay.toml` if it exists", "the configuration file (also `--config`)"),
     variable("DATABASE_URL", "`sqlite://data/relay.db`", "the database: `sqlite://…` or `postgres://…`"),
     variable("RELAY_LISTEN", "`127.0.0.1:8080`", "the public listener"),
@@ -35,21 +35,26 @@ pub const VARIABLES: [Variable; 14] = [
     ),
     variable(
         "RELAY_MASTER_KEY",
-        "none; required on Postgres",
-        "32 bytes in base64: checked, and reserved for stored secrets, of which this version has none",
+        "generated on SQLite, kept beside the database; required on Postgres",
+        "32 bytes in base64: what the stored webhook secrets are encrypted under",
     ),
+    variable("RELAY_NEW_MASTER_KEY", "none", "for `rekey` only: the key that takes the place of `RELAY_MASTER_KEY`"),
     variable(
         "FINKARE_WEBHOOK_SECRET",
-        "generated on SQLite where nothing is configured",
+        "generated on SQLite where no API key is set either",
         "the webhook's secret (`whsec_…`) of the endpoint `default`, where no `[[endpoints]]` is configured",
     ),
-    variable("FINKARE_WEBHOOK_ID", "none", "the webhook's id at Finkare, of the same endpoint; not used yet"),
+    variable(
+        "FINKARE_WEBHOOK_ID",
+        "none",
+        "the webhook's id at Finkare, of the same endpoint; what `register` stores needs no setting",
+    ),
     variable(
         "FINKARE_API_KEY",
         "none",
-        "the key (`fk_live_…`, `fk_test_…`) for Finkare's API, of the same endpoint; not used yet",
+        "the key (`fk_live_…`, `fk_test_…`) for Finkare's API, of the same endpoint: to register and to rotate",
     ),
-    variable("FINKARE_API_URL", "from the key's prefix", "Finkare's API, of the same endpoint; not used yet"),
+    variable("FINKARE_API_URL", "from the key's prefix", "Finkare's API, of the same endpoint"),
     variable("RELAY_SINK_URL", "none", "one HTTP sink `default`, where no `[[sinks]]` is configured"),
     variable("RELAY_SINK_SECRET", "none: nothing is signed", "the secret (`whsec_` + base64) of that sink"),
     variable("RELAY_LOG_FORMAT", "`pretty` on a terminal, else `json`", "how log lines look"),

@@ -112,25 +112,24 @@ pub(super) fn read(
     let store = store(root.section("store"));
     let (admin, has_token) = admin(root.section("admin"));
     let retention = retention(root.section("retention"));
-    let (endpoints, made_up_secret) = endpoint::read(&mut root);
-    let names: Vec<_> = endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
-    let (sinks, made_up_sink) = sink::read(&mut root, &names);
+    let (endpoints, is_without_secret) = endpoint::read(&mut root);
+    let (sinks, made_up_sink) = sink::read(&mut root, &endpoints);
     root.finish();
     let master_key = master_key(environment, &report);
+    let is_sqlite = matches!(store, Some(StoreConfig::Sqlite { .. }));
+    // With an API key Finkare gives one: a made-up one would only stand in its way.
+    let has_api_key = endpoints.first().is_some_and(|endpoint| endpoint.api_key.is_some());
     let made_up = MadeUp {
-        secret: made_up_secret,
-        admin_token: admin.tokens.is_empty() && matches!(store, Some(StoreConfig::Sqlite { .. })),
+        secret: is_without_secret && !has_api_key && is_sqlite,
+        admin_token: admin.tokens.is_empty() && is_sqlite,
         sink: made_up_sink,
     };
-    match &store {
-        Some(StoreConfig::Postgres { .. }) => {
-            require_for_postgres(&server, has_token, master_key.is_some(), made_up_secret, environment, &report);
-        }
-        // On Postgres it is required, so that saying this would only teach to pass over notices.
-        Some(StoreConfig::Sqlite { .. }) if master_key.is_some() => {
-            report.notice(&Place::variable("RELAY_MASTER_KEY"), endpoint::NOT_YET);
-        }
-        Some(StoreConfig::Sqlite { .. }) | None => {}
+    if is_without_secret && !made_up.secret {
+        let what = endpoint::without_secret("it", has_api_key);
+        report.notice(&Place::variable("FINKARE_WEBHOOK_SECRET"), what);
+    }
+    if let Some(StoreConfig::Postgres { .. }) = &store {
+        require_for_postgres(&server, has_token, master_key.is_some(), environment, &report);
     }
 
     let (list, notices, known) = report.into_parts();
@@ -383,19 +382,12 @@ fn require_for_postgres(
     server: &Server,
     has_token: bool,
     has_master_key: bool,
-    no_secret: bool,
     environment: &Environment<'_>,
     report: &Report,
 ) {
     if !has_master_key && !environment.is_set("RELAY_MASTER_KEY") {
         let what = format!("is required with a Postgres store: {MAKE_A_MASTER_KEY}");
         report.problem(&Place::variable("RELAY_MASTER_KEY"), what);
-    }
-    if no_secret && !environment.is_set("FINKARE_WEBHOOK_SECRET") {
-        report.problem(
-            &Place::variable("FINKARE_WEBHOOK_SECRET"),
-            "no webhook secret is configured: set it to the secret that Finkare showed when the webhook was created (`whsec_…`), or configure [[endpoints]]",
-        );
     }
     if !has_token && !server.admin_listen.ip().is_loopback() {
         let what = format!(

@@ -11,6 +11,7 @@
 use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use crate::{
+    finkare::client::{Paths, Settings, UpdateMethod},
     ingest::{
         Dedupe,
         route::{Filter, Selection},
@@ -54,8 +55,9 @@ pub struct Config {
     pub endpoints: Vec<Endpoint>,
     /// The targets; at least one.
     pub sinks: Vec<Sink>,
-    /// The key for stored secrets, if the operator gave one: base64 (with padding) of 32 bytes.
-    /// Always there on Postgres. Nothing uses it yet: this version stores no secret.
+    /// The key that stored secrets are encrypted under: base64 (with padding) of 32 bytes. Always
+    /// there on Postgres; on `SQLite`, where none is configured, `serve` generates one and keeps it
+    /// beside the database.
     pub master_key: Option<Secret>,
     /// What was made up because nothing was configured, for the greeting at the start.
     pub made_up: MadeUp,
@@ -68,7 +70,8 @@ pub struct Config {
 /// Which parts came from nowhere but the defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MadeUp {
-    /// The endpoint `default` has no configured secret: `serve` generates one (`SQLite` only).
+    /// The endpoint `default` has neither a secret nor an API key to get one with: `serve` generates a
+    /// secret (`SQLite` only).
     pub secret: bool,
     /// No admin token is configured: `serve` generates one (`SQLite` only).
     pub admin_token: bool,
@@ -162,18 +165,54 @@ pub struct Endpoint {
     pub path: String,
     /// Its id at Finkare.
     pub webhook_id: Option<String>,
-    /// Every secret that is valid now; empty refuses every delivery.
+    /// The configured secrets; they seed the store, which may have others by now.
     pub secrets: Vec<Secret>,
     /// For Finkare's API.
     pub api_key: Option<Secret>,
     /// Finkare's API; the default follows from the key's prefix.
     pub api_url: Option<url::Url>,
+    /// Ours towards Finkare's API.
+    pub api_rate_limit: RateLimit,
+    /// One call to Finkare's API, from connecting to the last byte.
+    pub api_timeout: Duration,
+    /// How often a call that was answered 429 is made again.
+    pub api_max_retries: u32,
+    /// Paths of Finkare's API that nobody documents.
+    pub api_paths: Paths,
+    /// With which method a webhook is updated, which nobody documents either.
+    pub api_update_method: UpdateMethod,
+    /// Rotates the secret by itself so often.
+    pub rotate_every: Option<Duration>,
+    /// For how long the secrets before a new one stay good, unless a rotation is told otherwise.
+    pub rotate_overlap: Duration,
     /// How an event is found again.
     pub dedupe: Dedupe,
     /// What the signature is computed over.
     pub signature_over: SignatureOver,
     /// How the secret becomes a key.
     pub secret_encoding: SecretEncoding,
+}
+
+impl Endpoint {
+    /// How Finkare's API is reached for this endpoint; `None` without an API key.
+    pub fn api(&self) -> Option<Settings> {
+        Some(Settings {
+            api_key: self.api_key.clone()?,
+            api_url: self.api_url.clone(),
+            timeout: self.api_timeout,
+            max_retries: self.api_max_retries,
+            rate: (self.api_rate_limit.requests, self.api_rate_limit.per),
+            paths: self.api_paths.clone(),
+            update_method: self.api_update_method,
+        })
+    }
+
+    /// True if its events come from Finkare's sandbox and mean no money: the API key begins with
+    /// `fk_test_`, or the API is at the sandbox's address.
+    pub fn is_sandbox(&self) -> bool {
+        self.api_key.as_ref().is_some_and(|key| key.expose().starts_with("fk_test_"))
+            || self.api_url.as_ref().and_then(url::Url::host_str) == Some("api-sandbox.finkare.io")
+    }
 }
 
 /// One target. `Debug` shows its kind without the kind's options: a URL may hold a token.
@@ -187,6 +226,8 @@ pub struct Sink {
     pub events: Selection,
     /// Only of these endpoints; `None` is all.
     pub endpoints: Option<Vec<EndpointName>>,
+    /// Whatever it gets counts: never fed by a sandbox endpoint ([`Endpoint::is_sandbox`]).
+    pub live: bool,
     /// Only events for which this is true.
     pub filter: Option<Filter>,
     /// In which order.
@@ -210,6 +251,7 @@ impl fmt::Debug for Sink {
             .field("kind", &self.kind.name())
             .field("events", &self.events)
             .field("endpoints", &self.endpoints)
+            .field("live", &self.live)
             .field("filter", &self.filter)
             .field("order", &self.order)
             .field("concurrency", &self.concurrency)

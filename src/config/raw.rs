@@ -212,6 +212,18 @@ impl<'r> Section<'r> {
         read
     }
 
+    /// Takes `true` or `false`; false if the key is not there.
+    pub(super) fn flag(&mut self, key: &'static str) -> bool {
+        match self.take(key) {
+            None => false,
+            Some(Value::Boolean(flag)) => flag,
+            Some(other) => {
+                self.problem(key, wrong_type(&other, "`true` or `false`"));
+                false
+            }
+        }
+    }
+
     /// Takes a time in whole seconds.
     pub(super) fn secs(&mut self, key: &'static str, allowed: &RangeInclusive<u64>, default: u64) -> Duration {
         Duration::from_secs(self.whole(key, allowed, default))

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use super::{
-    Breaker, RateLimit, Sink, kind,
+    Breaker, Endpoint, RateLimit, Sink, kind,
     problem::{Place, did_you_mean, listed},
     raw::Section,
 };
@@ -39,7 +39,7 @@ const DOCUMENTED_EVENTS: [&str; 6] = [
 ];
 
 /// Reads the sinks. The flag is true if none is configured and standard output takes its place.
-pub(super) fn read(root: &mut Section<'_>, endpoints: &[EndpointName]) -> (Vec<Sink>, bool) {
+pub(super) fn read(root: &mut Section<'_>, endpoints: &[Endpoint]) -> (Vec<Sink>, bool) {
     let environment = root.environment();
     let sections = root.sections("sinks");
     if sections.is_empty() {
@@ -82,6 +82,7 @@ fn standard_output() -> Sink {
         name: SinkName::new("stdout").expect("the name is good"),
         events: Selection::All,
         endpoints: None,
+        live: false,
         filter: None,
         order: Order::default(),
         concurrency: default_concurrency(&kind),
@@ -118,9 +119,10 @@ fn name(section: &mut Section<'_>, earlier: &[SinkName]) -> Option<SinkName> {
 }
 
 /// Reads one sink; `None` if it has no usable name, type or options of its kind.
-fn one(mut section: Section<'_>, name: Option<SinkName>, endpoints: &[EndpointName]) -> Option<Sink> {
+fn one(mut section: Section<'_>, name: Option<SinkName>, known: &[Endpoint]) -> Option<Sink> {
     let events = events(&mut section);
-    let endpoints = of_endpoints(&mut section, endpoints);
+    let endpoints = of_endpoints(&mut section, known);
+    let live = live(&mut section, endpoints.as_deref(), known);
     let filter = section.text("filter").and_then(|source| match Filter::compile(&source) {
         Ok(filter) => Some(filter),
         Err(word) => {
@@ -140,6 +142,7 @@ fn one(mut section: Section<'_>, name: Option<SinkName>, endpoints: &[EndpointNa
         name: name?,
         events,
         endpoints,
+        live,
         filter,
         order,
         concurrency: concurrency.map_or_else(|| default_concurrency(&kind), non_zero),
@@ -186,7 +189,7 @@ fn events(section: &mut Section<'_>) -> Selection {
     if types.iter().any(|event| event == "*") { Selection::All } else { Selection::Types(types) }
 }
 
-fn of_endpoints(section: &mut Section<'_>, known: &[EndpointName]) -> Option<Vec<EndpointName>> {
+fn of_endpoints(section: &mut Section<'_>, known: &[Endpoint]) -> Option<Vec<EndpointName>> {
     let texts = section.texts("endpoints")?;
     if texts.is_empty() {
         section.problem(
@@ -194,11 +197,11 @@ fn of_endpoints(section: &mut Section<'_>, known: &[EndpointName]) -> Option<Vec
             "is empty, so that nothing would ever be sent: name endpoints, or leave it out for all",
         );
     }
-    let names = || known.iter().map(EndpointName::as_str).collect::<BTreeSet<_>>();
+    let names = || known.iter().map(|endpoint| endpoint.name.as_str()).collect::<BTreeSet<_>>();
     let mut chosen = Vec::new();
     for (index, text) in texts.iter().enumerate() {
-        match known.iter().find(|name| name.as_str() == text) {
-            Some(name) => chosen.push(name.clone()),
+        match known.iter().find(|endpoint| endpoint.name.as_str() == text) {
+            Some(endpoint) => chosen.push(endpoint.name.clone()),
             None => section.problem(
                 &format!("endpoints[{index}]"),
                 format!("there is no endpoint `{text}`{}; there is {}", did_you_mean(text, names()), listed(names())),
@@ -206,6 +209,29 @@ fn of_endpoints(section: &mut Section<'_>, known: &[EndpointName]) -> Option<Vec
         }
     }
     Some(chosen)
+}
+
+/// A live sink must not be fed by the sandbox: naming such an endpoint is a contradiction, and where all
+/// are meant, those of the sandbox are left out.
+fn live(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, known: &[Endpoint]) -> bool {
+    if !section.flag("live") {
+        return false;
+    }
+    let is_fed = |name: &EndpointName| chosen.is_none_or(|chosen| chosen.contains(name));
+    let sandbox: Vec<_> = known.iter().filter(|endpoint| endpoint.is_sandbox() && is_fed(&endpoint.name)).collect();
+    if sandbox.is_empty() {
+        return true;
+    }
+    let names = listed(sandbox.iter().map(|endpoint| endpoint.name.as_str()));
+    if chosen.is_some() {
+        section.problem(
+            "live",
+            format!("is set, and `endpoints` names what belongs to Finkare's sandbox: {names}. Take it out there, or leave out `live`"),
+        );
+    } else {
+        section.notice("live", format!("events of the sandbox do not go here; of these endpoints: {names}"));
+    }
+    true
 }
 
 /// `{ requests = 5, per_secs = 1 }`, both required.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::problem::Problem;
 
 /// Keys whose values are never secret, so that a line beginning with one may be shown.
-pub(super) const SHOWABLE: [&str; 36] = [
+pub(super) const SHOWABLE: [&str; 42] = [
     "listen",
     "admin_listen",
     "max_body_bytes",
@@ -21,13 +21,19 @@ pub(super) const SHOWABLE: [&str; 36] = [
     "role",
     "webhook_id",
     "api_rate_limit",
+    "api_timeout_secs",
+    "api_max_retries",
+    "api_paths",
+    "api_update_method",
     "rotate_every_days",
+    "rotate_overlap_secs",
     "dedupe",
     "signature_over",
     "secret_encoding",
     "type",
     "events",
     "endpoints",
+    "live",
     "filter",
     "order",
     "concurrency",

@@ -15,6 +15,7 @@ use super::{
     problem::Report,
 };
 use crate::{
+    finkare::client::{Paths, UpdateMethod},
     ingest::route::Selection,
     model::dispatch::Order,
     signature::finkare::{SecretEncoding, SignatureOver},
@@ -104,11 +105,8 @@ fn the_environment_alone_describes_a_service() {
     assert!(options.secret.is_some());
     assert_eq!(sink.events, Selection::Types(Selection::DEFAULT.map(str::to_owned).to_vec()));
     assert_eq!(config.made_up, super::MadeUp::default());
-    // On Postgres the master key has to be there, so that nothing is said of it.
-    let unused = ["FINKARE_WEBHOOK_ID", "FINKARE_API_KEY", "FINKARE_API_URL"];
-    assert_eq!(config.notices, unused.map(|name| format!("{name}: {}", super::endpoint::NOT_YET)));
-    let on_sqlite = good("", &[("RELAY_MASTER_KEY", KEY)]);
-    assert_eq!(on_sqlite.notices, [format!("RELAY_MASTER_KEY: {}", super::endpoint::NOT_YET)]);
+    assert_eq!(config.notices, Vec::<String>::new());
+    assert_eq!(good("", &[("RELAY_MASTER_KEY", KEY)]).notices, Vec::<String>::new());
 }
 
 #[test]
@@ -154,8 +152,8 @@ fn the_environment_wins_over_the_file() {
 
 #[test]
 fn every_variable_in_the_list_is_read_and_no_other() {
-    // Logging has its own two.
-    let elsewhere = ["RELAY_LOG_FORMAT", "RUST_LOG"];
+    // Logging has its own two, and the command `rekey` one.
+    let elsewhere = ["RELAY_LOG_FORMAT", "RUST_LOG", "RELAY_NEW_MASTER_KEY"];
     let asked = std::cell::RefCell::new(BTreeSet::new());
     let lookup = |name: &str| {
         asked.borrow_mut().insert(name.trim_end_matches("_FILE").to_owned());
@@ -344,12 +342,18 @@ fn store_urls() {
 fn postgres_needs_what_sqlite_makes_up() {
     let url = ("DATABASE_URL", "postgresql://db/relay");
     let problems = wrong("", &[url]);
-    assert!(problems.len() == 2 && problems[0].starts_with("RELAY_MASTER_KEY: is required with a Postgres store"));
+    assert!(problems.len() == 1 && problems[0].starts_with("RELAY_MASTER_KEY: is required with a Postgres store"));
     assert!(problems[0].contains("openssl rand -base64 32"), "{problems:?}");
-    assert!(problems[1].starts_with("FINKARE_WEBHOOK_SECRET: no webhook secret is configured"), "{problems:?}");
     let all = [url, ("RELAY_MASTER_KEY", KEY), ("FINKARE_WEBHOOK_SECRET", "whsec_x")];
     let made_up = good("", &all).made_up;
     assert!(!made_up.secret && !made_up.admin_token);
+    let without_secret = good("", &all[..2]);
+    assert!(!without_secret.made_up.secret, "replicas have no folder in common");
+    let [notice] = without_secret.notices.as_slice() else { panic!("{:?}", without_secret.notices) };
+    assert!(
+        notice.starts_with("FINKARE_WEBHOOK_SECRET: no secret is configured: unless the store has one"),
+        "{notice}"
+    );
 
     let open = "[server]\nadmin_listen = '0.0.0.0:81'";
     one_problem(open, &all, "RELAY_ADMIN_TOKEN: no admin token is configured");
@@ -426,8 +430,13 @@ secrets = ['whsec_b', { env = 'C' }, 'whsec_a']
 webhook_id = 'e5f6a7b8-c1d2-9012-ef01-345678901bcd'
 api_key = 'fk_test_1'
 api_url = 'https://api-sandbox.finkare.io'
-api_rate_limit = { requests = 5, per_secs = 1 }
+api_rate_limit = { requests = 5, per_secs = 2 }
+api_timeout_secs = 7
+api_max_retries = 0
+api_paths = { rotate_secret = '/webhooks/{id}/rotate', invoice = '/v2/invoices/{id}' }
+api_update_method = 'PATCH'
 rotate_every_days = 90
+rotate_overlap_secs = 0
 dedupe = '/data/a~1b/~0'
 signature_over = 'either'
 secret_encoding = 'stripped'",
@@ -440,13 +449,81 @@ secret_encoding = 'stripped'",
     assert_eq!(endpoint.signature_over, SignatureOver::Either);
     assert_eq!(endpoint.secret_encoding, SecretEncoding::Stripped);
     assert!(endpoint.api_key.is_some() && endpoint.api_url.is_some());
-    let notices = config.notices.join("\n");
-    assert_eq!(config.notices.len(), 6, "{notices}");
-    for option in ["webhook_id", "api_key", "api_url", "api_rate_limit", "rotate_every_days"] {
-        let notice = format!("endpoints[0] (sandbox).{option}: accepted for a later version; nothing uses it yet");
-        assert!(notices.contains(&notice), "{notice} in {notices}");
+    assert!(config.notices.len() == 1 && config.notices[0].starts_with("FINKARE_API_KEY: is set but not used"));
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    assert_eq!((endpoint.rotate_every, endpoint.rotate_overlap), (Some(days(90)), Duration::ZERO));
+    let api = endpoint.api().unwrap();
+    assert_eq!(api.api_key.expose(), "fk_test_1");
+    assert_eq!(api.api_url.unwrap().as_str(), "https://api-sandbox.finkare.io/");
+    assert_eq!((api.timeout, api.max_retries), (Duration::from_secs(7), 0));
+    assert_eq!((api.rate.0.get(), api.rate.1), (5, Duration::from_secs(2)));
+    assert_eq!(
+        (api.paths.rotate_secret.as_str(), api.paths.invoice.as_str()),
+        ("/webhooks/{id}/rotate", "/v2/invoices/{id}")
+    );
+    assert_eq!((api.paths.webhook, api.paths.deliveries), (Paths::default().webhook, Paths::default().deliveries));
+    assert_eq!(api.update_method, UpdateMethod::Patch);
+}
+
+#[test]
+fn finkares_api_has_careful_defaults() {
+    let config = good(&endpoint("api_key = 'fk_live_1'"), &[]);
+    let api = config.endpoints[0].api().unwrap();
+    assert_eq!((api.timeout, api.max_retries), (Duration::from_secs(30), 3), "as in the vendor's SDK");
+    assert_eq!((api.rate.0.get(), api.rate.1), (1, Duration::from_secs(1)));
+    assert_eq!((api.paths, api.update_method, api.api_url), (Paths::default(), UpdateMethod::Put, None));
+    assert_eq!(config.endpoints[0].rotate_every, None, "never by itself");
+    assert_eq!(config.endpoints[0].rotate_overlap, crate::finkare::link::DEFAULT_OVERLAP);
+    assert!(good(&endpoint(""), &[]).endpoints[0].api().is_none(), "nothing can be asked without a key");
+}
+
+#[test]
+fn the_sandbox_is_known_by_its_key_or_its_address() {
+    for (options, expected) in [
+        ("", false),
+        ("api_key = 'fk_live_1'", false),
+        ("api_key = 'fk_test_1'", true),
+        ("api_key = 'fk_live_1'\napi_url = 'https://api-sandbox.finkare.io/api/v1'", true),
+        ("api_url = 'https://API-Sandbox.finkare.io'", true),
+        ("api_url = 'https://api-sandbox.finkare.io.example.com'", false),
+        ("api_key = 'x_fk_test_1'", false),
+    ] {
+        assert_eq!(good(&endpoint(options), &[]).endpoints[0].is_sandbox(), expected, "{options}");
     }
-    assert!(notices.contains("FINKARE_API_KEY: is set but not used"), "{notices}");
+}
+
+#[test]
+fn a_live_sink_is_not_fed_by_the_sandbox() {
+    let two = format!(
+        "{}[[endpoints]]\nname = 'real'\npath = '/real'\nsecret = 's'\n{{sink}}",
+        endpoint("api_key = 'fk_test_1'")
+    );
+    let with = |options: &str| two.replace("{sink}", &http_sink(options));
+    assert!(!good(&with(""), &[]).sinks[0].live, "it is asked for");
+    let named = good(&with("live = true\nendpoints = ['real']"), &[]);
+    assert!(named.sinks[0].live && named.notices.is_empty(), "{:?}", named.notices);
+    let all = good(&with("live = true"), &[]);
+    assert_eq!(all.notices, ["sinks[0] (erp).live: events of the sandbox do not go here; of these endpoints: `e`"]);
+    assert!(good(&with("live = false\nendpoints = ['e']"), &[]).notices.is_empty());
+    one_problem(
+        &with("live = true\nendpoints = ['real', 'e']"),
+        &[],
+        "sinks[0] (erp).live: is set, and `endpoints` names what belongs to Finkare's sandbox: `e`. Take it out",
+    );
+    one_problem(&with("live = 'yes'"), &[], "sinks[0] (erp).live: \"yes\" is not `true` or `false`");
+}
+
+#[test]
+fn with_an_api_key_no_secret_is_made_up() {
+    let config = good("", &[("FINKARE_API_KEY", "fk_live_1")]);
+    assert!(!config.made_up.secret && config.made_up.admin_token);
+    let [notice] = config.notices.as_slice() else { panic!("{:?}", config.notices) };
+    assert!(
+        notice.starts_with("FINKARE_WEBHOOK_SECRET: ") && notice.contains("`finkare-relay register --url"),
+        "{notice}"
+    );
+    assert!(good("", &[("FINKARE_API_KEY", "fk_live_1"), ("FINKARE_WEBHOOK_SECRET", "s")]).notices.is_empty());
+    assert!(good("", &[]).made_up.secret);
 }
 
 #[test]
@@ -455,8 +532,11 @@ fn an_endpoint_without_a_secret_is_allowed_and_told() {
     assert!(config.endpoints[0].secrets.is_empty() && !config.made_up.secret);
     let pasted = good("", &[("FINKARE_WEBHOOK_SECRET", "whsec_x\n")]);
     assert!(pasted.notices[0].starts_with("FINKARE_WEBHOOK_SECRET: begins or ends with"), "{:?}", pasted.notices);
-    assert!(config.notices[0].starts_with("endpoints[0] (e): has no secret"), "{:?}", config.notices);
-    assert!(!config.notices[0].contains("finkare-relay "), "no command of this version helps: {:?}", config.notices);
+    let notice = "endpoints[0] (e): no secret is configured: unless the store has one already, ";
+    assert!(config.notices[0].starts_with(&format!("{notice}every delivery is refused. Set `secret`")));
+    assert!(!config.notices[0].contains("register"), "without an API key it could not: {:?}", config.notices);
+    let with_key = good("[[endpoints]]\nname = 'e'\npath = '/e'\napi_key = 'fk_live_1'", &[]);
+    assert!(with_key.notices[0].starts_with(&format!("{notice}run `finkare-relay register")), "{:?}", with_key.notices);
 }
 
 #[test]
@@ -474,7 +554,18 @@ fn wrong_endpoints() {
         ("api_url = 'api.finkare.io'", "api_url: is not a URL (relative URL without a base)"),
         ("api_url = 'https://api.finkare.io?x=1'", "api_url: has a `?`"),
         ("api_rate_limit = { requests = 5 }", "api_rate_limit.per_secs: is missing"),
-        ("rotate_every_days = 0", "rotate_every_days: 0 is not from 1"),
+        ("rotate_every_days = 0\napi_key = 'k'", "rotate_every_days: 0 is not from 1"),
+        ("rotate_every_days = 90", "rotate_every_days: needs an `api_key`"),
+        ("rotate_overlap_secs = 2592001", "rotate_overlap_secs: 2592001 is not from 0 to 2592000"),
+        ("rotate_overlap_secs = -1", "rotate_overlap_secs: -1 is not from 0"),
+        ("api_timeout_secs = 0", "api_timeout_secs: 0 is not from 1 to 300"),
+        ("api_max_retries = 11", "api_max_retries: 11 is not from 0 to 10"),
+        ("api_update_method = 'put'", "api_update_method: `put` is not one of `PUT`, `PATCH`"),
+        ("api_paths = '/x'", "api_paths: \"/x\" is not a table"),
+        ("api_paths = { webhook = 'webhooks/{id}' }", "api_paths.webhook: `webhooks/{id}` does not begin with `/`"),
+        ("api_paths = { deliveries = '/deliveries' }", "api_paths.deliveries: `/deliveries` has no `{id}`"),
+        ("api_paths = { invoice = 5 }", "api_paths.invoice: 5 is not a text in quotes"),
+        ("api_paths = { invoices = '/{id}' }", "api_paths.invoices: unknown key (did you mean `invoice`?)"),
         ("secrets = ['']", "secrets[0]: is empty"),
         ("secretes = ['a']", "secretes: unknown key (did you mean `secrets`?)"),
     ] {
