@@ -59,6 +59,7 @@ use crate::model::{
     secret::Secret,
 };
 
+mod activity;
 mod announce;
 mod claims;
 mod dispatches;

@@ -17,6 +17,7 @@ use finkare_relay::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
+pub(crate) mod activity;
 pub(crate) mod claiming;
 pub(crate) mod finishing;
 pub(crate) mod keeping;
@@ -69,6 +70,10 @@ macro_rules! contract {
                     payloads_go_first_then_events, unfinished_work_keeps_its_event, a_purge_obeys_its_limit,
                     ready_only_with_the_schema, migrating_twice_applies_nothing,
                     everything_survives_reopening,
+                }
+                activity {
+                    the_latest_time_stays, one_that_was_never_heard_of_is_watched_from_the_first_note,
+                    a_trial_write_leaves_everything_as_it_is,
                 }
                 model { random_operations_agree_with_the_model }
             }
