@@ -21,6 +21,13 @@ pub(super) struct Service {
     admin_url: Option<String>,
 }
 
+impl Service {
+    /// Where, if the operator said so.
+    pub(super) fn url(&self) -> Option<&str> {
+        self.admin_url.as_deref()
+    }
+}
+
 /// How much to list.
 #[derive(Debug, Args)]
 pub(super) struct Paging {
@@ -135,9 +142,10 @@ pub(super) enum Sinks {
     },
 }
 
-type Query = Vec<(&'static str, String)>;
+pub(super) type Query = Vec<(&'static str, String)>;
 
-fn query(parameters: impl IntoIterator<Item = (&'static str, Option<String>)>, paging: Paging) -> Query {
+/// The parameters that are set, with those of paging.
+pub(super) fn query(parameters: impl IntoIterator<Item = (&'static str, Option<String>)>, paging: Paging) -> Query {
     let mut query: Query =
         parameters.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
     query.push(("limit", paging.limit.to_string()));
@@ -146,7 +154,7 @@ fn query(parameters: impl IntoIterator<Item = (&'static str, Option<String>)>, p
 }
 
 /// Prints a list and where it goes on.
-fn list(answer: &Value, output: Output, head: &[&str], row: impl Fn(&Value) -> Vec<String>) {
+pub(super) fn list(answer: &Value, output: Output, head: &[&str], row: impl Fn(&Value) -> Vec<String>) {
     let rows: Vec<_> = answer["data"].as_array().into_iter().flatten().map(row).collect();
     output.say(answer, &if rows.is_empty() { "Nothing to list.".to_owned() } else { table(head, &rows) });
     if let (false, Some(cursor)) = (output.json, answer["next_cursor"].as_str()) {

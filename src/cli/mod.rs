@@ -20,6 +20,7 @@ mod local;
 mod manage;
 mod migrate;
 mod output;
+mod refusals;
 mod send;
 mod serve;
 
@@ -55,6 +56,9 @@ enum Command {
     /// Look at dispatches: one event for one sink, with its state
     #[command(subcommand)]
     Dispatches(manage::Dispatches),
+    /// Look at what was refused, and why
+    #[command(subcommand)]
+    Refusals(refusals::Refusals),
     /// Look at sinks, pause and resume them
     #[command(subcommand)]
     Sinks(manage::Sinks),
@@ -135,6 +139,7 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         Command::Send(options) => send::run(load(path)?, options, output).await,
         Command::Events(command) => manage::events(load(path)?, command, output).await,
         Command::Dispatches(command) => manage::dispatches(load(path)?, command, output).await,
+        Command::Refusals(command) => refusals::run(load(path)?, command, output).await,
         Command::Sinks(command) => manage::sinks(load(path)?, command, output).await,
         Command::Health => manage::health(&load(path)?).await,
     }

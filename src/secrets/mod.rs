@@ -52,6 +52,7 @@ use crate::{
     store::{Store, StoreError},
 };
 
+pub mod suspicion;
 pub mod vault;
 
 use vault::{Vault, VaultError};
@@ -147,6 +148,8 @@ pub struct Secrets {
     turn: Mutex<Option<Failure>>,
     room: Semaphore,
     reads: AtomicU64,
+    /// For explaining refusals only.
+    memory: suspicion::Memory,
 }
 
 /// The last reading, if it failed.
@@ -168,6 +171,8 @@ struct Ring {
     /// For each of the verifier's keys, until when it is good; `None` is for ever.
     until: Vec<Option<Timestamp>>,
     fingerprints: Vec<Fingerprint>,
+    /// Every key that the secrets may stand for; never for verifying.
+    suspects: Vec<suspicion::Suspect>,
     standing: Standing,
 }
 
@@ -205,6 +210,7 @@ impl Secrets {
             turn: Mutex::default(),
             room: Semaphore::new(WAITING),
             reads: AtomicU64::new(0),
+            memory: suspicion::Memory::default(),
         };
         // Before anything is sealed: what is there must open.
         secrets.read().await?;
@@ -263,6 +269,7 @@ impl Secrets {
         match self.read().await {
             Ok(copy) => {
                 *last_failure = None;
+                self.memory.learn(&self.sources, &self.copy.borrow(), &copy);
                 self.copy.send_replace(copy);
                 Ok(())
             }
@@ -324,6 +331,7 @@ impl Secrets {
 
     fn ring(&self, source: &Source, link: Option<&Link>) -> Result<Ring, SecretsError> {
         let (mut keys, mut until, mut fingerprints) = (Vec::new(), Vec::new(), Vec::new());
+        let mut suspects = Vec::new();
         for row in link.map(|link| &*link.secrets).unwrap_or_default() {
             let Some(secret) = self.vault.open(row)? else { continue };
             // One that Finkare gave and that cannot be read as configured must not take the others with it.
@@ -334,6 +342,7 @@ impl Secrets {
                 );
                 continue;
             }
+            suspects.extend(suspicion::suspects(&secret, &row.fingerprint));
             keys.push(secret);
             until.push(row.valid_until);
             fingerprints.push(row.fingerprint.clone());
@@ -345,7 +354,7 @@ impl Secrets {
             Some(IntentState::InFlight) => Standing::Changing,
             Some(IntentState::Unknown) => Standing::Unknown,
         };
-        Ok(Ring { verifier, until, fingerprints, standing })
+        Ok(Ring { verifier, until, fingerprints, suspects, standing })
     }
 }
 

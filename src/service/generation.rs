@@ -9,9 +9,11 @@ use axum::Router;
 
 use super::{StartError, sources};
 use crate::{
+    activity::{self, AtFinkare, Board, Meter, Registration, Watch, Watched},
     config::Config,
     dispatch::{self, Feeding, SinkView, maintenance},
-    ingest::{self, Ingest, committer::Committer, route::Route},
+    finkare::client::Client,
+    ingest::{self, Ingest, committer::Committer, explain::Refusals, route::Route},
     lifecycle::Lifecycle,
     model::id::SinkName,
     secrets::{Secrets, vault::Vault},
@@ -33,6 +35,8 @@ pub(super) struct Foundation {
     pub(super) vault: Arc<Vault>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
+    pub(super) refusals: Arc<Refusals>,
+    pub(super) board: Board,
     pub(super) committer: Committer,
     pub(super) lifecycle: Lifecycle,
 }
@@ -50,6 +54,7 @@ pub(super) struct Generation {
     sinks: Vec<BuiltSink>,
     secrets: Arc<Secrets>,
     retention: crate::config::Retention,
+    watch: Watch,
     /// Its tasks.
     lifecycle: Lifecycle,
 }
@@ -67,16 +72,19 @@ impl Generation {
         on.store.register_sinks(&names).await?;
         let secrets = Secrets::open(on.store.clone(), on.vault.clone(), sources(config)).await?;
         let endpoints = build_endpoints(config, &secrets);
+        let watch = build_watch(on, config, &endpoints)?;
         let lifecycle = on.lifecycle.part();
 
         let routes = config.sinks.iter().map(|sink| route(sink, config)).collect();
         let ingest = Arc::new(Ingest::new(routes, on.committer.clone(), config.server.ack_timeout));
-        let hooks = receive::router(endpoints, &ingest, &on.metrics, &config.server).merge(on.health.router());
+        let hooks =
+            receive::router(endpoints, &ingest, &on.metrics, &on.refusals, &config.server).merge(on.health.router());
         let admin = Admin {
             store: on.store.clone(),
             sinks: sinks.iter().map(|(_, _, view)| view.clone()).collect(),
             tokens: Tokens::new(&config.admin.tokens),
             metrics: on.metrics.clone(),
+            refusals: on.refusals.clone(),
         };
         let api = admin::router(Arc::new(admin), &on.health);
         Ok(Self {
@@ -88,6 +96,7 @@ impl Generation {
             sinks,
             secrets,
             retention: config.retention,
+            watch,
             lifecycle,
         })
     }
@@ -100,6 +109,7 @@ impl Generation {
             "maintenance",
             maintenance::run(self.store.clone(), self.retention.payload, self.retention.dedupe, lifecycle.clone()),
         );
+        lifecycle.spawn("activity", activity::watch(self.watch, lifecycle.clone()));
         lifecycle.spawn("secrets", self.secrets.run(lifecycle.clone()));
         lifecycle
     }
@@ -123,9 +133,41 @@ fn build_endpoints(config: &Config, secrets: &Arc<Secrets>) -> Vec<ingest::Endpo
             path: endpoint.path.clone(),
             keyring,
             dedupe: endpoint.dedupe.clone(),
+            max_age: endpoint.max_age,
+            meter: Meter::default(),
         }
     };
     config.endpoints.iter().map(build).collect()
+}
+
+/// Every endpoint's activity is noted; those with an alarm are judged.
+///
+/// # Errors
+/// Finkare's API cannot be used as configured.
+fn build_watch(on: &Foundation, config: &Config, endpoints: &[ingest::Endpoint]) -> Result<Watch, StartError> {
+    let build = |(endpoint, taking): (&crate::config::Endpoint, &ingest::Endpoint)| {
+        let settings = endpoint.silence_alarm.and_then(|_| endpoint.api());
+        let client = settings
+            .map(Client::new)
+            .transpose()
+            .map_err(|problem| StartError::Api { endpoint: endpoint.name.as_str().to_owned(), problem })?;
+        let registration = client.map(|client| {
+            Arc::new(AtFinkare {
+                client: Arc::new(client),
+                webhook_id: endpoint.webhook_id.clone(),
+                endpoint: endpoint.name.clone(),
+                store: on.store.clone(),
+            }) as Arc<dyn Registration>
+        });
+        Ok(Watched {
+            name: endpoint.name.clone(),
+            meter: taking.meter.clone(),
+            alarm: endpoint.silence_alarm,
+            registration,
+        })
+    };
+    let watched = config.endpoints.iter().zip(endpoints).map(build).collect::<Result<_, StartError>>()?;
+    Ok(Watch::new(on.store.clone(), on.metrics.clone(), on.board.clone(), watched))
 }
 
 type BuiltSink = (Feeding, Arc<dyn sinks::Sink>, SinkView);

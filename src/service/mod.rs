@@ -10,8 +10,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    activity::Board,
     config::{Config, StoreConfig},
-    ingest::committer,
+    ingest::{committer, explain::Refusals},
     lifecycle::Lifecycle,
     pressure::Pressure,
     secrets::{
@@ -42,6 +43,14 @@ const ADMIN_CONNECTIONS: usize = 128;
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Finkare's API, as configured for an endpoint.
+    #[error("endpoint {endpoint}: Finkare's API cannot be used: {problem}")]
+    Api {
+        /// The endpoint.
+        endpoint: String,
+        /// What to change.
+        problem: String,
+    },
     /// The store.
     #[error("the store cannot be used")]
     Store(#[from] StoreError),
@@ -136,11 +145,23 @@ impl Service {
             },
             Pressure::default(),
         );
+        let metrics = Arc::new(Metrics::new());
+        let board = Board::default();
+        let (refusals, explaining) = Refusals::new(metrics.clone(), lifecycle.clone());
+        let health = Health::new(
+            store.clone(),
+            lifecycle.clone(),
+            committer.backlog(),
+            config.server.ack_timeout,
+            board.clone(),
+        );
         let foundation = Foundation {
             store: store.clone(),
             vault: Arc::new(vault),
-            metrics: Arc::new(Metrics::new()),
-            health: Health::new(store.clone(), lifecycle.clone()),
+            metrics,
+            health,
+            refusals,
+            board,
             committer,
             lifecycle: lifecycle.clone(),
         };
@@ -154,6 +175,7 @@ impl Service {
         lifecycle.spawn("writer", async move {
             let _ = all_taken.run_until_cancelled(writer).await;
         });
+        lifecycle.spawn("explaining refusals", explaining);
         let (hooks, api) = (generation.hooks.clone(), generation.api.clone());
         generation.run();
         let (most, until) = (config.server.max_connections, lifecycle.clone());

@@ -3,6 +3,7 @@
 mod admin;
 mod commands;
 mod crashing;
+mod explaining;
 mod outages;
 mod readme;
 mod receiving;

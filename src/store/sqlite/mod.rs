@@ -583,7 +583,8 @@ mod tests {
         assert!(store.trial_write().await.unwrap_err().is_unavailable());
         sqlx::query("PRAGMA query_only = OFF").execute(&store.writer).await.unwrap();
         store.trial_write().await.unwrap();
-        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM trial_writes").fetch_one(&store.readers).await.unwrap();
+        let rows: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM trial_writes").fetch_one(&store.readers).await.unwrap();
         assert_eq!(rows, 1, "seen from another connection, and never more than one");
     }
 

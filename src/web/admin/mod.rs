@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{error::Problem, health::Health};
 use crate::{
     dispatch::SinkView,
+    ingest::explain::Refusals,
     model::chain::Chain,
     store::{Page, Store, StoreError},
     telemetry::Metrics,
@@ -26,6 +27,7 @@ use crate::{
 pub mod auth;
 pub mod dispatches;
 pub mod events;
+pub mod refusals;
 pub mod sinks;
 
 use auth::Tokens;
@@ -41,6 +43,8 @@ pub struct Admin {
     pub tokens: Tokens,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What was refused, and why.
+    pub refusals: Arc<Refusals>,
 }
 
 /// The router of the admin listener.
@@ -53,6 +57,7 @@ pub fn router(admin: Arc<Admin>, health: &Arc<Health>) -> Router {
         .route("/dispatches/{id}", get(dispatches::show).fallback(not("GET, HEAD")))
         .route("/dispatches/{id}/retry", post(dispatches::retry).fallback(not("POST")))
         .route("/dispatches/{id}/cancel", post(dispatches::cancel).fallback(not("POST")))
+        .route("/refusals", get(refusals::list).fallback(not("GET, HEAD")))
         .route("/sinks", get(sinks::list).fallback(not("GET, HEAD")))
         .route("/sinks/{name}/pause", post(sinks::pause).fallback(not("POST")))
         .route("/sinks/{name}/resume", post(sinks::resume).fallback(not("POST")))

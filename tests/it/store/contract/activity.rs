@@ -29,7 +29,10 @@ pub(crate) async fn the_latest_time_stays(on: &Fixture) {
     assert_eq!(times(&note(&*other, &[("a", None)]).await), [("a", Some(at))]);
     assert_eq!(times(&note(&*other, &[("a", Some(at - secs(1)))]).await), [("a", Some(at))]);
     let later = at + secs(60);
-    assert_eq!(times(&note(&*other, &[("b", Some(at)), ("a", Some(later))]).await), [("a", Some(later)), ("b", Some(at))]);
+    assert_eq!(
+        times(&note(&*other, &[("b", Some(at)), ("a", Some(later))]).await),
+        [("a", Some(later)), ("b", Some(at))]
+    );
     assert_eq!(times(&note(&*store, &[("a", Some(at))]).await), [("a", Some(later))], "only what was asked for");
     assert_eq!(note(&*store, &[]).await, []);
 }
