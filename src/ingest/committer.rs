@@ -65,12 +65,12 @@ struct Waiting {
 pub struct Backlog {
     /// Weak: to look at the queue must not keep it open.
     queue: mpsc::WeakSender<Waiting>,
-    writing: Arc<Writing>,
+    progress: Arc<Progress>,
 }
 
 /// What the writer tells of itself.
 #[derive(Debug)]
-struct Writing {
+struct Progress {
     /// What the times below are counted from.
     begun: Instant,
     /// Since when the oldest delivery waits, in microseconds; [`NOBODY`] if none does.
@@ -84,7 +84,7 @@ struct Writing {
 /// No delivery waits.
 const NOBODY: u64 = u64::MAX;
 
-impl Writing {
+impl Progress {
     fn new() -> Self {
         Self {
             begun: Instant::now(),
@@ -123,21 +123,21 @@ impl Backlog {
 
     /// For how long the oldest delivery has waited; zero if none waits.
     pub fn oldest(&self) -> Duration {
-        match self.writing.oldest.load(Relaxed) {
+        match self.progress.oldest.load(Relaxed) {
             NOBODY => Duration::ZERO,
-            since => self.writing.begun.elapsed().saturating_sub(Duration::from_micros(since)),
+            since => self.progress.begun.elapsed().saturating_sub(Duration::from_micros(since)),
         }
     }
 
     /// What failed, if the last transaction did because the store could not take it.
     pub fn failure(&self) -> Option<String> {
-        let failed = self.writing.failed.load(Relaxed);
-        failed.then(|| self.writing.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone())
+        let failed = self.progress.failed.load(Relaxed);
+        failed.then(|| self.progress.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone())
     }
 
     /// Somebody committed something since: the failure is over.
     pub fn works_again(&self) {
-        self.writing.failed.store(false, Relaxed);
+        self.progress.failed.store(false, Relaxed);
     }
 }
 
@@ -146,7 +146,7 @@ impl Backlog {
 pub struct Committer {
     queue: mpsc::Sender<Waiting>,
     pressure: Pressure,
-    writing: Arc<Writing>,
+    progress: Arc<Progress>,
 }
 
 impl Committer {
@@ -161,8 +161,8 @@ impl Committer {
         pressure: Pressure,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, waiting) = mpsc::channel(limits.queue.max(1));
-        let writing = Arc::new(Writing::new());
-        (Self { queue, pressure, writing: writing.clone() }, write(store.clone(), waiting, limits, writing))
+        let progress = Arc::new(Progress::new());
+        (Self { queue, pressure, progress: progress.clone() }, write(store.clone(), waiting, limits, progress))
     }
 
     /// How many deliveries wait, for those who give way.
@@ -172,7 +172,7 @@ impl Committer {
 
     /// How the writer is doing.
     pub fn backlog(&self) -> Backlog {
-        Backlog { queue: self.queue.downgrade(), writing: self.writing.clone() }
+        Backlog { queue: self.queue.downgrade(), progress: self.progress.clone() }
     }
 
     /// Hands an event to the writer; the receiver yields what became of it.
@@ -184,13 +184,13 @@ impl Committer {
     }
 }
 
-async fn write(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>, limits: Limits, writing: Arc<Writing>) {
-    let bounded = Bounded { store, timeout: limits.timeout, writing: writing.clone() };
+async fn write(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>, limits: Limits, progress: Arc<Progress>) {
+    let bounded = Bounded { store, timeout: limits.timeout, progress: progress.clone() };
     let mut taken = Vec::with_capacity(limits.batch);
     while queue.recv_many(&mut taken, limits.batch.max(1)).await > 0 {
         taken.retain(|waiting| !waiting.answer.is_closed());
         while !taken.is_empty() {
-            writing.holds(&taken);
+            progress.holds(&taken);
             let count = fitting(&taken, limits.batch_bytes);
             let (events, answers): (Vec<_>, Vec<_>) =
                 taken.drain(..count).map(|waiting| (waiting.event, (waiting.answer, waiting.pressure))).unzip();
@@ -200,7 +200,7 @@ async fn write(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>, limits
                 drop(pressure);
             }
         }
-        writing.holds(&[]);
+        progress.holds(&[]);
     }
 }
 
@@ -256,7 +256,7 @@ trait Recording: Sync {
 struct Bounded {
     store: Arc<dyn Store>,
     timeout: Duration,
-    writing: Arc<Writing>,
+    progress: Arc<Progress>,
 }
 
 #[async_trait]
@@ -269,7 +269,7 @@ impl Recording for Bounded {
                 source: sqlx::Error::PoolTimedOut,
             }),
         };
-        self.writing.ended(result.as_ref().map(drop));
+        self.progress.ended(result.as_ref().map(drop));
         result
     }
 }
@@ -381,30 +381,30 @@ mod tests {
 
     #[test]
     fn the_oldest_is_the_first_in_hand_and_a_failure_lasts_until_a_success() {
-        let writing = Arc::new(Writing::new());
-        let backlog = Backlog { queue: mpsc::channel(1).0.downgrade(), writing: writing.clone() };
-        let waiting = |since| Waiting {
+        let progress = Arc::new(Progress::new());
+        let backlog = Backlog { queue: mpsc::channel(1).0.downgrade(), progress: progress.clone() };
+        let since = |since| Waiting {
             event: event(b"x"),
             answer: oneshot::channel().0,
             pressure: Pressure::default().wait(),
             since,
         };
         let now = Instant::now();
-        writing.holds(&[waiting(now), waiting(now + Duration::from_hours(1))]);
+        progress.holds(&[since(now), since(now + Duration::from_hours(1))]);
         while backlog.oldest().is_zero() {}
         assert!(backlog.oldest() < Duration::from_hours(1));
-        writing.holds(&[]);
+        progress.holds(&[]);
         assert!(backlog.oldest().is_zero());
         let away = StoreError::Unavailable { action: "recording".into(), source: sqlx::Error::PoolTimedOut };
         let refused = StoreError::Refused { action: "recording".into(), source: sqlx::Error::RowNotFound };
-        writing.ended(Err(&refused));
+        progress.ended(Err(&refused));
         assert_eq!(backlog.failure(), None, "a poisonous event says nothing of the others");
-        writing.ended(Err(&away));
-        writing.ended(Err(&refused));
+        progress.ended(Err(&away));
+        progress.ended(Err(&refused));
         assert!(backlog.failure().is_some_and(|what| what.contains("recording")));
-        writing.ended(Ok(()));
+        progress.ended(Ok(()));
         assert_eq!(backlog.failure(), None);
-        writing.ended(Err(&away));
+        progress.ended(Err(&away));
         backlog.works_again();
         assert_eq!(backlog.failure(), None);
     }

@@ -470,13 +470,13 @@ const HOUR: Duration = Duration::from_hours(1);
 
 fn replica(store: &Arc<dyn Store>, registration: Option<Arc<dyn Registration>>) -> Replica {
     let (meter, board, metrics) = (Meter::default(), Board::default(), Arc::new(Metrics::new()));
-    let watched = |name: &str, meter: &Meter, alarm| Watched {
+    let with = |name: &str, meter: &Meter, alarm| Watched {
         name: EndpointName::new(name).unwrap(),
         meter: meter.clone(),
         alarm,
         registration: registration.clone(),
     };
-    let endpoints = vec![watched("production", &meter, Some(2 * HOUR)), watched("unwatched", &Meter::default(), None)];
+    let endpoints = vec![with("production", &meter, Some(2 * HOUR)), with("unwatched", &Meter::default(), None)];
     let watch = Watch::new(store.clone(), metrics.clone(), board.clone(), endpoints);
     Replica { meter, board, metrics, watch }
 }
