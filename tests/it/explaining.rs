@@ -468,13 +468,13 @@ struct Replica {
 
 const HOUR: Duration = Duration::from_hours(1);
 
-fn replica(store: &Arc<dyn Store>, registration: Option<Arc<dyn Registration>>) -> Replica {
+fn replica(store: &Arc<dyn Store>, registration: Option<&Arc<Answering>>) -> Replica {
     let (meter, board, metrics) = (Meter::default(), Board::default(), Arc::new(Metrics::new()));
     let with = |name: &str, meter: &Meter, alarm| Watched {
         name: EndpointName::new(name).unwrap(),
         meter: meter.clone(),
         alarm,
-        registration: registration.clone(),
+        registration: registration.map(|finkare| finkare.clone() as Arc<dyn Registration>),
     };
     let endpoints = vec![with("production", &meter, Some(2 * HOUR)), with("unwatched", &Meter::default(), None)];
     let watch = Watch::new(store.clone(), metrics.clone(), board.clone(), endpoints);
@@ -509,7 +509,7 @@ on_each_store!(a_silence_is_told_and_ends, nobody_is_silent_while_another_replic
 async fn a_silence_is_told_and_ends(fixture: Fixture) {
     let store = fixture.open().await;
     let finkare = Arc::new(Answering::default());
-    let mut here = replica(&store, Some(finkare.clone()));
+    let mut here = replica(&store, Some(&finkare));
     let now = clock::now();
     assert!(!here.silent_at(now).await, "it is watched only just now");
     assert!(!here.silent_at(now + HOUR).await);
