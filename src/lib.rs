@@ -21,14 +21,16 @@
 //! 5. [`sinks`]: the targets, one file per kind.
 //! 6. [`dispatch`]: claim what is due, try it, record what came of it.
 //! 7. [`web`]: the two listeners.
-//! 8. [`config`], [`telemetry`], [`lifecycle`], [`pressure`]: what the operator wrote, logs and metrics, stopping well,
+//! 8. [`activity`]: endpoints that have gone quiet.
+//! 9. [`config`], [`telemetry`], [`lifecycle`], [`pressure`]: what the operator wrote, logs and metrics, stopping well,
 //!    accepts before relaying.
-//! 9. [`service`]: puts all of it together; [`cli`]: the commands.
+//! 10. [`service`]: puts all of it together; [`cli`]: the commands.
 //!
 //! Who may know whom: [`model`] knows nobody; [`signature`], [`store`] and [`sinks`] know only the
 //! model (and the `http` sink the outgoing signature); [`ingest`] and [`dispatch`] know the store and do not know each other;
 //! [`web`] never knows a sink; [`service`] and [`cli`] know all.
 
+pub mod activity;
 pub mod cli;
 pub mod config;
 pub mod dispatch;

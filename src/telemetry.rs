@@ -84,6 +84,8 @@ pub enum DeliveryResult {
     Duplicate,
     /// 401
     BadSignature,
+    /// 403
+    TooOld,
     /// 413
     TooLarge,
     /// 408
@@ -93,8 +95,15 @@ pub enum DeliveryResult {
 }
 
 impl DeliveryResult {
-    const ALL: [Self; 6] =
-        [Self::Accepted, Self::Duplicate, Self::BadSignature, Self::TooLarge, Self::TooSlow, Self::Unavailable];
+    const ALL: [Self; 7] = [
+        Self::Accepted,
+        Self::Duplicate,
+        Self::BadSignature,
+        Self::TooOld,
+        Self::TooLarge,
+        Self::TooSlow,
+        Self::Unavailable,
+    ];
 
     /// The label's value.
     pub const fn as_str(self) -> &'static str {
@@ -102,6 +111,7 @@ impl DeliveryResult {
             Self::Accepted => "accepted",
             Self::Duplicate => "duplicate",
             Self::BadSignature => "bad_signature",
+            Self::TooOld => "too_old",
             Self::TooLarge => "too_large",
             Self::TooSlow => "too_slow",
             Self::Unavailable => "unavailable",
@@ -151,6 +161,12 @@ struct ResultLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RefusalLabels {
+    endpoint: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct SinkLabel {
     sink: String,
 }
@@ -178,6 +194,9 @@ pub struct Metrics {
     registry: Registry,
     deliveries: Family<ResultLabels, Counter>,
     ack_seconds: Family<EndpointLabel, Histogram>,
+    refusals: Family<RefusalLabels, Counter>,
+    last_delivery: Family<EndpointLabel, Gauge<f64, AtomicU64>>,
+    silent: Family<EndpointLabel, Gauge>,
     attempts: Family<AttemptLabels, Counter>,
     attempt_seconds: Family<SinkLabel, Histogram>,
     dispatches: Family<SinkStateLabels, Gauge>,
@@ -239,6 +258,9 @@ impl Metrics {
         let metrics = Self {
             deliveries: Family::default(),
             ack_seconds: Family::new_with_constructor(|| Histogram::new(ACK_BUCKETS)),
+            refusals: Family::default(),
+            last_delivery: Family::default(),
+            silent: Family::default(),
             attempts: Family::default(),
             attempt_seconds: Family::new_with_constructor(|| Histogram::new(ATTEMPT_BUCKETS)),
             dispatches: Family::default(),
@@ -252,6 +274,21 @@ impl Metrics {
             "relay_ack_seconds",
             "From a delivery's head to its acknowledgement",
             metrics.ack_seconds.clone(),
+        );
+        registry.register(
+            "relay_refusals",
+            "Deliveries refused for who sent them or when, by what they look like",
+            metrics.refusals.clone(),
+        );
+        registry.register(
+            "relay_last_delivery_timestamp_seconds",
+            "When a genuine delivery last came, as seconds since 1970",
+            metrics.last_delivery.clone(),
+        );
+        registry.register(
+            "relay_endpoint_silent",
+            "1 while an endpoint has been quiet for longer than its silence_alarm_hours",
+            metrics.silent.clone(),
         );
         registry.register("relay_dispatches", "Dispatches by state", metrics.dispatches.clone());
         registry.register("relay_attempts", "Attempts by outcome", metrics.attempts.clone());
@@ -294,6 +331,23 @@ impl Metrics {
             self.rotations.get_or_create(&labels).clone()
         };
         RotationMetrics { results: RotationResult::ALL.map(counter) }
+    }
+
+    /// Counts a refusal by what it looks like: [`crate::ingest::explain::Reason::as_str`].
+    pub fn refused(&self, endpoint: &str, reason: &'static str) {
+        self.refusals.get_or_create(&RefusalLabels { endpoint: endpoint.to_owned(), reason }).inc();
+    }
+
+    /// Shows when a genuine delivery last came.
+    pub fn set_last_delivery(&self, endpoint: &str, at: jiff::Timestamp) {
+        let label = EndpointLabel { endpoint: endpoint.to_owned() };
+        self.last_delivery.get_or_create(&label).set(at.as_duration().as_secs_f64());
+    }
+
+    /// Shows whether an endpoint that is watched is silent.
+    pub fn set_silent(&self, endpoint: &str, is_silent: bool) {
+        let label = EndpointLabel { endpoint: endpoint.to_owned() };
+        self.silent.get_or_create(&label).set(i64::from(is_silent));
     }
 
     /// The counters of a sink.
@@ -353,6 +407,9 @@ mod tests {
         let metrics = Metrics::new();
         metrics.endpoint("production").observe(DeliveryResult::Accepted, Duration::from_millis(3));
         metrics.rotations("production").observe(RotationResult::Healed);
+        metrics.refused("production", "body_changed");
+        metrics.set_silent("production", true);
+        metrics.set_last_delivery("production", jiff::Timestamp::from_millisecond(1500).unwrap());
         metrics.sink("erp").observe("delivered", Duration::from_millis(3));
         metrics.set_sink(
             &SinkStatus { name: "erp".into(), dead: 2, ..Default::default() },
@@ -366,6 +423,9 @@ mod tests {
             r#"relay_rotations_total{endpoint="production",result="healed"} 1"#,
             r#"relay_rotations_total{endpoint="production",result="rotated"} 0"#,
             r#"relay_ack_seconds_count{endpoint="production"} 1"#,
+            r#"relay_refusals_total{endpoint="production",reason="body_changed"} 1"#,
+            r#"relay_endpoint_silent{endpoint="production"} 1"#,
+            r#"relay_last_delivery_timestamp_seconds{endpoint="production"} 1.5"#,
             r#"relay_dispatches{sink="erp",state="dead"} 2"#,
             r#"relay_attempts_total{sink="erp",outcome="delivered"} 1"#,
             r#"relay_attempt_seconds_count{sink="erp"} 1"#,

@@ -21,6 +21,13 @@ pub(super) struct Service {
     pub(super) admin_url: Option<String>,
 }
 
+impl Service {
+    /// Where, if the operator said so.
+    pub(super) fn url(&self) -> Option<&str> {
+        self.admin_url.as_deref()
+    }
+}
+
 /// How much to list.
 #[derive(Debug, Args)]
 pub(super) struct Paging {
@@ -137,6 +144,7 @@ pub(super) enum Sinks {
 
 pub(super) type Query = Vec<(&'static str, String)>;
 
+/// The parameters that are set, with those of paging.
 pub(super) fn query(parameters: impl IntoIterator<Item = (&'static str, Option<String>)>, paging: Paging) -> Query {
     let mut query: Query =
         parameters.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();

@@ -25,6 +25,7 @@ mod local;
 mod manage;
 mod migrate;
 mod output;
+mod refusals;
 mod register;
 mod rekey;
 mod send;
@@ -77,6 +78,9 @@ enum Command {
     /// Look at dispatches: one event for one sink, with its state
     #[command(subcommand)]
     Dispatches(manage::Dispatches),
+    /// Look at what was refused, and why
+    #[command(subcommand)]
+    Refusals(refusals::Refusals),
     /// Look at sinks, pause and resume them
     #[command(subcommand)]
     Sinks(manage::Sinks),
@@ -163,6 +167,7 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         Command::Simulate(options) => simulate::run(options, output).await,
         Command::Events(command) => manage::events(load(path)?, command, output).await,
         Command::Dispatches(command) => manage::dispatches(load(path)?, command, output).await,
+        Command::Refusals(command) => refusals::run(load(path)?, command, output).await,
         Command::Sinks(command) => manage::sinks(load(path)?, command, output).await,
         Command::Health => manage::health(&load(path)?).await,
     }

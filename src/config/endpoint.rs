@@ -39,19 +39,19 @@ const ID: &str = "{id}";
 const SECS_PER_DAY: u64 = 24 * 60 * 60;
 
 /// Reads the endpoints. The flag is true if there is only `default`, without any secret that was
-/// meant to be there.
-pub(super) fn read(root: &mut Section<'_>) -> (Vec<Endpoint>, bool) {
+/// meant to be there. `kept_for` is how long dedupe keys are kept.
+pub(super) fn read(root: &mut Section<'_>, kept_for: Duration) -> (Vec<Endpoint>, bool) {
     let is_configured = root.has("endpoints");
     let sections = root.sections("endpoints");
     if sections.is_empty() {
-        let from_environment = default_endpoint(root);
+        let from_environment = default_endpoint(root, kept_for);
         // After `endpoints = 5` the problem is there already.
         let has_no_secret = from_environment.secrets.is_empty() && !root.environment().is_set("FINKARE_WEBHOOK_SECRET");
         return (vec![from_environment], !is_configured && has_no_secret);
     }
     let mut endpoints: Vec<Endpoint> = Vec::new();
     for section in sections {
-        endpoints.extend(one(section, &endpoints));
+        endpoints.extend(one(section, &endpoints, kept_for));
     }
     for (_, variable) in VARIABLES {
         if root.environment().is_set_in_vain(variable) {
@@ -65,18 +65,18 @@ pub(super) fn read(root: &mut Section<'_>) -> (Vec<Endpoint>, bool) {
     (endpoints, false)
 }
 
-fn default_endpoint(root: &Section<'_>) -> Endpoint {
+fn default_endpoint(root: &Section<'_>, kept_for: Duration) -> Endpoint {
     let mut section = Section::beside(root, "endpoints (default)");
     section.put("name", "default");
     section.put("path", DEFAULT_PATH);
     for (key, variable) in VARIABLES {
         section.lay_over(key, root.environment().get(variable, root.report()));
     }
-    one(section, &[]).expect("its name and its path are good, and nothing else makes an endpoint unreadable")
+    one(section, &[], kept_for).expect("its name and its path are good, and nothing else makes an endpoint unreadable")
 }
 
 /// Reads one endpoint; `None` if it has no usable name or path. `earlier` are those before it.
-fn one(mut section: Section<'_>, earlier: &[Endpoint]) -> Option<Endpoint> {
+fn one(mut section: Section<'_>, earlier: &[Endpoint], kept_for: Duration) -> Option<Endpoint> {
     let name = name(&mut section, earlier);
     let path = path(&mut section, earlier);
     let webhook_id = section.text("webhook_id").filter(|id| {
@@ -109,6 +109,9 @@ fn one(mut section: Section<'_>, earlier: &[Endpoint]) -> Option<Endpoint> {
     let rotate_every = rotate_every(&mut section, api_key.is_some());
     let rotate_overlap = section.secs("rotate_overlap_secs", &(0..=MAX_OVERLAP.as_secs()), DEFAULT_OVERLAP.as_secs());
     let dedupe = dedupe(&mut section);
+    let max_age = max_age(&mut section, kept_for);
+    let silence_alarm =
+        section.whole_if_set("silence_alarm_hours", &(1..=8760)).map(|hours| Duration::from_secs(hours * 60 * 60));
     let signature_over = section.word("signature_over", &["raw", "reserialized", "either"]).unwrap_or_default();
     let secret_encoding = section.word("secret_encoding", &["literal", "stripped", "base64"]).unwrap_or_default();
     section.finish();
@@ -127,6 +130,8 @@ fn one(mut section: Section<'_>, earlier: &[Endpoint]) -> Option<Endpoint> {
         rotate_every,
         rotate_overlap,
         dedupe,
+        max_age,
+        silence_alarm,
         signature_over,
         secret_encoding,
     })
@@ -264,6 +269,20 @@ pub(super) fn without_secret(set: &str, has_api_key: bool) -> String {
             "no secret is configured: unless the store has one already, every delivery is refused. Set {set} to what Finkare showed when the webhook was created"
         )
     }
+}
+
+/// Below the time for which dedupe keys are kept: between the two a repeated delivery would be taken for new. A day
+/// below, as Finkare's clock and ours may differ (docs/decisions/0019-max-age.md).
+fn max_age(section: &mut Section<'_>, kept_for: Duration) -> Option<Duration> {
+    let days = section.whole_if_set("max_age_days", &(1..=36_500))?;
+    let kept_days = kept_for.as_secs() / SECS_PER_DAY;
+    if days >= kept_days {
+        section.problem(
+            "max_age_days",
+            format!("{days} is not less than retention.dedupe_days ({kept_days}): what is older than its dedupe key and still taken would be booked twice"),
+        );
+    }
+    Some(Duration::from_secs(days * SECS_PER_DAY))
 }
 
 fn api_paths(section: &mut Section<'_>) -> Paths {

@@ -112,7 +112,7 @@ pub(super) fn read(
     let store = store(root.section("store"));
     let (admin, has_token) = admin(root.section("admin"));
     let retention = retention(root.section("retention"));
-    let (endpoints, is_without_secret) = endpoint::read(&mut root);
+    let (endpoints, is_without_secret) = endpoint::read(&mut root, retention.dedupe);
     let (sinks, made_up_sink) = sink::read(&mut root, &endpoints);
     root.finish();
     let master_key = master_key(environment, &report);

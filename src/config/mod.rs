@@ -187,6 +187,10 @@ pub struct Endpoint {
     pub rotate_overlap: Duration,
     /// How an event is found again.
     pub dedupe: Dedupe,
+    /// A genuine delivery whose own timestamp is older is refused; shorter than dedupe keys are kept.
+    pub max_age: Option<Duration>,
+    /// Quiet for longer is told as silent.
+    pub silence_alarm: Option<Duration>,
     /// What the signature is computed over.
     pub signature_over: SignatureOver,
     /// How the secret becomes a key.

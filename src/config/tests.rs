@@ -478,6 +478,29 @@ fn finkares_api_has_careful_defaults() {
 }
 
 #[test]
+fn age_and_silence_have_their_bounds() {
+    let read = |options: &str| good(&endpoint(options), &[]).endpoints.remove(0);
+    assert_eq!((read("").max_age, read("").silence_alarm), (None, None), "off");
+    assert_eq!(read("max_age_days = 399").max_age, Some(Duration::from_hours(24 * 399)));
+    assert_eq!(read("silence_alarm_hours = 8760").silence_alarm, Some(Duration::from_hours(8760)));
+    for (options, problem) in [
+        ("max_age_days = 0", "max_age_days: 0 is not from 1"),
+        ("max_age_days = 400", "max_age_days: 400 is not less than retention.dedupe_days (400)"),
+        ("silence_alarm_hours = 0", "silence_alarm_hours: 0 is not from 1"),
+        ("silence_alarm_hours = 8761", "silence_alarm_hours: 8761 is not from 1"),
+    ] {
+        one_problem(&endpoint(options), &[], &format!("endpoints[0] (e).{problem}"));
+    }
+    let kept = "[retention]\npayload_days = 7\ndedupe_days = 8\n";
+    assert!(good(&format!("{kept}{}", endpoint("max_age_days = 7")), &[]).endpoints[0].max_age.is_some());
+    one_problem(
+        &format!("{kept}{}", endpoint("max_age_days = 8")),
+        &[],
+        "endpoints[0] (e).max_age_days: 8 is not less than retention.dedupe_days (8)",
+    );
+}
+
+#[test]
 fn the_sandbox_is_known_by_its_key_or_its_address() {
     for (options, expected) in [
         ("", false),

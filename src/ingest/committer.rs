@@ -10,10 +10,19 @@
 //! database refuses a group for what it holds, its members are tried one by one, so that one of
 //! them cannot fail its neighbours.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::Refused;
 use crate::{
@@ -48,6 +57,88 @@ struct Waiting {
     answer: oneshot::Sender<Answer>,
     /// Counts it as waiting until it is answered.
     pressure: pressure::Waiting,
+    since: Instant,
+}
+
+/// How the writer is doing, for whoever asks whether the service is ready. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Backlog {
+    /// Weak: to look at the queue must not keep it open.
+    queue: mpsc::WeakSender<Waiting>,
+    progress: Arc<Progress>,
+}
+
+/// What the writer tells of itself.
+#[derive(Debug)]
+struct Progress {
+    /// What the times below are counted from.
+    begun: Instant,
+    /// Since when the oldest delivery waits, in microseconds; [`NOBODY`] if none does.
+    oldest: AtomicU64,
+    /// The last transaction failed because the store could not take it.
+    failed: AtomicBool,
+    /// What was tried then, for the eye.
+    failure: Mutex<String>,
+}
+
+/// No delivery waits.
+const NOBODY: u64 = u64::MAX;
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            oldest: AtomicU64::new(NOBODY),
+            failed: AtomicBool::new(false),
+            failure: Mutex::default(),
+        }
+    }
+
+    /// The writer has these in hand, the oldest first. What waits in the queue came later.
+    fn holds(&self, taken: &[Waiting]) {
+        let oldest = taken.first().map_or(NOBODY, |waiting| {
+            u64::try_from(waiting.since.saturating_duration_since(self.begun).as_micros()).unwrap_or(NOBODY)
+        });
+        self.oldest.store(oldest, Relaxed);
+    }
+
+    fn ended(&self, result: Result<(), &StoreError>) {
+        match result {
+            Err(error) if error.is_unavailable() => {
+                *self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = error.to_string();
+                self.failed.store(true, Relaxed);
+            }
+            // What the database refuses for what it holds says nothing of the next one.
+            Err(_) => {}
+            Ok(()) => self.failed.store(false, Relaxed),
+        }
+    }
+}
+
+impl Backlog {
+    /// True if no further delivery could be handed in.
+    pub fn is_full(&self) -> bool {
+        self.queue.upgrade().is_some_and(|queue| queue.capacity() == 0)
+    }
+
+    /// For how long the oldest delivery has waited; zero if none waits.
+    pub fn oldest(&self) -> Duration {
+        match self.progress.oldest.load(Relaxed) {
+            NOBODY => Duration::ZERO,
+            since => self.progress.begun.elapsed().saturating_sub(Duration::from_micros(since)),
+        }
+    }
+
+    /// What failed, if the last transaction did because the store could not take it.
+    pub fn failure(&self) -> Option<String> {
+        let failed = self.progress.failed.load(Relaxed);
+        failed.then(|| self.progress.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone())
+    }
+
+    /// Somebody committed something since: the failure is over.
+    pub fn works_again(&self) {
+        self.progress.failed.store(false, Relaxed);
+    }
 }
 
 /// The way to the writer, which ends when the last one of these is dropped.
@@ -55,6 +146,7 @@ struct Waiting {
 pub struct Committer {
     queue: mpsc::Sender<Waiting>,
     pressure: Pressure,
+    progress: Arc<Progress>,
 }
 
 impl Committer {
@@ -69,7 +161,8 @@ impl Committer {
         pressure: Pressure,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, waiting) = mpsc::channel(limits.queue.max(1));
-        (Self { queue, pressure }, write(store.clone(), waiting, limits))
+        let progress = Arc::new(Progress::new());
+        (Self { queue, pressure, progress: progress.clone() }, write(store.clone(), waiting, limits, progress))
     }
 
     /// How many deliveries wait, for those who give way.
@@ -77,21 +170,27 @@ impl Committer {
         &self.pressure
     }
 
+    /// How the writer is doing.
+    pub fn backlog(&self) -> Backlog {
+        Backlog { queue: self.queue.downgrade(), progress: self.progress.clone() }
+    }
+
     /// Hands an event to the writer; the receiver yields what became of it.
     pub(super) fn commit(&self, event: NewEvent) -> Result<oneshot::Receiver<Answer>, Refused> {
         let (answer, receiver) = oneshot::channel();
-        let waiting = Waiting { event, answer, pressure: self.pressure.wait() };
+        let waiting = Waiting { event, answer, pressure: self.pressure.wait(), since: Instant::now() };
         self.queue.try_send(waiting).map_err(|_| Refused::QueueFull)?;
         Ok(receiver)
     }
 }
 
-async fn write(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>, limits: Limits) {
-    let bounded = Bounded { store, timeout: limits.timeout };
+async fn write(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>, limits: Limits, progress: Arc<Progress>) {
+    let bounded = Bounded { store, timeout: limits.timeout, progress: progress.clone() };
     let mut taken = Vec::with_capacity(limits.batch);
     while queue.recv_many(&mut taken, limits.batch.max(1)).await > 0 {
         taken.retain(|waiting| !waiting.answer.is_closed());
         while !taken.is_empty() {
+            progress.holds(&taken);
             let count = fitting(&taken, limits.batch_bytes);
             let (events, answers): (Vec<_>, Vec<_>) =
                 taken.drain(..count).map(|waiting| (waiting.event, (waiting.answer, waiting.pressure))).unzip();
@@ -101,6 +200,7 @@ async fn write(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>, limits
                 drop(pressure);
             }
         }
+        progress.holds(&[]);
     }
 }
 
@@ -156,18 +256,21 @@ trait Recording: Sync {
 struct Bounded {
     store: Arc<dyn Store>,
     timeout: Duration,
+    progress: Arc<Progress>,
 }
 
 #[async_trait]
 impl Recording for Bounded {
     async fn record(&self, events: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
-        match tokio::time::timeout(self.timeout, self.store.record_deliveries(events)).await {
+        let result = match tokio::time::timeout(self.timeout, self.store.record_deliveries(events)).await {
             Ok(result) => result,
             Err(_) => Err(StoreError::Unavailable {
                 action: format!("recording {} deliveries within {:?}", events.len(), self.timeout),
                 source: sqlx::Error::PoolTimedOut,
             }),
-        }
+        };
+        self.progress.ended(result.as_ref().map(drop));
+        result
     }
 }
 
@@ -263,6 +366,50 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_backlog_tells_of_a_full_queue_and_of_its_end() {
+        let (_folder, store) = empty_store().await;
+        let (committer, writer) = Committer::new(&store, limits(1), Pressure::default());
+        let backlog = committer.backlog();
+        assert!(!backlog.is_full() && backlog.oldest().is_zero() && backlog.failure().is_none());
+        let waiting = committer.commit(event(b"one")).unwrap();
+        assert!(backlog.is_full());
+        drop(committer);
+        writer.await;
+        waiting.await.unwrap().unwrap();
+        assert!(!backlog.is_full() && backlog.oldest().is_zero());
+    }
+
+    #[test]
+    fn the_oldest_is_the_first_in_hand_and_a_failure_lasts_until_a_success() {
+        let progress = Arc::new(Progress::new());
+        let backlog = Backlog { queue: mpsc::channel(1).0.downgrade(), progress: progress.clone() };
+        let since = |since| Waiting {
+            event: event(b"x"),
+            answer: oneshot::channel().0,
+            pressure: Pressure::default().wait(),
+            since,
+        };
+        let now = Instant::now();
+        progress.holds(&[since(now), since(now + Duration::from_hours(1))]);
+        while backlog.oldest().is_zero() {}
+        assert!(backlog.oldest() < Duration::from_hours(1));
+        progress.holds(&[]);
+        assert!(backlog.oldest().is_zero());
+        let away = StoreError::Unavailable { action: "recording".into(), source: sqlx::Error::PoolTimedOut };
+        let refused = StoreError::Refused { action: "recording".into(), source: sqlx::Error::RowNotFound };
+        progress.ended(Err(&refused));
+        assert_eq!(backlog.failure(), None, "a poisonous event says nothing of the others");
+        progress.ended(Err(&away));
+        progress.ended(Err(&refused));
+        assert!(backlog.failure().is_some_and(|what| what.contains("recording")));
+        progress.ended(Ok(()));
+        assert_eq!(backlog.failure(), None);
+        progress.ended(Err(&away));
+        backlog.works_again();
+        assert_eq!(backlog.failure(), None);
+    }
+
+    #[tokio::test]
     async fn whoever_has_gone_is_passed_over() {
         let (_folder, store) = empty_store().await;
         let (committer, writer) = Committer::new(&store, limits(8), Pressure::default());
@@ -280,6 +427,7 @@ mod tests {
             event: event(payload),
             answer: oneshot::channel().0,
             pressure: Pressure::default().wait(),
+            since: Instant::now(),
         };
         let queue = [waiting(b"12345"), waiting(b"12345"), waiting(b"12345")];
         assert_eq!([0, 4, 5, 9, 10, 14, 15, 99].map(|bytes| fitting(&queue, bytes)), [1, 1, 1, 1, 2, 2, 3, 3]);

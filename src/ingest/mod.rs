@@ -18,7 +18,9 @@ use http::HeaderMap;
 use jiff::Timestamp;
 
 use crate::{
+    activity::Meter,
     model::{
+        clock,
         event::{self, DedupeKey, NewEvent, Recorded},
         id::{EndpointName, EventId},
     },
@@ -28,6 +30,7 @@ use crate::{
 };
 
 pub mod committer;
+pub mod explain;
 pub mod route;
 
 use committer::Committer;
@@ -56,6 +59,10 @@ pub struct Endpoint {
     pub keyring: Keyring,
     /// How its events are found again.
     pub dedupe: Dedupe,
+    /// A genuine delivery whose own timestamp is older is refused; see [`Refused::TooOld`].
+    pub max_age: Option<Duration>,
+    /// Where it is noted that the endpoint was heard of.
+    pub meter: Meter,
 }
 
 /// Why a delivery was not taken.
@@ -67,6 +74,15 @@ pub enum Refused {
     /// Its secret is being changed, or may have been: it can be genuine all the same.
     #[error("it cannot be told now whether the delivery is genuine")]
     Undecided(#[source] Undecided),
+    /// It is genuine, and so old that its dedupe key may have gone: it would be taken for new
+    /// (docs/decisions/0019-max-age.md).
+    #[error("the delivery is genuine, but its timestamp {occurred_at} is more than {} days old", max_age.as_secs() / 86_400)]
+    TooOld {
+        /// Its own timestamp, which the signature covers.
+        occurred_at: Timestamp,
+        /// The endpoint's limit.
+        max_age: Duration,
+    },
     /// More deliveries wait for the store than we keep in memory.
     #[error("too many deliveries are waiting for the store")]
     QueueFull,
@@ -98,7 +114,7 @@ impl Ingest {
     /// all the same, and its repetition is then a duplicate.
     ///
     /// # Errors
-    /// See [`Refused`]: in every case but [`Refused::NotGenuine`] the sender should try again.
+    /// See [`Refused`]: in every case but [`Refused::NotGenuine`] and [`Refused::TooOld`] the sender should try again.
     ///
     /// What waited for a change of the secret has less time left for the commit: the sender waits
     /// for all of it.
@@ -115,6 +131,7 @@ impl Ingest {
             NotProved::Undecided(undecided) => Refused::Undecided(undecided),
         })?;
         let event = self.event(endpoint, headers, verified.message, received_at);
+        check_age(endpoint.max_age, &event)?;
         if !event.readable {
             tracing::warn!(
                 event.id = %event.id, endpoint.name = %event.endpoint, bytes = event.payload.len(),
@@ -123,7 +140,10 @@ impl Ingest {
         }
         let left = self.ack_timeout.saturating_sub(begun.elapsed()).max(LEAST_FOR_COMMIT);
         match tokio::time::timeout(left, self.committer.commit(event)?).await {
-            Ok(Ok(Ok(recorded))) => Ok(recorded),
+            Ok(Ok(Ok(recorded))) => {
+                endpoint.meter.heard(received_at);
+                Ok(recorded)
+            }
             Ok(Ok(Err(error))) => Err(Refused::Store(error)),
             // The writer went away with the question: shutdown has begun.
             Ok(Err(_)) => Err(Refused::QueueFull),
@@ -150,6 +170,29 @@ impl Ingest {
     }
 }
 
+/// Refuses what is older than the endpoint takes. What has no readable timestamp is kept: its age cannot be told, and
+/// it is genuine.
+fn check_age(max_age: Option<Duration>, event: &NewEvent) -> Result<(), Refused> {
+    let Some(max_age) = max_age else { return Ok(()) };
+    match event.occurred_at {
+        Some(occurred_at) if clock::since(occurred_at, event.received_at) > max_age => {
+            tracing::error!(
+                endpoint.name = %event.endpoint, event.r#type = event.event_type, occurred_at = %occurred_at,
+                "a genuine delivery is older than `max_age_days` and was refused: compare Finkare's payments with yours"
+            );
+            Err(Refused::TooOld { occurred_at, max_age })
+        }
+        Some(_) => Ok(()),
+        None => {
+            tracing::warn!(
+                event.id = %event.id, endpoint.name = %event.endpoint,
+                "a genuine delivery has no readable `timestamp`, so that `max_age_days` says nothing of it: it is kept"
+            );
+            Ok(())
+        }
+    }
+}
+
 fn dedupe_key(dedupe: &Dedupe, message: &[u8]) -> DedupeKey {
     if let Dedupe::Pointer(pointer) = dedupe
         && let Ok(body) = serde_json::from_slice::<serde_json::Value>(message)
@@ -169,6 +212,35 @@ fn content_type(headers: &HeaderMap) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_older_than_the_limit_is_too_old() {
+        let received_at: Timestamp = "2026-03-15T10:30:00Z".parse().unwrap();
+        let check = |max_age, occurred_at: Option<&str>| {
+            let event = NewEvent {
+                id: EventId::generate(),
+                endpoint: EndpointName::new("production").unwrap(),
+                dedupe_key: DedupeKey::of_message(b""),
+                event_type: "payment.received".into(),
+                invoice_id: None,
+                occurred_at: occurred_at.map(|text| text.parse().unwrap()),
+                received_at,
+                readable: true,
+                content_type: None,
+                payload: Bytes::new(),
+                sinks: Vec::new(),
+            };
+            check_age(max_age, &event)
+        };
+        let day = Some(Duration::from_hours(24));
+        for kept in ["2026-03-14T10:30:00Z", "2026-03-15T10:30:00Z", "2027-01-01T00:00:00Z"] {
+            assert!(check(day, Some(kept)).is_ok(), "{kept}");
+        }
+        let refused = check(day, Some("2026-03-14T10:29:59.999Z")).unwrap_err();
+        assert!(matches!(refused, Refused::TooOld { .. }) && refused.to_string().contains("1 days"), "{refused}");
+        assert!(check(day, None).is_ok(), "what has no timestamp is kept");
+        assert!(check(None, Some("1970-01-01T00:00:00Z")).is_ok(), "off");
+    }
 
     #[test]
     fn a_pointer_finds_the_key_and_falls_back_on_the_message() {

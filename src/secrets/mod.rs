@@ -54,6 +54,7 @@ use crate::{
     store::{Store, StoreError},
 };
 
+pub mod suspicion;
 pub mod vault;
 
 use vault::{Vault, VaultError};
@@ -156,6 +157,8 @@ pub struct Secrets {
     turn: Mutex<Option<Failure>>,
     room: Semaphore,
     reads: AtomicU64,
+    /// For explaining refusals only.
+    memory: suspicion::Memory,
 }
 
 /// The last reading, if it failed.
@@ -177,6 +180,8 @@ struct Ring {
     /// For each of the verifier's keys, until when it is good; `None` is for ever.
     until: Vec<Option<Timestamp>>,
     fingerprints: Vec<Fingerprint>,
+    /// Every key that the secrets may stand for; never for verifying.
+    suspects: Vec<suspicion::Suspect>,
     standing: Standing,
     /// Until when a delivery that comes may have been signed with a secret that was lost.
     doubtful_until: Option<Instant>,
@@ -216,6 +221,7 @@ impl Secrets {
             turn: Mutex::default(),
             room: Semaphore::new(WAITING),
             reads: AtomicU64::new(0),
+            memory: suspicion::Memory::default(),
         };
         // Before anything is sealed: what is there must open.
         secrets.read().await?;
@@ -274,6 +280,7 @@ impl Secrets {
         match self.read().await {
             Ok(copy) => {
                 *last_failure = None;
+                self.memory.learn(&self.sources, &self.copy.borrow(), &copy);
                 self.copy.send_replace(copy);
                 Ok(())
             }
@@ -349,6 +356,7 @@ impl Secrets {
 
     fn ring(&self, source: &Source, link: Option<&Link>) -> Result<Ring, SecretsError> {
         let (mut keys, mut until, mut fingerprints) = (Vec::new(), Vec::new(), Vec::new());
+        let mut suspects = Vec::new();
         for row in link.map(|link| &*link.secrets).unwrap_or_default() {
             let Some(secret) = self.vault.open(row)? else { continue };
             // One that Finkare gave and that cannot be read as configured must not take the others with it.
@@ -359,6 +367,7 @@ impl Secrets {
                 );
                 continue;
             }
+            suspects.extend(suspicion::suspects(&secret, &row.fingerprint));
             keys.push(secret);
             until.push(row.valid_until);
             fingerprints.push(row.fingerprint.clone());
@@ -370,7 +379,7 @@ impl Secrets {
             Some(IntentState::InFlight) => Standing::Changing,
             Some(IntentState::Unknown) => Standing::Unknown,
         };
-        Ok(Ring { verifier, until, fingerprints, standing, doubtful_until: None })
+        Ok(Ring { verifier, until, fingerprints, suspects, standing, doubtful_until: None })
     }
 }
 

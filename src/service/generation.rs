@@ -9,10 +9,14 @@ use axum::Router;
 
 use super::{StartError, linked_endpoints, sources};
 use crate::{
+    activity::{self, AtFinkare, Board, Meter, Registration, Watch, Watched},
     config::Config,
     dispatch::{self, Feeding, SinkView, maintenance},
-    finkare::link::Links,
-    ingest::{self, Ingest, committer::Committer, route::Route},
+    finkare::{
+        client::Client,
+        link::{LinkedEndpoint, Links},
+    },
+    ingest::{self, Ingest, committer::Committer, explain::Refusals, route::Route},
     lifecycle::Lifecycle,
     model::id::{EndpointName, SinkName},
     secrets::{Secrets, vault::Vault},
@@ -34,6 +38,8 @@ pub(super) struct Foundation {
     pub(super) vault: Arc<Vault>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
+    pub(super) refusals: Arc<Refusals>,
+    pub(super) board: Board,
     pub(super) committer: Committer,
     pub(super) lifecycle: Lifecycle,
 }
@@ -52,6 +58,7 @@ pub(super) struct Generation {
     secrets: Arc<Secrets>,
     links: Arc<Links>,
     retention: crate::config::Retention,
+    watch: Watch,
     /// Its tasks.
     lifecycle: Lifecycle,
 }
@@ -71,11 +78,13 @@ impl Generation {
         let endpoints = build_endpoints(config, &secrets);
         let lifecycle = on.lifecycle.part();
         let linked = linked_endpoints(config)?;
+        let watch = build_watch(on, config, &endpoints, &linked);
         let links = Links::new(on.store.clone(), secrets.clone(), linked, on.metrics.clone(), lifecycle.clone());
 
         let routes = config.sinks.iter().map(|sink| route(sink, config)).collect();
         let ingest = Arc::new(Ingest::new(routes, on.committer.clone(), config.server.ack_timeout));
-        let hooks = receive::router(endpoints, &ingest, &on.metrics, &config.server).merge(on.health.router());
+        let hooks =
+            receive::router(endpoints, &ingest, &on.metrics, &on.refusals, &config.server).merge(on.health.router());
         let admin = Admin {
             store: on.store.clone(),
             sinks: sinks.iter().map(|(_, _, view)| view.clone()).collect(),
@@ -83,6 +92,7 @@ impl Generation {
             tokens: Tokens::new(&config.admin.tokens),
             metrics: on.metrics.clone(),
             reload,
+            refusals: on.refusals.clone(),
         };
         let api = admin::router(Arc::new(admin), &on.health);
         Ok(Self {
@@ -95,6 +105,7 @@ impl Generation {
             secrets,
             links,
             retention: config.retention,
+            watch,
             lifecycle,
         })
     }
@@ -107,6 +118,7 @@ impl Generation {
             "maintenance",
             maintenance::run(self.store.clone(), self.retention.payload, self.retention.dedupe, lifecycle.clone()),
         );
+        lifecycle.spawn("activity", activity::watch(self.watch, lifecycle.clone()));
         lifecycle.spawn("secrets", self.secrets.run(lifecycle.clone()));
         lifecycle.spawn("links", self.links.run());
         lifecycle
@@ -131,9 +143,36 @@ fn build_endpoints(config: &Config, secrets: &Arc<Secrets>) -> Vec<ingest::Endpo
             path: endpoint.path.clone(),
             keyring,
             dedupe: endpoint.dedupe.clone(),
+            max_age: endpoint.max_age,
+            meter: Meter::default(),
         }
     };
     config.endpoints.iter().map(build).collect()
+}
+
+/// Every endpoint's activity is noted; those with an alarm are judged.
+///
+/// # Errors
+/// Finkare's API cannot be used as configured.
+fn build_watch(on: &Foundation, config: &Config, endpoints: &[ingest::Endpoint], linked: &[LinkedEndpoint]) -> Watch {
+    let watched = config.endpoints.iter().zip(endpoints).zip(linked).map(|((endpoint, taking), linked)| {
+        // Asks Finkare whether it has disabled the webhook.
+        let at_finkare = |client: Arc<Client>| -> Arc<dyn Registration> {
+            Arc::new(AtFinkare {
+                client,
+                webhook_id: endpoint.webhook_id.clone(),
+                endpoint: endpoint.name.clone(),
+                store: on.store.clone(),
+            })
+        };
+        Watched {
+            name: endpoint.name.clone(),
+            meter: taking.meter.clone(),
+            alarm: endpoint.silence_alarm,
+            registration: endpoint.silence_alarm.and_then(|_| linked.client.clone()).map(at_finkare),
+        }
+    });
+    Watch::new(on.store.clone(), on.metrics.clone(), on.board.clone(), watched.collect())
 }
 
 type BuiltSink = (Feeding, Arc<dyn sinks::Sink>, SinkView);

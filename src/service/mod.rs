@@ -10,9 +10,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    activity::Board,
     config::{Config, StoreConfig},
     finkare::{client::Client, link::LinkedEndpoint},
-    ingest::committer,
+    ingest::{committer, explain::Refusals},
     lifecycle::Lifecycle,
     pressure::Pressure,
     secrets::{
@@ -154,14 +155,26 @@ impl Service {
             },
             Pressure::default(),
         );
+        let metrics = Arc::new(Metrics::new());
+        let board = Board::default();
+        let (refusals, explaining) = Refusals::new(metrics.clone(), lifecycle.clone());
+        let health = Health::new(
+            store.clone(),
+            lifecycle.clone(),
+            committer.backlog(),
+            config.server.ack_timeout,
+            board.clone(),
+        );
         // The writer ends when nobody can wait for it any more.
         let taken = CancellationToken::new();
         let all_taken = taken.clone();
         let foundation = Foundation {
             store: store.clone(),
             vault: Arc::new(vault),
-            metrics: Arc::new(Metrics::new()),
-            health: Health::new(store.clone(), lifecycle.clone()),
+            metrics,
+            health,
+            refusals,
+            board,
             committer,
             lifecycle: lifecycle.clone(),
         };
@@ -172,6 +185,7 @@ impl Service {
         lifecycle.spawn("writer", async move {
             let _ = all_taken.run_until_cancelled(writer).await;
         });
+        lifecycle.spawn("explaining refusals", explaining);
         let (hooks, most, until) = (Routes::new(reloader.hooks()), config.server.max_connections, lifecycle.clone());
         lifecycle.spawn("public listener", async move {
             listener::serve(public_listener, hooks, most, until).await;

@@ -189,7 +189,7 @@ impl fmt::Debug for Verifier {
 
 /// The HMAC key that a secret stands for; else what is wrong with it and what to do, to follow the
 /// words "webhook secret 1 of 2".
-fn key(secret: &Secret, encoding: SecretEncoding) -> Result<Key, &'static str> {
+pub(crate) fn key(secret: &Secret, encoding: SecretEncoding) -> Result<Key, &'static str> {
     let whole = secret.expose();
     let stripped = whole.strip_prefix(SECRET_PREFIX).unwrap_or(whole);
     let text = match encoding {

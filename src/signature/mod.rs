@@ -13,6 +13,7 @@ pub mod finkare;
 pub mod hmac;
 pub mod reserialize;
 pub mod standard_webhooks;
+pub mod suspicion;
 
 /// What both schemes put before a secret, so that people and scanners know one when they see it.
 const SECRET_PREFIX: &str = "whsec_";

@@ -47,6 +47,7 @@ use crate::model::{
     id::{DispatchId, EventId, LeaseToken, SinkName},
 };
 
+pub mod activity;
 pub mod link;
 pub mod postgres;
 pub mod sqlite;
@@ -286,7 +287,7 @@ pub struct Purged {
 /// Every method is one transaction or one read. A method whose future is dropped has either
 /// happened as a whole or not at all.
 #[async_trait]
-pub trait Store: link::LinkStore + Send + Sync + std::fmt::Debug + 'static {
+pub trait Store: link::LinkStore + activity::ActivityStore + Send + Sync + std::fmt::Debug + 'static {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
 

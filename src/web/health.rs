@@ -3,8 +3,20 @@
 //! `/healthz` answers as long as the runtime works and no task has failed: a supervisor restarts
 //! what does not answer. `/readyz` asks the store for real (it answers, its schema is ours, it can
 //! be written to), for a load balancer or an operator: a delivery that came now would be taken.
+//!
+//! # The checks
+//!
+//! - `store`: as above. After a transaction that the store could not take it is not ready until one
+//!   is committed again: a delivery, or a trial that is really committed. Asking alone does not show a full
+//!   disk, because what is rolled back may never be written. On SQLite the free space is looked at, too.
+//! - `queue`: not ready while no further delivery finds a place before the writer, or the oldest has
+//!   waited for more than half of the time after which it is answered 503.
+//! - `service`: not ready once it is stopping.
+//! - `endpoint/<name>`: only for an endpoint that is silent; information, always ready: to take such a
+//!   service out of the balance would not make Finkare post again.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,7 +31,13 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use super::error::Problem;
-use crate::{lifecycle::Lifecycle, model::chain::Chain, store::Store};
+use crate::{
+    activity::Board,
+    ingest::committer::Backlog,
+    lifecycle::Lifecycle,
+    model::chain::Chain,
+    store::{Store, StoreError},
+};
 
 /// The store gets so long to answer.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,12 +50,16 @@ const GOOD_FOR: Duration = Duration::from_millis(500);
 pub struct Health {
     store: Arc<dyn Store>,
     lifecycle: Lifecycle,
+    backlog: Backlog,
+    /// A delivery that has waited for longer will hardly be answered in time.
+    longest_wait: Duration,
+    board: Board,
     last: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
 #[derive(Debug, Serialize)]
 struct Check {
-    name: &'static str,
+    name: Cow<'static, str>,
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
@@ -46,13 +68,19 @@ struct Check {
 #[derive(Debug, Serialize)]
 struct Report {
     ready: bool,
-    checks: [Check; 2],
+    checks: Vec<Check>,
 }
 
 impl Health {
-    /// Looks at this store and this lifecycle.
-    pub fn new(store: Arc<dyn Store>, lifecycle: Lifecycle) -> Arc<Self> {
-        Arc::new(Self { store, lifecycle, last: Mutex::new(None) })
+    /// Looks at all of these; `ack_timeout` is the time after which a delivery is answered 503.
+    pub fn new(
+        store: Arc<dyn Store>,
+        lifecycle: Lifecycle,
+        backlog: Backlog,
+        ack_timeout: Duration,
+        board: Board,
+    ) -> Arc<Self> {
+        Arc::new(Self { store, lifecycle, backlog, longest_wait: ack_timeout / 2, board, last: Mutex::new(None) })
     }
 
     /// The routes `/healthz` and `/readyz`.
@@ -75,13 +103,46 @@ impl Health {
     async fn ready(&self) -> Response {
         let store = self.store_ready().await;
         let stopping = self.lifecycle.soft.is_cancelled();
-        let checks = [
-            Check { name: "store", ready: store.is_ok(), detail: store.err() },
-            Check { name: "service", ready: !stopping, detail: stopping.then(|| "the service is stopping".to_owned()) },
+        let queue = self.queue_ready();
+        let check = |name: &'static str, problem: Option<String>| Check {
+            name: name.into(),
+            ready: problem.is_none(),
+            detail: problem,
+        };
+        let mut checks = vec![
+            check("store", store.err()),
+            check("queue", queue.err()),
+            check("service", stopping.then(|| "the service is stopping".to_owned())),
         ];
+        checks.extend(self.board.silences().into_iter().map(|silence| Check {
+            name: format!("endpoint/{}", silence.endpoint).into(),
+            ready: true,
+            detail: Some(silence.detail),
+        }));
         let ready = checks.iter().all(|check| check.ready);
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         (status, Json(Report { ready, checks })).into_response()
+    }
+
+    fn queue_ready(&self) -> Result<(), String> {
+        let oldest = self.backlog.oldest();
+        if self.backlog.is_full() {
+            Err("the queue for the writer is full: further deliveries are answered 503".to_owned())
+        } else if oldest > self.longest_wait {
+            Err(format!("a delivery has waited for the store for {:.1} s", oldest.as_secs_f64()))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Asks the store; after a failed commit, whether one works again.
+    async fn ask_store(&self) -> Result<(), StoreError> {
+        self.store.ready().await?;
+        if self.backlog.failure().is_some() {
+            self.store.trial_write().await?;
+            self.backlog.works_again();
+        }
+        Ok(())
     }
 
     async fn store_ready(&self) -> Result<(), String> {
@@ -92,7 +153,7 @@ impl Health {
         {
             return result.clone();
         }
-        let result = match tokio::time::timeout(STORE_TIMEOUT, self.store.ready()).await {
+        let result = match tokio::time::timeout(STORE_TIMEOUT, self.ask_store()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 tracing::warn!(error = %Chain(&error), "the store is not ready");

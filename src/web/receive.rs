@@ -2,7 +2,8 @@
 //!
 //! Limits first (size, time, memory), then [`Ingest`], then one log line and one count for each
 //! delivery, whatever became of it. The sender is told as little as it needs to do the right thing:
-//! 2xx when the event is safe, 401 when it is not genuine, 503 when it should come again.
+//! 2xx when the event is safe, 401 when it is not genuine, 403 when it is genuine and too old, 503
+//! when it should come again.
 
 use std::{sync::Arc, time::Instant};
 
@@ -12,7 +13,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use http::{HeaderValue, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header, request::Parts};
 
 use super::{
     body::{self, BodyError, Budget},
@@ -21,7 +23,10 @@ use super::{
 };
 use crate::{
     config::Server,
-    ingest::{Endpoint, Ingest, Refused},
+    ingest::{
+        Endpoint, Ingest, Refused,
+        explain::{Refusals, Seen},
+    },
     model::{chain::Chain, clock, event::Recorded},
     telemetry::{DeliveryResult, EndpointMetrics, Metrics},
 };
@@ -32,12 +37,19 @@ struct Hook {
     endpoint: Endpoint,
     ingest: Arc<Ingest>,
     metrics: EndpointMetrics,
+    refusals: Arc<Refusals>,
     budget: Budget,
     limits: Server,
 }
 
 /// The routes of all endpoints.
-pub fn router(endpoints: Vec<Endpoint>, ingest: &Arc<Ingest>, metrics: &Metrics, limits: &Server) -> Router {
+pub fn router(
+    endpoints: Vec<Endpoint>,
+    ingest: &Arc<Ingest>,
+    metrics: &Metrics,
+    refusals: &Arc<Refusals>,
+    limits: &Server,
+) -> Router {
     let budget = Budget::default();
     endpoints.into_iter().fold(Router::new(), |router, endpoint| {
         let path = endpoint.path.clone();
@@ -45,6 +57,7 @@ pub fn router(endpoints: Vec<Endpoint>, ingest: &Arc<Ingest>, metrics: &Metrics,
             metrics: metrics.endpoint(endpoint.name.as_str()),
             endpoint,
             ingest: ingest.clone(),
+            refusals: refusals.clone(),
             budget: budget.clone(),
             limits: limits.clone(),
         });
@@ -89,12 +102,28 @@ impl Hook {
         let (head, body) = request.into_parts();
         let (max_bytes, timeout) = (self.limits.max_body_bytes, self.limits.body_timeout);
         let whole = body::read(&head.headers, body, max_bytes, timeout, &self.budget).await.map_err(Refusal::Body)?;
-        let recorded = self
-            .ingest
-            .receive(&self.endpoint, &head.headers, &whole.bytes, clock::now())
-            .await
-            .map_err(Refusal::Ingest)?;
-        Ok((recorded, whole.bytes.len()))
+        match self.ingest.receive(&self.endpoint, &head.headers, &whole.bytes, clock::now()).await {
+            Ok(recorded) => Ok((recorded, whole.bytes.len())),
+            Err(refused) => {
+                let refusal = Refusal::Ingest(refused);
+                self.note(&refusal, &head, &whole.bytes);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// For the operator: what it looked like. The answer is decided by now, and waits for nothing here.
+    fn note(&self, refusal: &Refusal, head: &Parts, body: &Bytes) {
+        let Refusal::Ingest(refused) = refusal else { return };
+        self.refusals.note(&Seen {
+            endpoint: &self.endpoint,
+            headers: &head.headers,
+            body,
+            refused,
+            status: refusal.tell().1.status().as_u16(),
+            peer: head.extensions.get::<Peer>().map(|peer| peer.0),
+            request_id: head.extensions.get::<RequestId>().map(|id| id.0),
+        });
     }
 }
 
@@ -124,9 +153,13 @@ impl Refusal {
         match self {
             Self::Ingest(refused @ Refused::Store(_)) => refused.to_string(),
             Self::Body(_)
-            | Self::Ingest(Refused::NotGenuine(_) | Refused::Undecided(_) | Refused::QueueFull | Refused::TooLate(_)) => {
-                Chain(self).to_string()
-            }
+            | Self::Ingest(
+                Refused::NotGenuine(_)
+                | Refused::Undecided(_)
+                | Refused::TooOld { .. }
+                | Refused::QueueFull
+                | Refused::TooLate(_),
+            ) => Chain(self).to_string(),
         }
     }
 
@@ -159,6 +192,11 @@ impl Refusal {
                     "invalid_signature",
                     "The signature is missing or does not fit the body.",
                 ),
+            ),
+            // Who can sign may know: it tells a forger nothing that 200 would not.
+            Self::Ingest(Refused::TooOld { .. }) => (
+                DeliveryResult::TooOld,
+                Problem::new(StatusCode::FORBIDDEN, "too_old", "The delivery's timestamp is older than we take."),
             ),
             Self::Ingest(Refused::Undecided(_)) => (
                 DeliveryResult::Unavailable,

@@ -4,6 +4,7 @@ mod admin;
 mod commands;
 mod crashing;
 mod endpoints;
+mod explaining;
 mod link;
 mod outages;
 mod readme;

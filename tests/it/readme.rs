@@ -102,6 +102,9 @@ fn every_variable_is_in_the_table() {
 fn every_metric_is_in_the_table() {
     let metrics = Metrics::new();
     metrics.endpoint("e").observe(DeliveryResult::Accepted, Duration::ZERO);
+    metrics.refused("e", "wrong_secret");
+    metrics.set_silent("e", false);
+    metrics.set_last_delivery("e", jiff::Timestamp::UNIX_EPOCH);
     metrics.sink("s").observe("delivered", Duration::ZERO);
     let status = SinkStatus { name: "s".into(), ..Default::default() };
     metrics.set_sink(&status, "active", jiff::Timestamp::UNIX_EPOCH);

@@ -60,6 +60,7 @@ use crate::model::{
     secret::Secret,
 };
 
+mod activity;
 mod announce;
 mod audit;
 mod claims;

@@ -49,6 +49,7 @@ use crate::model::{
     id::{DispatchId, EventId, LeaseToken, SinkName},
 };
 
+mod activity;
 mod audit;
 mod checkpoint;
 mod claim;
@@ -281,6 +282,7 @@ impl Store for SqliteStore {
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
+        activity::check_space(&self.path, activity::LEAST_FREE_BYTES).await?;
         let action = "checking that the database is ready";
         let mut transaction = self.write().await.during(action)?;
         let applied = applied(&mut transaction).await.during(action)?;
@@ -389,6 +391,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{event::DedupeKey, id::EndpointName},
+        store::activity::ActivityStore,
         store::link::LinkStore,
     };
 
@@ -571,6 +574,28 @@ mod tests {
         let recorded = store.record_deliveries(&batch(0)).await.unwrap();
         assert!(recorded.iter().all(|one| !one.duplicate), "nothing of the failed batches was kept");
         store.ready().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_disk_without_room_is_told_before_a_commit_fails() {
+        let (_folder, store) = fresh().await;
+        activity::check_space(&store.path, activity::LEAST_FREE_BYTES).await.unwrap();
+        let error = activity::check_space(&store.path, u64::MAX).await.unwrap_err().to_string();
+        assert!(error.contains("relay.db") && error.contains("make room"), "{error}");
+    }
+
+    /// What a transaction that is rolled back does not show.
+    #[tokio::test]
+    async fn a_trial_write_is_really_committed() {
+        let (_folder, store) = fresh().await;
+        store.trial_write().await.unwrap();
+        sqlx::query("PRAGMA query_only = ON").execute(&store.writer).await.unwrap();
+        assert!(store.trial_write().await.unwrap_err().is_unavailable());
+        sqlx::query("PRAGMA query_only = OFF").execute(&store.writer).await.unwrap();
+        store.trial_write().await.unwrap();
+        let rows: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM trial_writes").fetch_one(&store.readers).await.unwrap();
+        assert_eq!(rows, 1, "seen from another connection, and never more than one");
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ use super::{error::Problem, health::Health};
 use crate::{
     dispatch::SinkView,
     finkare::link::Links,
+    ingest::explain::Refusals,
     model::chain::Chain,
     store::{Page, Store, StoreError},
     telemetry::Metrics,
@@ -33,6 +34,7 @@ pub mod auth;
 pub mod dispatches;
 pub mod endpoints;
 pub mod events;
+pub mod refusals;
 pub mod reload;
 pub mod sinks;
 
@@ -58,6 +60,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// Who can put another configuration in place, while the service runs.
     pub reload: Weak<dyn reload::Reload>,
+    /// What was refused, and why.
+    pub refusals: Arc<Refusals>,
 }
 
 /// The router of the admin listener.
@@ -70,6 +74,7 @@ pub fn router(admin: Arc<Admin>, health: &Arc<Health>) -> Router {
         .route("/dispatches/{id}", get(dispatches::show).fallback(not("GET, HEAD")))
         .route("/dispatches/{id}/retry", post(dispatches::retry).fallback(not("POST")))
         .route("/dispatches/{id}/cancel", post(dispatches::cancel).fallback(not("POST")))
+        .route("/refusals", get(refusals::list).fallback(not("GET, HEAD")))
         .route("/sinks", get(sinks::list).fallback(not("GET, HEAD")))
         .route("/sinks/{name}/pause", post(sinks::pause).fallback(not("POST")))
         .route("/sinks/{name}/resume", post(sinks::resume).fallback(not("POST")))

@@ -17,6 +17,7 @@ use finkare_relay::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
+pub(crate) mod activity;
 pub(crate) mod claiming;
 pub(crate) mod finishing;
 pub(crate) mod keeping;
@@ -83,6 +84,10 @@ macro_rules! contract {
                     the_intents_of_an_earlier_process_are_due_at_once, a_secret_ends_in_time,
                     a_new_master_key_replaces_every_live_text, a_webhook_is_remembered,
                     the_trail_is_read_page_by_page, every_change_is_announced, the_link_survives_reopening,
+                }
+                activity {
+                    the_latest_time_stays, one_that_was_never_heard_of_is_watched_from_the_first_note,
+                    a_trial_write_leaves_everything_as_it_is,
                 }
                 model { random_operations_agree_with_the_model }
             }

@@ -1,0 +1,297 @@
+//! Who has gone quiet? An endpoint that Finkare no longer posts to loses payments without any error.
+//!
+//! A webhook that was disabled, a proxy that leads elsewhere, a certificate that ran out: nothing
+//! arrives, so nothing fails. With `silence_alarm_hours` an endpoint that was not heard of for longer is
+//! reported: by an error in the log (once for each silence, and a line when it speaks again), by
+//! `relay_endpoint_silent`, and by `/readyz` as information.
+//!
+//! Heard of is an endpoint with every genuine delivery, new or repeated, through whichever replica. Each
+//! process keeps the time in memory ([`Meter`]); [`watch`] writes it to the store every [`LOOK`], reads
+//! back what others wrote, and judges. A silence that began before a restart goes on counting.
+//!
+//! Where there is an API key, Finkare is asked whether the webhook of a silent endpoint is still
+//! enabled: every [`ASK`] at most.
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::{
+    finkare::client::{self, Client},
+    lifecycle::Lifecycle,
+    model::{chain::Chain, clock, id::EndpointName},
+    store::{Store, StoreError, activity::Activity},
+    telemetry::Metrics,
+};
+
+/// Between two looks.
+pub const LOOK: Duration = Duration::from_mins(1);
+/// Between two questions to Finkare about one silent endpoint.
+pub const ASK: Duration = Duration::from_hours(1);
+/// A last note, when the service stops, may take so long.
+const LAST_NOTE: Duration = Duration::from_secs(2);
+
+/// When this process last heard of an endpoint. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Meter(Arc<AtomicI64>);
+
+impl Default for Meter {
+    /// Never.
+    fn default() -> Self {
+        Self(Arc::new(AtomicI64::new(i64::MIN)))
+    }
+}
+
+impl Meter {
+    /// A genuine delivery came at this time.
+    pub fn heard(&self, at: Timestamp) {
+        self.0.fetch_max(clock::to_micros(at), Relaxed);
+    }
+
+    /// When the last one came, if any did.
+    pub fn last(&self) -> Option<Timestamp> {
+        Some(self.0.load(Relaxed)).filter(|micros| *micros > i64::MIN).and_then(clock::from_micros)
+    }
+}
+
+/// Whoever knows whether an endpoint's webhook is enabled.
+#[async_trait]
+pub trait Registration: Send + Sync + std::fmt::Debug {
+    /// Asks.
+    async fn ask(&self) -> Standing;
+}
+
+/// What is known of a webhook at Finkare.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is there and enabled: the silence has another reason.
+    Enabled,
+    /// It is there and disabled.
+    Disabled,
+    /// Finkare knows no webhook with this id.
+    Missing,
+    /// It is not known: no id, or no answer. Why stands here.
+    Unknown(String),
+}
+
+/// Asks Finkare's API.
+#[derive(Debug)]
+pub struct AtFinkare {
+    /// For the endpoint's API key.
+    pub client: Arc<Client>,
+    /// The configured id; else the one that was registered counts.
+    pub webhook_id: Option<String>,
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// Where a registration left the id.
+    pub store: Arc<dyn Store>,
+}
+
+#[async_trait]
+impl Registration for AtFinkare {
+    async fn ask(&self) -> Standing {
+        let id = match &self.webhook_id {
+            Some(id) => Some(id.clone()),
+            None => match self.store.links().await {
+                Ok(links) => links
+                    .into_iter()
+                    .find(|link| link.endpoint == self.endpoint)
+                    .and_then(|link| link.webhook.map(|webhook| webhook.id)),
+                Err(error) => return Standing::Unknown(Chain(&error).to_string()),
+            },
+        };
+        let Some(id) = id else { return Standing::Unknown("no `webhook_id` is known".to_owned()) };
+        match self.client.webhook(&id).await {
+            Ok(webhook) if webhook.enabled => Standing::Enabled,
+            Ok(_) => Standing::Disabled,
+            Err(client::Error::Api { status: 404, .. }) => Standing::Missing,
+            Err(error) => Standing::Unknown(Chain(&error).to_string()),
+        }
+    }
+}
+
+/// An endpoint to watch.
+#[derive(Debug)]
+pub struct Watched {
+    /// The endpoint.
+    pub name: EndpointName,
+    /// Shared with whoever takes its deliveries.
+    pub meter: Meter,
+    /// Quiet for longer is silent; `None` never is, and its activity is noted all the same.
+    pub alarm: Option<Duration>,
+    /// Whom to ask.
+    pub registration: Option<Arc<dyn Registration>>,
+}
+
+/// The silent endpoints, for `/readyz`. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Board(Arc<Mutex<Vec<Silence>>>);
+
+/// One silent endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silence {
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// A sentence.
+    pub detail: String,
+}
+
+impl Board {
+    /// What is silent now.
+    pub fn silences(&self) -> Vec<Silence> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn show(&self, silences: Vec<Silence>) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = silences;
+    }
+}
+
+/// Notes, reads back and judges.
+#[derive(Debug)]
+pub struct Watch {
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    board: Board,
+    endpoints: Vec<Watched>,
+    /// The silences that were told, by endpoint.
+    told: HashMap<EndpointName, Told>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    asked: Option<Instant>,
+    standing: Option<Standing>,
+}
+
+impl Watch {
+    /// Watches these endpoints.
+    pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, board: Board, endpoints: Vec<Watched>) -> Self {
+        Self { store, metrics, board, endpoints, told: HashMap::new() }
+    }
+
+    /// One look: writes what was heard, reads what others heard, tells what changed at the time `now`.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing is judged, because other replicas may have heard of it.
+    pub async fn look(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let known = self.note().await?;
+        let mut silences = Vec::new();
+        for endpoint in &self.endpoints {
+            let Some(activity) = known.iter().find(|activity| activity.endpoint == endpoint.name) else { continue };
+            if let Some(last) = activity.last_delivery_at {
+                endpoint.meter.heard(last);
+            }
+            // What came while the store was asked counts, too.
+            let last = endpoint.meter.last();
+            if let Some(last) = last {
+                self.metrics.set_last_delivery(endpoint.name.as_str(), last);
+            }
+            let Some(alarm) = endpoint.alarm else { continue };
+            let quiet = clock::since(last.unwrap_or(activity.watched_since), now);
+            let is_silent = quiet > alarm;
+            self.metrics.set_silent(endpoint.name.as_str(), is_silent);
+            if !is_silent {
+                if self.told.remove(&endpoint.name).is_some() {
+                    tracing::info!(endpoint.name = %endpoint.name, "the endpoint speaks again");
+                }
+                continue;
+            }
+            let mut detail = told(last, activity.watched_since, alarm);
+            if !self.told.contains_key(&endpoint.name) {
+                tracing::error!(
+                    endpoint.name = %endpoint.name, last_delivery_at = last.map(tracing::field::display),
+                    "the endpoint is silent: {detail}; see whether the webhook is enabled at Finkare, and whether its URL still leads here"
+                );
+            }
+            let told = self.told.entry(endpoint.name.clone()).or_default();
+            if let Some(registration) = &endpoint.registration {
+                ask(&endpoint.name, &**registration, told).await;
+            }
+            let _ = match &told.standing {
+                None => Ok(()),
+                Some(Standing::Enabled) => write!(detail, "; Finkare says that the webhook is enabled"),
+                Some(Standing::Disabled) => {
+                    write!(detail, "; Finkare says that the webhook is disabled: enable it there")
+                }
+                Some(Standing::Missing) => write!(detail, "; Finkare knows no such webhook: register it again"),
+                // The reason stands in the log; it can name addresses.
+                Some(Standing::Unknown(_)) => write!(detail, "; Finkare could not tell whether the webhook is enabled"),
+            };
+            silences.push(Silence { endpoint: endpoint.name.clone(), detail });
+        }
+        self.board.show(silences);
+        Ok(())
+    }
+
+    async fn note(&self) -> Result<Vec<Activity>, StoreError> {
+        let seen: Vec<_> =
+            self.endpoints.iter().map(|endpoint| (endpoint.name.clone(), endpoint.meter.last())).collect();
+        self.store.note_activity(&seen).await
+    }
+}
+
+/// Asks if the last question is old enough, and tells the log what is new.
+async fn ask(endpoint: &EndpointName, registration: &dyn Registration, told: &mut Told) {
+    if told.asked.is_some_and(|asked| asked.elapsed() < ASK) {
+        return;
+    }
+    let standing = registration.ask().await;
+    told.asked = Some(Instant::now());
+    match &standing {
+        Standing::Enabled => {
+            tracing::info!(endpoint.name = %endpoint, "Finkare says that the silent endpoint's webhook is enabled");
+        }
+        Standing::Disabled => tracing::error!(
+            endpoint.name = %endpoint,
+            "Finkare says that the silent endpoint's webhook is disabled: no delivery will come until somebody enables it there"
+        ),
+        Standing::Missing => tracing::error!(
+            endpoint.name = %endpoint,
+            "Finkare knows no webhook with the silent endpoint's id: no delivery will come until it is registered again"
+        ),
+        Standing::Unknown(why) => {
+            tracing::warn!(endpoint.name = %endpoint, why, "whether the silent endpoint's webhook is enabled is not known");
+        }
+    }
+    told.standing = Some(standing);
+}
+
+fn told(last: Option<Timestamp>, watched_since: Timestamp, alarm: Duration) -> String {
+    let hours = alarm.as_secs().div_ceil(3600);
+    match last {
+        Some(last) => format!("no genuine delivery since {last:.0}, which is more than {hours} h ago"),
+        None => {
+            format!("no genuine delivery ever came, and it is watched since {watched_since:.0}, more than {hours} h")
+        }
+    }
+}
+
+/// Looks every [`LOOK`] until asked to stop; notes once more then, so that a restart forgets nothing.
+pub async fn watch(mut watch: Watch, lifecycle: Lifecycle) {
+    loop {
+        let looking = async {
+            if let Err(error) = watch.look(clock::now()).await {
+                tracing::warn!(error = %Chain(&error), "when endpoints were last heard of could not be noted: trying again later");
+            }
+            tokio::time::sleep(LOOK.mul_f64(0.9 + 0.2 * rand::random::<f64>())).await;
+        };
+        if lifecycle.soft.run_until_cancelled(looking).await.is_none() {
+            break;
+        }
+    }
+    // A store that hangs must not hold up the end. What is lost is a minute.
+    if !matches!(tokio::time::timeout(LAST_NOTE, watch.note()).await, Ok(Ok(_))) {
+        tracing::warn!("when endpoints were last heard of could not be noted at the end");
+    }
+}

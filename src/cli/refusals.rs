@@ -1,0 +1,46 @@
+//! `refusals`: what the service turned away, and why.
+
+use clap::Subcommand;
+
+use super::{
+    Failure,
+    client::Client,
+    manage::{Paging, Service, list, query},
+    output::{Output, cell, time},
+};
+use crate::config::Config;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Refusals {
+    /// List the last refused deliveries with what they look like, newest first; of the process that
+    /// answers, since its start
+    List {
+        /// Only of this endpoint
+        #[arg(long)]
+        endpoint: Option<String>,
+        #[command(flatten)]
+        paging: Paging,
+        #[command(flatten)]
+        service: Service,
+    },
+}
+
+/// `refusals …`
+pub(super) async fn run(config: Config, command: Refusals, output: Output) -> Result<bool, Failure> {
+    let Refusals::List { endpoint, paging, service } = command;
+    let client = Client::new(config, service.url())?;
+    let answer = client.get("/refusals", &query([("endpoint", endpoint)], paging)).await?;
+    let head = ["AT (UTC)", "ENDPOINT", "PEER", "STATUS", "REASON", "BYTES", "EXPLANATION"];
+    list(&answer, output, &head, |refusal| {
+        vec![
+            time(&refusal["at"]),
+            cell(&refusal["endpoint"]),
+            cell(&refusal["peer"]),
+            cell(&refusal["status"]),
+            cell(&refusal["reason"]),
+            cell(&refusal["body_bytes"]),
+            cell(&refusal["explanation"]),
+        ]
+    });
+    Ok(true)
+}
