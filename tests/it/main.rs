@@ -3,6 +3,7 @@
 mod admin;
 mod commands;
 mod crashing;
+mod finkare_client;
 mod outages;
 mod readme;
 mod receiving;
