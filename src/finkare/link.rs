@@ -96,9 +96,7 @@ pub enum LinkError {
     #[error("Finkare refused; the secrets before stay in force")]
     Refused(#[source] Error),
     /// Nobody knows whether Finkare did it. The secrets before stay in force, and the service asks again by itself.
-    #[error(
-        "it is not known whether Finkare did it; the secrets before stay in force, and the service asks again by itself"
-    )]
+    #[error("it is not known whether Finkare did it; the secrets before stay in force, and the service asks again by itself")]
     Uncertain(#[source] Error),
     /// The store.
     #[error("the store failed")]
