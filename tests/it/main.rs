@@ -6,6 +6,7 @@ mod crashing;
 mod endpoints;
 mod explaining;
 mod link;
+mod finkare_client;
 mod outages;
 mod readme;
 mod receiving;

@@ -16,11 +16,8 @@ use finkare_relay::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 
-use super::{
-    BOUND, deliver_all, http_at, install_tls, message, numbered,
-    receiver::{Answer, Receiver},
-    until,
-};
+use super::{BOUND, deliver_all, http_at, install_tls, message, numbered, until};
+use crate::support::receiver::{Answer, Receiver};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 

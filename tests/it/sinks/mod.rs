@@ -18,11 +18,10 @@ use finkare_relay::{
     sinks::{Kind, Message, Sink, file, http, stdout},
 };
 
-use self::receiver::{Answer, Receiver};
+use crate::support::receiver::{Answer, Receiver};
 
 mod file_sink;
 mod http_sink;
-mod receiver;
 mod stdout_sink;
 
 /// Long enough that only a failure reaches it.

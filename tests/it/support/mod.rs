@@ -5,6 +5,7 @@ pub(crate) mod finkare;
 pub(crate) mod load;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
+pub(crate) mod receiver;
 pub(crate) mod relay;
 pub(crate) mod target;
 

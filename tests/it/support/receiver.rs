@@ -17,31 +17,31 @@ use tokio::{
 
 /// A request as it came.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
-    pub(super) method: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
     /// Path and query.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// Names in lower case, in their order.
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
     /// The value of a header that must be there once.
-    pub(super) fn header(&self, name: &str) -> String {
+    pub(crate) fn header(&self, name: &str) -> String {
         let values: Vec<_> = self.headers.iter().filter(|(given, _)| given == name).collect();
         assert_eq!(values.len(), 1, "{name} is there once: {:?}", self.headers);
         values[0].1.clone()
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.headers.iter().any(|(given, _)| given == name)
     }
 }
 
 /// What to do with a request.
 #[derive(Debug, Clone)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// Sends these bytes and keeps the connection.
     Send(String),
     /// Sends these bytes and closes the connection.
@@ -53,20 +53,20 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    pub(super) fn status(status: u16) -> Self {
+    pub(crate) fn status(status: u16) -> Self {
         Self::with(status, "", "")
     }
 
     /// `headers` are whole lines.
-    pub(super) fn with(status: u16, headers: &str, body: &str) -> Self {
+    pub(crate) fn with(status: u16, headers: &str, body: &str) -> Self {
         let length = if status == 204 { String::new() } else { format!("content-length: {}\r\n", body.len()) };
         Self::Send(format!("HTTP/1.1 {status} Scripted\r\n{length}{headers}\r\n{body}"))
     }
 }
 
 /// A running service; it ends with the value.
-pub(super) struct Receiver {
-    pub(super) address: SocketAddr,
+pub(crate) struct Receiver {
+    pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
     connections: Arc<AtomicUsize>,
     endless: Arc<AtomicUsize>,
@@ -81,7 +81,7 @@ impl Drop for Receiver {
 
 impl Receiver {
     /// Listens on a free port and answers every request by the script.
-    pub(super) async fn start(script: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -102,22 +102,22 @@ impl Receiver {
         Self { address, requests, connections, endless, task }
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// All requests so far.
-    pub(super) fn received(&self) -> Vec<Request> {
+    pub(crate) fn received(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 
     /// How many connections were made so far.
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(SeqCst)
     }
 
     /// How many bytes of endless bodies the client's side has taken so far.
-    pub(super) fn endless_bytes(&self) -> usize {
+    pub(crate) fn endless_bytes(&self) -> usize {
         self.endless.load(SeqCst)
     }
 }
