@@ -4,6 +4,7 @@ mod admin;
 mod commands;
 mod crashing;
 mod link;
+mod operating;
 mod outages;
 mod readme;
 mod receiving;
