@@ -421,14 +421,14 @@ pub trait Store: link::LinkStore + Send + Sync + std::fmt::Debug + 'static {
     async fn replay_events(&self, wanted: &[Replay]) -> Result<Vec<Option<Vec<DispatchId>>>, StoreError>;
 
     /// Removes the payloads of an invoice's events, and what targets said of them (which may quote them); calls off
-    /// its dispatches that are `pending`, `held` or `dead`, with the reason [`ERASED`], and writes the audit entry with the
-    /// counts. Ids, hashes and times stay, so that a delivery that is repeated is still a duplicate.
+    /// its dispatches that are `pending`, `held` or `dead`, with the reason [`ERASED`], and writes the audit entry with
+    /// the counts. Ids, hashes and times stay, so that a delivery that is repeated is still a duplicate.
     ///
     /// A leased dispatch is left to its worker, which has the payload in memory and may still deliver it; whenever it
     /// would be claimed again, it is called off instead.
     ///
-    /// Large invoices are erased in several transactions, the audit entry with the last: after an error, ask again. For an
-    /// invoice without events nothing is written.
+    /// Large invoices are erased in several transactions, the audit entry with the last: after an error, ask again. For
+    /// an invoice without events nothing is written.
     async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError>;
 
     /// Removes what is old enough. An event that has an unfinished dispatch keeps everything.

@@ -96,8 +96,8 @@ async fn dead_letters_are_retried_one_by_one_and_in_bulk(backend: Backend) {
 
     target.script(|_, _| Reply::Status(204, vec![]));
     let oldest = dead.last().unwrap()["id"].as_i64().unwrap();
-    let (status, again) = relay.try_post(&format!("/dispatches/{oldest}/retry")).await;
-    assert_eq!((status, &again["state"]), (200, &json!("pending")));
+    // A worker may have it already, so the answer's state says nothing.
+    assert_eq!(relay.post(&format!("/dispatches/{oldest}/retry")).await["id"], oldest);
     let of_invoice = json!({"sink": "erp", "state": "dead", "invoice_id": "i1"});
     assert_eq!(done(&relay, "/dispatches/retry", &of_invoice).await["retried"], 3);
     relay.drained().await;
@@ -446,9 +446,9 @@ async fn everything_from_a_terminal() {
     std::fs::write(home.path("event.json"), body).unwrap();
     for (arguments, code, words) in [
         (&["sinks", "test", "erp"][..], 1, vec!["`rejected`", "400"]),
-        (&["dispatches", "retry", "1"], 0, vec!["dispatch 1 to erp: pending"]),
+        (&["dispatches", "retry", "1"], 0, vec!["dispatch 1 to erp: "]),
         (&["sinks", "test", "file"], 0, vec!["`delivered`"]),
-        (&["events", "replay", &id, "--sink", "file"], 0, vec!["to file: pending (replay)"]),
+        (&["events", "replay", &id, "--sink", "file"], 0, vec!["to file: ", "(replay)"]),
         (&["events", "replay", "--type", "ping"], 0, vec!["0 events were replayed"]),
         (&["events", "replay", "--all", "--dry-run"], 0, vec!["2 events would give 3 dispatches; nothing was written"]),
         (&["events", "replay", "--invoice-id", "i2", "--json"], 0, vec!["\"dispatches\":1"]),
