@@ -26,8 +26,8 @@
 //! 9. [`service`]: puts all of it together; [`cli`]: the commands.
 //!
 //! Who may know whom: [`model`] knows nobody; [`signature`], [`store`] and [`sinks`] know only the
-//! model (and the `http` sink the outgoing signature); [`ingest`] and [`dispatch`] know the store and do not know each other; [`replay`] knows the store and the routes;
-//! [`web`] never knows a sink; [`service`] and [`cli`] know all.
+//! model (and the `http` sink the outgoing signature); [`ingest`] and [`dispatch`] know the
+//! store and do not know each other; [`replay`] knows the store and the routes; [`web`] never knows a sink; [`service`] and [`cli`] know all.
 
 pub mod cli;
 pub mod config;

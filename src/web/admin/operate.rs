@@ -428,7 +428,7 @@ pub async fn test_sink(
         duration_ms: tested.duration.as_secs_f64() * 1e3,
         sink: name,
     };
-    tracing::info!(sink.name = row.sink, outcome = row.outcome, by = %caller.name, "a sink was tried with a test event");
+    tracing::info!(sink.name = row.sink, outcome = row.outcome, by = %caller.name, "a sink got a test event");
     let entry = NewAudit::new(&caller.name, "sink.tested", format!("sink/{}", row.sink))
         .with("event_id", row.event_id.to_string())
         .with("outcome", row.outcome);
