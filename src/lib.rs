@@ -20,15 +20,15 @@
 //! 4. [`ingest`]: verify, find the dedupe key, choose the sinks, commit in groups.
 //! 5. [`sinks`]: the targets, one file per kind.
 //! 6. [`dispatch`]: claim what is due, try it, record what came of it.
-//! 7. [`web`]: the two listeners.
+//! 7. [`replay`]: what is stored already is sent again, one event or a selection. [`web`]: the two listeners.
 //! 8. [`activity`]: endpoints that have gone quiet.
 //! 9. [`config`], [`telemetry`], [`lifecycle`], [`pressure`]: what the operator wrote, logs and metrics, stopping well,
 //!    accepts before relaying.
 //! 10. [`service`]: puts all of it together; [`cli`]: the commands.
 //!
 //! Who may know whom: [`model`] knows nobody; [`signature`], [`store`] and [`sinks`] know only the
-//! model (and the `http` sink the outgoing signature); [`ingest`] and [`dispatch`] know the store and do not know each other;
-//! [`web`] never knows a sink; [`service`] and [`cli`] know all.
+//! model (and the `http` sink the outgoing signature); [`ingest`] and [`dispatch`] know the
+//! store and do not know each other; [`replay`] knows the store and the routes; [`web`] never knows a sink; [`service`] and [`cli`] know all.
 
 pub mod activity;
 pub mod cli;
@@ -39,6 +39,7 @@ pub mod ingest;
 pub mod lifecycle;
 pub mod model;
 pub mod pressure;
+pub mod replay;
 pub mod secrets;
 pub mod service;
 pub mod signature;

@@ -13,6 +13,9 @@ use serde_json::Value;
 use super::local;
 use crate::{config::Config, model::secret::Secret};
 
+/// A replay of very many events on a slow disk is done by then.
+const PATIENCE_WITH_DECISIONS: std::time::Duration = std::time::Duration::from_hours(1);
+
 /// Talks to the running service.
 pub(super) struct Client {
     http: reqwest::Client,
@@ -96,7 +99,25 @@ impl Client {
         self.answer(request.json(body).timeout(PATIENCE_WITH_FINKARE)).await
     }
 
-    async fn answer(&self, mut request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+    /// `POST` below `/api/v1`, of a decision that may take its time.
+    pub(super) async fn decide(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.http.post(format!("{}/api/v1{path}", self.base));
+        self.answer(request.json(body).timeout(PATIENCE_WITH_DECISIONS)).await
+    }
+
+    /// `GET` below `/api/v1`, into a type that keeps what [`Value`] would not, such as the text of numbers.
+    pub(super) async fn get_as<T: serde::de::DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let body = self.send(self.http.get(format!("{}/api/v1{path}", self.base))).await?;
+        serde_json::from_slice(&body).context("the admin API's answer cannot be read")
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        let body = self.send(request).await?;
+        serde_json::from_slice(&body).context("the admin API's answer is not JSON")
+    }
+
+    /// The body of a good answer.
+    async fn send(&self, mut request: reqwest::RequestBuilder) -> anyhow::Result<bytes::Bytes> {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose());
         }
@@ -109,10 +130,12 @@ impl Client {
             anyhow!(error.without_url()).context(what)
         })?;
         let status = response.status();
-        let body: Value = response.json().await.context("the admin API's answer is not JSON")?;
+        let body = response.bytes().await.map_err(reqwest::Error::without_url);
+        let body = body.context("the admin API's answer broke off")?;
         if status.is_success() {
             return Ok(body);
         }
+        let body: Value = serde_json::from_slice(&body).context("the admin API's answer is not JSON")?;
         let detail = body.get("detail").and_then(Value::as_str).unwrap_or("no detail was given");
         match status.as_u16() {
             401 => bail!("the admin API does not accept the token: set RELAY_ADMIN_TOKEN to one that it knows"),

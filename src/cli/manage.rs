@@ -1,6 +1,6 @@
 //! `events`, `dispatches`, `sinks`, `health`: the admin API from a terminal.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, io::IsTerminal as _, time::Duration};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -9,9 +9,13 @@ use serde_json::Value;
 use super::{
     Failure,
     client::{self, Client},
+    operate,
     output::{Output, cell, table, time},
 };
 use crate::config::Config;
+
+/// The pace of `--watch`.
+const WATCH: Duration = Duration::from_secs(2);
 
 /// Where the service is.
 #[derive(Debug, Args)]
@@ -39,6 +43,44 @@ pub(super) struct Paging {
     cursor: Option<String>,
 }
 
+/// Whether to look again and again.
+#[derive(Debug, Args)]
+pub(super) struct Watch {
+    /// Look again every 2 seconds, until interrupted
+    #[arg(long)]
+    watch: bool,
+}
+
+impl Watch {
+    /// Shows what is fetched, once or again and again. Only the first failure ends it: a service that restarts
+    /// comes back.
+    async fn show(
+        &self,
+        output: Output,
+        fetch: impl AsyncFn() -> anyhow::Result<Value>,
+        print: impl Fn(&Value),
+    ) -> anyhow::Result<()> {
+        let clear = self.watch && !output.json && std::io::stdout().is_terminal();
+        print(&fetch().await?);
+        if !self.watch {
+            return Ok(());
+        }
+        loop {
+            tokio::time::sleep(WATCH).await;
+            match fetch().await {
+                Ok(answer) => {
+                    if clear {
+                        // Home, and all below it away (ECMA-48, CUP and ED).
+                        print!("\u{1b}[H\u{1b}[2J");
+                    }
+                    print(&answer);
+                }
+                Err(error) => eprintln!("error: {error:#}"),
+            }
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Events {
     /// List events, newest first
@@ -64,6 +106,8 @@ pub(super) enum Events {
         #[command(flatten)]
         paging: Paging,
         #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
         service: Service,
     },
     /// Show one event with its payload, its dispatches and their attempts
@@ -73,6 +117,8 @@ pub(super) enum Events {
         #[command(flatten)]
         service: Service,
     },
+    /// Send an event again, or a selection: the same id, the same bytes
+    Replay(operate::Replay),
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,6 +140,8 @@ pub(super) enum Dispatches {
         #[command(flatten)]
         paging: Paging,
         #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
         service: Service,
     },
     /// Show one dispatch with its attempts
@@ -103,26 +151,18 @@ pub(super) enum Dispatches {
         #[command(flatten)]
         service: Service,
     },
-    /// Try a held, dead or pending dispatch again at once
-    Retry {
-        /// The dispatch's number
-        id: String,
-        #[command(flatten)]
-        service: Service,
-    },
-    /// Call off a pending, held or dead dispatch
-    Cancel {
-        /// The dispatch's number
-        id: String,
-        #[command(flatten)]
-        service: Service,
-    },
+    /// Try a held, dead or pending dispatch again at once, or many that are held or dead
+    Retry(operate::Choice),
+    /// Call off a pending, held or dead dispatch, or many
+    Cancel(operate::Choice),
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Sinks {
     /// List sinks with their state and backlog
     List {
+        #[command(flatten)]
+        watch: Watch,
         #[command(flatten)]
         service: Service,
     },
@@ -135,6 +175,13 @@ pub(super) enum Sinks {
     },
     /// Let a paused sink go on
     Resume {
+        /// The sink's name
+        name: String,
+        #[command(flatten)]
+        service: Service,
+    },
+    /// Send a test event (`relay.test`) straight to a sink, past the store
+    Test {
         /// The sink's name
         name: String,
         #[command(flatten)]
@@ -165,7 +212,7 @@ pub(super) fn list(answer: &Value, output: Output, head: &[&str], row: impl Fn(&
 /// `events …`
 pub(super) async fn events(config: Config, command: Events, output: Output) -> Result<bool, Failure> {
     match command {
-        Events::List { r#type, endpoint, invoice_id, since, until, q, paging, service } => {
+        Events::List { r#type, endpoint, invoice_id, since, until, q, paging, watch, service } => {
             let filters = [
                 ("type", r#type),
                 ("endpoint", endpoint),
@@ -175,8 +222,9 @@ pub(super) async fn events(config: Config, command: Events, output: Output) -> R
                 ("q", q),
             ];
             let client = Client::new(config, service.admin_url.as_deref())?;
-            let answer = client.get("/events", &query(filters, paging)).await?;
-            list(&answer, output, &["ID", "RECEIVED (UTC)", "TYPE", "INVOICE", "DELIVERIES", "ENDPOINT"], |event| {
+            let query = query(filters, paging);
+            let head = ["ID", "RECEIVED (UTC)", "TYPE", "INVOICE", "DELIVERIES", "ENDPOINT"];
+            let row = |event: &Value| {
                 vec![
                     cell(&event["id"]),
                     time(&event["received_at"]),
@@ -185,13 +233,17 @@ pub(super) async fn events(config: Config, command: Events, output: Output) -> R
                     cell(&event["deliveries"]),
                     cell(&event["endpoint"]),
                 ]
-            });
+            };
+            watch
+                .show(output, async || client.get("/events", &query).await, |answer| list(answer, output, &head, row))
+                .await?;
         }
         Events::Show { id, service } => {
             let client = Client::new(config, service.admin_url.as_deref())?;
             let event = client.get(&format!("/events/{}", path_segment(&id)), &[]).await?;
             output.say(&event, &event_text(&event));
         }
+        Events::Replay(options) => return operate::replay(config, options, output).await,
     }
     Ok(true)
 }
@@ -225,7 +277,7 @@ fn event_text(event: &Value) -> String {
     text
 }
 
-fn dispatch_text(dispatch: &Value) -> String {
+pub(super) fn dispatch_text(dispatch: &Value) -> String {
     let mut text =
         format!("dispatch {} to {}: {}", cell(&dispatch["id"]), cell(&dispatch["sink"]), cell(&dispatch["state"]));
     if dispatch["trigger"] == "replay" {
@@ -258,12 +310,12 @@ fn dispatch_text(dispatch: &Value) -> String {
 /// `dispatches …`
 pub(super) async fn dispatches(config: Config, command: Dispatches, output: Output) -> Result<bool, Failure> {
     match command {
-        Dispatches::List { state, sink, invoice_id, event_id, paging, service } => {
+        Dispatches::List { state, sink, invoice_id, event_id, paging, watch, service } => {
             let filters = [("state", state), ("sink", sink), ("invoice_id", invoice_id), ("event_id", event_id)];
             let client = Client::new(config, service.admin_url.as_deref())?;
-            let answer = client.get("/dispatches", &query(filters, paging)).await?;
+            let query = query(filters, paging);
             let head = ["ID", "SINK", "STATE", "ATTEMPTS", "TYPE", "INVOICE", "NEXT ATTEMPT (UTC)", "LAST ERROR"];
-            list(&answer, output, &head, |dispatch| {
+            let row = |dispatch: &Value| {
                 vec![
                     cell(&dispatch["id"]),
                     cell(&dispatch["sink"]),
@@ -274,39 +326,40 @@ pub(super) async fn dispatches(config: Config, command: Dispatches, output: Outp
                     time(&dispatch["next_attempt_at"]),
                     if dispatch["state"] == "delivered" { String::new() } else { cell(&dispatch["last_error"]) },
                 ]
-            });
+            };
+            watch
+                .show(
+                    output,
+                    async || client.get("/dispatches", &query).await,
+                    |answer| {
+                        list(answer, output, &head, row);
+                    },
+                )
+                .await?;
         }
         Dispatches::Show { id, service } => {
             let client = Client::new(config, service.admin_url.as_deref())?;
             let dispatch = client.get(&format!("/dispatches/{}", path_segment(&id)), &[]).await?;
             output.say(&dispatch, &whole_dispatch_text(&dispatch));
         }
-        Dispatches::Retry { id, service } => decide(config, &service, &id, "retry", output).await?,
-        Dispatches::Cancel { id, service } => decide(config, &service, &id, "cancel", output).await?,
+        Dispatches::Retry(choice) => return operate::decide(config, choice, "retry", output).await,
+        Dispatches::Cancel(choice) => return operate::decide(config, choice, "cancel", output).await,
     }
     Ok(true)
 }
 
-async fn decide(config: Config, service: &Service, id: &str, verb: &str, output: Output) -> anyhow::Result<()> {
-    let client = Client::new(config, service.admin_url.as_deref())?;
-    let dispatch = client.post(&format!("/dispatches/{}/{verb}", path_segment(id))).await?;
-    output.say(&dispatch, &whole_dispatch_text(&dispatch));
-    Ok(())
-}
-
-fn whole_dispatch_text(dispatch: &Value) -> String {
+pub(super) fn whole_dispatch_text(dispatch: &Value) -> String {
     format!("event    {}\n{}", cell(&dispatch["event_id"]), dispatch_text(dispatch))
 }
 
 /// `sinks …`
 pub(super) async fn sinks(config: Config, command: Sinks, output: Output) -> Result<bool, Failure> {
     let (verb, name, service) = match command {
-        Sinks::List { service } => {
+        Sinks::List { watch, service } => {
             let client = Client::new(config, service.admin_url.as_deref())?;
-            let answer = client.get("/sinks", &[]).await?;
             let head =
                 ["SINK", "TYPE", "STATE", "BACKLOG", "HELD", "DEAD", "DELIVERED", "LAST SUCCESS (UTC)", "LAST ERROR"];
-            list(&answer, output, &head, |sink| {
+            let row = |sink: &Value| {
                 vec![
                     cell(&sink["name"]),
                     if sink["configured"] == true { cell(&sink["type"]) } else { "(not configured)".to_owned() },
@@ -318,11 +371,15 @@ pub(super) async fn sinks(config: Config, command: Sinks, output: Output) -> Res
                     time(&sink["last_success"]),
                     cell(&sink["last_error"]["error"]),
                 ]
-            });
+            };
+            watch
+                .show(output, async || client.get("/sinks", &[]).await, |answer| list(answer, output, &head, row))
+                .await?;
             return Ok(true);
         }
         Sinks::Pause { name, service } => ("pause", name, service),
         Sinks::Resume { name, service } => ("resume", name, service),
+        Sinks::Test { name, service } => return operate::test(config, &name, &service, output).await,
     };
     let client = Client::new(config, service.admin_url.as_deref())?;
     let sink = client.post(&format!("/sinks/{}/{verb}", path_segment(&name))).await?;

@@ -24,6 +24,7 @@ mod endpoints;
 mod local;
 mod manage;
 mod migrate;
+mod operate;
 mod output;
 mod refusals;
 mod register;
@@ -31,6 +32,7 @@ mod rekey;
 mod send;
 mod serve;
 mod simulate;
+mod trying;
 
 /// Receives Finkare's webhooks, keeps each event once, and relays it until it has arrived.
 #[derive(Debug, Parser)]
@@ -72,18 +74,22 @@ enum Command {
     /// Look at who did what
     #[command(subcommand)]
     Audit(endpoints::Audit),
-    /// Look at events
+    /// Look at events, send them again
     #[command(subcommand)]
     Events(manage::Events),
-    /// Look at dispatches: one event for one sink, with its state
+    /// Look at dispatches (one event for one sink, with its state), retry and cancel them
     #[command(subcommand)]
     Dispatches(manage::Dispatches),
     /// Look at what was refused, and why
     #[command(subcommand)]
     Refusals(refusals::Refusals),
-    /// Look at sinks, pause and resume them
+    /// Look at sinks, pause, resume and test them
     #[command(subcommand)]
     Sinks(manage::Sinks),
+    /// Show what a sink would get of an event, or why it would not, without sending anything
+    Try(trying::Options),
+    /// Remove the payloads of one invoice for good; ids, hashes and times stay
+    Erase(operate::Erase),
     /// Ask the service on this machine whether it is ready; exit 0 if so (for container health checks)
     Health,
 }
@@ -169,6 +175,8 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         Command::Dispatches(command) => manage::dispatches(load(path)?, command, output).await,
         Command::Refusals(command) => refusals::run(load(path)?, command, output).await,
         Command::Sinks(command) => manage::sinks(load(path)?, command, output).await,
+        Command::Try(options) => trying::run(load(path)?, options, output).await,
+        Command::Erase(options) => operate::erase(load(path)?, options, output).await,
         Command::Health => manage::health(&load(path)?).await,
     }
 }

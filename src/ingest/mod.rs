@@ -153,7 +153,7 @@ impl Ingest {
 
     fn event(&self, endpoint: &Endpoint, headers: &HeaderMap, message: Bytes, received_at: Timestamp) -> NewEvent {
         let reading = event::read(&message);
-        let sinks = route::sinks_for(&self.routes, &endpoint.name, &reading, &message);
+        let sinks = route::sinks_for(&self.routes, endpoint.name.as_str(), &reading.event_type, &message);
         NewEvent {
             id: EventId::generate(),
             endpoint: endpoint.name.clone(),

@@ -8,6 +8,7 @@
 //! field that is missing is not a match; see [`Filter::matches`].
 
 use std::{
+    cell::OnceCell,
     fmt,
     sync::{
         Arc,
@@ -20,10 +21,7 @@ use minijinja::{
     value::{Enumerator, Object, ObjectRepr, Value, ValueKind},
 };
 
-use crate::model::{
-    event::Reading,
-    id::{EndpointName, SinkName},
-};
+use crate::model::id::{EndpointName, SinkName};
 
 /// Steps that one evaluation may take; an expression over one body needs a few dozen.
 const FUEL: u64 = 10_000;
@@ -62,37 +60,108 @@ pub struct Route {
     pub filter: Option<Filter>,
 }
 
+/// What a route makes of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// The sink gets it.
+    Taken,
+    /// The sink did not ask for events of this type.
+    OtherType,
+    /// The sink did not ask for events of this endpoint.
+    OtherEndpoint,
+    /// The filter is not true of it, or needs a field that it does not have.
+    NoMatch,
+    /// There is a filter, and the body is no JSON that it could look at.
+    NotJson,
+    /// The filter failed, with the library's word; that counts as no match.
+    Failed(String),
+}
+
+impl Decision {
+    /// True if the sink gets it.
+    pub fn is_taken(&self) -> bool {
+        *self == Self::Taken
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Taken => f.write_str("the sink gets it"),
+            Self::OtherType => f.write_str("the sink does not ask for this type (`events`)"),
+            Self::OtherEndpoint => {
+                f.write_str("the sink does not take events of this endpoint (`endpoints`, or `live` and the sandbox)")
+            }
+            Self::NoMatch => f.write_str("its `filter` is not true of this event, or needs a field that is missing"),
+            Self::NotJson => f.write_str("it has a `filter`, and the body is no JSON"),
+            Self::Failed(word) => write!(f, "its `filter` failed on this event, which counts as no match: {word}"),
+        }
+    }
+}
+
+/// A message that is parsed when a filter asks for it, and once.
+#[derive(Debug)]
+pub struct Body<'a> {
+    message: &'a [u8],
+    parsed: OnceCell<Option<serde_json::Value>>,
+}
+
+impl<'a> Body<'a> {
+    /// Not parsed yet.
+    pub fn new(message: &'a [u8]) -> Self {
+        Self { message, parsed: OnceCell::new() }
+    }
+
+    fn json(&self) -> Option<&serde_json::Value> {
+        self.parsed.get_or_init(|| serde_json::from_slice(self.message).ok()).as_ref()
+    }
+}
+
+impl Route {
+    /// True if nothing but the filter can be in the way: without one, the body need not be known.
+    pub fn wants(&self, endpoint: &str, event_type: &str) -> bool {
+        self.refusal(endpoint, event_type).is_none()
+    }
+
+    fn refusal(&self, endpoint: &str, event_type: &str) -> Option<Decision> {
+        if !self.events.wants(event_type) {
+            return Some(Decision::OtherType);
+        }
+        let is_other =
+            self.endpoints.as_ref().is_some_and(|wanted| wanted.iter().all(|name| name.as_str() != endpoint));
+        is_other.then_some(Decision::OtherEndpoint)
+    }
+
+    /// Whether the sink gets an event, and if not, why.
+    pub fn decide(&self, endpoint: &str, event_type: &str, body: &Body<'_>) -> Decision {
+        if let Some(refusal) = self.refusal(endpoint, event_type) {
+            return refusal;
+        }
+        let Some(filter) = &self.filter else { return Decision::Taken };
+        let Some(json) = body.json() else { return Decision::NotJson };
+        match filter.matches(json) {
+            Ok(true) => Decision::Taken,
+            Ok(false) => Decision::NoMatch,
+            Err(error) => Decision::Failed(error),
+        }
+    }
+}
+
 /// The sinks that asked for an event.
 ///
 /// The body is parsed only if a filter has to see it, and once.
-pub fn sinks_for(routes: &[Route], endpoint: &EndpointName, reading: &Reading, message: &[u8]) -> Vec<SinkName> {
-    let mut body: Option<Option<serde_json::Value>> = None;
+pub fn sinks_for(routes: &[Route], endpoint: &str, event_type: &str, message: &[u8]) -> Vec<SinkName> {
+    let body = Body::new(message);
     let mut sinks = Vec::new();
     for route in routes {
-        if !route.events.wants(&reading.event_type)
-            || route.endpoints.as_ref().is_some_and(|wanted| !wanted.contains(endpoint))
-        {
-            continue;
+        match route.decide(endpoint, event_type, &body) {
+            Decision::Taken => sinks.push(route.sink.clone()),
+            Decision::OtherType | Decision::OtherEndpoint | Decision::NoMatch | Decision::NotJson => {}
+            Decision::Failed(error) => tracing::warn!(
+                sink.name = %route.sink, event.r#type = event_type, %error,
+                "a filter failed on an event: it counts as no match"
+            ),
         }
-        if let Some(filter) = &route.filter {
-            let body = body.get_or_insert_with(|| serde_json::from_slice(message).ok());
-            let matched = match body {
-                Some(body) => filter.matches(body),
-                None => Ok(false),
-            };
-            match matched {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(error) => {
-                    tracing::warn!(
-                        sink.name = %route.sink, event.r#type = reading.event_type, %error,
-                        "a filter failed on an event: it counts as no match"
-                    );
-                    continue;
-                }
-            }
-        }
-        sinks.push(route.sink.clone());
     }
     sinks
 }
@@ -446,7 +515,6 @@ mod tests {
 
     #[test]
     fn routes_by_type_endpoint_and_filter() {
-        let endpoint = EndpointName::new("production").unwrap();
         let route = |name: &str, events: Selection, endpoints: Option<&str>, filter: Option<&str>| Route {
             sink: SinkName::new(name).unwrap(),
             events,
@@ -462,11 +530,24 @@ mod tests {
             route("small", payments(), None, Some("data.amountCents <= 500")),
         ];
         let names = |message: &[u8]| {
-            let sinks = sinks_for(&routes, &endpoint, &crate::model::event::read(message), message);
+            let reading = crate::model::event::read(message);
+            let sinks = sinks_for(&routes, "production", &reading.event_type, message);
             sinks.iter().map(|sink| sink.as_str().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names(payment(501).to_string().as_bytes()), ["all", "payments", "large"]);
         assert_eq!(names(payment(500).to_string().as_bytes()), ["all", "payments", "small"]);
+        let why = |index: usize, endpoint, event_type, message: &[u8]| {
+            routes[index].decide(endpoint, event_type, &Body::new(message))
+        };
+        let body = payment(500).to_string();
+        assert_eq!(why(1, "production", "ping", body.as_bytes()), Decision::OtherType);
+        assert_eq!(why(2, "production", "payment.received", body.as_bytes()), Decision::OtherEndpoint);
+        assert_eq!(why(3, "production", "payment.received", body.as_bytes()), Decision::NoMatch);
+        assert_eq!(why(3, "production", "payment.received", b"not json"), Decision::NotJson);
+        assert!(why(4, "production", "payment.received", body.as_bytes()).is_taken());
+        assert!(
+            routes[4].wants("production", "payment.received") && !routes[2].wants("production", "payment.received")
+        );
         assert_eq!(names(b"not json"), ["all"], "what cannot be read goes to those who want everything");
     }
 }

@@ -101,6 +101,8 @@ pub enum Trigger {
     Event,
     /// A person asked for it again.
     Replay,
+    /// A person tries a sink: no event and no dispatch stands behind it. Never stored, so no stored word reads as it.
+    Test,
 }
 
 impl Trigger {
@@ -109,6 +111,7 @@ impl Trigger {
         match self {
             Trigger::Event => "event",
             Trigger::Replay => "replay",
+            Trigger::Test => "test",
         }
     }
 }

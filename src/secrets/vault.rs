@@ -29,7 +29,9 @@ const VERSION: u8 = 1;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum VaultError {
     /// Not 32 bytes of base64.
-    #[error("the master key is not 32 bytes in base64: make one with `openssl rand -base64 32` and set RELAY_MASTER_KEY")]
+    #[error(
+        "the master key is not 32 bytes in base64: make one with `openssl rand -base64 32` and set RELAY_MASTER_KEY"
+    )]
     NotAKey,
     /// Sealed under another master key.
     #[error(

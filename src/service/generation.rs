@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use axum::Router;
 
-use super::{StartError, linked_endpoints, sources};
+use super::{StartError, linked_endpoints, sources, trying::Trying};
 use crate::{
     activity::{self, AtFinkare, Board, Meter, Registration, Watch, Watched},
     config::Config,
@@ -19,12 +19,13 @@ use crate::{
     ingest::{self, Ingest, committer::Committer, explain::Refusals, route::Route},
     lifecycle::Lifecycle,
     model::id::{EndpointName, SinkName},
+    replay::Replayer,
     secrets::{Secrets, vault::Vault},
     sinks::{self, guard::Guarded},
     store::Store,
     telemetry::Metrics,
     web::{
-        admin::{self, Admin, auth::Tokens, reload::Reload},
+        admin::{self, Admin, auth::Tokens, operate::Operate, reload::Reload},
         error::{self, Problem},
         health::Health,
         receive,
@@ -81,7 +82,10 @@ impl Generation {
         let watch = build_watch(on, config, &endpoints, &linked);
         let links = Links::new(on.store.clone(), secrets.clone(), linked, on.metrics.clone(), lifecycle.clone());
 
-        let routes = config.sinks.iter().map(|sink| route(sink, config)).collect();
+        let routes: Arc<[Route]> = config.sinks.iter().map(|sink| route(sink, config)).collect();
+        let trying =
+            sinks.iter().map(|(feeding, sink, _)| (feeding.name.clone(), feeding.timeout, Arc::downgrade(sink)));
+        let operate = Operate::new(Replayer::new(on.store.clone(), routes.clone()), Arc::new(Trying::new(trying)));
         let ingest = Arc::new(Ingest::new(routes, on.committer.clone(), config.server.ack_timeout));
         let hooks =
             receive::router(endpoints, &ingest, &on.metrics, &on.refusals, &config.server).merge(on.health.router());
@@ -89,6 +93,7 @@ impl Generation {
             store: on.store.clone(),
             sinks: sinks.iter().map(|(_, _, view)| view.clone()).collect(),
             links: links.clone(),
+            operate,
             tokens: Tokens::new(&config.admin.tokens),
             metrics: on.metrics.clone(),
             reload,
@@ -212,7 +217,7 @@ fn guard(target: Arc<dyn sinks::Sink>, config: &Config) -> Arc<dyn sinks::Sink> 
 }
 
 /// What a sink gets. A live one gets nothing that the sandbox sent, whatever it asked for.
-fn route(sink: &crate::config::Sink, config: &Config) -> Route {
+pub(crate) fn route(sink: &crate::config::Sink, config: &Config) -> Route {
     let asked = |name: &EndpointName| sink.endpoints.as_ref().is_none_or(|asked| asked.contains(name));
     let real = || {
         let real = config.endpoints.iter().filter(|endpoint| !endpoint.is_sandbox() && asked(&endpoint.name));

@@ -35,9 +35,11 @@ use crate::{
 
 mod generation;
 mod reload;
+mod trying;
 
 use generation::Foundation;
 pub use generation::build_sinks;
+pub(crate) use generation::route;
 pub use reload::Loader;
 use reload::Reloader;
 

@@ -21,7 +21,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use url::Url;
 
 use self::{answer::Redactor, failure::Limits};
-use super::{Message, Sink};
+use super::{Message, Sink, preview::Preview};
 use crate::{
     model::{clock, dispatch::Outcome, secret::Secret},
     signature::standard_webhooks::Signer,
@@ -47,6 +47,9 @@ const RESERVED: [HeaderName; 13] = [
     header::UPGRADE,
     header::USER_AGENT,
 ];
+
+/// How we introduce ourselves.
+const AGENT: &str = concat!("finkare-relay/", env!("CARGO_PKG_VERSION"));
 
 /// How the names of our own headers begin.
 const OURS: [&str; 2] = ["webhook-", "x-relay-"];
@@ -173,6 +176,27 @@ impl Http {
         headers
     }
 
+    /// The request that [`Sink::deliver`] would send. Values that the operator set are masked; the signature is real.
+    pub(super) fn preview(&self, message: &Message) -> Preview {
+        let headers = self.headers_for(message);
+        let shown = |value: &HeaderValue| {
+            if value.is_sensitive() {
+                return "[redacted]".to_owned();
+            }
+            self.redactor.redact(&String::from_utf8_lossy(value.as_bytes()))
+        };
+        let mut headers: Vec<(String, String)> =
+            headers.iter().map(|(name, value)| (name.as_str().to_owned(), shown(value))).collect();
+        headers.push((header::USER_AGENT.as_str().to_owned(), AGENT.to_owned()));
+        headers.sort();
+        Preview::Request {
+            method: "POST",
+            url: format!("{}/…", self.target),
+            headers,
+            body: String::from_utf8_lossy(&message.payload).into_owned(),
+        }
+    }
+
     fn failed(&self, error: &reqwest::Error) -> String {
         // Our words name no address; what they quote of the cause might.
         self.redactor.redact(&format!("{}: {}", self.target, failure::explain(error, self.limits)))
@@ -209,7 +233,7 @@ fn client(url: &Url, limits: Limits) -> Result<reqwest::Client, String> {
         return Err("no TLS provider is installed in this process, which is a bug: report it".to_owned());
     }
     let builder = reqwest::Client::builder()
-        .user_agent(concat!("finkare-relay/", env!("CARGO_PKG_VERSION")))
+        .user_agent(AGENT)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(limits.connect)

@@ -31,6 +31,7 @@ pub mod guard;
 pub mod http;
 mod lines;
 pub mod message;
+pub mod preview;
 pub mod stdout;
 
 /// What a sink receives.

@@ -42,6 +42,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::model::{
+    audit::NewAudit,
     dispatch::{Attempt, Dispatch, FinishedAttempt, LeasedDispatch, Order, State},
     event::{Event, NewEvent, Recorded},
     id::{DispatchId, EventId, LeaseToken, SinkName},
@@ -202,6 +203,38 @@ pub struct EventFilter {
     pub before: Option<EventId>,
 }
 
+/// An event of a selection, see [`Store::events_after`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The event.
+    pub event: Event,
+    /// False once the payload has been purged or erased: there is nothing left to send.
+    pub has_payload: bool,
+}
+
+/// An event to be sent again, see [`Store::replay_events`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    /// The event.
+    pub event: EventId,
+    /// To these sinks.
+    pub sinks: Vec<SinkName>,
+}
+
+/// What an erasure removed, see [`Store::erase_invoice`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Events of the invoice, those without payload included.
+    pub events: u64,
+    /// Payloads removed now.
+    pub payloads: u64,
+    /// Dispatches cancelled now.
+    pub cancelled: u64,
+}
+
+/// What a dispatch says that was called off because there is nothing left to send.
+pub const ERASED: &str = "the payload of its event was erased: there is nothing left to send";
+
 /// Which dispatches to list; `None` everywhere lists all.
 #[derive(Debug, Clone, Default)]
 pub struct DispatchFilter {
@@ -339,6 +372,17 @@ pub trait Store: link::LinkStore + activity::ActivityStore + Send + Sync + std::
     /// Lists events, newest first; at most `limit` rows.
     async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<Page<Event>, StoreError>;
 
+    /// Walks through a selection of events, oldest first: those after `after`, at most `limit` rows.
+    async fn events_after(
+        &self,
+        filter: &EventFilter,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Result<Page<Candidate>, StoreError>;
+
+    /// How many events a filter selects, counted no further than `most`.
+    async fn count_events(&self, filter: &EventFilter, most: u32) -> Result<u64, StoreError>;
+
     /// One event with everything that belongs to it.
     async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError>;
 
@@ -372,6 +416,21 @@ pub trait Store: link::LinkStore + activity::ActivityStore + Send + Sync + std::
     /// Writes a new dispatch (trigger `replay`) of one event for each sink, due at once; `None` if
     /// there is no such event or its payload is gone.
     async fn replay_event(&self, id: EventId, sinks: &[SinkName]) -> Result<Option<Vec<DispatchId>>, StoreError>;
+
+    /// Does the same for many events in one transaction, and answers in the given order. The new dispatches
+    /// get ascending numbers in that order.
+    async fn replay_events(&self, wanted: &[Replay]) -> Result<Vec<Option<Vec<DispatchId>>>, StoreError>;
+
+    /// Removes the payloads of an invoice's events, and what targets said of them (which may quote them); calls off
+    /// its dispatches that are `pending`, `held` or `dead`, with the reason [`ERASED`], and writes the audit entry with
+    /// the counts. Ids, hashes and times stay, so that a delivery that is repeated is still a duplicate.
+    ///
+    /// A leased dispatch is left to its worker, which has the payload in memory and may still deliver it; whenever it
+    /// would be claimed again, it is called off instead.
+    ///
+    /// Large invoices are erased in several transactions, the audit entry with the last: after an error, ask again. For
+    /// an invoice without events nothing is written.
+    async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError>;
 
     /// Removes what is old enough. An event that has an unfinished dispatch keeps everything.
     async fn purge(&self, purge: Purge) -> Result<Purged, StoreError>;

@@ -257,7 +257,13 @@ impl Links {
         if !missing.is_empty() {
             // Before anything is adopted, so that what fails here leaves everything as it was.
             let events = webhook.events.iter().chain(&missing).cloned().collect();
-            let update = WebhookUpdate { events: Some(events), ..WebhookUpdate::default() };
+            // All of it: whether what an update leaves out stays as it was is not documented.
+            let update = WebhookUpdate {
+                url: Some(webhook.url.clone()),
+                events: Some(events),
+                description: webhook.description.clone(),
+                enabled: Some(webhook.enabled),
+            };
             linked.client.update_webhook(&webhook.id, &update).await.map_err(|error| {
                 tracing::warn!(
                     endpoint.name = %linked.name, webhook.id, error = %Chain(&error),

@@ -40,7 +40,7 @@ use crate::{
         dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, Outcome},
         id::{DispatchId, EventId, LeaseToken, SinkName},
     },
-    store::{BLOCKED_RECHECK, Claim, Claimed, Finish, StoreError},
+    store::{BLOCKED_RECHECK, Claim, Claimed, ERASED, Finish, StoreError},
 };
 
 /// When to look again at a dispatch whose lane somebody else was busy with: about the length of a
@@ -132,6 +132,14 @@ const POSTPONE: &str = "UPDATE dispatches AS d
     FROM unnest($1::bigint[], $2::bigint[]) AS blocked (id, head)
     WHERE d.id = blocked.id";
 
+/// After step 4: what turned out to have no payload left, because it was erased while somebody had it. The next of its
+/// invoice is called as by a finish, which a claim never waits for; the other way round, the server would
+/// notice and we would try again.
+const CALL_OFF: &str = "UPDATE dispatches
+    SET state = 'cancelled', lease_token = NULL, lease_until = NULL, due_at = NULL, finished_at = $2, attention = true,
+        last_error = $3
+    WHERE id = ANY($1)";
+
 #[derive(FromRow)]
 struct LeasedRow {
     id: i64,
@@ -166,7 +174,8 @@ impl LeasedRow {
             })?,
             age: Duration::from_micros(u64::try_from(now.saturating_sub(self.first_attempt_at)).unwrap_or(0)),
             event_id: EventId(self.event_id),
-            // A purge leaves the payload of an event with unfinished dispatches alone.
+            // A purge leaves the payload of an event with unfinished dispatches alone, and what was erased is
+            // called off.
             payload: self
                 .payload
                 .as_ref()
@@ -186,7 +195,7 @@ struct Round {
     leased: Vec<LeasedDispatch>,
     /// It found as many candidates as were wanted: there may be more.
     full: bool,
-    /// It postponed some.
+    /// It moved some out of the way: they wait for another, or were called off.
     postponed: bool,
     /// It left some as they are because their lane was busy.
     contended: bool,
@@ -263,7 +272,7 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
     let (blocked, contended): (Vec<(i64, i64)>, Vec<_>) =
         heads.into_iter().partition(|(_, head)| ours.contains(head) || held.contains(head));
 
-    let mut leased = Vec::new();
+    let (mut leased, mut called_off) = (Vec::new(), false);
     if !free.is_empty() {
         let tokens: Vec<_> = free.iter().map(|_| LeaseToken::generate().0).collect();
         let rows: Vec<LeasedRow> = sqlx::query_as(LEASE)
@@ -273,6 +282,11 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
             .bind(clock::duration_micros(claim.lease))
             .fetch_all(checkout.on())
             .await?;
+        let (rows, erased): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.payload.is_some());
+        if !erased.is_empty() {
+            call_off(checkout.on(), claim.sink, &erased, now).await?;
+            called_off = true;
+        }
         leased = rows.into_iter().map(|row| row.read(now)).collect::<Result<Vec<_>, _>>()?;
         leased.sort_unstable_by_key(|dispatch| dispatch.id);
     }
@@ -286,7 +300,22 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
             .await?;
     }
     checkout.commit().await?;
-    Ok(Round { leased, full, postponed: !blocked.is_empty(), contended: !contended.is_empty() })
+    let postponed = called_off || !blocked.is_empty();
+    Ok(Round { leased, full, postponed, contended: !contended.is_empty() })
+}
+
+async fn call_off(
+    connection: &mut PgConnection,
+    sink: &SinkName,
+    erased: &[LeasedRow],
+    now: i64,
+) -> Result<(), Failure> {
+    let ids: Vec<i64> = erased.iter().map(|row| row.id).collect();
+    sqlx::query(CALL_OFF).bind(ids).bind(now).bind(ERASED).execute(&mut *connection).await?;
+    let lanes = erased.iter().filter_map(|row| Some((sink.as_str(), row.invoice_id.as_deref()?))).collect();
+    // Of this very sink, whose claim goes on.
+    wake_next(connection, lanes, now).await?;
+    Ok(())
 }
 
 /// The candidates that are not the head of their lane, with the head.

@@ -1,6 +1,6 @@
 //! Dispatches as a person sees and moves them: lists, retry, cancel, replay.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use crate::{
         dispatch::{Attempt, Dispatch, Outcome, State},
         id::{DispatchId, EventId, SinkName},
     },
-    store::{DispatchFilter, Page, StoreError},
+    store::{DispatchFilter, Page, Replay, StoreError},
 };
 
 /// The columns of [`Dispatch`].
@@ -304,42 +304,56 @@ pub(super) async fn cancel(store: &PostgresStore, ids: &[DispatchId]) -> Result<
     Ok(changed)
 }
 
-/// The event stays locked against a purge until its new dispatches are there. Like the order of the
-/// batch in [`events`], the order of the sinks becomes that of the numbers.
+/// The events stay locked against a purge until their new dispatches are there. Like the order of the
+/// batch in [`events`], the order of what is asked for becomes that of the numbers.
 const REPLAY: &str = concat!(
     "WITH event AS MATERIALIZED (
-        SELECT id, type, invoice_id FROM events WHERE id = $1 AND payload IS NOT NULL FOR SHARE
+        SELECT id, type, invoice_id FROM events WHERE id = ANY($1) AND payload IS NOT NULL ORDER BY id FOR SHARE
     ), moment AS MATERIALIZED (SELECT ",
-    now!("$3"),
+    now!("$4"),
     " AS now), written AS (
         INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
-        SELECT event.id, sink, event.type, event.invoice_id, 'pending', 'replay', moment.now, moment.now
-        FROM event, moment, unnest($2::text[]) AS sink
-        RETURNING id
+        SELECT event.id, asked.sink, event.type, event.invoice_id, 'pending', 'replay', moment.now, moment.now
+        FROM moment, unnest($2::uuid[], $3::text[]) WITH ORDINALITY AS asked (id, sink, place)
+        JOIN event ON event.id = asked.id
+        ORDER BY asked.place
+        RETURNING id, event_id
     )
-    SELECT EXISTS (SELECT FROM event), ARRAY(SELECT id FROM written ORDER BY id)"
+    SELECT event.id, ARRAY(SELECT written.id FROM written WHERE written.event_id = event.id ORDER BY written.id)
+    FROM event"
 );
 
 pub(super) async fn replay(
     store: &PostgresStore,
-    id: EventId,
-    sinks: &[SinkName],
-) -> Result<Option<Vec<DispatchId>>, StoreError> {
-    let names: Vec<_> = sinks.iter().map(SinkName::as_str).collect();
+    wanted: &[Replay],
+) -> Result<Vec<Option<Vec<DispatchId>>>, StoreError> {
+    let events: Vec<Uuid> = wanted.iter().map(|replay| replay.event.0).collect();
+    let (of, names): (Vec<Uuid>, Vec<&str>) =
+        wanted.iter().flat_map(|replay| replay.sinks.iter().map(|sink| (replay.event.0, sink.as_str()))).unzip();
+    let sinks: BTreeSet<&SinkName> = wanted.iter().flat_map(|replay| &replay.sinks).collect();
     let written = store
-        .run(format!("replaying event {id}"), Again::Unsafe, async || {
+        .run(format!("replaying {} events", wanted.len()), Again::Unsafe, async || {
             let mut checkout = store.begin().await?;
-            let (found, ids): (bool, Vec<i64>) =
-                sqlx::query_as(REPLAY).bind(id.0).bind(&names).bind(None::<i64>).fetch_one(checkout.on()).await?;
-            if !ids.is_empty() {
-                announce::announce(checkout.on(), names.iter().copied()).await?;
+            let written: Vec<(Uuid, Vec<i64>)> = sqlx::query_as(REPLAY)
+                .bind(&events)
+                .bind(&of)
+                .bind(&names)
+                .bind(None::<i64>)
+                .fetch_all(checkout.on())
+                .await?;
+            if written.iter().any(|(_, ids)| !ids.is_empty()) {
+                announce::announce(checkout.on(), sinks.iter().map(|sink| sink.as_str())).await?;
             }
             checkout.commit().await?;
-            Ok(found.then_some(ids))
+            Ok(written)
         })
         .await?;
-    if written.is_some() {
-        store.wakeups.wake(sinks);
-    }
-    Ok(written.map(|ids| ids.into_iter().map(DispatchId).collect()))
+    store.wakeups.wake(sinks);
+    let mut written: HashMap<Uuid, Vec<i64>> = written.into_iter().collect();
+    // An event that was asked for twice answers all of it at the first place.
+    let answer = |replay: &Replay| {
+        let ids = written.get_mut(&replay.event.0)?;
+        Some(std::mem::take(ids).into_iter().map(DispatchId).collect())
+    };
+    Ok(wanted.iter().map(answer).collect())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::{FromRow, Postgres, QueryBuilder, Row};
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
 use super::{Again, Failure, PostgresStore, count, dispatches, now, time};
@@ -12,7 +12,7 @@ use crate::{
         event::{DedupeKey, Event, NewEvent, Recorded},
         id::EventId,
     },
-    store::{EventDetail, EventFilter, Page, StoreError},
+    store::{Candidate, EventDetail, EventFilter, Page, StoreError},
 };
 
 /// Records a group of deliveries: one statement, one round trip, one commit.
@@ -216,6 +216,32 @@ pub(super) fn list_query(
     limit: u32,
 ) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(concat!("SELECT ", event_columns!(), " FROM events e WHERE true"));
+    push_conditions(&mut query, filter, bounds);
+    query.push(" ORDER BY e.id DESC LIMIT ").push_bind(i64::from(limit) + 1);
+    query
+}
+
+/// The same from the oldest event up, beginning behind one.
+fn walk_query(
+    filter: &EventFilter,
+    bounds: (Option<Uuid>, Option<Uuid>),
+    after: Option<EventId>,
+    limit: u32,
+) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(concat!(
+        "SELECT ",
+        event_columns!(),
+        ", e.payload IS NOT NULL AS has_payload FROM events e WHERE true"
+    ));
+    push_conditions(&mut query, filter, bounds);
+    if let Some(after) = after {
+        query.push(" AND e.id > ").push_bind(after.0);
+    }
+    query.push(" ORDER BY e.id LIMIT ").push_bind(i64::from(limit) + 1);
+    query
+}
+
+fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &EventFilter, bounds: (Option<Uuid>, Option<Uuid>)) {
     let texts =
         [("e.type", &filter.event_type), ("e.endpoint", &filter.endpoint), ("e.invoice_id", &filter.invoice_id)];
     for (column, text) in texts {
@@ -238,8 +264,6 @@ pub(super) fn list_query(
             query.push(format_args!(" AND e.id {operator} ")).push_bind(id);
         }
     }
-    query.push(" ORDER BY e.id DESC LIMIT ").push_bind(i64::from(limit) + 1);
-    query
 }
 
 /// The ids at the edges of a time: that of the first event received at `$1` or later, and that of
@@ -273,31 +297,98 @@ fn around(id: Uuid) -> Option<(Uuid, Uuid)> {
 }
 
 pub(super) async fn list(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Result<Page<Event>, StoreError> {
-    let texts = [&filter.event_type, &filter.endpoint, &filter.invoice_id];
-    if texts.into_iter().flatten().any(|text| text.contains('\0')) {
-        // No stored text holds this character, and Postgres refuses it.
+    if matches_nothing(filter) {
         return Ok(Page { rows: Vec::new(), more: false });
     }
     let rows: Vec<EventRow> = store
         .run("listing events", Again::Harmless, async || {
             let mut checkout = store.checkout().await?;
-            let (mut oldest, mut newest) = (None, None);
-            if filter.since.is_some() || filter.until.is_some() {
-                let (first, last): (Option<Uuid>, Option<Uuid>) = sqlx::query_as(BOUNDS)
-                    .bind(filter.since.map(clock::to_micros))
-                    .bind(filter.until.map(clock::to_micros))
-                    .fetch_one(checkout.on())
-                    .await?;
-                oldest = first.and_then(around).map(|(from, _)| from);
-                newest = last.and_then(around).map(|(_, to)| to);
-            }
-            let mut query = list_query(filter, (oldest, newest), limit);
+            let bounds = bounds(checkout.on(), filter).await?;
+            let mut query = list_query(filter, bounds, limit);
             let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
             checkout.finish();
             Ok(rows)
         })
         .await?;
     page(rows, limit)
+}
+
+/// No stored text holds the character NUL, and Postgres refuses it.
+fn matches_nothing(filter: &EventFilter) -> bool {
+    let texts = [&filter.event_type, &filter.endpoint, &filter.invoice_id];
+    texts.into_iter().flatten().any(|text| text.contains('\0'))
+}
+
+/// See [`BOUNDS`].
+async fn bounds(
+    connection: &mut PgConnection,
+    filter: &EventFilter,
+) -> Result<(Option<Uuid>, Option<Uuid>), sqlx::Error> {
+    if filter.since.is_none() && filter.until.is_none() {
+        return Ok((None, None));
+    }
+    let (first, last): (Option<Uuid>, Option<Uuid>) = sqlx::query_as(BOUNDS)
+        .bind(filter.since.map(clock::to_micros))
+        .bind(filter.until.map(clock::to_micros))
+        .fetch_one(connection)
+        .await?;
+    Ok((first.and_then(around).map(|(from, _)| from), last.and_then(around).map(|(_, to)| to)))
+}
+
+#[derive(FromRow)]
+struct CandidateRow {
+    #[sqlx(flatten)]
+    event: EventRow,
+    has_payload: bool,
+}
+
+impl TryFrom<CandidateRow> for Candidate {
+    type Error = StoreError;
+
+    fn try_from(row: CandidateRow) -> Result<Self, StoreError> {
+        Ok(Self { event: row.event.try_into()?, has_payload: row.has_payload })
+    }
+}
+
+pub(super) async fn after(
+    store: &PostgresStore,
+    filter: &EventFilter,
+    after: Option<EventId>,
+    limit: u32,
+) -> Result<Page<Candidate>, StoreError> {
+    if matches_nothing(filter) {
+        return Ok(Page { rows: Vec::new(), more: false });
+    }
+    let rows: Vec<CandidateRow> = store
+        .run("walking through events", Again::Harmless, async || {
+            let mut checkout = store.checkout().await?;
+            let bounds = bounds(checkout.on(), filter).await?;
+            let mut query = walk_query(filter, bounds, after, limit);
+            let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
+            checkout.finish();
+            Ok(rows)
+        })
+        .await?;
+    page(rows, limit)
+}
+
+pub(super) async fn count_selected(store: &PostgresStore, filter: &EventFilter, most: u32) -> Result<u64, StoreError> {
+    if matches_nothing(filter) {
+        return Ok(0);
+    }
+    let count: i64 = store
+        .run("counting events", Again::Harmless, async || {
+            let mut checkout = store.checkout().await?;
+            let bounds = bounds(checkout.on(), filter).await?;
+            let mut query = QueryBuilder::new("SELECT count(*) FROM (SELECT FROM events e WHERE true");
+            push_conditions(&mut query, filter, bounds);
+            query.push(" ORDER BY e.id LIMIT ").push_bind(i64::from(most)).push(") AS selected");
+            let count = query.build_query_scalar().persistent(false).fetch_one(checkout.on()).await?;
+            checkout.finish();
+            Ok(count)
+        })
+        .await?;
+    Ok(count.unsigned_abs())
 }
 
 /// Turns rows, of which one more than `limit` was asked for, into a page.

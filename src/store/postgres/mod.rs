@@ -30,8 +30,9 @@
 //!
 //! `events` records and lists events, `claims` leases and finishes dispatches (and explains why
 //! no wake-up gets lost), `dispatches` is what a person does with them, `sinks` their standing,
-//! `purge` retention, `announce` the notifications between replicas. The link to Finkare: `secrets`
-//! (and webhooks), `intents`, the `audit` trail, and `link`, which hands each method to one of them.
+//! `purge` retention, `erase` the removal of one invoice's payloads, `announce` the notifications between replicas.
+//! The link to Finkare: `secrets` (and webhooks), `intents`, the `audit` trail, and `link`, which hands each method
+//! to one of them.
 //!
 //! A pooler between us and the server must pool sessions, not transactions: we prepare statements,
 //! set parameters at the start of a connection, and listen.
@@ -49,10 +50,11 @@ use sqlx::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    Claim, Claimed, DispatchFilter, EventDetail, EventFilter, Finish, Page, Purge, Purged, SinkStatus, Store,
-    StoreError, wake::Wakeups,
+    Candidate, Claim, Claimed, DispatchFilter, Erased, EventDetail, EventFilter, Finish, Page, Purge, Purged, Replay,
+    SinkStatus, Store, StoreError, wake::Wakeups,
 };
 use crate::model::{
+    audit::NewAudit,
     clock,
     dispatch::{Attempt, Dispatch, FinishedAttempt},
     event::{Event, NewEvent, Recorded},
@@ -65,6 +67,7 @@ mod announce;
 mod audit;
 mod claims;
 mod dispatches;
+mod erase;
 mod events;
 mod intents;
 mod link;
@@ -518,6 +521,19 @@ impl Store for PostgresStore {
         events::list(self, filter, limit).await
     }
 
+    async fn events_after(
+        &self,
+        filter: &EventFilter,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Result<Page<Candidate>, StoreError> {
+        events::after(self, filter, after, limit).await
+    }
+
+    async fn count_events(&self, filter: &EventFilter, most: u32) -> Result<u64, StoreError> {
+        events::count_selected(self, filter, most).await
+    }
+
     async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError> {
         events::detail(self, id).await
     }
@@ -555,7 +571,16 @@ impl Store for PostgresStore {
     }
 
     async fn replay_event(&self, id: EventId, sinks: &[SinkName]) -> Result<Option<Vec<DispatchId>>, StoreError> {
-        dispatches::replay(self, id, sinks).await
+        let wanted = [Replay { event: id, sinks: sinks.to_vec() }];
+        Ok(dispatches::replay(self, &wanted).await?.pop().flatten())
+    }
+
+    async fn replay_events(&self, wanted: &[Replay]) -> Result<Vec<Option<Vec<DispatchId>>>, StoreError> {
+        dispatches::replay(self, wanted).await
+    }
+
+    async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
+        erase::erase(self, invoice_id, audit).await
     }
 
     async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {

@@ -3,10 +3,11 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Row, SqliteConnection, ValueRef, sqlite::SqliteRow};
 
 use super::{
     SqliteStore,
+    dispatches::call_next,
     rows::{Chunked, During, Place, between, json_array, later, micros_or_now},
 };
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
         dispatch::{LeasedDispatch, Order},
         id::{DispatchId, EventId, LeaseToken, SinkName},
     },
-    store::{BLOCKED_RECHECK, Claim, Claimed, StoreError},
+    store::{BLOCKED_RECHECK, Claim, Claimed, ERASED, StoreError},
 };
 
 /// What is due for sink ?1 at time ?2, at most ?3, each with the dispatch that must go first, if
@@ -135,11 +136,12 @@ async fn take(store: &SqliteStore, claim: &Claim<'_>, now: i64) -> Result<Option
     if claim.limit > 0 {
         for round in 0..ROUNDS {
             let looked_at = if round == 0 { claim.limit } else { claim.limit.max(LOOK_AGAIN) };
-            let (free, blocked) = look(&mut transaction, claim, now, looked_at).await?;
+            let Looked { free, blocked, erased } = look(&mut transaction, claim, now, looked_at).await?;
             rows = free;
             rows.truncate(claim.limit as usize);
             set_aside(&mut transaction, &blocked, now).await?;
-            if !rows.is_empty() || blocked.is_empty() {
+            call_off(&mut transaction, claim.sink, &erased, now).await?;
+            if !rows.is_empty() || (blocked.is_empty() && erased.is_empty()) {
                 break;
             }
         }
@@ -160,29 +162,64 @@ async fn take(store: &SqliteStore, claim: &Claim<'_>, now: i64) -> Result<Option
     Ok(Some(Taken { rows, next_due }))
 }
 
-/// Looks at what is due: what can be leased now, in the order in which it became due, and what has
-/// to wait for which earlier one.
+/// What is due.
+struct Looked {
+    /// What can be leased now, in the order in which it became due.
+    free: Vec<Found>,
+    /// What has to wait, and for which earlier one.
+    blocked: Vec<(i64, i64)>,
+    /// What would be leased if its event's payload had not been erased while somebody had it, with its invoice.
+    erased: Vec<(i64, Option<String>)>,
+}
+
+/// Looks at what is due.
 async fn look(
     connection: &mut SqliteConnection,
     claim: &Claim<'_>,
     now: i64,
     limit: u32,
-) -> Result<(Vec<Found>, Vec<(i64, i64)>), sqlx::Error> {
+) -> Result<Looked, sqlx::Error> {
     let sql = match claim.order {
         Order::Invoice => DUE_IN_ORDER,
         Order::None => DUE_IN_ANY_ORDER,
     };
     let found = sqlx::query(sql).bind(claim.sink.as_str()).bind(now).bind(limit).fetch_all(&mut *connection).await?;
-    let mut free = Vec::with_capacity(found.len());
-    let mut blocked = Vec::new();
+    let mut looked = Looked { free: Vec::with_capacity(found.len()), blocked: Vec::new(), erased: Vec::new() };
     for row in found {
         let id: i64 = row.try_get(0)?;
         match row.try_get(1)? {
-            Some(waits_for) => blocked.push((id, waits_for)),
-            None => free.push(Found { id, token: LeaseToken::generate(), row }),
+            Some(waits_for) => looked.blocked.push((id, waits_for)),
+            None if row.try_get_raw(11)?.is_null() => looked.erased.push((id, row.try_get(7)?)),
+            None => looked.free.push(Found { id, token: LeaseToken::generate(), row }),
         }
     }
-    Ok((free, blocked))
+    Ok(looked)
+}
+
+/// Calls off what there is nothing left to send of; the next of its invoice is due.
+async fn call_off(
+    connection: &mut SqliteConnection,
+    sink: &SinkName,
+    erased: &[(i64, Option<String>)],
+    now: i64,
+) -> Result<(), sqlx::Error> {
+    if erased.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE dispatches
+         SET state = 'cancelled', due_at = NULL, waits_for = NULL, lease_token = NULL, finished_at = ?2, last_error = ?3
+         WHERE id IN (SELECT value FROM json_each(?1))",
+    )
+    .bind(json_array(erased.iter().map(|(id, _)| *id)))
+    .bind(now)
+    .bind(ERASED)
+    .execute(&mut *connection)
+    .await?;
+    let lanes = erased.iter().filter_map(|(_, invoice)| Some((sink.as_str(), invoice.as_deref()?))).collect();
+    // Of this very sink, whose claim goes on.
+    call_next(connection, &lanes, now).await?;
+    Ok(())
 }
 
 async fn lease(connection: &mut SqliteConnection, rows: &[Found], until: i64, now: i64) -> Result<(), sqlx::Error> {

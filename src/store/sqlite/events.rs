@@ -19,7 +19,7 @@ use crate::{
         event::{DedupeKey, Event, NewEvent, Recorded},
         id::{DispatchId, EventId, SinkName},
     },
-    store::{EventDetail, EventFilter, Page, StoreError},
+    store::{Candidate, EventDetail, EventFilter, Page, Replay, StoreError},
 };
 
 /// Unknown events go in, known ones are left alone; the number of rows tells whether there were any.
@@ -263,6 +263,32 @@ fn first_id_at(micros: i64) -> Uuid {
 pub(super) fn list_statement(filter: &EventFilter, limit: u32) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("SELECT ");
     sql.push(EVENT_COLUMNS).push(" FROM events WHERE TRUE");
+    push_conditions(&mut sql, filter);
+    sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit) + 1);
+    sql
+}
+
+/// The same from the oldest on, beginning behind an event.
+pub(super) fn walk_statement(filter: &EventFilter, after: Option<EventId>, limit: u32) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT ");
+    sql.push(EVENT_COLUMNS).push(", payload IS NOT NULL AS has_payload FROM events WHERE TRUE");
+    push_conditions(&mut sql, filter);
+    if let Some(after) = after {
+        sql.push(" AND id > ").push_bind(after.0);
+    }
+    sql.push(" ORDER BY id LIMIT ").push_bind(i64::from(limit) + 1);
+    sql
+}
+
+/// How many events a filter selects, counted no further than `most`.
+pub(super) fn count_statement(filter: &EventFilter, most: u32) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT count(*) FROM (SELECT 1 FROM events WHERE TRUE");
+    push_conditions(&mut sql, filter);
+    sql.push(" ORDER BY id LIMIT ").push_bind(i64::from(most)).push(")");
+    sql
+}
+
+fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
     if let Some(invoice_id) = &filter.invoice_id {
         sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
     }
@@ -288,8 +314,6 @@ pub(super) fn list_statement(filter: &EventFilter, limit: u32) -> QueryBuilder<S
         // Of two blobs `instr` compares bytes.
         sql.push(" AND instr(payload, ").push_bind(text.clone().into_bytes()).push(") > 0");
     }
-    sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit) + 1);
-    sql
 }
 
 /// See [`crate::store::Store::list_events`].
@@ -303,6 +327,42 @@ pub(super) async fn list(store: &SqliteStore, filter: &EventFilter, limit: u32) 
     let more = rows.len() > limit as usize;
     let rows = rows.into_iter().take(limit as usize).map(Event::try_from).collect::<Result<_, _>>()?;
     Ok(Page { rows, more })
+}
+
+#[derive(FromRow)]
+struct CandidateRow {
+    #[sqlx(flatten)]
+    event: EventRow,
+    has_payload: bool,
+}
+
+/// See [`crate::store::Store::events_after`].
+pub(super) async fn after(
+    store: &SqliteStore,
+    filter: &EventFilter,
+    after: Option<EventId>,
+    limit: u32,
+) -> Result<Page<Candidate>, StoreError> {
+    let rows: Vec<CandidateRow> = walk_statement(filter, after, limit)
+        .build_query_as()
+        .persistent(false)
+        .fetch_all(&store.readers)
+        .await
+        .during("walking through events")?;
+    let more = rows.len() > limit as usize;
+    let candidate = |row: CandidateRow| Ok(Candidate { event: row.event.try_into()?, has_payload: row.has_payload });
+    Ok(Page { rows: rows.into_iter().take(limit as usize).map(candidate).collect::<Result<_, StoreError>>()?, more })
+}
+
+/// See [`crate::store::Store::count_events`].
+pub(super) async fn count(store: &SqliteStore, filter: &EventFilter, most: u32) -> Result<u64, StoreError> {
+    let count: i64 = count_statement(filter, most)
+        .build_query_scalar()
+        .persistent(false)
+        .fetch_one(&store.readers)
+        .await
+        .during("counting events")?;
+    Ok(count.unsigned_abs())
 }
 
 /// See [`crate::store::Store::event`].
@@ -332,50 +392,52 @@ async fn read(store: &SqliteStore, id: EventId) -> Result<Option<Stored>, sqlx::
     Ok(Some((EventRow::from_row(&row)?, row.try_get("payload")?, dispatches)))
 }
 
-/// See [`crate::store::Store::replay_event`].
-pub(super) async fn replay(
-    store: &SqliteStore,
-    id: EventId,
-    sinks: &[SinkName],
-) -> Result<Option<Vec<DispatchId>>, StoreError> {
-    let ids = write_replay(store, id, sinks).await.during(format_args!("replaying event {id}"))?;
-    if ids.is_some() {
-        store.wakeups.wake(sinks);
+/// See [`crate::store::Store::replay_events`].
+pub(super) async fn replay(store: &SqliteStore, wanted: &[Replay]) -> Result<Vec<Option<Vec<DispatchId>>>, StoreError> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(ids)
+    let written = write_replays(store, wanted).await.during(format_args!("replaying {} events", wanted.len()))?;
+    store.wakeups.wake(wanted.iter().flat_map(|replay| &replay.sinks).collect::<BTreeSet<_>>());
+    Ok(written)
 }
 
-async fn write_replay(
-    store: &SqliteStore,
-    id: EventId,
-    sinks: &[SinkName],
-) -> Result<Option<Vec<DispatchId>>, sqlx::Error> {
+async fn write_replays(store: &SqliteStore, wanted: &[Replay]) -> Result<Vec<Option<Vec<DispatchId>>>, sqlx::Error> {
     let mut transaction = store.write().await?;
-    let kept: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM events WHERE id = ? AND payload IS NOT NULL)")
-        .bind(id.0)
-        .fetch_one(&mut *transaction)
-        .await?;
-    if !kept {
-        return Ok(None);
-    }
     let now = micros_or_now(None);
-    let mut ids = Vec::with_capacity(sinks.len());
-    // A person asked for this: a handful of sinks, one statement each.
-    for sink in sinks {
-        let number = sqlx::query_scalar(
-            "INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
-             SELECT id, ?2, type, invoice_id, 'pending', 'replay', ?3, ?3 FROM events WHERE id = ?1
-             RETURNING id",
-        )
-        .bind(id.0)
-        .bind(sink.as_str())
-        .bind(now)
-        .fetch_one(&mut *transaction)
-        .await?;
-        ids.push(DispatchId(number));
+    let mut answers = Vec::with_capacity(wanted.len());
+    let mut written = 0;
+    for replay in wanted {
+        let kept: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM events WHERE id = ? AND payload IS NOT NULL)")
+                .bind(replay.event.0)
+                .fetch_one(&mut *transaction)
+                .await?;
+        if !kept {
+            answers.push(None);
+            continue;
+        }
+        let mut ids = Vec::with_capacity(replay.sinks.len());
+        // A person asked for this: a handful of sinks, one statement each.
+        for sink in &replay.sinks {
+            let number = sqlx::query_scalar(
+                "INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
+                 SELECT id, ?2, type, invoice_id, 'pending', 'replay', ?3, ?3 FROM events WHERE id = ?1
+                 RETURNING id",
+            )
+            .bind(replay.event.0)
+            .bind(sink.as_str())
+            .bind(now)
+            .fetch_one(&mut *transaction)
+            .await?;
+            ids.push(DispatchId(number));
+        }
+        written += ids.len();
+        answers.push(Some(ids));
     }
     transaction.commit().await?;
-    Ok(Some(ids))
+    store.checkpoints.wrote(written);
+    Ok(answers)
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@
 //!
 //! `events` records deliveries and reads them back, `claim` and `finish` are the two ends of an
 //! attempt, `dispatches` is what operators see and do, `sinks` is their status, `purge` is
-//! retention, `rows` is what all of these share. The link to Finkare: `secrets` (and webhooks),
-//! `intents`, the `audit` trail, and `link`, which hands each method to one of them.
+//! retention, `erase` removes one invoice's payloads, `rows` is what all of these share. The link to
+//! Finkare: `secrets` (and webhooks), `intents`, the `audit` trail, and `link`, which hands each method to one of them.
 //!
 //! The SQL stands next to the method that runs it.
 
@@ -40,10 +40,11 @@ use sqlx::{
 
 use self::{checkpoint::Checkpoints, rows::During};
 use super::{
-    Claim, Claimed, DispatchFilter, EventDetail, EventFilter, Finish, Page, Purge, Purged, SinkStatus, Store,
-    StoreError, wake::Wakeups,
+    Candidate, Claim, Claimed, DispatchFilter, Erased, EventDetail, EventFilter, Finish, Page, Purge, Purged, Replay,
+    SinkStatus, Store, StoreError, wake::Wakeups,
 };
 use crate::model::{
+    audit::NewAudit,
     dispatch::{Attempt, Dispatch, FinishedAttempt},
     event::{Event, NewEvent, Recorded},
     id::{DispatchId, EventId, LeaseToken, SinkName},
@@ -54,6 +55,7 @@ mod audit;
 mod checkpoint;
 mod claim;
 mod dispatches;
+mod erase;
 mod events;
 mod finish;
 mod intents;
@@ -121,6 +123,9 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             .pragma("temp_store", "MEMORY")
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            // What is deleted is overwritten, so that a purged or erased payload is gone from the file too. An
+            // accept deletes nothing, and a claim only entries of an index.
+            .pragma("secure_delete", "ON")
             // A log that grew once behind a long reader is cut back to 64 MiB.
             .pragma("journal_size_limit", "67108864")
             // Room for every chunk size of every statement: a statement that falls out is parsed anew.
@@ -333,6 +338,19 @@ impl Store for SqliteStore {
         events::list(self, filter, limit).await
     }
 
+    async fn events_after(
+        &self,
+        filter: &EventFilter,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Result<Page<Candidate>, StoreError> {
+        events::after(self, filter, after, limit).await
+    }
+
+    async fn count_events(&self, filter: &EventFilter, most: u32) -> Result<u64, StoreError> {
+        events::count(self, filter, most).await
+    }
+
     async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError> {
         events::detail(self, id).await
     }
@@ -370,7 +388,16 @@ impl Store for SqliteStore {
     }
 
     async fn replay_event(&self, id: EventId, sinks: &[SinkName]) -> Result<Option<Vec<DispatchId>>, StoreError> {
-        events::replay(self, id, sinks).await
+        let wanted = [Replay { event: id, sinks: sinks.to_vec() }];
+        Ok(events::replay(self, &wanted).await?.pop().flatten())
+    }
+
+    async fn replay_events(&self, wanted: &[Replay]) -> Result<Vec<Option<Vec<DispatchId>>>, StoreError> {
+        events::replay(self, wanted).await
+    }
+
+    async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
+        erase::erase(self, invoice_id, audit).await
     }
 
     async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {
@@ -434,6 +461,7 @@ mod tests {
             ("temp_store", "2"),
             ("wal_autocheckpoint", CHECKPOINT_PAGES),
             ("query_only", "0"),
+            ("secure_delete", "1"),
         ] {
             assert_eq!(pragma(&store.writer, name).await, value, "{name}");
         }

@@ -4,7 +4,7 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{SqliteStore, claim, dispatches, events, finish, purge, sinks};
+use super::{SqliteStore, claim, dispatches, erase, events, finish, purge, sinks};
 use crate::{
     model::{
         clock,
@@ -136,4 +136,24 @@ async fn lists_go_by_their_indexes() {
     goes_by(&store, &list(range), &["sqlite_autoindex_events_1 (id>? AND id<?)"]).await;
     let before = EventFilter { before: Some(EventId::generate()), endpoint: sink, ..all() };
     goes_by(&store, &list(before), &["sqlite_autoindex_events_1 (id<?)"]).await;
+}
+
+#[tokio::test]
+async fn walks_go_by_their_indexes_and_sort_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = with_history(&folder).await;
+    let all = EventFilter::default;
+    let invoice_id = Some("i1".to_owned());
+    let of_type = EventFilter { event_type: Some("ping".into()), endpoint: Some("main".into()), ..all() };
+    let range = EventFilter { since: Some(clock::now()), until: Some(clock::now()), ..all() };
+    for (filter, index) in [
+        (EventFilter { invoice_id, ..all() }, "events_by_invoice (invoice_id=? AND id>?)"),
+        (of_type, "sqlite_autoindex_events_1 (id>?)"),
+        (range, "sqlite_autoindex_events_1 (id>? AND id<?)"),
+    ] {
+        let sql = events::walk_statement(&filter, Some(EventId::generate()), 500).into_string();
+        goes_by(&store, &sql, &[index]).await;
+        assert!(!plan(&store, &sql).await.contains("TEMP B-TREE"), "{sql}");
+    }
+    goes_by(&store, erase::FIND, &["events_by_invoice (invoice_id=? AND id>?)"]).await;
 }

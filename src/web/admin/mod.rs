@@ -34,6 +34,7 @@ pub mod auth;
 pub mod dispatches;
 pub mod endpoints;
 pub mod events;
+pub mod operate;
 pub mod refusals;
 pub mod reload;
 pub mod sinks;
@@ -54,6 +55,8 @@ pub struct Admin {
     pub sinks: Vec<SinkView>,
     /// The endpoints and their webhooks at Finkare.
     pub links: Arc<Links>,
+    /// Decisions about many things at once.
+    pub operate: operate::Operate,
     /// Who may ask.
     pub tokens: Tokens,
     /// What is counted.
@@ -70,6 +73,12 @@ pub fn router(admin: Arc<Admin>, health: &Arc<Health>) -> Router {
     let api = Router::new()
         .route("/events", get(events::list).fallback(not("GET, HEAD")))
         .route("/events/{id}", get(events::show).fallback(not("GET, HEAD")))
+        .route("/events/{id}/replay", post(operate::replay_one).fallback(not("POST")))
+        .route("/events/replay", post(operate::replay_many).fallback(not("POST")))
+        .route("/dispatches/retry", post(operate::retry_many).fallback(not("POST")))
+        .route("/dispatches/cancel", post(operate::cancel_many).fallback(not("POST")))
+        .route("/sinks/{name}/test", post(operate::test_sink).fallback(not("POST")))
+        .route("/invoices/{invoice_id}/erase", post(operate::erase_invoice).fallback(not("POST")))
         .route("/dispatches", get(dispatches::list).fallback(not("GET, HEAD")))
         .route("/dispatches/{id}", get(dispatches::show).fallback(not("GET, HEAD")))
         .route("/dispatches/{id}/retry", post(dispatches::retry).fallback(not("POST")))

@@ -209,3 +209,58 @@ pub(crate) async fn what_is_not_there_is_none(on: &Fixture) {
     assert!(store.list_events(&EventFilter::default(), 10).await.unwrap().rows.is_empty());
     assert!(store.list_dispatches(&DispatchFilter::default(), 10).await.unwrap().rows.is_empty());
 }
+
+pub(crate) async fn a_selection_is_walked_from_the_oldest_on(on: &Fixture) {
+    let store = on.open().await;
+    let now = clock::from_micros(clock::to_micros(clock::now())).unwrap();
+    let batch: Vec<NewEvent> = (0..30_u64)
+        .map(|i| NewEvent {
+            event_type: if i % 3 == 0 { "ping".into() } else { "payment.received".into() },
+            endpoint: EndpointName::new(if i % 5 == 0 { "sandbox" } else { "main" }).unwrap(),
+            invoice_id: (i % 2 == 0).then(|| format!("i{}", i % 4)),
+            sinks: Vec::new(),
+            ..received(&i.to_string(), now - secs(30 - i))
+        })
+        .collect();
+    store.record_deliveries(&batch).await.unwrap();
+    // The first ten have no payload any more.
+    let purge =
+        finkare_relay::store::Purge { payloads_before: now - secs(20), events_before: now - secs(900), limit: 99 };
+    assert_eq!(store.purge(purge).await.unwrap().payloads, 10);
+    let none = EventFilter::default;
+    let text = |text: &str| Some(text.to_owned());
+    for filter in [
+        none(),
+        EventFilter { event_type: text("ping"), ..none() },
+        EventFilter { endpoint: text("sandbox"), ..none() },
+        EventFilter { invoice_id: text("i2"), ..none() },
+        EventFilter { invoice_id: text("a\0b"), ..none() },
+        EventFilter { since: Some(now - secs(17)), until: Some(now - secs(4)), ..none() },
+        EventFilter { before: Some(batch[11].id), event_type: text("payment.received"), ..none() },
+        EventFilter { contains: text("\"1"), ..none() },
+    ] {
+        let mut expected = store.list_events(&filter, 100).await.unwrap().rows;
+        expected.reverse();
+        for limit in [1, 4, 30] {
+            let (mut walked, mut after) = (Vec::new(), None);
+            loop {
+                let page = store.events_after(&filter, after, limit).await.unwrap();
+                assert!(page.rows.len() == limit as usize || !page.more, "a page that is not the last is full");
+                walked.extend(page.rows);
+                after = walked.last().map(|candidate| candidate.event.id);
+                if !page.more {
+                    break;
+                }
+            }
+            for candidate in &walked {
+                assert_eq!(candidate.has_payload, candidate.event.received_at >= now - secs(20));
+            }
+            let events: Vec<_> = walked.into_iter().map(|candidate| candidate.event).collect();
+            assert_eq!(events, expected, "{filter:?} in pages of {limit}");
+        }
+        let count = expected.len() as u64;
+        assert_eq!(store.count_events(&filter, 100).await.unwrap(), count, "{filter:?}");
+        assert_eq!(store.count_events(&filter, 3).await.unwrap(), count.min(3), "{filter:?}");
+    }
+    assert!(store.events_after(&none(), Some(batch[29].id), 5).await.unwrap().rows.is_empty());
+}

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 pub(crate) mod activity;
 pub(crate) mod claiming;
+pub(crate) mod erasing;
 pub(crate) mod finishing;
 pub(crate) mod keeping;
 pub(crate) mod link;
@@ -62,10 +63,16 @@ macro_rules! contract {
                 operating {
                     retry_and_cancel_touch_only_what_they_may, a_replay_is_a_new_dispatch,
                     pausing_and_resuming, the_status_of_sinks, a_retry_without_payload_is_none,
+                    many_replays_are_one_change_in_order,
+                }
+                erasing {
+                    an_erased_invoice_keeps_everything_but_its_payloads, what_a_worker_had_is_not_sent_again,
+                    a_large_invoice_is_erased_whole, erasing_nothing_writes_nothing,
                 }
                 listing {
                     events_are_filtered, events_are_paged, dispatches_are_filtered, dispatches_are_paged,
                     an_event_with_all_that_belongs_to_it, what_is_not_there_is_none,
+                    a_selection_is_walked_from_the_oldest_on,
                 }
                 keeping {
                     payloads_go_first_then_events, unfinished_work_keeps_its_event, a_purge_obeys_its_limit,

@@ -8,7 +8,7 @@ use super::{
     woken,
 };
 use crate::store::Fixture;
-use finkare_relay::store::Purge;
+use finkare_relay::store::{Purge, Replay};
 
 /// One dispatch in each state, in the order of [`State::ALL`].
 async fn one_of_each(store: &dyn Store) -> Vec<DispatchId> {
@@ -166,4 +166,29 @@ pub(crate) async fn the_status_of_sinks(on: &Fixture) {
     }
     assert_eq!(status(&*store, "erp").await.delivered, 1);
     assert!(all_dispatches(&*store).await.iter().all(|dispatch| !dispatch.state.is_finished()));
+}
+
+pub(crate) async fn many_replays_are_one_change_in_order(on: &Fixture) {
+    let store = on.open().await;
+    let batch = [of_invoice("i1", "a"), of_invoice("i1", "b"), event("c")].map(|new| NewEvent { sinks: vec![], ..new });
+    store.record_deliveries(&batch).await.unwrap();
+    let [a, b, c] = [0, 1, 2].map(|index: usize| batch[index].id);
+    let to = |event, sinks: &[&str]| Replay { event, sinks: sinks.iter().map(|name| sink(name)).collect() };
+    let mail = store.wakeups().of(&sink("mail"));
+    let wanted = [to(b, &["erp", "mail"]), to(EventId::generate(), &["erp"]), to(c, &[]), to(a, &["erp"])];
+    let written = store.replay_events(&wanted).await.unwrap();
+    woken(&mail).await;
+    let ids: Vec<DispatchId> = written.iter().flatten().flatten().copied().collect();
+    assert_eq!(
+        written.iter().map(|ids| ids.as_ref().map(Vec::len)).collect::<Vec<_>>(),
+        [Some(2), None, Some(0), Some(1)]
+    );
+    assert!(ids.is_sorted() && ids.len() == 3, "numbers ascend in the order that was asked for: {ids:?}");
+    // Of one invoice the smaller number goes first.
+    let now = start();
+    let first = claim_one(&*store, now).await;
+    assert_eq!((first.event_id, first.trigger), (b, Trigger::Replay));
+    finish(&*store, &[delivered(&first)], now).await;
+    assert_eq!(claim_one(&*store, now).await.event_id, a);
+    assert!(store.replay_events(&[]).await.unwrap().is_empty());
 }

@@ -1,0 +1,260 @@
+//! `try`: what a sink would get of an event, and why it would not, without sending anything.
+//!
+//! The route and the sink are those of the configuration at hand, which need not be the one that the
+//! service runs with: so a change can be tried over stored events before it is made.
+
+use std::{fmt::Write as _, path::Path};
+
+use anyhow::{Context, anyhow, bail};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use clap::Args;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+use super::{
+    Failure,
+    client::Client,
+    manage::{Service, path_segment},
+    output::{Output, cell, table, time},
+};
+use crate::{
+    config::{Config, Sink},
+    ingest::route::{Body, Decision, Route},
+    model::{
+        clock,
+        dispatch::Trigger,
+        event,
+        id::{DispatchId, EventId},
+    },
+    service,
+    sinks::{Message, preview::Preview},
+};
+
+/// Stored events that `--since` looks at.
+const MOST: usize = 1000;
+/// Larger files are no deliveries.
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The sink
+    #[arg(long, value_name = "NAME")]
+    sink: String,
+    /// The id of a stored event, or a file that holds a delivery's body
+    #[arg(long, value_name = "ID|FILE", required_unless_present = "since", conflicts_with = "since")]
+    event: Option<String>,
+    /// Instead: every stored event received at this time (RFC 3339) or later, one line each
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// The endpoint through which a file's delivery would come [default: the first one]
+    #[arg(long, value_name = "NAME")]
+    endpoint: Option<String>,
+    #[command(flatten)]
+    service: Service,
+}
+
+/// A stored event, as the admin API shows it.
+#[derive(Deserialize)]
+struct Stored {
+    id: EventId,
+    endpoint: String,
+    r#type: String,
+    invoice_id: Option<String>,
+    received_at: Timestamp,
+    content_type: Option<String>,
+    payload: Option<Box<RawValue>>,
+    payload_base64: Option<String>,
+}
+
+impl Stored {
+    fn message(self) -> anyhow::Result<Message> {
+        let payload = match (self.payload, self.payload_base64) {
+            // What is no JSON is shown as a string that holds it.
+            (Some(raw), _) => match serde_json::from_str::<String>(raw.get()) {
+                Ok(text) => text.into_bytes(),
+                Err(_) => raw.get().as_bytes().to_vec(),
+            },
+            (None, Some(base64)) => {
+                STANDARD.decode(base64).context("the admin API's `payload_base64` is not base64")?
+            }
+            (None, None) => bail!("the payload of event {} has been purged or erased: nothing can be sent", self.id),
+        };
+        Ok(message(
+            self.id,
+            self.endpoint,
+            (self.r#type, self.invoice_id),
+            self.received_at,
+            self.content_type,
+            payload,
+        ))
+    }
+}
+
+fn message(
+    event_id: EventId,
+    endpoint: String,
+    (event_type, invoice_id): (String, Option<String>),
+    received_at: Timestamp,
+    content_type: Option<String>,
+    payload: Vec<u8>,
+) -> Message {
+    Message {
+        event_id,
+        dispatch_id: DispatchId(0),
+        endpoint,
+        event_type,
+        invoice_id,
+        received_at,
+        content_type,
+        payload: Bytes::from(payload),
+        attempt: 1,
+        trigger: Trigger::Event,
+    }
+}
+
+/// `try`
+pub(super) async fn run(config: Config, options: Options, output: Output) -> Result<bool, Failure> {
+    let sink = config.sinks.iter().find(|sink| sink.name.as_str() == options.sink).cloned().ok_or_else(|| {
+        let names: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+        anyhow!("there is no configured sink `{}`; there is {}", options.sink, names.join(", "))
+    })?;
+    let route = service::route(&sink, &config);
+    let admin_url = options.service.admin_url.as_deref();
+    if let Some(since) = &options.since {
+        let client = Client::new(config, admin_url)?;
+        since_then(&client, since, &route, output).await?;
+        return Ok(true);
+    }
+    let event = options.event.unwrap_or_default();
+    let message = if let Ok(id) = event.parse::<EventId>() {
+        stored(&Client::new(config, admin_url)?, &id.to_string()).await?.message()?
+    } else {
+        from_file(&config, Path::new(&event), options.endpoint.as_deref())?
+    };
+    show(&sink, &route, &message, output)?;
+    Ok(true)
+}
+
+async fn stored(client: &Client, id: &str) -> anyhow::Result<Stored> {
+    client.get_as(&format!("/events/{}", path_segment(id))).await
+}
+
+/// A delivery that has not come.
+fn from_file(config: &Config, path: &Path, endpoint: Option<&str>) -> anyhow::Result<Message> {
+    let endpoint = match endpoint {
+        None => config.endpoints.first(),
+        Some(wanted) => config.endpoints.iter().find(|endpoint| endpoint.name.as_str() == wanted),
+    };
+    let endpoint = endpoint.context("there is no such endpoint in the configuration")?;
+    let cannot = || format!("{} is neither an event's id nor a file that can be read", path.display());
+    let size = std::fs::metadata(path).with_context(cannot)?.len();
+    if size > MAX_FILE_BYTES {
+        bail!("{} has {size} bytes, more than a delivery may have", path.display());
+    }
+    let payload = std::fs::read(path).with_context(cannot)?;
+    let reading = event::read(&payload);
+    let of = (reading.event_type, reading.invoice_id);
+    let json = Some("application/json".to_owned());
+    Ok(message(EventId::generate(), endpoint.name.as_str().to_owned(), of, clock::now(), json, payload))
+}
+
+fn decide(route: &Route, message: &Message) -> Decision {
+    route.decide(&message.endpoint, &message.event_type, &Body::new(&message.payload))
+}
+
+fn show(sink: &Sink, route: &Route, message: &Message, output: Output) -> anyhow::Result<()> {
+    let decision = decide(route, message);
+    let preview = if decision.is_taken() {
+        Some(sink.kind.preview(message, sink.timeout).map_err(|problem| anyhow!("sink {}: {problem}", sink.name))?)
+    } else {
+        None
+    };
+    let json = json!({
+        "sink": sink.name, "event_id": message.event_id, "type": message.event_type, "endpoint": message.endpoint,
+        "invoice_id": message.invoice_id, "taken": decision.is_taken(), "reason": decision.to_string(),
+        "would_get": preview,
+    });
+    let mut text = format!(
+        "event     {} ({}, endpoint {})\nsink      {}\ndecision  {}: {decision}",
+        message.event_id,
+        cell(&Value::from(message.event_type.as_str())),
+        message.endpoint,
+        sink.name,
+        if decision.is_taken() { "yes" } else { "no" },
+    );
+    match preview {
+        None => {}
+        Some(Preview::Line(line)) => {
+            let _ = write!(text, "\n\n{}", printable(&line));
+        }
+        Some(Preview::Request { method, url, headers, body }) => {
+            let _ = write!(text, "\n\n{method} {url}");
+            for (name, value) in headers {
+                let _ = write!(text, "\n{name}: {}", printable(&value));
+            }
+            let _ = write!(text, "\n\n{}", printable(&body));
+        }
+    }
+    output.say(&json, &text);
+    Ok(())
+}
+
+/// Text that cannot steer a terminal, with its line breaks.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+}
+
+async fn since_then(client: &Client, since: &str, route: &Route, output: Output) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    let mut cursor: Option<String> = None;
+    let mut more = false;
+    loop {
+        let mut query = vec![("since", since.to_owned()), ("limit", "100".to_owned())];
+        query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+        let page = client.get("/events", &query).await?;
+        for event in page["data"].as_array().into_iter().flatten() {
+            let found = stored(client, event["id"].as_str().unwrap_or_default()).await?;
+            let (taken, reason) = match found.message() {
+                Ok(message) => {
+                    let decision = decide(route, &message);
+                    (decision.is_taken(), decision.to_string())
+                }
+                Err(gone) => (false, gone.to_string()),
+            };
+            rows.push(json!({
+                "event_id": event["id"], "received_at": event["received_at"], "type": event["type"],
+                "invoice_id": event["invoice_id"], "taken": taken, "reason": reason,
+            }));
+        }
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            break;
+        }
+        if rows.len() >= MOST {
+            more = true;
+            break;
+        }
+    }
+    let taken = rows.iter().filter(|row| row["taken"] == true).count();
+    let lines: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            vec![
+                cell(&row["event_id"]),
+                time(&row["received_at"]),
+                cell(&row["type"]),
+                cell(&row["invoice_id"]),
+                if row["taken"] == true { "yes".to_owned() } else { format!("no: {}", cell(&row["reason"])) },
+            ]
+        })
+        .collect();
+    let mut text = table(&["ID", "RECEIVED (UTC)", "TYPE", "INVOICE", "WOULD GET IT"], &lines);
+    let _ = write!(text, "\n{taken} of {} events", rows.len());
+    if more {
+        let _ = write!(text, "; only the newest {MOST} were looked at");
+    }
+    output.say(&json!({"data": rows, "taken": taken, "more": more}), &text);
+    Ok(())
+}

@@ -1,0 +1,317 @@
+//! Replay: what is stored already is sent again, under the same id and with the same bytes.
+//!
+//! A replay is a new dispatch with the trigger `replay`; everything after that (order, retries, dead
+//! letters) is the common path. The admin API asks here, and the commands ask the admin API.
+//!
+//! # Which sinks
+//!
+//! The ones that are named, whatever their `events`, `endpoints` and `filter` say: a person asked. None
+//! named means every configured sink that would get the event if it arrived now, also one that was added later
+//! than the event.
+//!
+//! # In which order
+//!
+//! Oldest event first, so that of one invoice the earlier event has the smaller number and goes
+//! first, as ever. What is unfinished already goes before all of it.
+//!
+//! # How much
+//!
+//! A selection is counted before anything is written, and refused if it is larger than [`MOST`]. It ends at
+//! the newest event of the moment, and is written in pages, each in one transaction. What ends half-way
+//! (the process, the database) has replayed the older part; targets drop repetitions by the event's id, so asking
+//! again does no harm.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::{
+    ingest::route::{Body, Route, sinks_for},
+    model::id::{DispatchId, EventId, SinkName},
+    store::{self, Candidate, EventFilter, Store, StoreError},
+};
+
+/// The most events that one call replays.
+pub const MOST: u32 = 100_000;
+
+/// Events in one transaction.
+const PAGE: u32 = 500;
+
+/// Why nothing was replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The sink is not configured.
+    #[error("There is no configured sink `{name}`; there is {configured}.")]
+    UnknownSink {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        configured: String,
+    },
+    /// There is no such event.
+    #[error("There is no event with this id.")]
+    NoSuchEvent,
+    /// The event has no payload any more.
+    #[error("The payload of this event has been purged or erased: there is nothing left to send.")]
+    PayloadGone,
+    /// The selection is too large.
+    #[error("More than {MOST} events are selected: narrow `since` and `until`, and replay one part after the other.")]
+    TooMany,
+    /// The store failed.
+    #[error("the store failed a replay")]
+    Store(#[from] StoreError),
+}
+
+/// What a replay of a selection came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Events selected, the skipped ones included.
+    pub events: u64,
+    /// Dispatches written, or that would be.
+    pub dispatches: u64,
+    /// Events without a payload, which was purged or erased.
+    pub skipped: u64,
+    /// True: nothing was written.
+    pub dry_run: bool,
+}
+
+/// Chooses events and sinks, and writes the dispatches.
+#[derive(Debug)]
+pub struct Replayer {
+    store: Arc<dyn Store>,
+    routes: Arc<[Route]>,
+    most: u32,
+}
+
+impl Replayer {
+    /// `routes` are those of the configured sinks.
+    pub fn new(store: Arc<dyn Store>, routes: Arc<[Route]>) -> Self {
+        Self { store, routes, most: MOST }
+    }
+
+    /// The named sinks as they are configured, each once; `None` if none is named.
+    ///
+    /// # Errors
+    /// [`ReplayError::UnknownSink`].
+    pub fn named(&self, names: Option<&[String]>) -> Result<Option<Vec<SinkName>>, ReplayError> {
+        let Some(names) = names else { return Ok(None) };
+        let mut sinks: Vec<SinkName> = Vec::with_capacity(names.len());
+        for name in names {
+            let Some(route) = self.routes.iter().find(|route| route.sink.as_str() == name) else {
+                let configured: Vec<&str> = self.routes.iter().map(|route| route.sink.as_str()).collect();
+                let configured = if configured.is_empty() { "none".to_owned() } else { configured.join(", ") };
+                return Err(ReplayError::UnknownSink { name: name.clone(), configured });
+            };
+            if !sinks.contains(&route.sink) {
+                sinks.push(route.sink.clone());
+            }
+        }
+        Ok(Some(sinks))
+    }
+
+    /// Replays one event; answers the new dispatches, in the order of the sinks. With no sink named, and none whose
+    /// route takes the event, there are none.
+    ///
+    /// # Errors
+    /// See [`ReplayError`]; nothing is written then.
+    pub async fn one(&self, id: EventId, sinks: Option<&[String]>) -> Result<Vec<DispatchId>, ReplayError> {
+        let named = self.named(sinks)?;
+        let detail = self.store.event(id).await?.ok_or(ReplayError::NoSuchEvent)?;
+        let payload = detail.payload.ok_or(ReplayError::PayloadGone)?;
+        let event = detail.event;
+        let sinks = named.unwrap_or_else(|| sinks_for(&self.routes, &event.endpoint, &event.event_type, &payload));
+        // Gone since we looked.
+        self.store.replay_event(id, &sinks).await?.ok_or(ReplayError::PayloadGone)
+    }
+
+    /// Replays a selection, oldest first. With `dry_run` nothing is written, and the numbers are the same.
+    ///
+    /// Dropping the future ends it after some page.
+    ///
+    /// # Errors
+    /// See [`ReplayError`]; nothing is written then, unless it is the store that failed.
+    pub async fn many(
+        &self,
+        filter: &EventFilter,
+        sinks: Option<&[String]>,
+        dry_run: bool,
+    ) -> Result<Summary, ReplayError> {
+        let named = self.named(sinks)?;
+        let mut summary = Summary { dry_run, ..Summary::default() };
+        // What arrives from now on is not meant.
+        let Some(newest) = self.store.list_events(filter, 1).await?.rows.first().map(|event| event.id) else {
+            return Ok(summary);
+        };
+        if self.store.count_events(filter, self.most + 1).await? > u64::from(self.most) {
+            return Err(ReplayError::TooMany);
+        }
+        let mut after = None;
+        loop {
+            let mut page = self.store.events_after(filter, after, PAGE).await?;
+            page.rows.retain(|candidate| candidate.event.id <= newest);
+            let Some(last) = page.rows.last().map(|candidate| candidate.event.id) else { break };
+            self.page(&page.rows, named.as_deref(), &mut summary).await?;
+            if !page.more || last == newest {
+                break;
+            }
+            after = Some(last);
+        }
+        Ok(summary)
+    }
+
+    async fn page(
+        &self,
+        candidates: &[Candidate],
+        named: Option<&[SinkName]>,
+        summary: &mut Summary,
+    ) -> Result<(), ReplayError> {
+        let mut wanted = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            summary.events += 1;
+            match self.sinks(candidate, named).await? {
+                None => summary.skipped += 1,
+                Some(sinks) => wanted.push(store::Replay { event: candidate.event.id, sinks }),
+            }
+        }
+        let count = |dispatches: usize| dispatches as u64;
+        if summary.dry_run {
+            summary.dispatches += wanted.iter().map(|replay| count(replay.sinks.len())).sum::<u64>();
+            return Ok(());
+        }
+        wanted.retain(|replay| !replay.sinks.is_empty());
+        for written in self.store.replay_events(&wanted).await? {
+            match written {
+                Some(ids) => summary.dispatches += count(ids.len()),
+                // Erased since we looked.
+                None => summary.skipped += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// The sinks that an event goes to; `None` if its payload is gone.
+    async fn sinks(
+        &self,
+        candidate: &Candidate,
+        named: Option<&[SinkName]>,
+    ) -> Result<Option<Vec<SinkName>>, ReplayError> {
+        if !candidate.has_payload {
+            return Ok(None);
+        }
+        if let Some(named) = named {
+            return Ok(Some(named.to_vec()));
+        }
+        let event = &candidate.event;
+        let wanting = || self.routes.iter().filter(|route| route.wants(&event.endpoint, &event.event_type));
+        if wanting().all(|route| route.filter.is_none()) {
+            return Ok(Some(wanting().map(|route| route.sink.clone()).collect()));
+        }
+        let Some(payload) = self.store.event(event.id).await?.and_then(|detail| detail.payload) else {
+            return Ok(None);
+        };
+        let body = Body::new(&payload);
+        let mut sinks = Vec::new();
+        for route in wanting() {
+            if route.decide(&event.endpoint, &event.event_type, &body).is_taken() {
+                sinks.push(route.sink.clone());
+            }
+        }
+        Ok(Some(sinks))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ingest::route::{Filter, Selection},
+        model::{
+            clock,
+            event::{DedupeKey, NewEvent},
+            id::EndpointName,
+        },
+        store::{DispatchFilter, Purge, sqlite::SqliteStore},
+    };
+
+    fn sink(name: &str) -> SinkName {
+        SinkName::new(name).unwrap()
+    }
+
+    fn route(name: &str, filter: Option<&str>) -> Route {
+        let filter = filter.map(|text| Filter::compile(text).unwrap());
+        Route { sink: sink(name), events: Selection::All, endpoints: None, filter }
+    }
+
+    async fn replayer(most: u32, events: u32) -> (tempfile::TempDir, Replayer, Vec<EventId>) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::open(&folder.path().join("relay.db")).await.unwrap());
+        store.migrate().await.unwrap();
+        let event = |number: u32| NewEvent {
+            id: EventId::generate(),
+            endpoint: EndpointName::new("main").unwrap(),
+            dedupe_key: DedupeKey::of_message(&number.to_be_bytes()),
+            event_type: "ping".into(),
+            invoice_id: Some("i1".into()),
+            occurred_at: None,
+            received_at: clock::now(),
+            readable: true,
+            content_type: None,
+            payload: format!(r#"{{"event":"ping","number":{number}}}"#).into_bytes().into(),
+            sinks: Vec::new(),
+        };
+        let mut ids = Vec::new();
+        for first in (0..events).step_by(200) {
+            let batch: Vec<_> = (first..events.min(first + 200)).map(event).collect();
+            ids.extend(batch.iter().map(|event| event.id));
+            store.record_deliveries(&batch).await.unwrap();
+        }
+        let routes = Arc::new([route("all", None), route("late", Some("number >= 1000"))]);
+        (folder, Replayer { store, routes, most }, ids)
+    }
+
+    #[tokio::test]
+    async fn a_selection_is_replayed_page_by_page_from_the_oldest_on() {
+        let (_folder, replayer, ids) = replayer(MOST, 1203).await;
+        let dry = replayer.many(&EventFilter::default(), None, true).await.unwrap();
+        assert_eq!(dry, Summary { events: 1203, dispatches: 1203 + 203, skipped: 0, dry_run: true });
+        let all = DispatchFilter::default();
+        assert!(replayer.store.list_dispatches(&all, 1).await.unwrap().rows.is_empty());
+        let summary = replayer.many(&EventFilter::default(), None, false).await.unwrap();
+        assert_eq!(summary, Summary { dry_run: false, ..dry });
+        for (name, expected) in [("all", &ids[..]), ("late", &ids[1000..])] {
+            let of_sink = DispatchFilter { sink: Some(name.into()), ..DispatchFilter::default() };
+            let rows = replayer.store.list_dispatches(&of_sink, 5000).await.unwrap().rows;
+            let written: Vec<EventId> = rows.iter().rev().map(|dispatch| dispatch.event_id).collect();
+            assert_eq!(written, expected, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn too_many_are_refused_before_anything_is_written() {
+        let (_folder, replayer, ids) = replayer(3, 4).await;
+        let refused = replayer.many(&EventFilter::default(), None, false).await.unwrap_err();
+        assert!(matches!(refused, ReplayError::TooMany) && refused.to_string().contains("narrow"), "{refused}");
+        assert!(replayer.store.list_dispatches(&DispatchFilter::default(), 1).await.unwrap().rows.is_empty());
+        let fewer = EventFilter { before: Some(ids[3]), ..EventFilter::default() };
+        assert_eq!(replayer.many(&fewer, None, false).await.unwrap().events, 3);
+    }
+
+    #[tokio::test]
+    async fn what_has_no_payload_is_skipped() {
+        let (_folder, replayer, ids) = replayer(MOST, 3).await;
+        let now = clock::now();
+        let purge = Purge { payloads_before: now, events_before: now - std::time::Duration::from_hours(1), limit: 2 };
+        replayer.store.purge(purge).await.unwrap();
+        let named = ["late".to_owned()];
+        for (sinks, dispatches) in [(None, 1), (Some(&named[..]), 1)] {
+            for dry_run in [true, false] {
+                let summary = replayer.many(&EventFilter::default(), sinks, dry_run).await.unwrap();
+                assert_eq!(summary, Summary { events: 3, dispatches, skipped: 2, dry_run });
+            }
+        }
+        assert!(matches!(replayer.one(ids[0], None).await, Err(ReplayError::PayloadGone)));
+        assert!(matches!(replayer.one(EventId::generate(), None).await, Err(ReplayError::NoSuchEvent)));
+        let unknown = replayer.one(ids[2], Some(&["nobody".to_owned()])).await.unwrap_err();
+        assert!(unknown.to_string().contains("all, late"), "{unknown}");
+    }
+}

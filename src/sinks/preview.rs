@@ -1,0 +1,39 @@
+//! What a sink would send, without sending it.
+
+use serde::Serialize;
+
+use super::{Kind, Message, http, message};
+
+/// What a target would get. What is secret in it is masked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preview {
+    /// An HTTP request.
+    Request {
+        /// Its method.
+        method: &'static str,
+        /// Scheme, host and port; a path is a secret of many a hook.
+        url: String,
+        /// Names and values, in the order of the names.
+        headers: Vec<(String, String)>,
+        /// The body, as text if it is text.
+        body: String,
+    },
+    /// One line of a file or of standard output, without its line break.
+    Line(String),
+}
+
+impl Kind {
+    /// What this kind of sink would send of a message. Asks nobody and opens nothing.
+    ///
+    /// # Errors
+    /// What cannot work and what to change, in a sentence, as [`Kind::build`] says it.
+    pub fn preview(&self, message: &Message, timeout: std::time::Duration) -> Result<Preview, String> {
+        match self {
+            Kind::Stdout(_) | Kind::File(_) => {
+                Ok(Preview::Line(String::from_utf8_lossy(&message::object(message)).into_owned()))
+            }
+            Kind::Http(options) => Ok(http::Http::new(options, timeout)?.preview(message)),
+        }
+    }
+}

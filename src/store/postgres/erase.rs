@@ -1,0 +1,109 @@
+//! Erasing: the payloads of one invoice go, ids, hashes and times stay.
+//!
+//! What the server keeps of a row's earlier versions is gone with its next `VACUUM`, which it begins
+//! by itself; backups and the write-ahead log are the operator's.
+
+use uuid::Uuid;
+
+use super::{Again, Failure, PostgresStore, announce, audit, claims, now};
+use crate::{
+    model::{audit::NewAudit, id::SinkName},
+    store::{ERASED, Erased, StoreError},
+};
+
+/// Events in one transaction.
+const BATCH: usize = 500;
+
+/// The next events of the invoice, locked: whoever begins something for one of them (a retry, a replay) waits, and
+/// finds no payload then.
+const FIND: &str = "SELECT e.id, e.payload IS NOT NULL FROM events e WHERE e.invoice_id = $1 AND e.id > $2
+    ORDER BY e.id LIMIT $3 FOR UPDATE";
+
+const EMPTY: &str = "UPDATE events SET payload = NULL WHERE id = ANY($1) AND payload IS NOT NULL";
+
+/// What targets said may quote what they got.
+const FORGET: &str = "WITH dispatched AS MATERIALIZED (
+        SELECT id FROM dispatches WHERE event_id = ANY($1) ORDER BY id FOR UPDATE
+    ), attempted AS (
+        UPDATE attempts SET error = 'erased' WHERE dispatch_id IN (SELECT id FROM dispatched) AND error IS NOT NULL
+    )
+    UPDATE dispatches SET last_error = 'erased' WHERE id IN (SELECT id FROM dispatched) AND last_error IS NOT NULL";
+
+/// A new statement, so that it sees what the lock waited for.
+const CANCEL: &str = concat!(
+    "UPDATE dispatches AS d SET state = 'cancelled', finished_at = moment.now, due_at = NULL, waits_for = NULL,
+        attention = true, last_error = $2
+    FROM (SELECT ",
+    now!("$3"),
+    " AS now OFFSET 0) AS moment
+    WHERE d.event_id = ANY($1) AND d.state IN ('pending', 'held', 'dead')
+    RETURNING d.sink, moment.now"
+);
+
+pub(super) async fn erase(store: &PostgresStore, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
+    let mut erased = Erased::default();
+    if invoice_id.contains('\0') {
+        // No stored text holds this character, and Postgres refuses it.
+        return Ok(erased);
+    }
+    let mut after = Some(Uuid::nil());
+    while let Some(id) = after {
+        let action = "erasing the payloads of an invoice";
+        let done = store.run(action, Again::Unsafe, || batch(store, invoice_id, id, erased, &audit)).await?;
+        store.wakeups.wake(&done.wake);
+        (erased, after) = (done.erased, done.next);
+    }
+    Ok(erased)
+}
+
+struct Batch {
+    /// All so far.
+    erased: Erased,
+    /// The last id, if there may be more behind it.
+    next: Option<Uuid>,
+    wake: Vec<SinkName>,
+}
+
+/// One transaction; the last one writes the audit entry.
+async fn batch(
+    store: &PostgresStore,
+    invoice_id: &str,
+    after: Uuid,
+    mut erased: Erased,
+    audit: &NewAudit,
+) -> Result<Batch, Failure> {
+    let (mut checkout, now) = store.begin_link().await?;
+    let found: Vec<(Uuid, bool)> = sqlx::query_as(FIND)
+        .bind(invoice_id)
+        .bind(after)
+        .bind(i64::try_from(BATCH).unwrap_or(i64::MAX))
+        .fetch_all(checkout.on())
+        .await?;
+    let ids: Vec<Uuid> = found.iter().map(|(id, _)| *id).collect();
+    sqlx::query(FORGET).bind(&ids).execute(checkout.on()).await?;
+    let cancelled: Vec<(String, i64)> =
+        sqlx::query_as(CANCEL).bind(&ids).bind(ERASED).bind(None::<i64>).fetch_all(checkout.on()).await?;
+    sqlx::query(EMPTY).bind(&ids).execute(checkout.on()).await?;
+    erased.events += found.len() as u64;
+    erased.payloads += found.iter().filter(|(_, has_payload)| *has_payload).count() as u64;
+    erased.cancelled += cancelled.len() as u64;
+    let mut wake = Vec::new();
+    if let Some((_, moment)) = cancelled.first() {
+        let lanes = cancelled.iter().map(|(sink, _)| (sink.as_str(), invoice_id)).collect();
+        wake = claims::wake_next(checkout.on(), lanes, *moment).await?;
+    }
+    if !wake.is_empty() {
+        announce::announce(checkout.on(), wake.iter().map(SinkName::as_str)).await?;
+    }
+    let next = if found.len() == BATCH { ids.last().copied() } else { None };
+    if next.is_none() && erased.events > 0 {
+        let audit = audit
+            .clone()
+            .with("events", erased.events)
+            .with("payloads", erased.payloads)
+            .with("cancelled", erased.cancelled);
+        audit::insert(checkout.on(), now, &audit).await?;
+    }
+    checkout.commit().await?;
+    Ok(Batch { erased, next, wake })
+}

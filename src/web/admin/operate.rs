@@ -1,0 +1,460 @@
+//! What a person decides about many things at once, and what has no list of its own: replaying events, retrying and
+//! cancelling dispatches in bulk, trying a sink, erasing an invoice.
+//!
+//! A decision about many runs to its end, also when whoever asked hangs up: half a decision would be
+//! hard to make out afterwards. One at a time in a process; the next one is told to wait.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::{Path, State},
+};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::{
+    super::error::Problem, Admin, List, audit, auth::Caller, bad_parameter, dispatches::DispatchRow, not_found, parse,
+    payload, store_problem, time,
+};
+use crate::{
+    config::Role,
+    model::{
+        audit::NewAudit,
+        dispatch::{Outcome, State as DispatchState},
+        id::{DispatchId, EventId},
+    },
+    replay::{ReplayError, Replayer, Summary},
+    store::{DispatchFilter, EventFilter, Store},
+};
+
+/// Dispatches in one transaction.
+const PAGE: u32 = 500;
+/// The most that one call decides about; whoever has more asks again. A million numbers are 8 MB.
+const MOST: usize = 1_000_000;
+
+/// What these handlers work with.
+#[derive(Debug)]
+pub struct Operate {
+    /// Replays events.
+    pub replayer: Arc<Replayer>,
+    /// Tries sinks.
+    pub tests: Arc<dyn TestSinks>,
+    /// Whose decision runs.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Operate {
+    /// For one configuration.
+    pub fn new(replayer: Replayer, tests: Arc<dyn TestSinks>) -> Self {
+        Self { replayer: Arc::new(replayer), tests, turn: Arc::default() }
+    }
+}
+
+/// Sends a test event to a sink: the admin API knows no sink itself.
+#[async_trait]
+pub trait TestSinks: Send + Sync + std::fmt::Debug {
+    /// Sends a test event past the store, within the sink's time-out; `None` if no sink of this name is configured.
+    async fn test(&self, name: &str) -> Option<Tested>;
+}
+
+/// What came of a test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tested {
+    /// The id that the test event had.
+    pub event_id: EventId,
+    /// The sink's answer.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+fn replay_problem(error: ReplayError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        ReplayError::UnknownSink { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_sink", detail),
+        ReplayError::NoSuchEvent => not_found("event with this id"),
+        ReplayError::PayloadGone => Problem::new(StatusCode::CONFLICT, "payload_gone", detail),
+        ReplayError::TooMany => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many", detail),
+        ReplayError::Store(error) => store_problem(error),
+    }
+}
+
+/// Runs a decision about many to its end, whatever becomes of the request; one at a time.
+async fn in_turn<T: Send + 'static>(
+    admin: &Admin,
+    decision: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let turn = admin.operate.turn.clone().try_lock_owned().map_err(|_| {
+        let detail =
+            "Another decision about many events or dispatches is being carried out. Please try again after it.";
+        Problem::new(StatusCode::CONFLICT, "busy", detail)
+    })?;
+    let task = tokio::spawn(async move {
+        let _turn = turn;
+        decision.await
+    });
+    task.await.map_err(|_| Problem::internal())?
+}
+
+/// The body of a replay of one event; it may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReplayOne {
+    sinks: Option<Vec<String>>,
+}
+
+fn named(sinks: Option<&[String]>) -> Result<(), Problem> {
+    if sinks.is_some_and(<[String]>::is_empty) {
+        return Err(bad_parameter(
+            "`sinks` is empty: name sinks, or leave it out for all whose route takes the event.",
+        ));
+    }
+    Ok(())
+}
+
+/// Sends one event again.
+pub async fn replay_one(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Json<List<DispatchRow>>, Problem> {
+    caller.needs(Role::Operator)?;
+    let body: ReplayOne = payload(body).await?.unwrap_or_default();
+    named(body.sinks.as_deref())?;
+    // What is no id at all names no event either.
+    let id: EventId = id.parse().map_err(|_| not_found("event with this id"))?;
+    let ids = admin.operate.replayer.one(id, body.sinks.as_deref()).await.map_err(replay_problem)?;
+    let numbers: Vec<Value> = ids.iter().map(|id| id.0.into()).collect();
+    tracing::info!(event.id = %id, dispatches = ids.len(), by = %caller.name, "an event was replayed");
+    audit::write(
+        &admin,
+        NewAudit::new(&caller.name, "event.replayed", format!("event/{id}")).with("dispatches", numbers),
+    )
+    .await;
+    let mut data = Vec::with_capacity(ids.len());
+    for id in ids {
+        // One that a short retention has removed since is no error.
+        if let Some((dispatch, _)) = admin.store.dispatch(id).await.map_err(store_problem)? {
+            data.push(dispatch.into());
+        }
+    }
+    Ok(Json(List { data, next_cursor: None }))
+}
+
+/// Which events to send again.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReplayMany {
+    r#type: Option<String>,
+    endpoint: Option<String>,
+    invoice_id: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    /// Where no filter is given: really all.
+    #[serde(default)]
+    all: bool,
+    sinks: Option<Vec<String>>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+impl ReplayMany {
+    fn filter(&self) -> Result<EventFilter, Problem> {
+        Ok(EventFilter {
+            event_type: self.r#type.clone(),
+            endpoint: self.endpoint.clone(),
+            invoice_id: self.invoice_id.clone(),
+            since: time("since", self.since.as_deref())?,
+            until: time("until", self.until.as_deref())?,
+            contains: None,
+            before: None,
+        })
+    }
+
+    fn has_filter(&self) -> bool {
+        [&self.r#type, &self.endpoint, &self.invoice_id, &self.since, &self.until].into_iter().any(Option::is_some)
+    }
+
+    /// What the audit trail keeps of it.
+    fn told(&self) -> Value {
+        let mut told = serde_json::Map::new();
+        for (name, value) in [
+            ("type", &self.r#type),
+            ("endpoint", &self.endpoint),
+            ("invoice_id", &self.invoice_id),
+            ("since", &self.since),
+            ("until", &self.until),
+        ] {
+            told.extend(value.as_ref().map(|value| (name.to_owned(), value.clone().into())));
+        }
+        told.extend(self.sinks.as_ref().map(|sinks| ("sinks".to_owned(), sinks.clone().into())));
+        Value::Object(told)
+    }
+}
+
+/// Sends a selection of events again, or says what that would come to.
+pub async fn replay_many(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Json<Summary>, Problem> {
+    caller.needs(Role::Operator)?;
+    let body: ReplayMany = payload(body).await?.unwrap_or_default();
+    named(body.sinks.as_deref())?;
+    if body.all == body.has_filter() {
+        let detail = if body.all {
+            "`all` says that every event is meant, and a filter that only some are: keep one of the two."
+        } else {
+            "Say which events: `type`, `endpoint`, `invoice_id`, `since` or `until`; or `\"all\": true` for every one."
+        };
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "no_selection", detail));
+    }
+    let filter = body.filter()?;
+    let asked = admin.clone();
+    let decision = async move {
+        let replayer = &asked.operate.replayer;
+        let summary = replayer.many(&filter, body.sinks.as_deref(), body.dry_run).await.map_err(replay_problem)?;
+        if !summary.dry_run {
+            tracing::info!(
+                events = summary.events, dispatches = summary.dispatches, skipped = summary.skipped, by = %caller.name,
+                "events were replayed"
+            );
+            let entry = NewAudit::new(&caller.name, "events.replayed", "events")
+                .with("selection", body.told())
+                .with("events", summary.events)
+                .with("dispatches", summary.dispatches)
+                .with("skipped", summary.skipped);
+            audit::write(&asked, entry).await;
+        }
+        Ok(summary)
+    };
+    Ok(Json(in_turn(&admin, decision).await?))
+}
+
+/// Which dispatches are meant.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Chosen {
+    sink: Option<String>,
+    state: Option<String>,
+    invoice_id: Option<String>,
+}
+
+/// What a person decides about dispatches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Retry,
+    Cancel,
+}
+
+impl Verb {
+    /// The states of which it can be decided, in bulk.
+    const fn states(self) -> &'static [DispatchState] {
+        match self {
+            Verb::Retry => &[DispatchState::Dead, DispatchState::Held],
+            Verb::Cancel => &[DispatchState::Dead, DispatchState::Held, DispatchState::Pending],
+        }
+    }
+
+    const fn done(self) -> &'static str {
+        match self {
+            Verb::Retry => "retried",
+            Verb::Cancel => "cancelled",
+        }
+    }
+
+    const fn action(self) -> &'static str {
+        match self {
+            Verb::Retry => "dispatches.retried",
+            Verb::Cancel => "dispatches.cancelled",
+        }
+    }
+}
+
+/// Puts dispatches that are `dead` or `held` back to `pending`.
+pub async fn retry_many(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
+    decide(&admin, caller, body, Verb::Retry).await
+}
+
+/// Calls off dispatches that are `pending`, `held` or `dead`, also those of a sink that is no longer configured.
+pub async fn cancel_many(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
+    decide(&admin, caller, body, Verb::Cancel).await
+}
+
+async fn decide(admin: &Arc<Admin>, caller: Caller, body: Body, verb: Verb) -> Result<Json<Value>, Problem> {
+    caller.needs(Role::Operator)?;
+    let chosen: Chosen = payload(body).await?.unwrap_or_default();
+    if chosen.sink.is_none() && chosen.state.is_none() {
+        let detail = "Say which dispatches: a `sink`, a `state`, or both.";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "no_selection", detail));
+    }
+    let state: Option<DispatchState> = chosen.state.as_deref().map(|state| parse("state", state)).transpose()?;
+    let states = match &state {
+        None => verb.states(),
+        Some(state) if verb.states().contains(state) => std::slice::from_ref(state),
+        Some(other) => {
+            let allowed: Vec<&str> = verb.states().iter().map(|state| state.as_str()).collect();
+            let detail = format!("What is {other} cannot be {}; that can be {}.", verb.done(), allowed.join(", "));
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_state", detail));
+        }
+    };
+    if let Some(sink) = &chosen.sink {
+        let statuses = admin.store.sink_statuses().await.map_err(store_problem)?;
+        if statuses.iter().all(|status| status.name != *sink) {
+            return Err(not_found("sink with this name"));
+        }
+    }
+    let (asked, states) = (admin.clone(), states.to_vec());
+    let decision = async move {
+        let (ids, more) = find(&*asked.store, &chosen, &states).await?;
+        let count = carry_out(&*asked.store, &ids, verb).await;
+        // Also what was done before the store failed is written down.
+        let (done, failure) = match count {
+            Ok(done) => (done, None),
+            Err((done, problem)) => (done, Some(problem)),
+        };
+        tracing::info!(
+            dispatches = done, sink.name = chosen.sink, state = chosen.state, by = %caller.name,
+            "dispatches were {}", verb.done()
+        );
+        let subject = chosen.sink.as_ref().map_or_else(|| "dispatches".to_owned(), |sink| format!("sink/{sink}"));
+        let entry = NewAudit::new(&caller.name, verb.action(), subject)
+            .with("state", chosen.state.clone())
+            .with("invoice_id", chosen.invoice_id.clone())
+            .with("dispatches", done);
+        audit::write(&asked, entry).await;
+        match failure {
+            Some(problem) => Err(problem),
+            None => Ok(json!({ verb.done(): done, "more": more })),
+        }
+    };
+    Ok(Json(in_turn(admin, decision).await?))
+}
+
+/// The numbers of what is chosen, oldest first, and whether there are more.
+///
+/// From the newest of the moment downwards: what workers add meanwhile is above, so this ends.
+async fn find(
+    store: &dyn Store,
+    chosen: &Chosen,
+    states: &[DispatchState],
+) -> Result<(Vec<DispatchId>, bool), Problem> {
+    let mut ids = Vec::new();
+    let mut more = false;
+    for state in states {
+        let mut filter = DispatchFilter {
+            state: Some(*state),
+            sink: chosen.sink.clone(),
+            invoice_id: chosen.invoice_id.clone(),
+            ..DispatchFilter::default()
+        };
+        loop {
+            let page = store.list_dispatches(&filter, PAGE).await.map_err(store_problem)?;
+            ids.extend(page.rows.iter().map(|dispatch| dispatch.id));
+            filter.before = page.rows.last().map(|dispatch| dispatch.id);
+            if !page.more {
+                break;
+            }
+            if ids.len() >= MOST {
+                more = true;
+                break;
+            }
+        }
+    }
+    ids.sort_unstable();
+    Ok((ids, more))
+}
+
+/// Answers how many were changed, also when the store failed after some.
+///
+/// Retried are the oldest first: once the earlier one of an invoice is pending again, the later one waits for it.
+/// Cancelled are the newest first: nothing that is about to be cancelled gets its turn because the one before
+/// it is gone.
+async fn carry_out(store: &dyn Store, ids: &[DispatchId], verb: Verb) -> Result<u64, (u64, Problem)> {
+    let mut done = 0;
+    let pages = ids.chunks(PAGE as usize);
+    match verb {
+        Verb::Retry => {
+            for page in pages {
+                done += store.retry_dispatches(page).await.map_err(|error| (done, store_problem(error)))?;
+            }
+        }
+        Verb::Cancel => {
+            for page in pages.rev() {
+                done += store.cancel_dispatches(page).await.map_err(|error| (done, store_problem(error)))?;
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// What a test came to.
+#[derive(Debug, Serialize)]
+pub struct TestRow {
+    sink: String,
+    /// The id that the test event had.
+    event_id: EventId,
+    outcome: &'static str,
+    reason: Option<String>,
+    duration_ms: f64,
+}
+
+/// Sends a test event straight to a sink, past the store, also to a paused one.
+pub async fn test_sink(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result<Json<TestRow>, Problem> {
+    caller.needs(Role::Operator)?;
+    let tested = admin.operate.tests.test(&name).await.ok_or_else(|| not_found("configured sink with this name"))?;
+    let row = TestRow {
+        event_id: tested.event_id,
+        outcome: tested.outcome.as_str(),
+        reason: tested.outcome.reason().map(str::to_owned),
+        duration_ms: tested.duration.as_secs_f64() * 1e3,
+        sink: name,
+    };
+    tracing::info!(sink.name = row.sink, outcome = row.outcome, by = %caller.name, "a sink got a test event");
+    let entry = NewAudit::new(&caller.name, "sink.tested", format!("sink/{}", row.sink))
+        .with("event_id", row.event_id.to_string())
+        .with("outcome", row.outcome);
+    audit::write(&admin, entry).await;
+    Ok(Json(row))
+}
+
+/// Removes the payloads of an invoice.
+pub async fn erase_invoice(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(invoice_id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    caller.needs(Role::Admin)?;
+    let asked = admin.clone();
+    let decision = async move {
+        let audit = NewAudit::new(&caller.name, "invoice.erased", format!("invoice/{invoice_id}"));
+        let erased = asked.store.erase_invoice(&invoice_id, audit).await.map_err(store_problem)?;
+        if erased.events == 0 {
+            return Err(not_found("event of this invoice"));
+        }
+        tracing::info!(
+            events = erased.events, payloads = erased.payloads, cancelled = erased.cancelled, by = %caller.name,
+            "an invoice was erased"
+        );
+        Ok(json!({"events": erased.events, "payloads": erased.payloads, "cancelled": erased.cancelled}))
+    };
+    Ok(Json(in_turn(&admin, decision).await?))
+}

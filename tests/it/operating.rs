@@ -1,0 +1,532 @@
+//! What an operator repairs: dead letters, replays, sinks that come and go, an invoice that has to be forgotten.
+
+use std::{collections::HashSet, process::Stdio};
+
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+
+use crate::support::{
+    eventually,
+    finkare::{Finkare, payment},
+    http,
+    relay::{Backend, Home, Relay, TOKEN, on_both_stores},
+    target::{Arrival, Reply, Target},
+};
+
+on_both_stores!(
+    dead_letters_are_retried_one_by_one_and_in_bulk,
+    a_replay_keeps_id_bytes_and_order,
+    a_sink_added_later_is_fed_by_a_replay,
+    a_sink_that_is_removed_leaves_nothing_behind_unseen,
+    a_pause_outlives_a_restart,
+    an_erased_invoice_is_gone_and_still_known,
+    what_cannot_be_meant_is_refused,
+);
+
+/// An `http` sink that is never left alone, so that tests need not wait for a probe.
+fn sink(name: &str, target: &Target) -> String {
+    format!(
+        "[[sinks]]\nname = \"{name}\"\ntype = \"http\"\nurl = \"{}\"\nevents = \"*\"\n\
+         retry = {{ initial_secs = 0.05, max_secs = 1 }}\nbreaker = {{ failures = 1000000 }}\n",
+        target.url()
+    )
+}
+
+/// `POST` with a JSON body.
+async fn post(relay: &Relay, path: &str, body: &Value) -> (u16, Value) {
+    post_as(relay, TOKEN, path, body).await
+}
+
+async fn post_as(relay: &Relay, token: &str, path: &str, body: &Value) -> (u16, Value) {
+    let request = http().post(format!("http://{}/api/v1{path}", relay.admin)).bearer_auth(token).json(body);
+    let response = request.send().await.expect("the admin API answers");
+    (response.status().as_u16(), response.json().await.expect("the admin API answers JSON"))
+}
+
+/// `POST` that must succeed.
+async fn done(relay: &Relay, path: &str, body: &Value) -> Value {
+    let (status, answer) = post(relay, path, body).await;
+    assert_eq!(status, 200, "{path} {body}: {answer}");
+    answer
+}
+
+/// The events of what was answered with success, in the order of arrival.
+fn taken(arrivals: &[Arrival]) -> Vec<(String, String)> {
+    let good = arrivals.iter().filter(|arrival| (200..300).contains(&arrival.status));
+    good.map(|arrival| (arrival.invoice(), arrival.id.clone())).collect()
+}
+
+/// Of each invoice the events came in this order.
+fn assert_order(taken: &[(String, String)], expected: &[(String, String)]) {
+    let invoices: HashSet<&String> = expected.iter().map(|(invoice, _)| invoice).collect();
+    for invoice in invoices {
+        let of = |list: &[(String, String)]| {
+            list.iter().filter(|(of, _)| of == invoice).map(|(_, id)| id.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(taken), of(expected), "the order of {invoice}");
+    }
+}
+
+/// Delivers so many events of three invoices, one after the other.
+async fn deliver(relay: &Relay, number: usize) -> Vec<(String, String)> {
+    let finkare = Finkare::of(relay);
+    let mut sent = Vec::new();
+    for number in 0..number {
+        let invoice = format!("i{}", number % 3);
+        let id = finkare.deliver(&payment(&invoice, 100)).await.id();
+        sent.push((invoice, id));
+    }
+    sent
+}
+
+/// The actions of the audit trail, oldest first.
+async fn actions(relay: &Relay) -> Vec<String> {
+    let rows = relay.all("/audit").await;
+    rows.iter().rev().map(|row| row["action"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+async fn dead_letters_are_retried_one_by_one_and_in_bulk(backend: Backend) {
+    let home = Home::new(backend).await;
+    let target = Target::scripted(|_, _| Reply::Status(400, vec![])).await;
+    let relay = home.serve(&sink("erp", &target)).await;
+    let sent = deliver(&relay, 9).await;
+    relay.drained().await;
+    let dead = relay.all("/dispatches?state=dead&sink=erp").await;
+    assert_eq!(dead.len(), 9);
+
+    target.script(|_, _| Reply::Status(204, vec![]));
+    let oldest = dead.last().unwrap()["id"].as_i64().unwrap();
+    // A worker may have it already, so the answer's state says nothing.
+    assert_eq!(relay.post(&format!("/dispatches/{oldest}/retry")).await["id"], oldest);
+    let of_invoice = json!({"sink": "erp", "state": "dead", "invoice_id": "i1"});
+    assert_eq!(done(&relay, "/dispatches/retry", &of_invoice).await["retried"], 3);
+    relay.drained().await;
+    assert_eq!(relay.all("/dispatches?state=dead").await.len(), 5);
+    let rest = done(&relay, "/dispatches/retry", &json!({"sink": "erp"})).await;
+    assert_eq!(rest, json!({"retried": 5, "more": false}));
+    relay.drained().await;
+    assert_order(&taken(&target.arrivals()), &sent);
+    assert_eq!(relay.sink("erp").await["delivered"], 9);
+    assert_eq!(done(&relay, "/dispatches/retry", &json!({"state": "dead"})).await["retried"], 0);
+
+    // Called off instead.
+    target.script(|_, _| Reply::Status(400, vec![]));
+    deliver(&relay, 3).await;
+    relay.drained().await;
+    assert_eq!(done(&relay, "/dispatches/cancel", &json!({"state": "dead"})).await["cancelled"], 3);
+    assert_eq!(relay.all("/dispatches?state=cancelled").await.len(), 3);
+    let actions = actions(&relay).await;
+    assert_eq!(actions.iter().filter(|action| *action == "dispatches.retried").count(), 3);
+    assert_eq!(actions.last().map(String::as_str), Some("dispatches.cancelled"));
+}
+
+async fn a_replay_keeps_id_bytes_and_order(backend: Backend) {
+    let home = Home::new(backend).await;
+    let target = Target::start().await;
+    let relay = home.serve(&sink("erp", &target)).await;
+    let finkare = Finkare::of(&relay);
+    let mut sent = deliver(&relay, 6).await;
+    let odd = b"{ \"event\":\"payment.received\",\n \"data\":{\"invoiceId\":\"i0\", \"x\":1.50, \"y\":1234567890123} }";
+    sent.push(("i0".to_owned(), finkare.deliver(odd).await.id()));
+    relay.drained().await;
+    let first = target.delivered();
+    assert_eq!(first.len(), 7);
+
+    // Trying it out changes nothing.
+    let all = json!({"all": true, "dry_run": true});
+    let expected = json!({"events": 7, "dispatches": 7, "skipped": 0, "dry_run": true});
+    assert_eq!(done(&relay, "/events/replay", &all).await, expected);
+    relay.drained().await;
+    assert_eq!((target.arrivals().len(), relay.all("/dispatches").await.len()), (7, 7));
+    assert!(!actions(&relay).await.contains(&"events.replayed".to_owned()));
+
+    // Every replay fails once before it is taken.
+    let mut failed = HashSet::new();
+    target.script(move |headers, _| {
+        let id = headers["webhook-id"].to_str().unwrap().to_owned();
+        Reply::Status(if failed.insert(id) { 503 } else { 204 }, vec![])
+    });
+    let summary = done(&relay, "/events/replay", &json!({"all": true})).await;
+    assert_eq!(summary, json!({"events": 7, "dispatches": 7, "skipped": 0, "dry_run": false}));
+    relay.drained().await;
+    let replayed = &target.arrivals()[7..];
+    assert_eq!(replayed.len(), 14, "each was tried twice: nothing was taken for a repetition");
+    assert_order(&taken(replayed), &sent);
+    assert!(replayed.iter().all(|arrival| arrival.header("x-relay-trigger") == "replay"));
+    assert_eq!(target.delivered(), first, "the same ids with the same bytes");
+    assert!(first.values().any(|body| &body[..] == odd));
+
+    // One event, twice more, and Finkare's own repetition in between is still one.
+    let (_, last) = sent.last().unwrap();
+    for _ in 0..2 {
+        assert!(finkare.deliver(odd).await.is_duplicate());
+        let answer = done(&relay, &format!("/events/{last}/replay"), &json!({})).await;
+        let rows = answer["data"].as_array().unwrap();
+        assert_eq!((rows.len(), &rows[0]["sink"], &rows[0]["trigger"]), (1, &json!("erp"), &json!("replay")));
+        assert_eq!(rows[0]["event_id"], last.as_str());
+        relay.drained().await;
+    }
+    assert_eq!(target.arrivals().len(), 7 + 14 + 2);
+    let page = relay.get(&format!("/events/{last}")).await;
+    assert_eq!((&page["deliveries"], page["dispatches"].as_array().unwrap().len()), (&json!(3), 4));
+
+    // A selection by invoice, by time, by type, and one that selects nothing.
+    let since = page["received_at"].as_str().unwrap();
+    for (selection, events) in [
+        (json!({"invoice_id": "i1"}), 2),
+        (json!({"since": since}), 1),
+        (json!({"until": since}), 6),
+        (json!({"type": "payment.received", "endpoint": "production"}), 7),
+        (json!({"type": "ping"}), 0),
+    ] {
+        let mut selection = selection;
+        selection["dry_run"] = true.into();
+        assert_eq!(done(&relay, "/events/replay", &selection).await["events"], events, "{selection}");
+    }
+    let actions = actions(&relay).await;
+    assert_eq!(actions.iter().filter(|action| *action == "event.replayed").count(), 2);
+    assert_eq!(actions.iter().filter(|action| *action == "events.replayed").count(), 1);
+}
+
+async fn a_sink_added_later_is_fed_by_a_replay(backend: Backend) {
+    let home = Home::new(backend).await;
+    let (old, new) = (Target::start().await, Target::start().await);
+    let relay = home.serve(&sink("old", &old)).await;
+    let finkare = Finkare::of(&relay);
+    let small = finkare.deliver(&payment("i1", 100)).await.id();
+    let large = finkare.deliver(&payment("i1", 90_000)).await.id();
+    relay.drained().await;
+    assert!(relay.terminate().await.0.success());
+
+    let later = format!("{}filter = \"data.amountCents > 5000\"\n", sink("later", &new));
+    let relay = home.serve(&format!("{}{later}", sink("old", &old))).await;
+    let selection = json!({"invoice_id": "i1", "dry_run": true});
+    assert_eq!(done(&relay, "/events/replay", &selection).await["dispatches"], 3, "its filter takes one of two");
+    // By its route.
+    let answer = done(&relay, &format!("/events/{large}/replay"), &json!({})).await;
+    let sinks: Vec<&str> = answer["data"].as_array().unwrap().iter().filter_map(|row| row["sink"].as_str()).collect();
+    assert_eq!(sinks, ["old", "later"]);
+    relay.drained().await;
+    assert_eq!(new.delivered().keys().collect::<Vec<_>>(), [&large]);
+    // By its name, whatever its filter says.
+    let summary = done(&relay, "/events/replay", &json!({"all": true, "sinks": ["later", "later"]})).await;
+    assert_eq!((&summary["events"], &summary["dispatches"]), (&json!(2), &json!(2)));
+    relay.drained().await;
+    assert_order(&taken(&new.arrivals()[1..]), &[("i1".to_owned(), small), ("i1".to_owned(), large)]);
+    assert_eq!(old.arrivals().len(), 3);
+}
+
+async fn a_sink_that_is_removed_leaves_nothing_behind_unseen(backend: Backend) {
+    let home = Home::new(backend).await;
+    let (stays, goes) = (Target::start().await, Target::scripted(|_, _| Reply::Status(503, vec![])).await);
+    let both = format!("{}{}", sink("stays", &stays), sink("goes", &goes));
+    let relay = home.serve(&both).await;
+    let sent = deliver(&relay, 6).await;
+    eventually("the other sink has everything", async || stays.delivered().len() == 6).await;
+    assert!(relay.terminate().await.0.success());
+
+    let relay = home.serve(&sink("stays", &stays)).await;
+    let row = relay.sink("goes").await;
+    assert_eq!((&row["configured"], &row["backlog"], &row["type"]), (&json!(false), &json!(6), &Value::Null));
+    let listed = relay.all("/dispatches?sink=goes&state=pending").await;
+    assert_eq!(listed.len(), 6);
+    // One by its number, two by their invoice.
+    let newest = listed[0]["id"].as_i64().unwrap();
+    assert_eq!(done(&relay, &format!("/dispatches/{newest}/cancel"), &json!({})).await["state"], "cancelled");
+    let of_invoice = json!({"sink": "goes", "state": "pending", "invoice_id": "i1"});
+    assert_eq!(done(&relay, "/dispatches/cancel", &of_invoice).await["cancelled"], 2);
+    for path in [format!("/events/{}/replay", sent[0].1), "/events/replay".to_owned()] {
+        let mut body = json!({"sinks": ["goes"]});
+        if path == "/events/replay" {
+            body["all"] = true.into();
+        }
+        let (status, problem) = post(&relay, &path, &body).await;
+        assert_eq!((status, &problem["code"]), (422, &json!("unknown_sink")), "{path}");
+        assert!(problem["detail"].as_str().unwrap().contains("stays"), "{problem}");
+    }
+    assert_eq!(post(&relay, "/sinks/goes/test", &json!({})).await.0, 404);
+    let seen = goes.arrivals().len();
+    assert!(relay.terminate().await.0.success());
+    assert_eq!(goes.arrivals().len(), seen, "a sink that is not configured gets nothing");
+
+    // It comes back, and its events go on.
+    goes.script(|_, _| Reply::Status(204, vec![]));
+    let relay = home.serve(&both).await;
+    relay.drained().await;
+    let left: Vec<_> = sent[..5].iter().filter(|(invoice, _)| invoice != "i1").cloned().collect();
+    assert_order(&taken(&goes.arrivals()), &left);
+    assert_eq!(goes.delivered().len(), 3);
+    assert_eq!(stays.delivered().len(), 6);
+}
+
+async fn a_pause_outlives_a_restart(backend: Backend) {
+    let home = Home::new(backend).await;
+    let target = Target::start().await;
+    let config = format!("{}secret = \"whsec_dGhlIHNlY3JldCBvZiB0aGUgc2luayBpbiB0ZXN0cw==\"\n", sink("erp", &target));
+    let relay = home.serve(&config).await;
+    relay.post("/sinks/erp/pause").await;
+    let id = Finkare::of(&relay).deliver(&payment("i1", 1)).await.id();
+    assert!(relay.terminate().await.0.success());
+    let relay = home.serve(&config).await;
+    let row = relay.sink("erp").await;
+    assert_eq!((&row["state"], &row["backlog"]), (&json!("paused"), &json!(1)));
+
+    // A test event goes past the pause, and past the store.
+    let tested = done(&relay, "/sinks/erp/test", &json!({})).await;
+    assert_eq!((&tested["outcome"], &tested["reason"]), (&json!("delivered"), &Value::Null));
+    assert!(tested["duration_ms"].as_f64().is_some_and(|millis| millis > 0.0));
+    let [test] = <[Arrival; 1]>::try_from(target.arrivals()).expect("only the test event has come");
+    assert_eq!((test.header("x-relay-trigger"), test.header("x-relay-event")), ("test", "relay.test"));
+    assert_eq!(test.id, tested["event_id"].as_str().unwrap());
+    let webhook = standardwebhooks::Webhook::new("whsec_dGhlIHNlY3JldCBvZiB0aGUgc2luayBpbiB0ZXN0cw==").unwrap();
+    webhook.verify(&test.body, &test.headers).expect("it is signed as always");
+    assert_eq!(relay.all("/events").await.len(), 1);
+    assert_eq!(relay.all("/dispatches").await.len(), 1);
+
+    target.script(|_, _| Reply::Status(403, vec![]));
+    let refused = done(&relay, "/sinks/erp/test", &json!({})).await;
+    assert_eq!(refused["outcome"], "rejected");
+    assert!(refused["reason"].as_str().unwrap().contains("403"), "{refused}");
+    assert_eq!(relay.sink("erp").await["last_error"], Value::Null, "a test leaves no trace in the sink's standing");
+
+    target.script(|_, _| Reply::Status(204, vec![]));
+    relay.post("/sinks/erp/resume").await;
+    relay.drained().await;
+    assert_eq!(target.arrivals().last().unwrap().id, id);
+    assert_eq!(actions(&relay).await.iter().filter(|action| *action == "sink.tested").count(), 2);
+}
+
+/// True if the database still holds this text anywhere.
+async fn database_holds(home: &Home, backend: Backend, text: &str) -> bool {
+    match backend {
+        Backend::Sqlite => home.files_contain(text).is_some(),
+        Backend::Postgres => {
+            let mut connection = PgConnection::connect(home.store_url()).await.unwrap();
+            sqlx::query_scalar(
+                "SELECT EXISTS (SELECT FROM events e WHERE position($1::text::bytea IN e.payload) > 0)
+                     OR EXISTS (SELECT FROM dispatches d WHERE position($1 IN d::text) > 0)
+                     OR EXISTS (SELECT FROM attempts a WHERE position($1 IN a::text) > 0)",
+            )
+            .bind(text)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+        }
+    }
+}
+
+async fn an_erased_invoice_is_gone_and_still_known(backend: Backend) {
+    let home = Home::new(backend).await;
+    let name = "Jeanne-Erasable";
+    // A target that quotes what it gets.
+    let target = Target::scripted(|_, _| Reply::Status(400, vec![])).await;
+    let relay = home.serve(&sink("erp", &target)).await;
+    let finkare = Finkare::of(&relay);
+    let body = |invoice: &str, number: usize, name: &str| {
+        let long = "é".repeat(if number.is_multiple_of(7) { 5000 } else { number });
+        let data = json!({"invoiceId": invoice, "debtor": name, "number": number, "note": long});
+        json!({"event": "payment.received", "data": data}).to_string().into_bytes()
+    };
+    let mut ids = Vec::new();
+    for number in 0..40 {
+        finkare.deliver(&body("other", number, "Somebody-Else")).await;
+        if number % 4 == 0 {
+            ids.push(finkare.deliver(&body("i1", number, name)).await.id());
+            // Counting a repetition writes the row anew.
+            assert!(finkare.deliver(&body("i1", number, name)).await.is_duplicate());
+        }
+    }
+    relay.drained().await;
+    assert!(database_holds(&home, backend, name).await, "the search finds what is there");
+
+    let erased = done(&relay, "/invoices/i1/erase", &json!({})).await;
+    assert_eq!(erased, json!({"events": 10, "payloads": 10, "cancelled": 10}));
+    assert!(!database_holds(&home, backend, name).await, "the payload is gone");
+    assert!(database_holds(&home, backend, "Somebody-Else").await);
+    for id in &ids {
+        let page = relay.get(&format!("/events/{id}")).await;
+        assert_eq!((&page["payload"], &page["deliveries"]), (&Value::Null, &json!(2)));
+        assert_eq!(page["dispatches"][0]["state"], "cancelled");
+    }
+    let again = finkare.deliver(&body("i1", 0, name)).await;
+    assert!(again.is_duplicate() && again.id() == ids[0]);
+    assert!(!database_holds(&home, backend, name).await, "a repetition brings nothing back");
+    let (status, problem) = post(&relay, &format!("/events/{}/replay", ids[0]), &json!({})).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("payload_gone")));
+    let summary = done(&relay, "/events/replay", &json!({"invoice_id": "i1"})).await;
+    assert_eq!(summary, json!({"events": 10, "dispatches": 0, "skipped": 10, "dry_run": false}));
+    assert_eq!(done(&relay, "/dispatches/retry", &json!({"sink": "erp", "invoice_id": "i1"})).await["retried"], 0);
+    let audit = relay.all("/audit").await;
+    let entry = audit.iter().find(|entry| entry["action"] == "invoice.erased").expect("it is written down");
+    assert_eq!((&entry["actor"], &entry["subject"]), (&json!("tests"), &json!("invoice/i1")));
+    assert_eq!(entry["detail"], erased);
+    let (status, problem) = post(&relay, "/invoices/nothing/erase", &json!({})).await;
+    assert_eq!((status, &problem["code"]), (404, &json!("not_found")));
+}
+
+async fn what_cannot_be_meant_is_refused(backend: Backend) {
+    let home = Home::new(backend).await;
+    let target = Target::start().await;
+    drop(home.serve(&sink("erp", &target)).await);
+    let config = std::fs::read_to_string(home.path("relay.toml")).unwrap();
+    let tokens = ["viewer", "operator", "admin"]
+        .map(|role| format!("{{ name = \"{role}\", role = \"{role}\", token = \"the-token-of-the-{role}\" }}"));
+    let only = format!("{{ name = \"tests\", role = \"admin\", token = \"{TOKEN}\" }}");
+    std::fs::write(home.path("relay.toml"), config.replace(&only, &format!("{only}, {}", tokens.join(", ")))).unwrap();
+    let mut command = home.command();
+    command.arg("serve");
+    let relay = Relay::start(command).await;
+    let id = Finkare::of(&relay).deliver(&payment("i1", 1)).await.id();
+    relay.drained().await;
+
+    let event = format!("/events/{id}/replay");
+    for path in [&*event, "/events/replay", "/dispatches/retry", "/dispatches/cancel", "/sinks/erp/test"] {
+        let (status, problem) = post_as(&relay, "the-token-of-the-viewer", path, &json!({})).await;
+        assert_eq!((status, &problem["code"]), (403, &json!("role_too_low")), "{path}");
+    }
+    for token in ["the-token-of-the-viewer", "the-token-of-the-operator"] {
+        let (status, _) = post_as(&relay, token, "/invoices/i1/erase", &json!({})).await;
+        assert_eq!(status, 403, "erasing is for admins");
+    }
+    for (path, body, status, code) in [
+        ("/events/nothing/replay", json!({}), 404, "not_found"),
+        ("/events/0192f3a4-5b6c-7d8e-9f01-23456789abcd/replay", json!({}), 404, "not_found"),
+        (&*event, json!({"sinks": ["nobody"]}), 422, "unknown_sink"),
+        (&*event, json!({"sinks": []}), 400, "bad_parameter"),
+        (&*event, json!({"sink": "erp"}), 422, "bad_body"),
+        ("/events/replay", json!({}), 422, "no_selection"),
+        ("/events/replay", json!({"dry_run": true}), 422, "no_selection"),
+        ("/events/replay", json!({"all": true, "type": "ping"}), 422, "no_selection"),
+        ("/events/replay", json!({"all": true, "sinks": ["nobody"]}), 422, "unknown_sink"),
+        ("/events/replay", json!({"since": "yesterday"}), 400, "bad_parameter"),
+        ("/events/replay", json!({"all": true, "limit": 5}), 422, "bad_body"),
+        ("/dispatches/retry", json!({}), 422, "no_selection"),
+        ("/dispatches/retry", json!({"invoice_id": "i1"}), 422, "no_selection"),
+        ("/dispatches/retry", json!({"state": "pending"}), 422, "wrong_state"),
+        ("/dispatches/cancel", json!({"state": "delivered"}), 422, "wrong_state"),
+        ("/dispatches/cancel", json!({"state": "lost"}), 400, "bad_parameter"),
+        ("/dispatches/cancel", json!({"sink": "nobody"}), 404, "not_found"),
+        ("/dispatches/cancel", json!({"sink": "erp", "all": true}), 422, "bad_body"),
+        ("/sinks/nobody/test", json!({}), 404, "not_found"),
+    ] {
+        let (answered, problem) = post_as(&relay, "the-token-of-the-operator", path, &body).await;
+        assert_eq!((answered, &problem["code"]), (status, &json!(code)), "{path} {body}: {problem}");
+    }
+    assert_eq!(relay.try_get("/events/replay").await.0, 405);
+    assert_eq!(target.arrivals().len(), 1);
+    assert_eq!(relay.all("/dispatches").await.len(), 1);
+    assert!(actions(&relay).await.iter().all(|action| action.starts_with("secret")), "nothing was done");
+}
+
+/// Runs a command to its end; answers its exit code, what it said, and what it complained of.
+async fn run(home: &Home, admin: &str, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = home.command();
+    command.args(arguments).args(["--admin-url", admin]);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_from_a_terminal() {
+    let home = Home::new(Backend::Sqlite).await;
+    let target = Target::scripted(|_, _| Reply::Status(400, vec![])).await;
+    let config = format!(
+        "{}secret = \"whsec_dGhlIHNlY3JldCBvZiB0aGUgc2luayBpbiB0ZXN0cw==\"\n\
+         headers = {{ \"x-key\" = \"the-key-of-the-sink\" }}\n\
+         filter = \"data.amountCents > 50\"\n[[sinks]]\nname = \"file\"\ntype = \"file\"\npath = \"out.jsonl\"\n",
+        sink("erp", &target).replace("/hooks", "/hooks/the-path-of-the-hook")
+    );
+    let relay = home.serve(&config).await;
+    let admin = format!("http://{}", relay.admin);
+    let finkare = Finkare::of(&relay);
+    let body = b"{\"event\":\"payment.received\",\"data\":{\"invoiceId\":\"i1\",\"amountCents\":100,\"x\":1.50}}";
+    let id = finkare.deliver(body).await.id();
+    let small = finkare.deliver(&payment("i2", 5)).await.id();
+    relay.drained().await;
+    std::fs::write(home.path("event.json"), body).unwrap();
+    for (arguments, code, words) in [
+        (&["sinks", "test", "erp"][..], 1, vec!["`rejected`", "400"]),
+        (&["dispatches", "retry", "1"], 0, vec!["dispatch 1 to erp: "]),
+        (&["sinks", "test", "file"], 0, vec!["`delivered`"]),
+        (&["events", "replay", &id, "--sink", "file"], 0, vec!["to file: ", "(replay)"]),
+        (&["events", "replay", "--type", "ping"], 0, vec!["0 events were replayed"]),
+        (&["events", "replay", "--all", "--dry-run"], 0, vec!["2 events would give 3 dispatches; nothing was written"]),
+        (&["events", "replay", "--invoice-id", "i2", "--json"], 0, vec!["\"dispatches\":1"]),
+        (&["try", "--sink", "erp", "--event", &id], 0, vec!["decision  yes", "POST http://127.0.0.1:", "\"x\":1.50"]),
+        (&["try", "--sink", "erp", "--event", &id], 0, vec!["webhook-signature: v1,", "x-key: [redacted]", &id]),
+        (&["try", "--sink", "erp", "--event", &small], 0, vec!["decision  no", "`filter`"]),
+        (&["try", "--sink", "file", "--event", "event.json"], 0, vec!["decision  yes", "{\"id\":\"", "\"x\":1.50"]),
+        (&["try", "--sink", "erp", "--since", "2020-01-01T00:00:00Z"], 0, vec!["WOULD GET IT", "1 of 2 events"]),
+        (&["try", "--sink", "erp", "--event", &id, "--json"], 0, vec!["\"taken\":true", "\"method\":\"POST\""]),
+    ] {
+        let (answered, stdout, stderr) = run(&home, &admin, arguments).await;
+        assert_eq!(answered, code, "{arguments:?}: {stdout}{stderr}");
+        for word in words {
+            assert!(stdout.contains(word), "{arguments:?} without {word}:\n{stdout}");
+        }
+        for secret in ["the-key-of-the-sink", "dGhlIHNlY3JldCBvZiB0aGUgc2luayBpbiB0ZXN0cw==", "the-path-of-the-hook"] {
+            assert!(!stdout.contains(secret) && !stderr.contains(secret), "{arguments:?}: {stdout}{stderr}");
+        }
+        relay.drained().await;
+    }
+    for (arguments, words) in [
+        (&["dispatches", "retry", "--sink", "erp", "--state", "dead"][..], "1 dispatches are tried again."),
+        (&["dispatches", "cancel", "--state", "dead"], "1 dispatches were cancelled."),
+        (
+            &["erase", "--invoice", "i1", "--yes"],
+            "The payloads of 1 of 1 events are removed, 0 dispatches are cancelled.",
+        ),
+    ] {
+        let (code, stdout, stderr) = run(&home, &admin, arguments).await;
+        assert!(code == 0 && stdout.trim() == words, "{arguments:?}: {stdout}{stderr}");
+        relay.drained().await;
+    }
+    for (arguments, code, words) in [
+        (&["erase", "--invoice", "i2"][..], 1, "add --yes"),
+        (&["erase", "--invoice", "nothing", "--yes"], 1, "There is no event of this invoice."),
+        (&["events", "replay"], 1, "--all for every one"),
+        (&["events", "replay", &small, "--all"], 2, "cannot be used with"),
+        (&["dispatches", "retry"], 2, "required"),
+        (&["try", "--sink", "nobody", "--event", "event.json"], 1, "there is erp, file"),
+        (&["try", "--sink", "erp", "--event", "nothing.json"], 1, "nothing.json"),
+        (&["try", "--sink", "erp", "--event", &id], 1, "purged or erased"),
+    ] {
+        let (answered, stdout, stderr) = run(&home, &admin, arguments).await;
+        assert!(answered == code && stderr.contains(words), "{arguments:?}: {answered} {stdout}{stderr}");
+    }
+
+    // From the configuration alone: the service is gone.
+    drop(relay);
+    let (code, stdout, stderr) = run(&home, &admin, &["try", "--sink", "erp", "--event", "event.json"]).await;
+    assert!(code == 0 && stdout.contains("x-relay-endpoint: production"), "{stdout}{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watching_looks_again_and_survives_a_restart() {
+    let home = Home::new(Backend::Sqlite).await;
+    let relay = home.serve("").await;
+    let mut command = home.command();
+    command.args(["sinks", "list", "--watch", "--json", "--admin-url", &format!("http://{}", relay.admin)]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut watching = command.spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(watching.stdout.take().unwrap()));
+    let mut errors = std::io::BufRead::lines(std::io::BufReader::new(watching.stderr.take().unwrap()));
+    let (watching, first, second, complaint) = tokio::task::spawn_blocking(move || {
+        let first = lines.next().unwrap().unwrap();
+        let second = lines.next().unwrap().unwrap();
+        drop(relay);
+        let complaint = errors.next().unwrap().unwrap();
+        watching.kill().unwrap();
+        (watching, first, second, complaint)
+    })
+    .await
+    .unwrap();
+    let mut watching = watching;
+    watching.wait().unwrap();
+    for line in [first, second] {
+        let answer: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(answer["data"][0]["name"], "stdout", "no screen is cleared where there is none");
+    }
+    assert!(complaint.starts_with("error: "), "{complaint}");
+}
