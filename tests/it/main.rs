@@ -13,6 +13,7 @@ mod readme;
 mod receiving;
 mod relaying;
 mod reloading;
+mod replicas;
 mod rotation;
 mod secrets;
 mod signature;
