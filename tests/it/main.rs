@@ -8,6 +8,7 @@ mod readme;
 mod receiving;
 mod relaying;
 mod signature;
+mod simulator;
 mod sinks;
 mod store;
 mod support;
