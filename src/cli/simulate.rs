@@ -1,6 +1,6 @@
 //! `simulate`: runs the local Finkare until it is told to stop.
 
-use std::{net::SocketAddr, num::NonZeroU32};
+use std::{fmt::Write as _, net::SocketAddr, num::NonZeroU32};
 
 use clap::Args;
 use serde_json::json;
@@ -104,12 +104,13 @@ pub(super) async fn run(options: Options, output: Output) -> Result<bool, Failur
         simulator.address()
     );
     for (url, id, secret) in &webhooks {
-        text += &format!(
+        let _ = write!(
+            text,
             "for the webhook {url}:\n  FINKARE_WEBHOOK_ID={id}\n  FINKARE_WEBHOOK_SECRET={}\n",
             secret.expose()
         );
     }
-    text += &format!("\nmake a payment:\n  {curl}\n");
+    let _ = write!(text, "\nmake a payment:\n  {curl}\n");
     let json = json!({
         "address": simulator.address(), "api_url": simulator.api_url(), "api_key": SUGGESTED_KEY, "payment": curl,
         "webhooks": webhooks.iter().map(|(url, id, secret)| json!({

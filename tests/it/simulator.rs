@@ -3,7 +3,10 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -39,17 +42,19 @@ impl Post {
 }
 
 type Script = Box<dyn FnMut(&Post) -> Option<u16> + Send>;
+/// What came in, and what to answer.
+type Shared = Arc<(Mutex<Vec<Post>>, Mutex<Script>)>;
 
 /// A receiver that answers as its script says; `None` is never.
 #[derive(Clone)]
 struct Receiver {
     address: std::net::SocketAddr,
-    shared: Arc<(Mutex<Vec<Post>>, Mutex<Script>)>,
+    shared: Shared,
 }
 
 impl Receiver {
     async fn start(script: impl FnMut(&Post) -> Option<u16> + Send + 'static) -> Self {
-        let shared: Arc<(Mutex<Vec<Post>>, Mutex<Script>)> = Arc::new((Mutex::default(), Mutex::new(Box::new(script))));
+        let shared: Shared = Arc::new((Mutex::default(), Mutex::new(Box::new(script))));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().fallback(take).with_state(shared.clone());
@@ -63,7 +68,7 @@ impl Receiver {
 }
 
 async fn take(
-    State(shared): State<Arc<(Mutex<Vec<Post>>, Mutex<Script>)>>,
+    State(shared): State<Shared>,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
@@ -86,18 +91,22 @@ struct Scene {
     secret: Secret,
 }
 
+/// Four attempts, soon after one another.
+fn quick() -> Options {
+    Options { retry_waits: vec![Duration::from_millis(10); 3], ..Options::default() }
+}
+
 impl Scene {
     async fn new(options: Options, script: impl FnMut(&Post) -> Option<u16> + Send + 'static) -> Self {
         let receiver = Receiver::start(script).await;
         let deliver_to = Some(format!("http://{}", receiver.address).parse().unwrap());
-        let retry_waits = vec![Duration::from_millis(10); 3];
-        let simulator = Simulator::start(Options { deliver_to, retry_waits, ..options }).await.unwrap();
+        let simulator = Simulator::start(Options { deliver_to, ..options }).await.unwrap();
         let (webhook, secret) = simulator.create_webhook(URL, &["payment.received", "invoice.status_changed"]).unwrap();
         Self { simulator, receiver, webhook, secret }
     }
 
     async fn with(faults: Faults, variants: Variants) -> Self {
-        Self::new(Options { faults, variants, ..Options::default() }, |_| Some(200)).await
+        Self::new(Options { faults, variants, ..quick() }, |_| Some(200)).await
     }
 
     /// Pays an invoice and waits until everything is delivered; answers what came in since.
@@ -325,7 +334,7 @@ async fn a_delivery_is_signed_over_its_bytes_and_goes_where_it_is_told() {
 #[tokio::test]
 async fn anything_but_success_is_tried_again_and_then_given_up() {
     let mut answers = [Some(503), Some(307), Some(404), Some(204)].into_iter();
-    let scene = Scene::new(Options::default(), move |_| answers.next().unwrap_or(Some(500))).await;
+    let scene = Scene::new(quick(), move |_| answers.next().unwrap_or(Some(500))).await;
     let posts = scene.pay().await;
     assert_eq!(posts.len(), 4, "a redirect is not followed");
     assert!(posts.iter().all(|post| post.body == posts[0].body && post.uri == posts[0].uri));
@@ -339,27 +348,30 @@ async fn anything_but_success_is_tried_again_and_then_given_up() {
 #[tokio::test]
 async fn an_answer_that_does_not_come_is_not_waited_for() {
     let mut first = true;
-    let options = Options { delivery_timeout: Duration::from_millis(200), ..Options::default() };
+    let options = Options { delivery_timeout: Duration::from_millis(500), ..quick() };
     let scene = Scene::new(options, move |_| if std::mem::take(&mut first) { None } else { Some(200) }).await;
     assert_eq!(Options::default().delivery_timeout, Duration::from_secs(5));
     scene.pay().await;
-    assert_eq!(scene.simulator.deliveries(scene.webhook)[0].attempts, 2);
+    let delivery = scene.simulator.deliveries(scene.webhook).remove(0);
+    assert!(delivery.status == Status::Success && delivery.attempts > 1, "{delivery:?}");
 }
 
 #[tokio::test]
 async fn a_retry_is_signed_with_the_secret_of_its_own_instant() {
-    let refuse = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let refuse = Arc::new(AtomicBool::new(true));
     let refusing = refuse.clone();
-    let script = move |_: &Post| Some(if refusing.load(std::sync::atomic::Ordering::SeqCst) { 401 } else { 200 });
-    let scene = Scene::new(Options::default(), script).await;
-    let waits = scene.simulator.create_invoice(None, None).unwrap();
-    scene.simulator.set_faults(Faults { delivery_delay_ms: 300, ..Faults::default() }).unwrap();
-    scene.simulator.pay(waits.id, NewPayment::default()).unwrap();
-    eventually("a first attempt", async || scene.receiver.posts().len() == 1).await;
+    // Refused for as long as the rotation may take.
+    let options = Options { retry_waits: vec![Duration::from_millis(20); 5000], ..Options::default() };
+    let scene = Scene::new(options, move |_| Some(if refusing.load(SeqCst) { 401 } else { 200 })).await;
+    let invoice = scene.simulator.create_invoice(None, None).unwrap();
+    scene.simulator.pay(invoice.id, NewPayment::default()).unwrap();
+    eventually("a first attempt", async || !scene.receiver.posts().is_empty()).await;
     let rotated = scene.rotate().await.body;
     let new = rotated["data"]["secret"].as_str().unwrap().to_owned();
     assert_eq!(new, scene.secret_now());
-    refuse.store(false, std::sync::atomic::Ordering::SeqCst);
+    let before = scene.receiver.posts().len();
+    eventually("a further attempt", async || scene.receiver.posts().len() > before + 1).await;
+    refuse.store(false, SeqCst);
     scene.settled().await;
     let posts = scene.receiver.posts();
     let (first, last) = (&posts[0], posts.last().unwrap());
@@ -377,7 +389,7 @@ async fn repeats_and_forgeries() {
     let known = receiver_secret.clone();
     let script =
         move |post: &Post| Some(if post.signature == sign(&known.lock().unwrap(), &post.body) { 200 } else { 401 });
-    let scene = Scene::new(Options { faults, ..Options::default() }, script).await;
+    let scene = Scene::new(Options { faults, ..quick() }, script).await;
     scene.secret.expose().clone_into(&mut receiver_secret.lock().unwrap());
     let posts = scene.pay().await;
     let (forged, genuine): (Vec<_>, Vec<_>) = posts.iter().partition(|post| post.json()["data"]["forged"] == true);
@@ -411,8 +423,7 @@ async fn reordering_turns_groups_around() {
 async fn a_fresh_timestamp_makes_another_body() {
     let mut answers = [Some(500)].into_iter();
     let faults = Faults { fresh_timestamp: true, ..Faults::default() };
-    let scene =
-        Scene::new(Options { faults, ..Options::default() }, move |_| answers.next().unwrap_or(Some(200))).await;
+    let scene = Scene::new(Options { faults, ..quick() }, move |_| answers.next().unwrap_or(Some(200))).await;
     let posts = scene.pay().await;
     assert_eq!(posts.len(), 2);
     let (mut first, mut second) = (posts[0].json(), posts[1].json());
@@ -491,17 +502,26 @@ async fn slow_rotations_change_the_secret_also_when_nobody_waits() {
     let scene =
         Scene::with(Faults { rotation_answer_delay_ms: 600_000, ..Faults::default() }, Variants::default()).await;
     let url = format!("{}/webhooks/{}/rotate-secret", scene.simulator.api_url(), scene.webhook);
-    let hang_up = async || {
-        let request = http().post(&url).header("X-API-Key", "fk_test_a").timeout(Duration::from_millis(300));
-        assert!(request.send().await.unwrap_err().is_timeout());
-    };
-    hang_up().await;
+    let send = || tokio::spawn(http().post(&url).header("X-API-Key", "fk_test_a").send());
+    let calls = || scene.simulator.counters().api_calls;
+    let call = send();
+    eventually("changed at once", async || scene.simulator.counters().rotations == 1).await;
     let after_first = scene.secret_now();
-    assert_ne!(after_first, scene.secret.expose(), "changed at once, answered late");
-    scene.simulator.set_faults(Faults { rotation_delay_ms: 1500, ..Faults::default() }).unwrap();
-    hang_up().await;
-    assert_eq!(scene.secret_now(), after_first, "not changed yet");
+    assert_ne!(after_first, scene.secret.expose());
+    assert!(!call.is_finished(), "answered late");
+    call.abort();
+
+    scene.simulator.set_faults(Faults { rotation_delay_ms: 600, ..Faults::default() }).unwrap();
+    let before = calls();
+    let call = send();
+    eventually("the call is there", async || calls() > before).await;
+    call.abort();
     eventually("the secret is changed", async || scene.secret_now() != after_first).await;
+    scene.simulator.set_faults(Faults { rotation_delay_ms: 600_000, ..Faults::default() }).unwrap();
+    let (before, after_second) = (calls(), scene.secret_now());
+    let _waiting = send();
+    eventually("the call is there", async || calls() > before).await;
+    assert_eq!(scene.secret_now(), after_second, "not changed yet");
     // What still waits to answer does not keep it from stopping.
     tokio::time::timeout(PATIENCE, scene.simulator.stop()).await.unwrap();
 }
