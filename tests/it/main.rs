@@ -16,6 +16,7 @@ mod reloading;
 mod rotation;
 mod secrets;
 mod signature;
+mod simulator;
 mod sinks;
 mod store;
 mod support;
