@@ -5,7 +5,6 @@
 //! `VAL_001` a bad value, `REQ_001` a method that a path does not take, `RATE_001` too many calls, `SRV_001` a fault),
 //! the statuses that go with them, the order of lists (newest first), and that a webhook on its own is spelled as in the
 //! answer to its creation.
-#![expect(clippy::result_large_err, reason = "both sides are answers, made once for each call")]
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
