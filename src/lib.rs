@@ -12,23 +12,38 @@
 //! One direction. The two halves, receiving and relaying, meet only in the store: the row is the
 //! promise, the wake-up only saves time. The outcome of an attempt goes back only as a row.
 //!
+//! Beside them is the link to Finkare, which goes the other way:
+//!
+//! ```text
+//! web::admin, schedule ─▶ finkare::link ─intent─▶ store
+//!                            │     ▲                │ all replicas
+//!                     rotate │     │ a new secret   ▼
+//!                            ▼     │             secrets ─▶ ingest verifies by it
+//!                           Finkare
+//! ```
+//!
 //! # Reading order
 //!
 //! 1. [`model`]: the words. Events, dispatches and their states, ids, time; decisions as pure functions.
 //! 2. [`signature`]: proof that a message is genuine, coming in and going out.
 //! 3. [`store`]: what is kept and what is promised about it; SQLite and Postgres.
-//! 4. [`ingest`]: verify, find the dedupe key, choose the sinks, commit in groups.
-//! 5. [`sinks`]: the targets, one file per kind.
-//! 6. [`dispatch`]: claim what is due, try it, record what came of it.
-//! 7. [`replay`]: what is stored already is sent again, one event or a selection. [`web`]: the two listeners.
-//! 8. [`activity`]: endpoints that have gone quiet.
-//! 9. [`config`], [`telemetry`], [`lifecycle`], [`pressure`]: what the operator wrote, logs and metrics, stopping well,
-//!    accepts before relaying.
-//! 10. [`service`]: puts all of it together; [`cli`]: the commands.
+//! 4. [`secrets`]: an endpoint's secrets, encrypted in the store and live in memory; what waits before it is refused.
+//! 5. [`ingest`]: verify, find the dedupe key, choose the sinks, commit in groups; what a refused delivery looks like.
+//! 6. [`sinks`]: the targets, one file per kind.
+//! 7. [`dispatch`]: claim what is due, try it, record what came of it.
+//! 8. [`replay`]: what is stored already is sent again, one event or a selection.
+//! 9. [`finkare`]: the client of Finkare's API; the link, which registers, rotates and heals; the local Finkare.
+//!    [`activity`]: endpoints that have gone quiet.
+//! 10. [`web`]: the two listeners.
+//! 11. [`config`], [`telemetry`], [`lifecycle`], [`pressure`]: what the operator wrote, logs and metrics, stopping well,
+//!     accepts before relaying.
+//! 12. [`service`]: puts all of it together, and another configuration in its place; [`cli`]: the commands.
 //!
 //! Who may know whom: [`model`] knows nobody; [`signature`], [`store`] and [`sinks`] know only the
-//! model (and the `http` sink the outgoing signature); [`ingest`] and [`dispatch`] know the
-//! store and do not know each other; [`replay`] knows the store and the routes; [`web`] never knows a sink; [`service`] and [`cli`] know all.
+//! model (and the `http` sink the outgoing signature); [`secrets`] knows the signature and the store; [`ingest`] knows
+//! these three, [`dispatch`] the store and the sinks, and the two do not know each other; [`replay`] knows the store and
+//! the routes; [`finkare::link`] knows the store and the secrets, not who asks for a rotation; the simulator shares
+//! nothing with the client and the link; [`web`] never knows a sink; [`service`] and [`cli`] know all.
 
 pub mod activity;
 pub mod cli;

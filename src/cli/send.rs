@@ -1,6 +1,6 @@
 //! `send`: signs and posts test deliveries as Finkare does.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
@@ -10,10 +10,14 @@ use uuid::Uuid;
 
 use super::{Failure, client, local, output::Output};
 use crate::{
-    config::Config,
+    config::{Config, Endpoint, StoreConfig},
     model::{clock, secret::Secret},
+    service,
     signature::finkare,
 };
+
+/// The store gets so long to tell its newest secret.
+const STORE_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -57,6 +61,24 @@ fn made_up(event: &str, number: u32) -> Value {
     }
 }
 
+/// The newest secret that the store has for the endpoint: where there is an API key, the configured one may have been
+/// rotated away. Whatever is in the way, the configured one is left.
+async fn stored(config: &Config, endpoint: &Endpoint) -> Option<Secret> {
+    let is_new = matches!(&config.store, StoreConfig::Sqlite { path } if !path.exists());
+    if is_new || (endpoint.api_key.is_none() && !endpoint.secrets.is_empty()) {
+        return None;
+    }
+    let looking = async {
+        let vault = service::vault(config).ok()?;
+        let open = service::open_store(&config.store, false).await.ok()?;
+        let links = open.store.links().await.unwrap_or_default();
+        open.store.close().await;
+        let link = links.into_iter().find(|link| link.endpoint == endpoint.name)?;
+        link.secrets.first().and_then(|newest| vault.open(newest).ok()).flatten()
+    };
+    tokio::time::timeout(STORE_TIMEOUT, looking).await.ok().flatten()
+}
+
 /// Posts what the options say; true if each was answered as it should.
 pub(super) async fn run(mut config: Config, options: Options, output: Output) -> Result<bool, Failure> {
     local::find_made_up(&mut config);
@@ -68,8 +90,10 @@ pub(super) async fn run(mut config: Config, options: Options, output: Output) ->
         let names: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
         format!("there is no such endpoint; configured are: {}", names.join(", "))
     })?;
-    let secret = endpoint.secrets.first().context(
-        "the endpoint has no secret to sign with: start `serve` once (it makes one), or set FINKARE_WEBHOOK_SECRET",
+    let stored = stored(&config, endpoint).await;
+    let secret = stored.as_ref().or(endpoint.secrets.first()).context(
+        "the endpoint has no secret to sign with: start `serve` once (it makes one), run `finkare-relay register`, or set \
+         FINKARE_WEBHOOK_SECRET",
     )?;
     let secret = if options.forge { Secret::new("whsec_forged") } else { secret.clone() };
     let url = options

@@ -50,7 +50,7 @@ pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failur
                 break;
             }
             () = service.lifecycle.soft.cancelled() => break,
-            _ = hang_up.recv() => if let Err(error) = service.reload().await {
+            _ = hang_up.recv() => if let Err(error) = service.reload("SIGHUP").await {
                 tracing::error!(%error, "the configuration was not reloaded");
             },
         }

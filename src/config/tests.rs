@@ -504,7 +504,7 @@ fn finkares_api_has_careful_defaults() {
     let config = good(&endpoint("api_key = 'fk_live_1'"), &[]);
     let api = config.endpoints[0].api().unwrap();
     assert_eq!((api.timeout, api.max_retries), (Duration::from_secs(30), 3), "as in the vendor's SDK");
-    assert_eq!((api.rate.0.get(), api.rate.1), (1, Duration::from_secs(1)));
+    assert_eq!((api.rate.0.get(), api.rate.1), (5, Duration::from_secs(5)));
     assert_eq!((api.paths, api.update_method, api.api_url), (Paths::default(), UpdateMethod::Put, None));
     assert_eq!(config.endpoints[0].rotate_every, None, "never by itself");
     assert_eq!(config.endpoints[0].rotate_overlap, crate::finkare::link::DEFAULT_OVERLAP);

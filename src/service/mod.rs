@@ -200,12 +200,12 @@ impl Service {
         Ok(Self { public, admin, lifecycle, reloader, store: open, shutdown_timeout: config.server.shutdown_timeout })
     }
 
-    /// Reads the configuration again, and uses it as a whole or not at all.
+    /// Reads the configuration again, and uses it as a whole or not at all; `actor` is who asked for it.
     ///
     /// # Errors
     /// Everything that is wrong with it; the old one goes on.
-    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
-        self.reloader.reload().await
+    pub async fn reload(&self, actor: &str) -> Result<Reloaded, ReloadError> {
+        self.reloader.reload(actor).await
     }
 
     /// The store, for those who look behind the scenes (the demo, tests).

@@ -19,7 +19,7 @@ use super::generation::{Foundation, Generation};
 use crate::{
     config::{Config, Problems, StoreConfig},
     lifecycle::Lifecycle,
-    model::chain::Chain,
+    model::{audit::NewAudit, chain::Chain},
     web::admin::reload::{Reload, ReloadError, Reloaded},
 };
 
@@ -112,7 +112,7 @@ impl Reloader {
 
 #[async_trait]
 impl Reload for Reloader {
-    async fn reload(&self) -> Result<Reloaded, ReloadError> {
+    async fn reload(&self, actor: &str) -> Result<Reloaded, ReloadError> {
         let mut running = self.running.try_lock().map_err(|_| ReloadError::Busy)?;
         if self.foundation.lifecycle.soft.is_cancelled() {
             return Err(ReloadError::Stopping);
@@ -146,6 +146,12 @@ impl Reload for Reloader {
             sinks = config.sinks.len(),
             "the configuration was reloaded"
         );
+        let audit = NewAudit::new(actor, "configuration.reloaded", "service")
+            .with("endpoints", config.endpoints.len())
+            .with("sinks", config.sinks.len());
+        if let Err(error) = self.foundation.store.audit(audit).await {
+            tracing::error!(error = %Chain(&error), "an audit entry could not be written");
+        }
         Ok(Reloaded { endpoints: config.endpoints.len(), sinks: config.sinks.len(), notices: config.notices })
     }
 }

@@ -17,6 +17,7 @@ mod replicas;
 mod rotation;
 mod secrets;
 mod signature;
+mod simulator;
 mod sinks;
 mod store;
 mod support;

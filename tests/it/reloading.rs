@@ -116,6 +116,11 @@ async fn a_hang_up_reloads_too(backend: Backend) {
     assert_eq!(Finkare::of(&relay).deliver(&payment("i", 1)).await.status, 200);
     relay.drained().await;
     assert_eq!((first.arrivals().len(), second.arrivals().len()), (1, 1));
+    let audit = relay.get("/audit").await;
+    assert_eq!(
+        (&audit["data"][0]["action"], &audit["data"][0]["actor"]),
+        (&"configuration.reloaded".into(), &"SIGHUP".into())
+    );
 }
 
 async fn a_file_sink_goes_on_with_its_file(backend: Backend) {

@@ -27,7 +27,7 @@ const LEASE: Duration = Duration::from_secs(1 + 10);
 fn sink(target: &Target, more: &str) -> String {
     format!(
         "[[sinks]]\nname = \"erp\"\ntype = \"http\"\nurl = \"{}\"\n\
-         retry = {{ initial_secs = 0.05, max_secs = 0.2, give_up_after_secs = 3600 }}\n\
+         retry = {{ initial_secs = 0.05, max_secs = 1, give_up_after_secs = 3600 }}\n\
          breaker = {{ failures = 100000, probe_secs = 1 }}\n{more}\n",
         target.url()
     )
@@ -141,7 +141,7 @@ async fn the_work_of_a_killed_replica_is_taken_over_within_a_lease() {
     let target = Target::scripted(move |_, _| if *hangs.lock().unwrap() { Reply::Hang } else { ok() }).await;
     let home = Home::new(Backend::Postgres).await;
     let config = sink(&target, "timeout_secs = 1\nconcurrency = 4")
-        .replace("initial_secs = 0.05, max_secs = 0.2", "initial_secs = 60, max_secs = 60");
+        .replace("initial_secs = 0.05, max_secs = 1", "initial_secs = 60, max_secs = 60");
     let first = home.serve(&config).await;
     let finkare = Finkare::of(&first);
     let mut ids = HashSet::new();

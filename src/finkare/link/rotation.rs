@@ -14,7 +14,7 @@ use crate::{
         chain::Chain,
         clock,
         id::LeaseToken,
-        link::{Begun, Fingerprint, Intent, IntentId, IntentKind, Link, NewIntent, Origin, SecretState},
+        link::{Begun, Fingerprint, Intent, IntentId, IntentKind, IntentState, Link, NewIntent, Origin, SecretState},
     },
     store::link::{Change, Ended},
     telemetry::RotationResult,
@@ -28,6 +28,9 @@ const LONGEST_RETRY: Duration = Duration::from_mins(1);
 
 /// Finkare may ask for a longer pause, but not for a longer one than this.
 const LONGEST_ASKED_FOR: Duration = Duration::from_mins(10);
+
+/// For so long a rotation that somebody asks for waits for the end of a cure.
+const FOR_A_CURE: Duration = Duration::from_secs(5);
 
 /// How often a change begins anew after it found something else unfinished, which then came to nothing.
 pub(super) const ROUNDS: usize = 3;
@@ -93,11 +96,32 @@ impl Links {
                         return Ok(healed);
                     }
                 }
+                // Somebody heals what was left unfinished: that ends soon, and then it is our turn.
+                Begun::InFlight(intent) if intent.tries > 1 && self.ends_soon(&intent).await => {}
                 Begun::InFlight(intent) => return Err(in_flight(intent)),
                 Begun::Outdated => return Ok(None),
             }
         }
         Err(self.overtaken(linked).await)
+    }
+
+    /// Waits for the end of an intent in somebody else's hands; false if it lasts.
+    async fn ends_soon(&self, intent: &Intent) -> bool {
+        let mut changes = self.store.wakeups().link();
+        let ending = async {
+            loop {
+                changes.borrow_and_update();
+                match self.link(&intent.endpoint).await {
+                    Ok(Link { intent: Some(now), .. }) if now.id == intent.id && now.state == IntentState::InFlight => {
+                    }
+                    Ok(_) => return true,
+                    Err(_) => return false,
+                }
+                // An announcement may be lost.
+                let _ = tokio::time::timeout(FIRST_RETRY, changes.changed()).await;
+            }
+        };
+        tokio::time::timeout(FOR_A_CURE, ending).await.unwrap_or(false)
     }
 
     /// Finishes what somebody else left unfinished, by asking Finkare for a new secret; `None` if it turned out that

@@ -5,7 +5,6 @@
 //! `VAL_001` a bad value, `REQ_001` a method that a path does not take, `RATE_001` too many calls, `SRV_001` a fault),
 //! the statuses that go with them, the order of lists (newest first), and that a webhook on its own is spelled as in the
 //! answer to its creation.
-#![expect(clippy::result_large_err, reason = "both sides are answers, made once for each call")]
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -38,7 +37,7 @@ enum Answer {
     /// `success: true`.
     Done { status: StatusCode, data: Value, message: Option<&'static str>, pagination: Option<Value> },
     /// `success: false`.
-    Refused { status: StatusCode, code: &'static str, message: String, retry_after_secs: Option<u32> },
+    Refused(Refusal),
     /// No answer: the connection is cut.
     Cut,
     /// 200 and something that is no envelope.
@@ -49,27 +48,36 @@ impl Answer {
     fn data(data: Value) -> Self {
         Self::Done { status: StatusCode::OK, data, message: None, pagination: None }
     }
+}
 
-    fn refused(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self::Refused { status, code, message: message.into(), retry_after_secs: None }
+/// What an error says.
+struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    retry_after_secs: Option<u32>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), retry_after_secs: None }
     }
 
     fn too_many(retry_after_secs: Option<u32>) -> Self {
-        let message = "Too many requests".to_owned();
-        Self::Refused { status: StatusCode::TOO_MANY_REQUESTS, code: "RATE_001", message, retry_after_secs }
+        Self { retry_after_secs, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_001", "Too many requests") }
     }
 
     fn not_found() -> Self {
-        Self::refused(StatusCode::NOT_FOUND, "RES_001", "Resource not found")
+        Self::new(StatusCode::NOT_FOUND, "RES_001", "Resource not found")
     }
 
     fn invalid(message: impl Into<String>) -> Self {
-        Self::refused(StatusCode::BAD_REQUEST, "VAL_001", message)
+        Self::new(StatusCode::BAD_REQUEST, "VAL_001", message)
     }
 
     fn failing(status: u16) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self::refused(status, "SRV_001", "A simulated fault")
+        Self::new(status, "SRV_001", "A simulated fault")
     }
 }
 
@@ -137,7 +145,7 @@ pub(super) async fn call(Extract(world): Extract<Arc<World>>, request: Request) 
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let answer = match toll(&world) {
         Some(answer) => answer,
-        None => answered(&world, request).await,
+        None => answered(&world, request).await.unwrap_or_else(Answer::Refused),
     };
     let response = written_answer(&world, answer);
     tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), "API call");
@@ -152,9 +160,9 @@ fn toll(world: &World) -> Option<Answer> {
     let answer = if spend(&mut faults.cut_connections) {
         Answer::Cut
     } else if spend(&mut faults.api_errors) {
-        Answer::failing(faults.api_error_status)
+        Answer::Refused(Refusal::failing(faults.api_error_status))
     } else if spend(&mut faults.too_many_requests) {
-        Answer::too_many(faults.retry_after_secs)
+        Answer::Refused(Refusal::too_many(faults.retry_after_secs))
     } else {
         return None;
     };
@@ -162,28 +170,28 @@ fn toll(world: &World) -> Option<Answer> {
     Some(answer)
 }
 
-async fn answered(world: &Arc<World>, request: Request) -> Answer {
+async fn answered(world: &Arc<World>, request: Request) -> Result<Answer, Refusal> {
     if !authorized(world, request.headers()) {
         world.lock().counters.unauthorized += 1;
-        return Answer::refused(StatusCode::UNAUTHORIZED, "AUTH_001", "X-API-Key is missing or not valid");
+        return Err(Refusal::new(StatusCode::UNAUTHORIZED, "AUTH_001", "X-API-Key is missing or not valid"));
     }
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().strip_prefix(super::API_PATH).unwrap_or_default().to_owned();
     let found = target(&world.lock().variants, &parts.method, &path);
     let target = match found {
         Ok(target) => target,
-        Err(allowed) if allowed.is_empty() => return Answer::not_found(),
+        Err(allowed) if allowed.is_empty() => return Err(Refusal::not_found()),
         Err(allowed) => {
             let message = format!("This path takes {}", allowed.join(", "));
-            return Answer::refused(StatusCode::METHOD_NOT_ALLOWED, "REQ_001", message);
+            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "REQ_001", message));
         }
     };
     let body = match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY_BYTES)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(_)) => return Answer::refused(StatusCode::PAYLOAD_TOO_LARGE, "REQ_001", "The body is too large"),
-        Err(_) => return Answer::refused(StatusCode::REQUEST_TIMEOUT, "REQ_001", "The body did not come"),
+        Ok(Err(_)) => return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "REQ_001", "The body is too large")),
+        Err(_) => return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "REQ_001", "The body did not come")),
     };
-    let result = match target {
+    match target {
         Target::Webhooks if parts.method == Method::POST => create_webhook(world, &body),
         Target::Webhooks => Ok(webhooks(world)),
         Target::Webhook(id) => webhook(world, &parts.method, &id, &body),
@@ -194,8 +202,7 @@ async fn answered(world: &Arc<World>, request: Request) -> Answer {
         Target::Payments => payments(world, &parts.uri),
         Target::Payment(id) => payment(world, &id),
         Target::PaymentsOfInvoice(id) => payments_of_invoice(world, &id),
-    };
-    result.unwrap_or_else(|refusal| refusal)
+    }
 }
 
 /// Any `fk_live_…` or `fk_test_…`, or one of the given keys, compared in constant time.
@@ -235,7 +242,7 @@ struct Update {
     enabled: Option<bool>,
 }
 
-fn create_webhook(world: &Arc<World>, body: &[u8]) -> Result<Answer, Answer> {
+fn create_webhook(world: &Arc<World>, body: &[u8]) -> Result<Answer, Refusal> {
     let new: NewWebhook = read(body)?;
     let mut state = world.lock();
     let created = state.create_webhook(new.url, new.events, new.description, new.enabled, clock::now());
@@ -277,19 +284,19 @@ fn shown_webhook(webhook: &Webhook, spelling: Spelling) -> Value {
     shown
 }
 
-fn webhook(world: &World, method: &Method, id: &str, body: &[u8]) -> Result<Answer, Answer> {
-    let id: WebhookId = id.parse().map_err(|_| Answer::not_found())?;
+fn webhook(world: &World, method: &Method, id: &str, body: &[u8]) -> Result<Answer, Refusal> {
+    let id: WebhookId = id.parse().map_err(|_| Refusal::not_found())?;
     let mut state = world.lock();
     match *method {
         Method::DELETE => {
             if !state.delete_webhook(id) {
-                return Err(Answer::not_found());
+                return Err(Refusal::not_found());
             }
             let message = Some("Webhook deleted");
             Ok(Answer::Done { status: StatusCode::OK, data: json!({"id": id}), message, pagination: None })
         }
         Method::PUT | Method::PATCH => {
-            let webhook = &mut state.hook_mut(id).ok_or_else(Answer::not_found)?.webhook;
+            let webhook = &mut state.hook_mut(id).ok_or_else(Refusal::not_found)?.webhook;
             let update: Update = read(body)?;
             let url = update.url.unwrap_or_else(|| webhook.url.clone());
             let events = update.events.unwrap_or_else(|| webhook.events.clone());
@@ -300,32 +307,32 @@ fn webhook(world: &World, method: &Method, id: &str, body: &[u8]) -> Result<Answ
             Ok(Answer::data(shown_webhook(webhook, Spelling::Camel)))
         }
         _ => {
-            let hook = state.hook(id).ok_or_else(Answer::not_found)?;
+            let hook = state.hook(id).ok_or_else(Refusal::not_found)?;
             Ok(Answer::data(shown_webhook(&hook.webhook, Spelling::Camel)))
         }
     }
 }
 
 /// Runs to its end also when the caller has hung up: what Finkare has begun, it does.
-async fn rotate(world: &Arc<World>, id: &str) -> Result<Answer, Answer> {
-    let id: WebhookId = id.parse().map_err(|_| Answer::not_found())?;
+async fn rotate(world: &Arc<World>, id: &str) -> Result<Answer, Refusal> {
+    let id: WebhookId = id.parse().map_err(|_| Refusal::not_found())?;
     let rotation = {
         let world = world.clone();
         async move {
             let (before, after) = {
                 let state = world.lock();
-                state.hook(id).ok_or_else(Answer::not_found)?;
+                state.hook(id).ok_or_else(Refusal::not_found)?;
                 (state.faults.rotation_delay_ms, state.faults.rotation_answer_delay_ms)
             };
             world.pause(Duration::from_millis(before)).await;
             let (answer, id) = {
                 let mut state = world.lock();
-                let secret = state.rotate(id, clock::now()).ok_or_else(Answer::not_found)?;
+                let secret = state.rotate(id, clock::now()).ok_or_else(Refusal::not_found)?;
                 let faults = &mut state.faults;
                 let answer = if spend(&mut faults.lost_rotations) {
                     Answer::Cut
                 } else if spend(&mut faults.failing_rotations) {
-                    Answer::failing(faults.api_error_status)
+                    Answer::Refused(Refusal::failing(faults.api_error_status))
                 } else if spend(&mut faults.garbled_rotations) {
                     Answer::Garbled
                 } else {
@@ -338,13 +345,13 @@ async fn rotate(world: &Arc<World>, id: &str) -> Result<Answer, Answer> {
             Ok(answer)
         }
     };
-    world.tracker.spawn(rotation).await.unwrap_or_else(|_| Err(Answer::failing(500)))
+    world.tracker.spawn(rotation).await.unwrap_or_else(|_| Err(Refusal::failing(500)))
 }
 
-fn deliveries(world: &World, id: &str) -> Result<Answer, Answer> {
-    let id: WebhookId = id.parse().map_err(|_| Answer::not_found())?;
+fn deliveries(world: &World, id: &str) -> Result<Answer, Refusal> {
+    let id: WebhookId = id.parse().map_err(|_| Refusal::not_found())?;
     let state = world.lock();
-    state.hook(id).ok_or_else(Answer::not_found)?;
+    state.hook(id).ok_or_else(Refusal::not_found)?;
     Ok(Answer::data(state.history(id).rev().map(shown_delivery).collect()))
 }
 
@@ -365,12 +372,12 @@ fn shown_invoice(invoice: &Invoice) -> Value {
     })
 }
 
-fn invoice(world: &World, id: &str) -> Result<Answer, Answer> {
-    let id: InvoiceId = id.parse().map_err(|_| Answer::not_found())?;
-    world.lock().invoice(id).map(|invoice| Answer::data(shown_invoice(invoice))).ok_or_else(Answer::not_found)
+fn invoice(world: &World, id: &str) -> Result<Answer, Refusal> {
+    let id: InvoiceId = id.parse().map_err(|_| Refusal::not_found())?;
+    world.lock().invoice(id).map(|invoice| Answer::data(shown_invoice(invoice))).ok_or_else(Refusal::not_found)
 }
 
-fn invoices(world: &World, uri: &Uri) -> Result<Answer, Answer> {
+fn invoices(world: &World, uri: &Uri) -> Result<Answer, Refusal> {
     let query = query(uri)?;
     let page = Page::of(&query)?;
     let status = query.get("status");
@@ -386,30 +393,30 @@ fn shown_payment(payment: &Payment, now: Timestamp) -> Value {
     })
 }
 
-fn payment(world: &World, id: &str) -> Result<Answer, Answer> {
-    let id: PaymentId = id.parse().map_err(|_| Answer::not_found())?;
+fn payment(world: &World, id: &str) -> Result<Answer, Refusal> {
+    let id: PaymentId = id.parse().map_err(|_| Refusal::not_found())?;
     let (state, now) = (world.lock(), clock::now());
     let found = state.payments(now).find(|payment| payment.id == id);
-    found.map(|payment| Answer::data(shown_payment(payment, now))).ok_or_else(Answer::not_found)
+    found.map(|payment| Answer::data(shown_payment(payment, now))).ok_or_else(Refusal::not_found)
 }
 
-fn payments_of_invoice(world: &World, id: &str) -> Result<Answer, Answer> {
-    let id: InvoiceId = id.parse().map_err(|_| Answer::not_found())?;
+fn payments_of_invoice(world: &World, id: &str) -> Result<Answer, Refusal> {
+    let id: InvoiceId = id.parse().map_err(|_| Refusal::not_found())?;
     let (state, now) = (world.lock(), clock::now());
-    state.invoice(id).ok_or_else(Answer::not_found)?;
+    state.invoice(id).ok_or_else(Refusal::not_found)?;
     let found = state.payments(now).rev().filter(|payment| payment.invoice == id);
     Ok(Answer::data(found.map(|payment| shown_payment(payment, now)).collect()))
 }
 
-fn payments(world: &World, uri: &Uri) -> Result<Answer, Answer> {
+fn payments(world: &World, uri: &Uri) -> Result<Answer, Refusal> {
     let query = query(uri)?;
     let page = Page::of(&query)?;
     let status = query.get("status").map(String::as_str);
     if status.is_some_and(|status| !super::PAYMENT_STATUSES.contains(&status)) {
-        return Err(Answer::invalid(format!("`status` must be one of {}", super::PAYMENT_STATUSES.join(", "))));
+        return Err(Refusal::invalid(format!("`status` must be one of {}", super::PAYMENT_STATUSES.join(", "))));
     }
     let invoice = query.get("invoiceId").map(|id| id.parse::<InvoiceId>());
-    let invoice = invoice.transpose().map_err(|_| Answer::invalid("`invoiceId` must be a UUID"))?;
+    let invoice = invoice.transpose().map_err(|_| Refusal::invalid("`invoiceId` must be a UUID"))?;
     let from = query.get("fromDate").map(|text| time("fromDate", text, false)).transpose()?;
     let to = query.get("toDate").map(|text| time("toDate", text, true)).transpose()?;
     let (state, now) = (world.lock(), clock::now());
@@ -423,7 +430,7 @@ fn payments(world: &World, uri: &Uri) -> Result<Answer, Answer> {
 }
 
 /// A date or a time. A day as an end lasts until its last millisecond; whether Finkare's does is not known.
-fn time(name: &str, text: &str, end: bool) -> Result<Timestamp, Answer> {
+fn time(name: &str, text: &str, end: bool) -> Result<Timestamp, Refusal> {
     let day = |day: Date| -> Option<Timestamp> {
         if !end {
             return Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp());
@@ -432,7 +439,7 @@ fn time(name: &str, text: &str, end: bool) -> Result<Timestamp, Answer> {
         next.checked_sub(SignedDuration::from_millis(1)).ok()
     };
     let read = text.parse::<Timestamp>().ok().or_else(|| day(text.parse().ok()?));
-    read.ok_or_else(|| Answer::invalid(format!("`{name}` must be a date or a time by ISO 8601")))
+    read.ok_or_else(|| Refusal::invalid(format!("`{name}` must be a date or a time by ISO 8601")))
 }
 
 /// `page` (from 1, default 1) and `limit` (default 20, at most 100).
@@ -442,14 +449,14 @@ struct Page {
 }
 
 impl Page {
-    fn of(query: &HashMap<String, String>) -> Result<Self, Answer> {
+    fn of(query: &HashMap<String, String>) -> Result<Self, Refusal> {
         let number = |name: &str, default: usize, most: usize| match query.get(name) {
             None => Ok(default),
             Some(text) => text
                 .parse()
                 .ok()
                 .filter(|number| (1..=most).contains(number))
-                .ok_or_else(|| Answer::invalid(format!("`{name}` must be a number from 1 to {most}"))),
+                .ok_or_else(|| Refusal::invalid(format!("`{name}` must be a number from 1 to {most}"))),
         };
         Ok(Self { page: number("page", 1, 1_000_000)?, limit: number("limit", 20, 100)? })
     }
@@ -470,20 +477,20 @@ impl Page {
 
 // --- reading and writing
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Answer> {
-    serde_json::from_slice(body).map_err(|error| Answer::invalid(format!("The body cannot be read: {error}")))
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| Refusal::invalid(format!("The body cannot be read: {error}")))
 }
 
-fn query(uri: &Uri) -> Result<HashMap<String, String>, Answer> {
+fn query(uri: &Uri) -> Result<HashMap<String, String>, Refusal> {
     axum::extract::Query::try_from_uri(uri)
         .map(|axum::extract::Query(query)| query)
-        .map_err(|_| Answer::invalid("The query cannot be read"))
+        .map_err(|_| Refusal::invalid("The query cannot be read"))
 }
 
-fn refusal(error: Error) -> Answer {
+fn refusal(error: Error) -> Refusal {
     match error {
-        Error::NoSuchInvoice(_) => Answer::not_found(),
-        error => Answer::invalid(error.to_string()),
+        Error::NoSuchInvoice(_) => Refusal::not_found(),
+        error => Refusal::invalid(error.to_string()),
     }
 }
 
@@ -509,7 +516,7 @@ fn written_answer(world: &World, answer: Answer) -> Response {
             body["timestamp"] = json!(timestamp);
             (status, body.to_string())
         }
-        Answer::Refused { status, code, message, retry_after_secs } => {
+        Answer::Refused(Refusal { status, code, message, retry_after_secs }) => {
             retry_after = retry_after_secs;
             let body = match shape {
                 ErrorBody::Nested => json!({

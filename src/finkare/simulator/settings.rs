@@ -211,9 +211,9 @@ pub enum UpdateMethod {
 }
 
 /// What nobody documents. The default is the most careful reading.
-#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own that nobody answers")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own that nobody has answered")]
 pub struct Variants {
     /// What the signature covers: `raw`, `reserialized`.
     pub signature_over: Over,

@@ -671,9 +671,9 @@ mod tests {
         sqlx::query("UPDATE events SET received_at = 9223372036854775807").execute(&store.writer).await.unwrap();
         let error = store.event(new.id).await.unwrap_err();
         assert!(matches!(error, StoreError::Unreadable { table: "events", column: "received_at", .. }), "{error}");
-        sqlx::query("UPDATE _sqlx_migrations SET version = version + 5").execute(&store.writer).await.unwrap();
+        sqlx::query("UPDATE _sqlx_migrations SET version = version + 1000").execute(&store.writer).await.unwrap();
         let error = store.ready().await.unwrap_err().to_string();
-        assert!(error.contains("schema version 7"), "{error}");
+        assert!(error.contains("schema version 100"), "{error}");
     }
 
     #[tokio::test]

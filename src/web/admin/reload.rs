@@ -8,16 +8,13 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::{super::error::Problem, Admin, auth::Caller};
-use crate::{
-    config::Role,
-    model::{audit::NewAudit, chain::Chain},
-};
+use crate::config::Role;
 
 /// Whoever can put another configuration in place.
 #[async_trait]
 pub trait Reload: Send + Sync + std::fmt::Debug {
-    /// Reads the configuration again and uses it, as a whole or not at all.
-    async fn reload(&self) -> Result<Reloaded, ReloadError>;
+    /// Reads the configuration again and uses it, as a whole or not at all; the audit trail says that `actor` asked for it.
+    async fn reload(&self, actor: &str) -> Result<Reloaded, ReloadError>;
 }
 
 /// What is in force now.
@@ -52,7 +49,8 @@ pub async fn reload(
 ) -> Result<Json<Reloaded>, Problem> {
     caller.needs(Role::Admin)?;
     let reload = admin.reload.upgrade().ok_or_else(|| Problem::unavailable("stopping", "The service is stopping."))?;
-    let result = tokio::spawn(async move { reload.reload().await }).await.map_err(|_| Problem::internal())?;
+    let result =
+        tokio::spawn(async move { reload.reload(&caller.name).await }).await.map_err(|_| Problem::internal())?;
     let reloaded = result.map_err(|error| match error {
         ReloadError::Problems(problems) => {
             let detail = "The new configuration cannot be used; the old one goes on. See `problems`.";
@@ -61,11 +59,5 @@ pub async fn reload(
         ReloadError::Busy => Problem::new(StatusCode::CONFLICT, "reload_in_flight", "Another reload is under way."),
         ReloadError::Stopping => Problem::unavailable("stopping", "The service is stopping."),
     })?;
-    let audit = NewAudit::new(&caller.name, "configuration.reloaded", "service")
-        .with("endpoints", reloaded.endpoints)
-        .with("sinks", reloaded.sinks);
-    if let Err(error) = admin.store.audit(audit).await {
-        tracing::error!(error = %Chain(&error), "an audit entry could not be written");
-    }
     Ok(Json(reloaded))
 }
