@@ -2,6 +2,7 @@
 
 mod admin;
 mod commands;
+mod controlling;
 mod crashing;
 mod endpoints;
 mod explaining;
