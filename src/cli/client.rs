@@ -162,7 +162,9 @@ impl Client {
         let body: Value = serde_json::from_slice(&body).context("the admin API's answer is not JSON")?;
         let detail = body.get("detail").and_then(Value::as_str).unwrap_or("no detail was given");
         match status.as_u16() {
-            401 => bail!("the admin API does not accept the token: set RELAY_ADMIN_TOKEN to one that it knows"),
+            401 => bail!(
+                "the admin API does not accept the token: set RELAY_ADMIN_TOKEN to one that it knows; one that was added to the configuration counts after the next reload"
+            ),
             status => {
                 let problems = body["problems"].as_array().map(|list| list.iter().map(super::output::cell).collect());
                 bail!(Refused { detail: detail.to_owned(), status, code: super::output::cell(&body["code"]), problems })

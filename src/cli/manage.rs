@@ -288,10 +288,13 @@ pub(super) fn dispatch_text(dispatch: &Value) -> String {
     } else if dispatch["next_attempt_at"].is_string() {
         let _ = write!(text, ", next attempt {}", time(&dispatch["next_attempt_at"]));
     }
-    if dispatch["last_error"].is_string() && dispatch["state"] != "delivered" {
+    // Not twice: the last attempt says it too.
+    let log = dispatch["attempt_log"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_told = log.last().is_some_and(|attempt| attempt["error"] == dispatch["last_error"]);
+    if dispatch["last_error"].is_string() && dispatch["state"] != "delivered" && !is_told {
         let _ = write!(text, "\n  {}", cell(&dispatch["last_error"]));
     }
-    for attempt in dispatch["attempt_log"].as_array().into_iter().flatten() {
+    for attempt in log {
         let milliseconds = attempt["duration_ms"].as_f64().unwrap_or_default();
         let _ = write!(
             text,
@@ -303,6 +306,13 @@ pub(super) fn dispatch_text(dispatch: &Value) -> String {
         if attempt["error"].is_string() {
             let _ = write!(text, ": {}", cell(&attempt["error"]));
         }
+    }
+    if dispatch["state"] == "dead" || dispatch["state"] == "held" {
+        let id = cell(&dispatch["id"]);
+        let _ = write!(
+            text,
+            "\n  once it is repaired: finkare-relay dispatches retry {id}; to call it off: finkare-relay dispatches cancel {id}"
+        );
     }
     text
 }
@@ -358,7 +368,7 @@ pub(super) async fn sinks(config: Config, command: Sinks, output: Output) -> Res
         Sinks::List { watch, service } => {
             let client = Client::new(config, service.admin_url.as_deref())?;
             let head =
-                ["SINK", "TYPE", "STATE", "BACKLOG", "HELD", "DEAD", "DELIVERED", "LAST SUCCESS (UTC)", "LAST ERROR"];
+                ["SINK", "TYPE", "STATE", "BACKLOG", "HELD", "DEAD", "DELIVERED", "LAST SUCCESS (UTC)", "NOTES (UTC)"];
             let row = |sink: &Value| {
                 vec![
                     cell(&sink["name"]),
@@ -369,7 +379,7 @@ pub(super) async fn sinks(config: Config, command: Sinks, output: Output) -> Res
                     cell(&sink["dead"]),
                     cell(&sink["delivered"]),
                     time(&sink["last_success"]),
-                    cell(&sink["last_error"]["error"]),
+                    sink_notes(sink),
                 ]
             };
             watch
@@ -385,6 +395,20 @@ pub(super) async fn sinks(config: Config, command: Sinks, output: Output) -> Res
     let sink = client.post(&format!("/sinks/{}/{verb}", path_segment(&name))).await?;
     output.say(&sink, &format!("The sink {} is {}.", cell(&sink["name"]), cell(&sink["state"])));
     Ok(true)
+}
+
+/// Why a sink is paused, and its last error with its time, so that one can see whether it is over.
+fn sink_notes(sink: &Value) -> String {
+    let mut notes = Vec::new();
+    let error = &sink["last_error"]["error"];
+    if sink["paused_reason"].is_string() {
+        notes.push(cell(&sink["paused_reason"]));
+    }
+    // A sink that its target ended is paused for that very error.
+    if error.is_string() && *error != sink["paused_reason"] {
+        notes.push(format!("last error {}: {}", time(&sink["last_error"]["at"]), cell(error)));
+    }
+    notes.join("; ")
 }
 
 /// An id as typed, made safe to stand in a path.

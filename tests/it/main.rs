@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module per subject.
 
 mod admin;
+mod afternoon;
 mod commands;
 mod controlling;
 mod crashing;
