@@ -186,3 +186,25 @@ pub(crate) async fn a_long_queue_does_not_hide_others(on: &Fixture) {
     finish(&*store, &[delivered(&first)], now).await;
     assert_eq!(keys(&claim(&*store, now).await), ["b"]);
 }
+
+/// A sink with one slot claims one at a time; the oldest one that is due is not always one of the same invoice.
+pub(crate) async fn one_invoices_backlog_lets_others_have_their_turn(on: &Fixture) {
+    let store = on.open().await;
+    let mut batch: Vec<NewEvent> = (0..40).map(|i| of_invoice("busy", &i.to_string())).collect();
+    batch.extend(["x", "y", "z"].map(|key| of_invoice(key, key)));
+    store.record_deliveries(&batch).await.unwrap();
+    let (mut now, mut order) = (start(), Vec::new());
+    while order.len() < batch.len() {
+        now += secs(1);
+        let claimed = claim_of(&*store, "erp", 1, now).await.dispatches;
+        // What it moved out of the way may be all that it found; then it is asked again.
+        let [one] = claimed.as_slice() else { continue };
+        order.extend(keys(&claimed));
+        finish(&*store, &[delivered(one)], now).await;
+    }
+    let is_busy = |key: &&String| key.parse::<u32>().is_ok();
+    let busy: Vec<_> = order.iter().filter(is_busy).cloned().collect();
+    assert_eq!(busy, (0..40).map(|i| i.to_string()).collect::<Vec<_>>(), "in order");
+    let last_other = order.iter().rposition(|key| !is_busy(&key)).unwrap();
+    assert!(last_other < 10, "the others wait for the busy one: {order:?}");
+}
