@@ -12,7 +12,7 @@ use std::{
 use finkare_relay::{
     config::env::VARIABLES,
     store::SinkStatus,
-    telemetry::{DeliveryResult, Metrics},
+    telemetry::{DeliveryResult, Metrics, RotationResult},
 };
 use toml::{Table, Value};
 
@@ -102,6 +102,7 @@ fn every_variable_is_in_the_table() {
 fn every_metric_is_in_the_table() {
     let metrics = Metrics::new();
     metrics.endpoint("e").observe(DeliveryResult::Accepted, Duration::ZERO);
+    metrics.rotations("e").observe(RotationResult::Rotated);
     metrics.refused("e", "wrong_secret");
     metrics.set_silent("e", false);
     metrics.set_last_delivery("e", jiff::Timestamp::UNIX_EPOCH);
