@@ -197,9 +197,7 @@ impl Worker {
         let (sink, feeding) = (self.sink.clone(), self.feeding.clone());
         let lease = (claimed.dispatch.id, claimed.dispatch.token);
         let lease_ends = claimed.at + feeding.lease();
-        let task = self.running.spawn(async move {
-            (attempt::run(&sink, &feeding.name, &claimed, feeding.timeout, &feeding.retry).await, lease_ends)
-        });
+        let task = self.running.spawn(async move { (attempt::run(&sink, &feeding, &claimed).await, lease_ends) });
         self.leases.insert(task.id(), lease);
     }
 

@@ -177,6 +177,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every word of [`Outcome::as_str`].
+    pub const WORDS: [&'static str; 4] = ["delivered", "retry", "rejected", "hold"];
+
     /// The word for metrics, logs and the attempt's row. [`Outcome::Gone`] is a `retry`: so it ends
     /// for the event.
     pub const fn as_str(&self) -> &'static str {
