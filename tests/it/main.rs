@@ -7,6 +7,7 @@ mod endpoints;
 mod explaining;
 mod finkare_client;
 mod link;
+mod openapi;
 mod operating;
 mod outages;
 mod readme;

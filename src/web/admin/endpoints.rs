@@ -293,6 +293,7 @@ pub async fn rotate_secret(
 #[serde(deny_unknown_fields)]
 pub struct RegisterBody {
     /// Where Finkare shall post: HTTPS, with the endpoint's path.
+    #[schema(format = "uri")]
     url: String,
     /// The event types that it shall be told of. Default: `payment.received` and `invoice.status_changed`.
     #[schema(min_items = 1, max_items = 100)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{super::error::Problem, Admin, List, Params, limit, parse};
+use super::{super::error::Problem, Admin, List, Params, bad_parameter, limit, parse};
 use crate::ingest::explain::Refusal;
 
 /// A refusal as the API shows it: never the body, never the signature.
@@ -85,7 +85,7 @@ pub struct RefusalQuery {
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
-    #[param(value_type = Option<u64>)]
+    #[param(value_type = Option<i64>, minimum = 0)]
     cursor: Option<String>,
 }
 
@@ -102,7 +102,10 @@ pub async fn list(
     State(admin): State<Arc<Admin>>,
     Params(query): Params<RefusalQuery>,
 ) -> Result<Json<List<RefusalRow>>, Problem> {
-    let before = query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?;
+    // A number that fits into what every client can count with.
+    let before = query.cursor.map(|cursor| parse::<i64>("cursor", &cursor)).transpose()?;
+    let before = before.map(|before| u64::try_from(before).map_err(|_| bad_parameter("`cursor` is below 0.")));
+    let before = before.transpose()?;
     let limit = usize::try_from(limit(query.limit)?).unwrap_or(usize::MAX);
     let (rows, more) = admin.refusals.list(query.endpoint.as_deref(), before, limit);
     let next_cursor = rows.last().filter(|_| more).map(|refusal| refusal.number.to_string());
