@@ -437,14 +437,13 @@ async fn a_tripped_sink_is_probed_and_its_backlog_waits(backend: Backend) {
 /// A worker that gives leases back while a claim of its own is on its way must not wait for a connection that this claim
 /// holds: on SQLite there is one writer for all.
 async fn sinks_that_trip_at_once_hold_up_nobody(backend: Backend) {
-    let sinks: String = (0..8)
-        .map(|number| {
-            format!(
-                "[[sinks]]\nname = \"away-{number}\"\ntype = \"http\"\nurl = \"http://127.0.0.1:1/\"\nevents = \"*\"\n\
-                 order = \"none\"\nbreaker = {{ failures = 12, probe_secs = 30 }}\n"
-            )
-        })
-        .collect();
+    let away = |number| {
+        format!(
+            "[[sinks]]\nname = \"away-{number}\"\ntype = \"http\"\nurl = \"http://127.0.0.1:1/\"\nevents = \"*\"\n\
+             order = \"none\"\nbreaker = {{ failures = 12, probe_secs = 30 }}\n"
+        )
+    };
+    let sinks = (0..8).map(away).collect::<Vec<_>>().concat();
     let home = Home::new(backend).await;
     let relay = home.serve(&sinks).await;
     let finkare = Finkare::of(&relay);
