@@ -18,6 +18,7 @@ use tokio::{
     task::{Id, JoinSet},
     time::{Instant, sleep_until},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Feeding,
@@ -221,9 +222,11 @@ impl Worker {
         if room >= worthwhile { room.min(MOST_AT_ONCE) } else { 0 }
     }
 
+    /// Claims in a task of its own: the worker awaits other things meanwhile (it gives leases back, it hands outcomes
+    /// on), and a claim that nobody drives would keep the connection that they wait for. SQLite has one for all.
     fn claim(&self, room: usize) -> Claiming {
         let (store, feeding) = (self.store.clone(), self.feeding.clone());
-        Box::pin(async move {
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
             let at = Instant::now();
             let claim = Claim {
                 sink: &feeding.name,
@@ -233,6 +236,14 @@ impl Worker {
                 now: None,
             };
             (at, store.claim_due(claim).await)
+        }));
+        Box::pin(async move {
+            match task.await.map_err(tokio::task::JoinError::try_into_panic) {
+                Ok(claimed) => claimed,
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                // The runtime is going down, and with it whoever waits here.
+                Err(Err(_)) => std::future::pending().await,
+            }
         })
     }
 

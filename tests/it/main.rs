@@ -8,6 +8,7 @@ mod explaining;
 mod finkare_client;
 mod link;
 mod observing;
+mod openapi;
 mod operating;
 mod outages;
 mod readme;
