@@ -44,6 +44,24 @@ impl fmt::Display for NotThere {
     }
 }
 
+/// The admin API understood and said no.
+#[derive(Debug)]
+pub(super) struct Refused {
+    detail: String,
+    status: u16,
+    code: String,
+    /// Everything that is wrong, where that is more than one thing.
+    pub(super) problems: Option<Vec<String>>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (HTTP {}, code {})", self.detail, self.status, self.code)
+    }
+}
+
+impl Error for Refused {}
+
 /// The address at which this machine reaches a listener.
 pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
@@ -74,7 +92,13 @@ impl Client {
             |url| url.trim_end_matches('/').to_owned(),
         );
         // The most powerful one: the caller can read the configuration and could pick it anyway.
-        let token = config.admin.tokens.into_iter().max_by_key(|token| token.role).map(|token| token.token);
+        let known = config.admin.tokens.iter().filter_map(|token| Some((token.role, token.token.plain()?)));
+        let token = known.max_by_key(|(role, _)| *role).map(|(_, token)| token.clone());
+        if token.is_none() && !config.admin.tokens.is_empty() {
+            bail!(
+                "the configuration knows the admin tokens by their hashes only (`token_sha256`): set RELAY_ADMIN_TOKEN to one of the tokens"
+            );
+        }
         Ok(Self { http: http()?, base, token })
     }
 
@@ -139,7 +163,10 @@ impl Client {
         let detail = body.get("detail").and_then(Value::as_str).unwrap_or("no detail was given");
         match status.as_u16() {
             401 => bail!("the admin API does not accept the token: set RELAY_ADMIN_TOKEN to one that it knows"),
-            _ => bail!("{detail} (HTTP {}, code {})", status.as_u16(), super::output::cell(&body["code"])),
+            status => {
+                let problems = body["problems"].as_array().map(|list| list.iter().map(super::output::cell).collect());
+                bail!(Refused { detail: detail.to_owned(), status, code: super::output::cell(&body["code"]), problems })
+            }
         }
     }
 }

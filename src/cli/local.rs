@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::{
-    config::{AdminToken, Config, Role, StoreConfig, generated},
+    config::{AdminToken, Config, Role, StoreConfig, Token, generated},
     model::secret::Secret,
     secrets::vault::Vault,
     service,
@@ -41,7 +41,11 @@ pub(super) fn make_up(config: &mut Config) -> anyhow::Result<Vec<PathBuf>> {
     }
     if config.made_up.admin_token {
         let token = read_or_create(&directory, ADMIN_TOKEN, generated::admin_token, &mut made)?;
-        config.admin.tokens.push(AdminToken { name: "generated".into(), role: Role::Admin, token });
+        config.admin.tokens.push(AdminToken {
+            name: "generated".into(),
+            role: Role::Admin,
+            token: Token::Plain(token),
+        });
     }
     Ok(made)
 }
@@ -89,7 +93,11 @@ pub(super) fn find_made_up(config: &mut Config) {
     if config.made_up.admin_token
         && let Some(token) = read(ADMIN_TOKEN)
     {
-        config.admin.tokens.push(AdminToken { name: "generated".into(), role: Role::Admin, token });
+        config.admin.tokens.push(AdminToken {
+            name: "generated".into(),
+            role: Role::Admin,
+            token: Token::Plain(token),
+        });
     }
 }
 

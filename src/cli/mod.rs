@@ -30,6 +30,7 @@ mod output;
 mod refusals;
 mod register;
 mod rekey;
+mod reload;
 mod send;
 mod serve;
 mod simulate;
@@ -63,6 +64,8 @@ enum Command {
     Register(register::Options),
     /// Let Finkare give the webhook a new secret, without dropping a delivery
     RotateSecret(endpoints::Rotate),
+    /// Let the running service read its configuration again: as a whole, or not at all
+    Reload(reload::Options),
     /// Encrypt the stored secrets under another master key (`RELAY_NEW_MASTER_KEY`); stop all services first
     Rekey,
     /// Sign and post test deliveries as Finkare does
@@ -109,6 +112,8 @@ fn after_help() -> String {
 enum Failure {
     /// Exit code 2: what the operator wrote is wrong.
     Configuration(Problems),
+    /// Exit code 2: the running service says that what the operator wrote is wrong.
+    Refused(String),
     /// Exit code 1.
     Failed(anyhow::Error),
 }
@@ -148,6 +153,10 @@ pub fn main() -> ExitCode {
             eprintln!("{problems}");
             ExitCode::from(2)
         }
+        Err(Failure::Refused(problems)) => {
+            eprintln!("error: {problems}");
+            ExitCode::from(2)
+        }
         Err(Failure::Failed(error)) => {
             // By hand, so that RUST_BACKTRACE does not bury the message.
             eprintln!("error: {error}");
@@ -169,6 +178,7 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         Command::Migrate => migrate::run(load(path)?, output).await,
         Command::Register(options) => register::run(load(path)?, options, output).await,
         Command::RotateSecret(options) => endpoints::rotate(load(path)?, options, output).await,
+        Command::Reload(options) => reload::run(load(path)?, options, output).await,
         Command::Rekey => rekey::run(load(path)?, output).await,
         Command::Endpoints(command) => endpoints::endpoints(load(path)?, command, output).await,
         Command::Audit(command) => endpoints::audit(load(path)?, command, output).await,

@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
-    Admin, AdminToken, Config, MadeUp, Problem, Problems, Retention, Role, Server, StoreConfig, endpoint,
+    Admin, AdminToken, Config, MadeUp, Problem, Problems, Retention, Role, Server, StoreConfig, Token, endpoint,
     env::{Environment, Found},
     problem::{Place, Report},
     raw::{File, Section},
@@ -302,14 +302,10 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
             section.problem("role", "is missing: write `viewer`, `operator` or `admin`");
         }
         let role: Option<Role> = section.word("role", &["viewer", "operator", "admin"]);
-        if !section.has("token") {
-            section.problem("token", "is missing: write { env = \"NAME\" }, { file = \"PATH\" } or the token itself");
-        }
-        let place = section.place("token");
-        let token = section.secret("token").filter(|token| check_token(token, &place, report));
+        let (place, token) = token(&mut section, report);
         section.finish();
         let (Some(name), Some(token)) = (name, token) else { continue };
-        if let Some(other) = tokens.iter().find(|other| other.token == token) {
+        if let Some(other) = tokens.iter().find(|other| other.token.hash() == token.hash()) {
             let what = format!("is the same token as `{}`: who came could not be told", other.name);
             report.problem(&place, what);
         }
@@ -319,14 +315,42 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
     if let Some(Found { value, place }) = section.environment().get("RELAY_ADMIN_TOKEN", report) {
         let token = Secret::new(value);
         // The file may use the same variable by { env = … }, with its own name and a lesser role.
-        // That entry then stands alone: a second one would raise the role.
-        if check_token(&token, &place, report) && !tokens.iter().any(|other| other.token == token) {
-            tokens.retain(|other| other.name != "env");
-            tokens.push(AdminToken { name: "env".to_owned(), role: Role::Admin, token });
+        // That entry then stands alone: a second one would raise the role. One that is given by its
+        // hash learns the token, for the commands.
+        if check_token(&token, &place, report) {
+            let token = Token::Plain(token);
+            if let Some(same) = tokens.iter_mut().find(|other| other.token.hash() == token.hash()) {
+                same.token = token;
+            } else {
+                tokens.retain(|other| other.name != "env");
+                tokens.push(AdminToken { name: "env".to_owned(), role: Role::Admin, token });
+            }
         }
     }
     section.finish();
     (Admin { tokens }, is_given)
+}
+
+/// Takes a token, as itself or as its hash, and says where it stands.
+fn token(section: &mut Section<'_>, report: &Report) -> (Place, Option<Token>) {
+    if section.has("token") && section.has("token_sha256") {
+        section.problem("token_sha256", "stands beside `token`: write one of the two");
+    } else if !section.has("token") && !section.has("token_sha256") {
+        let what = "is missing: write { env = \"NAME\" }, { file = \"PATH\" } or the token itself, or its hash as `token_sha256`";
+        section.problem("token", what);
+    }
+    let place = section.place(if section.has("token") { "token" } else { "token_sha256" });
+    let plain = section.secret("token").filter(|token| check_token(token, &place, report)).map(Token::Plain);
+    let hash = section.secret("token_sha256").and_then(|given| {
+        let mut hash = [0; 32];
+        if hex::decode_to_slice(given.expose().trim(), &mut hash).is_err() {
+            let what = "is not 64 hex digits: make them with `printf %s \"$TOKEN\" | sha256sum`";
+            section.problem("token_sha256", what);
+            return None;
+        }
+        Some(Token::Hash(hash))
+    });
+    (place, plain.or(hash))
 }
 
 /// A bearer token is compared with what stands in a header, so it can only hold what a header can.

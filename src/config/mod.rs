@@ -10,6 +10,8 @@
 
 use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
+use sha2::{Digest, Sha256};
+
 use crate::{
     finkare::client::{Paths, Settings, UpdateMethod},
     ingest::{
@@ -131,8 +133,41 @@ pub struct AdminToken {
     pub name: String,
     /// What it may do.
     pub role: Role,
-    /// The bearer token.
-    pub token: Secret,
+    /// The bearer token, or only its hash.
+    pub token: Token,
+}
+
+/// A bearer token as it was configured.
+#[derive(Clone)]
+pub enum Token {
+    /// The token itself: the commands can use it too.
+    Plain(Secret),
+    /// Its SHA-256: enough to know the token by, and no use to whoever reads the configuration.
+    Hash([u8; 32]),
+}
+
+impl Token {
+    /// The token's SHA-256.
+    pub fn hash(&self) -> [u8; 32] {
+        match self {
+            Token::Plain(token) => Sha256::digest(token.expose()).into(),
+            Token::Hash(hash) => *hash,
+        }
+    }
+
+    /// The token itself, where it is known.
+    pub const fn plain(&self) -> Option<&Secret> {
+        match self {
+            Token::Plain(token) => Some(token),
+            Token::Hash(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
 }
 
 /// What an admin token may do; each role includes those before it.

@@ -407,6 +407,40 @@ fn admin_tokens() {
 }
 
 #[test]
+fn admin_tokens_by_their_hash() {
+    let tokens = |text: &str| format!("[admin]\ntokens = [{text}]");
+    // printf %s relay_0123456789abcdef | sha256sum
+    let hash = "0f353f6c50f2a0b8f66c8ffa6666d9903908b0a8c3e23f615c940b011c098a85";
+    let ops = format!("{{ name = 'ops', role = 'operator', token_sha256 = '{hash}' }}");
+    let known = good(&tokens(&ops), &[]);
+    assert_eq!(hex::encode(known.admin.tokens[0].token.hash()), hash);
+    assert!(known.admin.tokens[0].token.plain().is_none() && !known.made_up.admin_token);
+    assert!(!format!("{known:?}").contains(hash), "a short token could be guessed from it");
+    assert_eq!(
+        good(&tokens(&ops.replace(hash, &hash.to_uppercase())), &[]).admin.tokens[0].token.hash(),
+        known.admin.tokens[0].token.hash()
+    );
+
+    // The token itself beside it: the same entry, with its role, and now the commands can use it.
+    let both = good(&tokens(&ops), &[("RELAY_ADMIN_TOKEN", TOKEN)]);
+    let [token] = both.admin.tokens.as_slice() else { panic!("{:?}", both.admin.tokens) };
+    assert_eq!(
+        (token.name.as_str(), token.role, token.token.plain().map(crate::model::secret::Secret::expose)),
+        ("ops", Role::Operator, Some(TOKEN))
+    );
+
+    let twice = format!("{ops}, {{ name = 'b', role = 'admin', token = '{TOKEN}' }}");
+    one_problem(&tokens(&twice), &[], "admin.tokens[1] (b).token: is the same token as `ops`");
+    for bad in ["", "abc", TOKEN, &hash[1..], &hash.replace('0', "g")] {
+        let problems = wrong(&tokens(&ops.replace(hash, bad)), &[]);
+        assert!(problems.len() == 1 && problems[0].contains("token_sha256"), "{problems:?}");
+        assert!(bad.len() < 4 || !problems[0].contains(bad), "a token by mistake: {problems:?}");
+    }
+    let two = ops.replace("token_sha256", &format!("token = '{TOKEN}', token_sha256"));
+    one_problem(&tokens(&two), &[], "admin.tokens[0] (ops).token_sha256: stands beside `token`: write one of the two");
+}
+
+#[test]
 fn retention() {
     let days = |days: u64| Duration::from_secs(days * 86_400);
     let config = good("[retention]\npayload_days = 1\ndedupe_days = 1", &[]);
@@ -881,7 +915,10 @@ fn the_example_has_every_option_and_no_other() {
 
     let mut shown = BTreeSet::new();
     keys(&text.parse().unwrap(), "", &mut shown);
-    let without_numbers = |path: &String| path.replace(|c: char| c.is_ascii_digit(), "");
+    let without_numbers = |path: &String| {
+        let parts = path.split('[').map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit()));
+        parts.collect::<Vec<_>>().join("[")
+    };
     let known: BTreeSet<_> = known.iter().map(without_numbers).collect();
     let missing: Vec<_> = known.difference(&shown).collect();
     assert!(missing.is_empty(), "not in relay.example.toml: {missing:?}");

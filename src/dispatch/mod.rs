@@ -39,6 +39,7 @@ use crate::{
 pub mod attempt;
 pub mod breaker;
 pub mod maintenance;
+pub mod rate;
 pub mod recorder;
 pub mod worker;
 

@@ -13,7 +13,6 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, OptionFuture};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
 use tokio::{
     task::{Id, JoinSet},
     time::{Instant, sleep_until},
@@ -24,6 +23,7 @@ use super::{
     Feeding,
     attempt::{self, Claimed},
     breaker::{Breaker, Change},
+    rate::Rate,
     recorder::Recorder,
 };
 use crate::{
@@ -68,7 +68,7 @@ pub struct Worker {
     feeding: Arc<Feeding>,
     metrics: SinkMetrics,
     breaker: Breaker,
-    limiter: Option<DefaultDirectRateLimiter>,
+    rate: Option<Rate>,
     queue: VecDeque<Claimed>,
     running: JoinSet<(FinishedAttempt, Instant)>,
     leases: HashMap<Id, (DispatchId, LeaseToken)>,
@@ -90,19 +90,15 @@ impl Worker {
         tripped: Arc<AtomicBool>,
         metrics: SinkMetrics,
     ) -> Self {
-        let limiter = feeding.rate.and_then(|(requests, per)| {
-            let quota = Quota::with_period(per / requests.get())?.allow_burst(requests);
-            Some(RateLimiter::direct(quota))
-        });
         Self {
             store: shared.store,
             recorder: shared.recorder,
             pressure: shared.pressure,
             sink,
             breaker: Breaker::new(feeding.breaker.0, feeding.breaker.1, tripped),
+            rate: feeding.rate.map(|(requests, per)| Rate::new(requests, per)),
             feeding: Arc::new(feeding),
             metrics,
-            limiter,
             queue: VecDeque::new(),
             running: JoinSet::new(),
             leases: HashMap::new(),
@@ -172,16 +168,14 @@ impl Worker {
                 self.wait_until = ask_again;
                 break;
             }
+            if let Some((0, ask_again)) = self.rate.as_mut().map(|rate| rate.allowed(now)) {
+                self.wait_until = ask_again;
+                break;
+            }
             let Some(next) = self.queue.front() else { break };
             if next.at + self.feeding.lease() < now + self.feeding.timeout + LEASE_RESERVE {
                 unused.extend(self.queue.pop_front());
                 continue;
-            }
-            if let Some(limiter) = &self.limiter
-                && let Err(not_until) = limiter.check()
-            {
-                self.wait_until = Some(now + not_until.wait_time_from(limiter.clock().now()));
-                break;
             }
             if let Some(claimed) = self.queue.pop_front() {
                 self.start(claimed);
@@ -200,10 +194,19 @@ impl Worker {
         let lease_ends = claimed.at + feeding.lease();
         let task = self.running.spawn(async move { (attempt::run(&sink, &feeding, &claimed).await, lease_ends) });
         self.leases.insert(task.id(), lease);
+        if let Some(rate) = &mut self.rate {
+            rate.start();
+        }
     }
 
     /// How many more dispatches to claim now.
-    fn room(&self) -> usize {
+    fn room(&mut self) -> usize {
+        // No more than the rate lets start: what waits for its time is better off in the store, where it keeps its place.
+        let rate = self.rate.as_mut().map_or(usize::MAX, |rate| rate.allowed(Instant::now()).0);
+        self.room_in_slots().min(rate.saturating_sub(self.queue.len()))
+    }
+
+    fn room_in_slots(&self) -> usize {
         let slots = self.feeding.concurrency.get() as usize;
         if self.wait_until.is_some() {
             return 0;
@@ -269,6 +272,9 @@ impl Worker {
     }
 
     async fn ended(&mut self, ended: Result<(Id, (FinishedAttempt, Instant)), tokio::task::JoinError>) {
+        if let Some(rate) = &mut self.rate {
+            rate.end(Instant::now());
+        }
         let (finished, lease_ends) = match ended {
             Ok((task, ended)) => {
                 self.leases.remove(&task);

@@ -2,6 +2,7 @@
 
 mod admin;
 mod commands;
+mod controlling;
 mod crashing;
 mod endpoints;
 mod explaining;
@@ -15,6 +16,7 @@ mod readme;
 mod receiving;
 mod relaying;
 mod reloading;
+mod replicas;
 mod rotation;
 mod secrets;
 mod signature;

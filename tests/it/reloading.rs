@@ -6,11 +6,12 @@ use std::sync::{
 };
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::support::{
     eventually,
     finkare::{Finkare, payment},
-    relay::{Backend, Home, Relay, on_both_stores},
+    relay::{Backend, Home, Relay, TOKEN, on_both_stores},
     target::Target,
 };
 
@@ -131,4 +132,70 @@ async fn a_file_sink_goes_on_with_its_file(backend: Backend) {
     }
     relay.drained().await;
     assert_eq!(std::fs::read_to_string(home.path("lines.jsonl")).unwrap().lines().count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_reloads_and_tells_what_is_wrong() {
+    let (first, second) = (Target::start().await, Target::start().await);
+    let home = Home::new(Backend::Sqlite).await;
+    let relay = home.serve(&http("first", &first)).await;
+    // With a configuration of its own: it is the service's that counts.
+    let other = home.path("other.toml");
+    std::fs::copy(home.path("relay.toml"), &other).unwrap();
+    let reload = |more: &[&str]| {
+        let mut command = home.command();
+        command.env("RELAY_CONFIG", &other).args(["reload", "--admin-url", &format!("http://{}", relay.admin)]);
+        let output = command.args(more).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    rewrite(&home, |text| text + &http("second", &second));
+    let (code, said, _) = reload(&[]);
+    assert_eq!((code, said.as_str()), (Some(0), "The configuration was reloaded: 1 endpoint, 2 sinks.\n"));
+    assert_eq!(names(&relay.get("/sinks").await).len(), 2);
+
+    let short = "{ name = \"guest\", role = \"viewer\", token = \"short\" }";
+    rewrite(&home, |text| text.replace(" }]\n[[endpoints]]", &format!(" }}, {short}]\n[[endpoints]]")));
+    let (code, said, _) = reload(&[]);
+    assert_eq!(code, Some(0));
+    assert!(said.contains("\nnotice: ") && said.contains("(guest).token"), "what may surprise is told: {said}");
+    let (code, said, _) = reload(&["--json"]);
+    let answer: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &answer["sinks"]), (Some(0), &Value::from(2)), "{answer}");
+
+    rewrite(&home, |text| text + "colour = 1\n[nothing]\n");
+    let (code, said, error) = reload(&[]);
+    assert_eq!((code, said.as_str()), (Some(2), ""));
+    assert!(
+        error.contains("the one before goes on") && error.contains("colour") && error.contains("nothing"),
+        "{error}"
+    );
+    assert_eq!(names(&relay.get("/sinks").await).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_known_by_its_hash_opens_the_api() {
+    let target = Target::start().await;
+    let home = Home::new(Backend::Sqlite).await;
+    home.configure("", &format!("secret = \"{}\"", crate::support::relay::SECRET), &http("erp", &target));
+    let hash = hex::encode(Sha256::digest(TOKEN));
+    rewrite(&home, |text| text.replace(&format!("token = \"{TOKEN}\""), &format!("token_sha256 = \"{hash}\"")));
+    let relay = home.start().await;
+    assert_eq!(relay.sink("erp").await["state"], "active");
+    let by_hash = crate::support::http().get(format!("http://{}/api/v1/sinks", relay.admin)).bearer_auth(&hash);
+    assert_eq!(by_hash.send().await.unwrap().status(), 401, "the hash itself opens nothing");
+
+    let list = |token: Option<&str>| {
+        let mut command = home.command();
+        command.args(["sinks", "list", "--admin-url", &format!("http://{}", relay.admin)]);
+        command.envs(token.map(|token| ("RELAY_ADMIN_TOKEN", token)));
+        command.output().unwrap()
+    };
+    let without = list(None);
+    assert_eq!(without.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&without.stderr).into_owned();
+    assert!(said.contains("token_sha256") && said.contains("RELAY_ADMIN_TOKEN"), "what to do: {said}");
+    let with = list(Some(TOKEN));
+    assert!(with.status.success() && String::from_utf8_lossy(&with.stdout).contains("erp"), "{with:?}");
+    assert!(!relay.terminate().await.1.contains(&hash));
 }

@@ -40,7 +40,7 @@ use crate::{
         dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, Outcome},
         id::{DispatchId, EventId, LeaseToken, SinkName},
     },
-    store::{BLOCKED_RECHECK, Claim, Claimed, ERASED, Finish, StoreError},
+    store::{BLOCKED_RECHECK, Claim, Claimed, ERASED, Finish, LOOK_AHEAD, StoreError},
 };
 
 /// When to look again at a dispatch whose lane somebody else was busy with: about the length of a
@@ -242,18 +242,22 @@ async fn look(store: &PostgresStore, claim: &Claim<'_>, action: &str) -> Result<
 }
 
 async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, Failure> {
+    let looked_at = match claim.order {
+        Order::Invoice if claim.limit > 0 => claim.limit.max(LOOK_AHEAD),
+        Order::Invoice | Order::None => claim.limit,
+    };
     let mut checkout = store.begin_relaying().await?;
     let candidates: Vec<(i64, Option<String>, i64)> = sqlx::query_as(CANDIDATES)
         .bind(claim.sink.as_str())
         .bind(claim.now.map(clock::to_micros))
-        .bind(i64::from(claim.limit))
+        .bind(i64::from(looked_at))
         .fetch_all(checkout.on())
         .await?;
     let Some(now) = candidates.first().map(|(_, _, now)| *now) else {
         checkout.commit().await?;
         return Ok(Round { leased: Vec::new(), full: false, postponed: false, contended: false });
     };
-    let full = candidates.len() == usize::try_from(claim.limit).unwrap_or(usize::MAX);
+    let full = candidates.len() == usize::try_from(looked_at).unwrap_or(usize::MAX);
 
     let heads = match claim.order {
         Order::Invoice => heads(checkout.on(), claim.sink, &candidates).await?,
@@ -267,8 +271,10 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
         sqlx::query_scalar(HOLD_HEADS).bind(others).fetch_all(checkout.on()).await?.into_iter().collect()
     };
 
-    let mut free: Vec<i64> = ours.iter().copied().filter(|id| !heads.contains_key(id)).collect();
-    free.sort_unstable();
+    // In the order in which they became due; what was looked at beyond the limit stays where it is.
+    let mut free: Vec<i64> = candidates.iter().map(|(id, ..)| *id).filter(|id| !heads.contains_key(id)).collect();
+    let full = full || free.len() > claim.limit as usize;
+    free.truncate(claim.limit as usize);
     let (blocked, contended): (Vec<(i64, i64)>, Vec<_>) =
         heads.into_iter().partition(|(_, head)| ours.contains(head) || held.contains(head));
 

@@ -15,7 +15,7 @@ use crate::{
         dispatch::{LeasedDispatch, Order},
         id::{DispatchId, EventId, LeaseToken, SinkName},
     },
-    store::{BLOCKED_RECHECK, Claim, Claimed, ERASED, StoreError},
+    store::{BLOCKED_RECHECK, Claim, Claimed, ERASED, LOOK_AHEAD, StoreError},
 };
 
 /// What is due for sink ?1 at time ?2, at most ?3, each with the dispatch that must go first, if
@@ -135,7 +135,10 @@ async fn take(store: &SqliteStore, claim: &Claim<'_>, now: i64) -> Result<Option
     let mut rows = Vec::new();
     if claim.limit > 0 {
         for round in 0..ROUNDS {
-            let looked_at = if round == 0 { claim.limit } else { claim.limit.max(LOOK_AGAIN) };
+            let looked_at = match claim.order {
+                Order::None => claim.limit,
+                Order::Invoice => claim.limit.max(if round == 0 { LOOK_AHEAD } else { LOOK_AGAIN }),
+            };
             let Looked { free, blocked, erased } = look(&mut transaction, claim, now, looked_at).await?;
             rows = free;
             rows.truncate(claim.limit as usize);

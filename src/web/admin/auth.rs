@@ -51,11 +51,7 @@ impl Tokens {
         Self(
             tokens
                 .iter()
-                .map(|token| Known {
-                    name: token.name.as_str().into(),
-                    role: token.role,
-                    hash: Sha256::digest(token.token.expose()).into(),
-                })
+                .map(|token| Known { name: token.name.as_str().into(), role: token.role, hash: token.token.hash() })
                 .collect(),
         )
     }
@@ -157,10 +153,10 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::secret::Secret;
+    use crate::{config::Token, model::secret::Secret};
 
     fn token(name: &str, role: Role) -> AdminToken {
-        AdminToken { name: name.into(), role, token: Secret::new(format!("token-of-{name}")) }
+        AdminToken { name: name.into(), role, token: Token::Plain(Secret::new(format!("token-of-{name}"))) }
     }
 
     #[test]

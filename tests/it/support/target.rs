@@ -40,6 +40,8 @@ impl Arrival {
 pub(crate) enum Reply {
     Status(u16, Vec<(&'static str, String)>),
     Hang,
+    /// 204, as soon as a permit is there; takes it.
+    After(Arc<tokio::sync::Semaphore>),
 }
 
 type Script = Box<dyn FnMut(&HeaderMap, &Bytes) -> Reply + Send>;
@@ -105,11 +107,16 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
     let status = match &reply {
         Reply::Status(status, _) => *status,
         Reply::Hang => 0,
+        Reply::After(_) => 204,
     };
     let id = headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
     shared.arrivals.lock().unwrap().push(Arrival { id, headers, body, status });
     match reply {
         Reply::Hang => std::future::pending().await,
+        Reply::After(permits) => {
+            permits.acquire().await.expect("it is never closed").forget();
+            StatusCode::NO_CONTENT.into_response()
+        }
         Reply::Status(status, headers) => {
             let mut response = StatusCode::from_u16(status).expect("a status").into_response();
             for (name, value) in headers {

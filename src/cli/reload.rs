@@ -1,0 +1,56 @@
+//! `reload`: the running service reads its configuration again.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{
+    Failure,
+    client::{Client, Refused},
+    manage::Service,
+    output::{Output, cell},
+};
+use crate::config::Config;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    service: Service,
+}
+
+/// `reload`: exit 2, with every problem, if the service cannot use what it reads.
+///
+/// It is the service's own file and environment that count, not those of this command.
+pub(super) async fn run(config: Config, options: Options, output: Output) -> Result<bool, Failure> {
+    let client = Client::new(config, options.service.url())?;
+    // A reload waits for the attempts under way.
+    let answer = match client.decide("/reload", &Value::Null).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            return Err(match error.downcast_ref::<Refused>().and_then(|refused| refused.problems.as_ref()) {
+                Some(problems) => Failure::Refused(problems_text(problems)),
+                None => error.into(),
+            });
+        }
+    };
+    let count = |key: &str, one: &str| {
+        let number = answer[key].as_u64().unwrap_or_default();
+        format!("{number} {one}{}", if number == 1 { "" } else { "s" })
+    };
+    let mut text =
+        format!("The configuration was reloaded: {}, {}.", count("endpoints", "endpoint"), count("sinks", "sink"));
+    for notice in answer["notices"].as_array().into_iter().flatten() {
+        let _ = write!(text, "\nnotice: {}", cell(notice));
+    }
+    output.say(&answer, &text);
+    Ok(true)
+}
+
+fn problems_text(problems: &[String]) -> String {
+    let mut text = String::from("the service cannot use the new configuration; the one before goes on:");
+    for problem in problems {
+        let _ = write!(text, "\n  {}", cell(&Value::from(problem.as_str())));
+    }
+    text
+}
