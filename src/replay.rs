@@ -24,6 +24,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     ingest::route::{Body, Route, sinks_for},
@@ -63,7 +64,8 @@ pub enum ReplayError {
 }
 
 /// What a replay of a selection came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ReplaySummary)]
 pub struct Summary {
     /// Events selected, the skipped ones included.
     pub events: u64,

@@ -1,4 +1,4 @@
-//! Logs and metrics: where they go and what they are called.
+//! Logs, metrics and traces: where they go and what they are called.
 //!
 //! Logs go to standard error, standard output belongs to the `stdout` sink and to commands'
 //! answers. A thread of its own writes them, and drops lines rather than hold up a delivery when
@@ -21,7 +21,9 @@ use prometheus_client::{
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-use crate::store::SinkStatus;
+use crate::{model::dispatch::Outcome, store::SinkStatus};
+
+pub mod traces;
 
 /// Lines that may wait for whoever reads standard error; further ones are dropped.
 const LOG_LINES: usize = 32_768;
@@ -333,6 +335,14 @@ impl Metrics {
         RotationMetrics { results: RotationResult::ALL.map(counter) }
     }
 
+    /// Shows every reason of refusals from the start, with zero: of a counter that appears with a 1, Prometheus sees no
+    /// increase.
+    pub fn refusals(&self, endpoint: &str, reasons: impl Iterator<Item = &'static str>) {
+        for reason in reasons {
+            drop(self.refusals.get_or_create(&RefusalLabels { endpoint: endpoint.to_owned(), reason }));
+        }
+    }
+
     /// Counts a refusal by what it looks like: [`crate::ingest::explain::Reason::as_str`].
     pub fn refused(&self, endpoint: &str, reason: &'static str) {
         self.refusals.get_or_create(&RefusalLabels { endpoint: endpoint.to_owned(), reason }).inc();
@@ -350,8 +360,11 @@ impl Metrics {
         self.silent.get_or_create(&label).set(i64::from(is_silent));
     }
 
-    /// The counters of a sink.
+    /// The counters of a sink; every outcome is shown from the start, with zero.
     pub fn sink(&self, sink: &str) -> SinkMetrics {
+        for outcome in Outcome::WORDS {
+            drop(self.attempts.get_or_create(&AttemptLabels { sink: sink.to_owned(), outcome }));
+        }
         SinkMetrics {
             sink: sink.to_owned(),
             attempts: self.attempts.clone(),
@@ -407,6 +420,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.endpoint("production").observe(DeliveryResult::Accepted, Duration::from_millis(3));
         metrics.rotations("production").observe(RotationResult::Healed);
+        metrics.refusals("production", ["body_changed", "too_old"].into_iter());
         metrics.refused("production", "body_changed");
         metrics.set_silent("production", true);
         metrics.set_last_delivery("production", jiff::Timestamp::from_millisecond(1500).unwrap());
@@ -424,10 +438,12 @@ mod tests {
             r#"relay_rotations_total{endpoint="production",result="rotated"} 0"#,
             r#"relay_ack_seconds_count{endpoint="production"} 1"#,
             r#"relay_refusals_total{endpoint="production",reason="body_changed"} 1"#,
+            r#"relay_refusals_total{endpoint="production",reason="too_old"} 0"#,
             r#"relay_endpoint_silent{endpoint="production"} 1"#,
             r#"relay_last_delivery_timestamp_seconds{endpoint="production"} 1.5"#,
             r#"relay_dispatches{sink="erp",state="dead"} 2"#,
             r#"relay_attempts_total{sink="erp",outcome="delivered"} 1"#,
+            r#"relay_attempts_total{sink="erp",outcome="rejected"} 0"#,
             r#"relay_attempt_seconds_count{sink="erp"} 1"#,
             r#"relay_oldest_pending_seconds{sink="erp"} 0"#,
             r#"relay_sink_state{sink="erp",state="active"} 1"#,

@@ -5,6 +5,7 @@
 
 use std::{
     fmt::Write as _,
+    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -93,6 +94,8 @@ enum Command {
     Try(trying::Options),
     /// Remove the payloads of one invoice for good; ids, hashes and times stay
     Erase(operate::Erase),
+    /// Print the OpenAPI document of the admin API
+    Openapi,
     /// Ask the service on this machine whether it is ready; exit 0 if so (for container health checks)
     Health,
 }
@@ -187,8 +190,14 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         Command::Sinks(command) => manage::sinks(load(path)?, command, output).await,
         Command::Try(options) => trying::run(load(path)?, options, output).await,
         Command::Erase(options) => operate::erase(load(path)?, options, output).await,
+        Command::Openapi => Ok(openapi()),
         Command::Health => manage::health(&load(path)?).await,
     }
+}
+
+/// Prints the document as it is served; false if nobody reads it.
+fn openapi() -> bool {
+    std::io::stdout().write_all(crate::web::admin::openapi::text().as_bytes()).is_ok()
 }
 
 /// Reads the configuration again as it was read at the start, with what was made up.

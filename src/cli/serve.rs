@@ -1,6 +1,6 @@
 //! `serve`: runs the service until it is told to stop.
 
-use std::io::IsTerminal;
+use std::{cell::RefCell, io::IsTerminal};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -8,7 +8,7 @@ use super::{Failure, client::reachable, local};
 use crate::{
     config::{Config, Problems, StoreConfig, env},
     service::{Loader, Service},
-    telemetry,
+    telemetry::{self, traces::Settings},
 };
 
 /// Runs until SIGTERM or SIGINT; reloads on SIGHUP; false if a part of the service failed instead. What had to be cut
@@ -17,6 +17,7 @@ pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failur
     let variable = |name| env::read(name, &|name| std::env::var(name).ok());
     let (format, filter) = (variable("RELAY_LOG_FORMAT")?, variable("RUST_LOG")?);
     let _logging = telemetry::init(format.as_deref(), filter.as_deref()).map_err(Problems::of_variables)?;
+    start_traces()?;
     // Before anything takes long, so that a signal during the start is not lost.
     let mut stop = Stop::new()?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(anyhow::Error::new)?;
@@ -62,8 +63,29 @@ pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failur
     });
     let failed = service.lifecycle.failed();
     service.stop().await;
+    telemetry::traces::stop().await;
     tracing::info!("stopped");
     Ok(!failed)
+}
+
+/// Switches traces on if the standard's variables say so.
+fn start_traces() -> Result<(), Failure> {
+    let problems = RefCell::new(None);
+    let variable = |name| {
+        let value = env::read(name, &|name| std::env::var(name).ok());
+        value.unwrap_or_else(|problem| {
+            problems.borrow_mut().get_or_insert(problem);
+            None
+        })
+    };
+    let settings = Settings::from_variables(variable);
+    if let Some(problem) = problems.into_inner() {
+        return Err(problem.into());
+    }
+    if let Some(settings) = settings.map_err(Problems::of_variables)? {
+        telemetry::traces::start(&settings).map_err(Problems::of_variables)?;
+    }
+    Ok(())
 }
 
 /// SIGTERM and SIGINT.

@@ -111,6 +111,7 @@ fn message(
         payload: Bytes::from(payload),
         attempt: 1,
         trigger: Trigger::Event,
+        trace: None,
     }
 }
 

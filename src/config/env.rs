@@ -21,9 +21,10 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 
 /// Every variable, for `--help` and the README. An empty variable counts as one that is not set.
 ///
-/// `RELAY_LOG_FORMAT` and `RUST_LOG` are read where logging is set up, `RELAY_NEW_MASTER_KEY` by the
-/// command that changes the key, all others by [`load`](super::load).
-pub const VARIABLES: [Variable; 15] = [
+/// `RELAY_LOG_FORMAT` and `RUST_LOG` are read where logging is set up, those of traces (the OpenTelemetry
+/// standard's names) where traces are, `RELAY_NEW_MASTER_KEY` by the command that changes the key, all others
+/// by [`load`](super::load).
+pub const VARIABLES: [Variable; 20] = [
     variable("RELAY_CONFIG", "`relay.toml` if it exists", "the configuration file (also `--config`)"),
     variable("DATABASE_URL", "`sqlite://data/relay.db`", "the database: `sqlite://…` or `postgres://…`"),
     variable("RELAY_LISTEN", "`127.0.0.1:8080`", "the public listener"),
@@ -59,6 +60,11 @@ pub const VARIABLES: [Variable; 15] = [
     variable("RELAY_SINK_SECRET", "none: nothing is signed", "the secret (`whsec_` + base64) of that sink"),
     variable("RELAY_LOG_FORMAT", "`pretty` on a terminal, else `json`", "how log lines look"),
     variable("RUST_LOG", "`info`", "which log lines are written"),
+    variable("OTEL_EXPORTER_OTLP_ENDPOINT", "none: no traces", "the collector that gets traces, by OTLP over HTTP"),
+    variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "`/v1/traces` there", "the whole address for traces instead"),
+    variable("OTEL_SERVICE_NAME", "`finkare-relay`", "what the service is called in traces"),
+    variable("OTEL_TRACES_SAMPLER", "`always_on`", "which events' traces are exported, such as `traceidratio`"),
+    variable("OTEL_TRACES_SAMPLER_ARG", "`1`", "the share of events, from 0 to 1, with `traceidratio`"),
 ];
 
 /// Reads one variable for those who need it outside of [`load`](super::load): the setting up of logs.

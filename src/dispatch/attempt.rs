@@ -5,13 +5,16 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
+use super::Feeding;
 use crate::{
     model::{
         clock,
-        dispatch::{FinishedAttempt, LeasedDispatch, Outcome, RetryPolicy, after_attempt},
+        dispatch::{FinishedAttempt, LeasedDispatch, Outcome, after_attempt},
         id::SinkName,
+        trace::TraceId,
     },
     sinks::{Message, Sink},
+    telemetry::traces::{self, Attempt},
 };
 
 /// A claimed dispatch and when it was claimed by this process's clock.
@@ -27,15 +30,10 @@ pub struct Claimed {
 ///
 /// Never fails: a time-out and a panic of the sink's code are outcomes like any other. Dropping the
 /// future drops the attempt; the lease then has to be given back.
-pub async fn run(
-    sink: &Arc<dyn Sink>,
-    name: &SinkName,
-    claimed: &Claimed,
-    timeout: Duration,
-    retry: &RetryPolicy,
-) -> FinishedAttempt {
-    let dispatch = &claimed.dispatch;
-    let message = Message::from(dispatch);
+pub async fn run(sink: &Arc<dyn Sink>, feeding: &Feeding, claimed: &Claimed) -> FinishedAttempt {
+    let (dispatch, name, timeout) = (&claimed.dispatch, &feeding.name, feeding.timeout);
+    let traced = traces::current().map(|traces| (traces, traces.attempt_begins(dispatch.event_id)));
+    let message = Message { trace: traced.map(|(_, context)| context), ..Message::from(dispatch) };
     let started_at = clock::now();
     let begun = Instant::now();
     let delivering = AssertUnwindSafe(sink.deliver(&message)).catch_unwind();
@@ -50,8 +48,23 @@ pub async fn run(
     let duration = begun.elapsed();
     let attempt = dispatch.attempts + 1;
     let age = dispatch.age + claimed.at.elapsed();
-    let next = after_attempt(&outcome, attempt, age, retry, rand::random());
+    let next = after_attempt(&outcome, attempt, age, &feeding.retry, rand::random());
     log(name, dispatch, attempt, duration, &outcome, &next);
+    if let Some((traces, context)) = traced {
+        traces.attempt(&Attempt {
+            context,
+            event: dispatch.event_id,
+            sink: name.as_str(),
+            kind: feeding.kind,
+            dispatch: dispatch.id.0,
+            number: attempt,
+            trigger: dispatch.trigger.as_str(),
+            outcome: outcome.as_str(),
+            is_delivered: matches!(outcome, Outcome::Delivered),
+            started_at,
+            duration,
+        });
+    }
     FinishedAttempt { id: dispatch.id, token: dispatch.token, sink: name.clone(), started_at, duration, outcome, next }
 }
 
@@ -66,12 +79,13 @@ fn log(
     next: &crate::model::dispatch::Next,
 ) {
     use crate::model::dispatch::Next;
+    let trace = traces::current().map(|_| tracing::field::display(TraceId::from(dispatch.event_id)));
     macro_rules! line {
         ($level:ident, $message:literal $(, $field:ident = $value:expr)*) => {
             tracing::$level!(
                 sink.name = %name, dispatch.id = %dispatch.id, event.id = %dispatch.event_id,
                 attempt.number = attempt, duration_ms = duration.as_secs_f64() * 1e3,
-                outcome = outcome.as_str(), $($field = $value,)* $message
+                outcome = outcome.as_str(), trace.id = trace, $($field = $value,)* $message
             )
         };
     }

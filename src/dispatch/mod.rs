@@ -53,6 +53,8 @@ pub const LEASE_MARGIN: Duration = Duration::from_secs(10);
 pub struct Feeding {
     /// The sink's name.
     pub name: SinkName,
+    /// Its `type`.
+    pub kind: &'static str,
     /// In which order.
     pub order: Order,
     /// At most so many attempts at a time.

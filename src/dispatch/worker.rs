@@ -17,6 +17,7 @@ use tokio::{
     task::{Id, JoinSet},
     time::{Instant, sleep_until},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Feeding,
@@ -191,9 +192,7 @@ impl Worker {
         let (sink, feeding) = (self.sink.clone(), self.feeding.clone());
         let lease = (claimed.dispatch.id, claimed.dispatch.token);
         let lease_ends = claimed.at + feeding.lease();
-        let task = self.running.spawn(async move {
-            (attempt::run(&sink, &feeding.name, &claimed, feeding.timeout, &feeding.retry).await, lease_ends)
-        });
+        let task = self.running.spawn(async move { (attempt::run(&sink, &feeding, &claimed).await, lease_ends) });
         self.leases.insert(task.id(), lease);
         if let Some(rate) = &mut self.rate {
             rate.start();
@@ -226,9 +225,11 @@ impl Worker {
         if room >= worthwhile { room.min(MOST_AT_ONCE) } else { 0 }
     }
 
+    /// Claims in a task of its own: the worker awaits other things meanwhile (it gives leases back, it hands outcomes
+    /// on), and a claim that nobody drives would keep the connection that they wait for. SQLite has one for all.
     fn claim(&self, room: usize) -> Claiming {
         let (store, feeding) = (self.store.clone(), self.feeding.clone());
-        Box::pin(async move {
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
             let at = Instant::now();
             let claim = Claim {
                 sink: &feeding.name,
@@ -238,6 +239,14 @@ impl Worker {
                 now: None,
             };
             (at, store.claim_due(claim).await)
+        }));
+        Box::pin(async move {
+            match task.await.map_err(tokio::task::JoinError::try_into_panic) {
+                Ok(claimed) => claimed,
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                // The runtime is going down, and with it whoever waits here.
+                Err(Err(_)) => std::future::pending().await,
+            }
         })
     }
 

@@ -70,6 +70,9 @@ macro_rules! reasons {
         }
 
         impl Reason {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
             /// The word.
             pub const fn as_str(self) -> &'static str {
                 match self {

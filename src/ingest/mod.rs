@@ -65,6 +65,15 @@ pub struct Endpoint {
     pub meter: Meter,
 }
 
+/// A delivery that was taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Committed {
+    /// Its event.
+    pub recorded: Recorded,
+    /// How long the commit was waited for, in the queue and in the store.
+    pub took: Duration,
+}
+
 /// Why a delivery was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -124,7 +133,7 @@ impl Ingest {
         headers: &HeaderMap,
         body: &Bytes,
         received_at: Timestamp,
-    ) -> Result<Recorded, Refused> {
+    ) -> Result<Committed, Refused> {
         let begun = Instant::now();
         let verified = endpoint.keyring.verify(headers, body).await.map_err(|error| match error {
             NotProved::Rejected(rejection) => Refused::NotGenuine(rejection),
@@ -138,11 +147,12 @@ impl Ingest {
                 "a correctly signed delivery cannot be read: it is kept and acknowledged, for a person to look at"
             );
         }
-        let left = self.ack_timeout.saturating_sub(begun.elapsed()).max(LEAST_FOR_COMMIT);
+        let before = begun.elapsed();
+        let left = self.ack_timeout.saturating_sub(before).max(LEAST_FOR_COMMIT);
         match tokio::time::timeout(left, self.committer.commit(event)?).await {
             Ok(Ok(Ok(recorded))) => {
                 endpoint.meter.heard(received_at);
-                Ok(recorded)
+                Ok(Committed { recorded, took: begun.elapsed().saturating_sub(before) })
             }
             Ok(Ok(Err(error))) => Err(Refused::Store(error)),
             // The writer went away with the question: shutdown has begun.

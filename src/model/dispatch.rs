@@ -19,6 +19,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     backoff,
@@ -26,8 +27,9 @@ use super::{
 };
 
 /// Where a dispatch stands. The same words in Rust, SQL, JSON, logs, metrics and pages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = DispatchState)]
 pub enum State {
     /// Waits for its time, its turn, or a worker.
     Pending,
@@ -94,7 +96,7 @@ impl FromStr for State {
 }
 
 /// Why a dispatch exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Trigger {
     /// The event arrived.
@@ -177,6 +179,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every word of [`Outcome::as_str`].
+    pub const WORDS: [&'static str; 4] = ["delivered", "retry", "rejected", "hold"];
+
     /// The word for metrics, logs and the attempt's row. [`Outcome::Gone`] is a `retry`: so it ends
     /// for the event.
     pub const fn as_str(&self) -> &'static str {

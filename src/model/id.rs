@@ -3,13 +3,14 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// The id of an event: a UUID v7, whose order is the order of receipt (to the millisecond).
 ///
 /// It is what the sender gets back, what every sink receives as message id, and it never changes,
 /// whatever is repeated or replayed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct EventId(pub Uuid);
 
@@ -23,7 +24,7 @@ impl EventId {
 /// The number of a dispatch, given by the store in the order in which dispatches were written.
 ///
 /// For one sink and one invoice a smaller number goes first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct DispatchId(pub i64);
 
@@ -84,8 +85,9 @@ fn check_name(name: &str) -> Result<Arc<str>, InvalidName> {
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
         #[serde(transparent)]
+        #[schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
         pub struct $name(Arc<str>);
 
         impl $name {

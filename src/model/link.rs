@@ -27,6 +27,7 @@ use std::{fmt, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{id::EndpointName, id::LeaseToken, secret::Secret};
@@ -35,8 +36,9 @@ use super::{id::EndpointName, id::LeaseToken, secret::Secret};
 ///
 /// The same secret has the same fingerprint everywhere, also outside of the service
 /// (`printf %s "$SECRET" | sha256sum`), so that a person can tell which one is meant.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
+#[schema(pattern = "^[0-9a-f]{16}$")]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
@@ -72,7 +74,7 @@ impl fmt::Debug for Fingerprint {
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum $name {
             $($(#[$variant_doc])* $variant),+

@@ -14,3 +14,4 @@ pub mod event;
 pub mod id;
 pub mod link;
 pub mod secret;
+pub mod trace;

@@ -198,6 +198,7 @@ pub fn build_sinks(config: &Config) -> Result<Vec<BuiltSink>, StartError> {
             let target = if sink.live { guard(target, config) } else { target };
             let feeding = Feeding {
                 name: sink.name.clone(),
+                kind: sink.kind.name(),
                 order: sink.order,
                 concurrency: sink.concurrency,
                 timeout: sink.timeout,

@@ -61,6 +61,7 @@ fn message() -> Message {
         payload: Bytes::from(payload.to_string()),
         attempt: 1,
         trigger: Trigger::Test,
+        trace: None,
     }
 }
 

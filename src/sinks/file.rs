@@ -440,6 +440,7 @@ mod tests {
             payload: format!("{text:?}").into(),
             attempt: 1,
             trigger: Trigger::Event,
+            trace: None,
         }
     }
 

@@ -83,6 +83,7 @@ mod tests {
             payload: bytes::Bytes::new(),
             attempt: 1,
             trigger: Trigger::Replay,
+            trace: None,
         };
         assert_eq!(guarded.deliver(&message("production")).await, Outcome::Delivered);
         let Outcome::Hold { reason, recheck_after: None } = guarded.deliver(&message("sandbox")).await else {

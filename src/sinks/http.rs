@@ -3,7 +3,7 @@
 //! The body is what Finkare sent. Its meta data travels in headers: `webhook-id` (the event's id,
 //! the same on every retry and replay), `webhook-timestamp` and, with a secret, `webhook-signature`
 //! by the Standard Webhooks scheme; `x-relay-event`, `x-relay-endpoint`, `x-relay-attempt`,
-//! `x-relay-trigger`. What of these comes from outside is percent-encoded where it is not visible
+//! `x-relay-trigger`; while traces are on, `traceparent` (W3C Trace Context). What of these comes from outside is percent-encoded where it is not visible
 //! ASCII: header values have no agreed encoding beyond it (RFC 9110, section 5.5).
 //!
 //! Nobody but the configured address gets an event: no redirects, no proxies from the environment,
@@ -173,6 +173,10 @@ impl Http {
         headers.insert("x-relay-endpoint", visible(&message.endpoint));
         headers.insert("x-relay-attempt", message.attempt.into());
         headers.insert("x-relay-trigger", HeaderValue::from_static(message.trigger.as_str()));
+        if let Some(trace) = message.trace {
+            // Not what the operator set: it would lead to no span of ours.
+            headers.insert("traceparent", visible(&trace.to_string()));
+        }
         headers
     }
 

@@ -90,6 +90,7 @@ mod tests {
             payload: payload.to_vec().into(),
             attempt: 1,
             trigger: Trigger::Event,
+            trace: None,
         }
     }
 

@@ -24,6 +24,7 @@ use jiff::Timestamp;
 use crate::model::{
     dispatch::{LeasedDispatch, Outcome, Trigger},
     id::{DispatchId, EventId},
+    trace::TraceParent,
 };
 
 pub mod file;
@@ -57,6 +58,8 @@ pub struct Message {
     pub attempt: u32,
     /// Whether the event arrived or was asked for again.
     pub trigger: Trigger,
+    /// The attempt's span, while traces are on: a target that can, goes on with the trace.
+    pub trace: Option<TraceParent>,
 }
 
 impl From<&LeasedDispatch> for Message {
@@ -72,6 +75,7 @@ impl From<&LeasedDispatch> for Message {
             payload: leased.payload.clone(),
             attempt: leased.attempts + 1,
             trigger: leased.trigger,
+            trace: None,
         }
     }
 }

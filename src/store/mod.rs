@@ -58,7 +58,7 @@ pub mod wake;
 /// earlier one makes it due at once; this is only the net below that.
 pub const BLOCKED_RECHECK: Duration = Duration::from_mins(1);
 
-/// With [`Order::Invoice`](crate::model::dispatch::Order::Invoice) a claim looks at no fewer than so many, however
+/// With [`Order::Invoice`] a claim looks at no fewer than so many, however
 /// few it may take. What stands behind another one of its invoice is moved out of the way by that, and comes
 /// back at the end of the line: so a sink that takes one at a time does not work off one invoice's whole backlog
 /// before it turns to the others.

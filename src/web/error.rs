@@ -14,7 +14,9 @@ use axum::{
 };
 use futures_util::FutureExt;
 use http::{HeaderValue, StatusCode, header};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// The header that carries the request id in every answer.
@@ -38,6 +40,28 @@ pub struct Problem {
 
 /// The members that every document has.
 const MEMBERS: [&str; 6] = ["type", "title", "status", "detail", "code", "request_id"];
+
+/// Every error: a problem document (RFC 9457). Some have members of their own besides these.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct Document<'a> {
+    /// Always `about:blank`: `code` says which problem it is.
+    r#type: &'static str,
+    /// The status in words.
+    title: &'static str,
+    /// The status.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What happened, to which thing, and what to do.
+    detail: &'a str,
+    /// Which problem it is: a word that keeps its meaning.
+    code: &'static str,
+    /// Names the request in the service's log; the header `x-request-id` says the same.
+    request_id: Uuid,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    extensions: Map<String, Value>,
+}
 
 impl Problem {
     /// A problem: its status, a code that never changes its meaning, and one or two sentences that say what
@@ -105,17 +129,16 @@ impl Problem {
     }
 
     /// What the document says, in this order.
-    pub(crate) fn members(&self, request_id: Uuid) -> Map<String, Value> {
-        let values = [
-            json!("about:blank"),
-            json!(self.status.canonical_reason().unwrap_or("Error")),
-            json!(self.status.as_u16()),
-            json!(self.detail),
-            json!(self.code),
-            json!(request_id),
-        ];
-        let extensions = self.extensions.iter().map(|(name, value)| (*name, value.clone()));
-        MEMBERS.into_iter().zip(values).chain(extensions).map(|(name, value)| (name.to_owned(), value)).collect()
+    pub(crate) fn members(&self, request_id: Uuid) -> Document<'_> {
+        Document {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            request_id,
+            extensions: self.extensions.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        }
     }
 
     fn document(&self, request_id: Uuid) -> Response {

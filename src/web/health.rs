@@ -23,12 +23,17 @@ use std::{
 
 use axum::{
     Json, Router,
+    extract::State,
     response::{IntoResponse, Response},
-    routing::get,
 };
 use http::StatusCode;
 use serde::Serialize;
 use tokio::sync::Mutex;
+use utoipa::ToSchema;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 use super::error::Problem;
 use crate::{
@@ -57,18 +62,76 @@ pub struct Health {
     last: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
-#[derive(Debug, Serialize)]
+/// One thing that was looked at.
+#[derive(Debug, Serialize, ToSchema)]
 struct Check {
+    /// `store`, `queue`, `service`, or `endpoint/<name>`.
     name: Cow<'static, str>,
+    /// False: this is why the service is not ready.
     ready: bool,
+    /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+/// Whether it can take a delivery now, and why not.
+#[derive(Debug, Serialize, ToSchema)]
 struct Report {
+    /// True: a delivery that came now would be taken.
     ready: bool,
+    /// What was looked at.
     checks: Vec<Check>,
+}
+
+/// The process works.
+#[derive(Debug, Serialize, ToSchema)]
+struct Alive {
+    /// Always `ok`.
+    status: &'static str,
+    /// The service's version.
+    version: &'static str,
+}
+
+/// The routes, with what the API's document says of them.
+pub(super) fn routes() -> OpenApiRouter<Arc<Health>> {
+    let other = || async { Problem::method_not_allowed("GET, HEAD") };
+    OpenApiRouter::new()
+        .routes(routes!(alive).map(|routes| routes.fallback(other)))
+        .routes(routes!(ready).map(|routes| routes.fallback(other)))
+}
+
+/// Is it alive?
+///
+/// Answers as long as the runtime works and no task has failed: restart what does not answer.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "alive",
+    tag = "service",
+    responses(
+        (status = 200, description = "It is", body = Alive),
+        (status = 503, description = "A part has failed, the service is stopping: `task_failed`."),
+    )
+)]
+async fn alive(State(health): State<Arc<Health>>) -> Response {
+    health.alive()
+}
+
+/// Can it take a delivery now?
+///
+/// Asks the store for real.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "ready",
+    tag = "service",
+    responses(
+        (status = 200, description = "It can", body = Report),
+        (status = 503, description = "It cannot; `checks` says why", body = Report),
+    )
+)]
+async fn ready(State(health): State<Arc<Health>>) -> Response {
+    health.ready().await
 }
 
 impl Health {
@@ -85,11 +148,7 @@ impl Health {
 
     /// The routes `/healthz` and `/readyz`.
     pub fn router(self: &Arc<Self>) -> Router {
-        let (alive, ready) = (self.clone(), self.clone());
-        let other = || async { Problem::method_not_allowed("GET, HEAD") };
-        Router::new()
-            .route("/healthz", get(move || async move { alive.alive() }).fallback(other))
-            .route("/readyz", get(move || async move { ready.ready().await }).fallback(other))
+        Router::from(routes()).with_state(self.clone())
     }
 
     fn alive(&self) -> Response {
@@ -97,7 +156,7 @@ impl Health {
             return Problem::unavailable("task_failed", "A part of the service has failed; it is stopping.")
                 .into_response();
         }
-        Json(serde_json::json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})).into_response()
+        Json(Alive { status: "ok", version: env!("CARGO_PKG_VERSION") }).into_response()
     }
 
     async fn ready(&self) -> Response {

@@ -24,11 +24,14 @@ use super::{
 use crate::{
     config::Server,
     ingest::{
-        Endpoint, Ingest, Refused,
-        explain::{Refusals, Seen},
+        Committed, Endpoint, Ingest, Refused,
+        explain::{Reason, Refusals, Seen},
     },
-    model::{chain::Chain, clock, event::Recorded},
-    telemetry::{DeliveryResult, EndpointMetrics, Metrics},
+    model::{chain::Chain, clock, event::Recorded, trace::TraceId},
+    telemetry::{
+        DeliveryResult, EndpointMetrics, Metrics,
+        traces::{self, Delivery},
+    },
 };
 
 /// What receiving needs.
@@ -53,6 +56,7 @@ pub fn router(
     let budget = Budget::default();
     endpoints.into_iter().fold(Router::new(), |router, endpoint| {
         let path = endpoint.path.clone();
+        metrics.refusals(endpoint.name.as_str(), Reason::ALL.iter().map(|reason| reason.as_str()));
         let hook = Arc::new(Hook {
             metrics: metrics.endpoint(endpoint.name.as_str()),
             endpoint,
@@ -74,11 +78,17 @@ impl Hook {
         let taken = self.take(request).await;
         let duration = begun.elapsed();
         let (result, response) = match taken {
-            Ok((recorded, bytes)) => {
+            Ok((Committed { recorded, took: commit }, bytes)) => {
                 let result = if recorded.duplicate { DeliveryResult::Duplicate } else { DeliveryResult::Accepted };
+                let traces = traces::current();
+                if let Some(traces) = traces {
+                    let (endpoint, result) = (self.endpoint.name.as_str(), result.as_str());
+                    traces.delivery(&Delivery { endpoint, recorded, result, bytes, duration, commit });
+                }
                 tracing::info!(
                     endpoint.name = %self.endpoint.name, event.id = %recorded.id, bytes,
                     result = result.as_str(), duration_ms = millis(duration), request.id = request_id.map(tracing::field::display),
+                    trace.id = traces.map(|_| tracing::field::display(TraceId::from(recorded.id))),
                     "delivery acknowledged"
                 );
                 (result, acknowledge(recorded))
@@ -98,12 +108,12 @@ impl Hook {
         response
     }
 
-    async fn take(&self, request: Request) -> Result<(Recorded, usize), Refusal> {
+    async fn take(&self, request: Request) -> Result<(Committed, usize), Refusal> {
         let (head, body) = request.into_parts();
         let (max_bytes, timeout) = (self.limits.max_body_bytes, self.limits.body_timeout);
         let whole = body::read(&head.headers, body, max_bytes, timeout, &self.budget).await.map_err(Refusal::Body)?;
         match self.ingest.receive(&self.endpoint, &head.headers, &whole.bytes, clock::now()).await {
-            Ok(recorded) => Ok((recorded, whole.bytes.len())),
+            Ok(committed) => Ok((committed, whole.bytes.len())),
             Err(refused) => {
                 let refusal = Refusal::Ingest(refused);
                 self.note(&refusal, &head, &whole.bytes);

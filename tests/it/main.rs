@@ -9,6 +9,8 @@ mod endpoints;
 mod explaining;
 mod finkare_client;
 mod link;
+mod observing;
+mod openapi;
 mod operating;
 mod outages;
 mod readme;

@@ -110,14 +110,28 @@ fn every_metric_is_in_the_table() {
     let status = SinkStatus { name: "s".into(), ..Default::default() };
     metrics.set_sink(&status, "active", jiff::Timestamp::UNIX_EPOCH);
     let text = metrics.render();
-    let known: BTreeSet<_> = text
-        .lines()
-        .filter_map(|line| line.split_once(['{', ' ']))
-        .filter(|(name, _)| !name.starts_with('#'))
-        .map(|(name, _)| ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name))
-        .collect();
+    // Each name with its labels, as the table writes it, and its type.
+    let mut types = BTreeMap::new();
+    let mut known = BTreeMap::new();
+    for line in text.lines() {
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            types.insert(name, kind);
+        } else if let Some((sample, labels)) = line.split_once('{') {
+            let ends = ["_bucket", "_count", "_sum", "_total", "_info"];
+            let kind = ends.iter().find_map(|end| types.get(sample.strip_suffix(end)?)).or_else(|| types.get(sample));
+            let name = ends[..3].iter().find_map(|end| sample.strip_suffix(end)).unwrap_or(sample);
+            let labels: Vec<_> = labels
+                .split('"')
+                .step_by(2)
+                .filter_map(|part| part.strip_suffix('=')?.trim_start_matches(',').into())
+                .filter(|label| *label != "le")
+                .collect();
+            known.insert(format!("{name}{{{}}}", labels.join(",")), *kind.expect("every metric has a type"));
+        }
+    }
     let rows = rows(&read("README.md"), "Metrics");
-    let shown: BTreeSet<_> = rows.keys().map(|name| name.split('{').next().unwrap_or(name)).collect();
+    let shown: BTreeMap<_, _> =
+        rows.iter().map(|(name, rest)| (name.clone(), rest.split(" | ").nth(1).unwrap_or_default())).collect();
     assert_eq!(shown, known);
     for result in text.lines().filter_map(|line| line.split_once("result=\"")?.1.split('"').next()) {
         assert!(rows.values().any(|row| row.contains(&format!("`{result}`"))), "{result}");

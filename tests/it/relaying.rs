@@ -36,6 +36,7 @@ on_both_stores!(
     the_dead_can_be_tried_again_or_called_off,
     a_rate_limit_holds_back_and_loses_nothing,
     a_tripped_sink_is_probed_and_its_backlog_waits,
+    sinks_that_trip_at_once_hold_up_nobody,
 );
 
 fn ok() -> Reply {
@@ -431,4 +432,34 @@ async fn a_tripped_sink_is_probed_and_its_backlog_waits(backend: Backend) {
     relay.wait_for_line("the sink works again").await;
     assert_eq!(target.delivered().len(), 20);
     assert_eq!(relay.sink("erp").await["state"], "active");
+}
+
+/// A worker that gives leases back while a claim of its own is on its way must not wait for a connection that this claim
+/// holds: on SQLite there is one writer for all.
+async fn sinks_that_trip_at_once_hold_up_nobody(backend: Backend) {
+    let away = |number| {
+        format!(
+            "[[sinks]]\nname = \"away-{number}\"\ntype = \"http\"\nurl = \"http://127.0.0.1:1/\"\nevents = \"*\"\n\
+             order = \"none\"\nbreaker = {{ failures = 12, probe_secs = 30 }}\n"
+        )
+    };
+    let sinks = (0..8).map(away).collect::<Vec<_>>().concat();
+    let home = Home::new(backend).await;
+    let relay = home.serve(&sinks).await;
+    let finkare = Finkare::of(&relay);
+    for round in 0..10 {
+        let bodies: Vec<_> = (0..40).map(|number| payment(&format!("i{number}"), round * 100 + number)).collect();
+        for answer in join_all(bodies.iter().map(|body| finkare.deliver(body))).await {
+            answer.id();
+        }
+    }
+    eventually("all breakers trip", async || {
+        let sinks = relay.get("/sinks").await;
+        sinks["data"].as_array().unwrap().iter().all(|sink| sink["state"] == "tripped" && sink["leased"] == 0)
+    })
+    .await;
+    let (_, log) = relay.terminate().await;
+    for sign in ["could not be given back", "timed out while waiting for an open connection"] {
+        assert!(!log.contains(sign), "{sign}");
+    }
 }

@@ -6,6 +6,7 @@ use axum::{Json, extract::State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{super::error::Problem, Admin, List, Params, limit, parse, store_problem};
 use crate::model::{
@@ -14,14 +15,20 @@ use crate::model::{
 };
 
 /// An entry as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct AuditRow {
+    /// Its number: a later entry has a larger one.
     id: i64,
+    /// When.
     at: Timestamp,
     /// The name of a token, `loopback`, `cli`, `schedule` or `service`.
     actor: String,
+    /// What was done, as a stable word: `sink.paused`, `rotation.begun` …
     action: String,
+    /// To what: `sink/erp`, `endpoint/production`, `dispatch/17` …
     subject: String,
+    /// What else is worth knowing. Secrets stand here by fingerprint only.
+    #[schema(value_type = Object)]
     detail: Value,
 }
 
@@ -33,14 +40,27 @@ impl From<AuditEntry> for AuditRow {
 }
 
 /// The parameters of the list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct AuditQuery {
+    /// How many rows: 50 unless told otherwise.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[param(value_type = Option<i64>)]
     cursor: Option<String>,
 }
 
 /// Lists entries, newest first.
+#[utoipa::path(
+    get,
+    path = "/audit",
+    operation_id = "list_audit",
+    tag = "audit",
+    params(AuditQuery),
+    responses((status = 200, description = "A page of entries", body = List<AuditRow>))
+)]
 pub async fn list(
     State(admin): State<Arc<Admin>>,
     Params(query): Params<AuditQuery>,

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-};
+use axum::{Extension, Json, extract::State};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::{super::error::Problem, Admin, List, Params, audit, auth::Caller, limit, not_found, parse, store_problem};
+use super::{
+    super::error::Problem, Admin, List, Params, Segment, audit, auth::Caller, limit, not_found, parse, store_problem,
+};
 use crate::{
     config::Role,
     model::{
@@ -22,21 +22,38 @@ use crate::{
 };
 
 /// A dispatch as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct DispatchRow {
+    /// Its number.
     id: DispatchId,
+    /// The event that is sent.
     event_id: EventId,
+    /// The event's type.
     event_type: String,
+    /// The event's invoice, at Finkare.
+    #[schema(required)]
     invoice_id: Option<String>,
+    /// The sink that gets it.
     sink: String,
+    /// Where it stands.
     state: DispatchState,
+    /// How many attempts were made.
     attempts: u32,
+    /// When it was written.
     created_at: Timestamp,
+    /// When it is due next; null if it is finished or waits for a person.
+    #[schema(required)]
     next_attempt_at: Option<Timestamp>,
+    /// When it was delivered, given up or cancelled.
+    #[schema(required)]
     finished_at: Option<Timestamp>,
+    /// Why the last attempt did not deliver, or what a person should do.
+    #[schema(required)]
     last_error: Option<String>,
+    /// Why it exists.
     trigger: Trigger,
     /// The earlier dispatch of the same invoice that has to be finished first.
+    #[schema(required)]
     waits_for: Option<DispatchId>,
 }
 
@@ -61,12 +78,18 @@ impl From<Dispatch> for DispatchRow {
 }
 
 /// An attempt as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct AttemptRow {
+    /// Counted from 1.
     number: u32,
+    /// When it began.
     started_at: Timestamp,
+    /// How long it took, in milliseconds.
     duration_ms: f64,
+    /// `delivered`, `retry`, `rejected` or `hold`.
     outcome: String,
+    /// What went wrong, or what a person should do.
+    #[schema(required)]
     error: Option<String>,
 }
 
@@ -83,26 +106,46 @@ impl From<Attempt> for AttemptRow {
 }
 
 /// One dispatch with its attempts.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct DispatchPage {
     #[serde(flatten)]
     dispatch: DispatchRow,
+    /// Its attempts, oldest first.
     attempt_log: Vec<AttemptRow>,
 }
 
 /// The filters of the list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct DispatchQuery {
+    /// Only in this state.
+    #[param(value_type = Option<DispatchState>)]
     state: Option<String>,
+    /// Only of this sink.
     sink: Option<String>,
+    /// Only of this invoice.
     invoice_id: Option<String>,
+    /// Only of this event.
+    #[param(value_type = Option<EventId>)]
     event_id: Option<String>,
+    /// How many rows: 50 unless told otherwise.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[param(value_type = Option<DispatchId>)]
     cursor: Option<String>,
 }
 
 /// Lists dispatches, newest first.
+#[utoipa::path(
+    get,
+    path = "/dispatches",
+    operation_id = "list_dispatches",
+    tag = "dispatches",
+    params(DispatchQuery),
+    responses((status = 200, description = "A page of dispatches", body = List<DispatchRow>))
+)]
 pub async fn list(
     State(admin): State<Arc<Admin>>,
     Params(query): Params<DispatchQuery>,
@@ -119,7 +162,15 @@ pub async fn list(
 }
 
 /// Shows one dispatch.
-pub async fn show(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Result<Json<DispatchPage>, Problem> {
+#[utoipa::path(
+    get,
+    path = "/dispatches/{id}",
+    operation_id = "show_dispatch",
+    tag = "dispatches",
+    params(("id" = DispatchId, Path, description = "The number of a dispatch")),
+    responses((status = 200, description = "The dispatch", body = DispatchPage), (status = 404, description = "There is no dispatch with this id: `not_found`."))
+)]
+pub async fn show(State(admin): State<Arc<Admin>>, Segment(id): Segment) -> Result<Json<DispatchPage>, Problem> {
     Ok(Json(page(&admin, &id).await?))
 }
 
@@ -132,23 +183,43 @@ async fn page(admin: &Admin, id: &str) -> Result<DispatchPage, Problem> {
     Ok(DispatchPage { dispatch: dispatch.into(), attempt_log })
 }
 
-/// Puts a dispatch that is `held` or `dead` back to `pending`, due at once, with a new give-up time;
-/// a `pending` one becomes due at once. 409 in any other state.
+/// Retries one dispatch.
+///
+/// One that is `held` or `dead` goes back to `pending`, due at once, with a new give-up time; a
+/// `pending` one becomes due at once. 409 in any other state. Needs the role operator.
+#[utoipa::path(
+    post,
+    path = "/dispatches/{id}/retry",
+    operation_id = "retry_dispatch",
+    tag = "dispatches",
+    params(("id" = DispatchId, Path, description = "The number of a dispatch")),
+    responses((status = 200, description = "The dispatch as it is now", body = DispatchPage), (status = 404, description = "There is no dispatch with this id: `not_found`."), (status = 409, description = "Its state does not allow it: `wrong_state`."))
+)]
 pub async fn retry(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Json<DispatchPage>, Problem> {
     decide(&admin, &caller, &id, "retried", "dispatch.retried", async |id| admin.store.retry_dispatches(&[id]).await)
         .await
 }
 
-/// Calls off a dispatch that is `pending`, `held` or `dead`; the next of its invoice goes on. 409 in
-/// any other state.
+/// Calls off one dispatch.
+///
+/// It must be `pending`, `held` or `dead`, else 409; the next of its invoice goes on. Needs the role
+/// operator.
+#[utoipa::path(
+    post,
+    path = "/dispatches/{id}/cancel",
+    operation_id = "cancel_dispatch",
+    tag = "dispatches",
+    params(("id" = DispatchId, Path, description = "The number of a dispatch")),
+    responses((status = 200, description = "The dispatch as it is now", body = DispatchPage), (status = 404, description = "There is no dispatch with this id: `not_found`."), (status = 409, description = "Its state does not allow it: `wrong_state`."))
+)]
 pub async fn cancel(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Json<DispatchPage>, Problem> {
     decide(&admin, &caller, &id, "cancelled", "dispatch.cancelled", async |id| {
         admin.store.cancel_dispatches(&[id]).await

@@ -6,17 +6,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Extension, Json,
-    body::Body,
-    extract::{Path, State},
-};
+use axum::{Extension, Json, body::Body, extract::State};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
-use super::{super::error::Problem, Admin, List, auth::Caller, not_found, payload, store_problem};
+use super::{super::error::Problem, Admin, List, Segment, auth::Caller, not_found, payload, store_problem};
 use crate::{
     config::Role,
     finkare::{
@@ -37,36 +34,64 @@ const MAX_EVENTS: usize = 100;
 /// Bytes of an event type, or of a description.
 const MAX_TEXT: usize = 500;
 
+/// How an endpoint's link to Finkare stands.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum LinkState {
+    /// Nothing is under way.
+    Settled,
+    /// Finkare is being asked for a change.
+    InFlight,
+    /// Nobody knows whether Finkare made the last change; the service asks again by itself.
+    Unknown,
+}
+
 /// An endpoint as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct EndpointRow {
+    /// Its name.
     name: EndpointName,
+    /// Its path on the public listener.
     path: String,
     /// True: its events mean no money.
     sandbox: bool,
     /// The configured one, else the one that was registered.
+    #[schema(required)]
     webhook_id: Option<String>,
     /// Where Finkare posts, as it was registered or adopted.
+    #[schema(required)]
     url: Option<String>,
+    /// When it was registered or adopted.
+    #[schema(required)]
     registered_at: Option<Timestamp>,
-    /// `settled`, `in_flight` or `unknown`.
-    state: &'static str,
+    /// How its link stands.
+    state: LinkState,
     /// How many are good now.
     secrets: usize,
     /// Of the newest secret.
+    #[schema(required)]
     fingerprint: Option<Fingerprint>,
     /// Null: it is never rotated by itself.
+    #[schema(required)]
     rotate_every_days: Option<u64>,
+    /// When its secret is rotated next by itself.
+    #[schema(required)]
     next_rotation_at: Option<Timestamp>,
     /// The change at Finkare that is not finished.
+    #[schema(required)]
     intent: Option<IntentRow>,
 }
 
-#[derive(Debug, Serialize)]
+/// The change at Finkare that is not finished.
+#[derive(Debug, Serialize, ToSchema)]
 struct IntentRow {
+    /// What is asked of Finkare.
     kind: IntentKind,
+    /// When it was begun.
     since: Timestamp,
+    /// Who asked for it.
     actor: String,
+    /// How often Finkare was asked.
     tries: u32,
 }
 
@@ -75,10 +100,10 @@ fn row(endpoint: &LinkedEndpoint, link: Option<Link>) -> EndpointRow {
         link.map_or_else(Default::default, |link| (link.webhook, link.secrets, link.intent));
     let newest = secrets.first();
     let state = match intent.as_ref().map(|intent| intent.state) {
-        None => "settled",
-        Some(IntentState::InFlight) => "in_flight",
+        None => LinkState::Settled,
+        Some(IntentState::InFlight) => LinkState::InFlight,
         // The other two end an intent, and `links` has none that is ended.
-        Some(IntentState::Unknown | IntentState::Done | IntentState::Failed) => "unknown",
+        Some(IntentState::Unknown | IntentState::Done | IntentState::Failed) => LinkState::Unknown,
     };
     let next_rotation_at = match (endpoint.rotate_every, newest) {
         (Some(every), Some(newest)) => newest.created_at.checked_add(every).ok(),
@@ -106,12 +131,18 @@ fn row(endpoint: &LinkedEndpoint, link: Option<Link>) -> EndpointRow {
 }
 
 /// A secret as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SecretRow {
+    /// The first 16 hex digits of its SHA-256.
     fingerprint: Fingerprint,
+    /// Whether deliveries signed with it are genuine.
     state: SecretState,
+    /// Where it came from.
     origin: Origin,
+    /// Since when it is known.
     created_at: Timestamp,
+    /// Until when deliveries signed with it are genuine; null: no end is set.
+    #[schema(required)]
     valid_until: Option<Timestamp>,
 }
 
@@ -128,12 +159,19 @@ fn secret_row(secret: StoredSecret, now: Timestamp) -> SecretRow {
 }
 
 /// One of Finkare's own deliveries.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryRow {
+    /// The event's type.
+    #[schema(required)]
     event_type: Option<String>,
+    /// What became of it, in Finkare's word.
+    #[schema(required)]
     status: Option<String>,
+    /// How often Finkare tried.
+    #[schema(required)]
     attempts: Option<u64>,
     /// What else Finkare told, as it came.
+    #[schema(value_type = Object)]
     other: Map<String, Value>,
 }
 
@@ -150,6 +188,13 @@ fn find<'a>(admin: &'a Admin, name: &str) -> Result<&'a LinkedEndpoint, Problem>
 }
 
 /// Lists the configured endpoints, in the order of the configuration.
+#[utoipa::path(
+    get,
+    path = "/endpoints",
+    operation_id = "list_endpoints",
+    tag = "endpoints",
+    responses((status = 200, description = "All endpoints", body = List<EndpointRow>))
+)]
 pub async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<List<EndpointRow>>, Problem> {
     let mut links = admin.store.links().await.map_err(store_problem)?;
     let mut take = |name: &EndpointName| {
@@ -161,9 +206,17 @@ pub async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<List<EndpointR
 }
 
 /// Lists every secret that an endpoint ever had, newest first.
+#[utoipa::path(
+    get,
+    path = "/endpoints/{name}/secrets",
+    operation_id = "list_secrets",
+    tag = "endpoints",
+    params(("name" = EndpointName, Path, description = "The name of an endpoint")),
+    responses((status = 200, description = "Its secrets", body = List<SecretRow>), (status = 404, description = "There is no endpoint with this name: `not_found`."))
+)]
 pub async fn secrets(
     State(admin): State<Arc<Admin>>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Json<List<SecretRow>>, Problem> {
     let endpoint = find(&admin, &name)?;
     let secrets = admin.store.secrets(&endpoint.name).await.map_err(store_problem)?;
@@ -172,17 +225,23 @@ pub async fn secrets(
 }
 
 /// What a rotation is told.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateBody {
+    /// How long the secrets before stay good beside the new one: at most 30 days, in seconds. Default: what is configured.
+    #[schema(maximum = 2_592_000)]
     overlap_secs: Option<u64>,
 }
 
 /// What a rotation answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct RotatedRow {
+    /// Always true.
     rotated: bool,
+    /// Of the new secret.
     fingerprint: Fingerprint,
+    /// Until when the secrets before are good, too; null if there were none.
+    #[schema(required)]
     previous_valid_until: Option<Timestamp>,
 }
 
@@ -192,12 +251,29 @@ impl From<Rotated> for RotatedRow {
     }
 }
 
-/// Gives an endpoint's webhook a new secret. It is rotated and in force when this answers 200, also if nobody
-/// is left to read the answer.
+/// Gives an endpoint's webhook a new secret.
+///
+/// It is rotated and in force when this answers 200, also if nobody is left to read the answer. Needs
+/// the role admin.
+#[utoipa::path(
+    post,
+    path = "/endpoints/{name}/rotate-secret",
+    operation_id = "rotate_secret",
+    tag = "endpoints",
+    params(("name" = EndpointName, Path, description = "The name of an endpoint")),
+    request_body(content = Option<RotateBody>, description = "May be left out"),
+    responses(
+        (status = 200, description = "The new secret is in force", body = RotatedRow),
+        (status = 404, description = "There is no endpoint with this name: `not_found`."),
+        (status = 409, description = "A change of this endpoint is under way: `rotation_in_flight`."),
+        (status = 422, description = "The body has another shape: `bad_body`; the overlap is too long: `invalid_overlap`; the endpoint lacks what it takes to ask Finkare: `endpoint_not_linked`."),
+        (status = 502, description = "Finkare said no or could not be understood: `finkare_refused`, `finkare_unreachable`, `finkare_unreadable`, `finkare_unusable`, with its own words in the member `finkare`."),
+    )
+)]
 pub async fn rotate_secret(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     body: Body,
 ) -> Result<Json<RotatedRow>, Problem> {
     caller.needs(Role::Admin)?;
@@ -213,24 +289,35 @@ pub async fn rotate_secret(
 }
 
 /// What a registration is told.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegisterBody {
+    /// Where Finkare shall post: HTTPS, with the endpoint's path.
+    #[schema(format = "uri")]
     url: String,
+    /// The event types that it shall be told of. Default: `payment.received` and `invoice.status_changed`.
+    #[schema(min_items = 1, max_items = 100)]
     events: Option<Vec<String>>,
+    /// A note for whoever looks at Finkare.
+    #[schema(max_length = 500)]
     description: Option<String>,
 }
 
 /// What a registration answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct RegisteredRow {
+    /// Always true.
     registered: bool,
     /// False: it was there already, and is ours now.
     created: bool,
+    /// Its id at Finkare.
     webhook_id: String,
+    /// Where Finkare posts.
     url: String,
     /// Null: nobody has told us the webhook's secret, and a rotation will.
+    #[schema(required)]
     fingerprint: Option<Fingerprint>,
+    /// What is worth knowing besides.
     notes: Vec<String>,
 }
 
@@ -242,10 +329,27 @@ impl From<Registered> for RegisteredRow {
 }
 
 /// Creates an endpoint's webhook at Finkare, or takes the one that has this URL.
+///
+/// Needs the role admin.
+#[utoipa::path(
+    post,
+    path = "/endpoints/{name}/register",
+    operation_id = "register_endpoint",
+    tag = "endpoints",
+    params(("name" = EndpointName, Path, description = "The name of an endpoint")),
+    request_body(content = RegisterBody),
+    responses(
+        (status = 200, description = "The webhook is there, and ours", body = RegisteredRow),
+        (status = 404, description = "There is no endpoint with this name: `not_found`."),
+        (status = 409, description = "A change of this endpoint is under way: `rotation_in_flight`."),
+        (status = 422, description = "The body is missing or has another shape: `bad_body`; Finkare cannot post to the URL: `invalid_url`; the endpoint lacks what it takes to ask Finkare: `endpoint_not_linked`."),
+        (status = 502, description = "Finkare said no or could not be understood: `finkare_refused`, `finkare_unreachable`, `finkare_unreadable`, `finkare_unusable`, with its own words in the member `finkare`."),
+    )
+)]
 pub async fn register(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     body: Body,
 ) -> Result<Json<RegisteredRow>, Problem> {
     caller.needs(Role::Admin)?;
@@ -287,10 +391,23 @@ pub fn check_registration(events: &[String], description: Option<&str>) -> Resul
     Ok(())
 }
 
-/// Finkare's own history of an endpoint's deliveries.
+/// Lists Finkare's own history of an endpoint's deliveries.
+#[utoipa::path(
+    get,
+    path = "/endpoints/{name}/deliveries",
+    operation_id = "list_deliveries",
+    tag = "endpoints",
+    params(("name" = EndpointName, Path, description = "The name of an endpoint")),
+    responses(
+        (status = 200, description = "What Finkare tells", body = List<DeliveryRow>),
+        (status = 404, description = "There is no endpoint with this name: `not_found`."),
+        (status = 422, description = "The endpoint lacks what it takes to ask Finkare: `endpoint_not_linked`."),
+        (status = 502, description = "Finkare said no or could not be understood: `finkare_refused`, `finkare_unreachable`, `finkare_unreadable`, `finkare_unusable`, with its own words in the member `finkare`."),
+    )
+)]
 pub async fn deliveries(
     State(admin): State<Arc<Admin>>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Json<List<DeliveryRow>>, Problem> {
     let endpoint = find(&admin, &name)?;
     let deliveries = admin.links.deliveries(&endpoint.name).await;

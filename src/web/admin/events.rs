@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     super::error::Problem,
-    Admin, List, Params,
+    Admin, List, Params, Segment,
     dispatches::{AttemptRow, DispatchRow},
     limit, not_found, parse, store_problem, time,
 };
@@ -23,15 +21,25 @@ use crate::{
 };
 
 /// An event as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct EventRow {
+    /// Its id; every sink gets it as message id.
     id: EventId,
+    /// The endpoint that it came to.
     endpoint: String,
+    /// What happened, in Finkare's word; `unreadable` for a body that could not be read.
     r#type: String,
+    /// The invoice that it is about, at Finkare.
+    #[schema(required)]
     invoice_id: Option<String>,
+    /// Finkare's own time.
+    #[schema(required)]
     occurred_at: Option<Timestamp>,
+    /// When it was stored.
     received_at: Timestamp,
+    /// How often Finkare delivered it.
     deliveries: u32,
+    /// False: it was kept, but not understood.
     readable: bool,
 }
 
@@ -51,41 +59,68 @@ impl From<Event> for EventRow {
 }
 
 /// One event with everything that belongs to it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct EventPage {
     #[serde(flatten)]
     event: EventRow,
+    /// As Finkare sent it.
+    #[schema(required)]
     content_type: Option<String>,
     /// The payload: as JSON if it is JSON, else as text; null if it is neither or purged.
+    #[schema(value_type = Value, required)]
     payload: Option<Box<RawValue>>,
     /// Only for a payload that is no text.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
+    /// What became of it at each sink, oldest first.
     dispatches: Vec<DispatchWithAttempts>,
 }
 
-#[derive(Debug, Serialize)]
+/// A dispatch of the event, with its attempts.
+#[derive(Debug, Serialize, ToSchema)]
 struct DispatchWithAttempts {
     #[serde(flatten)]
     dispatch: DispatchRow,
+    /// Its attempts, oldest first.
     attempt_log: Vec<AttemptRow>,
 }
 
 /// The filters of the list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct EventQuery {
+    /// Only this type.
     r#type: Option<String>,
+    /// Only of this endpoint.
     endpoint: Option<String>,
+    /// Only of this invoice.
     invoice_id: Option<String>,
+    /// Received at this time or later.
+    #[param(value_type = Option<Timestamp>)]
     since: Option<String>,
+    /// Received before this time.
+    #[param(value_type = Option<Timestamp>)]
     until: Option<String>,
+    /// Only events whose payload holds this text, byte for byte.
     q: Option<String>,
+    /// How many rows: 50 unless told otherwise.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[param(value_type = Option<EventId>)]
     cursor: Option<String>,
 }
 
 /// Lists events, newest first.
+#[utoipa::path(
+    get,
+    path = "/events",
+    operation_id = "list_events",
+    tag = "events",
+    params(EventQuery),
+    responses((status = 200, description = "A page of events", body = List<EventRow>))
+)]
 pub async fn list(
     State(admin): State<Arc<Admin>>,
     Params(query): Params<EventQuery>,
@@ -104,7 +139,15 @@ pub async fn list(
 }
 
 /// Shows one event.
-pub async fn show(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Result<Json<EventPage>, Problem> {
+#[utoipa::path(
+    get,
+    path = "/events/{id}",
+    operation_id = "show_event",
+    tag = "events",
+    params(("id" = EventId, Path, description = "The id of an event")),
+    responses((status = 200, description = "The event", body = EventPage), (status = 404, description = "There is no event with this id: `not_found`."))
+)]
+pub async fn show(State(admin): State<Arc<Admin>>, Segment(id): Segment) -> Result<Json<EventPage>, Problem> {
     let unknown = || not_found("event with this id");
     // What is no id at all names no event either.
     let id: EventId = id.parse().map_err(|_| unknown())?;

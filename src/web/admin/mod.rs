@@ -1,7 +1,12 @@
 //! The admin listener: what an operator asks and decides, as JSON.
 //!
-//! Every route below `/api/v1` asks for a token ([`auth`]). `/healthz`, `/readyz` and `/metrics`
-//! do not: they name endpoints and sinks and count things, and the listener is not public.
+//! Every route below `/api/v1` asks for a token ([`auth`]). `/healthz`, `/readyz`, `/metrics` and
+//! `/openapi.json` do not: they name endpoints and sinks and count things, and the listener is not public.
+//!
+//! # How to add a route
+//!
+//! Write the handler with its `#[utoipa::path]`, add it to `guarded` below, and write the API's document
+//! anew: `cargo run -- openapi > docs/openapi.json`. There is no way to add one that it does not describe.
 
 use std::{
     sync::{Arc, Weak},
@@ -11,13 +16,17 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{FromRequestParts, Query, State},
+    extract::{FromRequestParts, Path, Query, State},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use http::{StatusCode, header, request::Parts};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 use super::{error::Problem, health::Health};
 use crate::{
@@ -34,6 +43,7 @@ pub mod auth;
 pub mod dispatches;
 pub mod endpoints;
 pub mod events;
+pub mod openapi;
 pub mod operate;
 pub mod refusals;
 pub mod reload;
@@ -69,45 +79,75 @@ pub struct Admin {
 
 /// The router of the admin listener.
 pub fn router(admin: Arc<Admin>, health: &Arc<Health>) -> Router {
-    let not = |allow: &'static str| move || async move { Problem::method_not_allowed(allow) };
-    let api = Router::new()
-        .route("/events", get(events::list).fallback(not("GET, HEAD")))
-        .route("/events/{id}", get(events::show).fallback(not("GET, HEAD")))
-        .route("/events/{id}/replay", post(operate::replay_one).fallback(not("POST")))
-        .route("/events/replay", post(operate::replay_many).fallback(not("POST")))
-        .route("/dispatches/retry", post(operate::retry_many).fallback(not("POST")))
-        .route("/dispatches/cancel", post(operate::cancel_many).fallback(not("POST")))
-        .route("/sinks/{name}/test", post(operate::test_sink).fallback(not("POST")))
-        .route("/invoices/{invoice_id}/erase", post(operate::erase_invoice).fallback(not("POST")))
-        .route("/dispatches", get(dispatches::list).fallback(not("GET, HEAD")))
-        .route("/dispatches/{id}", get(dispatches::show).fallback(not("GET, HEAD")))
-        .route("/dispatches/{id}/retry", post(dispatches::retry).fallback(not("POST")))
-        .route("/dispatches/{id}/cancel", post(dispatches::cancel).fallback(not("POST")))
-        .route("/refusals", get(refusals::list).fallback(not("GET, HEAD")))
-        .route("/sinks", get(sinks::list).fallback(not("GET, HEAD")))
-        .route("/sinks/{name}/pause", post(sinks::pause).fallback(not("POST")))
-        .route("/sinks/{name}/resume", post(sinks::resume).fallback(not("POST")))
-        .route("/endpoints", get(endpoints::list).fallback(not("GET, HEAD")))
-        .route("/endpoints/{name}/secrets", get(endpoints::secrets).fallback(not("GET, HEAD")))
-        .route("/endpoints/{name}/deliveries", get(endpoints::deliveries).fallback(not("GET, HEAD")))
-        .route("/endpoints/{name}/rotate-secret", post(endpoints::rotate_secret).fallback(not("POST")))
-        .route("/endpoints/{name}/register", post(endpoints::register).fallback(not("POST")))
-        .route("/reload", post(reload::reload).fallback(not("POST")))
-        .route("/audit", get(audit::list).fallback(not("GET, HEAD")))
+    let api = Router::from(guarded())
         .fallback(|| async { Problem::no_such_path() })
         .layer(axum::middleware::from_fn_with_state(admin.clone(), auth::require));
     Router::new()
-        .nest("/api/v1", api)
-        .route("/metrics", get(metrics).fallback(not("GET, HEAD")))
+        .nest(openapi::PREFIX, api)
+        .merge(Router::from(open()))
         .with_state(admin)
         .merge(health.router())
         .fallback(|| async { Problem::no_such_path() })
 }
 
+/// Routes that are read: `GET` and, of itself, `HEAD`.
+fn reads(routes: UtoipaMethodRouter<Arc<Admin>>) -> UtoipaMethodRouter<Arc<Admin>> {
+    routes.map(|routes| routes.fallback(|| async { Problem::method_not_allowed("GET, HEAD") }))
+}
+
+/// Routes that are posted to.
+fn posts(routes: UtoipaMethodRouter<Arc<Admin>>) -> UtoipaMethodRouter<Arc<Admin>> {
+    routes.map(|routes| routes.fallback(|| async { Problem::method_not_allowed("POST") }))
+}
+
+/// The routes below `/api/v1`, which ask for a token.
+fn guarded() -> OpenApiRouter<Arc<Admin>> {
+    OpenApiRouter::new()
+        .routes(reads(routes!(events::list)))
+        .routes(reads(routes!(events::show)))
+        .routes(posts(routes!(operate::replay_one)))
+        .routes(posts(routes!(operate::replay_many)))
+        .routes(reads(routes!(dispatches::list)))
+        .routes(reads(routes!(dispatches::show)))
+        .routes(posts(routes!(dispatches::retry)))
+        .routes(posts(routes!(dispatches::cancel)))
+        .routes(posts(routes!(operate::retry_many)))
+        .routes(posts(routes!(operate::cancel_many)))
+        .routes(posts(routes!(operate::erase_invoice)))
+        .routes(reads(routes!(refusals::list)))
+        .routes(reads(routes!(sinks::list)))
+        .routes(posts(routes!(sinks::pause)))
+        .routes(posts(routes!(sinks::resume)))
+        .routes(posts(routes!(operate::test_sink)))
+        .routes(reads(routes!(endpoints::list)))
+        .routes(reads(routes!(endpoints::secrets)))
+        .routes(reads(routes!(endpoints::deliveries)))
+        .routes(posts(routes!(endpoints::rotate_secret)))
+        .routes(posts(routes!(endpoints::register)))
+        .routes(posts(routes!(reload::reload)))
+        .routes(reads(routes!(audit::list)))
+}
+
+/// The routes that ask for no token.
+fn open() -> OpenApiRouter<Arc<Admin>> {
+    OpenApiRouter::new().routes(reads(routes!(metrics))).routes(reads(routes!(openapi::show)))
+}
+
+/// What is counted, for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "metrics",
+    tag = "service",
+    responses(
+        (status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text"),
+        (status = 503, description = "The database does not answer now: `store_unavailable`."),
+    )
+)]
 async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     let now = crate::model::clock::now();
     for status in admin.store.sink_statuses().await.map_err(store_problem)? {
-        admin.metrics.set_sink(&status, sinks::state(&admin.sinks, &status), now);
+        admin.metrics.set_sink(&status, sinks::state(&admin.sinks, &status).as_str(), now);
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], admin.metrics.render()).into_response())
@@ -142,7 +182,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// The body of a request as JSON, whatever its content type says; `None` if it is empty.
+/// The one variable segment of a path, whose errors are problem documents.
+pub struct Segment(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(text)) => Ok(Self(text)),
+            Err(_) => Err(bad_parameter("The path is not usable: what its percent signs stand for is not UTF-8.")),
+        }
+    }
+}
+
+/// The body of a request as JSON, whatever its content type says; `None` if it is empty or `null`.
 ///
 /// # Errors
 /// 400 for what is no JSON, 422 for JSON of another shape, 413 and 408 for what is too large or too slow.
@@ -159,8 +213,14 @@ pub(super) async fn payload<T: DeserializeOwned>(body: Body) -> Result<Option<T>
             return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", detail).closing());
         }
     };
-    if bytes.iter().all(u8::is_ascii_whitespace) {
+    let text = bytes.trim_ascii();
+    if text.is_empty() || text == b"null" {
         return Ok(None);
+    }
+    // serde would also fill a struct from a list, by the order of its fields.
+    if text.starts_with(b"[") {
+        let detail = "The body is not usable: it must be a JSON object.";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_body", detail));
     }
     serde_json::from_slice(&bytes).map(Some).map_err(|error| {
         // serde repeats what it was given in some of its messages; nothing secret is ever asked for here.
@@ -197,11 +257,12 @@ pub(super) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
 }
 
 /// A list as the API answers it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct List<T> {
     /// The rows, newest first.
     pub data: Vec<T>,
     /// Hand it back as `cursor` for the next rows; null when there are none.
+    #[schema(required)]
     pub next_cursor: Option<String>,
 }
 

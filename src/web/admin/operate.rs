@@ -7,19 +7,16 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use axum::{
-    Extension, Json,
-    body::Body,
-    extract::{Path, State},
-};
+use axum::{Extension, Json, body::Body, extract::State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Mutex;
+use utoipa::ToSchema;
 
 use super::{
-    super::error::Problem, Admin, List, audit, auth::Caller, bad_parameter, dispatches::DispatchRow, not_found, parse,
-    payload, store_problem, time,
+    super::error::Problem, Admin, List, Segment, audit, auth::Caller, bad_parameter, dispatches::DispatchRow,
+    not_found, parse, payload, store_problem, time,
 };
 use crate::{
     config::Role,
@@ -102,9 +99,11 @@ async fn in_turn<T: Send + 'static>(
 }
 
 /// The body of a replay of one event; it may be left out.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ReplayOne {
+    /// The sinks that get it. Default: all whose route takes the event.
+    #[schema(min_items = 1)]
     sinks: Option<Vec<String>>,
 }
 
@@ -118,10 +117,26 @@ fn named(sinks: Option<&[String]>) -> Result<(), Problem> {
 }
 
 /// Sends one event again.
+///
+/// Needs the role operator.
+#[utoipa::path(
+    post,
+    path = "/events/{id}/replay",
+    operation_id = "replay_event",
+    tag = "events",
+    params(("id" = EventId, Path, description = "The id of an event")),
+    request_body(content = Option<ReplayOne>, description = "May be left out"),
+    responses(
+        (status = 200, description = "The new dispatches", body = List<DispatchRow>),
+        (status = 404, description = "There is no event with this id: `not_found`."),
+        (status = 409, description = "The event has no payload any more: `payload_gone`."),
+        (status = 422, description = "The body has another shape: `bad_body`; it names a sink that is not configured: `unknown_sink`."),
+    )
+)]
 pub async fn replay_one(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     body: Body,
 ) -> Result<Json<List<DispatchRow>>, Problem> {
     caller.needs(Role::Operator)?;
@@ -148,18 +163,28 @@ pub async fn replay_one(
 }
 
 /// Which events to send again.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ReplayMany {
+    /// Only this type.
     r#type: Option<String>,
+    /// Only of this endpoint.
     endpoint: Option<String>,
+    /// Only of this invoice.
     invoice_id: Option<String>,
+    /// Received at this time or later.
+    #[schema(value_type = Option<Timestamp>)]
     since: Option<String>,
+    /// Received before this time.
+    #[schema(value_type = Option<Timestamp>)]
     until: Option<String>,
     /// Where no filter is given: really all.
     #[serde(default)]
     all: bool,
+    /// The sinks that get them. Default: all whose route takes the event.
+    #[schema(min_items = 1)]
     sinks: Option<Vec<String>>,
+    /// True: say what it would come to, and write nothing.
     #[serde(default)]
     dry_run: bool,
 }
@@ -199,6 +224,20 @@ impl ReplayMany {
 }
 
 /// Sends a selection of events again, or says what that would come to.
+///
+/// Needs the role operator.
+#[utoipa::path(
+    post,
+    path = "/events/replay",
+    operation_id = "replay_events",
+    tag = "events",
+    request_body(content = ReplayMany, description = "A filter, or `all`"),
+    responses(
+        (status = 200, description = "What it came to, or would", body = Summary),
+        (status = 409, description = "Another decision about many is being carried out: `busy`."),
+        (status = 422, description = "The body has another shape: `bad_body`; it says nothing, or two things, about which events are meant: `no_selection`; it names a sink that is not configured: `unknown_sink`; it selects too many: `too_many`."),
+    )
+)]
 pub async fn replay_many(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
@@ -238,11 +277,15 @@ pub async fn replay_many(
 }
 
 /// Which dispatches are meant.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Chosen {
+    /// Only of this sink.
     sink: Option<String>,
+    /// Only in this state.
+    #[schema(value_type = Option<DispatchState>)]
     state: Option<String>,
+    /// Only of this invoice.
     invoice_id: Option<String>,
 }
 
@@ -277,25 +320,76 @@ impl Verb {
     }
 }
 
+/// What retrying many came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RetriedMany {
+    /// So many are pending again.
+    retried: u64,
+    /// True: there are more than one call decides about; ask again.
+    more: bool,
+}
+
+/// What cancelling many came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CancelledMany {
+    /// So many were called off.
+    cancelled: u64,
+    /// True: there are more than one call decides about; ask again.
+    more: bool,
+}
+
 /// Puts dispatches that are `dead` or `held` back to `pending`.
+///
+/// Needs the role operator.
+#[utoipa::path(
+    post,
+    path = "/dispatches/retry",
+    operation_id = "retry_dispatches",
+    tag = "dispatches",
+    request_body(content = Chosen, description = "A `sink`, a `state`, or both"),
+    responses(
+        (status = 200, description = "How many", body = RetriedMany),
+        (status = 404, description = "There is no sink with this name: `not_found`."),
+        (status = 409, description = "Another decision about many is being carried out: `busy`."),
+        (status = 422, description = "The body has another shape: `bad_body`; it says nothing about which dispatches are meant: `no_selection`; their state does not allow it: `wrong_state`."),
+    )
+)]
 pub async fn retry_many(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
     body: Body,
-) -> Result<Json<Value>, Problem> {
-    decide(&admin, caller, body, Verb::Retry).await
+) -> Result<Json<RetriedMany>, Problem> {
+    let (retried, more) = decide(&admin, caller, body, Verb::Retry).await?;
+    Ok(Json(RetriedMany { retried, more }))
 }
 
-/// Calls off dispatches that are `pending`, `held` or `dead`, also those of a sink that is no longer configured.
+/// Calls off dispatches that are `pending`, `held` or `dead`.
+///
+/// Also those of a sink that is no longer configured. Needs the role operator.
+#[utoipa::path(
+    post,
+    path = "/dispatches/cancel",
+    operation_id = "cancel_dispatches",
+    tag = "dispatches",
+    request_body(content = Chosen, description = "A `sink`, a `state`, or both"),
+    responses(
+        (status = 200, description = "How many", body = CancelledMany),
+        (status = 404, description = "There is no sink with this name: `not_found`."),
+        (status = 409, description = "Another decision about many is being carried out: `busy`."),
+        (status = 422, description = "The body has another shape: `bad_body`; it says nothing about which dispatches are meant: `no_selection`; their state does not allow it: `wrong_state`."),
+    )
+)]
 pub async fn cancel_many(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
     body: Body,
-) -> Result<Json<Value>, Problem> {
-    decide(&admin, caller, body, Verb::Cancel).await
+) -> Result<Json<CancelledMany>, Problem> {
+    let (cancelled, more) = decide(&admin, caller, body, Verb::Cancel).await?;
+    Ok(Json(CancelledMany { cancelled, more }))
 }
 
-async fn decide(admin: &Arc<Admin>, caller: Caller, body: Body, verb: Verb) -> Result<Json<Value>, Problem> {
+/// Answers how many were changed, and whether there are more.
+async fn decide(admin: &Arc<Admin>, caller: Caller, body: Body, verb: Verb) -> Result<(u64, bool), Problem> {
     caller.needs(Role::Operator)?;
     let chosen: Chosen = payload(body).await?.unwrap_or_default();
     if chosen.sink.is_none() && chosen.state.is_none() {
@@ -339,10 +433,10 @@ async fn decide(admin: &Arc<Admin>, caller: Caller, body: Body, verb: Verb) -> R
         audit::write(&asked, entry).await;
         match failure {
             Some(problem) => Err(problem),
-            None => Ok(json!({ verb.done(): done, "more": more })),
+            None => Ok((done, more)),
         }
     };
-    Ok(Json(in_turn(admin, decision).await?))
+    in_turn(admin, decision).await
 }
 
 /// The numbers of what is chosen, oldest first, and whether there are more.
@@ -403,21 +497,36 @@ async fn carry_out(store: &dyn Store, ids: &[DispatchId], verb: Verb) -> Result<
 }
 
 /// What a test came to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct TestRow {
+    /// The sink.
     sink: String,
     /// The id that the test event had.
     event_id: EventId,
+    /// `delivered`, `retry`, `rejected` or `hold`.
     outcome: &'static str,
+    /// What the target said, or what a person should do.
+    #[schema(required)]
     reason: Option<String>,
+    /// How long it took, in milliseconds.
     duration_ms: f64,
 }
 
 /// Sends a test event straight to a sink, past the store, also to a paused one.
+///
+/// Needs the role operator.
+#[utoipa::path(
+    post,
+    path = "/sinks/{name}/test",
+    operation_id = "test_sink",
+    tag = "sinks",
+    params(("name" = String, Path, description = "The name of a sink")),
+    responses((status = 200, description = "What the sink made of it", body = TestRow), (status = 404, description = "There is no configured sink with this name: `not_found`."))
+)]
 pub async fn test_sink(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Json<TestRow>, Problem> {
     caller.needs(Role::Operator)?;
     let tested = admin.operate.tests.test(&name).await.ok_or_else(|| not_found("configured sink with this name"))?;
@@ -436,12 +545,37 @@ pub async fn test_sink(
     Ok(Json(row))
 }
 
-/// Removes the payloads of an invoice.
+/// What erasing an invoice came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErasedRow {
+    /// Events of this invoice.
+    events: u64,
+    /// Payloads that are gone for good now.
+    payloads: u64,
+    /// Unfinished dispatches that were called off.
+    cancelled: u64,
+}
+
+/// Removes the payloads of an invoice for good; ids, hashes and times stay.
+///
+/// Needs the role admin.
+#[utoipa::path(
+    post,
+    path = "/invoices/{invoice_id}/erase",
+    operation_id = "erase_invoice",
+    tag = "invoices",
+    params(("invoice_id" = String, Path, description = "The invoice's id at Finkare", min_length = 1)),
+    responses(
+        (status = 200, description = "What was removed", body = ErasedRow),
+        (status = 404, description = "There is no event of this invoice: `not_found`."),
+        (status = 409, description = "Another decision about many is being carried out: `busy`."),
+    )
+)]
 pub async fn erase_invoice(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    Path(invoice_id): Path<String>,
-) -> Result<Json<Value>, Problem> {
+    Segment(invoice_id): Segment,
+) -> Result<Json<ErasedRow>, Problem> {
     caller.needs(Role::Admin)?;
     let asked = admin.clone();
     let decision = async move {
@@ -454,7 +588,7 @@ pub async fn erase_invoice(
             events = erased.events, payloads = erased.payloads, cancelled = erased.cancelled, by = %caller.name,
             "an invoice was erased"
         );
-        Ok(json!({"events": erased.events, "payloads": erased.payloads, "cancelled": erased.cancelled}))
+        Ok(ErasedRow { events: erased.events, payloads: erased.payloads, cancelled: erased.cancelled })
     };
     Ok(Json(in_turn(&admin, decision).await?))
 }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use axum::{Extension, Json, extract::State};
 use http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{super::error::Problem, Admin, auth::Caller};
 use crate::config::Role;
@@ -18,7 +19,7 @@ pub trait Reload: Send + Sync + std::fmt::Debug {
 }
 
 /// What is in force now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Reloaded {
     /// Endpoints configured.
     pub endpoints: usize,
@@ -42,7 +43,20 @@ pub enum ReloadError {
     Stopping,
 }
 
-/// Reloads.
+/// Reads the configuration again and uses it, as a whole or not at all.
+///
+/// Needs the role admin.
+#[utoipa::path(
+    post,
+    path = "/reload",
+    operation_id = "reload",
+    tag = "service",
+    responses(
+        (status = 200, description = "The new configuration is in force", body = Reloaded),
+        (status = 409, description = "Another reload is under way: `reload_in_flight`."),
+        (status = 422, description = "The new configuration cannot be used, the old one goes on: `bad_configuration`, with everything that is wrong in the member `problems`."),
+    )
+)]
 pub async fn reload(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,

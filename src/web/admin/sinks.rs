@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-};
+use axum::{Extension, Json, extract::State};
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{super::error::Problem, Admin, List, audit, auth::Caller, not_found, store_problem};
+use super::{super::error::Problem, Admin, List, Segment, audit, auth::Caller, not_found, store_problem};
 use crate::{
     config::Role,
     dispatch::SinkView,
@@ -18,41 +16,85 @@ use crate::{
 };
 
 /// A sink as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SinkRow {
+    /// Its name.
     name: String,
     /// Null for a sink that is no longer configured.
+    #[schema(required)]
     r#type: Option<&'static str>,
-    /// `active`, `paused` or `tripped`.
-    state: &'static str,
+    /// Whether it takes dispatches.
+    state: SinkState,
     /// False: its dispatches stay where they are until it is configured again.
     configured: bool,
+    /// Dispatches that are pending or leased.
     backlog: u64,
+    /// When the oldest pending dispatch was written.
+    #[schema(required)]
     oldest_pending: Option<Timestamp>,
+    /// Dispatches that wait for their time, their turn, or a worker.
     pending: u64,
+    /// Dispatches that a worker has.
     leased: u64,
+    /// Dispatches that wait for a person.
     held: u64,
+    /// Dispatches that were given up.
     dead: u64,
+    /// Dispatches that it has got.
     delivered: u64,
+    /// Since when it is paused.
+    #[schema(required)]
     paused_at: Option<Timestamp>,
+    /// Why it is paused.
+    #[schema(required)]
     paused_reason: Option<String>,
+    /// When it last got something.
+    #[schema(required)]
     last_success: Option<Timestamp>,
+    /// What went wrong last.
+    #[schema(required)]
     last_error: Option<LastError>,
 }
 
-#[derive(Debug, Serialize)]
+/// What went wrong last.
+#[derive(Debug, Serialize, ToSchema)]
 struct LastError {
+    /// When.
     at: Timestamp,
+    /// What the target said, or what went wrong.
     error: String,
 }
 
-/// `active`, `paused` or `tripped`.
-pub(super) fn state(configured: &[SinkView], status: &SinkStatus) -> &'static str {
+/// Whether a sink takes dispatches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SinkState {
+    /// It does.
+    Active,
+    /// A person, or the target's own wish (HTTP 410), has paused it.
+    Paused,
+    /// It failed too often; it is probed.
+    Tripped,
+}
+
+impl SinkState {
+    /// The word for it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            SinkState::Active => "active",
+            SinkState::Paused => "paused",
+            SinkState::Tripped => "tripped",
+        }
+    }
+}
+
+/// How a sink stands.
+pub(super) fn state(configured: &[SinkView], status: &SinkStatus) -> SinkState {
     let tripped = || configured.iter().any(|sink| sink.name.as_str() == status.name && sink.is_tripped());
     match &status.paused {
-        Some(_) => "paused",
-        None if tripped() => "tripped",
-        None => "active",
+        Some(_) => SinkState::Paused,
+        None if tripped() => SinkState::Tripped,
+        None => SinkState::Active,
     }
 }
 
@@ -78,6 +120,13 @@ fn row(configured: &[SinkView], status: SinkStatus) -> SinkRow {
 }
 
 /// Lists all sinks by name.
+#[utoipa::path(
+    get,
+    path = "/sinks",
+    operation_id = "list_sinks",
+    tag = "sinks",
+    responses((status = 200, description = "All sinks", body = List<SinkRow>))
+)]
 pub async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<List<SinkRow>>, Problem> {
     let statuses = admin.store.sink_statuses().await.map_err(store_problem)?;
     let data = statuses.into_iter().map(|status| row(&admin.sinks, status)).collect();
@@ -85,10 +134,20 @@ pub async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<List<SinkRow>>
 }
 
 /// Pauses a sink: its events wait, nothing is lost.
+///
+/// Needs the role operator.
+#[utoipa::path(
+    post,
+    path = "/sinks/{name}/pause",
+    operation_id = "pause_sink",
+    tag = "sinks",
+    params(("name" = String, Path, description = "The name of a sink")),
+    responses((status = 200, description = "The sink as it is now", body = SinkRow), (status = 404, description = "There is no sink with this name: `not_found`."))
+)]
 pub async fn pause(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Json<SinkRow>, Problem> {
     change(&admin, &caller, &name, "sink.paused", async |sink| {
         admin.store.pause_sink(sink, &format!("paused by {}", caller.name)).await
@@ -97,10 +156,20 @@ pub async fn pause(
 }
 
 /// Lets a sink go on.
+///
+/// Needs the role operator.
+#[utoipa::path(
+    post,
+    path = "/sinks/{name}/resume",
+    operation_id = "resume_sink",
+    tag = "sinks",
+    params(("name" = String, Path, description = "The name of a sink")),
+    responses((status = 200, description = "The sink as it is now", body = SinkRow), (status = 404, description = "There is no sink with this name: `not_found`."))
+)]
 pub async fn resume(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Json<SinkRow>, Problem> {
     change(&admin, &caller, &name, "sink.resumed", async |sink| admin.store.resume_sink(sink).await).await
 }

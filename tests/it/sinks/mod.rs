@@ -40,6 +40,7 @@ fn message(payload: impl Into<bytes::Bytes>) -> Message {
         payload: payload.into(),
         attempt: 1,
         trigger: Trigger::Event,
+        trace: None,
     }
 }
 

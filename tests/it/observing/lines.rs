@@ -1,0 +1,110 @@
+//! The documentation lists every log line that the service writes, with its level, and no others.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+/// The commands that are no service, and the local Finkare, speak to the one who started them.
+const APART: [&str; 2] = ["finkare/simulator", "cli/simulate.rs"];
+
+/// Every message in the code, with its levels.
+fn written() -> BTreeMap<String, BTreeSet<String>> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut messages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files(&source) {
+        if APART.iter().any(|apart| file.strip_prefix(&source).unwrap().starts_with(apart)) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        for level in ["error", "warn", "info", "debug"] {
+            for begin in [format!("tracing::{level}!("), format!("line!({level}, ")] {
+                for call in text.split(&begin).skip(1) {
+                    let message = message(call).unwrap_or_else(|| panic!("{}: {begin}{call:.200}", file.display()));
+                    messages.entry(message).or_default().insert(level.to_owned());
+                }
+            }
+        }
+    }
+    messages
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// The literal among the arguments that is no field's value; what is put into it stands as `…`.
+fn message(call: &str) -> Option<String> {
+    let (mut depth, mut before) = (0, '(');
+    let mut letters = call.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' if depth == 0 => return None,
+            ')' | ']' | '}' => depth -= 1,
+            '"' => {
+                let mut escaped = false;
+                let (end, _) = letters.find(|(_, letter)| {
+                    let ends = *letter == '"' && !escaped;
+                    escaped = *letter == '\\' && !escaped;
+                    ends
+                })?;
+                if depth == 0 && matches!(before, '(' | ',') {
+                    // A line of the source that ends with a backslash goes on without the next one's indentation.
+                    let whole: String = call[at + 1..end].split("\\\n").map(str::trim_start).collect();
+                    return Some(whole.split('{').next()?.to_owned());
+                }
+            }
+            _ => {}
+        }
+        if !letter.is_whitespace() {
+            before = letter;
+        }
+    }
+    None
+}
+
+/// What the documentation's table lists, with its levels. An entry that ends with `…` stands for all that begin so.
+fn documented() -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let section = text.split("\n## ").find(|section| section.starts_with("Log lines")).unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| level"));
+    let mut entries = Vec::new();
+    for row in rows {
+        let cells: Vec<_> = row.split(" | ").collect();
+        let mut rest = cells[1];
+        while let Some(at) = rest.find('`') {
+            let fence = if rest[at..].starts_with("``") { "``" } else { "`" };
+            let entry = &rest[at + fence.len()..];
+            let end = entry.find(fence).unwrap_or_else(|| panic!("{row}"));
+            entries.push((entry[..end].to_owned(), cells[0].to_owned()));
+            rest = &entry[end + fence.len()..];
+        }
+    }
+    entries
+}
+
+#[test]
+fn every_log_line_is_documented_and_no_other() {
+    let (written, documented) = (written(), documented());
+    assert!(written.len() > 80, "{}", written.len());
+    let fits = |entry: &str, message: &str| match entry.strip_suffix('…') {
+        Some(beginning) => message.starts_with(beginning),
+        None => message == entry,
+    };
+    let mut missing = Vec::new();
+    for (message, levels) in written.iter().filter(|(message, _)| !message.is_empty()) {
+        for level in levels {
+            if !documented.iter().any(|(entry, given)| fits(entry, message) && given.contains(level.as_str())) {
+                missing.push(format!("{level} | {message}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not in docs/operations.md#log-lines:\n{}", missing.join("\n"));
+    let stale: Vec<_> =
+        documented.iter().filter(|(entry, _)| !written.keys().any(|message| fits(entry, message))).collect();
+    assert!(stale.is_empty(), "in docs/operations.md#log-lines, but written nowhere: {stale:#?}");
+}
