@@ -151,7 +151,7 @@ pub(super) enum Dispatches {
         #[command(flatten)]
         service: Service,
     },
-    /// Try a held, dead or pending dispatch again at once, or many that are held or dead
+    /// Try a held, dead or pending dispatch again at once, or many
     Retry(operate::Choice),
     /// Call off a pending, held or dead dispatch, or many
     Cancel(operate::Choice),

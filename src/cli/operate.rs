@@ -60,7 +60,7 @@ pub(super) struct Choice {
     /// All of this sink
     #[arg(long)]
     sink: Option<String>,
-    /// All in this state: dead or held; for `cancel` also pending
+    /// All in this state: dead, held or pending (a retry without it means dead and held)
     #[arg(long)]
     state: Option<String>,
     /// Of those, only of this invoice

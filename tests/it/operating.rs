@@ -15,6 +15,7 @@ use crate::support::{
 
 on_both_stores!(
     dead_letters_are_retried_one_by_one_and_in_bulk,
+    what_waits_for_its_next_try_is_tried_at_once_if_asked,
     a_replay_keeps_id_bytes_and_order,
     a_sink_added_later_is_fed_by_a_replay,
     a_sink_that_is_removed_leaves_nothing_behind_unseen,
@@ -118,6 +119,24 @@ async fn dead_letters_are_retried_one_by_one_and_in_bulk(backend: Backend) {
     let actions = actions(&relay).await;
     assert_eq!(actions.iter().filter(|action| *action == "dispatches.retried").count(), 3);
     assert_eq!(actions.last().map(String::as_str), Some("dispatches.cancelled"));
+}
+
+async fn what_waits_for_its_next_try_is_tried_at_once_if_asked(backend: Backend) {
+    let home = Home::new(backend).await;
+    let target = Target::scripted(|_, _| Reply::Status(503, vec![])).await;
+    let patient = "retry = { initial_secs = 3600, max_secs = 3600, give_up_after_secs = 36000 }";
+    let erp = format!("[[sinks]]\nname = \"erp\"\ntype = \"http\"\nurl = \"{}\"\n{patient}\n", target.url());
+    let relay = home.serve(&erp).await;
+    let sent = deliver(&relay, 3).await;
+    eventually("each was tried once", async || target.arrivals().len() == 3).await;
+    eventually("and waits", async || relay.sink("erp").await["leased"] == 0).await;
+    target.script(|_, _| Reply::Status(204, vec![]));
+    assert_eq!(done(&relay, "/dispatches/retry", &json!({"sink": "erp"})).await["retried"], 0, "only if it is named");
+    let waiting = json!({"sink": "erp", "state": "pending"});
+    assert!(done(&relay, "/dispatches/retry", &waiting).await["retried"].as_u64().unwrap() <= 3);
+    // By themselves they would take an hour.
+    relay.drained().await;
+    assert_eq!(target.delivered().len(), sent.len());
 }
 
 async fn a_replay_keeps_id_bytes_and_order(backend: Backend) {
@@ -402,7 +421,7 @@ async fn what_cannot_be_meant_is_refused(backend: Backend) {
         ("/events/replay", json!({"all": true, "limit": 5}), 422, "bad_body"),
         ("/dispatches/retry", json!({}), 422, "no_selection"),
         ("/dispatches/retry", json!({"invoice_id": "i1"}), 422, "no_selection"),
-        ("/dispatches/retry", json!({"state": "pending"}), 422, "wrong_state"),
+        ("/dispatches/retry", json!({"state": "delivered"}), 422, "wrong_state"),
         ("/dispatches/cancel", json!({"state": "delivered"}), 422, "wrong_state"),
         ("/dispatches/cancel", json!({"state": "lost"}), 400, "bad_parameter"),
         ("/dispatches/cancel", json!({"sink": "nobody"}), 404, "not_found"),

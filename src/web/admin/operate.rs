@@ -297,11 +297,17 @@ enum Verb {
 }
 
 impl Verb {
-    /// The states of which it can be decided, in bulk.
+    /// The states of which it can be decided in bulk.
     const fn states(self) -> &'static [DispatchState] {
+        &[DispatchState::Dead, DispatchState::Held, DispatchState::Pending]
+    }
+
+    /// The states that are meant if none is named. What is pending is tried again by itself, so a retry of that has to
+    /// be asked for: to skip the waits once a target works again.
+    const fn usual_states(self) -> &'static [DispatchState] {
         match self {
             Verb::Retry => &[DispatchState::Dead, DispatchState::Held],
-            Verb::Cancel => &[DispatchState::Dead, DispatchState::Held, DispatchState::Pending],
+            Verb::Cancel => self.states(),
         }
     }
 
@@ -339,6 +345,8 @@ pub struct CancelledMany {
 }
 
 /// Puts dispatches that are `dead` or `held` back to `pending`.
+///
+/// With the state `pending`, those that wait for their next try are due at once.
 ///
 /// Needs the role operator.
 #[utoipa::path(
@@ -398,7 +406,7 @@ async fn decide(admin: &Arc<Admin>, caller: Caller, body: Body, verb: Verb) -> R
     }
     let state: Option<DispatchState> = chosen.state.as_deref().map(|state| parse("state", state)).transpose()?;
     let states = match &state {
-        None => verb.states(),
+        None => verb.usual_states(),
         Some(state) if verb.states().contains(state) => std::slice::from_ref(state),
         Some(other) => {
             let allowed: Vec<&str> = verb.states().iter().map(|state| state.as_str()).collect();
