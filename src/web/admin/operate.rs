@@ -298,16 +298,14 @@ enum Verb {
 
 impl Verb {
     /// The states of which it can be decided in bulk.
-    const fn states(self) -> &'static [DispatchState] {
-        &[DispatchState::Dead, DispatchState::Held, DispatchState::Pending]
-    }
+    const STATES: &'static [DispatchState] = &[DispatchState::Dead, DispatchState::Held, DispatchState::Pending];
 
     /// The states that are meant if none is named. What is pending is tried again by itself, so a retry of that has to
     /// be asked for: to skip the waits once a target works again.
     const fn usual_states(self) -> &'static [DispatchState] {
         match self {
             Verb::Retry => &[DispatchState::Dead, DispatchState::Held],
-            Verb::Cancel => self.states(),
+            Verb::Cancel => Self::STATES,
         }
     }
 
@@ -407,9 +405,9 @@ async fn decide(admin: &Arc<Admin>, caller: Caller, body: Body, verb: Verb) -> R
     let state: Option<DispatchState> = chosen.state.as_deref().map(|state| parse("state", state)).transpose()?;
     let states = match &state {
         None => verb.usual_states(),
-        Some(state) if verb.states().contains(state) => std::slice::from_ref(state),
+        Some(state) if Verb::STATES.contains(state) => std::slice::from_ref(state),
         Some(other) => {
-            let allowed: Vec<&str> = verb.states().iter().map(|state| state.as_str()).collect();
+            let allowed: Vec<&str> = Verb::STATES.iter().map(|state| state.as_str()).collect();
             let detail = format!("What is {other} cannot be {}; that can be {}.", verb.done(), allowed.join(", "));
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_state", detail));
         }
