@@ -15,22 +15,19 @@ const AT_ONCE: u32 = 500;
 /// Between two transactions of a round.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Purges at intervals until the soft token is cancelled.
+/// Purges at intervals until the soft token is cancelled. The first round begins at once: a service that is
+/// started or reloaded more often than the interval would otherwise never purge.
 pub async fn run(store: Arc<dyn Store>, payload: Duration, dedupe: Duration, lifecycle: Lifecycle) {
-    loop {
-        tokio::select! {
-            () = lifecycle.soft.cancelled() => return,
-            () = tokio::time::sleep(EVERY.mul_f64(0.9 + 0.2 * rand::random::<f64>())) => {}
+    let rounds = async {
+        loop {
+            let total = purge(&*store, payload, dedupe).await;
+            if total != Purged::default() {
+                tracing::info!(payloads = total.payloads, events = total.events, "retention removed what is old");
+            }
+            tokio::time::sleep(EVERY.mul_f64(0.9 + 0.2 * rand::random::<f64>())).await;
         }
-        let purging = purge(&*store, payload, dedupe);
-        let total = tokio::select! {
-            () = lifecycle.soft.cancelled() => return,
-            total = purging => total,
-        };
-        if total != Purged::default() {
-            tracing::info!(payloads = total.payloads, events = total.events, "retention removed what is old");
-        }
-    }
+    };
+    lifecycle.soft.run_until_cancelled(rounds).await;
 }
 
 /// One round: until a transaction finds less than it could have removed.

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, process::Stdio};
 
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use crate::support::{
     eventually,
@@ -21,6 +21,7 @@ on_both_stores!(
     a_sink_that_is_removed_leaves_nothing_behind_unseen,
     a_pause_outlives_a_restart,
     an_erased_invoice_is_gone_and_still_known,
+    what_is_old_goes_when_the_service_starts,
     what_cannot_be_meant_is_refused,
 );
 
@@ -381,6 +382,53 @@ async fn an_erased_invoice_is_gone_and_still_known(backend: Backend) {
     assert_eq!(entry["detail"], erased);
     let (status, problem) = post(&relay, "/invoices/nothing/erase", &json!({})).await;
     assert_eq!((status, &problem["code"]), (404, &json!("not_found")));
+}
+
+/// Changes the database of a service that does not run.
+async fn execute(home: &Home, statement: &'static str) {
+    let changed = if home.store_url().starts_with("postgres") {
+        let mut connection = PgConnection::connect(home.store_url()).await.unwrap();
+        sqlx::query(statement).execute(&mut connection).await.unwrap().rows_affected()
+    } else {
+        let options = SqliteConnectOptions::new().filename(home.path("relay.db"));
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::query(statement).execute(&mut connection).await.unwrap().rows_affected()
+    };
+    assert!(changed > 0, "{statement}");
+}
+
+async fn what_is_old_goes_when_the_service_starts(backend: Backend) {
+    let home = Home::new(backend).await;
+    let target = Target::start().await;
+    let sinks = format!("[retention]\npayload_days = 30\ndedupe_days = 60\n{}", sink("erp", &target));
+    let relay = home.serve(&sinks).await;
+    let finkare = Finkare::of(&relay);
+    let bodies = ["ancient", "old", "new"].map(|invoice| payment(invoice, 1));
+    let mut ids = Vec::new();
+    for body in &bodies {
+        ids.push(finkare.deliver(body).await.id());
+    }
+    relay.drained().await;
+    assert!(relay.terminate().await.0.success());
+    // Days in microseconds.
+    execute(&home, "UPDATE events SET received_at = received_at - 61 * 86400000000 WHERE invoice_id = 'ancient'").await;
+    execute(&home, "UPDATE events SET received_at = received_at - 31 * 86400000000 WHERE invoice_id = 'old'").await;
+    let relay = home.serve(&sinks).await;
+    eventually("the oldest is gone, with its key", async || {
+        relay.try_get(&format!("/events/{}", ids[0])).await.0 == 404
+    })
+    .await;
+    eventually("the payload of the older one is gone", async || {
+        relay.get(&format!("/events/{}", ids[1])).await["payload"].is_null()
+    })
+    .await;
+    assert!(relay.get(&format!("/events/{}", ids[2])).await["payload"].is_object());
+    let finkare = Finkare::of(&relay);
+    assert!(!finkare.deliver(&bodies[0]).await.is_duplicate());
+    for (body, id) in bodies.iter().zip(&ids).skip(1) {
+        let answer = finkare.deliver(body).await;
+        assert_eq!((answer.is_duplicate(), &answer.id()), (true, id), "the key outlives the payload");
+    }
 }
 
 async fn what_cannot_be_meant_is_refused(backend: Backend) {
