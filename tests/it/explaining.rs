@@ -53,6 +53,7 @@ use crate::{
     store::{Fixture, on_sqlite},
     support::{
         eventually,
+        fake_finkare::{API_KEY, FakeFinkare, WEBHOOK},
         finkare::{Finkare, payment, sign},
         http as client,
         relay::{Backend, Home, PATH, Relay, SECRET},
@@ -591,6 +592,42 @@ async fn a_silent_endpoint_is_told_and_the_service_stays_ready() {
     .await;
     let metrics = client().get(format!("http://{}/metrics", relay.admin)).send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("relay_endpoint_silent{endpoint=\"production\"} 1\n"), "{metrics}");
+}
+
+/// A silent endpoint with an API key asks Finkare about its webhook.
+#[tokio::test(flavor = "multi_thread")]
+async fn finkare_is_asked_whether_a_silent_webhook_is_enabled() {
+    let fake = FakeFinkare::start().await;
+    let home = Home::new(Backend::Sqlite).await;
+    let configure = |webhook: &str| {
+        let api = format!("api_key = \"{API_KEY}\"\napi_url = \"{}\"\nwebhook_id = \"{webhook}\"", fake.api_url());
+        home.configure("", &format!("secret = \"{SECRET}\"\n{api}\nsilence_alarm_hours = 1"), "");
+    };
+    configure(WEBHOOK);
+    assert!(home.start().await.terminate().await.0.success());
+    // It was watched from the first look on. Two hours go by.
+    let moved = "UPDATE endpoint_activity SET watched_since = watched_since - 7200000000";
+    assert_eq!(sqlx::query(moved).execute(&mut beside(&home).await).await.unwrap().rows_affected(), 1);
+    for (webhook, enabled, line, detail) in [
+        (WEBHOOK, true, "the silent endpoint's webhook is enabled", "says that the webhook is enabled"),
+        (WEBHOOK, false, "the silent endpoint's webhook is disabled", "disabled: enable it there"),
+        ("unknown", true, "knows no webhook with the silent endpoint's id", "register it again"),
+    ] {
+        let change = client().put(format!("{}/api/v1/webhooks/{WEBHOOK}", fake.api_url()));
+        let change = change.header("X-API-Key", API_KEY).header("User-Agent", "finkare-relay/0 (tests)");
+        assert_eq!(change.json(&json!({"enabled": enabled})).send().await.unwrap().status(), 200);
+        configure(webhook);
+        let mut relay = home.start().await;
+        relay.wait_for_line(line).await;
+        eventually("it is told by /readyz", async || {
+            let (status, report) = readyz(&relay).await;
+            let told = check(&report, "endpoint/production").and_then(|check| check["detail"].as_str());
+            status == 200 && told.is_some_and(|told| told.contains(detail))
+        })
+        .await;
+        assert!(relay.terminate().await.0.success());
+    }
+    assert_eq!(fake.calls("GET", &format!("/webhooks/{WEBHOOK}")).len(), 2, "once for each silence that a process saw");
 }
 
 // --- readiness
