@@ -35,8 +35,8 @@
 //! 9. [`finkare`]: the client of Finkare's API; the link, which registers, rotates and heals; the local Finkare.
 //!    [`activity`]: endpoints that have gone quiet.
 //! 10. [`web`]: the two listeners.
-//! 11. [`config`], [`telemetry`], [`lifecycle`], [`pressure`]: what the operator wrote, logs and metrics, stopping well,
-//!     accepts before relaying.
+//! 11. [`config`], [`telemetry`], [`lifecycle`], [`pressure`], [`rate`]: what the operator wrote, logs and metrics, stopping
+//!     well, accepts before relaying, no more requests than a target takes.
 //! 12. [`service`]: puts all of it together, and another configuration in its place; [`cli`]: the commands.
 //!
 //! Who may know whom: [`model`] knows nobody; [`signature`], [`store`] and [`sinks`] know only the
@@ -54,6 +54,7 @@ pub mod ingest;
 pub mod lifecycle;
 pub mod model;
 pub mod pressure;
+pub mod rate;
 pub mod replay;
 pub mod secrets;
 pub mod service;

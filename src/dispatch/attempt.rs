@@ -92,8 +92,11 @@ fn log(
     let reason = outcome.reason().unwrap_or_default();
     match next {
         Next::Delivered => line!(debug, "delivered"),
-        Next::Pending { .. } if matches!(outcome, Outcome::Gone { .. }) => {
-            line!(error, "the sink said that it is gone: it is paused, its events wait", reason = reason);
+        Next::Pending { .. } if matches!(outcome, Outcome::Stop { .. }) => {
+            line!(error, "the sink is paused until a person resumes it: its events wait", reason = reason);
+        }
+        Next::Pending { after } if matches!(outcome, Outcome::Wait { .. }) => {
+            line!(info, "too early: will be tried again", reason = reason, retry_in_ms = clock::millis(*after));
         }
         Next::Pending { after } => {
             line!(warn, "not delivered: will be tried again", reason = reason, retry_in_ms = clock::millis(*after));

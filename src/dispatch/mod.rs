@@ -39,7 +39,6 @@ use crate::{
 pub mod attempt;
 pub mod breaker;
 pub mod maintenance;
-pub mod rate;
 pub mod recorder;
 pub mod worker;
 

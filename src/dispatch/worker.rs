@@ -23,7 +23,6 @@ use super::{
     Feeding,
     attempt::{self, Claimed},
     breaker::{Breaker, Change},
-    rate::Rate,
     recorder::Recorder,
 };
 use crate::{
@@ -35,6 +34,7 @@ use crate::{
         id::{DispatchId, LeaseToken},
     },
     pressure::Pressure,
+    rate::Rate,
     sinks::Sink,
     store::{self, Claim, Store, StoreError},
     telemetry::SinkMetrics,
@@ -294,9 +294,11 @@ impl Worker {
         });
         let change = match &finished.outcome {
             Outcome::Retry { .. } => self.breaker.failure(Instant::now()),
-            Outcome::Delivered | Outcome::Rejected { .. } | Outcome::Gone { .. } | Outcome::Hold { .. } => {
-                self.breaker.success()
-            }
+            Outcome::Delivered
+            | Outcome::Rejected { .. }
+            | Outcome::Wait { .. }
+            | Outcome::Stop { .. }
+            | Outcome::Hold { .. } => self.breaker.success(),
         };
         let sink = &self.feeding.name;
         match change {

@@ -163,10 +163,19 @@ pub enum Outcome {
         /// What the target said, for a person; never a secret.
         reason: String,
     },
-    /// The target wants nothing more at all (HTTP 410): the whole sink pauses until a person resumes
-    /// it, and this event waits like those behind it.
-    Gone {
-        /// What the target said, for a person; never a secret.
+    /// Nothing is wrong with the target, but it is too early: a payment that is still pending, our own limit towards
+    /// the target. Tried again after this time, however often; it does not count as a failure of the sink.
+    Wait {
+        /// What is waited for, for a person; never a secret.
+        reason: String,
+        /// From the end of the attempt.
+        after: Duration,
+    },
+    /// No event can go there until a person has acted: the target wants nothing more (HTTP 410), it refuses our
+    /// credentials, it does not do what it says. The whole sink pauses until a person resumes it, and this event
+    /// waits like those behind it.
+    Stop {
+        /// What happened and what to do, for a person; never a secret.
         reason: String,
     },
     /// A person must decide.
@@ -182,14 +191,23 @@ impl Outcome {
     /// Every word of [`Outcome::as_str`].
     pub const WORDS: [&'static str; 4] = ["delivered", "retry", "rejected", "hold"];
 
-    /// The word for metrics, logs and the attempt's row. [`Outcome::Gone`] is a `retry`: so it ends
-    /// for the event.
+    /// The word for metrics, logs and the attempt's row. [`Outcome::Wait`] and [`Outcome::Stop`] are a `retry`: so
+    /// they end for the event.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Outcome::Delivered => "delivered",
-            Outcome::Retry { .. } | Outcome::Gone { .. } => "retry",
+            Outcome::Retry { .. } | Outcome::Wait { .. } | Outcome::Stop { .. } => "retry",
             Outcome::Rejected { .. } => "rejected",
             Outcome::Hold { .. } => "hold",
+        }
+    }
+
+    /// True if it says that nothing failed so far: the time until the dispatch is given up begins anew with the next
+    /// attempt, so that what was looked at for weeks does not die of one bad answer.
+    pub const fn restarts_the_clock(&self) -> bool {
+        match self {
+            Outcome::Wait { .. } | Outcome::Stop { .. } | Outcome::Hold { .. } => true,
+            Outcome::Delivered | Outcome::Retry { .. } | Outcome::Rejected { .. } => false,
         }
     }
 
@@ -199,7 +217,8 @@ impl Outcome {
             Outcome::Delivered => None,
             Outcome::Retry { reason, .. }
             | Outcome::Rejected { reason }
-            | Outcome::Gone { reason }
+            | Outcome::Wait { reason, .. }
+            | Outcome::Stop { reason }
             | Outcome::Hold { reason, .. } => Some(reason),
         }
     }
@@ -257,13 +276,14 @@ impl Next {
 /// its last chance at the end and not long before; after that time the dispatch is dead. A
 /// `Retry-After` beyond the give-up time is cut in the same way.
 ///
-/// What met [`Outcome::Gone`] is due at once: the pause, which is recorded with it, is what it waits
+/// What met [`Outcome::Wait`] is never given up. What met [`Outcome::Stop`] is due at once: the pause, which is recorded with it, is what it waits
 /// for. It is never given up for that.
 pub fn after_attempt(outcome: &Outcome, attempt: u32, age: Duration, policy: &RetryPolicy, random: f64) -> Next {
     match outcome {
         Outcome::Delivered => Next::Delivered,
         Outcome::Rejected { .. } => Next::Dead,
-        Outcome::Gone { .. } => Next::Pending { after: Duration::ZERO },
+        Outcome::Wait { after, .. } => Next::Pending { after: *after },
+        Outcome::Stop { .. } => Next::Pending { after: Duration::ZERO },
         Outcome::Hold { recheck_after, .. } => Next::Held { recheck_after: *recheck_after },
         Outcome::Retry { after, .. } => match policy.give_up_after.checked_sub(age) {
             None | Some(Duration::ZERO) => Next::Dead,
@@ -422,9 +442,12 @@ mod tests {
     fn refusals_and_holds_are_not_retried() {
         let rejected = Outcome::Rejected { reason: "400".into() };
         assert_eq!(after_attempt(&rejected, 1, Duration::ZERO, &POLICY, 0.5), Next::Dead);
-        let gone = Outcome::Gone { reason: "410".into() };
+        let gone = Outcome::Stop { reason: "410".into() };
         let at_once = Next::Pending { after: Duration::ZERO };
         assert_eq!(after_attempt(&gone, 9, POLICY.give_up_after * 2, &POLICY, 0.5), at_once, "however late");
+        let wait = Outcome::Wait { reason: "pending".into(), after: Duration::from_secs(9) };
+        let later = Next::Pending { after: Duration::from_secs(9) };
+        assert_eq!(after_attempt(&wait, 9, POLICY.give_up_after * 2, &POLICY, 0.5), later, "however late");
         let hold = Outcome::Hold { reason: "check".into(), recheck_after: None };
         assert_eq!(after_attempt(&hold, 1, Duration::ZERO, &POLICY, 0.5), Next::Held { recheck_after: None });
         assert_eq!(after_attempt(&Outcome::Delivered, 1, Duration::MAX, &POLICY, 0.5), Next::Delivered);

@@ -7,11 +7,13 @@
 
 pub mod audit;
 pub mod backoff;
+pub mod booking;
 pub mod chain;
 pub mod clock;
 pub mod dispatch;
 pub mod event;
 pub mod id;
 pub mod link;
+pub mod money;
 pub mod secret;
 pub mod trace;

@@ -30,6 +30,7 @@ use crate::model::{
 pub mod file;
 pub mod guard;
 pub mod http;
+pub mod invoicing;
 mod lines;
 pub mod message;
 pub mod preview;

@@ -49,6 +49,7 @@ use crate::model::{
 };
 
 pub mod activity;
+pub mod ledger;
 pub mod link;
 pub mod postgres;
 pub mod sqlite;

@@ -194,7 +194,7 @@ async fn a_target_that_is_gone_pauses_its_sink(backend: Backend) {
     assert!(answers.iter().all(|answer| answer.status == 200), "acknowledged all the same");
     assert_eq!(dispatches(&relay, "state=pending").await.len(), 6, "they wait, with the one that met the 410");
     assert_eq!(target.arrivals().len(), 1);
-    let line = relay.wait_for_line("the sink said that it is gone: it is paused, its events wait").await;
+    let line = relay.wait_for_line("the sink is paused until a person resumes it: its events wait").await;
     let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(
         (&line["level"], &line["sink.name"], &line["outcome"]),

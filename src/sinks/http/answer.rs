@@ -41,7 +41,7 @@ pub(super) async fn outcome(mut response: reqwest::Response, target: &str, redac
     match status.as_u16() {
         200..=299 => Outcome::Delivered,
         408 | 425 | 429 | 500..=599 => Outcome::Retry { reason: reason(), after },
-        410 => Outcome::Gone { reason: reason() },
+        410 => Outcome::Stop { reason: reason() },
         _ => Outcome::Rejected { reason: reason() },
     }
 }

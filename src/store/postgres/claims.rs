@@ -499,10 +499,13 @@ struct Standing<'a> {
 impl<'a> Standing<'a> {
     fn add(&mut self, entry: &FinishedAttempt, reason: Option<&'a str>) {
         self.delivered += i64::from(matches!(entry.next, Next::Delivered));
-        self.error = reason.or(self.error);
-        if let Outcome::Gone { .. } = entry.outcome {
-            self.pause = self.pause.or(reason);
+        match entry.outcome {
+            // The target is well.
+            Outcome::Wait { .. } => return,
+            Outcome::Stop { .. } => self.pause = self.pause.or(reason),
+            Outcome::Delivered | Outcome::Retry { .. } | Outcome::Rejected { .. } | Outcome::Hold { .. } => {}
         }
+        self.error = reason.or(self.error);
     }
 }
 

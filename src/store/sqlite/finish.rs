@@ -209,10 +209,12 @@ async fn count<'a>(
         let tally = tallies.entry(&attempt.sink).or_default();
         match &attempt.outcome {
             Outcome::Delivered => tally.delivered += 1,
-            Outcome::Gone { reason } => {
+            Outcome::Stop { reason } => {
                 tally.last_error = Some(reason);
                 tally.pause = tally.pause.or(Some(reason));
             }
+            // The target is well.
+            Outcome::Wait { .. } => {}
             Outcome::Retry { reason, .. } | Outcome::Rejected { reason } | Outcome::Hold { reason, .. } => {
                 tally.last_error = Some(reason);
             }

@@ -157,10 +157,10 @@ async fn each_status_means_what_the_contract_says() {
     }
     for status in [300, 301, 302, 304, 307, 308, 400, 401, 403, 404, 405, 409, 410, 411, 413, 415, 422, 426, 451, 499] {
         let outcome = outcome_of(Answer::status(status)).await;
-        let (Outcome::Rejected { reason } | Outcome::Gone { reason }) = &outcome else {
+        let (Outcome::Rejected { reason } | Outcome::Stop { reason }) = &outcome else {
             panic!("{status}: {outcome:?}")
         };
-        assert_eq!(matches!(outcome, Outcome::Gone { .. }), status == 410, "{status}");
+        assert_eq!(matches!(outcome, Outcome::Stop { .. }), status == 410, "{status}");
         assert!(reason.contains(&status.to_string()), "{reason}");
     }
 }

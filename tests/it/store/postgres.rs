@@ -217,7 +217,7 @@ async fn what_a_person_does_retry_cancel_replay_pause() {
     let batch = [event("1", Some("a"), &["erp"]), event("2", Some("a"), &["erp"]), event("3", Some("a"), &["erp"])];
     let events = store.record_deliveries(&batch).await.unwrap();
     let first = claim(&store, "erp", 10).await.dispatches.remove(0);
-    let gone = Outcome::Gone { reason: "gone\0for good".into() };
+    let gone = Outcome::Stop { reason: "gone\0for good".into() };
     store
         .finish_attempts(&[finished(&first, "erp", gone, Next::Pending { after: Duration::ZERO })], None)
         .await

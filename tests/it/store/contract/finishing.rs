@@ -53,7 +53,7 @@ pub(crate) async fn an_old_token_changes_nothing(on: &Fixture) {
     let old = claim_one(&*store, now).await;
     let new = claim_one(&*store, now + secs(100)).await;
     let before = format!("{:?}{:?}", store.event(old.event_id).await.unwrap(), store.sink_statuses().await.unwrap());
-    let gone = Outcome::Gone { reason: "410".into() };
+    let gone = Outcome::Stop { reason: "410".into() };
     let waits = Next::Pending { after: Duration::ZERO };
     for late in [delivered(&old), retried(&old, Duration::ZERO), attempt(&old, gone, waits)] {
         assert_eq!(store.finish_attempts(&[late], Some(now + secs(101))).await.unwrap(), [Finish::LeaseLost]);
@@ -136,7 +136,7 @@ pub(crate) async fn a_target_that_wants_no_more_pauses_its_sink(on: &Fixture) {
     let now = start();
     let leases = claim_of(&*store, "erp", 2, now).await.dispatches;
     let gone = |lease, reason: &str| {
-        attempt(lease, Outcome::Gone { reason: reason.into() }, Next::Pending { after: Duration::ZERO })
+        attempt(lease, Outcome::Stop { reason: reason.into() }, Next::Pending { after: Duration::ZERO })
     };
     finish(&*store, &[gone(&leases[0], "410 Gone")], now).await;
     assert!(claim_of(&*store, "erp", 10, now).await.paused);

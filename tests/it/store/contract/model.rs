@@ -164,7 +164,7 @@ impl World {
                 _ => held(&lease, None),
             };
             if name == "mail" && self.rng.random_ratio(1, 20) {
-                let outcome = Outcome::Gone { reason: "410".into() };
+                let outcome = Outcome::Stop { reason: "410".into() };
                 answer = attempt(&lease, outcome, Next::Pending { after: Duration::ZERO });
             }
             answer.sink = sink(&name);
@@ -192,7 +192,7 @@ impl World {
             if row.state == State::Delivered {
                 *self.delivered.entry(sent.sink.as_str().to_owned()).or_insert(0) += 1;
             }
-            if matches!(sent.outcome, Outcome::Gone { .. }) {
+            if matches!(sent.outcome, Outcome::Stop { .. }) {
                 self.paused.insert(sent.sink.as_str().to_owned());
             }
         }

@@ -1,0 +1,183 @@
+//! Amounts of money: integer cents, and never a float on the way from one system to another.
+//!
+//! The invoicing systems write amounts as decimal texts ("150.0", up to three decimals) or as JSON numbers
+//! (`2850.0`). [`Cents::parse`] reads both from their text; what is no whole number of cents is an error and not
+//! rounded. JSON numbers have to be read as [`serde_json::value::RawValue`], because any other way makes a float of them.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::value::RawValue;
+
+/// Digits of an amount that are read; more are no amount of money.
+const MOST_DIGITS: usize = 15;
+
+/// An amount in the hundredths of its currency; may be negative (a credit).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
+#[serde(transparent)]
+pub struct Cents(pub i64);
+
+/// A text that is no amount.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoAmount {
+    /// It is no decimal number, or one with too many digits.
+    #[error("`{0}` is no amount: digits, with a dot before the decimals")]
+    NotDecimal(String),
+    /// It has a part of a cent.
+    #[error("`{0}` has a part of a cent, which cannot be booked")]
+    PartOfACent(String),
+}
+
+impl Cents {
+    /// Nothing.
+    pub const ZERO: Cents = Cents(0);
+
+    /// Reads a decimal: an optional sign, digits, and optionally a dot and decimals, of which all beyond the second
+    /// have to be zeros.
+    ///
+    /// # Errors
+    /// Anything else, exponents included.
+    pub fn parse(text: &str) -> Result<Self, NoAmount> {
+        let no = || NoAmount::NotDecimal(text.chars().take(40).collect());
+        let (negative, digits) = match text.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, text),
+        };
+        let (whole, decimals) = digits.split_once('.').unwrap_or((digits, "0"));
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number(whole) || !is_number(decimals) || whole.len() + decimals.len() > MOST_DIGITS {
+            return Err(no());
+        }
+        let (cents, beyond) = decimals.split_at(decimals.len().min(2));
+        if beyond.bytes().any(|digit| digit != b'0') {
+            return Err(NoAmount::PartOfACent(text.to_owned()));
+        }
+        let amount: i64 = format!("{whole}{cents:0<2}").parse().map_err(|_| no())?;
+        Ok(Self(if negative { -amount } else { amount }))
+    }
+
+    /// The sum, if it can be written.
+    pub fn checked_add(self, other: Cents) -> Option<Cents> {
+        self.0.checked_add(other.0).map(Cents)
+    }
+
+    /// The difference, if it can be written.
+    pub fn checked_sub(self, other: Cents) -> Option<Cents> {
+        self.0.checked_sub(other.0).map(Cents)
+    }
+
+    /// With its currency, as an accountant writes it: `1500.00 EUR`.
+    pub fn of(self, currency: &str) -> String {
+        format!("{self} {currency}")
+    }
+}
+
+/// With exactly two decimals and a dot: `1500.00`.
+impl fmt::Display for Cents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let amount = self.0.unsigned_abs();
+        write!(f, "{sign}{}.{:02}", amount / 100, amount % 100)
+    }
+}
+
+impl FromStr for Cents {
+    type Err = NoAmount;
+    fn from_str(text: &str) -> Result<Self, NoAmount> {
+        Self::parse(text)
+    }
+}
+
+/// An amount in another system's JSON: a decimal number or a text that holds one. Both stand in euros (or whatever
+/// the currency's main unit is), not in cents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecimalAmount(pub Cents);
+
+impl<'de> Deserialize<'de> for DecimalAmount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let text = raw.get();
+        let amount = match serde_json::from_str::<String>(text) {
+            Ok(inner) => Cents::parse(inner.trim()),
+            Err(_) => Cents::parse(text),
+        };
+        amount.map(Self).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_what_the_systems_write() {
+        for (text, cents) in [
+            ("150.0", 15_000),
+            ("150", 15_000),
+            ("0.07", 7),
+            ("1500.000", 150_000),
+            ("-3.5", -350),
+            ("00012.30", 1230),
+            ("9999999999999.99", 999_999_999_999_999),
+        ] {
+            assert_eq!(Cents::parse(text), Ok(Cents(cents)), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_everything_else() {
+        for text in [
+            "",
+            "-",
+            ".5",
+            "5.",
+            "1e3",
+            "1,50",
+            "+1",
+            " 1",
+            "1 ",
+            "--1",
+            "1.2.3",
+            "NaN",
+            "0x10",
+            "１",
+            "12345678901234.567",
+        ] {
+            assert!(matches!(Cents::parse(text), Err(NoAmount::NotDecimal(_))), "{text}");
+        }
+        for text in ["0.001", "10.105", "-0.019"] {
+            assert_eq!(Cents::parse(text), Err(NoAmount::PartOfACent(text.into())));
+        }
+    }
+
+    #[test]
+    fn json_numbers_and_texts_are_read_without_a_float() {
+        #[derive(Deserialize)]
+        struct Invoice {
+            total: DecimalAmount,
+        }
+        let of = |json: &str| serde_json::from_str::<Invoice>(json).map(|invoice| invoice.total.0.0);
+        assert_eq!(of(r#"{"total": 2850.0}"#).unwrap(), 285_000);
+        assert_eq!(of(r#"{"total": "2850.10"}"#).unwrap(), 285_010);
+        // The nearest float is 90071992547409.91 as well as .92: its text is not.
+        assert_eq!(of(r#"{"total": 9007199254740.93}"#).unwrap(), 900_719_925_474_093);
+        for wrong in
+            [r#"{"total": 1e2}"#, r#"{"total": null}"#, r#"{"total": "a"}"#, r#"{"total": 1.005}"#, r#"{"total": []}"#]
+        {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(cents in -999_999_999_999_999i64..=999_999_999_999_999) {
+            prop_assert_eq!(Cents::parse(&Cents(cents).to_string()), Ok(Cents(cents)));
+        }
+
+        #[test]
+        fn never_panics(text in "[-+0-9.eE]{0,20}") {
+            let _ = Cents::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What the store promises about payments: which event announces which, and what was written of each where.
+//!
+//! All writes are durable when they return, on both stores: what is told to another company's books has to be known
+//! here first. Times are the store's clock.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Page, StoreError};
+use crate::model::{
+    booking::{Assignment, Booking, BookingState, BookingToken, NewBooking},
+    id::{EventId, SinkName},
+    money::Cents,
+};
+
+/// What came of assigning a payment to an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assigned {
+    /// It is this event's now, or was already.
+    Ours,
+    /// The event had another payment already, which stays.
+    Another(Assignment),
+    /// Another event of the endpoint has the payment.
+    Taken,
+}
+
+/// What came of beginning a booking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BookingBegun {
+    /// It is ours, `sending`, and nothing was known of it before.
+    Begun,
+    /// It was `sending` under the token that was named, and is ours now: what the earlier one did is not known.
+    TakenOver,
+    /// There is one already, as it stands; nothing was changed.
+    Exists(Booking),
+    /// Another payment of the same invoice number is being written to this sink; nothing was changed.
+    Busy(Booking),
+}
+
+/// How a booking goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advance {
+    /// Its new state; not `sending`.
+    pub state: BookingState,
+    /// The target's own id; `None` keeps what was known.
+    pub target_id: Option<String>,
+    /// What a person may want to know; `None` keeps what was known.
+    pub note: Option<String>,
+}
+
+/// Which bookings to list; `None` everywhere lists all.
+#[derive(Debug, Clone, Default)]
+pub struct BookingFilter {
+    /// Only in this sink.
+    pub sink: Option<String>,
+    /// Only in this state.
+    pub state: Option<BookingState>,
+    /// Only of this payment.
+    pub payment_id: Option<String>,
+    /// Only of this invoice, by Finkare's id.
+    pub invoice_id: Option<String>,
+    /// Only of this invoice, by its number.
+    pub invoice_number: Option<String>,
+    /// Only bookings after this one in the list: the cursor, a number of [`LedgerStore::bookings`].
+    pub before: Option<i64>,
+}
+
+/// The ledger's part of the store.
+#[async_trait]
+pub trait LedgerStore: Send + Sync {
+    /// The payment that an event announces, if that is decided.
+    async fn assignment(&self, event: EventId) -> Result<Option<Assignment>, StoreError>;
+
+    /// All assignments of an invoice's payments in an endpoint, in no certain order.
+    async fn assignments(&self, endpoint: &str, invoice_id: &str) -> Result<Vec<Assignment>, StoreError>;
+
+    /// Decides that the event announces the payment. An event has at most one payment, a payment at most one event
+    /// in each endpoint; of two that ask at the same time one gets it.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if the event is not stored (any more).
+    async fn assign(&self, assignment: &Assignment) -> Result<Assigned, StoreError>;
+
+    /// What is known of a payment in a sink.
+    async fn booking(&self, sink: &SinkName, payment_id: &str) -> Result<Option<Booking>, StoreError>;
+
+    /// Writes down that a payment is about to be written to a sink, before it is.
+    ///
+    /// There is at most one booking for each sink and payment. One that is `sending` is taken over only by whoever
+    /// names its token in `take_over`; of two that do so at the same time one succeeds. While one is `sending`, no
+    /// other payment with the same invoice number is begun in this sink, so that two never check the same balance.
+    /// Asked again with the same token while it is `sending`, the answer is the same and nothing is written.
+    async fn begin_booking(
+        &self,
+        new: &NewBooking,
+        take_over: Option<BookingToken>,
+    ) -> Result<BookingBegun, StoreError>;
+
+    /// Removes a booking that is `sending` under this token: nothing was written, for certain. False if there is none
+    /// such.
+    async fn withdraw_booking(
+        &self,
+        sink: &SinkName,
+        payment_id: &str,
+        token: BookingToken,
+    ) -> Result<bool, StoreError>;
+
+    /// Moves a booking on that is `sending` or `written` under this token; `None` then. Otherwise answers what there is
+    /// instead, unchanged: somebody else went on with it. Asked again with the very same, the answer is the same.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if there is no booking at all.
+    async fn advance_booking(
+        &self,
+        sink: &SinkName,
+        payment_id: &str,
+        token: BookingToken,
+        advance: &Advance,
+    ) -> Result<Option<Booking>, StoreError>;
+
+    /// The sum of what we have written of an invoice in a sink (`written` and `booked`), by the number that the target
+    /// knows it by.
+    async fn booked_cents(&self, sink: &SinkName, invoice_number: &str) -> Result<Cents, StoreError>;
+
+    /// Lists bookings, newest first, each with its number; at most `limit` rows.
+    async fn bookings(&self, filter: &BookingFilter, limit: u32) -> Result<Page<(i64, Booking)>, StoreError>;
+
+    /// Removes finished bookings (`booked`, `seen`) that have not changed for this long; at most `limit`. Answers how
+    /// many.
+    async fn purge_bookings(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError>;
+}
