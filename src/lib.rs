@@ -34,15 +34,17 @@
 //! 8. [`replay`]: what is stored already is sent again, one event or a selection.
 //! 9. [`finkare`]: the client of Finkare's API; the link, which registers, rotates and heals; the local Finkare.
 //!    [`activity`]: endpoints that have gone quiet.
-//! 10. [`web`]: the two listeners.
-//! 11. [`config`], [`telemetry`], [`lifecycle`], [`pressure`], [`rate`]: what the operator wrote, logs and metrics, stopping
+//! 10. [`resolve`]: which payment and which invoice an event speaks of, found out at Finkare and decided once.
+//! 11. [`web`]: the two listeners.
+//! 12. [`config`], [`telemetry`], [`lifecycle`], [`pressure`], [`rate`]: what the operator wrote, logs and metrics, stopping
 //!     well, accepts before relaying, no more requests than a target takes.
-//! 12. [`service`]: puts all of it together, and another configuration in its place; [`cli`]: the commands.
+//! 13. [`service`]: puts all of it together, and another configuration in its place; [`cli`]: the commands.
 //!
 //! Who may know whom: [`model`] knows nobody; [`signature`], [`store`] and [`sinks`] know only the
 //! model (and the `http` sink the outgoing signature); [`secrets`] knows the signature and the store; [`ingest`] knows
 //! these three, [`dispatch`] the store and the sinks, and the two do not know each other; [`replay`] knows the store and
-//! the routes; [`finkare::link`] knows the store and the secrets, not who asks for a rotation; the simulator shares
+//! the routes; [`resolve`] knows Finkare's client and the store, and sinks know of it only what `sinks::invoicing` asks
+//! for; [`finkare::link`] knows the store and the secrets, not who asks for a rotation; the simulator shares
 //! nothing with the client and the link; [`web`] never knows a sink; [`service`] and [`cli`] know all.
 
 pub mod activity;
@@ -56,6 +58,7 @@ pub mod model;
 pub mod pressure;
 pub mod rate;
 pub mod replay;
+pub mod resolve;
 pub mod secrets;
 pub mod service;
 pub mod signature;

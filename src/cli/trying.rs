@@ -112,6 +112,7 @@ fn message(
         attempt: 1,
         trigger: Trigger::Event,
         trace: None,
+        resolved: None,
     }
 }
 

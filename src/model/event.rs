@@ -10,6 +10,9 @@ use super::id::{EndpointName, EventId, SinkName};
 /// The type given to an event that was signed correctly but could not be read.
 pub const UNREADABLE: &str = "unreadable";
 
+/// The type that announces a payment (<https://docs.finkare.io/api-reference/webhooks>).
+pub const PAYMENT_RECEIVED: &str = "payment.received";
+
 /// Longest event type and invoice id that we take for one; longer ones make an event unreadable.
 pub const MAX_TEXT: usize = 200;
 

@@ -62,6 +62,7 @@ fn message() -> Message {
         attempt: 1,
         trigger: Trigger::Test,
         trace: None,
+        resolved: None,
     }
 }
 

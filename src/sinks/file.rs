@@ -441,6 +441,7 @@ mod tests {
             attempt: 1,
             trigger: Trigger::Event,
             trace: None,
+            resolved: None,
         }
     }
 

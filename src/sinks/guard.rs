@@ -84,6 +84,7 @@ mod tests {
             attempt: 1,
             trigger: Trigger::Replay,
             trace: None,
+            resolved: None,
         };
         assert_eq!(guarded.deliver(&message("production")).await, Outcome::Delivered);
         let Outcome::Hold { reason, recheck_after: None } = guarded.deliver(&message("sandbox")).await else {

@@ -1,6 +1,7 @@
-//! Posts each event, byte for byte, to an HTTP service.
+//! Posts each event, byte for byte or by a template, to an HTTP service.
 //!
-//! The body is what Finkare sent. Its meta data travels in headers: `webhook-id` (the event's id,
+//! The body is what Finkare sent, or with the option `template` what the operator makes of it (`template`); what is
+//! signed is what is sent. Its meta data travels in headers: `webhook-id` (the event's id,
 //! the same on every retry and replay), `webhook-timestamp` and, with a secret, `webhook-signature`
 //! by the Standard Webhooks scheme; `x-relay-event`, `x-relay-endpoint`, `x-relay-attempt`,
 //! `x-relay-trigger`; while traces are on, `traceparent` (W3C Trace Context). What of these comes from outside is percent-encoded where it is not visible
@@ -12,15 +13,21 @@
 
 mod answer;
 mod failure;
+mod template;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use url::Url;
 
-use self::{answer::Redactor, failure::Limits};
+use self::{
+    answer::Redactor,
+    failure::Limits,
+    template::{DEFAULT_CONTENT_TYPE, Template},
+};
 use super::{Message, Sink, preview::Preview};
 use crate::{
     model::{clock, dispatch::Outcome, secret::Secret},
@@ -73,11 +80,49 @@ pub struct Options {
     /// For the TCP and TLS handshakes; part of the sink's `timeout_secs`.
     #[serde(default = "Options::default_connect_timeout_secs")]
     pub connect_timeout_secs: u64,
+    /// A minijinja template that makes the body; without it the body is Finkare's, byte for byte.
+    pub template: Option<String>,
+    /// The content type of what the template makes; `application/json` if it is not named.
+    pub content_type: Option<String>,
 }
 
 impl Options {
     const fn default_connect_timeout_secs() -> u64 {
         5
+    }
+
+    /// The template, read; `None` if there is none.
+    ///
+    /// # Errors
+    /// The option, and what is wrong with it.
+    fn template(&self) -> Result<Option<Template>, (&'static str, String)> {
+        let content_type = self.content_type.as_deref();
+        if content_type.is_some_and(|text| text.trim().is_empty() || HeaderValue::from_str(text).is_err()) {
+            return Err(("content_type", "is no content type: write, for example, `application/json`".to_owned()));
+        }
+        match (&self.template, content_type) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => {
+                let what = "is for the body that `template` makes: without one the body has Finkare's content type";
+                Err(("content_type", what.to_owned()))
+            }
+            (Some(source), content_type) => Template::compile(source, content_type.unwrap_or(DEFAULT_CONTENT_TYPE))
+                .map(Some)
+                .map_err(|problem| ("template", format!("cannot be read: {problem}"))),
+        }
+    }
+
+    /// What is wrong with the options that make the body: the option and a sentence.
+    pub(crate) fn body_problem(&self, is_enriched: bool) -> Option<(&'static str, String)> {
+        match self.template() {
+            Err(problem) => Some(problem),
+            Ok(Some(template)) if !is_enriched => {
+                let names = template.enriched_names();
+                let name = names.first()?;
+                Some(("template", format!("names `{name}`, which only a sink with `enrich = true` has: add that")))
+            }
+            Ok(_) => None,
+        }
     }
 
     /// The target as it may be shown: scheme, host and port. User, password and query are secrets
@@ -94,6 +139,8 @@ impl fmt::Debug for Options {
             .field("secret", &self.secret)
             .field("headers", &self.headers)
             .field("connect_timeout_secs", &self.connect_timeout_secs)
+            .field("template", &self.template.as_ref().map(|_| format_args!("…")))
+            .field("content_type", &self.content_type)
             .finish()
     }
 }
@@ -106,6 +153,8 @@ pub struct Http {
     /// The same with every request.
     headers: HeaderMap,
     signer: Option<Signer>,
+    /// With the content type of what it makes.
+    template: Option<(Template, HeaderValue)>,
     target: String,
     limits: Limits,
     redactor: Redactor,
@@ -134,6 +183,10 @@ impl Http {
         }
         let signer =
             options.secret.as_ref().map(Signer::new).transpose().map_err(|problem| format!("`secret`: {problem}"))?;
+        let template = options.template().map_err(|(option, problem)| format!("`{option}` {problem}"))?;
+        let content_type = options.content_type.as_deref().unwrap_or(DEFAULT_CONTENT_TYPE);
+        let content_type = HeaderValue::from_str(content_type).map_err(|_| "`content_type` is no content type")?;
+        let template = template.map(|template| (template, content_type));
         let mut headers = operator_headers(&options.headers)?;
         let limits = Limits { connect: Duration::from_secs(options.connect_timeout_secs).min(timeout), whole: timeout };
         let client = client(&options.url, limits)?;
@@ -148,24 +201,39 @@ impl Http {
             redactor.add_basic(basic);
             headers.insert(header::AUTHORIZATION, basic.clone());
         }
-        Ok(Self { url: sample.url().clone(), client, headers, signer, target: options.target(), limits, redactor })
+        let url = sample.url().clone();
+        Ok(Self { url, client, headers, signer, template, target: options.target(), limits, redactor })
     }
 
-    fn headers_for(&self, message: &Message) -> HeaderMap {
+    /// What is sent.
+    ///
+    /// # Errors
+    /// Why the template cannot make it.
+    fn body(&self, message: &Message) -> Result<Bytes, String> {
+        match &self.template {
+            None => Ok(message.payload.clone()),
+            Some((template, _)) => template.render(message).map(Bytes::from),
+        }
+    }
+
+    fn headers_for(&self, message: &Message, body: &[u8]) -> HeaderMap {
         let id = message.event_id.to_string();
         let timestamp = clock::now().as_second();
         let mut headers = self.headers.clone();
-        let content_type = message.content_type.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
+        let content_type = match &self.template {
+            Some((_, content_type)) => Some(content_type.clone()),
+            None => message.content_type.as_deref().and_then(|text| HeaderValue::from_str(text).ok()),
+        };
         headers.insert(
             header::CONTENT_TYPE,
-            content_type.unwrap_or(const { HeaderValue::from_static("application/json") }),
+            content_type.unwrap_or(const { HeaderValue::from_static(DEFAULT_CONTENT_TYPE) }),
         );
-        if message.payload.is_empty() {
+        if body.is_empty() {
             // The client says nothing of an empty body, and some servers then answer 411 (RFC 9110, section 8.6).
             headers.insert(header::CONTENT_LENGTH, 0.into());
         }
         if let Some(signer) = &self.signer {
-            headers.insert("webhook-signature", visible(&signer.sign(&id, timestamp, &message.payload)));
+            headers.insert("webhook-signature", visible(&signer.sign(&id, timestamp, body)));
         }
         headers.insert("webhook-id", visible(&id));
         headers.insert("webhook-timestamp", timestamp.into());
@@ -181,8 +249,12 @@ impl Http {
     }
 
     /// The request that [`Sink::deliver`] would send. Values that the operator set are masked; the signature is real.
-    pub(super) fn preview(&self, message: &Message) -> Preview {
-        let headers = self.headers_for(message);
+    ///
+    /// # Errors
+    /// Why the template cannot make a body.
+    pub(super) fn preview(&self, message: &Message) -> Result<Preview, String> {
+        let body = self.body(message)?;
+        let headers = self.headers_for(message, &body);
         let shown = |value: &HeaderValue| {
             if value.is_sensitive() {
                 return "[redacted]".to_owned();
@@ -193,12 +265,12 @@ impl Http {
             headers.iter().map(|(name, value)| (name.as_str().to_owned(), shown(value))).collect();
         headers.push((header::USER_AGENT.as_str().to_owned(), AGENT.to_owned()));
         headers.sort();
-        Preview::Request {
+        Ok(Preview::Request {
             method: "POST",
             url: format!("{}/…", self.target),
             headers,
-            body: String::from_utf8_lossy(&message.payload).into_owned(),
-        }
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
     }
 
     fn failed(&self, error: &reqwest::Error) -> String {
@@ -210,11 +282,12 @@ impl Http {
 #[async_trait]
 impl Sink for Http {
     async fn deliver(&self, message: &Message) -> Outcome {
-        let request = self
-            .client
-            .post(self.url.clone())
-            .headers(self.headers_for(message))
-            .body(reqwest::Body::from(message.payload.clone()));
+        let body = match self.body(message) {
+            Ok(body) => body,
+            Err(reason) => return Outcome::Hold { reason, recheck_after: None },
+        };
+        let headers = self.headers_for(message, &body);
+        let request = self.client.post(self.url.clone()).headers(headers).body(reqwest::Body::from(body));
         match request.send().await {
             Ok(response) => answer::outcome(response, &self.target, &self.redactor).await,
             Err(error) => Outcome::Retry { reason: self.failed(&error), after: None },

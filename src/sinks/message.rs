@@ -4,6 +4,9 @@
 //! {"id":…,"type":…,"endpoint":…,"invoice_id":…,"received_at":…,"payload":…}
 //! ```
 //!
+//! For a sink with `enrich`, what Finkare says of the event stands at the end: `"resolved":{"invoice":{…},"payment":{…}}`
+//! (see [`Resolved`]).
+//!
 //! The payload is embedded as Finkare wrote it: numbers keep their text, keys their order, strings
 //! their escapes. Only line breaks between tokens become blanks, so that the object stays on one
 //! line. A payload that is not JSON is a string; one that is not even UTF-8 is `null`, and its
@@ -13,7 +16,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Message;
+use super::{Message, enrich::Resolved};
 use crate::model::id::EventId;
 
 #[derive(Serialize)]
@@ -26,6 +29,8 @@ struct Object<'a> {
     payload: Payload<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolved: Option<&'a Resolved>,
 }
 
 #[derive(Serialize)]
@@ -53,6 +58,7 @@ pub fn object(message: &Message) -> Vec<u8> {
         received_at: format!("{:.6}", message.received_at),
         payload,
         payload_base64,
+        resolved: message.resolved.as_deref(),
     };
     let mut bytes = Vec::with_capacity(message.payload.len() + 256);
     serde_json::to_writer(&mut bytes, &object).expect("texts and checked JSON always serialise, and a Vec takes all");
@@ -91,6 +97,7 @@ mod tests {
             attempt: 1,
             trigger: Trigger::Event,
             trace: None,
+            resolved: None,
         }
     }
 
@@ -126,6 +133,28 @@ mod tests {
     fn an_event_without_invoice_says_null() {
         let line = line(&Message { invoice_id: None, ..message(b"1") });
         assert!(String::from_utf8(line).unwrap().contains(r#""invoice_id":null"#));
+    }
+
+    #[test]
+    fn what_finkare_says_stands_behind_the_payload() {
+        let invoice = crate::model::booking::Invoice {
+            id: "i".into(),
+            number: "F-1\n".into(),
+            amount_cents: None,
+            currency: None,
+            status: None,
+        };
+        let resolved = Some(std::sync::Arc::new(Resolved { invoice: Some(invoice), payment: None }));
+        let line = String::from_utf8(line(&Message { resolved, ..message(b"[1]") })).unwrap();
+        assert!(
+            line.ends_with(concat!(
+                r#","payload":[1],"resolved":{"invoice":{"id":"i","number":"F-1\n","amount_cents":null,"#,
+                r#""currency":null,"status":null}}}"#,
+                "\n"
+            )),
+            "{line}"
+        );
+        assert!(!text(b"[1]").contains("resolved"), "absent where nobody asked for it");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::model::{
     trace::TraceParent,
 };
 
+pub mod enrich;
 pub mod file;
 pub mod guard;
 pub mod http;
@@ -61,6 +62,8 @@ pub struct Message {
     pub trigger: Trigger,
     /// The attempt's span, while traces are on: a target that can, goes on with the trace.
     pub trace: Option<TraceParent>,
+    /// What Finkare says of the event, for a sink with `enrich`.
+    pub resolved: Option<Arc<enrich::Resolved>>,
 }
 
 impl From<&LeasedDispatch> for Message {
@@ -77,6 +80,7 @@ impl From<&LeasedDispatch> for Message {
             attempt: leased.attempts + 1,
             trigger: leased.trigger,
             trace: None,
+            resolved: None,
         }
     }
 }

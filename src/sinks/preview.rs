@@ -27,13 +27,13 @@ impl Kind {
     /// What this kind of sink would send of a message. Asks nobody and opens nothing.
     ///
     /// # Errors
-    /// What cannot work and what to change, in a sentence, as [`Kind::build`] says it.
+    /// What cannot work and what to change, in a sentence, as [`Kind::build`] says it; or why there is nothing to send.
     pub fn preview(&self, message: &Message, timeout: std::time::Duration) -> Result<Preview, String> {
         match self {
             Kind::Stdout(_) | Kind::File(_) => {
                 Ok(Preview::Line(String::from_utf8_lossy(&message::object(message)).into_owned()))
             }
-            Kind::Http(options) => Ok(http::Http::new(options, timeout)?.preview(message)),
+            Kind::Http(options) => http::Http::new(options, timeout)?.preview(message),
         }
     }
 }

@@ -147,6 +147,8 @@ mod tests {
             secret: None,
             headers: std::iter::empty().collect(),
             connect_timeout_secs: 5,
+            template: None,
+            content_type: None,
         }
     }
 

@@ -41,6 +41,7 @@ fn message(payload: impl Into<bytes::Bytes>) -> Message {
         attempt: 1,
         trigger: Trigger::Event,
         trace: None,
+        resolved: None,
     }
 }
 

@@ -1,0 +1,152 @@
+//! What Finkare says of invoices and payments, asked for no more often than needed.
+//!
+//! Several sinks want the same event at the same moment: one of them asks, and all get the answer. An answer is kept
+//! for a while, but whoever would draw a conclusion from what is *not* in it, asks anew ([`Source::payments`]). A
+//! failure is told to those who waited for it and is not kept.
+//!
+//! Finkare's API takes few calls in a second, and the client waits its turn. So that a thousand events that come at
+//! once do not all wait inside of their attempts until these time out, only so many wait there as get their turn soon;
+//! the others hear [`Failure::Busy`] and come back later.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use moka::future::Cache;
+use tokio::sync::Semaphore;
+
+use super::Endpoint;
+use crate::{
+    finkare::client::{Client, Error, Invoice, Payment},
+    model::clock,
+};
+
+/// How long an invoice is kept: its number does not change.
+const INVOICE_KEPT: Duration = Duration::from_mins(10);
+/// Invoices that are kept, of each endpoint; beyond that the least used go.
+const MOST_INVOICES: u64 = 10_000;
+/// How long a list of payments is kept: for those who ask at the same moment.
+const PAYMENTS_KEPT: Duration = Duration::from_secs(3);
+/// Lists that are kept, of each endpoint.
+const MOST_LISTS: u64 = 1000;
+/// How long a question waits to be among those that wait for Finkare.
+const TURN: Duration = Duration::from_secs(2);
+/// At least so many questions are put side by side, so that a slow answer does not hold up the next question.
+const FEWEST_TURNS: u32 = 2;
+/// More than this gain nothing at any limit.
+const MOST_TURNS: u32 = 64;
+
+/// The part of Finkare's API that is needed here.
+#[async_trait]
+pub(super) trait Api: Send + Sync {
+    async fn invoice(&self, id: &str) -> Result<Invoice, Error>;
+    async fn payments(&self, invoice_id: &str) -> Result<Vec<Payment>, Error>;
+}
+
+#[async_trait]
+impl Api for Client {
+    async fn invoice(&self, id: &str) -> Result<Invoice, Error> {
+        Client::invoice(self, id).await
+    }
+
+    async fn payments(&self, invoice_id: &str) -> Result<Vec<Payment>, Error> {
+        self.payments_of_invoice(invoice_id).await
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Too many questions wait for their turn already.
+    Busy,
+    /// Finkare's API.
+    Api(Error),
+}
+
+/// An answer, and when it was asked for.
+#[derive(Debug)]
+pub(super) struct Seen<T> {
+    pub(super) value: T,
+    /// Just before the question left.
+    pub(super) asked: Instant,
+    asked_at: Timestamp,
+}
+
+/// One endpoint's view of Finkare.
+pub(super) struct Source {
+    api: Arc<dyn Api>,
+    turns: Semaphore,
+    invoices: Cache<String, Arc<Seen<Invoice>>>,
+    payments: Cache<String, Arc<Seen<Vec<Payment>>>>,
+    /// How long what is not visible may still become so.
+    pub(super) patience: Duration,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("patience", &self.patience).finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    /// Asks nobody yet.
+    pub(super) fn new(api: Arc<dyn Api>, endpoint: &Endpoint) -> Self {
+        // As many as get their turn within a second.
+        let (calls, per) = endpoint.rate;
+        let in_a_second = calls.get().div_ceil(u32::try_from(per.as_secs()).unwrap_or(u32::MAX).max(1));
+        let turns = in_a_second.clamp(FEWEST_TURNS, MOST_TURNS);
+        Self {
+            api,
+            turns: Semaphore::new(turns as usize),
+            invoices: Cache::builder().max_capacity(MOST_INVOICES).time_to_live(INVOICE_KEPT).build(),
+            payments: Cache::builder().max_capacity(MOST_LISTS).time_to_live(PAYMENTS_KEPT).build(),
+            patience: endpoint.patience,
+        }
+    }
+
+    /// An invoice as it was when the event had arrived, or later: one that was asked for before may say what the event
+    /// has changed.
+    pub(super) async fn invoice(&self, id: &str, received_at: Timestamp) -> Result<Arc<Seen<Invoice>>, Arc<Failure>> {
+        let begun = Instant::now();
+        loop {
+            let asking = self.ask(|| self.api.invoice(id));
+            let seen = self.invoices.try_get_with_by_ref(id, asking).await?;
+            // The second, because clocks differ: what was asked for just now is as new as can be.
+            if seen.asked_at >= received_at || seen.asked >= begun {
+                return Ok(seen);
+            }
+            self.invoices.invalidate(id).await;
+        }
+    }
+
+    /// The payments of an invoice; with `since`, asked for at that time or later.
+    pub(super) async fn payments(
+        &self,
+        invoice_id: &str,
+        since: Option<Instant>,
+    ) -> Result<Arc<Seen<Vec<Payment>>>, Arc<Failure>> {
+        loop {
+            let asking = self.ask(|| self.api.payments(invoice_id));
+            let seen = self.payments.try_get_with_by_ref(invoice_id, asking).await?;
+            if since.is_none_or(|since| seen.asked >= since) {
+                return Ok(seen);
+            }
+            self.payments.invalidate(invoice_id).await;
+        }
+    }
+
+    /// Puts a question as soon as it has a turn.
+    async fn ask<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        question: impl FnOnce() -> F,
+    ) -> Result<Arc<Seen<T>>, Failure> {
+        let Ok(Ok(_turn)) = tokio::time::timeout(TURN, self.turns.acquire()).await else { return Err(Failure::Busy) };
+        let (asked, asked_at) = (Instant::now(), clock::now());
+        let value = question().await.map_err(Failure::Api)?;
+        Ok(Arc::new(Seen { value, asked, asked_at }))
+    }
+}
