@@ -1,1 +1,670 @@
+//! The resolver against a Finkare and a store that live in memory.
 
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tokio::sync::Semaphore;
+
+use super::{source::Api, *};
+use crate::{
+    model::{
+        booking::{Booking, BookingToken, NewBooking},
+        dispatch::Trigger,
+        id::{DispatchId, EventId, SinkName},
+    },
+    store::{
+        Page,
+        ledger::{Advance, BookingBegun, BookingFilter},
+    },
+};
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// The store's part of assigning, as it is promised.
+#[derive(Default)]
+struct Memory {
+    assignments: Mutex<Vec<Assignment>>,
+    /// What another replica does just before the next assignments.
+    before: Mutex<VecDeque<Assignment>>,
+    fails: Mutex<bool>,
+}
+
+impl Memory {
+    fn given(&self) -> BTreeMap<EventId, String> {
+        let assignments = self.assignments.lock().unwrap();
+        assignments.iter().map(|assignment| (assignment.event_id, assignment.payment_id.clone())).collect()
+    }
+
+    fn works(&self) -> Result<(), StoreError> {
+        if *self.fails.lock().unwrap() { Err(StoreError::Open("the disk is gone".into())) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl LedgerStore for Memory {
+    async fn assignment(&self, event: EventId) -> Result<Option<Assignment>, StoreError> {
+        self.works()?;
+        Ok(self.assignments.lock().unwrap().iter().find(|assignment| assignment.event_id == event).cloned())
+    }
+
+    async fn assignments(&self, endpoint: &str, invoice_id: &str) -> Result<Vec<Assignment>, StoreError> {
+        let all = self.assignments.lock().unwrap();
+        let of = |assignment: &&Assignment| assignment.endpoint == endpoint && assignment.invoice_id == invoice_id;
+        Ok(all.iter().filter(of).cloned().collect())
+    }
+
+    async fn assign(&self, new: &Assignment) -> Result<Assigned, StoreError> {
+        let mut all = self.assignments.lock().unwrap();
+        all.extend(self.before.lock().unwrap().pop_front());
+        if let Some(had) = all.iter().find(|assignment| assignment.event_id == new.event_id) {
+            return Ok(if had == new { Assigned::Ours } else { Assigned::Another(had.clone()) });
+        }
+        if all.iter().any(|other| other.endpoint == new.endpoint && other.payment_id == new.payment_id) {
+            return Ok(Assigned::Taken);
+        }
+        all.push(new.clone());
+        Ok(Assigned::Ours)
+    }
+
+    async fn booking(&self, _: &SinkName, _: &str) -> Result<Option<Booking>, StoreError> {
+        unreachable!("the resolver books nothing")
+    }
+
+    async fn begin_booking(&self, _: &NewBooking, _: Option<BookingToken>) -> Result<BookingBegun, StoreError> {
+        unreachable!("the resolver books nothing")
+    }
+
+    async fn withdraw_booking(&self, _: &SinkName, _: &str, _: BookingToken) -> Result<bool, StoreError> {
+        unreachable!("the resolver books nothing")
+    }
+
+    async fn advance_booking(
+        &self,
+        _: &SinkName,
+        _: &str,
+        _: BookingToken,
+        _: &Advance,
+    ) -> Result<Option<Booking>, StoreError> {
+        unreachable!("the resolver books nothing")
+    }
+
+    async fn booked_cents(&self, _: &SinkName, _: &str) -> Result<Cents, StoreError> {
+        unreachable!("the resolver books nothing")
+    }
+
+    async fn bookings(&self, _: &BookingFilter, _: u32) -> Result<Page<(i64, Booking)>, StoreError> {
+        unreachable!("the resolver books nothing")
+    }
+
+    async fn purge_bookings(&self, _: Duration, _: u32) -> Result<u64, StoreError> {
+        unreachable!("the resolver books nothing")
+    }
+}
+
+/// Finkare, as far as it is asked.
+struct Books {
+    payments: Mutex<Vec<client::Payment>>,
+    /// `None`: not visible.
+    invoice: Mutex<Option<client::Invoice>>,
+    /// What the next calls fail with.
+    fails: Mutex<VecDeque<client::Error>>,
+    calls: AtomicUsize,
+    /// Each question takes one.
+    gate: Semaphore,
+}
+
+impl Books {
+    fn admit(&self) -> Result<(), client::Error> {
+        self.calls.fetch_add(1, Relaxed);
+        self.fails.lock().unwrap().pop_front().map_or(Ok(()), Err)
+    }
+}
+
+#[async_trait]
+impl Api for Books {
+    async fn invoice(&self, _: &str) -> Result<client::Invoice, client::Error> {
+        self.gate.acquire().await.unwrap().forget();
+        self.admit()?;
+        self.invoice.lock().unwrap().clone().ok_or_else(|| refusal(404))
+    }
+
+    async fn payments(&self, _: &str) -> Result<Vec<client::Payment>, client::Error> {
+        self.gate.acquire().await.unwrap().forget();
+        self.admit()?;
+        Ok(self.payments.lock().unwrap().clone())
+    }
+}
+
+fn refusal(status: u16) -> client::Error {
+    client::Error::Api {
+        call: "reading".into(),
+        status,
+        code: None,
+        message: "no".into(),
+        request_id: None,
+        retry_after: Some(Duration::from_secs(7)),
+    }
+}
+
+struct World {
+    memory: Arc<Memory>,
+    books: Arc<Books>,
+    resolver: Resolver,
+}
+
+const ENDPOINT: &str = "production";
+
+fn endpoint() -> Endpoint {
+    Endpoint {
+        name: EndpointName::new(ENDPOINT).unwrap(),
+        client: None,
+        rate: (NonZeroU32::new(1000).unwrap(), Duration::from_secs(1)),
+        patience: DEFAULT_PATIENCE,
+    }
+}
+
+/// A world whose invoice `i` is known, with these payments.
+fn world(payments: Vec<client::Payment>) -> World {
+    let invoice = client::Invoice {
+        id: "i".into(),
+        invoice_number: "F-1".into(),
+        amount_cents: Some(300),
+        currency: Some("eur".into()),
+        status: None,
+    };
+    let books = Arc::new(Books {
+        payments: Mutex::new(payments),
+        invoice: Mutex::new(Some(invoice)),
+        fails: Mutex::default(),
+        calls: AtomicUsize::new(0),
+        gate: Semaphore::new(Semaphore::MAX_PERMITS),
+    });
+    let memory = Arc::new(Memory::default());
+    let resolver = resolver(&memory, &books);
+    World { memory, books, resolver }
+}
+
+/// Another process: its own memory of what Finkare said.
+fn resolver(memory: &Arc<Memory>, books: &Arc<Books>) -> Resolver {
+    let source = Source::new(books.clone(), &endpoint());
+    let sources = HashMap::from([(ENDPOINT.to_owned(), Some(source)), ("keyless".to_owned(), None)]);
+    Resolver { store: memory.clone(), sources, decides: true }
+}
+
+fn at(minute: u64) -> Timestamp {
+    "2026-03-15T10:00:00Z".parse::<Timestamp>().unwrap() + MINUTE * u32::try_from(minute).unwrap()
+}
+
+fn payment(id: &str, minute: u64, status: &str) -> client::Payment {
+    client::Payment {
+        id: id.into(),
+        invoice_id: "i".into(),
+        amount_cents: 100,
+        currency: Some("EUR".into()),
+        status: status.into(),
+        method: Some("card".into()),
+        paid_at: Some(at(minute)),
+    }
+}
+
+/// An event that was just received, of a payment at this minute.
+fn event(minute: u64) -> Message {
+    with_body(&format!(r#"{{"invoiceId":"i","amountCents":100}},"timestamp":"{}""#, at(minute)))
+}
+
+/// `data` and what follows it.
+fn with_body(data: &str) -> Message {
+    Message {
+        event_id: EventId::generate(),
+        dispatch_id: DispatchId(1),
+        endpoint: ENDPOINT.into(),
+        event_type: PAYMENT_RECEIVED.into(),
+        invoice_id: Some("i".into()),
+        received_at: clock::now(),
+        content_type: None,
+        payload: Bytes::from(format!(r#"{{"event":"payment.received","data":{data}}}"#)),
+        attempt: 1,
+        trigger: Trigger::Event,
+        trace: None,
+        resolved: None,
+    }
+}
+
+/// The same event as it would be asked for after the patience.
+fn old(message: &Message) -> Message {
+    Message { received_at: clock::now() - DEFAULT_PATIENCE - MINUTE, ..message.clone() }
+}
+
+/// A hold that is looked at again each hour, with its reason.
+#[track_caller]
+fn held(result: Result<Payment, Unresolved>) -> String {
+    match result {
+        Err(Unresolved::Hold { reason, recheck_after: Some(RECHECK) }) => reason,
+        other => panic!("not held and looked at again each hour: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn waits(result: Result<Payment, Unresolved>) -> (String, Duration) {
+    match result {
+        Err(Unresolved::Wait { reason, after }) => (reason, after),
+        other => panic!("does not wait: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_event_gets_its_payment_and_keeps_it() {
+    let world = world(vec![payment("far", 50, "completed"), payment("near", 11, "completed")]);
+    let event = event(10);
+    let found = world.resolver.payment(&event).await.unwrap();
+    assert_eq!((found.id.as_str(), found.amount_cents, found.currency.as_str()), ("near", Cents(100), "EUR"));
+    assert_eq!((found.invoice.number.as_str(), found.method.as_deref(), found.paid_at), ("F-1", Some("card"), at(11)));
+    // A nearer one comes into sight: another process, long after, still answers the first.
+    world.books.payments.lock().unwrap().push(payment("nearest", 10, "completed"));
+    let again = resolver(&world.memory, &world.books).payment(&old(&event)).await.unwrap();
+    assert_eq!(again, found);
+    assert_eq!(world.memory.given().len(), 1);
+}
+
+#[tokio::test]
+async fn what_an_event_has_must_still_be_completed() {
+    let world = world(vec![payment("p", 10, "completed"), payment("other", 10, "completed")]);
+    let event = event(10);
+    let id = world.resolver.payment(&event).await.unwrap().id;
+    assert_eq!(id, "other", "of two that are the same the smaller id");
+    for (change, expected) in [
+        (Some(("refunded", 100)), "`refunded`"),
+        (Some(("failed", 100)), "`failed`"),
+        (Some(("completed", 99)), "1.00 of invoice i when the event was read, and has 0.99"),
+        (None, "gone from Finkare"),
+    ] {
+        {
+            let mut payments = world.books.payments.lock().unwrap();
+            payments.retain(|payment| payment.id != id);
+            payments.extend(change.map(|(status, amount_cents)| client::Payment { amount_cents, ..payment(&id, 10, status) }));
+        }
+        let reason = held(resolver(&world.memory, &world.books).payment(&event).await);
+        assert!(reason.contains(expected), "{reason}");
+    }
+    world.books.payments.lock().unwrap().push(payment(&id, 10, "completed"));
+    assert_eq!(world.resolver.payment(&event).await.unwrap().id, id, "and goes on when it is there again");
+}
+
+#[tokio::test]
+async fn two_events_never_have_one_payment() {
+    let world = world(vec![payment("a", 10, "completed"), payment("b", 10, "completed")]);
+    let events = [event(10), event(10), event(10)];
+    let mut found = Vec::new();
+    for event in &events[..2] {
+        found.push(world.resolver.payment(event).await.unwrap().id);
+    }
+    assert_eq!(found, ["a", "b"]);
+    let (reason, after) = waits(world.resolver.payment(&events[2]).await);
+    assert!(reason.contains("other events have announced already") && after >= FIRST_WAIT, "{reason}");
+    let reason = held(world.resolver.payment(&old(&events[2])).await);
+    assert!(reason.contains("either Finkare repeated its delivery, or a payment is not visible"), "{reason}");
+    world.books.payments.lock().unwrap().push(payment("c", 10, "completed"));
+    assert_eq!(world.resolver.payment(&old(&events[2])).await.unwrap().id, "c", "what was kept is no ground for a no");
+}
+
+#[tokio::test]
+async fn whoever_is_slower_takes_the_next_one() {
+    let world = world(vec![payment("a", 10, "completed"), payment("b", 12, "completed")]);
+    let event = event(10);
+    let taken = |event_id, payment: &str| Assignment {
+        event_id,
+        endpoint: ENDPOINT.into(),
+        payment_id: payment.into(),
+        invoice_id: "spelled otherwise".into(),
+        amount_cents: Cents(100),
+    };
+    world.memory.before.lock().unwrap().push_back(taken(EventId::generate(), "a"));
+    assert_eq!(world.resolver.payment(&event).await.unwrap().id, "b");
+    // The same event, decided elsewhere in the same moment.
+    let twin = self::event(10);
+    world.books.payments.lock().unwrap().extend([payment("c", 10, "completed"), payment("d", 30, "completed")]);
+    let elsewhere = Assignment { invoice_id: "i".into(), ..taken(twin.event_id, "d") };
+    world.memory.before.lock().unwrap().push_back(elsewhere);
+    assert_eq!(world.resolver.payment(&twin).await.unwrap().id, "d");
+}
+
+#[tokio::test]
+async fn looking_writes_nothing() {
+    let world = world(vec![payment("a", 10, "completed")]);
+    let looking = Resolver { decides: false, ..resolver(&world.memory, &world.books) };
+    for _ in 0..2 {
+        assert_eq!(looking.payment(&event(10)).await.unwrap().id, "a");
+    }
+    assert!(world.memory.given().is_empty());
+}
+
+#[tokio::test]
+async fn pending_waits_longer_and_longer_and_is_never_given_up() {
+    let world = world(vec![payment("p", 10, "pending")]);
+    let event = event(10);
+    let mut waits_of = Vec::new();
+    for attempt in [1, 2, 3, 9, 10, 11, 40, u32::MAX] {
+        let (reason, after) = waits(world.resolver.payment(&Message { attempt, ..old(&event) }).await);
+        assert!(reason.contains("payment p") && reason.contains("pending"), "{reason}");
+        waits_of.push(after.as_secs());
+    }
+    let expected = [5, 10, 20, 1280, 2560, 3600, 3600, 3600];
+    for (wait, least) in waits_of.iter().zip(expected) {
+        assert!((least..=least + least / 10).contains(wait), "{waits_of:?}");
+    }
+    world.books.payments.lock().unwrap()[0].status = "completed".into();
+    assert_eq!(world.resolver.payment(&event).await.unwrap().id, "p");
+}
+
+#[tokio::test]
+async fn what_is_not_visible_has_time_and_is_then_held() {
+    let world = world(vec![]);
+    let event = event(10);
+    let (reason, _) = waits(world.resolver.payment(&event).await);
+    assert!(reason.contains("a payment of 1.00 of invoice i"), "{reason}");
+    let nearly = Message { received_at: clock::now() - DEFAULT_PATIENCE + Duration::from_secs(60), attempt: 12, ..event.clone() };
+    let (_, after) = waits(world.resolver.payment(&nearly).await);
+    assert!(after <= MINUTE, "not beyond the patience: {after:?}");
+    assert!(held(world.resolver.payment(&old(&event)).await).contains("each hour"));
+
+    *world.books.invoice.lock().unwrap() = None;
+    world.books.payments.lock().unwrap().push(payment("p", 10, "completed"));
+    assert!(waits(world.resolver.payment(&event).await).0.contains("invoice i"));
+    assert!(held(world.resolver.payment(&old(&event)).await).contains("Finkare does not show invoice i"));
+    assert!(world.memory.given().is_empty(), "nothing is decided before all is known");
+    let Err(Unresolved::Wait { .. }) = world.resolver.invoice(&event).await else { panic!("an invoice may come") };
+
+    // A 404 of the payments is no payment yet.
+    world.books.fails.lock().unwrap().extend([refusal(404), refusal(404)]);
+    let fresh = resolver(&world.memory, &world.books);
+    waits(fresh.payment(&event).await);
+}
+
+#[tokio::test]
+async fn odd_and_lost_payments_are_held_with_their_word() {
+    let world = world(vec![payment("p", 10, "settled?")]);
+    let event = event(10);
+    assert!(waits(world.resolver.payment(&event).await).0.contains("`settled?`"));
+    assert!(held(world.resolver.payment(&old(&event)).await).contains("`settled?`"));
+    for word in ["failed", "refunded"] {
+        world.books.payments.lock().unwrap()[0].status = word.into();
+        assert!(held(world.resolver.payment(&old(&event)).await).contains(word));
+        let young = world.resolver.payment(&event).await;
+        let Err(Unresolved::Hold { reason, recheck_after: Some(soon) }) = young else { panic!("{young:?}") };
+        assert!(reason.contains(word) && soon < MINUTE, "held at once, looked at soon: {soon:?} {reason}");
+    }
+    assert!(world.memory.given().is_empty());
+}
+
+#[tokio::test]
+async fn what_fits_equally_well_is_not_guessed() {
+    let world = world(vec![payment("early", 9, "completed"), payment("late", 11, "completed")]);
+    let reason = held(world.resolver.payment(&event(10)).await);
+    assert!(reason.contains("payment early") && reason.contains("payment late"), "{reason}");
+    assert!(world.memory.given().is_empty());
+}
+
+#[tokio::test]
+async fn a_payment_that_the_body_names_must_agree() {
+    let world = world(vec![payment("p", 10, "completed"), payment("q", 10, "completed")]);
+    let body = |more: &str| with_body(&format!(r#"{{"invoiceId":"i","paymentId":"q",{more}}}"#));
+    assert_eq!(world.resolver.payment(&body(r#""amountCents":100"#)).await.unwrap().id, "q");
+    let reason = held(world.resolver.payment(&body(r#""amountCents":99"#)).await);
+    assert!(reason.contains("100 cents") && reason.contains("99 cents"), "{reason}");
+    let reason = held(world.resolver.payment(&body(r#""amountCents":100,"currency":"CHF""#)).await);
+    assert!(reason.contains("EUR") && reason.contains("CHF"), "{reason}");
+    let unseen = with_body(r#"{"invoiceId":"i","paymentId":"z","amountCents":100}"#);
+    assert!(waits(world.resolver.payment(&unseen).await).0.contains("payment z"));
+    assert!(held(world.resolver.payment(&old(&unseen)).await).contains("payment z"));
+}
+
+#[tokio::test]
+async fn a_bookkeeper_gets_all_or_nothing() {
+    let change = |change: fn(&mut client::Payment, &mut client::Invoice)| {
+        let world = world(vec![payment("p", 10, "completed")]);
+        let mut payments = world.books.payments.lock().unwrap();
+        let mut invoice = world.books.invoice.lock().unwrap();
+        change(&mut payments[0], invoice.as_mut().unwrap());
+        drop((payments, invoice));
+        world
+    };
+    for (world, expected) in [
+        (change(|payment, _| payment.paid_at = None), "when it was paid"),
+        (change(|payment, invoice| (payment.currency, invoice.currency) = (None, None)), "in which currency"),
+        (change(|payment, _| payment.currency = Some("CHF".into())), "the payment is in CHF, and the invoice in eur"),
+        (change(|payment, invoice| (payment.currency, invoice.currency) = (Some("EURO".into()), None)), "three letters"),
+        (change(|payment, _| payment.id = "a\0b".into()), "its id at Finkare"),
+        (change(|_, invoice| invoice.id = "j".into()), "it is shown as invoice j"),
+        (change(|_, invoice| invoice.invoice_number = " ".into()), "its number"),
+    ] {
+        let reason = held(world.resolver.payment(&event(10)).await);
+        assert!(reason.contains(expected) && !reason.contains('\0'), "{reason}");
+        assert!(world.memory.given().is_empty(), "{expected}: nothing is decided");
+    }
+    let said = r#"{"invoiceId":"i","amountCents":100,"currency":"eur","method":"sepa_debit","paidAt":"2026-03-15T10:07:00Z"}"#;
+    let world = change(|payment, invoice| {
+        (payment.paid_at, payment.currency, payment.method, invoice.currency) = (None, None, None, None);
+    });
+    let found = world.resolver.payment(&with_body(said)).await.unwrap();
+    assert_eq!((found.currency.as_str(), found.method.as_deref(), found.paid_at), ("EUR", Some("sepa_debit"), at(7)));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_or_asked_is_for_a_person() {
+    let world = world(vec![]);
+    let reason = |result: Result<Payment, Unresolved>| match result {
+        Err(Unresolved::Hold { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    };
+    let float = with_body(r#"{"invoiceId":"i","amountCents":1.0}"#);
+    assert!(reason(world.resolver.payment(&float).await).contains("`data.amountCents`"));
+    let other = Message { event_type: "ping".into(), ..event(1) };
+    assert!(reason(world.resolver.payment(&other).await).contains("`ping`"));
+    let keyless = Message { endpoint: "keyless".into(), ..event(1) };
+    assert!(reason(world.resolver.payment(&keyless).await).contains("set `api_key` of endpoint `keyless`"));
+    let gone = Message { endpoint: "gone".into(), ..event(1) };
+    assert!(reason(world.resolver.payment(&gone).await).contains("`gone` is no longer configured"));
+    let none = Message { invoice_id: None, ..event(1) };
+    let Err(Unresolved::Hold { .. }) = world.resolver.invoice(&none).await else { panic!("there is none") };
+    assert_eq!(world.books.calls.load(Relaxed), 0, "and nobody was asked");
+}
+
+#[tokio::test]
+async fn failures_of_finkare_and_of_the_store_are_told_apart() {
+    let world = world(vec![payment("p", 10, "completed")]);
+    let event = event(10);
+    let mut answer = async |error| {
+        world.books.fails.lock().unwrap().push_back(error);
+        world.resolver.payment(&event).await.unwrap_err()
+    };
+    for status in [401, 403] {
+        let Unresolved::Stop { reason } = answer(refusal(status)).await else { panic!("{status}") };
+        assert!(reason.contains("`invoices:read`") && reason.contains("`payments:read`"), "{reason}");
+    }
+    for status in [429, 500, 503, 408] {
+        let Unresolved::Retry { after, .. } = answer(refusal(status)).await else { panic!("{status}") };
+        assert_eq!(after, Some(Duration::from_secs(7)));
+    }
+    for status in [400, 302, 410] {
+        let Unresolved::Hold { recheck_after: Some(RECHECK), .. } = answer(refusal(status)).await else {
+            panic!("{status}")
+        };
+    }
+    let unreadable =
+        client::Error::Unreadable { call: "x".into(), status: 200, problem: "odd".into(), request_id: None };
+    assert!(matches!(answer(unreadable).await, Unresolved::Retry { .. }));
+    let unusable = client::Error::Unusable { call: "x".into(), problem: "odd".into() };
+    assert!(matches!(answer(unusable).await, Unresolved::Hold { recheck_after: None, .. }));
+    *world.memory.fails.lock().unwrap() = true;
+    let Err(Unresolved::Retry { reason, .. }) = world.resolver.payment(&event).await else { panic!("the store fails") };
+    assert!(reason.contains("the disk is gone"), "{reason}");
+    *world.memory.fails.lock().unwrap() = false;
+    assert_eq!(world.resolver.payment(&event).await.unwrap().id, "p", "no failure is kept");
+}
+
+/// Several sinks ask for the same event at once: Finkare is asked once for each of the two things.
+#[tokio::test]
+async fn what_is_asked_at_the_same_moment_is_asked_once() {
+    let world = world(vec![payment("p", 10, "completed")]);
+    let event = event(10);
+    let asking = futures_util::future::join_all((0..8).map(|_| world.resolver.payment(&event)));
+    for found in asking.await {
+        assert_eq!(found.unwrap().id, "p");
+    }
+    assert_eq!(world.books.calls.load(Relaxed), 2);
+    world.resolver.payment(&event).await.unwrap();
+    assert_eq!(world.books.calls.load(Relaxed), 2, "and kept for a moment");
+    let later = Message { received_at: clock::now() + MINUTE, ..event.clone() };
+    world.resolver.invoice(&later).await.unwrap();
+    assert_eq!(world.books.calls.load(Relaxed), 3, "what an event may have changed is asked for anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_would_wait_too_long_for_a_turn_comes_back_later() {
+    let world = world(vec![payment("p", 10, "completed")]);
+    world.books.gate.forget_permits(Semaphore::MAX_PERMITS);
+    let invoices: Vec<Message> = (0..MOST_TURNS_OF_TESTS + 1)
+        .map(|number| with_body(&format!(r#"{{"invoiceId":"i{number}","amountCents":100}}"#)))
+        .collect();
+    let mut asking: futures_util::stream::FuturesUnordered<_> =
+        invoices.iter().map(|message| world.resolver.payment(message)).collect();
+    let first = futures_util::StreamExt::next(&mut asking).await.unwrap();
+    let (reason, after) = waits(first);
+    assert!(reason.contains("`api_rate_limit`") && after <= LONGEST_TURN.mul_f64(1.1), "{reason}");
+}
+
+/// At the limit of these tests no more questions are put side by side.
+const MOST_TURNS_OF_TESTS: usize = 64;
+
+/// What happens to a world of a few payments and events.
+#[derive(Debug, Clone)]
+enum Step {
+    /// An event is looked at.
+    Resolve(usize),
+    /// A payment comes into sight.
+    Show(usize),
+    /// A payment's status changes.
+    Status(usize, &'static str),
+    /// A payment goes out of sight.
+    Hide(usize),
+}
+
+fn step(payments: usize, events: usize) -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..events).prop_map(Step::Resolve),
+        2 => (0..payments).prop_map(Step::Show),
+        2 => (0..payments, prop::sample::select(vec!["pending", "completed", "completed", "failed", "refunded", "odd"]))
+            .prop_map(|(payment, status)| Step::Status(payment, status)),
+        1 => (0..payments).prop_map(Step::Hide),
+    ]
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+proptest! {
+    /// Whatever happens in whatever order: no payment has two events, no event two payments, and what is given was
+    /// completed and of this amount when it was given.
+    #[test]
+    fn nothing_is_doubled_or_mixed_up(
+        minutes in prop::collection::vec((0u64..4, 100i64..102), 6),
+        events in prop::collection::vec((0u64..4, 100i64..102), 6),
+        steps in prop::collection::vec(step(6, 6), 1..60),
+    ) {
+        run(async {
+            let world = world(vec![]);
+            let mut all: Vec<client::Payment> = minutes.iter().enumerate().map(|(number, (minute, cents))| {
+                client::Payment { amount_cents: *cents, ..payment(&format!("p{number}"), *minute, "pending") }
+            }).collect();
+            let messages: Vec<Message> = events.iter().map(|(minute, cents)| {
+                with_body(&format!(r#"{{"invoiceId":"i","amountCents":{cents}}},"timestamp":"{}""#, at(*minute)))
+            }).collect();
+            let mut visible = [false; 6];
+            let mut given: BTreeMap<EventId, String> = BTreeMap::new();
+            for step in steps {
+                match step {
+                    Step::Show(payment) => visible[payment] = true,
+                    Step::Hide(payment) => visible[payment] = false,
+                    Step::Status(payment, status) => all[payment].status = status.into(),
+                    Step::Resolve(event) => {
+                        let message = &messages[event];
+                        // Another process each time: what a moment's memory does is another test's.
+                        let result = resolver(&world.memory, &world.books).payment(message).await;
+                        if let Ok(found) = &result {
+                            prop_assert_eq!(found.amount_cents.0, events[event].1);
+                            let before = given.get(&message.event_id);
+                            prop_assert!(before.is_none_or(|id| *id == found.id), "an event keeps its payment");
+                        }
+                        let now = world.memory.given();
+                        for (id, payment) in now.iter().filter(|(id, _)| !given.contains_key(id)) {
+                            prop_assert_eq!(*id, message.event_id);
+                            let seen = all.iter().find(|known| known.id == *payment).unwrap();
+                            prop_assert_eq!(seen.amount_cents, events[event].1);
+                            prop_assert_eq!(seen.status.as_str(), "completed");
+                            prop_assert!(visible[all.iter().position(|known| known.id == *payment).unwrap()]);
+                        }
+                        for (id, payment) in &given {
+                            prop_assert_eq!(now.get(id), Some(payment), "nothing is given away again");
+                        }
+                        given = now;
+                    }
+                }
+                *world.books.payments.lock().unwrap() =
+                    all.iter().zip(visible).filter(|(_, visible)| *visible).map(|(payment, _)| payment.clone()).collect();
+                let ids: HashSet<&String> = given.values().collect();
+                prop_assert_eq!(ids.len(), given.len(), "a payment has one event");
+            }
+            Ok(())
+        })?;
+    }
+
+    /// Equal instalments find one each, in whatever order they become visible and completed and their events are
+    /// looked at. (Their times are so chosen that none lies in the middle of two others.)
+    #[test]
+    fn equal_instalments_find_one_each(
+        times in prop::collection::vec(0u32..6, 1..7),
+        order in any::<prop::sample::Index>(),
+        shuffled in Just((0..6usize).collect::<Vec<_>>()).prop_shuffle(),
+        looks in prop::collection::vec((0..6usize, any::<bool>()), 0..24),
+    ) {
+        run(async {
+            let world = world(vec![]);
+            let minute = |time: u32| 3u64.pow(time);
+            let payments: Vec<client::Payment> = times.iter().enumerate()
+                .map(|(number, time)| payment(&format!("p{number}"), minute(*time), "completed")).collect();
+            let events: Vec<Message> = times.iter().map(|time| event(minute(*time))).collect();
+            let mut coming: VecDeque<usize> = shuffled.into_iter().filter(|number| *number < times.len()).collect();
+            let turn = order.index(coming.len());
+            coming.rotate_left(turn);
+            for (number, shows) in looks {
+                if shows && let Some(next) = coming.pop_front() {
+                    world.books.payments.lock().unwrap().push(payments[next].clone());
+                }
+                if let Some(event) = events.get(number) {
+                    let _early = world.resolver.payment(event).await;
+                }
+            }
+            for next in coming {
+                world.books.payments.lock().unwrap().push(payments[next].clone());
+            }
+            // Each hour those that are held are looked at again: one round for each event is more than enough.
+            for _ in &events {
+                for event in &events {
+                    let _early = world.resolver.payment(event).await;
+                }
+            }
+            let given = world.memory.given();
+            prop_assert_eq!(given.len(), events.len(), "every event has one: {:?}", given);
+            prop_assert_eq!(given.values().collect::<HashSet<_>>().len(), events.len());
+            Ok(())
+        })?;
+    }
+}
