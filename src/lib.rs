@@ -40,7 +40,7 @@
 //! 12. [`service`]: puts all of it together, and another configuration in its place; [`cli`]: the commands.
 //!
 //! Who may know whom: [`model`] knows nobody; [`signature`], [`store`] and [`sinks`] know only the
-//! model (and the `http` sink the outgoing signature); [`secrets`] knows the signature and the store; [`ingest`] knows
+//! model (and the `http` sink the outgoing signature, the invoicing sinks the ledger of the store); [`secrets`] knows the signature and the store; [`ingest`] knows
 //! these three, [`dispatch`] the store and the sinks, and the two do not know each other; [`replay`] knows the store and
 //! the routes; [`finkare::link`] knows the store and the secrets, not who asks for a rotation; the simulator shares
 //! nothing with the client and the link; [`web`] never knows a sink; [`service`] and [`cli`] know all.

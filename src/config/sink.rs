@@ -16,8 +16,6 @@ use crate::{
     sinks::{Kind, stdout},
 };
 
-/// A whole attempt, connecting included.
-const TIMEOUT_SECS: u64 = 10;
 /// The first wait, the longest wait, and three days until a dispatch is given up: a weekend.
 const RETRY: (f64, u64, u64) = (5.0, 21_600, 259_200);
 /// Failures in a row before a target counts as sick, and the time between two probes then.
@@ -86,7 +84,7 @@ fn standard_output() -> Sink {
         filter: None,
         order: Order::default(),
         concurrency: default_concurrency(&kind),
-        timeout: Duration::from_secs(TIMEOUT_SECS),
+        timeout: kind.default_timeout(),
         rate_limit: None,
         retry: RetryPolicy {
             initial: Duration::from_secs_f64(RETRY.0),
@@ -132,12 +130,18 @@ fn one(mut section: Section<'_>, name: Option<SinkName>, known: &[Endpoint]) -> 
     });
     let order = section.word("order", &["invoice", "none"]).unwrap_or_default();
     let concurrency = section.whole_if_set("concurrency", &(1..=1024));
-    let timeout = section.secs("timeout_secs", &(1..=300), TIMEOUT_SECS);
+    let timeout = section.whole_if_set("timeout_secs", &(1..=300)).map(Duration::from_secs);
+    let order_is_set = section.has("order");
     let rate_limit = rate_limit(&mut section, "rate_limit");
     let retry = retry(section.section("retry"));
     let breaker = breaker(section.section("breaker"));
     // The last reader: it knows the kind's own keys, so that it can tell which keys are unknown.
+    let here = section.here();
+    let report = section.report();
     let kind = kind::read(section)?;
+    if kind.is_invoicing() && order_is_set && order == Order::None {
+        report.problem(&here, "`order = \"none\"` cannot be used with invoicing software: an invoice's payments are booked one after the other");
+    }
     Some(Sink {
         name: name?,
         events,
@@ -146,7 +150,7 @@ fn one(mut section: Section<'_>, name: Option<SinkName>, known: &[Endpoint]) -> 
         filter,
         order,
         concurrency: concurrency.map_or_else(|| default_concurrency(&kind), non_zero),
-        timeout,
+        timeout: timeout.unwrap_or_else(|| kind.default_timeout()),
         rate_limit,
         retry,
         breaker,
