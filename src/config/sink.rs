@@ -216,9 +216,11 @@ fn of_endpoints(section: &mut Section<'_>, known: &[Endpoint]) -> Option<Vec<End
 }
 
 /// A live sink must not be fed by the sandbox: naming such an endpoint is a contradiction, and where all
-/// are meant, those of the sandbox are left out.
+/// are meant, those of the sandbox are left out. Invoicing software is live unless the operator says otherwise: money
+/// that does not exist must not come into the books.
 fn live(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, known: &[Endpoint]) -> bool {
-    if !section.flag("live") {
+    let is_invoicing = Kind::INVOICING.iter().any(|kind| section.is_text("type", kind));
+    if !section.flag("live", is_invoicing) {
         return false;
     }
     let is_fed = |name: &EndpointName| chosen.is_none_or(|chosen| chosen.contains(name));
@@ -230,7 +232,11 @@ fn live(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, known: &[End
     if chosen.is_some() {
         section.problem(
             "live",
-            format!("is set, and `endpoints` names what belongs to Finkare's sandbox: {names}. Take it out there, or leave out `live`"),
+            format!(
+                "is set{}, and `endpoints` names what belongs to Finkare's sandbox: {names}. Take it out there, or {}",
+                if is_invoicing { " by default for invoicing software" } else { "" },
+                if is_invoicing { "write `live = false` for a test company" } else { "leave out `live`" }
+            ),
         );
     } else {
         section.notice("live", format!("events of the sandbox do not go here; of these endpoints: {names}"));

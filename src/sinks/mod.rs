@@ -120,6 +120,9 @@ impl Kind {
     /// Every `type` that can be configured.
     pub const NAMES: [&'static str; 3] = ["stdout", "file", "http"];
 
+    /// Those of them that keep books; see [`Kind::is_invoicing`].
+    pub const INVOICING: [&'static str; 4] = ["facturation_pro", "efactori", "tiime", "fastfaktura"];
+
     /// The `type`.
     pub const fn name(&self) -> &'static str {
         match self {
