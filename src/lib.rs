@@ -41,7 +41,7 @@
 //! 13. [`service`]: puts all of it together, and another configuration in its place; [`cli`]: the commands.
 //!
 //! Who may know whom: [`model`] knows nobody; [`signature`], [`store`] and [`sinks`] know only the
-//! model (and the `http` sink the outgoing signature); [`secrets`] knows the signature and the store; [`ingest`] knows
+//! model (and the `http` sink the outgoing signature, the invoicing sinks the ledger of the store); [`secrets`] knows the signature and the store; [`ingest`] knows
 //! these three, [`dispatch`] the store and the sinks, and the two do not know each other; [`replay`] knows the store and
 //! the routes; [`resolve`] knows Finkare's client and the store, and sinks know of it only what `sinks::invoicing` asks
 //! for; [`finkare::link`] knows the store and the secrets, not who asks for a rotation; the simulator shares

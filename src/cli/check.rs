@@ -42,12 +42,9 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
     }
     lines.push(Line { what: "store".into(), result: about_store });
     for sink in &config.sinks {
-        let result = match sink.kind.build(sink.timeout) {
-            Err(problem) => Err(problem),
-            Ok(target) => match tokio::time::timeout(sink.timeout, target.check()).await {
-                Ok(result) => result,
-                Err(_) => Err(format!("no answer within {:?}", sink.timeout)),
-            },
+        let result = match tokio::time::timeout(sink.timeout, sink.kind.check(sink.timeout)).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("no answer within {:?}", sink.timeout)),
         };
         lines.push(Line { what: format!("sink {} ({})", sink.name, sink.kind.name()), result });
     }

@@ -3,7 +3,7 @@
 //! The route and the sink are those of the configuration at hand, which need not be the one that the
 //! service runs with: so a change can be tried over stored events before it is made.
 
-use std::{fmt::Write as _, path::Path};
+use std::{fmt::Write as _, path::Path, sync::Arc};
 
 use anyhow::{Context, anyhow, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -24,12 +24,17 @@ use crate::{
     ingest::route::{Body, Decision, Route},
     model::{
         clock,
-        dispatch::Trigger,
+        dispatch::{Outcome, Trigger},
         event,
         id::{DispatchId, EventId},
     },
+    resolve::Resolver,
     service,
-    sinks::{Message, preview::Preview},
+    sinks::{
+        Message,
+        enrich::{self, Resolved},
+        preview::Preview,
+    },
 };
 
 /// Stored events that `--since` looks at.
@@ -131,12 +136,26 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     }
     let event = options.event.unwrap_or_default();
     let message = if let Ok(id) = event.parse::<EventId>() {
-        stored(&Client::new(config, admin_url)?, &id.to_string()).await?.message()?
+        stored(&Client::new(config.clone(), admin_url)?, &id.to_string()).await?.message()?
     } else {
         from_file(&config, Path::new(&event), options.endpoint.as_deref())?
     };
-    show(&sink, &route, &message, output)?;
+    let found =
+        if sink.enrich && decide(&route, &message).is_taken() { looked_up(&config, &message).await? } else { Ok(None) };
+    show(&sink, &route, message, found, output)?;
     Ok(true)
+}
+
+/// What Finkare says of the event, found out as the service would, without deciding anything.
+async fn looked_up(config: &Config, message: &Message) -> anyhow::Result<Result<Option<Resolved>, Outcome>> {
+    let linked = service::linked_endpoints(config)?;
+    let open = service::open_store(&config.store, false)
+        .await
+        .context("which payments other events have stands in the store, which could not be opened")?;
+    let resolver = Resolver::looking(open.store.clone(), &service::resolved_endpoints(config, &linked));
+    let found = enrich::resolve(&resolver, message).await;
+    open.store.close().await;
+    Ok(found.map_err(Outcome::from))
 }
 
 async fn stored(client: &Client, id: &str) -> anyhow::Result<Stored> {
@@ -166,17 +185,25 @@ fn decide(route: &Route, message: &Message) -> Decision {
     route.decide(&message.endpoint, &message.event_type, &Body::new(&message.payload))
 }
 
-fn show(sink: &Sink, route: &Route, message: &Message, output: Output) -> anyhow::Result<()> {
-    let decision = decide(route, message);
-    let preview = if decision.is_taken() {
-        Some(sink.kind.preview(message, sink.timeout).map_err(|problem| anyhow!("sink {}: {problem}", sink.name))?)
+fn show(
+    sink: &Sink,
+    route: &Route,
+    mut message: Message,
+    found: Result<Option<Resolved>, Outcome>,
+    output: Output,
+) -> anyhow::Result<()> {
+    let decision = decide(route, &message);
+    let unresolved = found.as_ref().err().and_then(Outcome::reason).map(str::to_owned);
+    message.resolved = found.ok().flatten().map(Arc::new);
+    let preview = if decision.is_taken() && unresolved.is_none() {
+        Some(sink.kind.preview(&message, sink.timeout).map_err(|problem| anyhow!("sink {}: {problem}", sink.name))?)
     } else {
         None
     };
     let json = json!({
         "sink": sink.name, "event_id": message.event_id, "type": message.event_type, "endpoint": message.endpoint,
         "invoice_id": message.invoice_id, "taken": decision.is_taken(), "reason": decision.to_string(),
-        "would_get": preview,
+        "would_get": preview, "not_yet": unresolved,
     });
     let mut text = format!(
         "event     {} ({}, endpoint {})\nsink      {}\ndecision  {}: {decision}",
@@ -186,6 +213,9 @@ fn show(sink: &Sink, route: &Route, message: &Message, output: Output) -> anyhow
         sink.name,
         if decision.is_taken() { "yes" } else { "no" },
     );
+    if let Some(reason) = &unresolved {
+        let _ = write!(text, "\nnot yet   {}", printable(reason));
+    }
     match preview {
         None => {}
         Some(Preview::Line(line)) => {

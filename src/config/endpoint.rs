@@ -12,6 +12,7 @@ use crate::{
     },
     ingest::Dedupe,
     model::{id::EndpointName, secret::Secret},
+    resolve::DEFAULT_PATIENCE,
 };
 
 /// Where the endpoint `default` listens.
@@ -106,6 +107,7 @@ fn one(mut section: Section<'_>, earlier: &[Endpoint], kept_for: Duration) -> Op
     let api_max_retries = section.whole("api_max_retries", &(0..=10), API_MAX_RETRIES);
     let api_paths = api_paths(&mut section);
     let api_update_method = section.word("api_update_method", &["PUT", "PATCH"]).unwrap_or_default();
+    let payment_patience = section.secs("payment_patience_secs", &(0..=604_800), DEFAULT_PATIENCE.as_secs());
     let rotate_every = rotate_every(&mut section, api_key.is_some());
     let rotate_overlap = section.secs("rotate_overlap_secs", &(0..=MAX_OVERLAP.as_secs()), DEFAULT_OVERLAP.as_secs());
     let dedupe = dedupe(&mut section);
@@ -127,6 +129,7 @@ fn one(mut section: Section<'_>, earlier: &[Endpoint], kept_for: Duration) -> Op
         api_max_retries: u32::try_from(api_max_retries).unwrap_or(u32::MAX),
         api_paths,
         api_update_method,
+        payment_patience,
         rotate_every,
         rotate_overlap,
         dedupe,

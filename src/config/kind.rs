@@ -12,6 +12,7 @@ use std::{cell::Cell, collections::HashSet, iter};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue};
+use jiff::tz::TimeZone;
 use serde::{
     Deserializer,
     de::{DeserializeOwned, Error, Visitor, value::MapDeserializer},
@@ -21,7 +22,14 @@ use toml::{Table, Value};
 use url::Url;
 
 use super::{problem::did_you_mean, problem::listed, raw::Section};
-use crate::{model::secret::Secret, signature::standard_webhooks::Signer, sinks};
+use crate::{
+    model::secret::Secret,
+    signature::standard_webhooks::Signer,
+    sinks::{
+        self,
+        invoicing::{Common, Numbering},
+    },
+};
 
 /// Every `type` that users may meet in documentation; not all are in every build.
 const DOCUMENTED: [&str; 15] = [
@@ -44,9 +52,9 @@ const DOCUMENTED: [&str; 15] = [
 
 /// Reads the `type` and the options of that kind. `None` after a problem.
 ///
-/// Comes last: every key that a sink of any kind may have is taken before, so that what is left is
+/// `is_enriched` says whether the sink gets its events with what Finkare says of them. Comes last: every key that a sink of any kind may have is taken before, so that what is left is
 /// the kind's own or unknown.
-pub(super) fn read(mut section: Section<'_>) -> Option<sinks::Kind> {
+pub(super) fn read(mut section: Section<'_>, is_enriched: bool) -> Option<sinks::Kind> {
     let names = sinks::Kind::NAMES;
     if !section.has("type") {
         section.problem("type", format!("is missing: write one of {}", listed(names)));
@@ -54,7 +62,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<sinks::Kind> {
     let kind = match section.text("type").as_deref() {
         Some("stdout") => options(&mut section, Own::default()).map(sinks::Kind::Stdout),
         Some("file") => file(&mut section).map(sinks::Kind::File),
-        Some("http") => http(&mut section).map(sinks::Kind::Http),
+        Some("http") => http(&mut section, is_enriched).map(sinks::Kind::Http),
         unusable => {
             if let Some(name) = unusable {
                 let what = if DOCUMENTED.contains(&name) {
@@ -81,7 +89,7 @@ fn file(section: &mut Section<'_>) -> Option<sinks::file::Options> {
     Some(options)
 }
 
-fn http(section: &mut Section<'_>) -> Option<sinks::http::Options> {
+fn http(section: &mut Section<'_>, is_enriched: bool) -> Option<sinks::http::Options> {
     let mut own = Own::default();
     own.url(section, "url");
     // The sink would refuse it too, but alone and later: here it is told with all other problems.
@@ -110,6 +118,9 @@ fn http(section: &mut Section<'_>) -> Option<sinks::http::Options> {
     if options.connect_timeout_secs == 0 {
         section.problem("connect_timeout_secs", "0 lets nothing connect: write 1 or more");
     }
+    if let Some((key, what)) = options.body_problem(is_enriched) {
+        section.problem(key, what);
+    }
     if let Some(header) = basic_auth(&mut options.url) {
         if seen.contains(&http::header::AUTHORIZATION) {
             section.problem("url", "holds a user, and `headers` an `authorization`: keep one of the two");
@@ -117,6 +128,38 @@ fn http(section: &mut Section<'_>) -> Option<sinks::http::Options> {
         options.headers.insert("authorization".to_owned(), header);
     }
     Some(options)
+}
+
+/// What all invoicing sinks have in common. `actions` are what `status_map` may name, `nothing` among them.
+fn common(section: &mut Section<'_>, actions: &[&str]) -> Option<Common> {
+    let common: Common = options(section, Own::default())?;
+    if let Some(zone) = &common.timezone
+        && TimeZone::get(zone).is_err()
+    {
+        section.problem("timezone", format!("`{zone}` is no time zone: write, for example, `Europe/Paris`"));
+    }
+    if let Err(problem) = Numbering::new(common.number.as_deref()) {
+        section.problem("number", problem);
+    }
+    for (status, action) in &common.status_map {
+        if !actions.contains(&action.as_str()) {
+            let what = format!("`{action}` is not one of {}", listed(actions.iter().copied()));
+            section.problem(&format!("status_map.{status}"), what);
+        }
+    }
+    for (key, secs, allowed) in [
+        ("settle_secs", common.settle_secs, 1..=3600),
+        ("not_found_secs", common.not_found_secs, 0..=2_592_000),
+        ("recheck_secs", common.recheck_secs, 1..=2_592_000),
+    ] {
+        if !allowed.contains(&secs) {
+            section.problem(key, format!("{secs} is not from {} to {}", allowed.start(), allowed.end()));
+        }
+    }
+    if common.api_limits.as_ref().is_some_and(Vec::is_empty) {
+        section.problem("api_limits", "is empty: leave it out for the documented limits");
+    }
+    Some(common)
 }
 
 /// Takes user and password out of a URL and makes the header of them that a client would make, so

@@ -218,6 +218,8 @@ pub struct Endpoint {
     pub api_paths: Paths,
     /// With which method a webhook is updated, which nobody documents either.
     pub api_update_method: UpdateMethod,
+    /// How long after its event an invoice or a payment may become visible in Finkare's API.
+    pub payment_patience: Duration,
     /// Rotates the secret by itself so often.
     pub rotate_every: Option<Duration>,
     /// For how long the secrets before a new one stay good, unless a rotation is told otherwise.
@@ -268,6 +270,8 @@ pub struct Sink {
     pub events: Selection,
     /// Only of these endpoints; `None` is all.
     pub endpoints: Option<Vec<EndpointName>>,
+    /// Gets each event with what Finkare says of its invoice and payment.
+    pub enrich: bool,
     /// Whatever it gets counts: never fed by a sandbox endpoint ([`Endpoint::is_sandbox`]).
     pub live: bool,
     /// Only events for which this is true.
@@ -293,6 +297,7 @@ impl fmt::Debug for Sink {
             .field("kind", &self.kind.name())
             .field("events", &self.events)
             .field("endpoints", &self.endpoints)
+            .field("enrich", &self.enrich)
             .field("live", &self.live)
             .field("filter", &self.filter)
             .field("order", &self.order)

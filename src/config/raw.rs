@@ -212,10 +212,10 @@ impl<'r> Section<'r> {
         read
     }
 
-    /// Takes `true` or `false`; false if the key is not there.
-    pub(super) fn flag(&mut self, key: &'static str) -> bool {
+    /// Takes `true` or `false`, or what it is if the key is not there.
+    pub(super) fn flag(&mut self, key: &'static str, otherwise: bool) -> bool {
         match self.take(key) {
-            None => false,
+            None => otherwise,
             Some(Value::Boolean(flag)) => flag,
             Some(other) => {
                 self.problem(key, wrong_type(&other, "`true` or `false`"));

@@ -16,8 +16,6 @@ use crate::{
     sinks::{Kind, stdout},
 };
 
-/// A whole attempt, connecting included.
-const TIMEOUT_SECS: u64 = 10;
 /// The first wait, the longest wait, and three days until a dispatch is given up: a weekend.
 const RETRY: (f64, u64, u64) = (5.0, 21_600, 259_200);
 /// Failures in a row before a target counts as sick, and the time between two probes then.
@@ -82,11 +80,12 @@ fn standard_output() -> Sink {
         name: SinkName::new("stdout").expect("the name is good"),
         events: Selection::All,
         endpoints: None,
+        enrich: false,
         live: false,
         filter: None,
         order: Order::default(),
         concurrency: default_concurrency(&kind),
-        timeout: Duration::from_secs(TIMEOUT_SECS),
+        timeout: kind.default_timeout(),
         rate_limit: None,
         retry: RetryPolicy {
             initial: Duration::from_secs_f64(RETRY.0),
@@ -123,6 +122,7 @@ fn one(mut section: Section<'_>, name: Option<SinkName>, known: &[Endpoint]) -> 
     let events = events(&mut section);
     let endpoints = of_endpoints(&mut section, known);
     let live = live(&mut section, endpoints.as_deref(), known);
+    let enrich = enrich(&mut section, endpoints.as_deref(), live, known);
     let filter = section.text("filter").and_then(|source| match Filter::compile(&source) {
         Ok(filter) => Some(filter),
         Err(word) => {
@@ -132,21 +132,28 @@ fn one(mut section: Section<'_>, name: Option<SinkName>, known: &[Endpoint]) -> 
     });
     let order = section.word("order", &["invoice", "none"]).unwrap_or_default();
     let concurrency = section.whole_if_set("concurrency", &(1..=1024));
-    let timeout = section.secs("timeout_secs", &(1..=300), TIMEOUT_SECS);
+    let timeout = section.whole_if_set("timeout_secs", &(1..=300)).map(Duration::from_secs);
+    let order_is_set = section.has("order");
     let rate_limit = rate_limit(&mut section, "rate_limit");
     let retry = retry(section.section("retry"));
     let breaker = breaker(section.section("breaker"));
     // The last reader: it knows the kind's own keys, so that it can tell which keys are unknown.
-    let kind = kind::read(section)?;
+    let here = section.here();
+    let report = section.report();
+    let kind = kind::read(section, enrich)?;
+    if kind.is_invoicing() && order_is_set && order == Order::None {
+        report.problem(&here, "`order = \"none\"` cannot be used with invoicing software: an invoice's payments are booked one after the other");
+    }
     Some(Sink {
         name: name?,
         events,
         endpoints,
+        enrich,
         live,
         filter,
         order,
         concurrency: concurrency.map_or_else(|| default_concurrency(&kind), non_zero),
-        timeout,
+        timeout: timeout.unwrap_or_else(|| kind.default_timeout()),
         rate_limit,
         retry,
         breaker,
@@ -212,9 +219,11 @@ fn of_endpoints(section: &mut Section<'_>, known: &[Endpoint]) -> Option<Vec<End
 }
 
 /// A live sink must not be fed by the sandbox: naming such an endpoint is a contradiction, and where all
-/// are meant, those of the sandbox are left out.
+/// are meant, those of the sandbox are left out. Invoicing software is live unless the operator says otherwise: money
+/// that does not exist must not come into the books.
 fn live(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, known: &[Endpoint]) -> bool {
-    if !section.flag("live") {
+    let is_invoicing = Kind::INVOICING.iter().any(|kind| section.is_text("type", kind));
+    if !section.flag("live", is_invoicing) {
         return false;
     }
     let is_fed = |name: &EndpointName| chosen.is_none_or(|chosen| chosen.contains(name));
@@ -226,12 +235,45 @@ fn live(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, known: &[End
     if chosen.is_some() {
         section.problem(
             "live",
-            format!("is set, and `endpoints` names what belongs to Finkare's sandbox: {names}. Take it out there, or leave out `live`"),
+            format!(
+                "is set{}, and `endpoints` names what belongs to Finkare's sandbox: {names}. Take it out there, or {}",
+                if is_invoicing { " by default for invoicing software" } else { "" },
+                if is_invoicing { "write `live = false` for a test company" } else { "leave out `live`" }
+            ),
         );
     } else {
         section.notice("live", format!("events of the sandbox do not go here; of these endpoints: {names}"));
     }
     true
+}
+
+/// What Finkare says of an event has to be asked for with the key of its endpoint.
+fn enrich(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, live: bool, known: &[Endpoint]) -> bool {
+    let is_set = section.flag("enrich", false);
+    if is_set && Kind::INVOICING.iter().any(|kind| section.is_text("type", kind)) {
+        section.problem("enrich", "is for other targets: invoicing software gets invoice and payment in any case");
+        return false;
+    }
+    let feeds = |endpoint: &&Endpoint| {
+        chosen.is_none_or(|chosen| chosen.contains(&endpoint.name)) && !(live && endpoint.is_sandbox())
+    };
+    let keyless: Vec<&str> = known
+        .iter()
+        .filter(feeds)
+        .filter(|endpoint| endpoint.api_key.is_none())
+        .map(|endpoint| endpoint.name.as_str())
+        .collect();
+    if is_set && !keyless.is_empty() {
+        section.problem(
+            "enrich",
+            format!(
+                "needs Finkare's API for every endpoint that feeds the sink: set `api_key`, with the scopes `invoices:read` \
+                 and `payments:read`, at {}; or name others in `endpoints`",
+                listed(keyless)
+            ),
+        );
+    }
+    is_set
 }
 
 /// `{ requests = 5, per_secs = 1 }`, both required.

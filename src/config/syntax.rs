@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::problem::Problem;
 
 /// Keys whose values are never secret, so that a line beginning with one may be shown.
-pub(super) const SHOWABLE: [&str; 43] = [
+pub(super) const SHOWABLE: [&str; 46] = [
     "listen",
     "admin_listen",
     "max_body_bytes",
@@ -26,6 +26,7 @@ pub(super) const SHOWABLE: [&str; 43] = [
     "api_max_retries",
     "api_paths",
     "api_update_method",
+    "payment_patience_secs",
     "rotate_every_days",
     "rotate_overlap_secs",
     "dedupe",
@@ -34,6 +35,8 @@ pub(super) const SHOWABLE: [&str; 43] = [
     "type",
     "events",
     "endpoints",
+    "enrich",
+    "content_type",
     "live",
     "filter",
     "order",

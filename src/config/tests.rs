@@ -474,6 +474,7 @@ api_timeout_secs = 7
 api_max_retries = 0
 api_paths = { rotate_secret = '/webhooks/{id}/rotate', invoice = '/v2/invoices/{id}' }
 api_update_method = 'PATCH'
+payment_patience_secs = 0
 rotate_every_days = 90
 rotate_overlap_secs = 0
 dedupe = '/data/a~1b/~0'
@@ -502,6 +503,7 @@ secret_encoding = 'stripped'",
     );
     assert_eq!((api.paths.webhook, api.paths.deliveries), (Paths::default().webhook, Paths::default().deliveries));
     assert_eq!(api.update_method, UpdateMethod::Patch);
+    assert_eq!(endpoint.payment_patience, Duration::ZERO);
 }
 
 #[test]
@@ -622,6 +624,7 @@ fn wrong_endpoints() {
         ("rotate_overlap_secs = -1", "rotate_overlap_secs: -1 is not from 0"),
         ("api_timeout_secs = 0", "api_timeout_secs: 0 is not from 1 to 300"),
         ("api_max_retries = 11", "api_max_retries: 11 is not from 0 to 10"),
+        ("payment_patience_secs = 604801", "payment_patience_secs: 604801 is not from 0 to 604800"),
         ("api_update_method = 'put'", "api_update_method: `put` is not one of `PUT`, `PATCH`"),
         ("api_paths = '/x'", "api_paths: \"/x\" is not a table"),
         ("api_paths = { webhook = 'webhooks/{id}' }", "api_paths.webhook: `webhooks/{id}` does not begin with `/`"),
@@ -680,6 +683,49 @@ breaker = { failures = 1, probe_secs = 0.5 }",
 }
 
 #[test]
+fn enrich_needs_an_api_key_wherever_events_come_from() {
+    let two = |first: &str, sink: &str| {
+        let second = endpoint("").replace("'e'", "'other'").replace("/hooks", "/other");
+        format!("{}{second}{}", endpoint(first), http_sink(&format!("enrich = true\n{sink}")))
+    };
+    let key = "api_key = 'fk_live_x'";
+    assert!(good(&two(key, "endpoints = ['e']"), &[]).sinks[0].enrich);
+    assert!(!good(&http_sink(""), &[]).sinks[0].enrich);
+    let needs = "sinks[0] (erp).enrich: needs Finkare's API for every endpoint that feeds the sink: set `api_key`, with \
+                 the scopes `invoices:read` and `payments:read`, at ";
+    one_problem(&two(key, ""), &[], &format!("{needs}`other`; or"));
+    one_problem(&two("", ""), &[], &format!("{needs}`e`, `other`; or"));
+    one_problem(&http_sink("enrich = 1"), &[], "sinks[0] (erp).enrich: 1 is not `true` or `false`");
+}
+
+#[test]
+fn a_template_is_read_with_the_configuration() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let key = endpoint("api_key = 'fk_live_x'");
+    for options in [
+        "template = '{{ payload }}'",
+        "template = '{{ event.id }}'\ncontent_type = 'text/plain; charset=utf-8'",
+        "enrich = true\ntemplate = '{{ payment.amount_cents | decimal }}'",
+    ] {
+        let config = good(&format!("{key}{}", http_sink(options)), &[]);
+        let Kind::Http(http) = &config.sinks[0].kind else { panic!("{options}") };
+        assert!(http.template.is_some());
+        crate::sinks::http::Http::new(http, config.sinks[0].timeout)
+            .unwrap_or_else(|error| panic!("{options}: {error}"));
+    }
+    for (options, expected) in [
+        ("template = \"{\\n{{ event.id }\"", "template: cannot be read: line 2 of it: "),
+        ("template = '{{ payment.id }}'", "template: names `payment`, which only a sink with `enrich = true` has"),
+        ("content_type = 'text/plain'", "content_type: is for the body that `template` makes"),
+        ("template = 'x'\ncontent_type = ''", "content_type: is no content type"),
+        ("template = 'x'\ncontent_type = \"a\\nb\"", "content_type: is no content type"),
+        ("template = 5", "template: invalid type"),
+    ] {
+        one_problem(&http_sink(options), &[], &format!("sinks[0] (erp).{expected}"));
+    }
+}
+
+#[test]
 fn the_kinds_have_their_own_concurrency() {
     let text = format!(
         "{}[[sinks]]\nname = 's'\ntype = 'stdout'\n[[sinks]]\nname = 'f'\ntype = 'file'\npath = 'x'",
@@ -696,7 +742,10 @@ fn an_http_sink_that_is_configured_can_be_built() {
     for option in ["", "secret = 'whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz'", "headers = { accept = 'x', x-team = 'y' }"]
     {
         let config = good(&http_sink(option), &[]);
-        config.sinks[0].kind.build(config.sinks[0].timeout).unwrap_or_else(|error| panic!("{option}: {error}"));
+        let sink = &config.sinks[0];
+        sink.kind
+            .build(sink.timeout, || unreachable!("it is no invoicing sink"))
+            .unwrap_or_else(|error| panic!("{option}: {error}"));
     }
     for name in [
         "connection",

@@ -288,7 +288,9 @@ async fn what_an_event_has_must_still_be_completed() {
         {
             let mut payments = world.books.payments.lock().unwrap();
             payments.retain(|payment| payment.id != id);
-            payments.extend(change.map(|(status, amount_cents)| client::Payment { amount_cents, ..payment(&id, 10, status) }));
+            payments.extend(
+                change.map(|(status, amount_cents)| client::Payment { amount_cents, ..payment(&id, 10, status) }),
+            );
         }
         let reason = held(resolver(&world.memory, &world.books).payment(&event).await);
         assert!(reason.contains(expected), "{reason}");
@@ -369,7 +371,11 @@ async fn what_is_not_visible_has_time_and_is_then_held() {
     let event = event(10);
     let (reason, _) = waits(world.resolver.payment(&event).await);
     assert!(reason.contains("a payment of 1.00 of invoice i"), "{reason}");
-    let nearly = Message { received_at: clock::now() - DEFAULT_PATIENCE + Duration::from_secs(60), attempt: 12, ..event.clone() };
+    let nearly = Message {
+        received_at: clock::now() - DEFAULT_PATIENCE + Duration::from_secs(60),
+        attempt: 12,
+        ..event.clone()
+    };
     let (_, after) = waits(world.resolver.payment(&nearly).await);
     assert!(after <= MINUTE, "not beyond the patience: {after:?}");
     assert!(held(world.resolver.payment(&old(&event)).await).contains("each hour"));
@@ -439,7 +445,10 @@ async fn a_bookkeeper_gets_all_or_nothing() {
         (change(|payment, _| payment.paid_at = None), "when it was paid"),
         (change(|payment, invoice| (payment.currency, invoice.currency) = (None, None)), "in which currency"),
         (change(|payment, _| payment.currency = Some("CHF".into())), "the payment is in CHF, and the invoice in eur"),
-        (change(|payment, invoice| (payment.currency, invoice.currency) = (Some("EURO".into()), None)), "three letters"),
+        (
+            change(|payment, invoice| (payment.currency, invoice.currency) = (Some("EURO".into()), None)),
+            "three letters",
+        ),
         (change(|payment, _| payment.id = "a\0b".into()), "its id at Finkare"),
         (change(|_, invoice| invoice.id = "j".into()), "it is shown as invoice j"),
         (change(|_, invoice| invoice.invoice_number = " ".into()), "its number"),
@@ -448,7 +457,8 @@ async fn a_bookkeeper_gets_all_or_nothing() {
         assert!(reason.contains(expected) && !reason.contains('\0'), "{reason}");
         assert!(world.memory.given().is_empty(), "{expected}: nothing is decided");
     }
-    let said = r#"{"invoiceId":"i","amountCents":100,"currency":"eur","method":"sepa_debit","paidAt":"2026-03-15T10:07:00Z"}"#;
+    let said =
+        r#"{"invoiceId":"i","amountCents":100,"currency":"eur","method":"sepa_debit","paidAt":"2026-03-15T10:07:00Z"}"#;
     let world = change(|payment, invoice| {
         (payment.paid_at, payment.currency, payment.method, invoice.currency) = (None, None, None, None);
     });
@@ -480,7 +490,7 @@ async fn what_cannot_be_read_or_asked_is_for_a_person() {
 async fn failures_of_finkare_and_of_the_store_are_told_apart() {
     let world = world(vec![payment("p", 10, "completed")]);
     let event = event(10);
-    let mut answer = async |error| {
+    let answer = async |error| {
         world.books.fails.lock().unwrap().push_back(error);
         world.resolver.payment(&event).await.unwrap_err()
     };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use axum::Router;
 
-use super::{StartError, linked_endpoints, sources, trying::Trying};
+use super::{StartError, linked_endpoints, resolved_endpoints, sources, trying::Trying};
 use crate::{
     activity::{self, AtFinkare, Board, Meter, Registration, Watch, Watched},
     config::{Config, Retention},
@@ -20,8 +20,14 @@ use crate::{
     lifecycle::Lifecycle,
     model::id::{EndpointName, SinkName},
     replay::Replayer,
+    resolve::Resolver,
     secrets::{Secrets, vault::Vault},
-    sinks::{self, guard::Guarded},
+    sinks::{
+        self,
+        enrich::Enriched,
+        guard::Guarded,
+        invoicing::{Desk, Resolve},
+    },
     store::Store,
     telemetry::Metrics,
     web::{
@@ -72,13 +78,14 @@ impl Generation {
     /// # Errors
     /// What cannot work, and what to change.
     pub(super) async fn build(on: &Foundation, config: &Config, reload: Weak<dyn Reload>) -> Result<Self, StartError> {
-        let sinks = build_sinks(config)?;
+        let linked = linked_endpoints(config)?;
+        let resolver = Arc::new(Resolver::new(on.store.clone(), &resolved_endpoints(config, &linked)));
+        let sinks = build_sinks(config, &on.store, resolver)?;
         let names: Vec<SinkName> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
         on.store.register_sinks(&names).await?;
         let secrets = Secrets::open(on.store.clone(), on.vault.clone(), sources(config)).await?;
         let endpoints = build_endpoints(config, &secrets);
         let lifecycle = on.lifecycle.part();
-        let linked = linked_endpoints(config)?;
         let watch = build_watch(on, config, &endpoints, &linked);
         let links = Links::new(on.store.clone(), secrets.clone(), linked, on.metrics.clone(), lifecycle.clone());
 
@@ -185,15 +192,29 @@ type BuiltSink = (Feeding, Arc<dyn sinks::Sink>, SinkView);
 ///
 /// # Errors
 /// The first one that cannot be built.
-pub fn build_sinks(config: &Config) -> Result<Vec<BuiltSink>, StartError> {
+pub fn build_sinks(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    resolver: Arc<dyn Resolve>,
+) -> Result<Vec<BuiltSink>, StartError> {
     config
         .sinks
         .iter()
         .map(|sink| {
+            let desk = || Desk {
+                resolver: resolver.clone(),
+                ledger: store.clone(),
+                sink: sink.name.clone(),
+                timeout: sink.timeout,
+                transcript: None,
+            };
             let target = sink
                 .kind
-                .build(sink.timeout)
+                .build(sink.timeout, desk)
                 .map_err(|problem| StartError::Sink { name: sink.name.as_str().to_owned(), problem })?;
+            let target: Arc<dyn sinks::Sink> =
+                if sink.enrich { Arc::new(Enriched::new(target, resolver.clone(), sink.timeout)) } else { target };
+            // Outermost: what the sandbox sent is not even asked about.
             let target = if sink.live { guard(target, config) } else { target };
             let feeding = Feeding {
                 name: sink.name.clone(),

@@ -16,6 +16,7 @@ use crate::{
     ingest::{committer, explain::Refusals},
     lifecycle::Lifecycle,
     pressure::Pressure,
+    resolve,
     secrets::{
         SecretsError, Source,
         vault::{Vault, VaultError},
@@ -269,6 +270,17 @@ pub fn sources(config: &Config) -> Vec<Source> {
         over: endpoint.signature_over,
     };
     config.endpoints.iter().map(source).collect()
+}
+
+/// How each endpoint's payments are found: with the clients of the links, so that both keep one limit.
+pub fn resolved_endpoints(config: &Config, linked: &[LinkedEndpoint]) -> Vec<resolve::Endpoint> {
+    let endpoint = |(endpoint, linked): (&crate::config::Endpoint, &LinkedEndpoint)| resolve::Endpoint {
+        name: endpoint.name.clone(),
+        client: linked.client.clone(),
+        rate: (endpoint.api_rate_limit.requests, endpoint.api_rate_limit.per),
+        patience: endpoint.payment_patience,
+    };
+    config.endpoints.iter().zip(linked).map(endpoint).collect()
 }
 
 /// What the links to Finkare are made of, in the order of the configuration.

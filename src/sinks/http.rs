@@ -11,8 +11,8 @@
 //! no cookies. How an answer becomes an [`Outcome`] is in `answer`, what to say of a failed
 //! connection in `failure`.
 
-mod answer;
-mod failure;
+pub(super) mod answer;
+pub(super) mod failure;
 mod template;
 
 use std::{collections::BTreeMap, fmt, time::Duration};

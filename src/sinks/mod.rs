@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use self::invoicing::Desk;
 use crate::model::{
     dispatch::{LeasedDispatch, Outcome, Trigger},
     id::{DispatchId, EventId},
@@ -99,6 +100,13 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// # Errors
     /// What is wrong and what to change, in a sentence.
     async fn check(&self) -> Result<String, String>;
+
+    /// What [`Sink::deliver`] would do with a message, found out by reading alone; `None` where that follows from the
+    /// message ([`Kind::preview`]).
+    async fn explain(&self, message: &Message) -> Option<preview::Explained> {
+        let _ = message;
+        None
+    }
 }
 
 /// The options of a sink by its `type`.
@@ -115,6 +123,9 @@ pub enum Kind {
 impl Kind {
     /// Every `type` that can be configured.
     pub const NAMES: [&'static str; 3] = ["stdout", "file", "http"];
+
+    /// Those of them that keep books; see [`Kind::is_invoicing`].
+    pub const INVOICING: [&'static str; 4] = ["facturation_pro", "efactori", "tiime", "fastfaktura"];
 
     /// The `type`.
     pub const fn name(&self) -> &'static str {
@@ -134,15 +145,44 @@ impl Kind {
         }
     }
 
-    /// Builds the sink. `timeout` bounds a whole attempt.
+    /// True for invoicing software: it is told about payments only, keeps the order of each invoice in any case, and
+    /// needs what Finkare knows of them.
+    pub const fn is_invoicing(&self) -> bool {
+        match self {
+            Kind::Stdout(_) | Kind::File(_) | Kind::Http(_) => false,
+        }
+    }
+
+    /// How long a whole attempt may take if the operator does not say: longer where it is several calls, of which
+    /// one must not be cut off halfway.
+    pub const fn default_timeout(&self) -> Duration {
+        if self.is_invoicing() { Duration::from_mins(1) } else { Duration::from_secs(10) }
+    }
+
+    /// Builds the sink. `timeout` bounds a whole attempt; `desk` is used by invoicing sinks.
     ///
     /// # Errors
     /// What cannot work and what to change, in a sentence.
-    pub fn build(&self, timeout: Duration) -> Result<Arc<dyn Sink>, String> {
+    pub fn build(&self, timeout: Duration, desk: impl FnOnce() -> Desk) -> Result<Arc<dyn Sink>, String> {
+        // Until the first invoicing kind.
+        drop(desk);
         Ok(match self {
             Kind::Stdout(options) => Arc::new(stdout::Stdout::new(options)),
             Kind::File(options) => Arc::new(file::File::open(options)?),
             Kind::Http(options) => Arc::new(http::Http::new(options, timeout)?),
         })
+    }
+
+    /// Looks whether the target can be reached and takes our credentials, without leaving a trace there. Needs no
+    /// store.
+    ///
+    /// # Errors
+    /// What is wrong and what to change, in a sentence.
+    pub async fn check(&self, timeout: Duration) -> Result<String, String> {
+        match self {
+            Kind::Stdout(options) => stdout::Stdout::new(options).check().await,
+            Kind::File(options) => file::File::open(options)?.check().await,
+            Kind::Http(options) => http::Http::new(options, timeout)?.check().await,
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Kind, Message, http, message};
+use super::{Kind, Message, http, invoicing, message};
 
 /// What a target would get. What is secret in it is masked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,6 +21,17 @@ pub enum Preview {
     },
     /// One line of a file or of standard output, without its line break.
     Line(String),
+}
+
+/// What a sink would do, and how it found out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explained {
+    /// The calls that were made to find out, and at the end those that would be made (without an answer).
+    pub calls: Vec<invoicing::Step>,
+    /// What would be done and why, in the words of who keeps the books.
+    pub decision: String,
+    /// What would become of the dispatch: `delivered`, `waits`, `held` …
+    pub outcome: &'static str,
 }
 
 impl Kind {

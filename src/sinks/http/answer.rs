@@ -59,12 +59,12 @@ fn reason(target: &str, status: StatusCode, excerpt: &str) -> String {
 }
 
 /// The wait that the target asks for.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(in crate::sinks) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     backoff::asked_for(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
 }
 
 /// The beginning of a body as one line of readable text, without our own secrets.
-fn excerpt(body: &[u8], redactor: &Redactor) -> String {
+pub(in crate::sinks) fn excerpt(body: &[u8], redactor: &Redactor) -> String {
     let text = redactor.redact(&String::from_utf8_lossy(body));
     // Marks that are not seen but reorder or hide what follows them have no place in a log.
     let invisible = |c: char| {
@@ -82,7 +82,7 @@ fn excerpt(body: &[u8], redactor: &Redactor) -> String {
 
 /// Knows what a target might echo and nobody may read: the URL's user, password and query, header
 /// values and the signing secret.
-pub(super) struct Redactor {
+pub(in crate::sinks) struct Redactor {
     /// The longest first, so that a part never breaks up the whole.
     private: Vec<Arc<str>>,
 }
@@ -90,6 +90,13 @@ pub(super) struct Redactor {
 impl Redactor {
     /// Shorter texts are no secrets, and masking them would make reasons unreadable.
     const SHORTEST: usize = 4;
+
+    /// Of these texts.
+    pub(in crate::sinks) fn of<'a>(private: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut redactor = Self { private: Vec::new() };
+        private.into_iter().for_each(|text| redactor.add(text));
+        redactor
+    }
 
     pub(super) fn new(options: &Options) -> Self {
         let mut redactor = Self { private: Vec::new() };
@@ -131,7 +138,7 @@ impl Redactor {
     }
 
     /// The text with `[redacted]` for all that is private.
-    pub(super) fn redact(&self, text: &str) -> String {
+    pub(in crate::sinks) fn redact(&self, text: &str) -> String {
         self.private.iter().fold(text.to_owned(), |text, private| text.replace(&**private, "[redacted]"))
     }
 }

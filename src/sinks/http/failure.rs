@@ -7,11 +7,11 @@ use std::{error::Error, io, time::Duration};
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(in crate::sinks) struct Limits {
     /// The TCP and TLS handshakes.
-    pub(super) connect: Duration,
+    pub(in crate::sinks) connect: Duration,
     /// The attempt as a whole, as the operator set it.
-    pub(super) whole: Duration,
+    pub(in crate::sinks) whole: Duration,
 }
 
 impl Limits {
@@ -39,7 +39,7 @@ fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 }
 
 /// The text of the innermost cause, where the fact is and no URL.
-pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
+pub(in crate::sinks) fn innermost(error: &(dyn Error + 'static)) -> String {
     causes(error)
         .last()
         .filter(|cause| !cause.is::<reqwest::Error>())
@@ -47,32 +47,35 @@ pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
 }
 
 /// What happened and what to change, without the address.
-pub(super) fn explain(error: &reqwest::Error, limits: Limits) -> String {
+pub(in crate::sinks) fn explain(error: &reqwest::Error, limits: Limits) -> String {
     if let Some(tls) = find::<rustls::Error>(error) {
         return explain_tls(tls);
     }
     if error.is_dns() {
-        return format!("its name cannot be resolved ({}): check the host in `url` and the DNS", innermost(error));
+        return format!(
+            "its name cannot be resolved ({}): check the host of the address and the DNS",
+            innermost(error)
+        );
     }
     if error.is_timeout() {
         return if error.is_connect() {
-            format!("no connection within {:?}: check the host and port in `url`, and firewalls", limits.connect)
+            format!("no connection within {:?}: check the host and port of the address, and firewalls", limits.connect)
         } else {
             format!("no answer within {:?}: see what keeps it busy, or raise `timeout_secs`", limits.whole)
         };
     }
     if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
-        return "its answer is not HTTP: check the scheme and the port in `url`".to_owned();
+        return "its answer is not HTTP: check the scheme and the port of the address".to_owned();
     }
     let kind = find::<io::Error>(error).map(io::Error::kind);
     let incomplete =
         find::<hyper::Error>(error).is_some_and(|error| error.is_incomplete_message() || error.is_closed());
     match kind {
         Some(io::ErrorKind::ConnectionRefused) => {
-            "the connection was refused: is the service running, and the port in `url` right?".to_owned()
+            "the connection was refused: is the service running, and the port of the address right?".to_owned()
         }
         Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
-            "there is no network route to it: check the host in `url` and this machine's network".to_owned()
+            "there is no network route to it: check the host of the address and this machine's network".to_owned()
         }
         Some(
             io::ErrorKind::ConnectionReset
@@ -103,7 +106,7 @@ fn explain_tls(error: &rustls::Error) -> String {
             untrusted()
         }
         Tls::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. }) => {
-            "its TLS certificate is for another name: check the host in `url`".to_owned()
+            "its TLS certificate is for another name: check the host of the address".to_owned()
         }
         Tls::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
             "its TLS certificate has expired: have it renewed, or check this machine's clock".to_owned()

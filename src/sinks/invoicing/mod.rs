@@ -1,7 +1,32 @@
 //! Sinks that book payments in invoicing software.
 //!
-//! - `ports`: what they need of the service: the resolver, the ledger.
+//! A payment that Finkare recovered has to stand in the company's books: once, to the cent, without anyone typing it.
+//! What differs between the systems is small, and what is dangerous is the same for all, so the work is divided:
+//!
+//! - `bookkeeper`: the order of the steps, the two barriers against booking twice, what a crash leaves behind.
+//! - `books`: what it needs of a system. One implementation each: Facturation.PRO, eFactori (onFact); Tiime and
+//!   FastFaktura, in which no payment can be recorded, so that they only look.
+//! - `api`: the calls, within the system's limits, with an honest word about each that fails.
+//! - `resolve`: what it needs of the service: who resolves an event to a payment. The ledger is the store's
+//!   ([`crate::store::ledger`]).
+//! - `number`: from Finkare's invoice number to the one in the books. `options`: what all have in common.
+//!
+//! # How to add a system
+//!
+//! One file beside this folder: its options, an implementation of [`Books`], its unit tests. Then the steps of
+//! [`crate::sinks`]'s list, and a stand-in of the system for the tests that keeps books and complains
+//! (`tests/it/support`), so that books are compared and not calls.
 
-mod ports;
+pub mod api;
+mod bookkeeper;
+mod books;
+mod number;
+mod options;
+mod resolve;
 
-pub use ports::{Ledger, Resolve, Unresolved};
+pub use api::{Answer, Api, Request, Settings, Step, Transcript, Trouble};
+pub use bookkeeper::{Bookkeeper, Desk};
+pub use books::{Books, Finding, StatusChange, StatusPlan, Verified, Wanted};
+pub use number::Numbering;
+pub use options::{ApiLimit, Common};
+pub use resolve::{Resolve, Unresolved};

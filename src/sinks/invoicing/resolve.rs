@@ -1,5 +1,4 @@
-//! What invoicing sinks need of the rest of the service, and no more: who resolves an event to a payment, and the
-//! ledger. The service hands both in; `try` hands in a ledger that only reads.
+//! Who resolves an event to a payment: what invoicing sinks and enriched ones need of Finkare. The service hands it in.
 
 use std::{fmt, time::Duration};
 
@@ -7,16 +6,10 @@ use async_trait::async_trait;
 
 use crate::{
     model::{
-        booking::{Booking, BookingToken, Invoice, NewBooking, Payment},
+        booking::{Invoice, Payment},
         dispatch::Outcome,
-        id::SinkName,
-        money::Cents,
     },
     sinks::Message,
-    store::{
-        StoreError,
-        ledger::{Advance, BookingBegun},
-    },
 };
 
 /// Why an event could not be resolved, in words for a person.
@@ -69,31 +62,4 @@ pub trait Resolve: Send + Sync + fmt::Debug {
 
     /// The invoice that an event of any type names in `data.invoiceId`.
     async fn invoice(&self, message: &Message) -> Result<Invoice, Unresolved>;
-}
-
-/// One sink's part of the ledger; see [`crate::store::ledger::LedgerStore`] for the promises.
-#[async_trait]
-pub trait Ledger: Send + Sync + fmt::Debug {
-    /// The sink.
-    fn sink(&self) -> &SinkName;
-
-    /// What is known of a payment.
-    async fn booking(&self, payment_id: &str) -> Result<Option<Booking>, StoreError>;
-
-    /// Writes down that a payment is about to be written.
-    async fn begin(&self, new: &NewBooking, take_over: Option<BookingToken>) -> Result<BookingBegun, StoreError>;
-
-    /// Nothing was written, for certain.
-    async fn withdraw(&self, payment_id: &str, token: BookingToken) -> Result<bool, StoreError>;
-
-    /// Moves a booking on; answers what there is instead, if it was not ours.
-    async fn advance(
-        &self,
-        payment_id: &str,
-        token: BookingToken,
-        advance: &Advance,
-    ) -> Result<Option<Booking>, StoreError>;
-
-    /// What we have written of an invoice so far, by its number in the target.
-    async fn booked_cents(&self, invoice_number: &str) -> Result<Cents, StoreError>;
 }

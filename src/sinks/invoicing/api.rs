@@ -1,0 +1,524 @@
+//! Calls to an invoicing system: within its limits, and with an honest word about each that fails.
+//!
+//! What decides over money is whether a call that failed *may have happened*: [`Trouble::may_have_happened`] is
+//! false only where the request certainly was not carried out (it never left, or was refused by a status that says
+//! so). All else has to be looked up before it is done again.
+//!
+//! Nobody but the configured address gets the credentials: no redirects, no proxies from the environment, no
+//! cookies. Nothing is asked twice by itself.
+
+use std::{
+    fmt,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::Instant;
+use url::Url;
+
+use crate::{
+    model::{clock, dispatch::Outcome, secret::Secret},
+    rate::Rate,
+    sinks::http::{
+        answer::{Redactor, excerpt, retry_after},
+        failure::{self, Limits},
+    },
+};
+
+/// For the name's resolution and the TCP and TLS handshakes.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long an unused connection is kept. A request into a connection that is just being closed leaves open whether
+/// it was carried out; leaving before most servers do (5 s and more) avoids that.
+const IDLE: Duration = Duration::from_secs(4);
+/// Bytes of an answer that are read.
+const ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// A turn that comes within this is waited for; a later one is left to the dispatcher.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The wait after the first "too many requests" that names none; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest wait that we choose.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// A clock that differs by less is right enough: dates are days.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(2);
+
+/// Why a call did not bring what was wanted, for a person; never a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// It may work later: the connection failed, the system is ill.
+    Later {
+        /// What happened.
+        reason: String,
+        /// What the system asked for.
+        after: Option<Duration>,
+        /// False if the call was certainly not carried out.
+        may_have_happened: bool,
+    },
+    /// Too many calls for now, by our own count or by the system's word: not carried out.
+    TooMany {
+        /// Whose count.
+        reason: String,
+        /// When there is room again.
+        after: Duration,
+    },
+    /// There is no such thing (404).
+    Missing {
+        /// What was asked for.
+        reason: String,
+    },
+    /// It refuses this very call (400, 409, 422 …): not carried out, and the same again will not help.
+    Refused {
+        /// Its words.
+        reason: String,
+    },
+    /// It refuses us whatever we ask (401 to 403, a redirect): not carried out.
+    Locked {
+        /// Its words, and what to check.
+        reason: String,
+    },
+    /// A successful answer that cannot be understood. What was asked for may have happened.
+    Unreadable {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Trouble {
+    /// False if the call was certainly not carried out.
+    pub const fn may_have_happened(&self) -> bool {
+        match self {
+            Trouble::Later { may_have_happened, .. } => *may_have_happened,
+            Trouble::Unreadable { .. } => true,
+            Trouble::TooMany { .. } | Trouble::Missing { .. } | Trouble::Refused { .. } | Trouble::Locked { .. } => {
+                false
+            }
+        }
+    }
+
+    /// What happened.
+    pub fn reason(&self) -> &str {
+        match self {
+            Trouble::Later { reason, .. }
+            | Trouble::TooMany { reason, .. }
+            | Trouble::Missing { reason }
+            | Trouble::Refused { reason }
+            | Trouble::Locked { reason }
+            | Trouble::Unreadable { reason } => reason,
+        }
+    }
+}
+
+/// What an attempt ends with that met this and wrote nothing.
+impl From<Trouble> for Outcome {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Later { reason, after, .. } => Outcome::Retry { reason, after },
+            Trouble::TooMany { reason, after } => Outcome::Wait { reason, after },
+            Trouble::Missing { reason } | Trouble::Refused { reason } => Outcome::Hold { reason, recheck_after: None },
+            Trouble::Locked { reason } => Outcome::Stop { reason },
+            Trouble::Unreadable { reason } => Outcome::Retry { reason, after: None },
+        }
+    }
+}
+
+/// A call, made or only meant, as `try` shows it. Credentials travel in headers and are not here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// What for, in words: "looking for invoice F-12".
+    pub purpose: String,
+    /// `GET`, `POST` …
+    pub method: String,
+    /// The address.
+    pub url: String,
+    /// What is sent with it.
+    pub body: Option<String>,
+    /// The status that was answered, or what went wrong; `None` for a call that was not made.
+    pub answer: Option<String>,
+}
+
+/// Where calls are written down for a person.
+pub type Transcript = Arc<Mutex<Vec<Step>>>;
+
+/// A call to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    purpose: String,
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Option<String>,
+}
+
+impl Request {
+    /// Adds to the query; both are encoded.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: &str) -> Self {
+        self.url.query_pairs_mut().append_pair(name, value);
+        self
+    }
+
+    /// Sets a header of this call alone.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// As [`Transcript`] shows it, before it is made.
+    pub fn step(&self) -> Step {
+        Step {
+            purpose: self.purpose.clone(),
+            method: self.method.to_string(),
+            url: self.url.to_string(),
+            body: self.body.clone(),
+            answer: None,
+        }
+    }
+}
+
+/// A successful answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Its status, 200 to 299.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    purpose: String,
+    system: &'static str,
+    body: Bytes,
+}
+
+impl Answer {
+    /// Reads the body. Amounts have to be read as [`DecimalAmount`](crate::model::money::DecimalAmount) or text.
+    ///
+    /// # Errors
+    /// [`Trouble::Unreadable`]: it is something else than was expected. Nothing of it is repeated.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Trouble> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let what = match error.classify() {
+                serde_json::error::Category::Data => "it has another shape than is documented",
+                _ => "it is no JSON",
+            };
+            self.unreadable(&format!("{what} (line {}, column {})", error.line(), error.column()))
+        })
+    }
+
+    /// For whatever else is wrong with it.
+    pub fn unreadable(&self, what: &str) -> Trouble {
+        Trouble::Unreadable { reason: format!("{}'s answer to {} cannot be read: {what}", self.system, self.purpose) }
+    }
+
+    /// A header's text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// How our clock and the system's (its `Date` header) agree, in words.
+    ///
+    /// # Errors
+    /// When they differ by more than two minutes, with what to do.
+    pub fn clock(&self) -> Result<String, String> {
+        let theirs = self.header(header::DATE.as_str()).and_then(|text| httpdate::parse_http_date(text).ok());
+        let Some(theirs) = theirs.and_then(|time| Timestamp::try_from(time).ok()) else {
+            return Ok("its clock is not told".to_owned());
+        };
+        let difference = clock::now().duration_since(theirs);
+        if difference.unsigned_abs() > CLOCK_TOLERANCE {
+            let way = if difference.is_negative() { "behind" } else { "ahead of" };
+            return Err(format!(
+                "this machine's clock is {} s {way} that of {}: set it right (NTP), or payments get the wrong date",
+                difference.unsigned_abs().as_secs(),
+                self.system
+            ));
+        }
+        Ok("its clock and ours agree".to_owned())
+    }
+}
+
+/// How an invoicing system is reached.
+pub struct Settings {
+    /// Its name for people: `Facturation.PRO`.
+    pub system: &'static str,
+    /// All paths are below it.
+    pub base_url: Url,
+    /// With every call; those with credentials marked as sensitive.
+    pub headers: HeaderMap,
+    /// How we introduce ourselves.
+    pub user_agent: String,
+    /// What no text may repeat.
+    pub secrets: Vec<Secret>,
+    /// At most so many calls in such a time, each of them, in this process.
+    pub limits: Vec<(NonZeroU32, Duration)>,
+    /// For one call, from connecting to the last byte.
+    pub timeout: Duration,
+    /// Where calls are written down, if anywhere.
+    pub transcript: Option<Transcript>,
+}
+
+/// A client of one invoicing system.
+pub struct Api {
+    system: &'static str,
+    http: reqwest::Client,
+    base: Url,
+    gate: Mutex<Gate>,
+    redactor: Redactor,
+    limits: Limits,
+    transcript: Option<Transcript>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("base", &self.base.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// Whose turn it is.
+struct Gate {
+    rates: Vec<Rate>,
+    /// The system said that there were too many.
+    closed_until: Option<Instant>,
+    /// How often it has said so in a row.
+    refusals: u32,
+}
+
+/// A call under way: it keeps its places in the limits until it is dropped.
+struct Turn<'a>(&'a Api);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.0.gate().rates.iter_mut().for_each(|rate| rate.end(now));
+    }
+}
+
+impl Api {
+    /// A client; asks nobody.
+    ///
+    /// Wants the process's TLS provider to be installed
+    /// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`).
+    ///
+    /// # Errors
+    /// Names the option that cannot work, never its value.
+    pub fn new(settings: Settings) -> Result<Self, String> {
+        let mut base = settings.base_url;
+        if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
+            return Err("`base_url` must begin with https:// (or http://) and a host".to_owned());
+        }
+        if !base.username().is_empty()
+            || base.password().is_some()
+            || base.query().is_some()
+            || base.fragment().is_some()
+        {
+            return Err("`base_url` must have no user, password, query or fragment".to_owned());
+        }
+        let path = base.path().trim_end_matches('/').to_owned();
+        base.set_path(&path);
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            return Err("no TLS provider is installed in this process, which is a bug: report it".to_owned());
+        }
+        let limits = Limits { connect: CONNECT.min(settings.timeout / 2), whole: settings.timeout };
+        let builder = reqwest::Client::builder()
+            .user_agent(settings.user_agent)
+            .default_headers(settings.headers)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            // What is asked again is decided by who asks, not by the library.
+            .retry(reqwest::retry::never())
+            .connect_timeout(limits.connect)
+            .timeout(settings.timeout)
+            .pool_idle_timeout(IDLE)
+            .tcp_keepalive(IDLE);
+        // Without TLS there is no need for the system's certificates, which a small image may not have.
+        let builder = if base.scheme() == "http" { builder.tls_certs_only([]) } else { builder };
+        let http = builder.build().map_err(|error| {
+            let cause = failure::innermost(&error);
+            format!("the HTTPS client cannot start ({cause}): install the system's CA certificates (ca-certificates)")
+        })?;
+        let rates = settings.limits.iter().map(|(requests, per)| Rate::new(*requests, *per)).collect();
+        Ok(Self {
+            system: settings.system,
+            http,
+            base,
+            gate: Mutex::new(Gate { rates, closed_until: None, refusals: 0 }),
+            redactor: Redactor::of(settings.secrets.iter().map(Secret::expose)),
+            limits,
+            transcript: settings.transcript,
+        })
+    }
+
+    /// The system's name for people.
+    pub fn system(&self) -> &'static str {
+        self.system
+    }
+
+    /// A call that reads. `purpose` is a phrase ("looking for invoice F-12"); each of `path` is one step, encoded.
+    pub fn get(&self, purpose: impl Into<String>, path: &[&str]) -> Request {
+        self.request(Method::GET, purpose.into(), path, None)
+    }
+
+    /// A call that writes JSON, sent as it stands in `body`. Only for the booking and for a change of status: see
+    /// [`Books`](super::Books).
+    pub fn write(&self, method: Method, purpose: impl Into<String>, path: &[&str], body: String) -> Request {
+        self.request(method, purpose.into(), path, Some(body))
+    }
+
+    fn request(&self, method: Method, purpose: String, path: &[&str], body: Option<String>) -> Request {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        let mut headers =
+            HeaderMap::from_iter([(header::ACCEPT, const { HeaderValue::from_static("application/json") })]);
+        if body.is_some() {
+            let json = const { HeaderValue::from_static("application/json; charset=utf-8") };
+            headers.insert(header::CONTENT_TYPE, json);
+        }
+        Request { purpose, method, url, headers, body }
+    }
+
+    /// Makes a call that reads.
+    pub async fn read(&self, request: Request) -> Result<Answer, Trouble> {
+        self.send(&request, None).await
+    }
+
+    /// Makes a call, not after `not_after`: then it is as if there had been too many, and certainly not made.
+    pub async fn send(&self, request: &Request, not_after: Option<Instant>) -> Result<Answer, Trouble> {
+        let _turn = self.turn(request).await?;
+        if not_after.is_some_and(|not_after| Instant::now() >= not_after) {
+            let reason = format!(
+                "the time for this attempt was over before {} could be asked for {}",
+                self.system, request.purpose
+            );
+            return Err(Trouble::TooMany { reason, after: Duration::from_secs(1) });
+        }
+        let begun = Instant::now();
+        let result = self.exchange(request).await;
+        let status = match &result {
+            Ok(answer) => answer.status.to_string(),
+            Err(trouble) => trouble.reason().to_owned(),
+        };
+        tracing::debug!(
+            method = %request.method, path = self.redactor.redact(request.url.path()), answer = status,
+            duration_ms = clock::millis(begun.elapsed()), "asked {} for {}", self.system, request.purpose
+        );
+        if let Some(transcript) = &self.transcript {
+            let mut step = request.step();
+            step.answer = Some(status);
+            transcript.lock().unwrap_or_else(PoisonError::into_inner).push(step);
+        }
+        result
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<Answer, Trouble> {
+        let mut call = self.http.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
+        if let Some(body) = &request.body {
+            call = call.body(body.clone());
+        }
+        let mut response = call.send().await.map_err(|error| self.network(request, &error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut body = BytesMut::new();
+        let complete = loop {
+            match response.chunk().await {
+                Ok(None) => break true,
+                Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_BYTES => body.extend_from_slice(&chunk),
+                Ok(Some(_)) | Err(_) => break false,
+            }
+        };
+        self.note_limits(status, &headers);
+        if !status.is_success() {
+            return Err(self.refusal(request, status, &headers, &body));
+        }
+        let answer =
+            Answer { status, headers, purpose: request.purpose.clone(), system: self.system, body: body.freeze() };
+        if complete { Ok(answer) } else { Err(answer.unreadable("it broke off, or is too long")) }
+    }
+
+    fn network(&self, request: &Request, error: &reqwest::Error) -> Trouble {
+        let what = self.redactor.redact(&failure::explain(error, self.limits));
+        Trouble::Later {
+            reason: format!("{} could not be asked for {}: {what}", self.system, request.purpose),
+            after: None,
+            // Connecting comes before the first byte of the request.
+            may_have_happened: !(error.is_connect() || error.is_builder()),
+        }
+    }
+
+    fn refusal(&self, request: &Request, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Trouble {
+        let said = excerpt(body, &self.redactor);
+        let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+        let reason = |advice: &str| format!("{} answered {status}{advice} to {}{said}", self.system, request.purpose);
+        let after = retry_after(headers, SystemTime::from(clock::now()));
+        match status.as_u16() {
+            404 | 410 => Trouble::Missing { reason: reason("") },
+            429 => Trouble::TooMany { reason: reason(""), after: self.closed_for().unwrap_or(FIRST_PAUSE) },
+            401..=403 => {
+                Trouble::Locked { reason: reason(" (check the credentials, their rights and the subscription)") }
+            }
+            // Facturation.PRO's word for a wrong `Content-Type`; others mean that they do not know the method.
+            501 => Trouble::Locked { reason: reason(" (it does not take what this version sends)") },
+            300..=399 => Trouble::Locked { reason: reason(" (redirects are not followed: check `base_url`)") },
+            408 | 425 | 500..=599 => Trouble::Later { reason: reason(""), after, may_have_happened: true },
+            _ => Trouble::Refused { reason: reason("") },
+        }
+    }
+
+    /// Waits for a place in every limit.
+    async fn turn(&self, request: &Request) -> Result<Turn<'_>, Trouble> {
+        loop {
+            let wait = {
+                let mut gate = self.gate();
+                let now = Instant::now();
+                let closed = gate.closed_until.filter(|until| *until > now);
+                let full = gate.rates.iter_mut().filter_map(|rate| match rate.allowed(now) {
+                    // All places are taken by calls under way: one of them ends soon.
+                    (0, ask_again) => Some(ask_again.unwrap_or(now + Duration::from_millis(100))),
+                    _ => None,
+                });
+                match full.chain(closed).max() {
+                    None => {
+                        gate.rates.iter_mut().for_each(Rate::start);
+                        return Ok(Turn(self));
+                    }
+                    Some(until) => until - now,
+                }
+            };
+            if wait > PATIENCE {
+                return Err(Trouble::TooMany {
+                    reason: format!(
+                        "{} takes no more calls for now (its limit, kept by us): {} waits",
+                        self.system, request.purpose
+                    ),
+                    after: wait,
+                });
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Learns from what the system says of its own limit.
+    fn note_limits(&self, status: StatusCode, headers: &HeaderMap) {
+        let remaining = headers.get("x-ratelimit-remaining").and_then(|value| value.to_str().ok());
+        let is_empty = remaining.is_some_and(|text| text.trim() == "0");
+        let mut gate = self.gate();
+        if status != StatusCode::TOO_MANY_REQUESTS && !is_empty {
+            gate.refusals = 0;
+            return;
+        }
+        let ours = FIRST_PAUSE.saturating_mul(1 << gate.refusals.min(16)).min(LONGEST_PAUSE);
+        let pause = retry_after(headers, SystemTime::from(clock::now())).unwrap_or(ours);
+        gate.refusals = gate.refusals.saturating_add(1);
+        gate.closed_until = Some(Instant::now() + pause);
+    }
+
+    fn closed_for(&self) -> Option<Duration> {
+        self.gate().closed_until.map(|until| until.saturating_duration_since(Instant::now()))
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

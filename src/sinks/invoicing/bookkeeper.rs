@@ -1,0 +1,685 @@
+//! Books a payment once: the order of the steps, the same for every system.
+//!
+//! ```text
+//! resolve ─▶ ledger ─▶ begin ─▶ find ─▶ write ─▶ written ─▶ verify ─▶ booked
+//!             │         (sending)  │        │
+//!             │ booked: done       │        └─ nobody knows: the line stays `sending`
+//!             │                    └─ held, not there, too early: the line goes
+//!             └─ sending: an earlier attempt may have written it ─▶ find first, and wait until it has settled
+//! ```
+//!
+//! Two barriers stand before the one call that writes. The *ledger* has a line for each payment and sink, written
+//! before the call; while it says `sending`, nobody else writes to that invoice. The *marker* in the books is looked
+//! for before every write. After a crash or a time-out the marker decides; where it is not found, nothing is written
+//! before the earlier request has certainly ended (`settle_secs`).
+//!
+//! An attempt writes only within its own time, which ends before its lease: a worker that was held up does not
+//! write behind the back of the next one. What remains is a process that is stopped between looking at the clock and
+//! sending, for longer than its lease.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use jiff::{civil::Date, tz::TimeZone};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{
+    api::{Step, Transcript, Trouble},
+    books::{Books, Finding, StatusChange, StatusPlan, Verified, Wanted},
+    number::Numbering,
+    options::Common,
+    resolve::Resolve,
+};
+use crate::{
+    model::{
+        booking::{Booking, BookingState, BookingToken, NewBooking, Payment},
+        chain::Chain,
+        clock,
+        dispatch::{Outcome, Trigger},
+        id::SinkName,
+        money::Cents,
+    },
+    sinks::{Message, Sink, preview::Explained},
+    store::{
+        StoreError,
+        ledger::{Advance, BookingBegun, LedgerStore},
+    },
+};
+
+/// Waits for something of our own that ends soon.
+const SOON: Duration = Duration::from_secs(2);
+/// A payment that another one's line is in the way of.
+const BEHIND_ANOTHER: Duration = Duration::from_secs(15);
+/// The first wait for an invoice that is not there, doubled each time.
+const FIRST_LOOK: Duration = Duration::from_secs(15);
+/// An id that is longer, or has blanks, is none that a marker can be made of.
+const LONGEST_ID: usize = 100;
+
+/// What a bookkeeper works with.
+pub struct Desk {
+    /// From events to payments.
+    pub resolver: Arc<dyn Resolve>,
+    /// The ledger of all sinks.
+    pub ledger: Arc<dyn LedgerStore>,
+    /// This sink's name in it.
+    pub sink: SinkName,
+    /// A whole attempt; shorter than its lease.
+    pub timeout: Duration,
+    /// Where the calls are written down, if anywhere: for [`Sink::explain`].
+    pub transcript: Option<Transcript>,
+}
+
+/// A sink that books payments in one system.
+pub struct Bookkeeper<B> {
+    books: B,
+    sink: SinkName,
+    resolver: Arc<dyn Resolve>,
+    ledger: Arc<dyn LedgerStore>,
+    timeout: Duration,
+    transcript: Option<Transcript>,
+    numbering: Numbering,
+    zone: TimeZone,
+    options: Common,
+}
+
+/// A payment with what follows from the settings.
+struct Entry {
+    payment: Payment,
+    number: String,
+    date: Date,
+}
+
+impl Entry {
+    fn wanted(&self, booked_before: Cents, is_uncertain: bool) -> Wanted<'_> {
+        Wanted { payment: &self.payment, number: &self.number, date: self.date, booked_before, is_uncertain }
+    }
+}
+
+/// The end of an attempt, as soon as it is clear; `?` goes there.
+struct Ends(Outcome);
+
+impl From<StoreError> for Ends {
+    fn from(error: StoreError) -> Self {
+        Self(Outcome::Retry { reason: format!("the ledger could not be used: {}", Chain(&error)), after: None })
+    }
+}
+
+impl From<Trouble> for Ends {
+    fn from(trouble: Trouble) -> Self {
+        Self(trouble.into())
+    }
+}
+
+fn hold(reason: impl Into<String>) -> Outcome {
+    Outcome::Hold { reason: reason.into(), recheck_after: None }
+}
+
+impl<B: Books> fmt::Debug for Bookkeeper<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bookkeeper").field("books", &self.books).field("sink", &self.sink).finish_non_exhaustive()
+    }
+}
+
+impl<B: Books> Bookkeeper<B> {
+    /// A bookkeeper for one system. `zone` is used unless the options name another.
+    ///
+    /// # Errors
+    /// Names the option that cannot work.
+    pub fn new(books: B, desk: Desk, options: Common, zone: &str) -> Result<Self, String> {
+        let zone = options.timezone.as_deref().unwrap_or(zone);
+        let zone = TimeZone::get(zone)
+            .map_err(|_| format!("`timezone`: `{zone}` is no time zone: write, for example, `Europe/Paris`"))?;
+        let numbering = Numbering::new(options.number.as_deref()).map_err(|problem| format!("`number`: {problem}"))?;
+        let Desk { resolver, ledger, sink, timeout, transcript } = desk;
+        Ok(Self { books, sink, resolver, ledger, timeout, transcript, numbering, zone, options })
+    }
+
+    fn system(&self) -> &'static str {
+        self.books.api().system()
+    }
+
+    // --- payments
+
+    async fn payment(&self, message: &Message, not_after: Instant) -> Result<Outcome, Ends> {
+        let entry = self.entry(message).await?;
+        let known = self.ledger.booking(&self.sink, &entry.payment.id).await?;
+        if let Some(booking) = &known
+            && let Some(differs) = differs(booking, &entry)
+        {
+            return Ok(hold(differs));
+        }
+        match known {
+            Some(Booking { state: BookingState::Booked | BookingState::Seen, .. }) => {
+                tracing::info!(
+                    sink.name = %self.sink, event.id = %message.event_id, payment.id = entry.payment.id,
+                    "the payment stands in the books already: nothing is written"
+                );
+                Ok(Outcome::Delivered)
+            }
+            Some(written @ Booking { state: BookingState::Written, .. }) => {
+                let target_id = written.target_id.clone().unwrap_or_default();
+                self.confirm(&entry, written.token, None, &target_id).await
+            }
+            Some(sending) => self.heal(message, &entry, sending, not_after).await,
+            None => self.book(message, &entry, not_after).await,
+        }
+    }
+
+    /// From the event to what is to be booked.
+    async fn entry(&self, message: &Message) -> Result<Entry, Ends> {
+        let payment = self.resolver.payment(message).await.map_err(|unresolved| Ends(unresolved.into()))?;
+        let is_usable =
+            |id: &str| (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_usable(&payment.id) {
+            return Err(Ends(hold("Finkare's payment has an id of which no marker can be made: book it by hand")));
+        }
+        if payment.amount_cents <= Cents::ZERO {
+            return Err(Ends(hold(format!(
+                "Finkare's payment {} is of {}: only payments of more than nothing are booked",
+                payment.id,
+                payment.amount_cents.of(&payment.currency)
+            ))));
+        }
+        let number = self.numbering.of(&payment.invoice).map_err(|problem| Ends(hold(problem)))?;
+        let date = payment.paid_at.to_zoned(self.zone.clone()).date();
+        Ok(Entry { payment, number, date })
+    }
+
+    /// Nothing is known of the payment here yet.
+    async fn book(&self, message: &Message, entry: &Entry, not_after: Instant) -> Result<Outcome, Ends> {
+        // Where nothing can be written there is nothing to reserve.
+        if !B::WRITES {
+            let wanted = entry.wanted(Cents::ZERO, false);
+            let found = self.books.find(&wanted).await?;
+            let Found::End(end) = self.judge(message, &wanted, found) else {
+                return Ok(hold("this system takes no payments, which is a bug: report it"));
+            };
+            if let End::Done(seen) = end {
+                return self.note(message, entry, &seen).await;
+            }
+            return Ok(end.outcome());
+        }
+        let token = BookingToken::generate();
+        match self.ledger.begin_booking(&self.new_booking(message, entry, token), None).await? {
+            BookingBegun::Begun | BookingBegun::TakenOver => {}
+            BookingBegun::Exists(_) => {
+                return Ok(Outcome::Wait { reason: "another attempt is booking this payment".into(), after: SOON });
+            }
+            BookingBegun::Busy(other) => return Ok(self.behind(&other)),
+        }
+        let booked_before = self.ledger.booked_cents(&self.sink, &entry.number).await;
+        let wanted = match booked_before {
+            Ok(booked_before) => entry.wanted(booked_before, false),
+            Err(error) => return self.give_up(entry, token, Ends::from(error).0).await,
+        };
+        let found = match self.books.find(&wanted).await {
+            Ok(found) => found,
+            Err(trouble) => return self.give_up(entry, token, trouble.into()).await,
+        };
+        match self.judge(message, &wanted, found) {
+            Found::Open(invoice) => self.write(entry, &wanted, token, &invoice, not_after).await,
+            Found::End(End::Done(advance)) => self.finish(entry, token, &advance).await,
+            Found::End(end) => self.give_up(entry, token, end.outcome()).await,
+        }
+    }
+
+    /// An earlier attempt may have written the payment. Nothing is taken over before it is clear what to do.
+    async fn heal(
+        &self,
+        message: &Message,
+        entry: &Entry,
+        sending: Booking,
+        not_after: Instant,
+    ) -> Result<Outcome, Ends> {
+        let wanted = entry.wanted(self.ledger.booked_cents(&self.sink, &entry.number).await?, true);
+        let found = self.judge(message, &wanted, self.books.find(&wanted).await?);
+        // It may have been written at the very end of the attempt that began it.
+        let settled = self.timeout + Duration::from_secs(self.options.settle_secs);
+        let settles_in = settled.saturating_sub(sending.began_ago);
+        match &found {
+            Found::Open(_) if !settles_in.is_zero() => {
+                return Ok(Outcome::Wait {
+                    reason: format!(
+                        "an earlier attempt to record the payment in {} got no answer, and it is not there: before it is \
+                         written again, that request has to have ended for certain",
+                        self.system()
+                    ),
+                    after: settles_in,
+                });
+            }
+            Found::Open(_) | Found::End(End::Done(_)) => {}
+            // The line stays, and with it the doubt.
+            Found::End(End::Outcome(Outcome::Hold { reason, recheck_after })) => {
+                return Ok(Outcome::Hold {
+                    reason: format!("{reason}. An earlier attempt may have recorded it: look there first"),
+                    recheck_after: *recheck_after,
+                });
+            }
+            Found::End(End::Outcome(outcome)) => return Ok(outcome.clone()),
+        }
+        let token = BookingToken::generate();
+        let new = self.new_booking(message, entry, token);
+        let BookingBegun::TakenOver = self.ledger.begin_booking(&new, Some(sending.token)).await? else {
+            return Ok(Outcome::Wait { reason: "another attempt is booking this payment".into(), after: SOON });
+        };
+        match found {
+            Found::Open(invoice) => self.write(entry, &wanted, token, &invoice, not_after).await,
+            Found::End(End::Done(advance)) => self.finish(entry, token, &advance).await,
+            Found::End(End::Outcome(outcome)) => Ok(outcome),
+        }
+    }
+
+    /// What a finding leads to.
+    fn judge(&self, message: &Message, wanted: &Wanted<'_>, found: Finding<B::Invoice>) -> Found<B::Invoice> {
+        let recheck = Duration::from_secs(self.options.recheck_secs);
+        Found::End(match found {
+            Finding::Open(invoice) => return Found::Open(invoice),
+            Finding::Booked { target_id } => End::Done(Advance {
+                state: BookingState::Booked,
+                target_id: Some(target_id),
+                note: Some("found by our marker".to_owned()),
+            }),
+            Finding::Paid { note } if wanted.is_uncertain && B::WRITES => End::Outcome(hold(format!(
+                "{note}, and the payment of {} is not among its payments",
+                wanted.in_words()
+            ))),
+            Finding::Paid { note } => {
+                End::Done(Advance { state: BookingState::Seen, target_id: None, note: Some(note) })
+            }
+            Finding::Absent { instruction } => End::Outcome(self.absent(message, &instruction)),
+            Finding::Hold { instruction, recheck: again } => {
+                End::Outcome(Outcome::Hold { reason: instruction, recheck_after: again.then_some(recheck) })
+            }
+        })
+    }
+
+    /// An invoice that is not there may be new: it is waited for, and then a person is asked.
+    fn absent(&self, message: &Message, instruction: &str) -> Outcome {
+        let waited = clock::since(message.received_at, clock::now());
+        if waited < Duration::from_secs(self.options.not_found_secs) {
+            let doublings = message.attempt.saturating_sub(1).min(8);
+            let after = FIRST_LOOK.saturating_mul(1 << doublings).min(Duration::from_mins(10));
+            return Outcome::Wait { reason: format!("{instruction} (it may be new: looking again)"), after };
+        }
+        let recheck_after = Some(Duration::from_secs(self.options.recheck_secs));
+        Outcome::Hold { reason: instruction.to_owned(), recheck_after }
+    }
+
+    /// The one call that writes.
+    async fn write(
+        &self,
+        entry: &Entry,
+        wanted: &Wanted<'_>,
+        token: BookingToken,
+        invoice: &B::Invoice,
+        not_after: Instant,
+    ) -> Result<Outcome, Ends> {
+        let request = self.books.booking(wanted, invoice);
+        let answer = self.books.api().send(&request, Some(not_after)).await;
+        let target_id = match answer.and_then(|answer| self.books.receipt(&answer)) {
+            Ok(target_id) => target_id,
+            Err(trouble) if trouble.may_have_happened() => {
+                return Ok(Outcome::Retry {
+                    reason: format!(
+                        "{}. Whether the payment was recorded is not known: it is looked for before anything is written again",
+                        trouble.reason()
+                    ),
+                    after: None,
+                });
+            }
+            Err(trouble) => return self.give_up(entry, token, trouble.into()).await,
+        };
+        let written = Advance { state: BookingState::Written, target_id: Some(target_id.clone()), note: None };
+        if let Some(other) = self.ledger.advance_booking(&self.sink, &entry.payment.id, token, &written).await? {
+            return Ok(self.two_of_us(entry, &target_id, &other));
+        }
+        self.confirm(entry, token, Some((wanted, invoice)), &target_id).await
+    }
+
+    /// Reads back what was written.
+    async fn confirm(
+        &self,
+        entry: &Entry,
+        token: BookingToken,
+        before: Option<(&Wanted<'_>, &B::Invoice)>,
+        target_id: &str,
+    ) -> Result<Outcome, Ends> {
+        let verified = match before {
+            Some((wanted, invoice)) => self.books.verify(wanted, Some(invoice), target_id).await?,
+            None => self.books.verify(&entry.wanted(Cents::ZERO, false), None, target_id).await?,
+        };
+        let system = self.system();
+        match verified {
+            Verified::Right => {
+                let right =
+                    Advance { state: BookingState::Booked, target_id: None, note: Some("read back".to_owned()) };
+                self.finish(entry, token, &right).await
+            }
+            Verified::Missing { what } => Ok(Outcome::Retry {
+                reason: format!("{system} took the payment as {target_id} but does not show it: {what}"),
+                after: None,
+            }),
+            Verified::Wrong { what } => {
+                let wrong = Advance { state: BookingState::Booked, target_id: None, note: Some(what.clone()) };
+                self.ledger.advance_booking(&self.sink, &entry.payment.id, token, &wrong).await?;
+                Ok(Outcome::Stop {
+                    reason: format!(
+                        "the payment of {} on invoice {} was recorded in {system} as {target_id}, and it is not as it \
+                         should be: {what}. Nothing more is written until somebody has looked at it there and has resumed \
+                         the sink",
+                        entry.wanted(Cents::ZERO, false).in_words(),
+                        entry.number
+                    ),
+                })
+            }
+        }
+    }
+
+    /// The payment stands in the books.
+    async fn finish(&self, entry: &Entry, token: BookingToken, advance: &Advance) -> Result<Outcome, Ends> {
+        match self.ledger.advance_booking(&self.sink, &entry.payment.id, token, advance).await? {
+            None => {}
+            Some(Booking { state: BookingState::Booked | BookingState::Seen, .. }) => {}
+            Some(other) => return Ok(self.two_of_us(entry, "an id that is not known", &other)),
+        }
+        tracing::info!(
+            sink.name = %self.sink, payment.id = entry.payment.id, invoice.number = entry.number,
+            amount = %entry.payment.amount_cents.of(&entry.payment.currency), state = advance.state.as_str(),
+            "the payment stands in the books"
+        );
+        Ok(Outcome::Delivered)
+    }
+
+    /// What was only looked at is noted, so that the next event of the same amount is another payment.
+    async fn note(&self, message: &Message, entry: &Entry, seen: &Advance) -> Result<Outcome, Ends> {
+        let token = BookingToken::generate();
+        let new = self.new_booking(message, entry, token);
+        match self.ledger.begin_booking(&new, None).await? {
+            BookingBegun::Begun | BookingBegun::TakenOver => self.finish(entry, token, seen).await,
+            BookingBegun::Exists(Booking { state: BookingState::Booked | BookingState::Seen, .. }) => {
+                Ok(Outcome::Delivered)
+            }
+            // Nothing is ever written here, so that a line that stayed behind is only to be ended.
+            BookingBegun::Exists(other) => {
+                self.ledger.begin_booking(&new, Some(other.token)).await?;
+                self.finish(entry, token, seen).await
+            }
+            BookingBegun::Busy(_) => Ok(Outcome::Wait { reason: "another payment is being noted".into(), after: SOON }),
+        }
+    }
+
+    /// Nothing was written, for certain: the line goes, and the attempt ends so.
+    async fn give_up(&self, entry: &Entry, token: BookingToken, outcome: Outcome) -> Result<Outcome, Ends> {
+        if let Err(error) = self.ledger.withdraw_booking(&self.sink, &entry.payment.id, token).await {
+            // It stays as a doubt, which the next attempt clears up by looking.
+            tracing::warn!(
+                sink.name = %self.sink, payment.id = entry.payment.id, error = %Chain(&error),
+                "a line of the ledger could not be taken back: the next attempt looks before it writes"
+            );
+        }
+        Ok(outcome)
+    }
+
+    fn new_booking(&self, message: &Message, entry: &Entry, token: BookingToken) -> NewBooking {
+        NewBooking {
+            sink: self.sink.clone(),
+            payment_id: entry.payment.id.clone(),
+            event_id: message.event_id,
+            invoice_id: entry.payment.invoice.id.clone(),
+            invoice_number: entry.number.clone(),
+            amount_cents: entry.payment.amount_cents,
+            currency: entry.payment.currency.clone(),
+            token,
+        }
+    }
+
+    /// Another payment of the same invoice is being written, or was left in doubt.
+    fn behind(&self, other: &Booking) -> Outcome {
+        let patience = Duration::from_secs(self.options.settle_secs) + self.timeout * 2;
+        if other.began_ago < patience {
+            let reason = format!("another payment of invoice {} is being recorded", other.invoice_number);
+            return Outcome::Wait { reason, after: BEHIND_ANOTHER.min(patience) };
+        }
+        Outcome::Hold {
+            reason: format!(
+                "of another payment of invoice {} ({} as Finkare's payment {}) it is not known whether it was recorded in {}: \
+                 retry the dispatch of its event {} first",
+                other.invoice_number,
+                other.amount_cents.of(&other.currency),
+                other.payment_id,
+                self.system(),
+                other.event_id
+            ),
+            recheck_after: Some(Duration::from_mins(10)),
+        }
+    }
+
+    /// We wrote, and somebody else had gone on with the same payment meanwhile.
+    fn two_of_us(&self, entry: &Entry, target_id: &str, other: &Booking) -> Outcome {
+        let theirs = other.target_id.as_deref().unwrap_or("not known");
+        if theirs == target_id && other.state != BookingState::Sending {
+            return Outcome::Delivered;
+        }
+        hold(format!(
+            "two attempts may have recorded the payment of {} on invoice {} in {}: look there for {target_id} and for {theirs}, \
+             and remove one if there are two",
+            entry.wanted(Cents::ZERO, false).in_words(),
+            entry.number,
+            self.system()
+        ))
+    }
+
+    // --- status changes
+
+    /// What a change of status leads to; the flag is true if it ends well and nothing was to be done.
+    async fn plan(&self, message: &Message) -> Result<StatusStep, Ends> {
+        let body: Value = serde_json::from_slice(&message.payload)
+            .map_err(|_| Ends(hold("the event is no JSON: look at it, and cancel this dispatch")))?;
+        let text = |name: &str| body.pointer(name).and_then(Value::as_str);
+        let Some(to) = text("/data/newStatus").map(str::trim).filter(|to| !to.is_empty()) else {
+            return Err(Ends(hold("the event has no text `data.newStatus`: look at it, and cancel this dispatch")));
+        };
+        let Some(action) = self.options.status_map.get(to).filter(|action| *action != "nothing") else {
+            return Ok(StatusStep::Nothing(format!(
+                "nothing is done in {} for the status `{to}` (`status_map`)",
+                self.system()
+            )));
+        };
+        let invoice = self.resolver.invoice(message).await.map_err(|unresolved| Ends(unresolved.into()))?;
+        let number = self.numbering.of(&invoice).map_err(|problem| Ends(hold(problem)))?;
+        let told_at = text("/timestamp").and_then(|time| time.parse().ok()).unwrap_or(message.received_at);
+        let change = StatusChange {
+            invoice: &invoice,
+            number: &number,
+            from: text("/data/previousStatus"),
+            to,
+            action,
+            date: told_at.to_zoned(self.zone.clone()).date(),
+        };
+        Ok(StatusStep::Plan(self.books.status(&change).await?))
+    }
+
+    async fn status(&self, message: &Message, not_after: Instant) -> Result<Outcome, Ends> {
+        let plan = match self.plan(message).await? {
+            StatusStep::Nothing(why) => StatusPlan::Done { why },
+            StatusStep::Plan(plan) => plan,
+        };
+        match plan {
+            StatusPlan::Done { why } => {
+                tracing::info!(
+                    sink.name = %self.sink, event.id = %message.event_id, reason = why,
+                    "a change of status needs nothing here"
+                );
+                Ok(Outcome::Delivered)
+            }
+            StatusPlan::Write(request) => {
+                // Safe to repeat: what it brings about is looked for before.
+                self.books.api().send(&request, Some(not_after)).await?;
+                Ok(Outcome::Delivered)
+            }
+            StatusPlan::Absent { instruction } => Ok(self.absent(message, &instruction)),
+            StatusPlan::Hold { instruction, recheck } => Ok(Outcome::Hold {
+                reason: instruction,
+                recheck_after: recheck.then_some(Duration::from_secs(self.options.recheck_secs)),
+            }),
+        }
+    }
+
+    // --- trying
+
+    /// What [`Self::payment`] would do, by reading alone.
+    async fn explain_payment(&self, message: &Message) -> Result<(String, Option<Step>), Ends> {
+        let entry = self.entry(message).await?;
+        let known = self.ledger.booking(&self.sink, &entry.payment.id).await?;
+        let is_uncertain = matches!(&known, Some(Booking { state: BookingState::Sending, .. }));
+        let what =
+            format!("the payment of {} on invoice {}", entry.wanted(Cents::ZERO, false).in_words(), entry.number);
+        if let Some(booking) = &known {
+            if let Some(differs) = differs(booking, &entry) {
+                return Err(Ends(hold(differs)));
+            }
+            if !is_uncertain {
+                let as_what = booking.target_id.as_ref().map(|id| format!(" as {id}")).unwrap_or_default();
+                let sentence = format!(
+                    "{what} stands in {} already{as_what} (the ledger says `{}`): nothing would be written",
+                    self.system(),
+                    booking.state
+                );
+                return Ok((sentence, None));
+            }
+        }
+        let booked_before = self.ledger.booked_cents(&self.sink, &entry.number).await?;
+        let wanted = entry.wanted(booked_before, is_uncertain);
+        let found = self.books.find(&wanted).await?;
+        Ok(match self.judge(message, &wanted, found) {
+            Found::Open(invoice) => {
+                let step = self.books.booking(&wanted, &invoice).step();
+                (format!("{what} would be recorded in {}, and read back after it", self.system()), Some(step))
+            }
+            Found::End(End::Done(Advance { target_id: Some(id), .. })) => {
+                (format!("{what} stands in {} already as {id}: nothing would be written", self.system()), None)
+            }
+            Found::End(End::Done(Advance { note, .. })) => {
+                (format!("{what}: {}. Nothing would be written", note.unwrap_or_default()), None)
+            }
+            Found::End(End::Outcome(outcome)) => return Err(Ends(outcome)),
+        })
+    }
+
+    async fn explain_status(&self, message: &Message) -> Result<(String, Option<Step>), Ends> {
+        Ok(match self.plan(message).await? {
+            StatusStep::Nothing(why) | StatusStep::Plan(StatusPlan::Done { why }) => (why, None),
+            StatusStep::Plan(StatusPlan::Write(request)) => {
+                (format!("the change of status would be written to {}", self.system()), Some(request.step()))
+            }
+            StatusStep::Plan(StatusPlan::Absent { instruction }) => {
+                return Err(Ends(self.absent(message, &instruction)));
+            }
+            StatusStep::Plan(StatusPlan::Hold { instruction, recheck }) => {
+                let recheck_after = recheck.then_some(Duration::from_secs(self.options.recheck_secs));
+                return Err(Ends(Outcome::Hold { reason: instruction, recheck_after }));
+            }
+        })
+    }
+}
+
+/// What a finding leads to.
+enum Found<I> {
+    Open(I),
+    End(End),
+}
+
+enum End {
+    /// Nothing has to be written (any more).
+    Done(Advance),
+    /// It ends otherwise; nothing was written.
+    Outcome(Outcome),
+}
+
+impl End {
+    fn outcome(self) -> Outcome {
+        match self {
+            End::Done(_) => Outcome::Delivered,
+            End::Outcome(outcome) => outcome,
+        }
+    }
+}
+
+enum StatusStep {
+    Nothing(String),
+    Plan(StatusPlan),
+}
+
+/// A payment that Finkare tells otherwise than before must not be taken for the one that was booked.
+fn differs(booking: &Booking, entry: &Entry) -> Option<String> {
+    let payment = &entry.payment;
+    let is_same = booking.amount_cents == payment.amount_cents
+        && booking.currency == payment.currency
+        && booking.invoice_id == payment.invoice.id;
+    (!is_same).then(|| {
+        format!(
+            "Finkare's payment {} is now {} on invoice {}, and was noted here as {} on invoice {}: compare both, and book the \
+             difference by hand",
+            payment.id,
+            payment.amount_cents.of(&payment.currency),
+            payment.invoice.id,
+            booking.amount_cents.of(&booking.currency),
+            booking.invoice_id
+        )
+    })
+}
+
+#[async_trait]
+impl<B: Books> Sink for Bookkeeper<B> {
+    async fn deliver(&self, message: &Message) -> Outcome {
+        let not_after = Instant::now() + self.timeout;
+        if message.trigger == Trigger::Test {
+            // A test must leave no trace in anybody's books.
+            return match self.books.check().await {
+                Ok(_) => Outcome::Delivered,
+                Err(reason) => Outcome::Retry { reason, after: None },
+            };
+        }
+        let ended = match message.event_type.as_str() {
+            "payment.received" => self.payment(message, not_after).await,
+            "invoice.status_changed" => self.status(message, not_after).await,
+            // Asked for by `events`, and nothing that books know.
+            _ => Ok(Outcome::Delivered),
+        };
+        ended.unwrap_or_else(|Ends(outcome)| outcome)
+    }
+
+    async fn check(&self) -> Result<String, String> {
+        self.books.check().await
+    }
+
+    async fn explain(&self, message: &Message) -> Option<Explained> {
+        let ended = match message.event_type.as_str() {
+            "payment.received" => self.explain_payment(message).await,
+            "invoice.status_changed" => self.explain_status(message).await,
+            other => Ok((format!("nothing is done in {} for `{other}`", self.system()), None)),
+        };
+        let (decision, outcome, not_made) = match ended {
+            Ok((decision, step)) => (decision, "delivered", step),
+            Err(Ends(outcome)) => {
+                let word = match &outcome {
+                    Outcome::Delivered => "delivered",
+                    Outcome::Retry { .. } => "retried",
+                    Outcome::Wait { .. } => "waits",
+                    Outcome::Rejected { .. } => "dead",
+                    Outcome::Hold { .. } => "held",
+                    Outcome::Stop { .. } => "the sink stops",
+                };
+                (outcome.reason().unwrap_or_default().to_owned(), word, None)
+            }
+        };
+        let made = self.transcript.as_ref().map(|calls| calls.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let calls = made.into_iter().flatten().chain(not_made).collect();
+        Some(Explained { calls, decision, outcome })
+    }
+}

@@ -1,0 +1,94 @@
+//! From Finkare's invoice number to the one in the books: the same, or what the operator's expression makes of it.
+
+use std::fmt;
+
+use minijinja::{Environment, Expression, UndefinedBehavior, context};
+
+use crate::model::booking::Invoice;
+
+/// Steps that one evaluation may take.
+const FUEL: u64 = 10_000;
+/// Characters of a number; longer ones are none.
+const LONGEST: usize = 140;
+
+/// Makes numbers.
+pub struct Numbering(Option<Expression<'static, 'static>>);
+
+impl fmt::Debug for Numbering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Numbering(an expression)" } else { "Numbering(as it is)" })
+    }
+}
+
+fn environment() -> &'static Environment<'static> {
+    static ENVIRONMENT: std::sync::LazyLock<Environment<'static>> = std::sync::LazyLock::new(|| {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(FUEL));
+        environment.remove_global("range");
+        environment
+    });
+    &ENVIRONMENT
+}
+
+impl Numbering {
+    /// By an expression over `invoice` (`number`, `id`, `currency`, `status`); without one a number stays as it is.
+    ///
+    /// # Errors
+    /// What the expression library says of the text.
+    pub fn new(expression: Option<&str>) -> Result<Self, String> {
+        let compile = |source: &str| {
+            environment()
+                .compile_expression_owned(source.to_owned())
+                .map_err(|error| format!("`{source}` is no expression: {error}"))
+        };
+        expression.map(compile).transpose().map(Self)
+    }
+
+    /// The number in the books.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to do.
+    pub fn of(&self, invoice: &Invoice) -> Result<String, String> {
+        let number = match &self.0 {
+            None => invoice.number.clone(),
+            Some(expression) => {
+                let Invoice { id, number, currency, status, .. } = invoice;
+                let known = context! { invoice => context! { id, number, currency, status } };
+                let made = expression.eval(known).map_err(|error| {
+                    format!("`number` in the settings failed on Finkare's invoice number `{number}`: {error}")
+                })?;
+                made.as_str().map(str::to_owned).ok_or_else(|| {
+                    format!("`number` in the settings made no text of Finkare's invoice number `{number}`")
+                })?
+            }
+        };
+        let number = number.trim();
+        if number.is_empty() || number.chars().count() > LONGEST || number.chars().any(char::is_control) {
+            return Err(format!("Finkare's invoice {} has no number that could stand in the books", invoice.id));
+        }
+        Ok(number.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invoice(number: &str) -> Invoice {
+        Invoice { id: "c3d4".into(), number: number.into(), amount_cents: None, currency: None, status: None }
+    }
+
+    #[test]
+    fn a_number_stays_or_is_made() {
+        let of = |expression: Option<&str>, number: &str| Numbering::new(expression).unwrap().of(&invoice(number));
+        assert_eq!(of(None, " F-12 ").unwrap(), "F-12");
+        assert_eq!(of(Some("'FAC' ~ invoice.number | replace('INV', '')"), "INV-12").unwrap(), "FAC-12");
+        assert!(of(None, "").unwrap_err().contains("c3d4"));
+        assert!(of(None, "a\nb").is_err());
+        assert!(of(None, &"9".repeat(141)).is_err());
+        assert!(of(Some("invoice.nummer"), "1").unwrap_err().contains("failed on Finkare's invoice number `1`"));
+        assert!(of(Some("12"), "1").unwrap_err().contains("no text"));
+        assert!(Numbering::new(Some("invoice.number |")).unwrap_err().contains("no expression"));
+    }
+}
