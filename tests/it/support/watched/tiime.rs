@@ -672,9 +672,11 @@ mod tests {
         let outcomes = async |seed| {
             let tiime = Tiime::start().await;
             tiime.sometimes(seed, 300, &[Fault::Status(500), Fault::Status(502)]);
+            let (client, url) = (http(), format!("{}/companies/77/invoices", tiime.base_url()));
+            let ask = async || dressed(client.get(&url)).send().await.unwrap().status().as_u16();
             let mut statuses = vec![];
             for _ in 0..60 {
-                statuses.push(get(&tiime, "/companies/77/invoices").send().await.unwrap().status().as_u16());
+                statuses.push(ask().await);
             }
             let failed = statuses.iter().filter(|status| **status != 200).count();
             assert!(failed == tiime.failed() && (5..35).contains(&failed), "{statuses:?}");
@@ -682,7 +684,7 @@ mod tests {
             tiime.next([Fault::Cut]);
             tiime.recover();
             for _ in 0..10 {
-                assert_eq!(get(&tiime, "/companies/77/invoices").send().await.unwrap().status(), 200);
+                assert_eq!(ask().await, 200);
             }
             statuses
         };
