@@ -338,8 +338,8 @@ async fn invoice(
     cut: Extension<CancellationToken>,
 ) -> Response {
     let path = format!("/invoices/{id}");
-    if let Err(refusal) = asked(&fake, &path, query, &[]) {
-        return refusal;
+    if let Err(problem) = asked(query, &[]) {
+        return refuse(&fake, &path, &problem);
     }
     read(&fake, &path, cut, move |books| {
         let found = books.invoices.iter().find(|invoice| invoice.id == id && invoice.visible);
@@ -362,8 +362,8 @@ async fn payment(
     cut: Extension<CancellationToken>,
 ) -> Response {
     let path = format!("/payments/{id}");
-    if let Err(refusal) = asked(&fake, &path, query, &[]) {
-        return refusal;
+    if let Err(problem) = asked(query, &[]) {
+        return refuse(&fake, &path, &problem);
     }
     read(&fake, &path, cut, move |books| {
         let found = books.payments.iter().find(|payment| payment.id == id && payment.visible);
@@ -380,9 +380,9 @@ async fn payments_of_invoice(
 ) -> Response {
     let path = format!("/payments/invoice/{id}");
     let by_pages = fake.lock().books.pages_of_invoice;
-    let asked = match asked(&fake, &path, query, if by_pages { &["page", "limit"] } else { &[] }) {
+    let asked = match asked(query, if by_pages { &["page", "limit"] } else { &[] }) {
         Ok(asked) => asked,
-        Err(refusal) => return refusal,
+        Err(problem) => return refuse(&fake, &path, &problem),
     };
     read(&fake, &path, cut, move |books| {
         if !books.invoices.iter().any(|invoice| invoice.id == id && invoice.visible) {
@@ -397,9 +397,9 @@ async fn payments_of_invoice(
 
 async fn payments(State(fake): State<FakeFinkare>, query: RawQuery, cut: Extension<CancellationToken>) -> Response {
     let known = ["status", "fromDate", "toDate", "invoiceId", "page", "limit"];
-    let asked = match asked(&fake, "/payments", query, &known) {
+    let asked = match asked(query, &known) {
         Ok(asked) => asked,
-        Err(refusal) => return refusal,
+        Err(problem) => return refuse(&fake, "/payments", &problem),
     };
     read(&fake, "/payments", cut, move |books| {
         let found = books.payments.iter().rev().filter(|payment| payment.visible && asked.fits(payment));
@@ -433,23 +433,25 @@ impl Asked {
     }
 }
 
-/// Reads a query that may have these parts; a complaint and 400 for everything else.
-fn asked(fake: &FakeFinkare, path: &str, query: RawQuery, known: &[&str]) -> Result<Asked, Response> {
-    let refuse = |what: &str| {
-        fake.complain(format!("GET {path}: {what}"));
-        error(400)
-    };
+/// A query that is not documented.
+fn refuse(fake: &FakeFinkare, path: &str, problem: &str) -> Response {
+    fake.complain(format!("GET {path}: {problem}"));
+    error(400)
+}
+
+/// Reads a query that may have these parts and no others; else says what is wrong.
+fn asked(query: RawQuery, known: &[&str]) -> Result<Asked, String> {
     let mut given = Map::new();
     for (name, value) in url::form_urlencoded::parse(query.0.unwrap_or_default().as_bytes()) {
         if !known.contains(&&*name) || given.insert(name.to_string(), value.into_owned().into()).is_some() {
-            return Err(refuse(&format!("`{name}` is not documented there, or is there twice")));
+            return Err(format!("`{name}` is not documented there, or is there twice"));
         }
     }
     let text = |name: &str| given.get(name).and_then(Value::as_str);
     let number = |name: &str, usual: usize, most: usize| match text(name).map(str::parse) {
         None => Ok(usual),
         Some(Ok(number)) if (1..=most).contains(&number) => Ok(number),
-        Some(_) => Err(refuse(&format!("`{name}` is not from 1 to {most}"))),
+        Some(_) => Err(format!("`{name}` is not from 1 to {most}")),
     };
     // A day as an end lasts until the day is over; whether Finkare's does is not known.
     let time = |name: &str, days: i64| match text(name).map(|text| (text.parse(), text.parse::<Date>())) {
@@ -460,13 +462,13 @@ fn asked(fake: &FakeFinkare, path: &str, query: RawQuery, known: &[&str]) -> Res
             let end = SignedDuration::from_hours(24 * days) - SignedDuration::from_millis(days);
             Ok(Some(begin + end))
         }
-        Some(_) => Err(refuse(&format!("`{name}` is no time"))),
+        Some(_) => Err(format!("`{name}` is no time")),
     };
     if text("status").is_some_and(|status| !STATUSES.contains(&status)) {
-        return Err(refuse("no such `status` is documented"));
+        return Err("no such `status` is documented".into());
     }
     if text("invoiceId").is_some_and(|id| id.parse::<Uuid>().is_err()) {
-        return Err(refuse("`invoiceId` is no UUID"));
+        return Err("`invoiceId` is no UUID".into());
     }
     Ok(Asked {
         status: text("status").map(str::to_owned),

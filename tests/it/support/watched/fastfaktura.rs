@@ -1,4 +1,4 @@
-//! FastFaktura as far as it is documented (fastfaktura.io/en/docs/api, version "v1 · 1.0.0"): the two headers for the
+//! `FastFaktura` as far as it is documented (fastfaktura.io/en/docs/api, version "v1 · 1.0.0"): the two headers for the
 //! key, the paths, the fields of an invoice with its integer cents, the words for its status.
 //!
 //! Not documented are the shape of lists, the size and the number of the first page, the order, the body of an error and
@@ -16,7 +16,7 @@ pub(crate) const KEY: &str = "ffk_dGhlIGtleSB0byB0aGUgYm9va3M";
 /// The documented words.
 const STATUSES: [&str; 6] = ["draft", "sent", "opened", "paid", "overdue", "cancelled"];
 
-/// A running FastFaktura.
+/// A running `FastFaktura`.
 pub(crate) type FastFaktura = Watched<FastFakturaBooks>;
 
 /// What a list is in.
@@ -39,7 +39,7 @@ pub(crate) enum Pages {
     All,
 }
 
-/// What is not known of FastFaktura, so that it may be either.
+/// What is not known of `FastFaktura`, so that it may be either.
 #[derive(Debug, Clone)]
 pub(crate) struct Variants {
     pub list: Shape,
@@ -55,7 +55,7 @@ pub(crate) struct Variants {
     pub ignores_status: bool,
 }
 
-/// What FastFaktura has.
+/// What `FastFaktura` has.
 pub(crate) struct FastFakturaBooks {
     address: SocketAddr,
     invoices: Vec<Invoice>,

@@ -1,5 +1,5 @@
 //! The invoicing systems that the service only looks at, as its tests see them: [`Tiime`](tiime::Tiime) and
-//! [`FastFaktura`](fastfaktura::FastFaktura).
+//! [`FastFaktura`](fastfaktura::`FastFaktura`).
 //!
 //! Neither vendor shows a call that records a payment, so whatever is not a plain read is forbidden, above all one that
 //! would write to a debtor. What was done against this, or in a way that nothing known of the system bears out, stands in

@@ -119,7 +119,9 @@ impl Tiime {
     /// Ends all tokens so far, as time does after about two hours, and takes this one.
     pub(crate) fn renew_token(&self, token: &str) {
         let tokens = &mut self.lock().books.tokens;
-        tokens.iter_mut().for_each(|(_, is_good)| *is_good = false);
+        for (_, is_good) in tokens.iter_mut() {
+            *is_good = false;
+        }
         tokens.push((token.to_owned(), true));
     }
 
@@ -183,15 +185,11 @@ impl TiimeBooks {
     /// One page of these, as the `Range` asks for it; `list` makes the body out of its items.
     fn page(&self, call: &Call, judge: &mut Judge, items: &[String], list: impl Fn(&str) -> String) -> Reply {
         let Variants { range_end, end, most, ignores_range, shows_total, .. } = self.variants;
-        let (first, last) = match call.headers.contains_key("range") {
-            false => USUAL_RANGE,
-            true => match call.header("range").and_then(range) {
-                Some(range) => range,
-                None => {
-                    judge.against("its `Range` is not `items=<first>-<last>`");
-                    return self.error(416);
-                }
-            },
+        let range =
+            if call.headers.contains_key("range") { call.header("range").and_then(range) } else { Some(USUAL_RANGE) };
+        let Some((first, last)) = range else {
+            judge.against("its `Range` is not `items=<first>-<last>`");
+            return self.error(416);
         };
         if ignores_range {
             return Reply::json(200, list(&items.join(",")));
