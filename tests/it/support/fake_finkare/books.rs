@@ -64,7 +64,7 @@ pub(crate) struct Payment {
     pub visible: bool,
     /// What is shown in the place of a field; `None` leaves it out.
     pub spoilt: Vec<(&'static str, Option<Value>)>,
-    /// The `timestamp` of its last delivery.
+    /// The `timestamp` of its first delivery.
     announced: Option<Timestamp>,
 }
 
@@ -213,15 +213,17 @@ impl FakeFinkare {
         let books = &mut self.lock().books;
         let (paid_at, announced) = (books.payment_mut(payment).paid_at, books.payment_mut(payment).announced);
         let at = announced.unwrap_or_else(|| books.free(paid_at + SignedDuration::from_secs(2)));
-        books.announce(payment, says, at)
+        let payment = books.payment_mut(payment);
+        payment.announced = Some(at);
+        payment.announcement(says, at)
     }
 
-    /// The same announcement with a later `timestamp`, which makes another message of it.
+    /// The same announcement with a later `timestamp`, which makes another message of it each time.
     pub(crate) fn redelivery(&self, payment: &str, says: Says) -> Vec<u8> {
         let books = &mut self.lock().books;
         let before = books.payment_mut(payment).announced.expect("the test repeats what was announced");
         let at = books.free(before + SignedDuration::from_mins(1));
-        books.announce(payment, says, at)
+        books.payment_mut(payment).announcement(says, at)
     }
 }
 
@@ -246,19 +248,6 @@ impl Books {
         at
     }
 
-    fn announce(&mut self, payment: &str, says: Says, at: Timestamp) -> Vec<u8> {
-        let payment = self.payment_mut(payment);
-        payment.announced = Some(at);
-        let mut data = json!({"invoiceId": payment.invoice, "amountCents": payment.cents});
-        if says == Says::All {
-            data["paymentId"] = json!(payment.id);
-            data["currency"] = json!(payment.currency);
-            data["method"] = json!(payment.method);
-            data["paidAt"] = json!(written(payment.paid_at));
-        }
-        json!({"event": "payment.received", "data": data, "timestamp": written(at)}).to_string().into_bytes()
-    }
-
     fn turn(&mut self, path: &str) -> Turn {
         if let Some(at) = self.turns.iter().position(|(paths, _)| path.starts_with(paths)) {
             return self.turns.remove(at).expect("it was found").1;
@@ -280,6 +269,19 @@ impl Books {
         });
         let left_out = self.left_out.iter().map(|field| (*field, None));
         spoilt(shown, left_out.chain(payment.spoilt.iter().cloned()))
+    }
+}
+
+impl Payment {
+    fn announcement(&self, says: Says, at: Timestamp) -> Vec<u8> {
+        let mut data = json!({"invoiceId": self.invoice, "amountCents": self.cents});
+        if says == Says::All {
+            data["paymentId"] = json!(self.id);
+            data["currency"] = json!(self.currency);
+            data["method"] = json!(self.method);
+            data["paidAt"] = json!(written(self.paid_at));
+        }
+        json!({"event": "payment.received", "data": data, "timestamp": written(at)}).to_string().into_bytes()
     }
 }
 
@@ -636,6 +638,8 @@ mod tests {
         assert_eq!(text(fake.delivery(&first, Says::Little)), thin);
         assert_eq!(text(fake.delivery(&twin, Says::Little)), thin.replace("00.000Z", "00.001Z"));
         assert_eq!(text(fake.redelivery(&first, Says::Little)), thin.replace("10:30", "10:31"));
+        assert_eq!(text(fake.redelivery(&first, Says::Little)), thin.replace("10:30:00.000Z", "10:31:00.001Z"));
+        assert_eq!(text(fake.delivery(&first, Says::Little)), thin);
         let full: Value = serde_json::from_slice(&fake.delivery(&twin, Says::All)).unwrap();
         let data = json!({
             "invoiceId": invoice, "amountCents": 50, "paymentId": twin, "currency": "EUR", "method": "sepa_debit",

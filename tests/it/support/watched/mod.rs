@@ -1,9 +1,9 @@
 //! The invoicing systems that the service only looks at, as its tests see them: [`Tiime`](tiime::Tiime) and
-//! [`FastFaktura`](fastfaktura::`FastFaktura`).
+//! [`FastFaktura`](fastfaktura::FastFaktura).
 //!
 //! Neither vendor shows a call that records a payment, so whatever is not a plain read is forbidden, above all one that
 //! would write to a debtor. What was done against this, or in a way that nothing known of the system bears out, stands in
-//! [`Watched::complaints`]; every test ends with it being empty. The stand-ins share no code with the service: an
+//! [`Watched::complaints`]; every test of a sink is to find it empty. The stand-ins share no code with the service: an
 //! error there must not cancel itself here.
 //!
 //! This file is what the two have in common: a server on a free port that stops when it is dropped, the list of
