@@ -1,10 +1,12 @@
 //! Finkare's API as the tests of the link see it: it holds the webhooks' secrets, and does with a
-//! rotation whatever the test wants.
+//! rotation whatever the test wants. Its invoices and payments are in [`books`].
 //!
 //! It is written from what is documented and seen of Finkare's API (docs.finkare.io: the envelope, `POST /webhooks`, `GET
 //! /webhooks`; the paths of the rest are our assumption) and shares no code with the service's client or its
 //! simulator: an error there must not cancel itself here. Whatever it holds against a call (a wrong
 //! key, an unknown path) stands in [`FakeFinkare::complaints`].
+
+pub(crate) mod books;
 
 use std::{
     net::SocketAddr,
@@ -35,7 +37,7 @@ pub(crate) const WEBHOOK: &str = "e5f6a7b8-0000-4000-8000-000000000001";
 /// The URL of that webhook.
 pub(crate) const URL: &str = "https://relay.example/webhooks/finkare";
 
-/// What becomes of one call that changes a secret, or makes one.
+/// What becomes of one call: of one that changes a secret or makes one, or of a read in the [`books`].
 #[derive(Clone)]
 pub(crate) struct Turn {
     before: Duration,
@@ -44,10 +46,10 @@ pub(crate) struct Turn {
     then: Then,
 }
 
-/// What is answered once the secret was changed, or was not.
+/// What is answered once the secret was changed, or was not, or the books were read.
 #[derive(Clone)]
 pub(crate) enum Then {
-    /// The secret, as documented; where nothing was changed, the one before.
+    /// The secret, as documented; where nothing was changed, the one before. Of a read, what it is after.
     Secret,
     /// An error with Finkare's body; its code is `X_` and the status.
     Status(u16),
@@ -59,7 +61,7 @@ pub(crate) enum Then {
     Silence,
     /// 200 and no JSON.
     Garbage,
-    /// The secret, once the test opens the gate.
+    /// The same as it was before, once the test opens the gate.
     Gate(Arc<Semaphore>),
 }
 
@@ -115,6 +117,7 @@ struct Inner {
     complaints: Vec<String>,
     /// Every secret that there ever was, in order.
     secrets: Vec<String>,
+    books: books::Books,
 }
 
 /// A running fake; it stops with the test's runtime.
@@ -152,6 +155,7 @@ impl FakeFinkare {
             calls: vec![],
             complaints: vec![],
             secrets: vec![SECRET.into()],
+            books: books::Books::default(),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
@@ -161,6 +165,7 @@ impl FakeFinkare {
             .route("/api/v1/webhooks/{id}", get(show).put(update).delete(delete))
             .route("/api/v1/webhooks/{id}/rotate-secret", post(rotate))
             .route("/api/v1/webhooks/{id}/deliveries", get(deliveries))
+            .merge(books::router())
             .fallback(nothing_there)
             .layer(middleware::from_fn_with_state(fake.clone(), admit))
             .with_state(fake.clone());
@@ -264,7 +269,7 @@ fn new_secret() -> String {
     format!("whsec_{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
 }
 
-async fn connection(stream: tokio::net::TcpStream, router: Router) {
+pub(super) async fn connection(stream: tokio::net::TcpStream, router: Router) {
     let cut = CancellationToken::new();
     let service = {
         let cut = cut.clone();
@@ -281,28 +286,37 @@ async fn connection(stream: tokio::net::TcpStream, router: Router) {
 
 /// Writes the call down and checks what every call must have.
 async fn admit(State(fake): State<FakeFinkare>, request: Request, next: Next) -> Response {
-    if fake.takes(request.method(), request.uri().path(), request.headers()) {
-        next.run(request).await
-    } else {
-        error(401)
+    if !fake.takes(request.method(), request.uri().path(), request.headers()) {
+        return error(401);
     }
+    // A key without a scope is the operator's choice, not an error of the service's: nothing is held against it.
+    if fake.lock().books.may(request.uri().path()) { next.run(request).await } else { error(403) }
 }
 
 /// The envelope of an answer, as documented.
 fn success(data: &Value) -> Response {
-    Json(json!({
-        "success": true,
-        "data": data,
-        "requestId": "req_0a1b2c",
-        "timestamp": "2026-03-15T10:30:00.000Z",
-    }))
-    .into_response()
+    enveloped(data, None)
+}
+
+/// The same for one page of a list.
+fn enveloped(data: &Value, pagination: Option<Value>) -> Response {
+    let mut body = json!({"success": true, "data": data});
+    if let Some(pagination) = pagination {
+        body["pagination"] = pagination;
+    }
+    body["requestId"] = "req_0a1b2c".into();
+    body["timestamp"] = "2026-03-15T10:30:00.000Z".into();
+    Json(body).into_response()
 }
 
 fn error(status: u16) -> Response {
+    coded_error(status, &format!("X_{status}"), &format!("the fake says {status}"))
+}
+
+fn coded_error(status: u16, code: &str, message: &str) -> Response {
     let body = json!({
         "success": false,
-        "error": {"code": format!("X_{status}"), "message": format!("the fake says {status}")},
+        "error": {"code": code, "message": message},
         "requestId": "req_0e0e0e",
     });
     (StatusCode::from_u16(status).expect("a status"), Json(body)).into_response()
@@ -368,7 +382,7 @@ async fn create(State(fake): State<FakeFinkare>, cut: axum::Extension<Cancellati
             inner.secrets.push(webhook.secret.clone());
             inner.webhooks.push(webhook);
         },
-        move || shown,
+        move || success(&shown),
     )
     .await
 }
@@ -422,7 +436,7 @@ async fn rotate(
         fake.turn(),
         cut.0,
         move || changing.change(&id),
-        move || json!({"secret": showing.find(&show).map(|webhook| webhook.secret)}),
+        move || success(&json!({"secret": showing.find(&show).map(|webhook| webhook.secret)})),
     )
     .await
 }
@@ -432,7 +446,7 @@ async fn play(
     turn: Turn,
     cut: CancellationToken,
     change: impl FnOnce() + Send + 'static,
-    show: impl FnOnce() -> Value + Send + 'static,
+    show: impl FnOnce() -> Response + Send + 'static,
 ) -> Response {
     let playing = tokio::spawn(async move {
         tokio::time::sleep(turn.before).await;
@@ -442,7 +456,7 @@ async fn play(
         let shown = show();
         tokio::time::sleep(turn.after).await;
         match turn.then {
-            Then::Secret => success(&shown),
+            Then::Secret => shown,
             Then::Status(status) => error(status),
             Then::Limited(after) => {
                 let mut response = error(429);
@@ -459,7 +473,7 @@ async fn play(
             Then::Garbage => "<html>It works!</html>".into_response(),
             Then::Gate(gate) => {
                 gate.acquire().await.expect("no gate is ever closed").forget();
-                success(&shown)
+                shown
             }
         }
     });
