@@ -33,8 +33,10 @@ use crate::{
     sinks::{
         Message,
         enrich::{self, Resolved},
-        preview::Preview,
+        invoicing::{Desk, Step, Transcript},
+        preview::{Explained, Preview},
     },
+    store::Store,
 };
 
 /// Stored events that `--since` looks at.
@@ -140,6 +142,11 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     } else {
         from_file(&config, Path::new(&event), options.endpoint.as_deref())?
     };
+    if sink.kind.is_invoicing() && decide(&route, &message).is_taken() {
+        let explained = explained(&config, &sink, &message).await?;
+        show_explained(&sink, &message, &explained, output);
+        return Ok(true);
+    }
     let found =
         if sink.enrich && decide(&route, &message).is_taken() { looked_up(&config, &message).await? } else { Ok(None) };
     show(&sink, &route, message, found, output)?;
@@ -148,14 +155,37 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
 
 /// What Finkare says of the event, found out as the service would, without deciding anything.
 async fn looked_up(config: &Config, message: &Message) -> anyhow::Result<Result<Option<Resolved>, Outcome>> {
+    let (resolver, store) = looking(config).await?;
+    let found = enrich::resolve(&resolver, message).await;
+    store.close().await;
+    Ok(found.map_err(Outcome::from))
+}
+
+/// What an invoicing sink would do, found out by reading alone.
+async fn explained(config: &Config, sink: &Sink, message: &Message) -> anyhow::Result<Explained> {
+    let (resolver, store) = looking(config).await?;
+    let desk = || Desk {
+        resolver: Arc::new(resolver),
+        ledger: store.clone(),
+        sink: sink.name.clone(),
+        timeout: sink.timeout,
+        transcript: Some(Transcript::default()),
+    };
+    let target = sink.kind.build(sink.timeout, desk).map_err(|problem| anyhow!("sink {}: {problem}", sink.name))?;
+    let explained = tokio::time::timeout(sink.timeout, target.explain(message)).await;
+    store.close().await;
+    let explained = explained.map_err(|_| anyhow!("it took longer than an attempt may ({:?})", sink.timeout))?;
+    explained.with_context(|| format!("sink {} does not explain itself, which is a bug: report it", sink.name))
+}
+
+/// Who finds payments without deciding anything, and the store that it looks into.
+async fn looking(config: &Config) -> anyhow::Result<(Resolver, Arc<dyn Store>)> {
     let linked = service::linked_endpoints(config)?;
     let open = service::open_store(&config.store, false)
         .await
         .context("which payments other events have stands in the store, which could not be opened")?;
     let resolver = Resolver::looking(open.store.clone(), &service::resolved_endpoints(config, &linked));
-    let found = enrich::resolve(&resolver, message).await;
-    open.store.close().await;
-    Ok(found.map_err(Outcome::from))
+    Ok((resolver, open.store))
 }
 
 async fn stored(client: &Client, id: &str) -> anyhow::Result<Stored> {
@@ -231,6 +261,40 @@ fn show(
     }
     output.say(&json, &text);
     Ok(())
+}
+
+fn show_explained(sink: &Sink, message: &Message, explained: &Explained, output: Output) {
+    let Explained { calls, decision, outcome } = explained;
+    let json = json!({
+        "sink": sink.name, "event_id": message.event_id, "type": message.event_type, "endpoint": message.endpoint,
+        "invoice_id": message.invoice_id, "taken": true, "would_do": explained,
+    });
+    let mut text = format!(
+        "event     {} ({}, endpoint {})\nsink      {} ({})",
+        message.event_id,
+        cell(&Value::from(message.event_type.as_str())),
+        message.endpoint,
+        sink.name,
+        sink.kind.name(),
+    );
+    let (made, meant): (Vec<&Step>, Vec<&Step>) = calls.iter().partition(|step| step.answer.is_some());
+    for (heading, steps) in [("read, to find out:", made), ("would be written, and was not:", meant)] {
+        if !steps.is_empty() {
+            let _ = write!(text, "\n\n{heading}");
+        }
+        for step in steps {
+            let _ =
+                write!(text, "\n  {} {}\n      for {}", step.method, printable(&step.url), printable(&step.purpose));
+            if let Some(body) = &step.body {
+                let _ = write!(text, "\n      {}", printable(body));
+            }
+            if let Some(answer) = &step.answer {
+                let _ = write!(text, "\n      answer: {}", printable(answer));
+            }
+        }
+    }
+    let _ = write!(text, "\n\ndecision  {}\nthen      {outcome}", printable(decision));
+    output.say(&json, &text);
 }
 
 /// Text that cannot steer a terminal, with its line breaks.

@@ -130,20 +130,14 @@ fn one(mut section: Section<'_>, name: Option<SinkName>, known: &[Endpoint]) -> 
             None
         }
     });
-    let order = section.word("order", &["invoice", "none"]).unwrap_or_default();
+    let order = order(&mut section);
     let concurrency = section.whole_if_set("concurrency", &(1..=1024));
     let timeout = section.whole_if_set("timeout_secs", &(1..=300)).map(Duration::from_secs);
-    let order_is_set = section.has("order");
     let rate_limit = rate_limit(&mut section, "rate_limit");
     let retry = retry(section.section("retry"));
     let breaker = breaker(section.section("breaker"));
     // The last reader: it knows the kind's own keys, so that it can tell which keys are unknown.
-    let here = section.here();
-    let report = section.report();
     let kind = kind::read(section, enrich)?;
-    if kind.is_invoicing() && order_is_set && order == Order::None {
-        report.problem(&here, "`order = \"none\"` cannot be used with invoicing software: an invoice's payments are booked one after the other");
-    }
     Some(Sink {
         name: name?,
         events,
@@ -222,7 +216,7 @@ fn of_endpoints(section: &mut Section<'_>, known: &[Endpoint]) -> Option<Vec<End
 /// are meant, those of the sandbox are left out. Invoicing software is live unless the operator says otherwise: money
 /// that does not exist must not come into the books.
 fn live(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, known: &[Endpoint]) -> bool {
-    let is_invoicing = Kind::INVOICING.iter().any(|kind| section.is_text("type", kind));
+    let is_invoicing = is_invoicing(section);
     if !section.flag("live", is_invoicing) {
         return false;
     }
@@ -247,10 +241,28 @@ fn live(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, known: &[End
     true
 }
 
-/// What Finkare says of an event has to be asked for with the key of its endpoint.
+/// Known before the kind itself is read, because of what it means for the keys that all have in common.
+fn is_invoicing(section: &Section<'_>) -> bool {
+    Kind::INVOICING.iter().any(|kind| section.is_text("type", kind))
+}
+
+fn order(section: &mut Section<'_>) -> Order {
+    let order = section.word("order", &["invoice", "none"]).unwrap_or_default();
+    if order == Order::None && is_invoicing(section) {
+        section.problem(
+            "order",
+            "`none` cannot be used with invoicing software: the payments of an invoice are booked one after the other",
+        );
+    }
+    order
+}
+
+/// What Finkare says of an event has to be asked for with the key of its endpoint; invoicing software needs it in any
+/// case.
 fn enrich(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, live: bool, known: &[Endpoint]) -> bool {
     let is_set = section.flag("enrich", false);
-    if is_set && Kind::INVOICING.iter().any(|kind| section.is_text("type", kind)) {
+    let is_invoicing = is_invoicing(section);
+    if is_set && is_invoicing {
         section.problem("enrich", "is for other targets: invoicing software gets invoice and payment in any case");
         return false;
     }
@@ -263,9 +275,9 @@ fn enrich(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, live: bool
         .filter(|endpoint| endpoint.api_key.is_none())
         .map(|endpoint| endpoint.name.as_str())
         .collect();
-    if is_set && !keyless.is_empty() {
+    if (is_set || is_invoicing) && !keyless.is_empty() {
         section.problem(
-            "enrich",
+            if is_set { "enrich" } else { "type" },
             format!(
                 "needs Finkare's API for every endpoint that feeds the sink: set `api_key`, with the scopes `invoices:read` \
                  and `payments:read`, at {}; or name others in `endpoints`",
