@@ -537,9 +537,14 @@ mod tests {
         http().get(url).basic_auth(API_ID, Some(API_KEY)).header("User-Agent", "tests (compta@creancier.example)")
     }
 
-    /// A caller who gives up soon.
-    fn hurried(url: &str) -> reqwest::RequestBuilder {
-        post(url).timeout(Duration::from_millis(100))
+    /// A caller who hangs up once the call has come.
+    async fn hang_up(desk: &Desk, url: &str) {
+        let calls = desk.log().len();
+        let calling = tokio::spawn(post(url).send());
+        eventually("the call comes", || std::future::ready(desk.log().len() > calls)).await;
+        assert!(!calling.is_finished(), "it is not answered");
+        calling.abort();
+        assert!(calling.await.is_err_and(|error| error.is_cancelled()));
     }
 
     async fn status(request: reqwest::RequestBuilder) -> u16 {
@@ -585,24 +590,28 @@ mod tests {
     async fn silence_may_mean_that_it_is_done_later() {
         let (server, url) = server().await;
         let desk = server.desk();
-        let booked = || std::future::ready(server.entries().len());
+        let booked = || server.entries().len();
         desk.next(1, Fault::before(Then::Silence));
-        assert!(hurried(&url).send().await.is_err_and(|error| error.is_timeout()));
+        hang_up(desk, &url).await;
         desk.next(1, Fault::after(Then::Silence));
-        assert!(hurried(&url).send().await.is_err_and(|error| error.is_timeout()));
-        eventually("it is done in silence", || async { booked().await == 1 }).await;
+        hang_up(desk, &url).await;
+        eventually("it is done in silence", || std::future::ready(booked() == 1)).await;
 
         let gate = Arc::new(Semaphore::new(0));
         desk.next(1, Fault::late_through(gate.clone()));
-        assert!(hurried(&url).send().await.is_err_and(|error| error.is_timeout()));
-        assert_eq!(booked().await, 1, "the caller has gone, and nothing is done yet");
+        hang_up(desk, &url).await;
+        assert_eq!(status(get(&url)).await, 200);
+        assert_eq!(booked(), 1, "the caller has gone, and nothing is done yet");
         gate.add_permits(1);
-        eventually("it is done when nobody waits", || async { booked().await == 2 }).await;
+        eventually("it is done when nobody waits", || std::future::ready(booked() == 2)).await;
 
+        let begun = Instant::now();
         desk.next(1, Fault::late(Duration::from_millis(200)));
-        assert!(hurried(&url).send().await.is_err_and(|error| error.is_timeout()));
-        eventually("it is done after a time", || async { booked().await == 3 }).await;
-        assert!(desk.log().iter().all(|call| call.status.is_none() && call.body.contains("2026-03-15")));
+        hang_up(desk, &url).await;
+        eventually("it is done after a time", || std::future::ready(booked() == 3)).await;
+        assert!(begun.elapsed() >= Duration::from_millis(200));
+        let posts: Vec<_> = desk.log().into_iter().filter(|call| call.method == "POST").collect();
+        assert!(posts.len() == 4 && posts.iter().all(|call| call.status.is_none() && call.body.contains("2026-03-15")));
         assert_eq!(status(post(&url)).await, 201);
     }
 

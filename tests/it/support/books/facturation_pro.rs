@@ -1,12 +1,12 @@
 //! Facturation.PRO as its documentation describes it (<https://facturation.dev>, the same as one text at
 //! <https://facturation.dev/llms.txt>): the firm's invoices and their settlements.
 //!
-//! From the documentation: the paths, HTTP Basic with identifier and key, `.json` at the end of each path, a `User-Agent`
-//! with a contact, 501 for a write without `application/json; charset=utf-8`, the fields, `X-Pagination`, an invoice
-//! that is marked as paid by the settlement that covers it, 600 requests in 5 minutes and 10,000 a day, 429 with the text
-//! `Retry later`. Ours, since it is silent: the shape of errors, the words in them, that a list of settlements has pages
-//! as every list has, that refused requests do not count for the quotas, and that the headers speak of the quota of which
-//! least is left.
+//! From the documentation: the paths, HTTP Basic with identifier and key, `.json` at the end of each path, a
+//! `User-Agent` with a contact, 501 for a write without `application/json; charset=utf-8`, the fields, `X-Pagination`,
+//! an invoice that is marked as paid by the settlement that covers it, 600 requests in 5 minutes and 10,000 a day, 429
+//! with the text `Retry later`. Ours, since it is silent: the shape of errors and their words, that a list of
+//! settlements has pages as every list has, that refused requests do not count for the quotas, that the headers speak of
+//! the quota of which least is left.
 
 use std::{
     collections::BTreeMap,
@@ -352,14 +352,15 @@ impl Office {
     }
 
     /// One page, with the header that tells of the others.
-    fn page(&self, call: &Call, items: &[Value]) -> Reply {
+    fn page<T>(&self, call: &Call, items: &[&T], show: impl Fn(&T) -> Value) -> Reply {
         let per_page = self.variant().per_page;
         let page = match call.parameter("page").map(str::parse::<usize>) {
             None => 1,
             Some(Ok(page @ 1..)) => page,
             Some(_) => return self.refuse(call, "page", "is no number from 1 on"),
         };
-        let on_page: Vec<_> = items.iter().skip((page - 1).saturating_mul(per_page)).take(per_page).collect();
+        let on_page = items.iter().skip((page - 1).saturating_mul(per_page)).take(per_page);
+        let on_page: Vec<_> = on_page.map(|item| show(item)).collect();
         let pagination = json!({
             "current_page": page,
             "total_pages": items.len().div_ceil(per_page).max(1),
@@ -371,28 +372,19 @@ impl Office {
 
     fn settlements(&self, ledger: &Ledger, id: u64, call: &Call) -> Reply {
         let is_misspelt = self.variant().lists_misspell;
-        let items: Vec<_> = ledger.entries_of(id).map(|entry| settlement_shown(entry, is_misspelt)).collect();
-        self.page(call, &items)
+        let found: Vec<_> = ledger.entries_of(id).collect();
+        self.page(call, &found, |entry| settlement_shown(entry, is_misspelt))
     }
 
     fn list(&self, ledger: &Ledger, call: &Call) -> Reply {
         let variant = self.variant();
         let mut found: Vec<&Invoice> = ledger.invoices.iter().collect();
-        // By number, descending.
-        found.sort_by_key(|invoice| std::cmp::Reverse(invoice.full_number()));
         let ids: Option<Vec<u64>> =
             call.parameter("ids").map(|ids| ids.split(',').filter_map(|id| id.trim().parse().ok()).collect());
         for (name, value) in &call.query {
             let value = &**value;
             match &**name {
-                "page" | "with_settlements" | "with_details" | "ids" | "sort" => {}
-                "order" => match value {
-                    "total" => found.sort_by_key(|invoice| invoice.total),
-                    "billed" => found.sort_by_key(|invoice| &invoice.date),
-                    "created" => found.sort_by_key(|invoice| invoice.id),
-                    "updated" => found.sort_by_key(|invoice| invoice.version),
-                    _ => self.desk.complain(call, &format!("this stand-in does not play the order `{value}`")),
-                },
+                "page" | "with_settlements" | "with_details" | "ids" | "order" | "sort" => {}
                 // With ids, other filters are ignored.
                 _ if ids.is_some() => {}
                 "full_invoice_ref" if variant.search_is_loose => {
@@ -424,15 +416,22 @@ impl Office {
         if let Some(ids) = &ids {
             found.retain(|invoice| ids.contains(&invoice.id));
         }
-        if call.parameter("order").is_some() && call.parameter("sort") != Some("asc") {
+        match call.parameter("order") {
+            Some("total") => found.sort_by_key(|invoice| invoice.total),
+            Some("billed") => found.sort_by_key(|invoice| &invoice.date),
+            Some("created") => found.sort_by_key(|invoice| invoice.id),
+            Some("updated") => found.sort_by_key(|invoice| invoice.version),
+            None => found.sort_by_cached_key(|invoice| invoice.full_number()),
+            Some(order) => self.desk.complain(call, &format!("this stand-in does not play the order `{order}`")),
+        }
+        if call.parameter("sort") != Some("asc") {
             found.reverse();
         }
         if found.is_empty() && variant.no_hit_is_404 && call.parameter("full_invoice_ref").is_some() {
             return not_found();
         }
         let shown = Shown { is_item: true, with_settlements: call.parameter("with_settlements") == Some("1") };
-        let items: Vec<_> = found.iter().map(|invoice| self.shown(ledger, invoice.id, shown)).collect();
-        self.page(call, &items)
+        self.page(call, &found, |invoice| self.shown(ledger, invoice.id, shown))
     }
 
     /// Books a settlement as it is sent, above the balance too.
@@ -521,6 +520,10 @@ impl Office {
             let text = value.as_str().map(str::to_owned);
             match (&**name, value) {
                 ("internal_note", Value::String(_) | Value::Null) => {
+                    let before = changed.internal_note.as_deref().unwrap_or_default();
+                    if !text.as_deref().unwrap_or_default().starts_with(before) {
+                        self.desk.complain(call, "what stood in the note is lost");
+                    }
                     changed.internal_note = text;
                     continue;
                 }
@@ -621,7 +624,7 @@ mod tests {
         assert_eq!((entry.cents(), &*entry.date, &*entry.mode, entry.by_hand), (10_005, "2026-03-15", "3", false));
         assert_eq!((&*entry.invoice_number, entry.marker.as_deref()), ("FA2026-001", Some("finkare:p-1")));
 
-        let rest = r#"{"invoice_id": 4711, "total": "20.950", "payment_mode": 2, "paid_on": "2026-03-16", "payment_ref": null}"#;
+        let rest = r#"{"invoice_id": 4711, "total": "20.950", "payment_mode": 2, "paid_on": "2026-03-16"}"#;
         assert_eq!(post(&server, &settlements_of(id), &rest.replace("4711", &id.to_string())).await.0, 201);
         let (_, paid) = get(&server, &format!("{INVOICES}/{id}.json")).await;
         assert_eq!(
@@ -830,7 +833,12 @@ mod tests {
         let path = format!("{INVOICES}/{id}.json");
         let noted = send(&server, Method::PATCH, &path, r#"{"internal_note": "Finkare: in collection"}"#).await;
         assert_eq!(noted.json::<Value>().await.unwrap()["internal_note"], "Finkare: in collection");
+        let more = r#"{"internal_note": "Finkare: in collection\nFinkare: closed"}"#;
+        assert_eq!(send(&server, Method::PATCH, &path, more).await.status(), 200);
         assert_eq!(server.complaints(), Vec::<String>::new());
+        assert_eq!(send(&server, Method::PATCH, &path, r#"{"internal_note": "closed"}"#).await.status(), 200);
+        assert_eq!(server.invoice("1").internal_note.as_deref(), Some("closed"));
+        assert_eq!(server.complaints().len(), 1, "the lines before it are lost");
         for body in [
             r#"{"total": "1.0"}"#,
             r#"{"currency": "USD"}"#,

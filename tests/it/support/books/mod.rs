@@ -311,10 +311,10 @@ pub(crate) trait Books {
         counts.into_iter().filter(|(_, count)| *count > 1).collect()
     }
 
-    /// The invoices on which more was paid than was due.
+    /// The invoices on which more was paid than was due. A credit note of a negative total is none by itself.
     fn overpaid(&self) -> Vec<String> {
         let ledger = self.locked_ledger();
-        let overpaid = ledger.invoices.iter().filter(|invoice| ledger.balance(invoice.id) < 0);
+        let overpaid = ledger.invoices.iter().filter(|invoice| ledger.balance(invoice.id) < invoice.total.min(0));
         overpaid.map(Invoice::full_number).collect()
     }
 }
