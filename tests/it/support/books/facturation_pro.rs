@@ -5,8 +5,8 @@
 //! `User-Agent` with a contact, 501 for a write without `application/json; charset=utf-8`, the fields, `X-Pagination`,
 //! an invoice that is marked as paid by the settlement that covers it, 600 requests in 5 minutes and 10,000 a day, 429
 //! with the text `Retry later`. Ours, since it is silent: the shape of errors and their words, that a list of
-//! settlements has pages as every list has, that refused requests do not count for the quotas, that the headers speak of
-//! the quota of which least is left.
+//! settlements has pages as every list has, that refused requests do not count for the quotas, that the headers speak
+//! of the quota of which least is left.
 
 use std::{
     collections::BTreeMap,
