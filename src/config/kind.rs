@@ -63,6 +63,7 @@ pub(super) fn read(mut section: Section<'_>, is_enriched: bool) -> Option<sinks:
         Some("stdout") => options(&mut section, Own::default()).map(sinks::Kind::Stdout),
         Some("file") => file(&mut section).map(sinks::Kind::File),
         Some("http") => http(&mut section, is_enriched).map(sinks::Kind::Http),
+        Some("facturation_pro") => facturation_pro(&mut section),
         unusable => {
             if let Some(name) = unusable {
                 let what = if DOCUMENTED.contains(&name) {
@@ -128,6 +129,21 @@ fn http(section: &mut Section<'_>, is_enriched: bool) -> Option<sinks::http::Opt
         options.headers.insert("authorization".to_owned(), header);
     }
     Some(options)
+}
+
+fn facturation_pro(section: &mut Section<'_>) -> Option<sinks::Kind> {
+    let common = common(section, &sinks::facturation_pro::ACTIONS);
+    let mut own = Own::default();
+    if section.has("base_url") {
+        own.url(section, "base_url");
+    }
+    own.secret(section, "api_id");
+    own.secret(section, "api_key");
+    let options: sinks::facturation_pro::Options = options(section, own)?;
+    for (key, what) in options.problems() {
+        section.problem(&key, what);
+    }
+    Some(sinks::Kind::FacturationPro(Box::new(options), common?))
 }
 
 /// What all invoicing sinks have in common. `actions` are what `status_map` may name, `nothing` among them.

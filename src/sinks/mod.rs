@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use self::invoicing::Desk;
+use self::invoicing::{Bookkeeper, Books, Desk};
 use crate::model::{
     dispatch::{LeasedDispatch, Outcome, Trigger},
     id::{DispatchId, EventId},
@@ -29,6 +29,7 @@ use crate::model::{
 };
 
 pub mod enrich;
+pub mod facturation_pro;
 pub mod file;
 pub mod guard;
 pub mod http;
@@ -118,11 +119,13 @@ pub enum Kind {
     File(file::Options),
     /// `http`
     Http(http::Options),
+    /// `facturation_pro`
+    FacturationPro(Box<facturation_pro::Options>, invoicing::Common),
 }
 
 impl Kind {
     /// Every `type` that can be configured.
-    pub const NAMES: [&'static str; 3] = ["stdout", "file", "http"];
+    pub const NAMES: [&'static str; 4] = ["stdout", "file", "http", "facturation_pro"];
 
     /// Those of them that keep books; see [`Kind::is_invoicing`].
     pub const INVOICING: [&'static str; 4] = ["facturation_pro", "efactori", "tiime", "fastfaktura"];
@@ -133,6 +136,7 @@ impl Kind {
             Kind::Stdout(_) => "stdout",
             Kind::File(_) => "file",
             Kind::Http(_) => "http",
+            Kind::FacturationPro(..) => "facturation_pro",
         }
     }
 
@@ -142,6 +146,8 @@ impl Kind {
         match self {
             Kind::Stdout(_) | Kind::File(_) => 256,
             Kind::Http(_) => 8,
+            // Each attempt is several calls, of which the system takes few a minute.
+            Kind::FacturationPro(..) => 4,
         }
     }
 
@@ -150,6 +156,7 @@ impl Kind {
     pub const fn is_invoicing(&self) -> bool {
         match self {
             Kind::Stdout(_) | Kind::File(_) | Kind::Http(_) => false,
+            Kind::FacturationPro(..) => true,
         }
     }
 
@@ -164,12 +171,15 @@ impl Kind {
     /// # Errors
     /// What cannot work and what to change, in a sentence.
     pub fn build(&self, timeout: Duration, desk: impl FnOnce() -> Desk) -> Result<Arc<dyn Sink>, String> {
-        // Until the first invoicing kind.
-        drop(desk);
         Ok(match self {
             Kind::Stdout(options) => Arc::new(stdout::Stdout::new(options)),
             Kind::File(options) => Arc::new(file::File::open(options)?),
             Kind::Http(options) => Arc::new(http::Http::new(options, timeout)?),
+            Kind::FacturationPro(options, common) => {
+                let desk = desk();
+                let books = facturation_pro::FacturationPro::new(options, common, timeout, desk.transcript.clone())?;
+                Arc::new(Bookkeeper::new(books, desk, common.clone(), facturation_pro::ZONE)?)
+            }
         })
     }
 
@@ -183,6 +193,9 @@ impl Kind {
             Kind::Stdout(options) => stdout::Stdout::new(options).check().await,
             Kind::File(options) => file::File::open(options)?.check().await,
             Kind::Http(options) => http::Http::new(options, timeout)?.check().await,
+            Kind::FacturationPro(options, common) => {
+                facturation_pro::FacturationPro::new(options, common, timeout, None)?.check().await
+            }
         }
     }
 }

@@ -1,0 +1,547 @@
+//! Books payments in Facturation.PRO (<https://www.facturation.pro>), as settlements of its invoices.
+//!
+//! ```text
+//! find     GET  /firms/F/invoices.json?full_invoice_ref=NUMBER&with_settlements=1   (and the single invoice, if need be)
+//! booking  POST /firms/F/invoices/ID/settlements.json    {"total": "150.00", "payment_ref": "finkare:<payment id>", …}
+//! verify   GET  /firms/F/invoices/ID.json
+//! ```
+//!
+//! The marker is the settlement's `payment_ref`: our prefix and Finkare's id of the payment. Facturation.PRO marks an
+//! invoice as paid by itself when a settlement covers its balance. Nothing is ever deleted, no invoice is marked as paid
+//! or given up, nothing is sent to a debtor; of an invoice itself only `internal_note` is written, and that only if
+//! `status_map` asks for it.
+//!
+//! Calls, fields and limits are those of the vendor's documentation, <https://facturation.dev> (as one text:
+//! <https://facturation.dev/llms.txt>). What it leaves open is an option or ends with a person. `wire` has what it answers,
+//! `judge` what that means for a payment.
+
+mod judge;
+mod wire;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ::http::{HeaderMap, HeaderValue, Method, header};
+use async_trait::async_trait;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use url::Url;
+
+pub use self::judge::Open;
+use self::wire::{Account, Invoice, Made, Settlement, Shown, Whole, pages};
+use super::invoicing::{
+    Answer, Api, Books, Common, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified,
+    Wanted,
+};
+use crate::model::{booking::Payment, secret::Secret};
+
+/// Its name for people.
+const SYSTEM: &str = "Facturation.PRO";
+/// Its documented limits: requests, and in how many seconds.
+const LIMITS: [(u32, u32); 2] = [(600, 300), (10_000, 86_400)];
+/// The time zone of its users.
+pub const ZONE: &str = "Europe/Paris";
+/// What `status_map` may name.
+pub const ACTIONS: [&str; 2] = ["nothing", "note"];
+/// The calls that one attempt makes, with room: each gets a part of the attempt's time.
+const CALLS: u32 = 4;
+/// Pages of a list that are read. An exact search has one; more come if it is partial or was ignored.
+const MOST_PAGES: u64 = 20;
+/// Invoices that are read one by one, because a list does not show their number.
+const MOST_READ: usize = 10;
+/// Where a method of payment has no code of its own.
+const OTHER: &str = "other";
+/// Characters of a status that a note repeats.
+const LONGEST_STATUS: usize = 100;
+
+/// What an invoice that is paid already means for a payment that is not among its payments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnAlreadyPaid {
+    /// A person looks.
+    #[default]
+    Hold,
+    /// The payment is taken for the one by which somebody marked it as paid.
+    Close,
+}
+
+/// Which of an invoice's numbers is the one that Finkare knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NumberField {
+    /// The number with its prefix, as printed. The only one that it can search for exactly.
+    #[default]
+    FullInvoiceRef,
+    /// The number without its prefix.
+    InvoiceRef,
+    /// The number of an imported invoice.
+    ExternalRef,
+}
+
+/// The options of a `facturation_pro` sink beside those of every invoicing sink.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Where the API is.
+    #[serde(default = "Options::default_base_url")]
+    pub base_url: Url,
+    /// The firm's number, from the account's page "Clé API".
+    pub firm_id: String,
+    /// The API identifier, from the same page.
+    pub api_id: Secret,
+    /// The key that belongs to it.
+    pub api_key: Secret,
+    /// An e-mail address or a URL by which the vendor reaches who runs this: wanted in the `User-Agent`.
+    pub contact: String,
+    /// By Finkare's method of payment, the `payment_mode` under which it is booked; `other` for all others. What is
+    /// not named keeps its default.
+    #[serde(default)]
+    pub payment_modes: BTreeMap<String, u16>,
+    /// Which of an invoice's numbers is compared.
+    #[serde(default)]
+    pub number_field: NumberField,
+    /// What an invoice that is paid already means.
+    #[serde(default)]
+    pub on_already_paid: OnAlreadyPaid,
+    /// Stands before Finkare's id of the payment in a settlement's `payment_ref`.
+    #[serde(default = "Options::default_payment_ref_prefix")]
+    pub payment_ref_prefix: String,
+}
+
+impl Options {
+    /// The codes for Finkare's methods: transfer, direct debit, card, card, other (<https://facturation.dev>, the table of
+    /// `payment_mode` for sales).
+    const MODES: [(&'static str, u16); 5] =
+        [("bank_transfer", 3), ("sepa_debit", 8), ("card", 2), ("payment_link", 2), (OTHER, 99)];
+
+    fn default_base_url() -> Url {
+        Url::parse("https://www.facturation.pro").expect("the vendor's address is a URL")
+    }
+
+    fn default_payment_ref_prefix() -> String {
+        "finkare:".to_owned()
+    }
+
+    /// The code for a method of payment.
+    fn payment_mode(&self, method: Option<&str>) -> u64 {
+        let default = |method: &str| Self::MODES.iter().find(|(name, _)| *name == method).map(|(_, code)| *code);
+        let code = |method: &str| self.payment_modes.get(method).copied().or_else(|| default(method));
+        method.and_then(code).or_else(|| code(OTHER)).expect("`other` has a default").into()
+    }
+
+    /// What cannot work, by option; never a secret's value.
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        let mut problem = |key: &str, what: &str| problems.push((key.to_owned(), what.to_owned()));
+        let url = &self.base_url;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            problem("base_url", "does not begin with `https://` (or `http://`) and a host");
+        } else if !url.username().is_empty()
+            || url.password().is_some()
+            || url.query().is_some()
+            || url.fragment().is_some()
+        {
+            problem("base_url", "has a user, password, query or fragment: leave only the address");
+        }
+        if !(1..=18).contains(&self.firm_id.len()) || !self.firm_id.bytes().all(|byte| byte.is_ascii_digit()) {
+            problem("firm_id", "is not the number of a firm: it stands on the account's page \"Clé API\"");
+        }
+        let is_plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_plain(self.api_id.expose()) || self.api_id.expose().contains(':') {
+            problem("api_id", "is no API identifier: it stands on the account's page \"Clé API\"");
+        }
+        if !is_plain(self.api_key.expose()) {
+            problem("api_key", "is no API key: it stands on the account's page \"Clé API\"");
+        }
+        let is_address = self.contact.contains('@') || self.contact.contains("://");
+        if !is_address || !is_plain(&self.contact) || self.contact.contains(['(', ')']) || self.contact.len() > 200 {
+            problem(
+                "contact",
+                "is not an e-mail address or a URL (ASCII, without blanks): Facturation.PRO wants to know whom to write to",
+            );
+        }
+        for (method, code) in &self.payment_modes {
+            let key = format!("payment_modes.{method}");
+            match code {
+                0 => problem(&key, "0 means unpaid: write the code of a means of payment, such as 3 for a transfer"),
+                1..=998 => {}
+                _ => problem(&key, "999 means bad debt, and more is no code: write one such as 3 for a transfer"),
+            }
+        }
+        if !is_plain(&self.payment_ref_prefix) || self.payment_ref_prefix.len() > 50 {
+            problem("payment_ref_prefix", "is not 1 to 50 letters, digits and signs without blanks (ASCII)");
+        }
+        problems
+    }
+}
+
+/// The books of one firm.
+#[derive(Debug)]
+pub struct FacturationPro {
+    api: Api,
+    options: Options,
+}
+
+/// The body of a new settlement, in the documented order.
+#[derive(Serialize)]
+struct NewSettlement<'a> {
+    invoice_id: u64,
+    total: String,
+    payment_mode: u64,
+    paid_on: String,
+    payment_ref: &'a str,
+}
+
+/// What a search brought.
+enum Found {
+    None,
+    One(Shown),
+    Several(Vec<Whole>),
+    /// More pages, or more items without a number, than are read.
+    TooMany(String),
+}
+
+impl FacturationPro {
+    /// A client of one firm's books; asks nobody. `timeout` bounds a whole attempt.
+    ///
+    /// Wants the process's TLS provider to be installed
+    /// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`).
+    ///
+    /// # Errors
+    /// Names the option that cannot work, never a secret's value.
+    pub fn new(
+        options: &Options,
+        common: &Common,
+        timeout: Duration,
+        transcript: Option<Transcript>,
+    ) -> Result<Self, String> {
+        if let Some((key, what)) = options.problems().first() {
+            return Err(format!("`{key}` {what}"));
+        }
+        let pair = Secret::new(format!("{}:{}", options.api_id.expose(), options.api_key.expose()));
+        let basic = Secret::new(BASE64_STANDARD.encode(pair.expose()));
+        let mut authorization = HeaderValue::try_from(format!("Basic {}", basic.expose()))
+            .map_err(|_| "`api_id` and `api_key` cannot be sent")?;
+        authorization.set_sensitive(true);
+        let api = Api::new(Settings {
+            system: SYSTEM,
+            base_url: options.base_url.clone(),
+            headers: HeaderMap::from_iter([(header::AUTHORIZATION, authorization)]),
+            // It may suspend who does not name a contact (the introduction of its documentation).
+            user_agent: format!("finkare-relay/{} ({})", env!("CARGO_PKG_VERSION"), options.contact),
+            secrets: vec![options.api_id.clone(), options.api_key.clone(), pair, basic],
+            limits: common.limits(&LIMITS),
+            timeout: timeout / CALLS,
+            transcript,
+        })?;
+        Ok(Self { api, options: options.clone() })
+    }
+
+    fn marker(&self, payment: &Payment) -> String {
+        format!("{}{}", self.options.payment_ref_prefix, payment.id)
+    }
+
+    /// A call about the firm's invoices: `invoices.json`, or what is below it.
+    fn get(&self, purpose: String, path: &[&str]) -> Request {
+        self.api.get(purpose, &[&["firms", &*self.options.firm_id], path].concat())
+    }
+
+    /// All items of a list, page by page; none if it is not there (404).
+    ///
+    /// The inner error says why it is not whole.
+    async fn list<T: DeserializeOwned>(&self, request: &Request) -> Result<Result<Vec<T>, String>, Trouble> {
+        let mut items: Vec<T> = Vec::new();
+        let mut page = 1;
+        loop {
+            let this = request.clone();
+            let this = if page == 1 { this } else { this.query("page", &page.to_string()) };
+            let answer = match self.api.read(this).await {
+                // A search without a hit may answer so: it is not documented.
+                Err(Trouble::Missing { .. }) if page == 1 => return Ok(Ok(items)),
+                // A page that was announced.
+                Err(Trouble::Missing { reason }) => return Err(Trouble::Unreadable { reason }),
+                answer => answer?,
+            };
+            let on_page: Vec<T> = answer.json()?;
+            let pages = pages(&answer, on_page.len()).map_err(|what| answer.unreadable(what))?;
+            items.extend(on_page);
+            if page >= pages {
+                return Ok(Ok(items));
+            }
+            if page == MOST_PAGES {
+                return Ok(Err(format!("the search brings {pages} pages of invoices, of which {MOST_PAGES} are read")));
+            }
+            page += 1;
+        }
+    }
+
+    fn number_of<'a>(&self, shown: &'a Shown) -> Option<&'a str> {
+        match self.options.number_field {
+            NumberField::FullInvoiceRef => shown.full_invoice_ref.as_deref(),
+            NumberField::InvoiceRef => shown.invoice_ref.as_deref(),
+            NumberField::ExternalRef => shown.external_ref.as_deref(),
+        }
+    }
+
+    /// Whether an item without the number that is compared need not be read.
+    fn cannot_be(&self, shown: &Shown, number: &str) -> bool {
+        match self.options.number_field {
+            // It ends with the number without the prefix.
+            NumberField::FullInvoiceRef => shown.invoice_ref.as_ref().is_some_and(|end| !number.ends_with(&**end)),
+            NumberField::InvoiceRef => false,
+            NumberField::ExternalRef => shown.external == Some(false),
+        }
+    }
+
+    /// Looks for the invoices with exactly this number. Whether the search is exact, minds the case, or is made at all
+    /// is not relied on: what it brings is compared here.
+    async fn search(&self, number: &str) -> Result<Found, Trouble> {
+        let request = self.get(format!("looking for invoice {number}"), &["invoices.json"]);
+        let request = match self.options.number_field {
+            NumberField::FullInvoiceRef => request.query("full_invoice_ref", number),
+            // A partial search.
+            NumberField::InvoiceRef => request.query("invoice_ref", number),
+            // It has none for this number, only one for what was imported.
+            NumberField::ExternalRef => request.query("bill_type", "external"),
+        };
+        let items: Vec<Shown> = match self.list(&request.query("with_settlements", "1")).await? {
+            Ok(items) => items,
+            Err(what) => return Ok(Found::TooMany(what)),
+        };
+        let (mut found, mut unknown): (Vec<Shown>, Vec<Shown>) = (Vec::new(), Vec::new());
+        for item in items {
+            match self.number_of(&item) {
+                Some(given) if given == number => found.push(item),
+                Some(_) => {}
+                None if self.cannot_be(&item, number) => {}
+                None => unknown.push(item),
+            }
+        }
+        if unknown.len() > MOST_READ {
+            return Ok(Found::TooMany(format!("the search brings {} invoices without a number", unknown.len())));
+        }
+        for item in unknown {
+            let whole = self.single(item.id).await?;
+            if self.number_of(&whole) == Some(number) {
+                found.push(whole);
+            }
+        }
+        // Pages move while they are read.
+        found.sort_by_key(|shown| shown.id.0);
+        found.dedup_by_key(|shown| shown.id);
+        Ok(match found.len() {
+            0 => Found::None,
+            1 => Found::One(found.remove(0)),
+            _ => Found::Several(found.iter().map(|shown| shown.id).collect()),
+        })
+    }
+
+    async fn single_answer(&self, id: Whole) -> Result<(Answer, Shown), Trouble> {
+        let path = ["invoices", &format!("{id}.json")];
+        let answer = self.api.read(self.get(format!("reading the invoice with the id {id}"), &path)).await?;
+        let shown: Shown = answer.json()?;
+        if shown.id != id {
+            return Err(answer.unreadable("it is another invoice"));
+        }
+        if !shown.owns_its_settlements() {
+            return Err(answer.unreadable("it has another invoice's payments"));
+        }
+        Ok((answer, shown))
+    }
+
+    async fn single(&self, id: Whole) -> Result<Shown, Trouble> {
+        Ok(self.single_answer(id).await?.1)
+    }
+
+    /// The invoice with all that a decision needs; what a list leaves out is read.
+    async fn whole(&self, shown: Shown) -> Result<Invoice, Trouble> {
+        match shown.complete() {
+            Ok(invoice) if shown.owns_its_settlements() => Ok(invoice),
+            _ => self.reread(shown.id).await,
+        }
+    }
+
+    async fn reread(&self, id: Whole) -> Result<Invoice, Trouble> {
+        let (answer, mut shown) = self.single_answer(id).await?;
+        if shown.settlements.is_none() {
+            let path = ["invoices", &id.to_string(), "settlements.json"];
+            let request = self.get(format!("reading the payments of the invoice with the id {id}"), &path);
+            let settlements: Vec<Settlement> = self
+                .list(&request)
+                .await?
+                .map_err(|what| answer.unreadable(&format!("{what}, and these are payments of one invoice")))?;
+            shown.settlements = Some(settlements);
+            if !shown.owns_its_settlements() {
+                return Err(answer.unreadable("it has another invoice's payments"));
+            }
+        }
+        shown.complete().map_err(|field| answer.unreadable(&format!("`{field}` is missing")))
+    }
+
+    fn absent(number: &str, what: &str) -> String {
+        format!(
+            "{what} waits for invoice {number}, which is not in {SYSTEM}. If it stands there under another number, set `number` or \
+             `number_field`; if in another firm, set `firm_id`; or deal with it there by hand and cancel this dispatch \
+             (`dispatches cancel`)"
+        )
+    }
+
+    fn several(number: &str, ids: &[Whole], what: &str) -> String {
+        let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+        format!(
+            "{} invoices in {SYSTEM} have the number {number} (their ids: {}), and {what} belongs to one of them. Book it there by \
+             hand and cancel this dispatch (`dispatches cancel`), or give each its own number and retry it (`dispatches retry`)",
+            ids.len(),
+            ids.join(", ")
+        )
+    }
+
+    fn too_many(number: &str, problem: &str, what: &str) -> String {
+        format!(
+            "invoice {number} cannot be found for certain in {SYSTEM}: {problem}. Book {what} there by hand and cancel this dispatch \
+             (`dispatches cancel`); `number_field = \"full_invoice_ref\"` searches exactly"
+        )
+    }
+}
+
+#[async_trait]
+impl Books for FacturationPro {
+    type Invoice = Open;
+
+    fn api(&self) -> &Api {
+        &self.api
+    }
+
+    async fn find(&self, wanted: &Wanted<'_>) -> Result<Finding<Open>, Trouble> {
+        let payment = format!("the payment of {}", wanted.in_words());
+        let shown = match self.search(wanted.number).await? {
+            Found::One(shown) => shown,
+            Found::None => return Ok(Finding::Absent { instruction: Self::absent(wanted.number, &payment) }),
+            Found::Several(ids) => {
+                let instruction = Self::several(wanted.number, &ids, &payment);
+                return Ok(Finding::Hold { instruction, recheck: true });
+            }
+            Found::TooMany(problem) => {
+                let instruction = Self::too_many(wanted.number, &problem, &payment);
+                return Ok(Finding::Hold { instruction, recheck: false });
+            }
+        };
+        let invoice = self.whole(shown).await?;
+        Ok(judge::before(wanted, &self.marker(wanted.payment), &invoice, self.options.on_already_paid))
+    }
+
+    fn booking(&self, wanted: &Wanted<'_>, invoice: &Open) -> Request {
+        let settlement = NewSettlement {
+            invoice_id: invoice.id.0,
+            total: wanted.payment.amount_cents.to_string(),
+            payment_mode: self.options.payment_mode(wanted.payment.method.as_deref()),
+            paid_on: wanted.date.to_string(),
+            payment_ref: &self.marker(wanted.payment),
+        };
+        let body = serde_json::to_string(&settlement).expect("texts and numbers can be written as JSON");
+        let purpose = format!("recording the payment of {} on invoice {}", wanted.in_words(), wanted.number);
+        let id = invoice.id.to_string();
+        let path = ["firms", &self.options.firm_id, "invoices", &id, "settlements.json"];
+        self.api.write(Method::POST, purpose, &path, body)
+    }
+
+    fn receipt(&self, answer: &Answer) -> Result<String, Trouble> {
+        let Made { id } = answer.json()?;
+        Ok(id.to_string())
+    }
+
+    async fn verify(&self, wanted: &Wanted<'_>, invoice: Option<&Open>, target_id: &str) -> Result<Verified, Trouble> {
+        let marker = self.marker(wanted.payment);
+        let payment_mode = self.options.payment_mode(wanted.payment.method.as_deref());
+        let (read, payment_mode) = match invoice {
+            Some(open) => (self.reread(open.id).await?, Some(payment_mode)),
+            // Written by an attempt that ended there.
+            None => match self.search(wanted.number).await? {
+                Found::One(shown) => (self.whole(shown).await?, None),
+                Found::None | Found::Several(_) | Found::TooMany(_) => {
+                    return Ok(Verified::Missing { what: format!("one invoice with the number {}", wanted.number) });
+                }
+            },
+        };
+        Ok(judge::after(wanted, &marker, payment_mode, &read, target_id))
+    }
+
+    async fn status(&self, change: &StatusChange<'_>) -> Result<StatusPlan, Trouble> {
+        let number = change.number;
+        let what = format!("the note of the status `{}`", one_line(change.to));
+        let shown = match self.search(number).await? {
+            Found::One(shown) => shown,
+            Found::None => return Ok(StatusPlan::Absent { instruction: Self::absent(number, &what) }),
+            Found::Several(ids) => {
+                return Ok(StatusPlan::Hold { instruction: Self::several(number, &ids, &what), recheck: true });
+            }
+            Found::TooMany(problem) => {
+                return Ok(StatusPlan::Hold { instruction: Self::too_many(number, &problem, &what), recheck: false });
+            }
+        };
+        let invoice = self.reread(shown.id).await?;
+        if invoice.is_deleted {
+            return Ok(StatusPlan::Done {
+                why: format!("invoice {number} is in the bin in {SYSTEM}: nothing is noted"),
+            });
+        }
+        let line = note(change);
+        let Some(text) = with_line(invoice.internal_note.as_deref().unwrap_or_default(), &line) else {
+            return Ok(StatusPlan::Done { why: format!("invoice {number} has the note `{line}` in {SYSTEM} already") });
+        };
+        let body = serde_json::json!({ "internal_note": text }).to_string();
+        let purpose = format!("noting `{line}` on invoice {number}");
+        let path = ["firms", &self.options.firm_id, "invoices", &format!("{}.json", invoice.id)];
+        Ok(StatusPlan::Write(Box::new(self.api.write(Method::PATCH, purpose, &path, body))))
+    }
+
+    async fn check(&self) -> Result<String, String> {
+        let said = |trouble: Trouble| trouble.reason().to_owned();
+        let answer = self.api.read(self.api.get("the account", &["account.json"])).await.map_err(said)?;
+        let account: Account = answer.json().map_err(said)?;
+        let firm_id = &self.options.firm_id;
+        let Some(firm) = account.firms.iter().find(|firm| firm_id.parse() == Ok(firm.id.0)) else {
+            let known: Vec<_> = account.firms.iter().map(|firm| format!("{} ({})", firm.id, name_of(firm))).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(format!(
+                "the account has no firm {firm_id}: it has {known}. Set `firm_id` to the one to book in"
+            ));
+        };
+        // A number that no invoice has: whether invoices may be read is all that is asked.
+        let request = self.get("whether invoices can be read".to_owned(), &["invoices.json"]);
+        match self.api.read(request.query("full_invoice_ref", "finkare-relay check")).await {
+            Err(Trouble::Missing { .. }) => {}
+            answer => {
+                let _: Vec<Shown> = answer.and_then(|answer| answer.json()).map_err(said)?;
+            }
+        }
+        let clock = answer.clock()?;
+        Ok(format!(
+            "{SYSTEM} takes the credentials, firm {firm_id} is {}, its invoices can be read, {clock}",
+            name_of(firm)
+        ))
+    }
+}
+
+fn name_of(firm: &wire::Firm) -> String {
+    firm.name.as_deref().map_or_else(|| "without a name".to_owned(), one_line)
+}
+
+/// Text from outside as a part of a line.
+fn one_line(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_STATUS).collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The line for a change of status; the same for the same event, whenever it is written.
+fn note(change: &StatusChange<'_>) -> String {
+    format!("Finkare {}: {}", change.date, one_line(change.to))
+}
+
+/// The note with this line at its end; None if it has it already.
+fn with_line(note: &str, line: &str) -> Option<String> {
+    if note.lines().any(|known| known.trim() == line) {
+        return None;
+    }
+    let note = note.trim_end();
+    Some(if note.is_empty() { line.to_owned() } else { format!("{note}\n{line}") })
+}
