@@ -21,13 +21,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use self::invoicing::Desk;
+use self::invoicing::{Bookkeeper, Books as _, Common, Desk};
 use crate::model::{
     dispatch::{LeasedDispatch, Outcome, Trigger},
     id::{DispatchId, EventId},
     trace::TraceParent,
 };
 
+pub mod efactori;
 pub mod file;
 pub mod guard;
 pub mod http;
@@ -114,11 +115,13 @@ pub enum Kind {
     File(file::Options),
     /// `http`
     Http(http::Options),
+    /// `efactori`
+    Efactori(Box<efactori::Options>, Common),
 }
 
 impl Kind {
     /// Every `type` that can be configured.
-    pub const NAMES: [&'static str; 3] = ["stdout", "file", "http"];
+    pub const NAMES: [&'static str; 4] = ["stdout", "file", "http", "efactori"];
 
     /// The `type`.
     pub const fn name(&self) -> &'static str {
@@ -126,6 +129,7 @@ impl Kind {
             Kind::Stdout(_) => "stdout",
             Kind::File(_) => "file",
             Kind::Http(_) => "http",
+            Kind::Efactori(..) => "efactori",
         }
     }
 
@@ -135,6 +139,7 @@ impl Kind {
         match self {
             Kind::Stdout(_) | Kind::File(_) => 256,
             Kind::Http(_) => 8,
+            Kind::Efactori(..) => 4,
         }
     }
 
@@ -143,6 +148,7 @@ impl Kind {
     pub const fn is_invoicing(&self) -> bool {
         match self {
             Kind::Stdout(_) | Kind::File(_) | Kind::Http(_) => false,
+            Kind::Efactori(..) => true,
         }
     }
 
@@ -157,12 +163,15 @@ impl Kind {
     /// # Errors
     /// What cannot work and what to change, in a sentence.
     pub fn build(&self, timeout: Duration, desk: impl FnOnce() -> Desk) -> Result<Arc<dyn Sink>, String> {
-        // Until the first invoicing kind.
-        drop(desk);
         Ok(match self {
             Kind::Stdout(options) => Arc::new(stdout::Stdout::new(options)),
             Kind::File(options) => Arc::new(file::File::open(options)?),
             Kind::Http(options) => Arc::new(http::Http::new(options, timeout)?),
+            Kind::Efactori(options, common) => {
+                let desk = desk();
+                let books = efactori::Efactori::new(options, common, timeout, desk.transcript.clone())?;
+                Arc::new(Bookkeeper::new(books, desk, common.clone(), efactori::Options::ZONE)?)
+            }
         })
     }
 
@@ -176,6 +185,7 @@ impl Kind {
             Kind::Stdout(options) => stdout::Stdout::new(options).check().await,
             Kind::File(options) => file::File::open(options)?.check().await,
             Kind::Http(options) => http::Http::new(options, timeout)?.check().await,
+            Kind::Efactori(options, common) => efactori::Efactori::new(options, common, timeout, None)?.check().await,
         }
     }
 }

@@ -45,6 +45,10 @@ impl Kind {
                 Ok(Preview::Line(String::from_utf8_lossy(&message::object(message)).into_owned()))
             }
             Kind::Http(options) => Ok(http::Http::new(options, timeout)?.preview(message)),
+            Kind::Efactori(..) => Err(format!(
+                "what a sink of type `{}` does is found out by asking the books, not from the event",
+                self.name()
+            )),
         }
     }
 }
