@@ -2,6 +2,14 @@
 
 use std::collections::HashSet;
 
+use finkare_relay::{
+    model::{
+        booking::{BookingState, BookingToken, NewBooking},
+        id::{EventId, SinkName},
+        money::Cents,
+    },
+    store::ledger::{Advance, BookingBegun},
+};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -12,7 +20,12 @@ use crate::support::{
 
 const FILE: &str = "[[sinks]]\nname = \"file\"\ntype = \"file\"\npath = \"out.jsonl\"\nevents = \"*\"\n";
 
-on_both_stores!(lists_are_whole_and_filtered, what_does_not_exist_or_cannot_be_meant, health_and_metrics);
+on_both_stores!(
+    lists_are_whole_and_filtered,
+    bookings_are_listed_by_route_and_command,
+    what_does_not_exist_or_cannot_be_meant,
+    health_and_metrics,
+);
 
 async fn ask(relay: &Relay, path: &str, authorization: Option<&str>) -> (u16, Value) {
     let mut request = http().get(format!("http://{}{path}", relay.admin));
@@ -111,6 +124,88 @@ async fn lists_are_whole_and_filtered(backend: Backend) {
     assert_eq!((since, until), (16, 10), "`since` includes, `until` does not");
 }
 
+async fn bookings_are_listed_by_route_and_command(backend: Backend) {
+    let home = Home::new(backend).await;
+    let relay = home.serve(FILE).await;
+    assert_eq!(relay.get("/bookings").await, json!({"data": [], "next_cursor": null}));
+    let store = home.store().await;
+    let mut tokens = Vec::new();
+    for number in 0..9 {
+        let new = NewBooking {
+            sink: SinkName::new(if number % 3 == 0 { "onfact" } else { "compta" }).unwrap(),
+            payment_id: format!("p{number}"),
+            event_id: EventId::generate(),
+            invoice_id: format!("i{}", number % 2),
+            invoice_number: format!("F{}", number % 2),
+            amount_cents: Cents(150_000 + number),
+            currency: "EUR".to_owned(),
+            token: BookingToken::generate(),
+        };
+        assert_eq!(store.begin_booking(&new, None).await.unwrap(), BookingBegun::Begun);
+        let state = if number == 8 { BookingState::Written } else { BookingState::Booked };
+        let (target_id, note) =
+            (Some(format!("there-{number}")), (number == 8).then(|| "not read back yet".to_owned()));
+        let advance = Advance { state, target_id, note };
+        assert_eq!(store.advance_booking(&new.sink, &new.payment_id, new.token, &advance).await.unwrap(), None);
+        tokens.push((new.token, new.event_id));
+    }
+    let stored = store.booking(&SinkName::new("compta").unwrap(), "p8").await.unwrap().unwrap();
+    store.close().await;
+
+    let row = relay.get("/bookings?limit=1").await["data"][0].clone();
+    let expected = json!({
+        "sink": "compta", "payment_id": "p8", "event_id": tokens[8].1.to_string(), "invoice_id": "i0",
+        "invoice_number": "F0", "amount_cents": 150_008, "currency": "EUR", "state": "written",
+        "target_id": "there-8", "note": "not read back yet", "began_at": stored.began_at, "changed_at": stored.changed_at,
+    });
+    assert_eq!(row, expected);
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = relay.get(&format!("/bookings?limit=4{cursor}")).await;
+        let rows = page["data"].as_array().unwrap();
+        assert!(rows.len() <= 4);
+        seen.extend(rows.iter().map(|row| row["payment_id"].as_str().unwrap().to_owned()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["p8", "p7", "p6", "p5", "p4", "p3", "p2", "p1", "p0"], "newest first, each once");
+    let count = async |query: &str| relay.all(query).await.len();
+    assert_eq!(count("/bookings?sink=onfact").await, 3);
+    assert_eq!(count("/bookings?state=booked").await, 8);
+    assert_eq!(count("/bookings?state=sending").await, 0);
+    assert_eq!(count("/bookings?payment_id=p4").await, 1);
+    assert_eq!(count("/bookings?invoice_id=i1").await, 4);
+    assert_eq!(count("/bookings?invoice_number=F0&sink=onfact").await, 2);
+    assert_eq!(count("/bookings?payment_id=p%00").await, 0);
+
+    let list = async |arguments: &[&str]| {
+        let mut command = home.command();
+        command.args(["bookings", "list", "--admin-url", &format!("http://{}", relay.admin)]).args(arguments);
+        command.env("RELAY_ADMIN_TOKEN", TOKEN);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        assert!(output.status.success(), "{}", text(output.stderr));
+        (text(output.stdout), text(output.stderr))
+    };
+    let (table, _) = list(&["--payment-id", "p8"]).await;
+    for word in ["p8", "compta", "written", "F0", " 1500.08 EUR ", "there-8", "not read back yet"] {
+        assert!(table.contains(word), "{word} is not in\n{table}");
+    }
+    let all = ["--sink", "compta", "--state", "booked", "--invoice-id", "i1", "--invoice-number", "F1", "--json"];
+    let answer: Value = serde_json::from_str(&list(&all).await.0).unwrap();
+    let found: Vec<_> = answer["data"].as_array().unwrap().iter().map(|row| row["payment_id"].clone()).collect();
+    assert_eq!(found, [json!("p7"), json!("p5"), json!("p1")]);
+    let (table, more) = list(&["--limit", "2"]).await;
+    assert!(table.lines().count() == 3 && more.contains("--cursor"), "{table}{more}");
+    // Whoever had a token could go on with a booking.
+    let said = relay.get("/bookings").await.to_string() + &table + &relay.log();
+    for (token, _) in tokens {
+        assert!(!said.contains(&token.0.to_string()));
+    }
+}
+
 async fn what_does_not_exist_or_cannot_be_meant(backend: Backend) {
     let home = Home::new(backend).await;
     let relay = home.serve(FILE).await;
@@ -135,6 +230,10 @@ async fn what_does_not_exist_or_cannot_be_meant(backend: Backend) {
         "/dispatches?state=lost",
         "/dispatches?cursor=x",
         "/dispatches?event_id=x",
+        "/bookings?limit=0",
+        "/bookings?state=lost",
+        "/bookings?cursor=x",
+        "/bookings?colour=red",
     ] {
         let (status, problem) = relay.try_get(path).await;
         assert_eq!((status, &problem["code"]), (400, &json!("bad_parameter")), "{path}");

@@ -25,3 +25,4 @@ mod simulator;
 mod sinks;
 mod store;
 mod support;
+mod waiting;

@@ -2,6 +2,17 @@
 
 use std::{collections::HashSet, process::Stdio};
 
+use finkare_relay::{
+    model::{
+        booking::{Assignment, BookingState, BookingToken, NewBooking},
+        id::{EventId, SinkName},
+        money::Cents,
+    },
+    store::{
+        Store,
+        ledger::{Advance, Assigned, BookingBegun},
+    },
+};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
 
@@ -397,10 +408,40 @@ async fn execute(home: &Home, statement: &'static str) {
     assert!(changed > 0, "{statement}");
 }
 
+/// Writes into the ledger what an invoicing sink would: the event's payment, and its booking. Answers the event.
+async fn book(store: &dyn Store, event: &str, payment: &str, state: BookingState) -> EventId {
+    let event_id: EventId = event.parse().expect("an id");
+    let new = NewBooking {
+        sink: SinkName::new("compta").unwrap(),
+        payment_id: payment.to_owned(),
+        event_id,
+        invoice_id: format!("invoice of {payment}"),
+        invoice_number: format!("F-{payment}"),
+        amount_cents: Cents(150_000),
+        currency: "EUR".to_owned(),
+        token: BookingToken::generate(),
+    };
+    let assignment = Assignment {
+        event_id,
+        endpoint: "production".to_owned(),
+        payment_id: payment.to_owned(),
+        invoice_id: new.invoice_id.clone(),
+        amount_cents: new.amount_cents,
+    };
+    assert_eq!(store.assign(&assignment).await.unwrap(), Assigned::Ours);
+    assert_eq!(store.begin_booking(&new, None).await.unwrap(), BookingBegun::Begun);
+    if state != BookingState::Sending {
+        let advance = Advance { state, target_id: None, note: None };
+        assert_eq!(store.advance_booking(&new.sink, payment, new.token, &advance).await.unwrap(), None);
+    }
+    event_id
+}
+
 async fn what_is_old_goes_when_the_service_starts(backend: Backend) {
     let home = Home::new(backend).await;
     let target = Target::start().await;
-    let sinks = format!("[retention]\npayload_days = 30\ndedupe_days = 60\n{}", sink("erp", &target));
+    let days = "payload_days = 30\ndedupe_days = 60\nledger_days = 90";
+    let sinks = format!("[retention]\n{days}\n{}", sink("erp", &target));
     let relay = home.serve(&sinks).await;
     let finkare = Finkare::of(&relay);
     let bodies = ["ancient", "old", "new"].map(|invoice| payment(invoice, 1));
@@ -409,8 +450,16 @@ async fn what_is_old_goes_when_the_service_starts(backend: Backend) {
         ids.push(finkare.deliver(body).await.id());
     }
     relay.drained().await;
+    let store = home.store().await;
+    let assigned = book(&*store, &ids[0], "ancient", BookingState::Booked).await;
+    book(&*store, &ids[1], "old", BookingState::Seen).await;
+    book(&*store, &ids[2], "unfinished", BookingState::Sending).await;
+    store.close().await;
+    assert_eq!(relay.all("/bookings").await.len(), 3);
     assert!(relay.terminate().await.0.success());
     // Days in microseconds.
+    execute(&home, "UPDATE bookings SET changed_at = changed_at - 91 * 86400000000 WHERE payment_id <> 'old'").await;
+    execute(&home, "UPDATE bookings SET changed_at = changed_at - 89 * 86400000000 WHERE payment_id = 'old'").await;
     execute(&home, "UPDATE events SET received_at = received_at - 61 * 86400000000 WHERE invoice_id = 'ancient'").await;
     execute(&home, "UPDATE events SET received_at = received_at - 31 * 86400000000 WHERE invoice_id = 'old'").await;
     let relay = home.serve(&sinks).await;
@@ -423,6 +472,15 @@ async fn what_is_old_goes_when_the_service_starts(backend: Backend) {
     })
     .await;
     assert!(relay.get(&format!("/events/{}", ids[2])).await["payload"].is_object());
+    eventually("the oldest booking is gone", async || relay.all("/bookings").await.len() == 2).await;
+    let left = relay.all("/bookings").await;
+    let left: Vec<&str> = left.iter().filter_map(|row| row["payment_id"].as_str()).collect();
+    assert_eq!(left, ["unfinished", "old"], "what is not finished stays, whatever its age");
+    let store = home.store().await;
+    assert_eq!(store.assignment(assigned).await.unwrap(), None, "it went with its event");
+    let kept = ids[1].parse().expect("an id");
+    assert!(store.assignment(kept).await.unwrap().is_some());
+    store.close().await;
     let finkare = Finkare::of(&relay);
     assert!(!finkare.deliver(&bodies[0]).await.is_duplicate());
     for (body, id) in bodies.iter().zip(&ids).skip(1) {

@@ -21,6 +21,7 @@
 //! attempt, `dispatches` is what operators see and do, `sinks` is their status, `purge` is
 //! retention, `erase` removes one invoice's payloads, `rows` is what all of these share. The link to
 //! Finkare: `secrets` (and webhooks), `intents`, the `audit` trail, and `link`, which hands each method to one of them.
+//! `ledger` keeps what is known of payments.
 //!
 //! The SQL stands next to the method that runs it.
 
@@ -59,6 +60,7 @@ mod erase;
 mod events;
 mod finish;
 mod intents;
+mod ledger;
 mod link;
 mod purge;
 mod rows;
@@ -417,9 +419,17 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{event::DedupeKey, id::EndpointName},
-        store::activity::ActivityStore,
-        store::link::LinkStore,
+        model::{
+            booking::{Assignment, BookingState, BookingToken, NewBooking},
+            event::DedupeKey,
+            id::EndpointName,
+            money::Cents,
+        },
+        store::{
+            activity::ActivityStore,
+            ledger::{Advance, LedgerStore},
+            link::LinkStore,
+        },
     };
 
     async fn fresh() -> (tempfile::TempDir, SqliteStore) {
@@ -574,6 +584,44 @@ mod tests {
         store.claim_due(claim).await.unwrap();
         store.adopt_webhook(&EndpointName::new("main").unwrap(), "id", "url", entry).await.unwrap();
         durable("link").await;
+        let event = event(2, 1);
+        store.record_deliveries(std::slice::from_ref(&event)).await.unwrap();
+        store.claim_due(claim).await.unwrap();
+        let assignment = Assignment {
+            event_id: event.id,
+            endpoint: "main".into(),
+            payment_id: "p1".into(),
+            invoice_id: "i1".into(),
+            amount_cents: Cents(1),
+        };
+        store.assign(&assignment).await.unwrap();
+        durable("assign").await;
+        store.claim_due(claim).await.unwrap();
+        let new = NewBooking {
+            sink: erp.clone(),
+            payment_id: "p1".into(),
+            event_id: event.id,
+            invoice_id: "i1".into(),
+            invoice_number: "F1".into(),
+            amount_cents: Cents(1),
+            currency: "EUR".into(),
+            token: BookingToken::generate(),
+        };
+        store.begin_booking(&new, None).await.unwrap();
+        durable("begin a booking").await;
+        store.claim_due(claim).await.unwrap();
+        let next = NewBooking { token: BookingToken::generate(), ..new.clone() };
+        store.begin_booking(&next, Some(new.token)).await.unwrap();
+        durable("take a booking over").await;
+        store.claim_due(claim).await.unwrap();
+        let advance = Advance { state: BookingState::Written, target_id: None, note: None };
+        store.advance_booking(&erp, "p1", next.token, &advance).await.unwrap();
+        durable("go on with a booking").await;
+        let new = NewBooking { payment_id: "p2".into(), ..next };
+        store.begin_booking(&new, None).await.unwrap();
+        store.claim_due(claim).await.unwrap();
+        assert!(store.withdraw_booking(&erp, "p2", new.token).await.unwrap());
+        durable("withdraw a booking").await;
     }
 
     /// 3.51.3 repairs a rare corruption of databases with a write-ahead log, <https://www.sqlite.org/wal.html#walresetbug>.

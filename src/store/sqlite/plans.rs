@@ -4,14 +4,15 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{SqliteStore, claim, dispatches, erase, events, finish, purge, sinks};
+use super::{SqliteStore, claim, dispatches, erase, events, finish, ledger, purge, sinks};
 use crate::{
     model::{
+        booking::BookingState,
         clock,
         dispatch::State,
         id::{DispatchId, EventId},
     },
-    store::{DispatchFilter, EventFilter, Store},
+    store::{DispatchFilter, EventFilter, Store, ledger::BookingFilter},
 };
 
 /// A store with 20,000 delivered dispatches and a few of every other state, and what `ANALYZE`
@@ -34,6 +35,10 @@ async fn with_history(folder: &tempfile::TempDir) -> SqliteStore {
          SELECT id, 'erp', type, invoice_id, 'dead', 'event', received_at, received_at FROM events LIMIT 10;
          INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome)
          SELECT id, 1, created_at, 5, 'retry' FROM dispatches WHERE state = 'delivered';
+         INSERT INTO bookings (sink, payment_id, event_id, invoice_id, invoice_number, amount_cents, currency, state,
+                               token, began_at, changed_at)
+         SELECT 'compta', 'p' || id, event_id, invoice_id, 'F' || invoice_id, 1, 'EUR', 'booked', randomblob(16), id, id
+         FROM dispatches WHERE state = 'delivered';
          ANALYZE;",
     )
     .execute(&store.writer)
@@ -58,7 +63,8 @@ async fn goes_by(store: &SqliteStore, sql: &str, indexes: &[&str]) {
     // Constant rows, and what an inner query found, are scanned; a partial index may be.
     let walked = plan.lines().find(|line| {
         let Some(rest) = line.trim().strip_prefix("SCAN ") else { return false };
-        ["events", "dispatches", "attempts", "e", "d", "head"].contains(&rest) || rest.contains("sqlite_autoindex")
+        ["events", "dispatches", "attempts", "bookings", "e", "d", "head"].contains(&rest)
+            || rest.contains("sqlite_autoindex")
     });
     assert_eq!(walked, None, "in the plan of\n{sql}\n{plan}");
 }
@@ -156,4 +162,26 @@ async fn walks_go_by_their_indexes_and_sort_nothing() {
         assert!(!plan(&store, &sql).await.contains("TEMP B-TREE"), "{sql}");
     }
     goes_by(&store, erase::FIND, &["events_by_invoice (invoice_id=? AND id>?)"]).await;
+}
+
+#[tokio::test]
+async fn the_ledger_goes_by_its_indexes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = with_history(&folder).await;
+    goes_by(&store, ledger::SUM, &["bookings_by_number (invoice_number=? AND sink=?)"]).await;
+    goes_by(&store, ledger::PURGE, &["bookings_finished (changed_at<?)"]).await;
+    let list = |filter: BookingFilter| ledger::list_statement(&filter, 50).into_string();
+    let all = BookingFilter::default;
+    let text = || Some("x".to_owned());
+    for (filter, index) in [
+        (BookingFilter { payment_id: text(), ..all() }, "bookings_by_payment"),
+        (BookingFilter { payment_id: text(), sink: text(), ..all() }, "bookings_by_payment"),
+        (BookingFilter { invoice_id: text(), ..all() }, "bookings_by_invoice (invoice_id=?"),
+        (BookingFilter { invoice_number: text(), ..all() }, "bookings_by_number (invoice_number=?"),
+        (BookingFilter { state: Some(BookingState::Sending), ..all() }, "bookings_open (state=?"),
+        (BookingFilter { state: Some(BookingState::Written), ..all() }, "bookings_open (state=?"),
+        (BookingFilter { before: Some(500), ..all() }, "INTEGER PRIMARY KEY (rowid<?)"),
+    ] {
+        goes_by(&store, &list(filter), &[index]).await;
+    }
 }

@@ -10,13 +10,19 @@ use std::{
 use bytes::Bytes;
 use finkare_relay::{
     model::{
+        booking::{Assignment, BookingState, BookingToken, NewBooking},
         clock,
         dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, Outcome, State},
         event::{DedupeKey, NewEvent},
         id::{EndpointName, EventId, SinkName},
+        money::Cents,
         secret::Secret,
     },
-    store::{Claim, Claimed, DispatchFilter, EventFilter, Finish, Purge, Store, StoreError, postgres::PostgresStore},
+    store::{
+        Claim, Claimed, DispatchFilter, EventFilter, Finish, Purge, Store, StoreError,
+        ledger::{Advance, LedgerStore},
+        postgres::PostgresStore,
+    },
 };
 use sqlx::{Connection, PgConnection};
 
@@ -551,7 +557,9 @@ const NOTE_SETTINGS: &str = "CREATE TABLE noted (what text, setting text);
     END $$;
     CREATE TRIGGER note AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION note();
     CREATE TRIGGER note AFTER UPDATE ON dispatches FOR EACH STATEMENT EXECUTE FUNCTION note();
-    CREATE TRIGGER note AFTER INSERT ON attempts FOR EACH STATEMENT EXECUTE FUNCTION note()";
+    CREATE TRIGGER note AFTER INSERT ON attempts FOR EACH STATEMENT EXECUTE FUNCTION note();
+    CREATE TRIGGER note AFTER INSERT ON assignments FOR EACH STATEMENT EXECUTE FUNCTION note();
+    CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON bookings FOR EACH STATEMENT EXECUTE FUNCTION note()";
 
 /// What was noted since the last call, each once.
 async fn noted(admin: &mut PgConnection) -> Vec<(String, String)> {
@@ -594,6 +602,49 @@ async fn only_relaying_commits_without_waiting_for_the_disk() {
     assert_eq!(noted(&mut admin).await, [pair("dispatches UPDATE", "off")], "a claim, and its leases given back");
     store.cancel_dispatches(&[given[0].0]).await.unwrap();
     assert_eq!(noted(&mut admin).await, [pair("dispatches UPDATE", "on")], "a person's decision");
+
+    // The ledger, after something that did not wait for the disk.
+    let relay_a_little = async |admin: &mut PgConnection| {
+        let leased = claim(&store, "erp", 10).await.dispatches;
+        let given: Vec<_> = leased.iter().map(|leased| (leased.id, leased.token)).collect();
+        assert!(store.give_back(&given).await.unwrap() > 0);
+        assert_eq!(noted(admin).await.last(), Some(&pair("dispatches UPDATE", "off")));
+    };
+    let paid = event("paid", None, &["erp"]);
+    store.record_deliveries(std::slice::from_ref(&paid)).await.unwrap();
+    let new = NewBooking {
+        sink: sink("erp"),
+        payment_id: "p1".into(),
+        event_id: paid.id,
+        invoice_id: "i1".into(),
+        invoice_number: "F1".into(),
+        amount_cents: Cents(1),
+        currency: "EUR".into(),
+        token: BookingToken::generate(),
+    };
+    let assignment = Assignment {
+        event_id: paid.id,
+        endpoint: paid.endpoint.as_str().into(),
+        payment_id: "p1".into(),
+        invoice_id: "i1".into(),
+        amount_cents: Cents(1),
+    };
+    relay_a_little(&mut admin).await;
+    store.assign(&assignment).await.unwrap();
+    assert_eq!(noted(&mut admin).await, [pair("assignments INSERT", "on")]);
+    relay_a_little(&mut admin).await;
+    store.begin_booking(&new, None).await.unwrap();
+    assert_eq!(noted(&mut admin).await, [pair("bookings INSERT", "on")]);
+    let advance = Advance { state: BookingState::Written, target_id: None, note: None };
+    store.advance_booking(&new.sink, "p1", new.token, &advance).await.unwrap();
+    assert_eq!(noted(&mut admin).await, [pair("bookings UPDATE", "on")]);
+    let other = NewBooking { payment_id: "p2".into(), ..new };
+    store.begin_booking(&other, None).await.unwrap();
+    let taker = NewBooking { token: BookingToken::generate(), ..other.clone() };
+    store.begin_booking(&taker, Some(other.token)).await.unwrap();
+    store.withdraw_booking(&taker.sink, "p2", taker.token).await.unwrap();
+    let all = ["DELETE", "INSERT", "UPDATE"].map(|what| pair(&format!("bookings {what}"), "on"));
+    assert_eq!(noted(&mut admin).await, all);
 
     // A relaying transaction that fails, and one that is dropped at each of its steps.
     sqlx::raw_sql("ALTER TABLE dispatches ADD CONSTRAINT no_lease CHECK (state <> 'leased')")

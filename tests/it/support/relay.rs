@@ -9,6 +9,10 @@ use std::{
     thread::JoinHandle,
 };
 
+use finkare_relay::{
+    model::secret::Secret,
+    store::{Store, postgres::PostgresStore, sqlite::SqliteStore},
+};
 use serde_json::Value;
 
 use super::{PATIENCE, eventually, http, postgres};
@@ -79,6 +83,15 @@ impl Home {
     /// The database's URL.
     pub(crate) fn store_url(&self) -> &str {
         &self.url
+    }
+
+    /// The same database, opened once more beside the service.
+    pub(crate) async fn store(&self) -> Arc<dyn Store> {
+        if self.url.starts_with("postgres") {
+            Arc::new(PostgresStore::connect(&Secret::new(self.url.as_str()), 2).await.expect("the database is there"))
+        } else {
+            Arc::new(SqliteStore::open(&self.path("relay.db")).await.expect("the database is there"))
+        }
     }
 
     /// The same home, with another way to its database.
