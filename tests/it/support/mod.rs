@@ -1,5 +1,6 @@
 //! What the integration tests share: the real binary, a target that records, Finkare's side.
 
+pub(crate) mod books;
 pub(crate) mod fake_finkare;
 pub(crate) mod finkare;
 pub(crate) mod load;
