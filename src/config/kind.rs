@@ -50,6 +50,10 @@ const DOCUMENTED: [&str; 15] = [
     "fastfaktura",
 ];
 
+/// How a payment may have been made, as Finkare documents it (<https://docs.finkare.io/api-reference/payments>); and
+/// what stands for all others.
+const METHODS: [&str; 5] = ["card", "bank_transfer", "sepa_debit", "payment_link", "other"];
+
 /// Reads the `type` and the options of that kind. `None` after a problem.
 ///
 /// `is_enriched` says whether the sink gets its events with what Finkare says of them. Comes last: every key that a sink of any kind may have is taken before, so that what is left is
@@ -64,6 +68,7 @@ pub(super) fn read(mut section: Section<'_>, is_enriched: bool) -> Option<sinks:
         Some("file") => file(&mut section).map(sinks::Kind::File),
         Some("http") => http(&mut section, is_enriched).map(sinks::Kind::Http),
         Some("facturation_pro") => facturation_pro(&mut section),
+        Some("efactori") => efactori(&mut section),
         unusable => {
             if let Some(name) = unusable {
                 let what = if DOCUMENTED.contains(&name) {
@@ -144,6 +149,44 @@ fn facturation_pro(section: &mut Section<'_>) -> Option<sinks::Kind> {
         section.problem(&key, what);
     }
     Some(sinks::Kind::FacturationPro(Box::new(options), common?))
+}
+
+fn efactori(section: &mut Section<'_>) -> Option<sinks::Kind> {
+    let mut own = Own::default();
+    for key in ["session_key", "company_uuid"] {
+        let is_given = section.has(key);
+        if own.secret(section, key).is_none() && !is_given {
+            section.problem(key, "is missing: it stands in the personal settings of eFactori");
+        }
+    }
+    own.failed |= own.table.len() < 2;
+    let options: Option<sinks::efactori::Options> = options(section, own);
+    let common = common(section, &sinks::efactori::Options::ACTIONS);
+    let (options, common) = (options?, common?);
+    base_url(section, &options.base_url);
+    for (key, what) in options.problems(&common) {
+        section.problem(key, what);
+    }
+    for method in options.accounts.keys().filter(|method| !METHODS.contains(&method.as_str())) {
+        let meant = did_you_mean(method, METHODS);
+        if !meant.is_empty() {
+            section.notice("accounts", format!("`{method}` is no method that Finkare documents{meant}"));
+        }
+    }
+    Some(sinks::Kind::Efactori(Box::new(options), common))
+}
+
+/// The address of an invoicing system, which is no secret.
+fn base_url(section: &mut Section<'_>, url: &Url) {
+    if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
+        section.problem("base_url", "does not begin with `https://` or `http://` and a host");
+    } else if !url.username().is_empty()
+        || url.password().is_some()
+        || url.query().is_some()
+        || url.fragment().is_some()
+    {
+        section.problem("base_url", "has a user, a query or a fragment: write the address alone");
+    }
 }
 
 /// What all invoicing sinks have in common. `actions` are what `status_map` may name, `nothing` among them.

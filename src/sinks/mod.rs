@@ -21,13 +21,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use self::invoicing::{Bookkeeper, Books, Desk};
+use self::invoicing::{Bookkeeper, Books as _, Common, Desk};
 use crate::model::{
     dispatch::{LeasedDispatch, Outcome, Trigger},
     id::{DispatchId, EventId},
     trace::TraceParent,
 };
 
+pub mod efactori;
 pub mod enrich;
 pub mod facturation_pro;
 pub mod file;
@@ -120,12 +121,14 @@ pub enum Kind {
     /// `http`
     Http(http::Options),
     /// `facturation_pro`
-    FacturationPro(Box<facturation_pro::Options>, invoicing::Common),
+    FacturationPro(Box<facturation_pro::Options>, Common),
+    /// `efactori`
+    Efactori(Box<efactori::Options>, Common),
 }
 
 impl Kind {
     /// Every `type` that can be configured.
-    pub const NAMES: [&'static str; 4] = ["stdout", "file", "http", "facturation_pro"];
+    pub const NAMES: [&'static str; 5] = ["stdout", "file", "http", "facturation_pro", "efactori"];
 
     /// Those of them that keep books; see [`Kind::is_invoicing`].
     pub const INVOICING: [&'static str; 4] = ["facturation_pro", "efactori", "tiime", "fastfaktura"];
@@ -137,6 +140,7 @@ impl Kind {
             Kind::File(_) => "file",
             Kind::Http(_) => "http",
             Kind::FacturationPro(..) => "facturation_pro",
+            Kind::Efactori(..) => "efactori",
         }
     }
 
@@ -148,6 +152,7 @@ impl Kind {
             Kind::Http(_) => 8,
             // Each attempt is several calls, of which the system takes few a minute.
             Kind::FacturationPro(..) => 4,
+            Kind::Efactori(..) => 4,
         }
     }
 
@@ -157,6 +162,7 @@ impl Kind {
         match self {
             Kind::Stdout(_) | Kind::File(_) | Kind::Http(_) => false,
             Kind::FacturationPro(..) => true,
+            Kind::Efactori(..) => true,
         }
     }
 
@@ -180,6 +186,11 @@ impl Kind {
                 let books = facturation_pro::FacturationPro::new(options, common, timeout, desk.transcript.clone())?;
                 Arc::new(Bookkeeper::new(books, desk, common.clone(), facturation_pro::ZONE)?)
             }
+            Kind::Efactori(options, common) => {
+                let desk = desk();
+                let books = efactori::Efactori::new(options, common, timeout, desk.transcript.clone())?;
+                Arc::new(Bookkeeper::new(books, desk, common.clone(), efactori::Options::ZONE)?)
+            }
         })
     }
 
@@ -196,6 +207,7 @@ impl Kind {
             Kind::FacturationPro(options, common) => {
                 facturation_pro::FacturationPro::new(options, common, timeout, None)?.check().await
             }
+            Kind::Efactori(options, common) => efactori::Efactori::new(options, common, timeout, None)?.check().await,
         }
     }
 }

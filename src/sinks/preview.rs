@@ -45,8 +45,8 @@ impl Kind {
                 Ok(Preview::Line(String::from_utf8_lossy(&message::object(message)).into_owned()))
             }
             Kind::Http(options) => http::Http::new(options, timeout)?.preview(message),
-            Kind::FacturationPro(..) => Err(format!(
-                "what a `{}` sink would write depends on the books, and a preview asks nobody",
+            Kind::FacturationPro(..) | Kind::Efactori(..) => Err(format!(
+                "what a sink of type `{}` does is found out by asking the books, not from the event",
                 self.name()
             )),
         }

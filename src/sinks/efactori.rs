@@ -1,0 +1,1015 @@
+//! Books payments in eFactori, or another brand of the onFact platform (onFact.be, onFact.nl, enFact): they share one API.
+//!
+//! What is known comes from the vendor's page about the API (<https://efactori.gitbook.io/efactori.be-fr/af/api>: the
+//! address, `.json` at the end of every path, the two headers), from its OpenAPI file and its PHP SDK
+//! (`onFact/onfact5-api-php` on GitHub, of 2021: paths, fields, lists). Where these are silent or contradict each other
+//! there is an option, and the careful assumption is its default.
+//!
+//! A payment is added to its invoice (`POST /v1/invoices/{id}/payments.json`), with our marker as name of the other
+//! party: there is no field for a reference. It is looked for by reading the list of all payments back to the
+//! payment's day, since payments cannot be listed by invoice; a payment does not even say which invoice it belongs to,
+//! and an invoice not what is still due. So what a person booked on an invoice by hand is not seen, and the most that
+//! may be booked is the total without what we booked before.
+//!
+//! - `wire`: the shapes of answers. `list`: lists by pages, and what can be concluded from them. `marker`: our marker,
+//!   whole or cut off.
+
+mod list;
+mod marker;
+mod wire;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::{self, Write as _},
+    num::NonZeroU32,
+    time::Duration,
+};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use async_trait::async_trait;
+use jiff::{ToSpan, civil::Date};
+use moka::{future::Cache, policy::EvictionPolicy};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::Mutex;
+use url::Url;
+
+use self::{
+    list::{Extent, Listing, Question},
+    marker::Likeness,
+    wire::{Id, Listed as _},
+};
+use super::invoicing::{
+    Answer, Api, Books, Common, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified,
+    Wanted,
+};
+use crate::model::{booking::Payment, money::Cents, secret::Secret};
+
+/// For people.
+const SYSTEM: &str = "eFactori";
+/// How we introduce ourselves.
+const AGENT: &str = concat!("finkare-relay/", env!("CARGO_PKG_VERSION"));
+/// For one call. The vendor's SDK waits 10 s; an answer that was not waited for leaves a doubt, so we wait longer.
+const CALL: Duration = Duration::from_secs(20);
+/// Ours, since none is documented beyond that there is an answer 429: one call a second.
+const LIMITS: [(u32, u32); 1] = [(60, 60)];
+/// Calls of an attempt beside reading lists: the invoice (perhaps twice), the payment, reading back, its status.
+const OTHER_CALLS: u32 = 5;
+/// A place in a limit of so short a time is waited for within an attempt.
+const SHORT: Duration = Duration::from_secs(3);
+/// Numbers of which the id is remembered.
+const REMEMBERED: u64 = 20_000;
+/// How often a list is read that changes meanwhile.
+const READINGS: usize = 3;
+/// The method whose account is used for all that have none.
+const OTHER: &str = "other";
+/// Payment accounts are few.
+const ACCOUNT_PAGES: u32 = 10;
+
+/// How an invoice is found by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lookup {
+    /// Reads the list, and compares here.
+    #[default]
+    Scan,
+    /// Lets the platform filter, and compares here.
+    Query,
+    /// Reads the list if the filter finds nothing.
+    QueryThenScan,
+}
+
+/// How an amount is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AmountFormat {
+    /// `150.00`
+    #[default]
+    Number,
+    /// `{"_": 150.00}`
+    Object,
+    /// `"150.00"`
+    String,
+}
+
+/// Where our marker stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkerField {
+    /// In the name of the other party.
+    #[default]
+    Name,
+    /// Nowhere: what became of a payment that got no answer, a person has to look up.
+    None,
+}
+
+/// The options of an `efactori` sink, beside those of all invoicing sinks.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Of the platform; all brands share the default.
+    #[serde(default = "Options::default_base_url")]
+    pub base_url: Url,
+    /// `X-SESSION-KEY`, from the personal settings there.
+    pub session_key: Secret,
+    /// `X-COMPANY-UUID`, from the same place.
+    pub company_uuid: Secret,
+    /// By the method of a payment (`card`, `bank_transfer`, `sepa_debit`, `payment_link`), the id of the payment account
+    /// that it is booked to; `other` for all that are not named.
+    #[serde(default)]
+    pub accounts: BTreeMap<String, String>,
+    /// How an invoice is found.
+    #[serde(default)]
+    pub lookup: Lookup,
+    /// Pages of 100 invoices that are read, newest first.
+    #[serde(default = "Options::default_lookup_max_pages")]
+    pub lookup_max_pages: u32,
+    /// The order of both lists: newest first.
+    #[serde(default = "Options::default_lookup_order_by")]
+    pub lookup_order_by: String,
+    /// How an amount is written.
+    #[serde(default)]
+    pub amount_format: AmountFormat,
+    /// Where our marker stands.
+    #[serde(default)]
+    pub marker_field: MarkerField,
+    /// What every marker begins with; Finkare's id of the payment follows.
+    #[serde(default = "Options::default_marker_prefix")]
+    pub marker_prefix: String,
+    /// The list of payments, without `.json`. The OpenAPI file leaves out `/v1` here.
+    #[serde(default = "Options::default_payments_path")]
+    pub payments_path: String,
+    /// The list of payment accounts, likewise.
+    #[serde(default = "Options::default_payment_accounts_path")]
+    pub payment_accounts_path: String,
+    /// Pages of 100 payments that are read, newest first, when a marker is looked for.
+    #[serde(default = "Options::default_payments_max_pages")]
+    pub payments_max_pages: u32,
+    /// The word for a paid invoice, for `status_map`.
+    #[serde(default = "Options::default_status_paid_value")]
+    pub status_paid_value: String,
+}
+
+impl Options {
+    /// In which time zone a payment's time becomes a day, unless [`Common::timezone`] says so.
+    pub const ZONE: &'static str = "Europe/Brussels";
+    /// What [`Common::status_map`] may name.
+    pub const ACTIONS: [&'static str; 2] = ["nothing", "paid"];
+
+    fn default_base_url() -> Url {
+        Url::parse("https://api5.onfact.be").expect("it is a URL")
+    }
+
+    const fn default_lookup_max_pages() -> u32 {
+        20
+    }
+
+    fn default_lookup_order_by() -> String {
+        "date:descend".to_owned()
+    }
+
+    fn default_marker_prefix() -> String {
+        "Finkare ".to_owned()
+    }
+
+    fn default_payments_path() -> String {
+        "/v1/payments".to_owned()
+    }
+
+    fn default_payment_accounts_path() -> String {
+        "/v1/payment-accounts".to_owned()
+    }
+
+    const fn default_payments_max_pages() -> u32 {
+        10
+    }
+
+    fn default_status_paid_value() -> String {
+        "paid".to_owned()
+    }
+
+    /// What is wrong, by the option.
+    pub fn problems(&self, common: &Common) -> Vec<(&'static str, String)> {
+        let mut problems = vec![];
+        let mut wrong = |key, what: &str| problems.push((key, what.to_owned()));
+        for (key, secret) in [("session_key", &self.session_key), ("company_uuid", &self.company_uuid)] {
+            if secret.expose().trim().is_empty() {
+                wrong(key, "is empty: it stands in the personal settings there");
+            } else if HeaderValue::try_from(secret.expose()).is_err() {
+                wrong(key, "has a character that no header may have, such as a line break");
+            }
+        }
+        if self.accounts.is_empty() {
+            wrong(
+                "accounts",
+                "is missing: name a payment account for each method, such as { card = \"4\", other = \"3\" }",
+            );
+        }
+        if self.accounts.iter().any(|(method, account)| method.trim().is_empty() || account.trim().is_empty()) {
+            wrong("accounts", "has an empty method or account: write, for example, { card = \"4\", other = \"3\" }");
+        }
+        for (key, path) in
+            [("payments_path", &self.payments_path), ("payment_accounts_path", &self.payment_accounts_path)]
+        {
+            let is_path = path.strip_prefix('/').is_some_and(|path| {
+                let mut steps = path.split('/');
+                steps.all(|step| {
+                    !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+                })
+            });
+            if !is_path {
+                wrong(key, "is no path: write, for example, `/v1/payments`; `.json` is added");
+            }
+        }
+        let order = self.lookup_order_by.split_once(':');
+        if !order.is_some_and(|(field, way)| !field.is_empty() && ["ascend", "descend"].contains(&way)) {
+            wrong("lookup_order_by", "is no order: write, for example, `date:descend`");
+        }
+        let prefix = &self.marker_prefix;
+        if prefix.trim().is_empty()
+            || prefix.trim_start() != prefix
+            || prefix.chars().count() > 40
+            || prefix.chars().any(char::is_control)
+        {
+            wrong("marker_prefix", "has to be 1 to 40 characters, and begin with none that is blank");
+        }
+        if self.status_paid_value.trim().is_empty() {
+            wrong("status_paid_value", "is empty: write the word for a paid invoice, such as `paid`");
+        }
+        for (key, pages) in
+            [("lookup_max_pages", self.lookup_max_pages), ("payments_max_pages", self.payments_max_pages)]
+        {
+            if !(1..=1000).contains(&pages) {
+                wrong(key, "is not from 1 to 1000");
+            }
+        }
+        // Otherwise an attempt that has to read all of them would never come to its end.
+        let calls = self.lookup_max_pages.saturating_add(self.payments_max_pages).saturating_add(OTHER_CALLS);
+        let limits = common.limits(&LIMITS);
+        if let Some((requests, _)) = limits.iter().find(|(requests, per)| *per > SHORT && requests.get() < calls) {
+            let what = format!(
+                "an attempt may need {calls} calls (lookup_max_pages + payments_max_pages + {OTHER_CALLS}), and the limit is \
+                 {requests}: read fewer pages, or raise `api_limits` if the platform allows it"
+            );
+            wrong("lookup_max_pages", &what);
+        }
+        problems
+    }
+}
+
+/// A path's steps.
+#[derive(Debug)]
+struct Path(Vec<String>);
+
+impl Path {
+    fn new(path: &str) -> Self {
+        Self(path.split('/').filter(|step| !step.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// With these steps after it, and `.json` at the end.
+    fn to(&self, steps: &[&str]) -> Vec<String> {
+        let mut path = self.0.clone();
+        path.extend(steps.iter().map(|step| (*step).to_owned()));
+        if let Some(last) = path.last_mut() {
+            last.push_str(".json");
+        }
+        path
+    }
+}
+
+/// Payments in an eFactori company.
+pub struct Efactori {
+    api: Api,
+    options: Options,
+    invoices: Path,
+    payments: Path,
+    accounts: Path,
+    /// From number to id: to be checked at every use.
+    ids: Cache<String, Id>,
+    /// Whoever reads the list of invoices, alone: the others find in `ids` what it read. Side by side they would use up
+    /// the limit, and none of them would come to the end.
+    scanning: Mutex<()>,
+}
+
+impl fmt::Debug for Efactori {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Efactori").field("api", &self.api).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// An invoice that takes a payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    id: Id,
+    number: String,
+    /// Which the payment goes to.
+    account: String,
+}
+
+/// What was found under a number.
+enum Located {
+    One(Box<wire::Invoice>),
+    /// There is none on any page.
+    Absent,
+    /// It cannot be said, or there are several. Says why, and what to do.
+    Unclear(String),
+}
+
+/// What the list of payments says of ours.
+enum Trace {
+    /// It stands there.
+    Booked(String),
+    /// It does not.
+    Nothing,
+    /// It is not among those that could be read. Says which these were.
+    Unfinished(String),
+    /// A person has to look. Says what at.
+    Unclear(String),
+}
+
+#[derive(Serialize)]
+struct NewPayment<'a> {
+    payment_account_id: &'a str,
+    date: String,
+    amount: Box<RawValue>,
+    currency_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+}
+
+impl Efactori {
+    /// A client for one company; asks nobody. `timeout` bounds a whole attempt.
+    ///
+    /// # Errors
+    /// Names the option that cannot work, never its value where it is secret.
+    pub fn new(
+        options: &Options,
+        common: &Common,
+        timeout: Duration,
+        transcript: Option<Transcript>,
+    ) -> Result<Self, String> {
+        if let Some((key, what)) = options.problems(common).into_iter().next() {
+            return Err(format!("`{key}`: {what}"));
+        }
+        let mut headers = HeaderMap::new();
+        for (name, key, secret) in [
+            ("x-session-key", "session_key", &options.session_key),
+            ("x-company-uuid", "company_uuid", &options.company_uuid),
+        ] {
+            let mut value = HeaderValue::try_from(secret.expose())
+                .map_err(|_| format!("`{key}` has a character that no header may have"))?;
+            value.set_sensitive(true);
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        let limits: Vec<(NonZeroU32, Duration)> = common.limits(&LIMITS);
+        let api = Api::new(Settings {
+            system: SYSTEM,
+            base_url: options.base_url.clone(),
+            headers,
+            user_agent: AGENT.to_owned(),
+            secrets: vec![options.session_key.clone(), options.company_uuid.clone()],
+            limits,
+            timeout: CALL.min(timeout / 2),
+            transcript,
+        })?;
+        Ok(Self {
+            api,
+            invoices: Path::new("/v1/invoices"),
+            payments: Path::new(&options.payments_path),
+            accounts: Path::new(&options.payment_accounts_path),
+            options: options.clone(),
+            ids: Cache::builder().max_capacity(REMEMBERED).eviction_policy(EvictionPolicy::lru()).build(),
+            scanning: Mutex::new(()),
+        })
+    }
+
+    fn get(&self, purpose: String, path: &[String]) -> Request {
+        let steps: Vec<&str> = path.iter().map(String::as_str).collect();
+        self.api.get(purpose, &steps)
+    }
+
+    fn post(&self, purpose: String, path: &[String], body: &impl Serialize) -> Request {
+        let steps: Vec<&str> = path.iter().map(String::as_str).collect();
+        let body = serde_json::to_string(body).expect("texts and numbers can be written as JSON");
+        self.api.write(Method::POST, purpose, &steps, body)
+    }
+
+    async fn list<T: wire::Listed + serde::de::DeserializeOwned>(
+        &self,
+        purpose: &str,
+        path: &Path,
+        (q, max_pages): (Option<&str>, u32),
+        is_enough: impl Fn(&[T]) -> bool + Send,
+    ) -> Result<Listing<T>, Trouble> {
+        let path = path.to(&[]);
+        let steps: Vec<&str> = path.iter().map(String::as_str).collect();
+        let order_by = Some(self.options.lookup_order_by.as_str());
+        list::read(&self.api, Question { purpose, path: &steps, order_by, q, max_pages }, is_enough).await
+    }
+
+    // --- invoices
+
+    /// The invoice with exactly this number, fresh.
+    async fn invoice(&self, number: &str) -> Result<Located, Trouble> {
+        if let Some(invoice) = self.remembered(number).await? {
+            return Ok(Located::One(Box::new(invoice)));
+        }
+        let _alone = self.scanning.lock().await;
+        if let Some(invoice) = self.remembered(number).await? {
+            return Ok(Located::One(Box::new(invoice)));
+        }
+        let id = match self.options.lookup {
+            Lookup::Scan => self.scan(number).await?,
+            Lookup::Query => self.query(number).await?,
+            Lookup::QueryThenScan => match self.query(number).await? {
+                Ok(Some(id)) => Ok(Some(id)),
+                Ok(None) | Err(_) => self.scan(number).await?,
+            },
+        };
+        Ok(match id {
+            Ok(Some(id)) => {
+                let (invoice, answer) = self.read_invoice(number, &id).await?;
+                if invoice.number_formatted.text() != Some(number) {
+                    return Err(answer.unreadable("it has another number than in the list"));
+                }
+                Located::One(Box::new(invoice))
+            }
+            Ok(None) => Located::Absent,
+            Err(why) => Located::Unclear(why),
+        })
+    }
+
+    /// The invoice by the id that its number had, if it still has.
+    async fn remembered(&self, number: &str) -> Result<Option<wire::Invoice>, Trouble> {
+        let Some(id) = self.ids.get(number).await else { return Ok(None) };
+        match self.read_invoice(number, &id).await {
+            // One in the bin may have left its number to another.
+            Ok((invoice, _)) if invoice.number_formatted.text() == Some(number) && invoice.deleted.0 == Some(false) => {
+                Ok(Some(invoice))
+            }
+            Ok(_) | Err(Trouble::Missing { .. }) => {
+                self.ids.invalidate(number).await;
+                Ok(None)
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    async fn read_invoice(&self, number: &str, id: &Id) -> Result<(wire::Invoice, Answer), Trouble> {
+        let request = self.get(format!("reading invoice {number}"), &self.invoices.to(&[id.as_str()]));
+        let answer = self.api.read(request).await?;
+        let invoice: wire::Invoice = answer.json()?;
+        if invoice.id != *id {
+            return Err(answer.unreadable("it is another invoice"));
+        }
+        Ok((invoice, answer))
+    }
+
+    /// Reads the list as far as allowed, and not only to the first that has the number: two with one number have to be
+    /// seen. Numbers are unique in a company, as printed, so that one that was found counts even if older ones were not
+    /// read.
+    async fn scan(&self, number: &str) -> Result<Result<Option<Id>, String>, Trouble> {
+        let purpose = format!("looking for invoice {number}");
+        let pages = self.options.lookup_max_pages;
+        let listing = self.list(&purpose, &self.invoices, (None, pages), |_: &[wire::ListedInvoice]| false).await?;
+        Ok(match self.pick(number, &listing.items).await {
+            Ok(None) if listing.extent != Extent::Whole => Err(format!(
+                "invoice {number} is not among the {} invoices that were read in {SYSTEM}, and there are more: raise \
+                 `lookup_max_pages`, or try `lookup = \"query\"`",
+                listing.items.len()
+            )),
+            picked => picked,
+        })
+    }
+
+    /// Lets the platform filter. The only example of a filter that the vendor gives is `isCustomer && name:BVBA*`, and by
+    /// hearsay a filter that is not understood is ignored: so what comes is compared here.
+    async fn query(&self, number: &str) -> Result<Result<Option<Id>, String>, Trouble> {
+        if number.contains(['"', '\\']) {
+            return Ok(Err(format!(
+                "invoice number {number} cannot be written into a filter: set `lookup = \"scan\"`"
+            )));
+        }
+        let purpose = format!("looking for invoice {number}");
+        let (q, pages) = (format!("number_formatted:\"{number}\""), self.options.lookup_max_pages);
+        let found = self.list(&purpose, &self.invoices, (Some(&q), pages), |_: &[wire::ListedInvoice]| false).await;
+        let listing = match found {
+            Ok(listing) => listing,
+            Err(Trouble::Refused { reason }) => {
+                return Ok(Err(format!("{reason}: it does not filter by number; set `lookup = \"scan\"`")));
+            }
+            Err(trouble) => return Err(trouble),
+        };
+        Ok(match self.pick(number, &listing.items).await {
+            Ok(None) if listing.extent != Extent::Whole => Err(format!(
+                "{SYSTEM} does not filter by number (it answered with {} other invoices, and there are more): set \
+                 `lookup = \"scan\"`",
+                listing.items.len()
+            )),
+            picked => picked,
+        })
+    }
+
+    /// The one with this number; of those in the bin only if there is no other. Remembers all the others on the way.
+    async fn pick(&self, number: &str, invoices: &[wire::ListedInvoice]) -> Result<Option<Id>, String> {
+        let mut by_number: HashMap<&str, Vec<&wire::ListedInvoice>> = HashMap::new();
+        for invoice in invoices {
+            if let Some(printed) = invoice.number_formatted.text() {
+                by_number.entry(printed).or_default().push(invoice);
+            }
+        }
+        for (printed, same) in &by_number {
+            if let [one] = same.as_slice() {
+                self.ids.insert((*printed).to_owned(), one.id().clone()).await;
+            }
+        }
+        let found = by_number.remove(number).unwrap_or_default();
+        let (gone, there): (Vec<_>, Vec<_>) = found.into_iter().partition(|invoice| invoice.deleted.0 == Some(true));
+        match (there.as_slice(), gone.as_slice()) {
+            ([one], _) | ([], [one, ..]) => Ok(Some(one.id().clone())),
+            ([], []) => Ok(None),
+            (several, _) => {
+                let ids: Vec<_> = several.iter().map(|invoice| invoice.id().to_string()).collect();
+                Err(format!(
+                    "{} invoices in {SYSTEM} have the number {number} (their ids there: {}): correct that there first",
+                    ids.len(),
+                    ids.join(", ")
+                ))
+            }
+        }
+    }
+
+    fn is_paid(&self, invoice: &wire::Invoice) -> bool {
+        let word = invoice.status.text().unwrap_or_default().to_lowercase();
+        word == "paid" || word == "payed" || word == self.options.status_paid_value.trim().to_lowercase()
+    }
+
+    /// Why an invoice is not to be touched: what is the matter, and what to do there.
+    fn untouchable(invoice: &wire::Invoice) -> Option<(String, &'static str)> {
+        let unsaid = |what: &str| {
+            let what = format!("{SYSTEM} does not say whether it is {what}");
+            Some((what, "look at it there; this version expects it to be said"))
+        };
+        match (invoice.deleted.0, invoice.locked.0) {
+            (Some(true), _) => Some(("it is in the bin".to_owned(), "take it out of the bin there")),
+            (None, _) => unsaid("in the bin (`deleted`)"),
+            (_, Some(true)) => {
+                Some(("it is locked, because it is in the bookkeeping already".to_owned(), "unlock it there"))
+            }
+            (_, None) => unsaid("locked (`locked`)"),
+            (Some(false), Some(false)) => match invoice.status.text() {
+                None => unsaid("open (`status`)"),
+                Some(word) if word.eq_ignore_ascii_case("concept") => {
+                    Some(("it is a draft (`concept`)".to_owned(), "finish it there"))
+                }
+                Some(_) => None,
+            },
+        }
+    }
+
+    /// Why this payment is not to be booked on this invoice.
+    fn objection(&self, wanted: &Wanted<'_>, invoice: &wire::Invoice) -> Option<(String, &'static str)> {
+        if let Some(untouchable) = Self::untouchable(invoice) {
+            return Some(untouchable);
+        }
+        if self.is_paid(invoice) {
+            let what = format!("it is `{}` there already", invoice.status.text().unwrap_or_default());
+            return Some((what, "find out there by which payment, and whether this one is among them"));
+        }
+        let Payment { amount_cents, currency, .. } = wanted.payment;
+        let theirs = invoice.currency_id.text().unwrap_or("none");
+        if theirs != currency {
+            return Some((format!("its currency is {theirs}"), "correct the invoice or book the payment by hand"));
+        }
+        let Some(total) = invoice.total_amount_incl.cents() else {
+            return Some((
+                "its total (`total_amount_incl`) is no amount in whole cents".to_owned(),
+                "look at it there, and book the payment by hand",
+            ));
+        };
+        if total <= Cents::ZERO {
+            return Some((
+                format!("its total is {}, as of a credit note", total.of(currency)),
+                "look at it there, and book the payment by hand",
+            ));
+        }
+        let room = total.checked_sub(wanted.booked_before).unwrap_or(Cents::ZERO);
+        if *amount_cents > room {
+            return Some((
+                format!(
+                    "of its total of {} this service has booked {} before, so that it would be overpaid",
+                    total.of(currency),
+                    wanted.booked_before.of(currency)
+                ),
+                "decide what to do with what is too much, and book the payment by hand",
+            ));
+        }
+        None
+    }
+
+    fn account(&self, method: Option<&str>) -> Option<&str> {
+        let accounts = &self.options.accounts;
+        method.and_then(|method| accounts.get(method)).or_else(|| accounts.get(OTHER)).map(|id| id.trim())
+    }
+
+    // --- payments
+
+    fn marker(&self, payment: &Payment) -> String {
+        format!("{}{}", self.options.marker_prefix, payment.id)
+    }
+
+    /// What to do about a payment of which it is not known whether it stands there.
+    fn make_clear(&self, payment: &Payment) -> String {
+        format!(
+            "see to it that it stands there once, with `{}` as name of the other party: then it is recognised by that",
+            self.marker(payment)
+        )
+    }
+
+    /// Looks for our marker in the list of payments, back to the day before the payment's.
+    async fn trace(&self, wanted: &Wanted<'_>) -> Result<Trace, Trouble> {
+        // One day more, should the time zone in the settings have been another.
+        let day = wanted.date.checked_sub(1.day()).unwrap_or(wanted.date);
+        let purpose = format!("looking for Finkare's payment {}", wanted.payment.id);
+        let pages = (None, self.options.payments_max_pages);
+        for _ in 0..READINGS {
+            let listing = self.list(&purpose, &self.payments, pages, |payments| is_older(payments, day)).await?;
+            match self.recognise(wanted, &listing.items) {
+                // What was seen was seen; what was not may have been missed.
+                Trace::Nothing if !listing.is_steady => {}
+                Trace::Nothing if listing.extent == Extent::Part => {
+                    return Ok(Trace::Unfinished(format!(
+                        "it is not among the {} payments that were read in {SYSTEM}, and these do not go back to {day}: raise \
+                         `payments_max_pages`",
+                        listing.items.len()
+                    )));
+                }
+                clear => return Ok(clear),
+            }
+        }
+        Err(Trouble::Later {
+            reason: format!(
+                "{SYSTEM}'s payments changed each time they were read to the end: {purpose} was not possible"
+            ),
+            after: None,
+            may_have_happened: false,
+        })
+    }
+
+    fn recognise(&self, wanted: &Wanted<'_>, payments: &[wire::Payment]) -> Trace {
+        let payment = wanted.payment;
+        let (marker, prefix) = (self.marker(payment), &self.options.marker_prefix);
+        let mut same = vec![];
+        let mut remains = vec![];
+        for theirs in payments {
+            let name = theirs.name.text().unwrap_or_default();
+            let has_amount = theirs.amount.cents().is_none_or(|cents| cents == payment.amount_cents);
+            let has_day = theirs.day().is_none_or(|day| day == wanted.date);
+            match marker::compare(name, marker.trim(), prefix.trim()) {
+                Likeness::Same => same.push(theirs),
+                Likeness::Remains if wanted.is_uncertain || (has_amount && has_day) => remains.push(theirs),
+                // The platform may have lost the marker altogether.
+                Likeness::Other if wanted.is_uncertain && name.is_empty() && has_amount && has_day => {
+                    remains.push(theirs);
+                }
+                Likeness::Remains | Likeness::Other => {}
+            }
+        }
+        match same.as_slice() {
+            [] => {}
+            [one] => {
+                let differs = differences(wanted, one, None);
+                if differs.is_empty() {
+                    return Trace::Booked(one.id().to_string());
+                }
+                return Trace::Unclear(format!(
+                    "payment {} in {SYSTEM} has our marker, and {}. Correct it there, or take the marker out of its name",
+                    one.id(),
+                    differs.join(", ")
+                ));
+            }
+            several => {
+                let ids: Vec<_> = several.iter().map(|theirs| theirs.id().to_string()).collect();
+                return Trace::Unclear(format!(
+                    "it stands {} times in {SYSTEM}, as payments {}. Remove all but one there",
+                    ids.len(),
+                    ids.join(", ")
+                ));
+            }
+        }
+        match remains.first() {
+            None => Trace::Nothing,
+            Some(one) => Trace::Unclear(format!(
+                "payment {} in {SYSTEM} may be it: its name of the other party is `{}`, where `{marker}` would stand. \
+                 Compare both; if it is another, give it another name there, and {}",
+                one.id(),
+                one.name.text().unwrap_or_default(),
+                self.make_clear(payment)
+            )),
+        }
+    }
+
+    /// A hold for a person who keeps the books.
+    fn hold<I>(wanted: &Wanted<'_>, what: &str, todo: &str) -> Finding<I> {
+        Finding::Hold {
+            instruction: format!(
+                "the payment of {} on invoice {} was not recorded in {SYSTEM}: {what}. {todo}; then `dispatches retry`, or \
+                 `dispatches cancel` if it stands in the books",
+                wanted.in_words(),
+                wanted.number,
+                todo = capitalised(todo)
+            ),
+            recheck: true,
+        }
+    }
+
+    /// What the payments there say, before the invoice is looked for.
+    async fn before<I>(&self, wanted: &Wanted<'_>) -> Result<Option<Finding<I>>, Trouble> {
+        let unmarked = self.options.marker_field == MarkerField::None;
+        if unmarked && !wanted.is_uncertain {
+            // The ledger alone has to do.
+            return Ok(None);
+        }
+        let doubt = |what: &str| {
+            let todo = self.make_clear(wanted.payment);
+            let instruction = format!(
+                "whether the payment of {} on invoice {} was recorded in {SYSTEM} is not known: {what}. {}; then \
+                 `dispatches retry`",
+                wanted.in_words(),
+                wanted.number,
+                capitalised(&todo)
+            );
+            Finding::Hold { instruction, recheck: true }
+        };
+        Ok(match self.trace(wanted).await? {
+            Trace::Booked(target_id) => Some(Finding::Booked { target_id }),
+            Trace::Unclear(what) => Some(Finding::Hold {
+                instruction: format!(
+                    "the payment of {} on invoice {} needs a look: {what}; then `dispatches retry`",
+                    wanted.in_words(),
+                    wanted.number
+                ),
+                recheck: true,
+            }),
+            Trace::Nothing | Trace::Unfinished(_) if unmarked => {
+                Some(doubt("payments are not marked there (`marker_field = \"none\"`)"))
+            }
+            Trace::Unfinished(what) if wanted.is_uncertain => Some(doubt(&what)),
+            Trace::Unfinished(what) => {
+                tracing::warn!(
+                    payment.id = wanted.payment.id,
+                    reason = what,
+                    "the payments in {SYSTEM} were not read far enough back to look for an earlier booking: the ledger decides"
+                );
+                None
+            }
+            Trace::Nothing => None,
+        })
+    }
+
+    async fn read_payment(&self, wanted: &Wanted<'_>, id: &str) -> Result<wire::Payment, Trouble> {
+        let purpose = format!("reading back Finkare's payment {}", wanted.payment.id);
+        let answer = self.api.read(self.get(purpose, &self.payments.to(&[id]))).await?;
+        let payment: wire::Payment = answer.json()?;
+        if payment.id.as_str() == id { Ok(payment) } else { Err(answer.unreadable("it is another payment")) }
+    }
+
+    fn amount(&self, cents: Cents) -> Box<RawValue> {
+        let text = match self.options.amount_format {
+            AmountFormat::Number => cents.to_string(),
+            AmountFormat::Object => format!("{{\"_\": {cents}}}"),
+            AmountFormat::String => format!("\"{cents}\""),
+        };
+        RawValue::from_string(text).expect("digits and a dot are JSON")
+    }
+
+    /// What the payment has made of the invoice, for who reads the log. The documents do not say that it changes
+    /// anything.
+    async fn log_status(&self, target: &Target, target_id: &str) {
+        match self.read_invoice(&target.number, &target.id).await {
+            Ok((invoice, _)) => tracing::info!(
+                invoice.number = target.number,
+                invoice.status = invoice.status.text().unwrap_or_default(),
+                target.id = target_id,
+                "the invoice after its payment in {SYSTEM}"
+            ),
+            Err(trouble) => {
+                tracing::debug!(invoice.number = target.number, reason = trouble.reason(), "its status was not read");
+            }
+        }
+    }
+}
+
+/// True if the list is newest first and has gone beyond this day. That it is in order has to show: an order that is not
+/// known there is perhaps ignored, and the newest may be at the end.
+fn is_older(payments: &[wire::Payment], day: Date) -> bool {
+    let days: Option<Vec<Date>> = payments.iter().map(wire::Payment::day).collect();
+    let Some(days) = days else { return false };
+    let (Some(first), Some(last)) = (days.first(), days.last()) else { return false };
+    *last < day && first > last && days.is_sorted_by(|one, next| one >= next)
+}
+
+/// How a payment differs from what was wanted, in phrases. Without `account` any is right.
+fn differences(wanted: &Wanted<'_>, theirs: &wire::Payment, account: Option<&str>) -> Vec<String> {
+    let Payment { amount_cents, currency, .. } = wanted.payment;
+    let mut differs = vec![];
+    match theirs.amount.cents() {
+        Some(amount) if amount == *amount_cents => {}
+        Some(amount) => differs.push(format!("its amount is {amount} instead of {amount_cents}")),
+        None => differs.push(format!("its amount cannot be read, where {amount_cents} should stand")),
+    }
+    // It may be left out, and is the invoice's then.
+    if let Some(other) = theirs.currency_id.text().filter(|other| other != currency) {
+        differs.push(format!("its currency is {other} instead of {currency}"));
+    }
+    let Some(account) = account else { return differs };
+    match theirs.day() {
+        Some(day) if day == wanted.date => {}
+        Some(day) => differs.push(format!("its date is {day} instead of {}", wanted.date)),
+        None => differs.push(format!("its date cannot be read, where {} should stand", wanted.date)),
+    }
+    if let Some(other) = theirs.payment_account_id.text().filter(|other| *other != account) {
+        differs.push(format!("its payment account is {other} instead of {account}"));
+    }
+    differs
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[async_trait]
+impl Books for Efactori {
+    type Invoice = Target;
+
+    fn api(&self) -> &Api {
+        &self.api
+    }
+
+    async fn find(&self, wanted: &Wanted<'_>) -> Result<Finding<Target>, Trouble> {
+        if let Some(finding) = self.before(wanted).await? {
+            return Ok(finding);
+        }
+        let invoice = match self.invoice(wanted.number).await? {
+            Located::One(invoice) => invoice,
+            Located::Absent => {
+                return Ok(Finding::Absent {
+                    instruction: format!(
+                        "there is no invoice {} in {SYSTEM}, for the payment of {}: enter it there, or set `number` if its number \
+                         is another there",
+                        wanted.number,
+                        wanted.in_words()
+                    ),
+                });
+            }
+            Located::Unclear(why) => return Ok(Self::hold(wanted, &why, "correct that")),
+        };
+        if let Some((what, todo)) = self.objection(wanted, &invoice) {
+            return Ok(Self::hold(wanted, &what, todo));
+        }
+        let method = wanted.payment.method.as_deref();
+        let Some(account) = self.account(method) else {
+            let key = method.unwrap_or(OTHER);
+            let what = format!("`accounts` names no payment account for the method `{key}`");
+            return Ok(Self::hold(
+                wanted,
+                &what,
+                &format!("add `{key}` (or `{OTHER}`, for all) to `accounts` in the settings"),
+            ));
+        };
+        Ok(Finding::Open(Target {
+            id: invoice.id.clone(),
+            number: wanted.number.to_owned(),
+            account: account.to_owned(),
+        }))
+    }
+
+    fn booking(&self, wanted: &Wanted<'_>, invoice: &Target) -> Request {
+        let payment = wanted.payment;
+        let body = NewPayment {
+            payment_account_id: &invoice.account,
+            date: wanted.date.to_string(),
+            amount: self.amount(payment.amount_cents),
+            currency_id: &payment.currency,
+            name: (self.options.marker_field == MarkerField::Name).then(|| self.marker(payment)),
+        };
+        let purpose = format!("recording {} on invoice {}", wanted.in_words(), wanted.number);
+        self.post(purpose, &self.invoices.to(&[invoice.id.as_str(), "payments"]), &body)
+    }
+
+    fn receipt(&self, answer: &Answer) -> Result<String, Trouble> {
+        answer.json::<wire::Made>().map(|made| made.id.to_string())
+    }
+
+    async fn verify(
+        &self,
+        wanted: &Wanted<'_>,
+        invoice: Option<&Target>,
+        target_id: &str,
+    ) -> Result<Verified, Trouble> {
+        let theirs = match self.read_payment(wanted, target_id).await {
+            Ok(theirs) => theirs,
+            Err(Trouble::Missing { reason }) => return Ok(Verified::Missing { what: reason }),
+            Err(trouble) => return Err(trouble),
+        };
+        let method = wanted.payment.method.as_deref();
+        let account = invoice.map(|target| target.account.as_str()).or_else(|| self.account(method));
+        let mut differs = differences(wanted, &theirs, Some(account.unwrap_or_default()));
+        let marker = self.marker(wanted.payment);
+        let name = theirs.name.text().unwrap_or_default();
+        if self.options.marker_field == MarkerField::Name
+            && marker::compare(name, marker.trim(), self.options.marker_prefix.trim()) != Likeness::Same
+        {
+            let mut what = format!("its name of the other party is `{name}` instead of `{marker}`");
+            let _ = write!(
+                what,
+                ": without our marker a payment is not recognised after a crash. Shorten `marker_prefix`, or set \
+                 `marker_field = \"none\"`"
+            );
+            differs.push(what);
+        }
+        if !differs.is_empty() {
+            return Ok(Verified::Wrong { what: differs.join(", ") });
+        }
+        if let Some(target) = invoice {
+            self.log_status(target, target_id).await;
+        }
+        Ok(Verified::Right)
+    }
+
+    async fn status(&self, change: &StatusChange<'_>) -> Result<StatusPlan, Trouble> {
+        let StatusChange { number, to, .. } = *change;
+        if change.action != "paid" {
+            return Ok(StatusPlan::Done { why: format!("`status_map` does nothing in {SYSTEM} for `{to}`") });
+        }
+        let invoice = match self.invoice(number).await? {
+            Located::One(invoice) => invoice,
+            Located::Absent => {
+                return Ok(StatusPlan::Absent {
+                    instruction: format!(
+                        "there is no invoice {number} in {SYSTEM}, which is `{to}` at Finkare: enter it there"
+                    ),
+                });
+            }
+            Located::Unclear(why) => {
+                let instruction = format!("invoice {number} is `{to}` at Finkare: {why}; then `dispatches retry`");
+                return Ok(StatusPlan::Hold { instruction, recheck: true });
+            }
+        };
+        if self.is_paid(&invoice) && invoice.deleted.0 != Some(true) {
+            let word = invoice.status.text().unwrap_or_default();
+            return Ok(StatusPlan::Done { why: format!("invoice {number} is `{word}` in {SYSTEM} already") });
+        }
+        if let Some((what, todo)) = Self::untouchable(&invoice) {
+            let instruction = format!(
+                "invoice {number} is `{to}` at Finkare and was not set to `{}` in {SYSTEM}: {what}. {}; then \
+                 `dispatches retry`, or `dispatches cancel`",
+                self.options.status_paid_value,
+                capitalised(todo)
+            );
+            return Ok(StatusPlan::Hold { instruction, recheck: true });
+        }
+        let body = BTreeMap::from([("status", self.options.status_paid_value.trim())]);
+        let purpose = format!("setting invoice {number} to {}", self.options.status_paid_value);
+        let path = self.invoices.to(&[invoice.id.as_str(), "document-events"]);
+        Ok(StatusPlan::Write(Box::new(self.post(purpose, &path, &body))))
+    }
+
+    async fn check(&self) -> Result<String, String> {
+        let told = |trouble: Trouble| trouble.reason().to_owned();
+        let purpose = "reading its payment accounts";
+        let listing: Listing<wire::Account> = self
+            .list(purpose, &self.accounts, (None, ACCOUNT_PAGES), |_: &[wire::Account]| false)
+            .await
+            .map_err(told)?;
+        let names: BTreeMap<&str, &str> = listing
+            .items
+            .iter()
+            .map(|account| (account.id.as_str(), account.name.text().unwrap_or("without a name")))
+            .collect();
+        let mut found = vec![];
+        for (method, id) in &self.options.accounts {
+            let Some(name) = names.get(id.trim()) else {
+                let there: Vec<_> = names.iter().map(|(id, name)| format!("{id} ({name})")).collect();
+                return Err(format!(
+                    "`accounts.{method}` is {id}, and {SYSTEM} has no such payment account: it has {}",
+                    if there.is_empty() { "none".to_owned() } else { there.join(", ") }
+                ));
+            };
+            found.push(format!("{method} to {id} ({name})"));
+        }
+        // A wrong path shows here, and not when money is to be booked.
+        let one = self.get("reading its payments".to_owned(), &self.payments.to(&[])).query("limit", "1");
+        self.api.read(one).await.and_then(|answer| answer.json::<wire::Page<wire::Payment>>()).map_err(told)?;
+        let one = self.get("reading its invoices".to_owned(), &self.invoices.to(&[])).query("limit", "1");
+        let answer = self.api.read(one).await.map_err(told)?;
+        let invoices: wire::Page<wire::ListedInvoice> = answer.json().map_err(told)?;
+        let clock = answer.clock()?;
+        Ok(format!(
+            "{SYSTEM} takes our credentials and shows {} invoices; payments by {}; {clock}",
+            invoices.count.0,
+            found.join(", ")
+        ))
+    }
+}

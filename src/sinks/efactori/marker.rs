@@ -1,0 +1,75 @@
+//! Our marker in a payment's `name`: how it is recognised, and how its remains are.
+//!
+//! The field is for the name of the other party, the only one of a payment in which text can be left (the vendor's
+//! OpenAPI file shows no reference). Nobody says how long it may be, so that a marker may come back cut off; and a
+//! person may have added to it.
+
+/// Before and after which a marker is whole. Ids have none of these, so that `p-1` is not found in `p-1.2`.
+const BOUNDARIES: [char; 12] = ['(', ')', '[', ']', '{', '}', '"', '\'', '«', '»', ',', ';'];
+
+/// What a payment's name says of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Likeness {
+    /// It is this payment, by our own word.
+    Same,
+    /// It may be: the marker was cut off or changed.
+    Remains,
+    /// It is another payment.
+    Other,
+}
+
+/// Compares a payment's name with the marker. `prefix` is what every marker begins with.
+pub(super) fn compare(name: &str, marker: &str, prefix: &str) -> Likeness {
+    if holds(name, marker) {
+        return Likeness::Same;
+    }
+    let (name, marker, prefix) = (plain(name), plain(marker), plain(prefix));
+    let is_cut = !name.is_empty() && name.len() >= prefix.len() && marker.starts_with(&name);
+    if is_cut || holds(&name, &marker) { Likeness::Remains } else { Likeness::Other }
+}
+
+/// True if the marker stands there as a word of its own.
+fn holds(name: &str, marker: &str) -> bool {
+    let is_free = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || BOUNDARIES.contains(&c));
+    name.match_indices(marker)
+        .any(|(at, found)| is_free(name[..at].chars().next_back()) && is_free(name[at + found.len()..].chars().next()))
+}
+
+/// In small letters, with single blanks.
+fn plain(text: &str) -> String {
+    text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_is_a_word_of_its_own() {
+        let of = |name: &str| compare(name, "Finkare p-1", "Finkare ");
+        for same in ["Finkare p-1", "Débiteur SPRL (Finkare p-1)", "Finkare p-1, seen by Anna", "\"Finkare p-1\""] {
+            assert_eq!(of(same), Likeness::Same, "{same}");
+        }
+        for other in ["", "Finkare p-10", "Finkare p-1.2", "Finkare p-1-2", "xFinkare p-1", "p-1", "Débiteur", "F"] {
+            assert_eq!(of(other), Likeness::Other, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_was_cut_off_or_changed_may_be_it() {
+        let marker = "Finkare aaaa1111-0000-4000-8000-000000000009";
+        let of = |name: &str| compare(name, marker, "Finkare ");
+        for remains in [
+            "Finkare aaaa1111-0000",
+            "Finkare a",
+            "Finkare",
+            "FINKARE AAAA1111-0000-4000-8000-000000000009",
+            "finkare  aa",
+        ] {
+            assert_eq!(of(remains), Likeness::Remains, "{remains}");
+        }
+        for other in ["Finkar", "Finkare b", "Finkare aaaa1111-0000-4000-8000-000000000008", ""] {
+            assert_eq!(of(other), Likeness::Other, "{other}");
+        }
+    }
+}
