@@ -264,7 +264,7 @@ fn new_secret() -> String {
     format!("whsec_{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
 }
 
-async fn connection(stream: tokio::net::TcpStream, router: Router) {
+pub(super) async fn connection(stream: tokio::net::TcpStream, router: Router) {
     let cut = CancellationToken::new();
     let service = {
         let cut = cut.clone();

@@ -8,6 +8,7 @@ pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod relay;
 pub(crate) mod target;
+pub(crate) mod watched;
 
 use std::time::{Duration, Instant};
 
