@@ -54,7 +54,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Shows what is fetched, once or again and again. Only the first failure ends it: a service that restarts
     /// comes back.
-    async fn show(
+    pub(super) async fn show(
         &self,
         output: Output,
         fetch: impl AsyncFn() -> anyhow::Result<Value>,

@@ -18,6 +18,7 @@ use crate::{
     service::Loader,
 };
 
+mod bookings;
 mod check;
 mod client;
 mod demo;
@@ -87,6 +88,9 @@ enum Command {
     /// Look at what was refused, and why
     #[command(subcommand)]
     Refusals(refusals::Refusals),
+    /// Look at what was written of payments in invoicing software
+    #[command(subcommand)]
+    Bookings(bookings::Bookings),
     /// Look at sinks, pause, resume and test them
     #[command(subcommand)]
     Sinks(manage::Sinks),
@@ -187,6 +191,7 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         Command::Events(command) => manage::events(load(path)?, command, output).await,
         Command::Dispatches(command) => manage::dispatches(load(path)?, command, output).await,
         Command::Refusals(command) => refusals::run(load(path)?, command, output).await,
+        Command::Bookings(command) => bookings::run(load(path)?, command, output).await,
         Command::Sinks(command) => manage::sinks(load(path)?, command, output).await,
         Command::Try(options) => trying::run(load(path)?, options, output).await,
         Command::Erase(options) => operate::erase(load(path)?, options, output).await,

@@ -48,6 +48,8 @@ const STORE_MAX_CONNECTIONS: u64 = 10;
 const PAYLOAD_DAYS: u64 = 90;
 /// More than a year, so that nothing is taken for new that an annual audit might send again.
 const DEDUPE_DAYS: u64 = 400;
+/// As long as a French merchant keeps its accounting records: ten years (Code de commerce, article L123-22).
+const LEDGER_DAYS: u64 = 3650;
 /// Shorter admin tokens can be guessed by trying.
 const SHORT_TOKEN: usize = 16;
 
@@ -379,9 +381,16 @@ fn retention(mut section: Section<'_>) -> Retention {
             format!("{dedupe_days} is less than payload_days ({payload_days}): an event would be taken for new while it is still kept"),
         );
     }
+    let ledger_days = section.whole("ledger_days", &(1..=LONGEST), LEDGER_DAYS.max(dedupe_days));
+    if ledger_days < dedupe_days {
+        section.problem(
+            "ledger_days",
+            format!("{ledger_days} is less than dedupe_days ({dedupe_days}): an event that is still kept could be booked again"),
+        );
+    }
     section.finish();
     let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
-    Retention { payload: days(payload_days), dedupe: days(dedupe_days) }
+    Retention { payload: days(payload_days), dedupe: days(dedupe_days), ledger: days(ledger_days) }
 }
 
 const MAKE_A_MASTER_KEY: &str =

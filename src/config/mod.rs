@@ -189,6 +189,8 @@ pub struct Retention {
     pub payload: Duration,
     /// Events, their dispatches and their dedupe keys; never shorter than `payload`.
     pub dedupe: Duration,
+    /// What was written of payments where, after it was finished; never shorter than `dedupe`.
+    pub ledger: Duration,
 }
 
 /// One webhook registered at Finkare.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::problem::Problem;
 
 /// Keys whose values are never secret, so that a line beginning with one may be shown.
-pub(super) const SHOWABLE: [&str; 42] = [
+pub(super) const SHOWABLE: [&str; 43] = [
     "listen",
     "admin_listen",
     "max_body_bytes",
@@ -16,6 +16,7 @@ pub(super) const SHOWABLE: [&str; 42] = [
     "shutdown_timeout_secs",
     "payload_days",
     "dedupe_days",
+    "ledger_days",
     "name",
     "path",
     "role",

@@ -445,8 +445,13 @@ fn retention() {
     let days = |days: u64| Duration::from_secs(days * 86_400);
     let config = good("[retention]\npayload_days = 1\ndedupe_days = 1", &[]);
     assert_eq!((config.retention.payload, config.retention.dedupe), (days(1), days(1)));
-    // Raising one of the two does not force one to write the other.
-    assert_eq!(good("[retention]\npayload_days = 500", &[]).retention.dedupe, days(500));
+    assert_eq!(config.retention.ledger, days(3650));
+    // Raising one of them does not force one to write the others.
+    let raised = good("[retention]\npayload_days = 5000", &[]).retention;
+    assert_eq!((raised.dedupe, raised.ledger), (days(5000), days(5000)));
+    assert_eq!(good("[retention]\nledger_days = 400", &[]).retention.ledger, days(400));
+    one_problem("[retention]\nledger_days = 399", &[], "retention.ledger_days: 399 is less than dedupe_days (400)");
+    one_problem("[retention]\nledger_days = 36501", &[], "retention.ledger_days: 36501 is not from 1 to 36500");
     one_problem("[retention]\npayload_days = 0", &[], "retention.payload_days: 0 is not from 1 to 36500");
     one_problem("[retention]\ndedupe_days = 89", &[], "retention.dedupe_days: 89 is less than payload_days (90)");
 }

@@ -181,7 +181,7 @@ pub struct Booking {
     pub began_at: Timestamp,
     /// How long that had been ago when it was read, by the store's clock.
     pub began_ago: Duration,
-    /// When it came to its state; by the store's clock.
+    /// When it came to its state, or last learnt something in it; by the store's clock.
     pub changed_at: Timestamp,
 }
 

@@ -10,7 +10,7 @@ use axum::Router;
 use super::{StartError, linked_endpoints, sources, trying::Trying};
 use crate::{
     activity::{self, AtFinkare, Board, Meter, Registration, Watch, Watched},
-    config::Config,
+    config::{Config, Retention},
     dispatch::{self, Feeding, SinkView, maintenance},
     finkare::{
         client::Client,
@@ -58,7 +58,7 @@ pub(super) struct Generation {
     sinks: Vec<BuiltSink>,
     secrets: Arc<Secrets>,
     links: Arc<Links>,
-    retention: crate::config::Retention,
+    retention: Retention,
     watch: Watch,
     /// Its tasks.
     lifecycle: Lifecycle,
@@ -119,10 +119,9 @@ impl Generation {
     pub(super) fn run(self) -> Lifecycle {
         let lifecycle = self.lifecycle;
         dispatch::start(&self.store, self.sinks, &self.metrics, self.committer.pressure(), &lifecycle);
-        lifecycle.spawn(
-            "maintenance",
-            maintenance::run(self.store.clone(), self.retention.payload, self.retention.dedupe, lifecycle.clone()),
-        );
+        let Retention { payload, dedupe, ledger } = self.retention;
+        let ages = maintenance::Ages { payload, dedupe, ledger };
+        lifecycle.spawn("maintenance", maintenance::run(self.store.clone(), ages, lifecycle.clone()));
         lifecycle.spawn("activity", activity::watch(self.watch, lifecycle.clone()));
         lifecycle.spawn("secrets", self.secrets.run(lifecycle.clone()));
         lifecycle.spawn("links", self.links.run());

@@ -14,6 +14,8 @@ use crate::model::{
     money::Cents,
 };
 
+pub(in crate::store) mod rows;
+
 /// What came of assigning a payment to an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Assigned {
@@ -45,7 +47,8 @@ pub struct Advance {
     pub state: BookingState,
     /// The target's own id; `None` keeps what was known.
     pub target_id: Option<String>,
-    /// What a person may want to know; `None` keeps what was known.
+    /// What a person may want to know; `None` keeps what was known. It outlives an erasure of the invoice: no names, no
+    /// words of the target's.
     pub note: Option<String>,
 }
 
@@ -91,6 +94,10 @@ pub trait LedgerStore: Send + Sync {
     /// names its token in `take_over`; of two that do so at the same time one succeeds. While one is `sending`, no
     /// other payment with the same invoice number is begun in this sink, so that two never check the same balance.
     /// Asked again with the same token while it is `sending`, the answer is the same and nothing is written.
+    ///
+    /// What is taken over keeps its number and its `changed_at`; its event and `began_at` are the new ones. If the new
+    /// one names another invoice, invoice number, amount or currency, it is not taken over and the answer is
+    /// [`BookingBegun::Exists`]: what may stand in the target stands there under the old ones.
     async fn begin_booking(
         &self,
         new: &NewBooking,
@@ -110,7 +117,7 @@ pub trait LedgerStore: Send + Sync {
     /// instead, unchanged: somebody else went on with it. Asked again with the very same, the answer is the same.
     ///
     /// # Errors
-    /// [`StoreError::Open`] if there is no booking at all.
+    /// [`StoreError::Open`] if there is no booking at all, or if the new state is `sending`.
     async fn advance_booking(
         &self,
         sink: &SinkName,
@@ -126,7 +133,7 @@ pub trait LedgerStore: Send + Sync {
     /// Lists bookings, newest first, each with its number; at most `limit` rows.
     async fn bookings(&self, filter: &BookingFilter, limit: u32) -> Result<Page<(i64, Booking)>, StoreError>;
 
-    /// Removes finished bookings (`booked`, `seen`) that have not changed for this long; at most `limit`. Answers how
-    /// many.
+    /// Removes finished bookings (`booked`, `seen`) that have not changed for this long, the oldest first; at most
+    /// `limit`. Answers how many.
     async fn purge_bookings(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError>;
 }

@@ -307,7 +307,7 @@ pub struct Paused {
 pub struct Purge {
     /// Payloads of events received before this are removed; the event stays.
     pub payloads_before: Timestamp,
-    /// Events received before this go altogether, with their dispatches, attempts and dedupe keys.
+    /// Events received before this go altogether, with their dispatches, attempts, dedupe keys and assignments.
     pub events_before: Timestamp,
     /// At most so many events are touched by one call, so that accepts never wait long.
     pub limit: u32,
@@ -327,7 +327,7 @@ pub struct Purged {
 /// Every method is one transaction or one read. A method whose future is dropped has either
 /// happened as a whole or not at all.
 #[async_trait]
-pub trait Store: link::LinkStore + activity::ActivityStore + Send + Sync + std::fmt::Debug + 'static {
+pub trait Store: link::LinkStore + activity::ActivityStore + ledger::LedgerStore + Send + Sync + std::fmt::Debug + 'static {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
 
@@ -360,6 +360,9 @@ pub trait Store: link::LinkStore + activity::ActivityStore + Send + Sync + std::
 
     /// Records finished attempts, each with its dispatch's new state, in one transaction, and makes
     /// the next dispatch of each finished one's invoice due.
+    ///
+    /// After an outcome that [restarts the clock](crate::model::dispatch::Outcome::restarts_the_clock) the dispatch's
+    /// age begins anew with its next attempt.
     ///
     /// Answers in the given order. `now` as in [`Claim::now`].
     async fn finish_attempts(
@@ -432,6 +435,9 @@ pub trait Store: link::LinkStore + activity::ActivityStore + Send + Sync + std::
     /// its dispatches that are `pending`, `held` or `dead`, with the reason [`ERASED`], and writes the audit entry with
     /// the counts. Ids, hashes and times stay, so that a delivery that is repeated is still a duplicate.
     ///
+    /// The ledger stays as well: which payments its events announce, and what was written of them where, are ids,
+    /// amounts and times, and without them a payment could be booked twice.
+    ///
     /// A leased dispatch is left to its worker, which has the payload in memory and may still deliver it; whenever it
     /// would be claimed again, it is called off instead.
     ///
@@ -439,7 +445,8 @@ pub trait Store: link::LinkStore + activity::ActivityStore + Send + Sync + std::
     /// an invoice without events nothing is written.
     async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError>;
 
-    /// Removes what is old enough. An event that has an unfinished dispatch keeps everything.
+    /// Removes what is old enough. An event that has an unfinished dispatch keeps everything. With an event goes which
+    /// payment it announces; what was written of that payment stays, see [`ledger::LedgerStore::purge_bookings`].
     async fn purge(&self, purge: Purge) -> Result<Purged, StoreError>;
 
     /// Closes the connections; what is under way is waited for.

@@ -349,12 +349,14 @@ pub(super) const FINISH: &str = concat!(
         finished_at = CASE WHEN f.state IN ('delivered', 'dead') THEN moment.now END,
         attempted_at = CASE f.state WHEN 'delivered' THEN f.started_at END,
         attempt_us = CASE f.state WHEN 'delivered' THEN f.duration_us END,
-        attention = f.state IN ('held', 'dead'), last_error = COALESCE(f.error, d.last_error)
+        attention = f.state IN ('held', 'dead'), last_error = COALESCE(f.error, d.last_error),
+        first_attempt_at = CASE WHEN NOT f.restarts THEN d.first_attempt_at END,
+        ageless = CASE WHEN f.restarts THEN d.attempts + 1 ELSE d.ageless END
     FROM (SELECT ",
     now!("$8"),
     " AS now OFFSET 0) AS moment,
-         unnest($1::bigint[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])
-         AS f (id, token, state, due_after, started_at, duration_us, error)
+         unnest($1::bigint[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $9::bool[])
+         AS f (id, token, state, due_after, started_at, duration_us, error, restarts)
     WHERE d.id = f.id AND d.lease_token = f.token AND d.state = 'leased'
     RETURNING d.id, f.token, moment.now, d.invoice_id, d.attempts"
 );
@@ -422,6 +424,7 @@ async fn finish_once(
         .bind(column!(e => clock::duration_micros(e.duration)))
         .bind(&reasons)
         .bind(now.map(clock::to_micros))
+        .bind(column!(e => e.outcome.restarts_the_clock()))
         .fetch_all(checkout.on())
         .await?;
     let Some(moment) = rows.first().map(|row| row.2) else {
@@ -564,11 +567,11 @@ pub(super) fn sink_name(name: &str) -> Result<SinkName, StoreError> {
     })
 }
 
-/// It keeps the time at which it was due, and with it its place. A dispatch that was never attempted
-/// does not begin to age by having been claimed.
+/// It keeps the time at which it was due, and with it its place. A dispatch that was never attempted, or not since
+/// its clock began anew, does not begin to age by having been claimed.
 const GIVE_BACK: &str = "UPDATE dispatches AS d
      SET state = 'pending', lease_token = NULL, lease_until = NULL,
-         first_attempt_at = CASE WHEN d.attempts > 0 THEN d.first_attempt_at END
+         first_attempt_at = CASE WHEN d.attempts > d.ageless THEN d.first_attempt_at END
      FROM unnest($1::bigint[], $2::uuid[]) AS given (id, token)
      WHERE d.id = given.id AND d.lease_token = given.token AND d.state = 'leased'
      RETURNING d.sink";

@@ -244,7 +244,8 @@ const RETRY: &str = concat!(
     SET state = 'pending', due_at = ",
     now!("$2"),
     ", finished_at = NULL, waits_for = NULL, attention = false,
-        first_attempt_at = CASE d.state WHEN 'pending' THEN d.first_attempt_at END
+        first_attempt_at = CASE d.state WHEN 'pending' THEN d.first_attempt_at END,
+        ageless = CASE d.state WHEN 'pending' THEN d.ageless ELSE d.attempts END
     FROM chosen WHERE d.id = chosen.id
     RETURNING d.sink"
 );

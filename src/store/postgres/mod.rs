@@ -32,7 +32,7 @@
 //! no wake-up gets lost), `dispatches` is what a person does with them, `sinks` their standing,
 //! `purge` retention, `erase` the removal of one invoice's payloads, `announce` the notifications between replicas.
 //! The link to Finkare: `secrets` (and webhooks), `intents`, the `audit` trail, and `link`, which hands each method
-//! to one of them.
+//! to one of them. `ledger` keeps what is known of payments.
 //!
 //! A pooler between us and the server must pool sessions, not transactions: we prepare statements,
 //! set parameters at the start of a connection, and listen.
@@ -70,6 +70,7 @@ mod dispatches;
 mod erase;
 mod events;
 mod intents;
+mod ledger;
 mod link;
 mod purge;
 mod secrets;
@@ -126,6 +127,9 @@ const MIGRATION_LOCK: i64 = 0x0066_696e_6b61_7265;
 /// Whoever changes something about the link to Finkare holds this lock until its commit. It is rare, and
 /// much easier to think about when it happens one after the other; any number would do.
 const LINK_LOCK: i64 = 0x6c69_6e6b;
+
+/// Whoever decides over a payment's place in the ledger holds this lock until its commit; any number would do.
+const LEDGER_LOCK: i64 = 0x6c65_6467_6572;
 
 /// The time of a statement: the parameter if there is one, else the database's clock, in
 /// microseconds. A sub-select, so that one statement sees one time.
@@ -220,6 +224,16 @@ impl PostgresStore {
         let mut checkout = self.begin().await?;
         // A statement of its own: the next ones see all that was committed under the lock.
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LINK_LOCK).execute(checkout.on()).await?;
+        let now = clock(checkout.on()).await?;
+        Ok((checkout, now))
+    }
+
+    /// Begins a durable transaction that decides over the ledger, alone among all replicas; and its time. The numbers of
+    /// bookings follow the order of the commits, so that a list that was read to its end misses none.
+    async fn begin_ledger(&self) -> Result<(Checkout, i64), sqlx::Error> {
+        let mut checkout = self.begin().await?;
+        // A statement of its own: the next ones see all that was committed under the lock.
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LEDGER_LOCK).execute(checkout.on()).await?;
         let now = clock(checkout.on()).await?;
         Ok((checkout, now))
     }

@@ -37,7 +37,8 @@ const DELETE: &str = concat!(
     still_idle!(),
     " RETURNING id), dispatched AS (
         DELETE FROM dispatches d USING gone WHERE d.event_id = gone.id RETURNING d.id
-    ), attempted AS (DELETE FROM attempts a USING dispatched d WHERE a.dispatch_id = d.id)
+    ), attempted AS (DELETE FROM attempts a USING dispatched d WHERE a.dispatch_id = d.id),
+    assigned AS (DELETE FROM assignments a USING gone WHERE a.event_id = gone.id)
     SELECT count(*) FROM gone"
 );
 

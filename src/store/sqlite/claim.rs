@@ -86,8 +86,8 @@ static GIVE_BACK: LazyLock<Chunked> = LazyLock::new(|| {
         "(?, ?)",
         ") UPDATE dispatches
            SET state = 'pending', due_at = (SELECT at FROM now), lease_token = NULL,
-               -- Nothing was tried: its age has not begun.
-               first_attempt_at = iif(attempts = 0, NULL, first_attempt_at)
+               -- Nothing was tried since its clock began anew, or ever: its age has not begun.
+               first_attempt_at = iif(attempts = ageless, NULL, first_attempt_at)
            FROM given
            -- `+`: or the planner may take the token for a way to join, and walk the whole table for it.
            WHERE dispatches.id = given.id AND +lease_token = +given.token AND state = 'leased'

@@ -259,7 +259,8 @@ async fn write_retry(store: &SqliteStore, ids: &[DispatchId]) -> Result<Vec<Stri
     let sinks = sqlx::query_scalar(
         "UPDATE dispatches
          SET state = 'pending', due_at = ?2, waits_for = NULL, finished_at = NULL,
-             first_attempt_at = CASE state WHEN 'pending' THEN first_attempt_at END
+             first_attempt_at = CASE state WHEN 'pending' THEN first_attempt_at END,
+             ageless = CASE state WHEN 'pending' THEN ageless ELSE attempts END
          WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('pending', 'held', 'dead')
            -- Without its payload a dead one has nothing left to send.
            AND EXISTS (SELECT 1 FROM events WHERE events.id = dispatches.event_id AND payload IS NOT NULL)

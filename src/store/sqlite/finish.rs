@@ -26,12 +26,14 @@ use crate::{
 /// By id *and* token: a worker whose lease ran out changes nothing.
 static SET_STATE: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::new(
-        "WITH finished (id, token, state, due_at, finished_at, error, attempted_at, attempt_us) AS (VALUES",
-        "(?, ?, ?, ?, ?, ?, ?, ?)",
+        "WITH finished (id, token, state, due_at, finished_at, error, attempted_at, attempt_us, restarts) AS (VALUES",
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
         ") UPDATE dispatches
            SET state = finished.state, attempts = attempts + 1, due_at = finished.due_at, lease_token = NULL,
                finished_at = finished.finished_at, last_error = coalesce(finished.error, last_error),
-               attempted_at = finished.attempted_at, attempt_us = finished.attempt_us
+               attempted_at = finished.attempted_at, attempt_us = finished.attempt_us,
+               first_attempt_at = iif(finished.restarts, NULL, first_attempt_at),
+               ageless = iif(finished.restarts, attempts + 1, ageless)
            FROM finished
            -- `+`: or the planner may take the token for a way to join, and walk the whole table for it.
            WHERE dispatches.id = finished.id AND +lease_token = +finished.token AND dispatches.state = 'leased'
@@ -144,7 +146,8 @@ async fn set_states(
                 .bind(state.is_finished().then_some(now))
                 .bind(attempt.outcome.reason())
                 .bind(delivers(attempt).then(|| clock::to_micros(attempt.started_at)))
-                .bind(delivers(attempt).then(|| clock::duration_micros(attempt.duration)));
+                .bind(delivers(attempt).then(|| clock::duration_micros(attempt.duration)))
+                .bind(attempt.outcome.restarts_the_clock());
         }
         for row in query.fetch_all(&mut *connection).await? {
             let id = DispatchId(row.try_get(0)?);

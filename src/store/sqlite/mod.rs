@@ -21,6 +21,7 @@
 //! attempt, `dispatches` is what operators see and do, `sinks` is their status, `purge` is
 //! retention, `erase` removes one invoice's payloads, `rows` is what all of these share. The link to
 //! Finkare: `secrets` (and webhooks), `intents`, the `audit` trail, and `link`, which hands each method to one of them.
+//! `ledger` keeps what is known of payments.
 //!
 //! The SQL stands next to the method that runs it.
 
@@ -59,6 +60,7 @@ mod erase;
 mod events;
 mod finish;
 mod intents;
+mod ledger;
 mod link;
 mod purge;
 mod rows;

@@ -40,6 +40,7 @@ use crate::{
 
 pub mod audit;
 pub mod auth;
+pub mod bookings;
 pub mod dispatches;
 pub mod endpoints;
 pub mod events;
@@ -115,6 +116,7 @@ fn guarded() -> OpenApiRouter<Arc<Admin>> {
         .routes(posts(routes!(operate::cancel_many)))
         .routes(posts(routes!(operate::erase_invoice)))
         .routes(reads(routes!(refusals::list)))
+        .routes(reads(routes!(bookings::list)))
         .routes(reads(routes!(sinks::list)))
         .routes(posts(routes!(sinks::pause)))
         .routes(posts(routes!(sinks::resume)))

@@ -47,6 +47,7 @@ const BEARER: &str = "bearer";
         (name = "endpoints", description = "Webhooks registered at Finkare, and their secrets"),
         (name = "invoices", description = "What belongs to one invoice"),
         (name = "refusals", description = "Deliveries that were turned away"),
+        (name = "bookings", description = "What was written of payments in invoicing software"),
         (name = "audit", description = "Who did what, when"),
         (name = "service", description = "The service itself"),
     ),

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use finkare_relay::model::dispatch::{RetryPolicy, after_attempt};
+
 use super::{
-    Finish, FinishedAttempt, NewEvent, Next, Outcome, State, attempt, claim, claim_of, claim_one, clock, delivered,
-    dispatch, event, finish, held, rejected, retried, secs, sink, start, state, status, woken,
+    Finish, FinishedAttempt, LeasedDispatch, NewEvent, Next, Outcome, State, attempt, claim, claim_of, claim_one, clock,
+    delivered, dispatch, event, finish, held, rejected, retried, secs, sink, start, state, status, waiting, woken,
 };
 use crate::store::Fixture;
 
@@ -171,4 +173,116 @@ pub(crate) async fn a_large_batch_is_whole(on: &Fixture) {
         assert_eq!((stored.state, attempts.len()), (State::Delivered, 1));
     }
     assert_eq!(status(&*store, "erp").await.delivered, 389);
+}
+
+const DAY: Duration = Duration::from_hours(24);
+const POLICY: RetryPolicy = RetryPolicy { initial: DAY, max: DAY, give_up_after: Duration::from_hours(72) };
+
+/// What the service would make of a 503 at this claim.
+fn answered_503(lease: &LeasedDispatch) -> FinishedAttempt {
+    let outcome = Outcome::Retry { reason: "503".into(), after: None };
+    let next = after_attempt(&outcome, lease.attempts + 1, lease.age, &POLICY, 0.5);
+    attempt(lease, outcome, next)
+}
+
+pub(crate) async fn what_was_looked_at_for_weeks_does_not_die_of_one_bad_answer(on: &Fixture) {
+    let store = on.open().await;
+    type Patient = fn(&LeasedDispatch) -> FinishedAttempt;
+    let patient: [Patient; 2] = [|lease| held(lease, Some(DAY)), |lease| waiting(lease, DAY)];
+    for (key, finished) in ["held", "waiting"].into_iter().zip(patient) {
+        store.record_deliveries(&[event(key)]).await.unwrap();
+        let mut now = start();
+        for _ in 0..30 {
+            let lease = claim_one(&*store, now).await;
+            assert_eq!(lease.age, Duration::ZERO, "{key}: the clock began anew");
+            finish(&*store, &[finished(&lease)], now).await;
+            now += DAY;
+        }
+        let lease = claim_one(&*store, now).await;
+        finish(&*store, &[answered_503(&lease)], now).await;
+        assert_eq!(state(&*store, lease.id).await, State::Pending, "{key}");
+        // From there on it ages as ever.
+        for _ in 0..2 {
+            now += DAY;
+            let lease = claim_one(&*store, now).await;
+            finish(&*store, &[answered_503(&lease)], now).await;
+            assert_eq!(state(&*store, lease.id).await, State::Pending, "{key}");
+        }
+        now += DAY;
+        let lease = claim_one(&*store, now).await;
+        assert_eq!(lease.age, 3 * DAY, "{key}: from the first failure on");
+        finish(&*store, &[answered_503(&lease)], now).await;
+        assert_eq!(state(&*store, lease.id).await, State::Dead, "{key}");
+    }
+}
+
+pub(crate) async fn failures_alone_add_up(on: &Fixture) {
+    let store = on.open().await;
+    store.record_deliveries(&[event("a")]).await.unwrap();
+    let mut now = start();
+    for days in 0..3 {
+        let lease = claim_one(&*store, now).await;
+        assert_eq!(lease.age, days * DAY);
+        finish(&*store, &[retried(&lease, DAY)], now).await;
+        now += DAY;
+    }
+    // A pause by the target is no failure either: what met it begins anew after the resume.
+    let lease = claim_one(&*store, now).await;
+    let gone = attempt(&lease, Outcome::Stop { reason: "410".into() }, Next::Pending { after: Duration::ZERO });
+    finish(&*store, &[gone], now).await;
+    store.resume_sink(&sink("erp")).await.unwrap();
+    assert_eq!(claim_one(&*store, now + 30 * DAY).await.age, Duration::ZERO);
+}
+
+pub(crate) async fn an_unused_lease_begins_no_age(on: &Fixture) {
+    let store = on.open().await;
+    store.record_deliveries(&[event("a")]).await.unwrap();
+    let now = start();
+    let lease = claim_one(&*store, now).await;
+    finish(&*store, &[held(&lease, Some(DAY))], now).await;
+    // Claimed, and given back by a shutdown: the service comes back after a long time.
+    let unused = claim_one(&*store, now + DAY).await;
+    assert_eq!(store.give_back(&[(unused.id, unused.token)]).await.unwrap(), 1);
+    let after = claim_one(&*store, now + 30 * DAY).await;
+    assert_eq!((after.age, after.attempts), (Duration::ZERO, 1));
+    // What has failed since keeps its age.
+    finish(&*store, &[retried(&after, DAY)], now + 30 * DAY).await;
+    let unused = claim_one(&*store, now + 31 * DAY).await;
+    store.give_back(&[(unused.id, unused.token)]).await.unwrap();
+    let again = claim_one(&*store, now + 32 * DAY).await;
+    assert_eq!(again.age, 2 * DAY);
+    // A person's retry begins anew as well, and an unused lease does not change that.
+    finish(&*store, &[rejected(&again)], now + 32 * DAY).await;
+    assert_eq!(store.retry_dispatches(&[again.id]).await.unwrap(), 1);
+    let unused = claim_one(&*store, now + 33 * DAY).await;
+    assert_eq!(unused.age, Duration::ZERO);
+    store.give_back(&[(unused.id, unused.token)]).await.unwrap();
+    assert_eq!(claim_one(&*store, now + 60 * DAY).await.age, Duration::ZERO);
+}
+
+pub(crate) async fn waiting_is_no_error_of_the_sink(on: &Fixture) {
+    let store = on.open().await;
+    store.record_deliveries(&["a", "b"].map(event)).await.unwrap();
+    let now = start();
+    let leases = claim(&*store, now).await;
+    finish(&*store, &[waiting(&leases[0], secs(60))], now).await;
+    assert_eq!(status(&*store, "erp").await.last_error, None);
+    let (stored, attempts) = store.dispatch(leases[0].id).await.unwrap().unwrap();
+    assert_eq!((stored.state, stored.next_attempt_at.is_some()), (State::Pending, true));
+    let said = Some("the payment is still pending");
+    assert_eq!((stored.last_error.as_deref(), attempts[0].error.as_deref()), (said, said), "the dispatch says why");
+    assert_eq!(attempts[0].outcome, "retry");
+    // Nor does it hide what went wrong before, or in the same batch.
+    finish(&*store, &[retried(&leases[1], secs(60))], now + secs(1)).await;
+    let error = status(&*store, "erp").await.last_error;
+    assert_eq!(error.as_ref().map(|(_, error)| error.as_str()), Some("503 from the target"));
+    let leases = claim(&*store, now + secs(100)).await;
+    let both = [waiting(&leases[0], secs(60)), waiting(&leases[1], secs(60))];
+    finish(&*store, &both, now + secs(100)).await;
+    assert_eq!(status(&*store, "erp").await.last_error, error);
+    let leases = claim(&*store, now + secs(200)).await;
+    let both = [rejected(&leases[0]), waiting(&leases[1], secs(60))];
+    finish(&*store, &both, now + secs(200)).await;
+    let error = status(&*store, "erp").await.last_error.expect("the refusal");
+    assert_eq!(error.1, "400 from the target");
 }

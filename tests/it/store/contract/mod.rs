@@ -22,6 +22,7 @@ pub(crate) mod claiming;
 pub(crate) mod erasing;
 pub(crate) mod finishing;
 pub(crate) mod keeping;
+pub(crate) mod ledger;
 pub(crate) mod link;
 pub(crate) mod listing;
 pub(crate) mod model;
@@ -52,6 +53,8 @@ macro_rules! contract {
                     each_answer_leads_to_its_state, an_old_token_changes_nothing, finished_once_however_often_sent,
                     the_answers_follow_the_batch, a_retry_at_once_wakes_the_sink, a_held_one_is_looked_at_again,
                     a_target_that_wants_no_more_pauses_its_sink, a_large_batch_is_whole,
+                    what_was_looked_at_for_weeks_does_not_die_of_one_bad_answer, failures_alone_add_up,
+                    an_unused_lease_begins_no_age, waiting_is_no_error_of_the_sink,
                 }
                 ordering {
                     the_next_of_an_invoice_waits, the_next_goes_at_once_after_each_end,
@@ -95,6 +98,16 @@ macro_rules! contract {
                 activity {
                     the_latest_time_stays, one_that_was_never_heard_of_is_watched_from_the_first_note,
                     a_trial_write_leaves_everything_as_it_is,
+                }
+                ledger {
+                    an_event_has_one_payment_and_a_payment_one_event, of_many_events_one_gets_the_payment,
+                    a_booking_is_begun_once, who_names_the_token_takes_over, what_has_changed_is_not_taken_over,
+                    one_payment_of_an_invoice_at_a_time, only_what_was_not_written_is_withdrawn,
+                    a_booking_goes_on_under_its_token, of_many_that_begin_one_begins,
+                    of_a_taker_and_a_holder_one_goes_on, what_was_written_is_added_up,
+                    bookings_are_listed_newest_first, finished_bookings_go_when_they_are_old,
+                    assignments_go_with_their_events_and_bookings_stay, an_erasure_keeps_the_ledger,
+                    the_ledger_survives_reopening,
                 }
                 model { random_operations_agree_with_the_model }
             }
@@ -215,6 +228,11 @@ fn rejected(lease: &LeasedDispatch) -> FinishedAttempt {
 fn held(lease: &LeasedDispatch, recheck_after: Option<Duration>) -> FinishedAttempt {
     let outcome = Outcome::Hold { reason: "look at it".into(), recheck_after };
     attempt(lease, outcome, Next::Held { recheck_after })
+}
+
+fn waiting(lease: &LeasedDispatch, after: Duration) -> FinishedAttempt {
+    let outcome = Outcome::Wait { reason: "the payment is still pending".into(), after };
+    attempt(lease, outcome, Next::Pending { after })
 }
 
 /// Records attempts that must all be recorded.

@@ -1,6 +1,6 @@
 //! Random operations against a simple model in memory.
 //!
-//! The model knows of each dispatch its state, when it is due and under which token it is leased.
+//! The model knows of each dispatch its state, when it is due, since when it ages and under which token it is leased.
 //! It does not know which ones a claim has set aside because it was not their turn: that must not
 //! be visible in what is handed out.
 
@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use super::{
     DispatchFilter, DispatchId, EventFilter, EventId, Finish, LEASE, LeasedDispatch, NewEvent, Next, Order, Outcome,
     State, Store, Timestamp, all_dispatches, attempt, claim_of, clock, delivered, event, finish, held, rejected,
-    retried, secs, sink, start,
+    retried, secs, sink, start, waiting,
 };
 use crate::store::Fixture;
 use finkare_relay::store::Claim;
@@ -33,6 +33,10 @@ struct Row {
     /// As `due_at` would be had no claim set it aside; `None` when nothing happens by itself.
     due: Option<Timestamp>,
     attempts: u32,
+    /// When its age began: with the first claim that led to an attempt since its clock began anew.
+    aging_since: Option<Timestamp>,
+    /// The attempts before its clock began anew.
+    ageless: u32,
     lease: Option<LeasedDispatch>,
     /// A claim may have met it when its lease had run out and it was not its turn: then it is
     /// pending again, and the lease is lost.
@@ -91,8 +95,9 @@ impl World {
         assert_eq!(numbers.len(), written.len(), "one dispatch for each sink of each new event");
         for (id, (new, sink)) in numbers.into_iter().zip(written) {
             let (due, invoice) = (Some(self.now), new.invoice_id);
-            self.rows
-                .insert(id, Row { sink, invoice, state: State::Pending, due, attempts: 0, lease: None, lapsed: false });
+            let (state, attempts, aging_since, ageless) = (State::Pending, 0, None, 0);
+            let row = Row { sink, invoice, state, due, attempts, aging_since, ageless, lease: None, lapsed: false };
+            self.rows.insert(id, row);
         }
     }
 
@@ -129,10 +134,13 @@ impl World {
             assert!(!claimed.paused && row.sink == name && self.is_due(row), "{} was handed out: {row:?}", lease.id);
             assert!(order == Order::None || !self.is_blocked(lease.id), "{} was handed out before its turn", lease.id);
             assert_eq!(lease.attempts, row.attempts);
+            let age = row.aging_since.map_or(Duration::ZERO, |since| self.now.duration_since(since).unsigned_abs());
+            assert_eq!(lease.age, age, "of {}: {row:?}", lease.id);
         }
         for lease in claimed.dispatches.iter().cloned() {
-            let due = Some(self.now + LEASE);
+            let (now, due) = (self.now, Some(self.now + LEASE));
             let row = self.row(lease.id);
+            row.aging_since = row.aging_since.or(Some(now));
             (row.state, row.due, row.lease, row.lapsed) = (State::Leased, due, Some(lease.clone()), false);
             self.leases.push((name.to_owned(), lease));
         }
@@ -157,8 +165,9 @@ impl World {
             let Some((name, lease)) = self.leases.choose(&mut self.rng).cloned() else { return };
             let wait = secs(self.rng.random_range(0..200));
             let mut answer = match self.rng.random_range(0..10) {
-                0..5 => delivered(&lease),
-                5..7 => retried(&lease, wait),
+                0..4 => delivered(&lease),
+                4..6 => retried(&lease, wait),
+                6 => waiting(&lease, wait),
                 7 => rejected(&lease),
                 8 => held(&lease, Some(wait)),
                 _ => held(&lease, None),
@@ -184,6 +193,9 @@ impl World {
             row.attempts += 1;
             row.lease = None;
             row.lapsed = false;
+            if sent.outcome.restarts_the_clock() {
+                (row.aging_since, row.ageless) = (None, row.attempts);
+            }
             row.due = match sent.next {
                 Next::Delivered | Next::Dead => None,
                 Next::Pending { after } => Some(now + after),
@@ -208,6 +220,9 @@ impl World {
         assert!(given == 1 || !ours || row.lapsed, "a lease could not be given back");
         if given == 1 {
             (row.state, row.due, row.lease, row.lapsed) = (State::Pending, Some(now), None, false);
+            if row.attempts == row.ageless {
+                row.aging_since = None;
+            }
         }
     }
 
@@ -226,6 +241,9 @@ impl World {
         if allowed {
             let row = self.row(id);
             (row.lease, row.lapsed) = (None, false);
+            if retry && seen != State::Pending {
+                (row.aging_since, row.ageless) = (None, row.attempts);
+            }
             (row.state, row.due) = if retry { (State::Pending, Some(now)) } else { (State::Cancelled, None) };
         }
     }

@@ -1,0 +1,229 @@
+//! What both stores read of the ledger, and what follows from it: the decisions are made here once, the stores only
+//! look and write. The columns and their types are the same on both.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::{Advance, Assigned, BookingBegun};
+use crate::{
+    model::{
+        booking::{Assignment, Booking, BookingState, BookingToken, NewBooking},
+        clock,
+        id::{EventId, SinkName},
+        money::Cents,
+    },
+    store::{Page, StoreError},
+};
+
+/// The columns of [`AssignmentRow`].
+macro_rules! assignment_columns {
+    () => {
+        "event_id, endpoint, payment_id, invoice_id, amount_cents"
+    };
+}
+pub(in crate::store) use assignment_columns;
+
+/// The columns of [`BookingRow`], but for `now`, the store's clock.
+macro_rules! booking_columns {
+    () => {
+        "number, sink, payment_id, event_id, invoice_id, invoice_number, amount_cents, currency, state, target_id, note,
+         token, takeovers, began_at, changed_at"
+    };
+}
+pub(in crate::store) use booking_columns;
+
+#[derive(FromRow)]
+pub(in crate::store) struct AssignmentRow {
+    event_id: Uuid,
+    endpoint: String,
+    payment_id: String,
+    invoice_id: String,
+    amount_cents: i64,
+}
+
+impl From<AssignmentRow> for Assignment {
+    fn from(row: AssignmentRow) -> Self {
+        Self {
+            event_id: EventId(row.event_id),
+            endpoint: row.endpoint,
+            payment_id: row.payment_id,
+            invoice_id: row.invoice_id,
+            amount_cents: Cents(row.amount_cents),
+        }
+    }
+}
+
+#[derive(FromRow)]
+pub(in crate::store) struct BookingRow {
+    number: i64,
+    sink: String,
+    payment_id: String,
+    event_id: Uuid,
+    invoice_id: String,
+    invoice_number: String,
+    amount_cents: i64,
+    currency: String,
+    state: String,
+    target_id: Option<String>,
+    note: Option<String>,
+    token: Uuid,
+    takeovers: i64,
+    began_at: i64,
+    changed_at: i64,
+    now: i64,
+}
+
+impl BookingRow {
+    fn unreadable(&self, column: &'static str, problem: impl ToString) -> StoreError {
+        let row = self.number.to_string();
+        StoreError::Unreadable { table: "bookings", column, row, problem: problem.to_string() }
+    }
+
+    fn time(&self, column: &'static str, micros: i64) -> Result<Timestamp, StoreError> {
+        let problem = || format!("{micros} µs since 1970 is no time of this calendar");
+        clock::from_micros(micros).ok_or_else(|| self.unreadable(column, problem()))
+    }
+
+    fn state(&self) -> Result<BookingState, StoreError> {
+        self.state.parse().map_err(|error| self.unreadable("state", error))
+    }
+
+    /// With its number.
+    pub(in crate::store) fn read(self) -> Result<(i64, Booking), StoreError> {
+        let state = self.state()?;
+        let began_at = self.time("began_at", self.began_at)?;
+        let changed_at = self.time("changed_at", self.changed_at)?;
+        let began_ago = Duration::from_micros(u64::try_from(self.now.saturating_sub(self.began_at)).unwrap_or(0));
+        let booking = Booking {
+            sink: self.sink,
+            payment_id: self.payment_id,
+            event_id: EventId(self.event_id),
+            invoice_id: self.invoice_id,
+            invoice_number: self.invoice_number,
+            amount_cents: Cents(self.amount_cents),
+            currency: self.currency,
+            state,
+            target_id: self.target_id,
+            note: self.note,
+            token: BookingToken(self.token),
+            began_at,
+            began_ago,
+            changed_at,
+        };
+        Ok((self.number, booking))
+    }
+
+    /// Without its number.
+    pub(in crate::store) fn booking(self) -> Result<Booking, StoreError> {
+        Ok(self.read()?.1)
+    }
+}
+
+/// A page of bookings out of one row more than were asked for.
+pub(in crate::store) fn page(mut rows: Vec<BookingRow>, limit: u32) -> Result<Page<(i64, Booking)>, StoreError> {
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    Ok(Page { rows: rows.into_iter().map(BookingRow::read).collect::<Result<_, _>>()?, more })
+}
+
+/// The answer to [`super::LedgerStore::assign`], by the event's assignment and the event that has the payment; `None`
+/// if the row is to be written.
+pub(in crate::store) fn assigned(
+    wanted: &Assignment,
+    of_event: Option<AssignmentRow>,
+    holder: Option<Uuid>,
+) -> Option<Assigned> {
+    match (of_event, holder) {
+        (Some(row), _) if row.payment_id == wanted.payment_id => Some(Assigned::Ours),
+        (Some(row), _) => Some(Assigned::Another(row.into())),
+        (None, Some(_)) => Some(Assigned::Taken),
+        (None, None) => None,
+    }
+}
+
+/// The event of an assignment is not there.
+pub(in crate::store) fn no_such_event(event: EventId) -> StoreError {
+    StoreError::Open(format!("the event {event} is not stored (any more): no payment can be assigned to it"))
+}
+
+/// What is to be done to begin a booking.
+pub(in crate::store) enum Begin {
+    /// Write a new row.
+    Insert,
+    /// Write our token and event into the row with this number.
+    TakeOver(i64),
+    /// Nothing: this is the answer.
+    Answer(BookingBegun),
+}
+
+/// Decides [`super::LedgerStore::begin_booking`], by what is known of the payment in the sink, and by what is being
+/// written of the invoice number there.
+pub(in crate::store) fn begin(
+    new: &NewBooking,
+    take_over: Option<BookingToken>,
+    known: Option<BookingRow>,
+    sending: Option<BookingRow>,
+) -> Result<Begin, StoreError> {
+    let Some(row) = known else {
+        return Ok(match sending {
+            Some(other) => Begin::Answer(BookingBegun::Busy(other.booking()?)),
+            None => Begin::Insert,
+        });
+    };
+    let is_sending = row.state()? == BookingState::Sending;
+    let is_the_same = row.invoice_id == new.invoice_id
+        && row.invoice_number == new.invoice_number
+        && row.amount_cents == new.amount_cents.0
+        && row.currency == new.currency;
+    Ok(if is_sending && row.token == new.token.0 {
+        // Asked again, because our answer was not heard.
+        Begin::Answer(if row.takeovers > 0 { BookingBegun::TakenOver } else { BookingBegun::Begun })
+    } else if is_sending && is_the_same && take_over == Some(BookingToken(row.token)) {
+        Begin::TakeOver(row.number)
+    } else {
+        Begin::Answer(BookingBegun::Exists(row.booking()?))
+    })
+}
+
+/// What is to be done to move a booking on.
+pub(in crate::store) enum Step {
+    /// Write the row with this number.
+    Write(i64),
+    /// Nothing: this is the answer.
+    Answer(Option<Booking>),
+}
+
+/// Decides [`super::LedgerStore::advance_booking`].
+pub(in crate::store) fn advance(
+    sink: &SinkName,
+    payment_id: &str,
+    token: BookingToken,
+    advance: &Advance,
+    known: Option<BookingRow>,
+) -> Result<Step, StoreError> {
+    if advance.state == BookingState::Sending {
+        let problem = format!("the booking of payment {payment_id} in sink {sink} cannot go back to `sending`");
+        return Err(StoreError::Open(problem));
+    }
+    let Some(row) = known else {
+        let problem = format!("there is no booking of payment {payment_id} in sink {sink} to go on with");
+        return Err(StoreError::Open(problem));
+    };
+    let state = row.state()?;
+    let says = |wanted: &Option<String>, known: &Option<String>| wanted.is_none() || wanted == known;
+    let is_done =
+        state == advance.state && says(&advance.target_id, &row.target_id) && says(&advance.note, &row.note);
+    Ok(if row.token != token.0 {
+        Step::Answer(Some(row.booking()?))
+    } else if is_done {
+        Step::Answer(None)
+    } else {
+        match state {
+            BookingState::Sending | BookingState::Written => Step::Write(row.number),
+            BookingState::Booked | BookingState::Seen => Step::Answer(Some(row.booking()?)),
+        }
+    })
+}

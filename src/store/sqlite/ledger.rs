@@ -1,0 +1,318 @@
+//! The ledger: which payment an event announces, and what was written of each payment where.
+//!
+//! Every write is durable ([`SqliteStore::write`]) and the one writer's: what is looked at within a transaction is
+//! still so when it writes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use uuid::Uuid;
+
+use super::{
+    SqliteStore,
+    rows::{During, micros_or_now},
+};
+use crate::{
+    model::{
+        booking::{Assignment, Booking, BookingState, BookingToken, NewBooking},
+        clock,
+        id::{EventId, SinkName},
+        money::Cents,
+    },
+    store::{
+        Page, StoreError,
+        ledger::{
+            Advance, Assigned, BookingBegun, BookingFilter, LedgerStore,
+            rows::{self, AssignmentRow, Begin, BookingRow, Step, assignment_columns, booking_columns},
+        },
+    },
+};
+
+const OF_EVENT: &str = concat!("SELECT ", assignment_columns!(), " FROM assignments WHERE event_id = ?");
+
+/// The oldest finished ones.
+pub(super) const PURGE: &str = "
+    DELETE FROM bookings
+    WHERE number IN (
+        SELECT number FROM bookings WHERE state IN ('booked', 'seen') AND changed_at <= ?1
+        ORDER BY changed_at LIMIT ?2)";
+
+pub(super) const SUM: &str = "
+    SELECT coalesce(sum(amount_cents), 0) FROM bookings
+    WHERE invoice_number = ?1 AND sink = ?2 AND state IN ('written', 'booked')";
+
+#[async_trait]
+impl LedgerStore for SqliteStore {
+    async fn assignment(&self, event: EventId) -> Result<Option<Assignment>, StoreError> {
+        let row: Option<AssignmentRow> = sqlx::query_as(OF_EVENT)
+            .bind(event.0)
+            .fetch_optional(&self.readers)
+            .await
+            .during(format_args!("reading which payment event {event} announces"))?;
+        Ok(row.map(Assignment::from))
+    }
+
+    async fn assignments(&self, endpoint: &str, invoice_id: &str) -> Result<Vec<Assignment>, StoreError> {
+        let rows: Vec<AssignmentRow> = sqlx::query_as(concat!(
+            "SELECT ",
+            assignment_columns!(),
+            " FROM assignments WHERE endpoint = ? AND invoice_id = ?"
+        ))
+        .bind(endpoint)
+        .bind(invoice_id)
+        .fetch_all(&self.readers)
+        .await
+        .during("reading which payments of an invoice are assigned")?;
+        Ok(rows.into_iter().map(Assignment::from).collect())
+    }
+
+    async fn assign(&self, assignment: &Assignment) -> Result<Assigned, StoreError> {
+        let event = assignment.event_id;
+        let assigned = assign(self, assignment).await.during(format_args!("assigning a payment to event {event}"))?;
+        assigned.ok_or_else(|| rows::no_such_event(event))
+    }
+
+    async fn booking(&self, sink: &SinkName, payment_id: &str) -> Result<Option<Booking>, StoreError> {
+        let action = format_args!("reading what is known of a payment in sink {sink}").to_string();
+        let mut connection = self.readers.acquire().await.during(&action)?;
+        let row = known(&mut connection, sink, payment_id, micros_or_now(None)).await.during(&action)?;
+        row.map(BookingRow::booking).transpose()
+    }
+
+    async fn begin_booking(
+        &self,
+        new: &NewBooking,
+        take_over: Option<BookingToken>,
+    ) -> Result<BookingBegun, StoreError> {
+        let action = format!("writing down that a payment is about to be booked in sink {}", new.sink);
+        let now = micros_or_now(None);
+        let mut transaction = self.write().await.during(&action)?;
+        let known = known(&mut transaction, &new.sink, &new.payment_id, now).await.during(&action)?;
+        let sending = sending(&mut transaction, new, now).await.during(&action)?;
+        let begun = match rows::begin(new, take_over, known, sending)? {
+            Begin::Answer(answer) => return Ok(answer),
+            Begin::Insert => {
+                insert(&mut transaction, new, now).await.during(&action)?;
+                BookingBegun::Begun
+            }
+            Begin::TakeOver(number) => {
+                sqlx::query(
+                    "UPDATE bookings SET token = ?2, event_id = ?3, began_at = ?4, takeovers = takeovers + 1
+                     WHERE number = ?1",
+                )
+                .bind(number)
+                .bind(new.token.0)
+                .bind(new.event_id.0)
+                .bind(now)
+                .execute(&mut *transaction)
+                .await
+                .during(&action)?;
+                BookingBegun::TakenOver
+            }
+        };
+        transaction.commit().await.during(&action)?;
+        Ok(begun)
+    }
+
+    async fn withdraw_booking(
+        &self,
+        sink: &SinkName,
+        payment_id: &str,
+        token: BookingToken,
+    ) -> Result<bool, StoreError> {
+        let action = format!("withdrawing the booking of a payment in sink {sink}");
+        let mut transaction = self.write().await.during(&action)?;
+        let withdrawn = sqlx::query(
+            "DELETE FROM bookings WHERE sink = ? AND payment_id = ? AND token = ? AND state = 'sending'",
+        )
+        .bind(sink.as_str())
+        .bind(payment_id)
+        .bind(token.0)
+        .execute(&mut *transaction)
+        .await
+        .during(&action)?;
+        transaction.commit().await.during(&action)?;
+        Ok(withdrawn.rows_affected() > 0)
+    }
+
+    async fn advance_booking(
+        &self,
+        sink: &SinkName,
+        payment_id: &str,
+        token: BookingToken,
+        advance: &Advance,
+    ) -> Result<Option<Booking>, StoreError> {
+        let action = format!("writing down what became of a payment in sink {sink}");
+        let now = micros_or_now(None);
+        let mut transaction = self.write().await.during(&action)?;
+        let known = known(&mut transaction, sink, payment_id, now).await.during(&action)?;
+        let number = match rows::advance(sink, payment_id, token, advance, known)? {
+            Step::Answer(answer) => return Ok(answer),
+            Step::Write(number) => number,
+        };
+        sqlx::query(
+            "UPDATE bookings
+             SET state = ?2, target_id = coalesce(?3, target_id), note = coalesce(?4, note), changed_at = ?5
+             WHERE number = ?1",
+        )
+        .bind(number)
+        .bind(advance.state.as_str())
+        .bind(&advance.target_id)
+        .bind(&advance.note)
+        .bind(now)
+        .execute(&mut *transaction)
+        .await
+        .during(&action)?;
+        transaction.commit().await.during(&action)?;
+        Ok(None)
+    }
+
+    async fn booked_cents(&self, sink: &SinkName, invoice_number: &str) -> Result<Cents, StoreError> {
+        sqlx::query_scalar(SUM)
+            .bind(invoice_number)
+            .bind(sink.as_str())
+            .fetch_one(&self.readers)
+            .await
+            .map(Cents)
+            .during(format_args!("adding up what was written of an invoice in sink {sink}"))
+    }
+
+    async fn bookings(&self, filter: &BookingFilter, limit: u32) -> Result<Page<(i64, Booking)>, StoreError> {
+        let rows: Vec<BookingRow> = list_statement(filter, limit)
+            .build_query_as()
+            .persistent(false)
+            .fetch_all(&self.readers)
+            .await
+            .during("listing bookings")?;
+        rows::page(rows, limit)
+    }
+
+    async fn purge_bookings(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError> {
+        let action = "removing bookings that are older than the retention time";
+        let before = micros_or_now(None).saturating_sub(clock::duration_micros(older_than));
+        let mut transaction = self.write().await.during(action)?;
+        let purged = sqlx::query(PURGE).bind(before).bind(limit).execute(&mut *transaction).await.during(action)?;
+        transaction.commit().await.during(action)?;
+        Ok(purged.rows_affected())
+    }
+}
+
+/// `None` if there is no such event.
+async fn assign(store: &SqliteStore, assignment: &Assignment) -> Result<Option<Assigned>, sqlx::Error> {
+    let mut transaction = store.write().await?;
+    let is_stored: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM events WHERE id = ?)")
+        .bind(assignment.event_id.0)
+        .fetch_one(&mut *transaction)
+        .await?;
+    if !is_stored {
+        return Ok(None);
+    }
+    let of_event: Option<AssignmentRow> =
+        sqlx::query_as(OF_EVENT).bind(assignment.event_id.0).fetch_optional(&mut *transaction).await?;
+    let holder: Option<Uuid> =
+        sqlx::query_scalar("SELECT event_id FROM assignments WHERE endpoint = ? AND payment_id = ?")
+            .bind(&assignment.endpoint)
+            .bind(&assignment.payment_id)
+            .fetch_optional(&mut *transaction)
+            .await?;
+    if let Some(answer) = rows::assigned(assignment, of_event, holder) {
+        return Ok(Some(answer));
+    }
+    sqlx::query(
+        "INSERT INTO assignments (event_id, endpoint, payment_id, invoice_id, amount_cents) VALUES (?, ?, ?, ?, ?)",
+    )
+    .bind(assignment.event_id.0)
+    .bind(&assignment.endpoint)
+    .bind(&assignment.payment_id)
+    .bind(&assignment.invoice_id)
+    .bind(assignment.amount_cents.0)
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(Some(Assigned::Ours))
+}
+
+async fn known(
+    connection: &mut SqliteConnection,
+    sink: &SinkName,
+    payment_id: &str,
+    now: i64,
+) -> Result<Option<BookingRow>, sqlx::Error> {
+    sqlx::query_as(concat!(
+        "SELECT ",
+        booking_columns!(),
+        ", ?3 AS now FROM bookings WHERE sink = ?1 AND payment_id = ?2"
+    ))
+    .bind(sink.as_str())
+    .bind(payment_id)
+    .bind(now)
+    .fetch_optional(connection)
+    .await
+}
+
+/// What is being written of the same invoice number.
+async fn sending(
+    connection: &mut SqliteConnection,
+    new: &NewBooking,
+    now: i64,
+) -> Result<Option<BookingRow>, sqlx::Error> {
+    sqlx::query_as(concat!(
+        "SELECT ",
+        booking_columns!(),
+        ", ?3 AS now FROM bookings WHERE sink = ?1 AND invoice_number = ?2 AND state = 'sending'"
+    ))
+    .bind(new.sink.as_str())
+    .bind(&new.invoice_number)
+    .bind(now)
+    .fetch_optional(connection)
+    .await
+}
+
+async fn insert(connection: &mut SqliteConnection, new: &NewBooking, now: i64) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO bookings (sink, payment_id, event_id, invoice_id, invoice_number, amount_cents, currency, state,
+                               token, began_at, changed_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'sending', ?8, ?9, ?9)",
+    )
+    .bind(new.sink.as_str())
+    .bind(&new.payment_id)
+    .bind(new.event_id.0)
+    .bind(&new.invoice_id)
+    .bind(&new.invoice_number)
+    .bind(new.amount_cents.0)
+    .bind(&new.currency)
+    .bind(new.token.0)
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The query of a list. The rare states bring the condition of the partial index that holds them.
+pub(super) fn list_statement(filter: &BookingFilter, limit: u32) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new(concat!("SELECT ", booking_columns!(), ", "));
+    sql.push_bind(micros_or_now(None)).push(" AS now FROM bookings WHERE TRUE");
+    if let Some(state) = filter.state {
+        let index = match state {
+            BookingState::Sending | BookingState::Written => " AND state IN ('sending', 'written')",
+            BookingState::Booked | BookingState::Seen => "",
+        };
+        sql.push(format_args!("{index} AND state = '{state}'"));
+    }
+    for (column, value) in [
+        ("sink", &filter.sink),
+        ("payment_id", &filter.payment_id),
+        ("invoice_id", &filter.invoice_id),
+        ("invoice_number", &filter.invoice_number),
+    ] {
+        if let Some(value) = value {
+            sql.push(format_args!(" AND {column} = ")).push_bind(value.clone());
+        }
+    }
+    if let Some(before) = filter.before {
+        sql.push(" AND number < ").push_bind(before);
+    }
+    sql.push(" ORDER BY number DESC LIMIT ").push_bind(i64::from(limit) + 1);
+    sql
+}
