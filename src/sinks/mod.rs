@@ -21,13 +21,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use self::invoicing::Desk;
+use self::invoicing::{Bookkeeper, Books, Common, Desk};
 use crate::model::{
     dispatch::{LeasedDispatch, Outcome, Trigger},
     id::{DispatchId, EventId},
     trace::TraceParent,
 };
 
+pub mod fastfaktura;
 pub mod file;
 pub mod guard;
 pub mod http;
@@ -36,6 +37,7 @@ mod lines;
 pub mod message;
 pub mod preview;
 pub mod stdout;
+pub mod tiime;
 
 /// What a sink receives.
 #[derive(Debug, Clone)]
@@ -114,11 +116,15 @@ pub enum Kind {
     File(file::Options),
     /// `http`
     Http(http::Options),
+    /// `tiime`
+    Tiime(Box<tiime::Options>, Common),
+    /// `fastfaktura`
+    Fastfaktura(Box<fastfaktura::Options>, Common),
 }
 
 impl Kind {
     /// Every `type` that can be configured.
-    pub const NAMES: [&'static str; 3] = ["stdout", "file", "http"];
+    pub const NAMES: [&'static str; 5] = ["stdout", "file", "http", "tiime", "fastfaktura"];
 
     /// The `type`.
     pub const fn name(&self) -> &'static str {
@@ -126,15 +132,20 @@ impl Kind {
             Kind::Stdout(_) => "stdout",
             Kind::File(_) => "file",
             Kind::Http(_) => "http",
+            Kind::Tiime(..) => "tiime",
+            Kind::Fastfaktura(..) => "fastfaktura",
         }
     }
 
     /// How many attempts run side by side if the operator does not say: few where each costs the
-    /// target a request, many where attempts share one flush to disk.
+    /// target a request, many where attempts share one flush to disk. One for Tiime: at a call in two seconds several
+    /// would only be in each other's way.
     pub const fn default_concurrency(&self) -> u32 {
         match self {
             Kind::Stdout(_) | Kind::File(_) => 256,
             Kind::Http(_) => 8,
+            Kind::Fastfaktura(..) => 4,
+            Kind::Tiime(..) => 1,
         }
     }
 
@@ -143,6 +154,7 @@ impl Kind {
     pub const fn is_invoicing(&self) -> bool {
         match self {
             Kind::Stdout(_) | Kind::File(_) | Kind::Http(_) => false,
+            Kind::Tiime(..) | Kind::Fastfaktura(..) => true,
         }
     }
 
@@ -157,12 +169,20 @@ impl Kind {
     /// # Errors
     /// What cannot work and what to change, in a sentence.
     pub fn build(&self, timeout: Duration, desk: impl FnOnce() -> Desk) -> Result<Arc<dyn Sink>, String> {
-        // Until the first invoicing kind.
-        drop(desk);
         Ok(match self {
             Kind::Stdout(options) => Arc::new(stdout::Stdout::new(options)),
             Kind::File(options) => Arc::new(file::File::open(options)?),
             Kind::Http(options) => Arc::new(http::Http::new(options, timeout)?),
+            Kind::Tiime(options, common) => {
+                let desk = desk();
+                let books = tiime::Tiime::new(options, common, timeout, desk.transcript.clone())?;
+                Arc::new(Bookkeeper::new(books, desk, common.clone(), tiime::ZONE)?)
+            }
+            Kind::Fastfaktura(options, common) => {
+                let desk = desk();
+                let books = fastfaktura::FastFaktura::new(options, common, timeout, desk.transcript.clone())?;
+                Arc::new(Bookkeeper::new(books, desk, common.clone(), fastfaktura::ZONE)?)
+            }
         })
     }
 
@@ -176,6 +196,10 @@ impl Kind {
             Kind::Stdout(options) => stdout::Stdout::new(options).check().await,
             Kind::File(options) => file::File::open(options)?.check().await,
             Kind::Http(options) => http::Http::new(options, timeout)?.check().await,
+            Kind::Tiime(options, common) => tiime::Tiime::new(options, common, timeout, None)?.check().await,
+            Kind::Fastfaktura(options, common) => {
+                fastfaktura::FastFaktura::new(options, common, timeout, None)?.check().await
+            }
         }
     }
 }

@@ -45,6 +45,10 @@ impl Kind {
                 Ok(Preview::Line(String::from_utf8_lossy(&message::object(message)).into_owned()))
             }
             Kind::Http(options) => Ok(http::Http::new(options, timeout)?.preview(message)),
+            // It gets no message: what is done follows from what it shows ([`super::Sink::explain`]).
+            Kind::Tiime(..) | Kind::Fastfaktura(..) => {
+                Err(format!("what `{}` would do is only known by asking it, which this does not", self.name()))
+            }
         }
     }
 }

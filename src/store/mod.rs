@@ -327,7 +327,9 @@ pub struct Purged {
 /// Every method is one transaction or one read. A method whose future is dropped has either
 /// happened as a whole or not at all.
 #[async_trait]
-pub trait Store: link::LinkStore + activity::ActivityStore + ledger::LedgerStore + Send + Sync + std::fmt::Debug + 'static {
+pub trait Store:
+    link::LinkStore + activity::ActivityStore + ledger::LedgerStore + Send + Sync + std::fmt::Debug + 'static
+{
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
 

@@ -214,8 +214,7 @@ pub(in crate::store) fn advance(
     };
     let state = row.state()?;
     let says = |wanted: &Option<String>, known: &Option<String>| wanted.is_none() || wanted == known;
-    let is_done =
-        state == advance.state && says(&advance.target_id, &row.target_id) && says(&advance.note, &row.note);
+    let is_done = state == advance.state && says(&advance.target_id, &row.target_id) && says(&advance.note, &row.note);
     Ok(if row.token != token.0 {
         Step::Answer(Some(row.booking()?))
     } else if is_done {

@@ -231,8 +231,7 @@ impl LedgerStore for PostgresStore {
     async fn booked_cents(&self, sink: &SinkName, invoice_number: &str) -> Result<Cents, StoreError> {
         self.run(format!("adding up what was written of an invoice in sink {sink}"), Again::Harmless, async || {
             let mut checkout = self.checkout().await?;
-            let sum =
-                sqlx::query_scalar(SUM).bind(invoice_number).bind(sink.as_str()).fetch_one(checkout.on()).await?;
+            let sum = sqlx::query_scalar(SUM).bind(invoice_number).bind(sink.as_str()).fetch_one(checkout.on()).await?;
             checkout.finish();
             Ok(Cents(sum))
         })

@@ -123,15 +123,14 @@ impl LedgerStore for SqliteStore {
     ) -> Result<bool, StoreError> {
         let action = format!("withdrawing the booking of a payment in sink {sink}");
         let mut transaction = self.write().await.during(&action)?;
-        let withdrawn = sqlx::query(
-            "DELETE FROM bookings WHERE sink = ? AND payment_id = ? AND token = ? AND state = 'sending'",
-        )
-        .bind(sink.as_str())
-        .bind(payment_id)
-        .bind(token.0)
-        .execute(&mut *transaction)
-        .await
-        .during(&action)?;
+        let withdrawn =
+            sqlx::query("DELETE FROM bookings WHERE sink = ? AND payment_id = ? AND token = ? AND state = 'sending'")
+                .bind(sink.as_str())
+                .bind(payment_id)
+                .bind(token.0)
+                .execute(&mut *transaction)
+                .await
+                .during(&action)?;
         transaction.commit().await.during(&action)?;
         Ok(withdrawn.rows_affected() > 0)
     }

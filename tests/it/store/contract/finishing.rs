@@ -5,8 +5,9 @@ use std::time::Duration;
 use finkare_relay::model::dispatch::{RetryPolicy, after_attempt};
 
 use super::{
-    Finish, FinishedAttempt, LeasedDispatch, NewEvent, Next, Outcome, State, attempt, claim, claim_of, claim_one, clock,
-    delivered, dispatch, event, finish, held, rejected, retried, secs, sink, start, state, status, waiting, woken,
+    Finish, FinishedAttempt, LeasedDispatch, NewEvent, Next, Outcome, State, attempt, claim, claim_of, claim_one,
+    clock, delivered, dispatch, event, finish, held, rejected, retried, secs, sink, start, state, status, waiting,
+    woken,
 };
 use crate::store::Fixture;
 

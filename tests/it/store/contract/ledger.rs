@@ -252,7 +252,10 @@ pub(crate) async fn what_has_changed_is_not_taken_over(on: &Fixture) {
         NewBooking { currency: "CHF".into(), ..again(&first) },
     ] {
         let answer = store.begin_booking(&changed, Some(first.token)).await.unwrap();
-        assert!(matches!(&answer, BookingBegun::Exists(found) if found.token == first.token), "{changed:?}: {answer:?}");
+        assert!(
+            matches!(&answer, BookingBegun::Exists(found) if found.token == first.token),
+            "{changed:?}: {answer:?}"
+        );
     }
     assert_eq!(known(&*store, &first).await, before);
     assert_eq!(store.begin_booking(&again(&first), Some(first.token)).await.unwrap(), BookingBegun::TakenOver);
@@ -268,7 +271,11 @@ pub(crate) async fn one_payment_of_an_invoice_at_a_time(on: &Fixture) {
     }
     assert_eq!(known(&*store, &second).await, None, "nothing was written");
     let elsewhere = NewBooking { sink: sink("onfact"), ..again(&second) };
-    assert_eq!(store.begin_booking(&elsewhere, None).await.unwrap(), BookingBegun::Begun, "another sink, another balance");
+    assert_eq!(
+        store.begin_booking(&elsewhere, None).await.unwrap(),
+        BookingBegun::Begun,
+        "another sink, another balance"
+    );
     // Written is enough: the target's balance has it.
     assert_eq!(advance(&*store, &first, &to(BookingState::Written)).await, None);
     assert_eq!(store.begin_booking(&second, None).await.unwrap(), BookingBegun::Begun);
@@ -315,7 +322,8 @@ pub(crate) async fn a_booking_goes_on_under_its_token(on: &Fixture) {
     let stands = known(&*store, &new).await.unwrap();
     assert!(stands.changed_at > begun_as.changed_at);
     let (changed_at, state) = (stands.changed_at, BookingState::Written);
-    let expected = Booking { state, changed_at, target_id: written.target_id.clone(), note: written.note.clone(), ..begun_as };
+    let expected =
+        Booking { state, changed_at, target_id: written.target_id.clone(), note: written.note.clone(), ..begun_as };
     assert_eq!(stands, expected);
     assert_eq!(advance(&*store, &new, &written).await, None, "the very same, the same answer");
     assert_eq!(known(&*store, &new).await.unwrap(), expected, "and nothing was written again");
@@ -411,7 +419,10 @@ pub(crate) async fn of_a_taker_and_a_holder_one_goes_on(on: &Fixture) {
         let stands = known(&*stores[0], &held).await.unwrap();
         match (taken, other) {
             (BookingBegun::TakenOver, Some(found)) => {
-                assert_eq!((found.token, stands.token, stands.state), (taker.token, taker.token, BookingState::Sending));
+                assert_eq!(
+                    (found.token, stands.token, stands.state),
+                    (taker.token, taker.token, BookingState::Sending)
+                );
             }
             (BookingBegun::Exists(found), None) => {
                 assert_eq!((found.token, stands.token, stands.state), (held.token, held.token, BookingState::Written));
