@@ -69,6 +69,8 @@ pub(super) fn read(mut section: Section<'_>, is_enriched: bool) -> Option<sinks:
         Some("http") => http(&mut section, is_enriched).map(sinks::Kind::Http),
         Some("facturation_pro") => facturation_pro(&mut section),
         Some("efactori") => efactori(&mut section),
+        Some("tiime") => tiime(&mut section),
+        Some("fastfaktura") => fastfaktura(&mut section),
         unusable => {
             if let Some(name) = unusable {
                 let what = if DOCUMENTED.contains(&name) {
@@ -136,6 +138,68 @@ fn http(section: &mut Section<'_>, is_enriched: bool) -> Option<sinks::http::Opt
     Some(options)
 }
 
+/// Nothing can be written to Tiime, so that `status_map` names what its invoices are to show.
+fn tiime(section: &mut Section<'_>) -> Option<sinks::Kind> {
+    let mut own = Own::default();
+    header_secret(section, &mut own, "token");
+    let options: Option<sinks::tiime::Options> = options(section, own);
+    let common = common(section, &[]);
+    let options = options?;
+    base_url(section, &options.base_url);
+    if !options.i_accept_unofficial_api {
+        section.problem("i_accept_unofficial_api", sinks::tiime::REFUSAL);
+    }
+    let is_part = |text: &str, other: u8| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == other)
+    };
+    if !is_part(&options.company_id, b'-') {
+        section.problem("company_id", "is not Tiime's id of a company: letters, digits and `-`");
+    }
+    if !is_part(&options.app_version, b'.') {
+        section.problem("app_version", "is not a version: write, for example, `4.36.3`");
+    }
+    for (key, number, allowed) in
+        [("page_size", options.page_size, 1..=500), ("lookup_max_pages", options.lookup_max_pages, 1..=1000)]
+    {
+        if !allowed.contains(&number) {
+            section.problem(key, format!("{number} is not from {} to {}", allowed.start(), allowed.end()));
+        }
+    }
+    Some(sinks::Kind::Tiime(Box::new(options), common?))
+}
+
+/// As for Tiime.
+fn fastfaktura(section: &mut Section<'_>) -> Option<sinks::Kind> {
+    let mut own = Own::default();
+    header_secret(section, &mut own, "api_key");
+    let options: Option<sinks::fastfaktura::Options> = options(section, own);
+    let common = common(section, &[]);
+    let options = options?;
+    base_url(section, &options.base_url);
+    if options.list_key.is_empty() {
+        section.problem("list_key", "is empty: leave it out, or write under which name lists stand in an answer");
+    }
+    if !(1..=1000).contains(&options.lookup_max_pages) {
+        section.problem("lookup_max_pages", format!("{} is not from 1 to 1000", options.lookup_max_pages));
+    }
+    for (index, status) in options.lookup_statuses.iter().enumerate() {
+        if status.is_empty() {
+            section.problem(&format!("lookup_statuses[{index}]"), "is empty: write a status such as `sent`");
+        }
+    }
+    Some(sinks::Kind::Fastfaktura(Box::new(options), common?))
+}
+
+/// A secret that travels in a header.
+fn header_secret(section: &mut Section<'_>, own: &mut Own, key: &'static str) {
+    let Some(secret) = own.secret(section, key) else { return };
+    if secret.expose().is_empty() {
+        section.problem(key, "is empty");
+    } else if HeaderValue::try_from(secret.expose()).is_err() {
+        section.problem(key, "has a character that no header may have, such as a line break");
+    }
+}
+
 fn facturation_pro(section: &mut Section<'_>) -> Option<sinks::Kind> {
     let common = common(section, &sinks::facturation_pro::ACTIONS);
     let mut own = Own::default();
@@ -189,7 +253,8 @@ fn base_url(section: &mut Section<'_>, url: &Url) {
     }
 }
 
-/// What all invoicing sinks have in common. `actions` are what `status_map` may name, `nothing` among them.
+/// What all invoicing sinks have in common. `actions` are what `status_map` may name, `nothing` among them; where
+/// there are none, any word will do: it is what the system is to show.
 fn common(section: &mut Section<'_>, actions: &[&str]) -> Option<Common> {
     let common: Common = options(section, Own::default())?;
     if let Some(zone) = &common.timezone
@@ -201,7 +266,11 @@ fn common(section: &mut Section<'_>, actions: &[&str]) -> Option<Common> {
         section.problem("number", problem);
     }
     for (status, action) in &common.status_map {
-        if !actions.contains(&action.as_str()) {
+        if actions.is_empty() {
+            if action.trim().is_empty() {
+                section.problem(&format!("status_map.{status}"), "is empty: write the status that is expected there");
+            }
+        } else if !actions.contains(&action.as_str()) {
             let what = format!("`{action}` is not one of {}", listed(actions.iter().copied()));
             section.problem(&format!("status_map.{status}"), what);
         }

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use self::invoicing::{Bookkeeper, Books as _, Common, Desk};
+use self::invoicing::{Bookkeeper, Books, Common, Desk};
 use crate::model::{
     dispatch::{LeasedDispatch, Outcome, Trigger},
     id::{DispatchId, EventId},
@@ -31,6 +31,7 @@ use crate::model::{
 pub mod efactori;
 pub mod enrich;
 pub mod facturation_pro;
+pub mod fastfaktura;
 pub mod file;
 pub mod guard;
 pub mod http;
@@ -39,6 +40,7 @@ mod lines;
 pub mod message;
 pub mod preview;
 pub mod stdout;
+pub mod tiime;
 
 /// What a sink receives.
 #[derive(Debug, Clone)]
@@ -124,11 +126,16 @@ pub enum Kind {
     FacturationPro(Box<facturation_pro::Options>, Common),
     /// `efactori`
     Efactori(Box<efactori::Options>, Common),
+    /// `tiime`
+    Tiime(Box<tiime::Options>, Common),
+    /// `fastfaktura`
+    Fastfaktura(Box<fastfaktura::Options>, Common),
 }
 
 impl Kind {
     /// Every `type` that can be configured.
-    pub const NAMES: [&'static str; 5] = ["stdout", "file", "http", "facturation_pro", "efactori"];
+    pub const NAMES: [&'static str; 7] =
+        ["stdout", "file", "http", "facturation_pro", "efactori", "tiime", "fastfaktura"];
 
     /// Those of them that keep books; see [`Kind::is_invoicing`].
     pub const INVOICING: [&'static str; 4] = ["facturation_pro", "efactori", "tiime", "fastfaktura"];
@@ -141,18 +148,21 @@ impl Kind {
             Kind::Http(_) => "http",
             Kind::FacturationPro(..) => "facturation_pro",
             Kind::Efactori(..) => "efactori",
+            Kind::Tiime(..) => "tiime",
+            Kind::Fastfaktura(..) => "fastfaktura",
         }
     }
 
     /// How many attempts run side by side if the operator does not say: few where each costs the
-    /// target a request, many where attempts share one flush to disk.
+    /// target a request, many where attempts share one flush to disk. One for Tiime: at a call in two seconds several
+    /// would only be in each other's way.
     pub const fn default_concurrency(&self) -> u32 {
         match self {
             Kind::Stdout(_) | Kind::File(_) => 256,
             Kind::Http(_) => 8,
             // Each attempt is several calls, of which the system takes few a minute.
-            Kind::FacturationPro(..) => 4,
-            Kind::Efactori(..) => 4,
+            Kind::FacturationPro(..) | Kind::Efactori(..) | Kind::Fastfaktura(..) => 4,
+            Kind::Tiime(..) => 1,
         }
     }
 
@@ -161,8 +171,7 @@ impl Kind {
     pub const fn is_invoicing(&self) -> bool {
         match self {
             Kind::Stdout(_) | Kind::File(_) | Kind::Http(_) => false,
-            Kind::FacturationPro(..) => true,
-            Kind::Efactori(..) => true,
+            Kind::FacturationPro(..) | Kind::Efactori(..) | Kind::Tiime(..) | Kind::Fastfaktura(..) => true,
         }
     }
 
@@ -191,6 +200,16 @@ impl Kind {
                 let books = efactori::Efactori::new(options, common, timeout, desk.transcript.clone())?;
                 Arc::new(Bookkeeper::new(books, desk, common.clone(), efactori::Options::ZONE)?)
             }
+            Kind::Tiime(options, common) => {
+                let desk = desk();
+                let books = tiime::Tiime::new(options, common, timeout, desk.transcript.clone())?;
+                Arc::new(Bookkeeper::new(books, desk, common.clone(), tiime::ZONE)?)
+            }
+            Kind::Fastfaktura(options, common) => {
+                let desk = desk();
+                let books = fastfaktura::FastFaktura::new(options, common, timeout, desk.transcript.clone())?;
+                Arc::new(Bookkeeper::new(books, desk, common.clone(), fastfaktura::ZONE)?)
+            }
         })
     }
 
@@ -208,6 +227,10 @@ impl Kind {
                 facturation_pro::FacturationPro::new(options, common, timeout, None)?.check().await
             }
             Kind::Efactori(options, common) => efactori::Efactori::new(options, common, timeout, None)?.check().await,
+            Kind::Tiime(options, common) => tiime::Tiime::new(options, common, timeout, None)?.check().await,
+            Kind::Fastfaktura(options, common) => {
+                fastfaktura::FastFaktura::new(options, common, timeout, None)?.check().await
+            }
         }
     }
 }

@@ -45,7 +45,8 @@ impl Kind {
                 Ok(Preview::Line(String::from_utf8_lossy(&message::object(message)).into_owned()))
             }
             Kind::Http(options) => http::Http::new(options, timeout)?.preview(message),
-            Kind::FacturationPro(..) | Kind::Efactori(..) => Err(format!(
+            // They get no message: what is done follows from what the books show ([`super::Sink::explain`]).
+            Kind::FacturationPro(..) | Kind::Efactori(..) | Kind::Tiime(..) | Kind::Fastfaktura(..) => Err(format!(
                 "what a sink of type `{}` does is found out by asking the books, not from the event",
                 self.name()
             )),

@@ -70,6 +70,11 @@ pub enum Trouble {
         /// What was asked for.
         reason: String,
     },
+    /// The part of a list that was asked for lies behind its end (416).
+    Beyond {
+        /// What was asked for.
+        reason: String,
+    },
     /// It refuses this very call (400, 409, 422 …): not carried out, and the same again will not help.
     Refused {
         /// Its words.
@@ -93,9 +98,11 @@ impl Trouble {
         match self {
             Trouble::Later { may_have_happened, .. } => *may_have_happened,
             Trouble::Unreadable { .. } => true,
-            Trouble::TooMany { .. } | Trouble::Missing { .. } | Trouble::Refused { .. } | Trouble::Locked { .. } => {
-                false
-            }
+            Trouble::TooMany { .. }
+            | Trouble::Missing { .. }
+            | Trouble::Beyond { .. }
+            | Trouble::Refused { .. }
+            | Trouble::Locked { .. } => false,
         }
     }
 
@@ -105,6 +112,7 @@ impl Trouble {
             Trouble::Later { reason, .. }
             | Trouble::TooMany { reason, .. }
             | Trouble::Missing { reason }
+            | Trouble::Beyond { reason }
             | Trouble::Refused { reason }
             | Trouble::Locked { reason }
             | Trouble::Unreadable { reason } => reason,
@@ -118,7 +126,9 @@ impl From<Trouble> for Outcome {
         match trouble {
             Trouble::Later { reason, after, .. } => Outcome::Retry { reason, after },
             Trouble::TooMany { reason, after } => Outcome::Wait { reason, after },
-            Trouble::Missing { reason } | Trouble::Refused { reason } => Outcome::Hold { reason, recheck_after: None },
+            Trouble::Missing { reason } | Trouble::Beyond { reason } | Trouble::Refused { reason } => {
+                Outcome::Hold { reason, recheck_after: None }
+            }
             Trouble::Locked { reason } => Outcome::Stop { reason },
             Trouble::Unreadable { reason } => Outcome::Retry { reason, after: None },
         }
@@ -355,6 +365,11 @@ impl Api {
         self.system
     }
 
+    /// What the system wrote, as one short line that a reason may repeat: without our secrets and invisible marks.
+    pub fn quote(&self, text: &str) -> String {
+        excerpt(text.as_bytes(), &self.redactor)
+    }
+
     /// A call that reads. `purpose` is a phrase ("looking for invoice F-12"); each of `path` is one step, encoded.
     pub fn get(&self, purpose: impl Into<String>, path: &[&str]) -> Request {
         self.request(Method::GET, purpose.into(), path, None)
@@ -454,6 +469,7 @@ impl Api {
         let after = retry_after(headers, SystemTime::from(clock::now()));
         match status.as_u16() {
             404 | 410 => Trouble::Missing { reason: reason("") },
+            416 => Trouble::Beyond { reason: reason("") },
             429 => Trouble::TooMany { reason: reason(""), after: self.closed_for().unwrap_or(FIRST_PAUSE) },
             401..=403 => {
                 Trouble::Locked { reason: reason(" (check the credentials, their rights and the subscription)") }

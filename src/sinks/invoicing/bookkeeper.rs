@@ -47,7 +47,7 @@ use crate::{
     sinks::{Message, Sink, preview::Explained},
     store::{
         StoreError,
-        ledger::{Advance, BookingBegun, LedgerStore},
+        ledger::{Advance, BookingBegun, BookingFilter, LedgerStore},
     },
 };
 
@@ -57,6 +57,8 @@ const SOON: Duration = Duration::from_secs(2);
 const BEHIND_ANOTHER: Duration = Duration::from_secs(15);
 /// The first wait for an invoice that is not there, doubled each time.
 const FIRST_LOOK: Duration = Duration::from_secs(15);
+/// Lines of the ledger that are read at once.
+const LINES_AT_ONCE: u32 = 200;
 /// An id that is longer, or has blanks, is none that a marker can be made of.
 const LONGEST_ID: usize = 100;
 
@@ -165,8 +167,9 @@ impl<B: Books> Bookkeeper<B> {
                 let target_id = written.target_id.clone().unwrap_or_default();
                 self.confirm(&entry, written.token, None, &target_id).await
             }
-            Some(sending) => self.heal(message, &entry, sending, not_after).await,
-            None => self.book(message, &entry, not_after).await,
+            // Where nothing is ever written, a line that stayed behind leaves no doubt.
+            Some(sending) if B::WRITES => self.heal(message, &entry, sending, not_after).await,
+            _ => self.book(message, &entry, not_after).await,
         }
     }
 
@@ -194,13 +197,13 @@ impl<B: Books> Bookkeeper<B> {
     async fn book(&self, message: &Message, entry: &Entry, not_after: Instant) -> Result<Outcome, Ends> {
         // Where nothing can be written there is nothing to reserve.
         if !B::WRITES {
-            let wanted = entry.wanted(Cents::ZERO, false);
+            let wanted = entry.wanted(self.seen_before(entry).await?, false);
             let found = self.books.find(&wanted).await?;
             let Found::End(end) = self.judge(message, &wanted, found) else {
                 return Ok(hold("this system takes no payments, which is a bug: report it"));
             };
             if let End::Done(seen) = end {
-                return self.note(message, entry, &seen).await;
+                return self.note(message, entry, &seen, wanted.booked_before).await;
             }
             return Ok(end.outcome());
         }
@@ -395,22 +398,71 @@ impl<B: Books> Bookkeeper<B> {
         Ok(Outcome::Delivered)
     }
 
-    /// What was only looked at is noted, so that the next event of the same amount is another payment.
-    async fn note(&self, message: &Message, entry: &Entry, seen: &Advance) -> Result<Outcome, Ends> {
+    /// The sum of the other payments of the invoice that were seen as paid: an invoice closes only so many.
+    async fn seen_before(&self, entry: &Entry) -> Result<Cents, StoreError> {
+        let mut filter = BookingFilter {
+            sink: Some(self.sink.to_string()),
+            invoice_number: Some(entry.number.clone()),
+            ..BookingFilter::default()
+        };
+        let mut sum = Cents::ZERO;
+        loop {
+            let page = self.ledger.bookings(&filter, LINES_AT_ONCE).await?;
+            for (_, line) in &page.rows {
+                // A line that is only begun is another attempt's, which comes to its own sum.
+                if line.payment_id != entry.payment.id && line.state != BookingState::Sending {
+                    // More than can be written is more than any invoice.
+                    sum = sum.checked_add(line.amount_cents).unwrap_or(Cents(i64::MAX));
+                }
+            }
+            match page.rows.last() {
+                Some((number, _)) if page.more => filter.before = Some(*number),
+                _ => return Ok(sum),
+            }
+        }
+    }
+
+    /// What was only looked at is noted, so that the next event of the same amount is another payment. `before` is the
+    /// sum with which it was looked at.
+    async fn note(&self, message: &Message, entry: &Entry, seen: &Advance, before: Cents) -> Result<Outcome, Ends> {
         let token = BookingToken::generate();
         let new = self.new_booking(message, entry, token);
-        match self.ledger.begin_booking(&new, None).await? {
-            BookingBegun::Begun | BookingBegun::TakenOver => self.finish(entry, token, seen).await,
+        // Nothing is ever written here, so that a line that stayed behind is only to be ended, by one of us.
+        let soon =
+            || Outcome::Wait { reason: "another attempt notes this payment, or this invoice".into(), after: SOON };
+        let begun = match self.ledger.begin_booking(&new, None).await? {
+            BookingBegun::Exists(Booking { state: BookingState::Sending, token: theirs, .. }) => {
+                self.ledger.begin_booking(&new, Some(theirs)).await?
+            }
+            begun => begun,
+        };
+        match begun {
+            BookingBegun::Begun | BookingBegun::TakenOver => {}
             BookingBegun::Exists(Booking { state: BookingState::Booked | BookingState::Seen, .. }) => {
-                Ok(Outcome::Delivered)
+                return Ok(Outcome::Delivered);
             }
-            // Nothing is ever written here, so that a line that stayed behind is only to be ended.
-            BookingBegun::Exists(other) => {
-                self.ledger.begin_booking(&new, Some(other.token)).await?;
-                self.finish(entry, token, seen).await
+            BookingBegun::Exists(_) => return Ok(soon()),
+            BookingBegun::Busy(other) => {
+                if other.began_ago > self.timeout * 2 {
+                    self.ledger.withdraw_booking(&self.sink, &other.payment_id, other.token).await?;
+                }
+                return Ok(soon());
             }
-            BookingBegun::Busy(_) => Ok(Outcome::Wait { reason: "another payment is being noted".into(), after: SOON }),
         }
+        // From here on nobody else notes a payment of this invoice; one may have come before us.
+        if self.seen_before(entry).await? != before {
+            return self.give_up(entry, token, soon()).await;
+        }
+        match self.ledger.advance_booking(&self.sink, &entry.payment.id, token, seen).await? {
+            None | Some(Booking { state: BookingState::Booked | BookingState::Seen, .. }) => {}
+            Some(_) => return Ok(soon()),
+        }
+        tracing::info!(
+            sink.name = %self.sink, payment.id = entry.payment.id, invoice.number = entry.number,
+            amount = %entry.payment.amount_cents.of(&entry.payment.currency), state = seen.state.as_str(),
+            "the payment stands in the books"
+        );
+        Ok(Outcome::Delivered)
     }
 
     /// Nothing was written, for certain: the line goes, and the attempt ends so.
@@ -553,8 +605,12 @@ impl<B: Books> Bookkeeper<B> {
                 return Ok((sentence, None));
             }
         }
-        let booked_before = self.ledger.booked_cents(&self.sink, &entry.number).await?;
-        let wanted = entry.wanted(booked_before, is_uncertain);
+        let booked_before = if B::WRITES {
+            self.ledger.booked_cents(&self.sink, &entry.number).await?
+        } else {
+            self.seen_before(&entry).await?
+        };
+        let wanted = entry.wanted(booked_before, is_uncertain && B::WRITES);
         let found = self.books.find(&wanted).await?;
         Ok(match self.judge(message, &wanted, found) {
             Found::Open(invoice) => {
@@ -618,18 +674,21 @@ enum StatusStep {
 /// A payment that Finkare tells otherwise than before must not be taken for the one that was booked.
 fn differs(booking: &Booking, entry: &Entry) -> Option<String> {
     let payment = &entry.payment;
+    // What stands in the books may be looked for under another number by now; what is under way may not.
+    let is_finished = matches!(booking.state, BookingState::Booked | BookingState::Seen);
     let is_same = booking.amount_cents == payment.amount_cents
         && booking.currency == payment.currency
-        && booking.invoice_id == payment.invoice.id;
+        && booking.invoice_id == payment.invoice.id
+        && (is_finished || booking.invoice_number == entry.number);
     (!is_same).then(|| {
         format!(
-            "Finkare's payment {} is now {} on invoice {}, and was noted here as {} on invoice {}: compare both, and book the \
-             difference by hand",
+            "Finkare's payment {} is now {} on invoice {}, and was noted here as {} on invoice {}: look for it under both in \
+             the books, put it right there by hand, and cancel this dispatch",
             payment.id,
             payment.amount_cents.of(&payment.currency),
-            payment.invoice.id,
+            entry.number,
             booking.amount_cents.of(&booking.currency),
-            booking.invoice_id
+            booking.invoice_number
         )
     })
 }

@@ -9,6 +9,7 @@
 //! - `api`: the calls, within the system's limits, with an honest word about each that fails.
 //! - `resolve`: what it needs of the service: who resolves an event to a payment. The ledger is the store's
 //!   ([`crate::store::ledger`]).
+//! - `watching`: what those have in common that only look: finding an invoice where there is no search for it.
 //! - `number`: from Finkare's invoice number to the one in the books. `options`: what all have in common.
 //!
 //! # How to add a system
@@ -23,6 +24,7 @@ mod books;
 mod number;
 mod options;
 mod resolve;
+pub(in crate::sinks) mod watching;
 
 pub use api::{Answer, Api, Request, Settings, Step, Transcript, Trouble};
 pub use bookkeeper::{Bookkeeper, Desk};

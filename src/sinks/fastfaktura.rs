@@ -1,0 +1,348 @@
+//! FastFaktura: looks whether an invoice is paid there, and tells what to do. It writes nothing.
+//!
+//! FastFaktura's API (<https://fastfaktura.io/en/docs/api>, version "v1 · 1.0.0") has no call that records a payment or marks
+//! an invoice as paid. So this sink finds the invoice, holds the payment with an instruction, looks again on schedule, and
+//! ends well once FastFaktura shows the invoice as paid. Every call is a `GET`; above all nothing is sent to a debtor
+//! (`/invoices/{id}/send`), and an invoice's public page is named but never opened, which would count as the debtor's visit.
+//!
+//! What the documentation leaves open, and how it is taken: a list is a bare array or stands under one of a few names
+//! (`list_key`); pages begin at 1 and end at an empty one, or at one on which nothing is new; the order is not known, so
+//! that everything is looked through within the bound, first the statuses that can still change. Statuses are compared in
+//! lower case, and only `paid` means paid.
+
+use std::{convert::Infallible, time::Duration};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue};
+use async_trait::async_trait;
+use serde_json::value::RawValue;
+use url::Url;
+
+use super::invoicing::{
+    Answer, Api, Books, Common, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified,
+    Wanted,
+    watching::{Fields, Id, Index, Listed, Page, Search, Shelf, closes, compared, only, overpaid, share, told},
+};
+use crate::model::{money::Cents, secret::Secret};
+
+/// The name for people.
+const SYSTEM: &str = "FastFaktura";
+/// The time zone in which a payment's time becomes a day, unless the operator names another.
+pub const ZONE: &str = "Europe/Paris";
+/// One call a second on average: no limit is documented.
+const LIMITS: [(u32, u32); 1] = [(60, 60)];
+/// The field with the number.
+const NUMBER: &str = "number";
+/// Under which of these a list is looked for, if nobody says where it is.
+const LIST_KEYS: [&str; 4] = ["data", "items", "invoices", "results"];
+/// Under which of these a single thing is looked for, if it is not there by itself.
+const ONE_KEYS: [&str; 4] = ["data", "invoice", "business", "item"];
+/// `list_key` of this looks for the list.
+pub const AUTO: &str = "auto";
+/// One call, if the attempt has time for more than that.
+const LONGEST_CALL: Duration = Duration::from_secs(15);
+
+/// The options of a `fastfaktura` sink; secrets are resolved before it is deserialised.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// All paths are below it.
+    #[serde(default = "Options::default_base_url")]
+    pub base_url: Url,
+    /// A key of the account's settings, `ffk_…`.
+    pub api_key: Secret,
+    /// Under which name lists stand in an answer; `auto` finds out.
+    #[serde(default = "Options::default_list_key")]
+    pub list_key: String,
+    /// Pages of each list that are looked through for a number, at most.
+    #[serde(default = "Options::default_lookup_max_pages")]
+    pub lookup_max_pages: u32,
+    /// Invoices of these statuses are looked through first, one list after the other, and then all.
+    #[serde(default = "Options::default_lookup_statuses")]
+    pub lookup_statuses: Vec<String>,
+}
+
+impl Options {
+    fn default_base_url() -> Url {
+        Url::parse("https://app.fastfaktura.io/api/v1").expect("the address is good")
+    }
+
+    fn default_list_key() -> String {
+        AUTO.to_owned()
+    }
+
+    const fn default_lookup_max_pages() -> u32 {
+        50
+    }
+
+    fn default_lookup_statuses() -> Vec<String> {
+        ["sent", "opened", "overdue", "paid"].map(str::to_owned).to_vec()
+    }
+}
+
+/// FastFaktura's books, of which only the invoices' status is known.
+#[derive(Debug)]
+pub struct FastFaktura {
+    api: Api,
+    index: Index,
+    list_key: Option<String>,
+    max_pages: u32,
+    statuses: Vec<String>,
+    /// For searching within one attempt.
+    patience: Duration,
+}
+
+impl FastFaktura {
+    /// The client; asks nobody. `timeout` bounds a whole attempt.
+    ///
+    /// # Errors
+    /// Names the option that cannot work, never its value.
+    pub fn new(
+        options: &Options,
+        common: &Common,
+        timeout: Duration,
+        transcript: Option<Transcript>,
+    ) -> Result<Self, String> {
+        let mut key = HeaderValue::try_from(options.api_key.expose())
+            .map_err(|_| "`api_key` has a character that no header may have, such as a line break")?;
+        key.set_sensitive(true);
+        let api = Api::new(Settings {
+            system: SYSTEM,
+            base_url: options.base_url.clone(),
+            headers: HeaderMap::from_iter([(HeaderName::from_static("x-api-key"), key)]),
+            user_agent: concat!("finkare-relay/", env!("CARGO_PKG_VERSION")).to_owned(),
+            secrets: vec![options.api_key.clone()],
+            limits: common.limits(&LIMITS),
+            timeout: LONGEST_CALL.min(timeout / 4),
+            transcript,
+        })?;
+        Ok(Self {
+            api,
+            index: Index::default(),
+            list_key: Some(options.list_key.clone()).filter(|key| key != AUTO),
+            max_pages: options.lookup_max_pages,
+            statuses: options.lookup_statuses.clone(),
+            patience: timeout / 2,
+        })
+    }
+
+    /// Makes a call, with a word about the key where it is refused.
+    async fn read(&self, request: Request) -> Result<Answer, Trouble> {
+        self.api.read(request).await.map_err(|trouble| match trouble {
+            Trouble::Locked { reason } => Trouble::Locked {
+                reason: format!(
+                    "{reason}. Keys are made in FastFaktura's settings and begin with `ffk_`: put a good one where `api_key` is \
+                     read from, reload the configuration, and resume the sink"
+                ),
+            },
+            other => other,
+        })
+    }
+
+    /// The list in an answer, wherever it stands.
+    fn list(&self, answer: &Answer) -> Result<Vec<Box<RawValue>>, Trouble> {
+        let body: Box<RawValue> = answer.json()?;
+        let found = match (&self.list_key, Fields::of(&body)) {
+            (None, None) => serde_json::from_str(body.get()).ok(),
+            (None, Some(fields)) => LIST_KEYS.iter().find_map(|key| fields.list(key)),
+            (Some(key), fields) => fields.and_then(|fields| fields.list(key)),
+        };
+        found.ok_or_else(|| answer.unreadable("no list is where `list_key` says"))
+    }
+
+    /// The single thing in an answer, by itself or wrapped.
+    fn single(answer: &Answer) -> Result<Option<Fields>, Trouble> {
+        let body: Box<RawValue> = answer.json()?;
+        Ok(Fields::of(&body).and_then(|fields| match fields.get_if_any::<Id>("id") {
+            Ok(None) => fields.inner(&ONE_KEYS),
+            _ => Some(fields),
+        }))
+    }
+
+    /// What an invoice shows, or what is wrong with it.
+    fn shown(&self, invoice: &Listed) -> Result<Shown, String> {
+        let fields = &invoice.fields;
+        let status: String = fields.get("status")?;
+        let page: Option<String> = fields.get_if_any("public_url")?;
+        let archived: Option<String> = fields.get_if_any("archived_at")?;
+        Ok(Shown {
+            total: Cents(fields.get("total_cents")?),
+            currency: fields.get("currency").map(|currency: String| self.api.quote(&currency))?,
+            status: self.api.quote(&status.to_lowercase()),
+            is_archived: archived.is_some(),
+            page: page.map(|page| self.api.quote(&page)).filter(|page| page.starts_with("http")),
+        })
+    }
+
+    fn not_understood(&self, about: &str, invoice: &Listed, number: &str, odd: &str) -> String {
+        format!(
+            "{about}, and invoice {number} (id {}) cannot be understood as FastFaktura shows it: {}. Look at it there, see to \
+             it by hand, and cancel this dispatch",
+            invoice.id,
+            self.api.quote(odd)
+        )
+    }
+}
+
+/// An invoice, read.
+struct Shown {
+    total: Cents,
+    currency: String,
+    /// In lower case.
+    status: String,
+    is_archived: bool,
+    /// What the debtor opens.
+    page: Option<String>,
+}
+
+#[async_trait]
+impl Shelf for FastFaktura {
+    fn search(&self) -> Search {
+        let lists = self.statuses.len() + 1;
+        Search { lists, first: 1, max_pages: self.max_pages, ends_at_repeats: true, time: self.patience }
+    }
+
+    fn api(&self) -> &Api {
+        &self.api
+    }
+
+    async fn page(&self, number: &str, list: usize, page: usize) -> Result<Page, Trouble> {
+        let request = self.api.get(format!("looking for invoice {number}"), &["invoices"]);
+        let request = request.query("page", &page.to_string());
+        let request = self.statuses.get(list).iter().fold(request, |request, status| request.query("status", status));
+        let answer = self.read(request).await.map_err(|trouble| match trouble {
+            Trouble::Missing { reason } => Trouble::Locked { reason: format!("{reason} (check `base_url`)") },
+            other => other,
+        })?;
+        let invoices = self.list(&answer)?;
+        let invoices = invoices.iter().map(|invoice| Listed::of(Fields::of(invoice), NUMBER, &answer));
+        Ok(Page { invoices: invoices.collect::<Result<_, _>>()?, next: Some(page + 1) })
+    }
+
+    async fn one(&self, number: &str, id: &Id) -> Result<Listed, Trouble> {
+        let request = self.api.get(format!("looking at invoice {number}"), &["invoices", id.as_str()]);
+        let answer = self.read(request).await?;
+        Listed::of(Self::single(&answer)?, NUMBER, &answer)
+    }
+}
+
+#[async_trait]
+impl Books for FastFaktura {
+    type Invoice = Infallible;
+    const WRITES: bool = false;
+
+    fn api(&self) -> &Api {
+        &self.api
+    }
+
+    async fn find(&self, wanted: &Wanted<'_>) -> Result<Finding<Infallible>, Trouble> {
+        let number = wanted.number;
+        let hold = |instruction: String, recheck: bool| Ok(Finding::Hold { instruction, recheck });
+        let found = self.index.look_up(self, number).await?;
+        let about = format!("Finkare has the payment of {}", wanted.in_words());
+        let invoice = match only(found, SYSTEM, number, &about) {
+            Ok(invoice) => invoice,
+            Err(no) => return Ok(no.into()),
+        };
+        let shown = match self.shown(&invoice) {
+            Ok(shown) => shown,
+            Err(odd) => return hold(self.not_understood(&about, &invoice, number, &odd), true),
+        };
+        if shown.currency != wanted.payment.currency {
+            return hold(
+                format!(
+                    "{about}, and invoice {number} is in {} in FastFaktura: compare both, see to it by hand, and cancel this \
+                     dispatch",
+                    shown.currency
+                ),
+                false,
+            );
+        }
+        if let Some(instruction) = overpaid(wanted, SYSTEM, shown.total) {
+            return hold(instruction, false);
+        }
+        let status = shown.status.as_str();
+        match status {
+            "paid" => {
+                let note = format!("FastFaktura shows invoice {number} (id {}) as paid", invoice.id);
+                return Ok(Finding::Paid { note });
+            }
+            "draft" | "cancelled" => {
+                let instruction = format!(
+                    "{about}, and invoice {number} is `{status}` in FastFaktura: find out why, see to the payment by hand \
+                     there, then `dispatches retry`; or cancel this dispatch"
+                );
+                return hold(instruction, false);
+            }
+            _ => {}
+        }
+        let known = if ["sent", "opened", "overdue"].contains(&status) {
+            ""
+        } else {
+            ", a word that this version does not know"
+        };
+        let archived = if shown.is_archived { " and archived" } else { "" };
+        let page = shown.page.map(|page| format!(" (the debtor's page of it: {page})")).unwrap_or_default();
+        hold(
+            format!(
+                "{about}, and FastFaktura shows invoice {number} as `{status}`{known}{archived}{page}. FastFaktura has no call \
+                 that records a payment, so do it by hand: {}. Until it is marked as paid, FastFaktura may go on treating it \
+                 as overdue and remind the debtor. {}",
+                share(wanted, shown.total),
+                closes(SYSTEM)
+            ),
+            true,
+        )
+    }
+
+    fn booking(&self, _wanted: &Wanted<'_>, invoice: &Infallible) -> Request {
+        match *invoice {}
+    }
+
+    fn receipt(&self, answer: &Answer) -> Result<String, Trouble> {
+        Err(answer.unreadable("nothing is ever recorded in FastFaktura"))
+    }
+
+    async fn verify(&self, wanted: &Wanted<'_>, _: Option<&Infallible>, _: &str) -> Result<Verified, Trouble> {
+        let what = format!("nothing is ever recorded in FastFaktura, so not {} either", wanted.in_words());
+        Ok(Verified::Missing { what })
+    }
+
+    async fn status(&self, change: &StatusChange<'_>) -> Result<StatusPlan, Trouble> {
+        let found = self.index.look_up(self, change.number).await?;
+        let about = told(change);
+        let invoice = match only(found, SYSTEM, change.number, &about) {
+            Ok(invoice) => invoice,
+            Err(no) => return Ok(no.into()),
+        };
+        Ok(match invoice.fields.get::<String>("status") {
+            Ok(status) => {
+                let is_same = status.to_lowercase() == change.action.to_lowercase();
+                compared(change, SYSTEM, &self.api.quote(&status), is_same)
+            }
+            Err(odd) => {
+                let instruction = self.not_understood(&about, &invoice, change.number, &odd);
+                StatusPlan::Hold { instruction, recheck: true }
+            }
+        })
+    }
+
+    async fn check(&self) -> Result<String, String> {
+        let said = |trouble: Trouble| match trouble {
+            Trouble::Missing { reason } => format!("{reason} (check `base_url`)"),
+            other => other.reason().to_owned(),
+        };
+        let answer = self.read(self.api.get("the business", &["business"])).await.map_err(said)?;
+        let body: Box<RawValue> = answer.json().map_err(said)?;
+        let business = Fields::of(&body)
+            .ok_or_else(|| said(answer.unreadable("there is no object where the business should be")))?;
+        let business = business.inner(&ONE_KEYS).unwrap_or(business);
+        // What a business has is not documented; its name is said where it has one.
+        let name: Option<String> = business.get_if_any("name").ok().flatten();
+        let name = name.map(|name| format!(" {}", self.api.quote(&name))).unwrap_or_default();
+        // Its shape is not documented either: better told now than with the first payment.
+        let invoices = self.api.get("the first page of invoices", &["invoices"]).query("page", "1");
+        self.list(&self.read(invoices).await.map_err(said)?).map_err(said)?;
+        let clock = answer.clock()?;
+        Ok(format!("the business{name} and its invoices can be read; {clock}"))
+    }
+}

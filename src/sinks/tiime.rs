@@ -1,0 +1,456 @@
+//! Tiime: looks whether a payment is there, and tells what to do. It writes nothing.
+//!
+//! The vendor documents no interface, and in what is known of the one that its web application uses no call records a
+//! payment. So this sink finds the invoice, holds the payment with an instruction, looks again on schedule, and ends well
+//! once Tiime shows the invoice as paid. Every call is a `GET` below `base_url`; nobody logs in.
+//!
+//! What is known comes from unofficial clients, and is marked so below: [YT] <https://github.com/yabbal/tiime> (at
+//! `4a8be20`), [ST] <https://github.com/francois2metz/steampipe-plugin-tiime>, [MZ]
+//! <https://github.com/paultranvan/mapozy>. Whether Tiime allows its use is not known, which is why the operator has to
+//! say `i_accept_unofficial_api = true`.
+//!
+//! What nobody shows, and how it is taken: a `Range` may or may not include its last item, so the next page begins after what
+//! was received. There is no filter by number, so lists are looked through, the newest first. Only the word `paid` means
+//! paid. Amounts are euros.
+
+use std::{convert::Infallible, time::Duration};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use async_trait::async_trait;
+use jiff::{ToSpan, civil::Date};
+use serde_json::value::RawValue;
+use url::Url;
+
+use super::invoicing::{
+    Answer, Api, Books, Common, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified,
+    Wanted,
+    watching::{Fields, Id, Index, Listed, Page, Search, Shelf, closes, compared, only, overpaid, share, told},
+};
+use crate::model::{
+    money::{Cents, DecimalAmount},
+    secret::Secret,
+};
+
+/// The name for people.
+const SYSTEM: &str = "Tiime";
+/// The time zone in which a payment's time becomes a day, unless the operator names another.
+pub const ZONE: &str = "Europe/Paris";
+/// At most one call in two seconds: nothing is known of a limit, and nobody has allowed more.
+const LIMITS: [(u32, u32); 1] = [(1, 2)];
+/// The field with the number as printed [YT].
+const NUMBER: &str = "compiled_number";
+/// The only currency that Tiime's invoices are known in.
+const CURRENCY: &str = "EUR";
+/// What `GET /companies` wants to be asked for [YT].
+const COMPANIES: HeaderValue = HeaderValue::from_static("application/vnd.tiime.companies.v2+json");
+/// What `GET …/bank_transactions` wants to be asked for [YT].
+const TRANSACTIONS: HeaderValue = HeaderValue::from_static("application/vnd.tiime.bank_transactions.v2+json");
+/// Companies and lines of the bank that are asked for; one page is enough for what they are needed for.
+const ONE_PAGE: HeaderValue = HeaderValue::from_static("items=0-99");
+/// A payment's line at the bank comes in these days around it: money is sent on, and weekends are in between.
+const DAYS_BEFORE: i64 = 3;
+const DAYS_AFTER: i64 = 7;
+/// So many lines of the bank are named at most.
+const MOST_CANDIDATES: usize = 3;
+/// One call, if the attempt has time for more than that.
+const LONGEST_CALL: Duration = Duration::from_secs(15);
+
+/// The options of a `tiime` sink; secrets are resolved before it is deserialised.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// All paths are below it.
+    #[serde(default = "Options::default_base_url")]
+    pub base_url: Url,
+    /// Tiime's id of the company.
+    pub company_id: String,
+    /// A bearer token that somebody else got: the sink knows no password and logs in nowhere.
+    pub token: Secret,
+    /// Has to be true: Tiime documents no interface and may not want its use.
+    #[serde(default)]
+    pub i_accept_unofficial_api: bool,
+    /// Which version of the web application the calls say they come from.
+    #[serde(default = "Options::default_app_version")]
+    pub app_version: String,
+    /// Invoices that are asked for at once, 1 to 500.
+    #[serde(default = "Options::default_page_size")]
+    pub page_size: u32,
+    /// Pages that are looked through for a number, at most; the newest invoices come first.
+    #[serde(default = "Options::default_lookup_max_pages")]
+    pub lookup_max_pages: u32,
+    /// Names lines of the bank with the same amount in the instruction.
+    #[serde(default = "Options::default_suggest_transactions")]
+    pub suggest_transactions: bool,
+}
+
+impl Options {
+    fn default_base_url() -> Url {
+        Url::parse("https://chronos-api.tiime-apps.com/v1").expect("the address is good")
+    }
+
+    /// The newest that was seen [MZ].
+    fn default_app_version() -> String {
+        "4.36.3".to_owned()
+    }
+
+    const fn default_page_size() -> u32 {
+        100
+    }
+
+    const fn default_lookup_max_pages() -> u32 {
+        20
+    }
+
+    const fn default_suggest_transactions() -> bool {
+        true
+    }
+}
+
+/// Tiime's books, of which only the invoices' status is known.
+#[derive(Debug)]
+pub struct Tiime {
+    api: Api,
+    index: Index,
+    company: String,
+    page_size: usize,
+    max_pages: u32,
+    suggests: bool,
+    /// For searching within one attempt.
+    patience: Duration,
+}
+
+impl Tiime {
+    /// The client; asks nobody. `timeout` bounds a whole attempt.
+    ///
+    /// # Errors
+    /// Names the option that cannot work, never its value.
+    pub fn new(
+        options: &Options,
+        common: &Common,
+        timeout: Duration,
+        transcript: Option<Transcript>,
+    ) -> Result<Self, String> {
+        if !options.i_accept_unofficial_api {
+            return Err(REFUSAL.to_owned());
+        }
+        let mut headers = HeaderMap::new();
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", options.token.expose()))
+            .map_err(|_| "`token` has a character that no header may have, such as a line break")?;
+        bearer.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, bearer);
+        // Without these it answers 400 [YT].
+        headers.insert(HeaderName::from_static("tiime-app"), HeaderValue::from_static("tiime"));
+        headers.insert(HeaderName::from_static("tiime-app-platform"), HeaderValue::from_static("web"));
+        let version = HeaderValue::try_from(&options.app_version)
+            .map_err(|_| "`app_version` has a character that no header may have")?;
+        headers.insert(HeaderName::from_static("tiime-app-version"), version);
+        let api = Api::new(Settings {
+            system: SYSTEM,
+            base_url: options.base_url.clone(),
+            headers,
+            user_agent: concat!("finkare-relay/", env!("CARGO_PKG_VERSION")).to_owned(),
+            secrets: vec![options.token.clone()],
+            limits: common.limits(&LIMITS),
+            timeout: LONGEST_CALL.min(timeout / 4),
+            transcript,
+        })?;
+        Ok(Self {
+            api,
+            index: Index::default(),
+            company: options.company_id.clone(),
+            page_size: usize::try_from(options.page_size).unwrap_or(usize::MAX).max(1),
+            max_pages: options.lookup_max_pages,
+            suggests: options.suggest_transactions,
+            patience: timeout / 2,
+        })
+    }
+
+    /// Makes a call; a refusal of it is one of us, because all calls are alike.
+    async fn read(&self, request: Request) -> Result<Answer, Trouble> {
+        self.api.read(request).await.map_err(|trouble| match trouble {
+            Trouble::Locked { reason } | Trouble::Refused { reason } => Trouble::Locked {
+                reason: format!(
+                    "{reason}. A token of Tiime ends after about two hours: put a new one where `token` is read from, reload the \
+                     configuration, and resume the sink. If the token is new, set `app_version` to what Tiime's web \
+                     application sends"
+                ),
+            },
+            other => other,
+        })
+    }
+
+    /// What an invoice shows, or what is wrong with it.
+    fn shown(&self, invoice: &Listed) -> Result<Shown, String> {
+        let fields = &invoice.fields;
+        let total: DecimalAmount = fields.get("total_including_taxes")?;
+        let status: String = fields.get("status")?;
+        // No client has seen one; where there is one it counts.
+        let currency: Option<String> = fields.get_if_any("currency")?;
+        Ok(Shown {
+            total: total.0,
+            is_paid: status == "paid",
+            is_draft: status == "draft",
+            // What is saved and sent waits for its payment [YT]; other words are not known.
+            is_open: ["saved", "sent"].contains(&status.as_str()),
+            status: self.api.quote(&status),
+            currency: currency.map_or_else(|| CURRENCY.to_owned(), |currency| self.api.quote(&currency)),
+        })
+    }
+
+    /// Incoming lines of the bank with the same amount, in words; nothing if there are none, or they cannot be read.
+    async fn suggestion(&self, wanted: &Wanted<'_>) -> String {
+        if !self.suggests {
+            return String::new();
+        }
+        match self.candidates(wanted).await {
+            Ok(lines) if lines.is_empty() => String::new(),
+            Ok(lines) => format!(". At the bank it may be {}", lines.join(" or ")),
+            Err(trouble) => {
+                tracing::debug!(
+                    payment.id = wanted.payment.id,
+                    error = trouble.reason(),
+                    "lines of the bank could not be looked at: none is named"
+                );
+                String::new()
+            }
+        }
+    }
+
+    async fn candidates(&self, wanted: &Wanted<'_>) -> Result<Vec<String>, Trouble> {
+        let day = |days: i64| wanted.date.checked_add(days.days()).unwrap_or(wanted.date).to_string();
+        let request = self
+            .api
+            .get(
+                format!("looking for the payment of invoice {} at the bank", wanted.number),
+                &["companies", &self.company, "bank_transactions"],
+            )
+            .query("hide_refused", "true")
+            .query("amount_type", "positive")
+            .query("transaction_date_start", &day(-DAYS_BEFORE))
+            .query("transaction_date_end", &day(DAYS_AFTER))
+            .header(header::ACCEPT, TRANSACTIONS)
+            .header(header::RANGE, ONE_PAGE);
+        let answer = self.read(request).await?;
+        let body: Box<RawValue> = answer.json()?;
+        let lines = Fields::of(&body)
+            .and_then(|body| body.list("transactions"))
+            .ok_or_else(|| answer.unreadable("it has no list `transactions`"))?;
+        // A line that cannot be understood is no candidate: this only helps a person.
+        Ok(lines.iter().filter_map(|line| self.candidate(wanted, &Fields::of(line)?)).take(MOST_CANDIDATES).collect())
+    }
+
+    fn candidate(&self, wanted: &Wanted<'_>, line: &Fields) -> Option<String> {
+        let amount: DecimalAmount = line.get("amount").ok()?;
+        let currency: Option<String> = line.get_if_any("currency").ok()?;
+        if amount.0 != wanted.payment.amount_cents || currency.is_some_and(|currency| currency != CURRENCY) {
+            return None;
+        }
+        let (id, date): (Id, String) = (line.get("id").ok()?, line.get("transaction_date").ok()?);
+        let date: Date = date.parse().ok()?;
+        let wording: String = line.get_if_any("wording").ok()?.unwrap_or_default();
+        Some(format!("the line `{}` of {date} (id {id})", self.api.quote(&wording)))
+    }
+}
+
+/// What is said where the operator has not agreed.
+pub const REFUSAL: &str = "`i_accept_unofficial_api` is not true: Tiime documents no interface, and this sink uses that of \
+     its web application, which may change or be forbidden any day. Ask Tiime whether you may, then set it to true";
+
+/// An invoice, read.
+struct Shown {
+    total: Cents,
+    status: String,
+    is_paid: bool,
+    is_draft: bool,
+    is_open: bool,
+    currency: String,
+}
+
+#[async_trait]
+impl Shelf for Tiime {
+    fn search(&self) -> Search {
+        Search { lists: 1, first: 0, max_pages: self.max_pages, ends_at_repeats: false, time: self.patience }
+    }
+
+    fn api(&self) -> &Api {
+        &self.api
+    }
+
+    async fn page(&self, number: &str, _list: usize, first: usize) -> Result<Page, Trouble> {
+        let range = HeaderValue::try_from(format!("items={first}-{}", first + self.page_size - 1))
+            .expect("digits are good in a header");
+        let request = self
+            .api
+            .get(format!("looking for invoice {number}"), &["companies", &self.company, "invoices"])
+            .query("sorts", "invoice_number:desc")
+            .header(header::RANGE, range);
+        let answer = match self.read(request).await {
+            Ok(answer) => answer,
+            Err(Trouble::Beyond { .. }) => return Ok(Page { invoices: vec![], next: None }),
+            Err(Trouble::Missing { reason }) => {
+                return Err(Trouble::Locked {
+                    reason: format!("{reason} (is `company_id` right, and may the token see that company?)"),
+                });
+            }
+            Err(trouble) => return Err(trouble),
+        };
+        let listed: Vec<Box<RawValue>> = answer.json()?;
+        let next = first + listed.len();
+        // 206 says that there is more; so does a known total that is not reached [YT].
+        let total = answer
+            .header(header::CONTENT_RANGE.as_str())
+            .and_then(|range| range.rsplit_once('/'))
+            .and_then(|(_, total)| total.parse::<usize>().ok());
+        let is_last = answer.status != StatusCode::PARTIAL_CONTENT || total.is_some_and(|total| next >= total);
+        let invoices = listed.iter().map(|invoice| Listed::of(Fields::of(invoice), NUMBER, &answer));
+        Ok(Page { invoices: invoices.collect::<Result<_, _>>()?, next: (!is_last).then_some(next) })
+    }
+
+    async fn one(&self, number: &str, id: &Id) -> Result<Listed, Trouble> {
+        let path = ["companies", &self.company, "invoices", id.as_str()];
+        let answer = self.read(self.api.get(format!("looking at invoice {number}"), &path)).await?;
+        let body: Box<RawValue> = answer.json()?;
+        Listed::of(Fields::of(&body), NUMBER, &answer)
+    }
+}
+
+#[async_trait]
+impl Books for Tiime {
+    type Invoice = Infallible;
+    const WRITES: bool = false;
+
+    fn api(&self) -> &Api {
+        &self.api
+    }
+
+    async fn find(&self, wanted: &Wanted<'_>) -> Result<Finding<Infallible>, Trouble> {
+        let (number, what) = (wanted.number, wanted.in_words());
+        let hold = |instruction: String, recheck: bool| Ok(Finding::Hold { instruction, recheck });
+        let currency = &wanted.payment.currency;
+        if currency != CURRENCY {
+            return hold(
+                format!(
+                    "the payment of {what} on invoice {number} is not in {CURRENCY}, and Tiime's invoices are: see to it by hand \
+                     there, and cancel this dispatch"
+                ),
+                false,
+            );
+        }
+        let found = self.index.look_up(self, number).await?;
+        let about = format!("Finkare has the payment of {what}");
+        let invoice = match only(found, SYSTEM, number, &about) {
+            Ok(invoice) => invoice,
+            Err(no) => return Ok(no.into()),
+        };
+        let shown = match self.shown(&invoice) {
+            Ok(shown) => shown,
+            Err(odd) => return hold(self.not_understood(&about, &invoice, number, &odd), true),
+        };
+        if shown.currency != *currency {
+            return hold(
+                format!(
+                    "{about}, and Tiime shows invoice {number} in {}: compare both, see to it by hand, and cancel this dispatch",
+                    shown.currency
+                ),
+                false,
+            );
+        }
+        if let Some(instruction) = overpaid(wanted, SYSTEM, shown.total) {
+            return hold(instruction, false);
+        }
+        if shown.is_paid {
+            return Ok(Finding::Paid { note: format!("Tiime shows invoice {number} (id {}) as paid", invoice.id) });
+        }
+        let status = &shown.status;
+        if shown.is_draft {
+            let instruction = format!(
+                "{about}, and invoice {number} is a `{status}` in Tiime: finish it there and see to the payment, then \
+                 `dispatches retry`; or cancel this dispatch"
+            );
+            return hold(instruction, false);
+        }
+        let known = if shown.is_open { "" } else { ", a word that this version does not know" };
+        let suggestion = self.suggestion(wanted).await;
+        hold(
+            format!(
+                "{about}, and Tiime shows invoice {number} as `{status}`{known}. Tiime has no public way to record a payment, \
+                 so link the line of the bank to the invoice there; {}{suggestion}. {}",
+                share(wanted, shown.total),
+                closes(SYSTEM)
+            ),
+            true,
+        )
+    }
+
+    fn booking(&self, _wanted: &Wanted<'_>, invoice: &Infallible) -> Request {
+        match *invoice {}
+    }
+
+    fn receipt(&self, answer: &Answer) -> Result<String, Trouble> {
+        Err(answer.unreadable("nothing is ever recorded in Tiime"))
+    }
+
+    async fn verify(&self, wanted: &Wanted<'_>, _: Option<&Infallible>, _: &str) -> Result<Verified, Trouble> {
+        Ok(Verified::Missing {
+            what: format!("nothing is ever recorded in Tiime, so not {} either", wanted.in_words()),
+        })
+    }
+
+    async fn status(&self, change: &StatusChange<'_>) -> Result<StatusPlan, Trouble> {
+        let found = self.index.look_up(self, change.number).await?;
+        let about = told(change);
+        let invoice = match only(found, SYSTEM, change.number, &about) {
+            Ok(invoice) => invoice,
+            Err(no) => return Ok(no.into()),
+        };
+        Ok(match invoice.fields.get::<String>("status") {
+            Ok(status) => compared(change, SYSTEM, &self.api.quote(&status), status == change.action),
+            Err(odd) => {
+                let instruction = self.not_understood(&about, &invoice, change.number, &odd);
+                StatusPlan::Hold { instruction, recheck: true }
+            }
+        })
+    }
+
+    async fn check(&self) -> Result<String, String> {
+        let request = self
+            .api
+            .get("the list of companies", &["companies"])
+            .header(header::ACCEPT, COMPANIES)
+            .header(header::RANGE, ONE_PAGE);
+        let answer = self.read(request).await.map_err(|trouble| trouble.reason().to_owned())?;
+        let unreadable = |what: &str| answer.unreadable(what).reason().to_owned();
+        let listed: Vec<Box<RawValue>> = answer.json().map_err(|trouble| trouble.reason().to_owned())?;
+        let mut seen = Vec::new();
+        for company in &listed {
+            let company = Fields::of(company).ok_or_else(|| unreadable("a company is no object"))?;
+            let id: Id =
+                company.get("id").map_err(|odd| unreadable(&format!("a company cannot be understood: {odd}")))?;
+            let name: String = company.get_if_any("name").ok().flatten().unwrap_or_default();
+            if id.as_str() == self.company {
+                // A list that may be empty says that the company's invoices are open to the token.
+                self.page("of the newest number", 0, 0).await.map_err(|trouble| trouble.reason().to_owned())?;
+                let clock = answer.clock()?;
+                let name = self.api.quote(&name);
+                return Ok(format!("the company {name} ({id}) and its invoices can be read; {clock}"));
+            }
+            seen.push(format!("{id} ({})", self.api.quote(&name)));
+        }
+        seen.truncate(10);
+        let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(", ") };
+        Err(format!(
+            "the token does not see the company of `company_id`; it sees {seen}: set `company_id` to one of these"
+        ))
+    }
+}
+
+impl Tiime {
+    fn not_understood(&self, about: &str, invoice: &Listed, number: &str, odd: &str) -> String {
+        format!(
+            "{about}, and invoice {number} (id {}) cannot be understood as Tiime shows it: {}. Look at it there, see to it by \
+             hand, and cancel this dispatch",
+            invoice.id,
+            self.api.quote(odd)
+        )
+    }
+}
