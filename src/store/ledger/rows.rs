@@ -77,18 +77,18 @@ pub(in crate::store) struct BookingRow {
 }
 
 impl BookingRow {
-    fn unreadable(&self, column: &'static str, problem: impl ToString) -> StoreError {
+    fn unreadable(&self, column: &'static str, problem: &impl ToString) -> StoreError {
         let row = self.number.to_string();
         StoreError::Unreadable { table: "bookings", column, row, problem: problem.to_string() }
     }
 
     fn time(&self, column: &'static str, micros: i64) -> Result<Timestamp, StoreError> {
         let problem = || format!("{micros} µs since 1970 is no time of this calendar");
-        clock::from_micros(micros).ok_or_else(|| self.unreadable(column, problem()))
+        clock::from_micros(micros).ok_or_else(|| self.unreadable(column, &problem()))
     }
 
     fn state(&self) -> Result<BookingState, StoreError> {
-        self.state.parse().map_err(|error| self.unreadable("state", error))
+        self.state.parse().map_err(|error| self.unreadable("state", &error))
     }
 
     /// With its number.
@@ -150,6 +150,7 @@ pub(in crate::store) fn no_such_event(event: EventId) -> StoreError {
 }
 
 /// What is to be done to begin a booking.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and taken apart at once")]
 pub(in crate::store) enum Begin {
     /// Write a new row.
     Insert,
@@ -189,6 +190,7 @@ pub(in crate::store) fn begin(
 }
 
 /// What is to be done to move a booking on.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and taken apart at once")]
 pub(in crate::store) enum Step {
     /// Write the row with this number.
     Write(i64),

@@ -179,6 +179,9 @@ pub(crate) async fn a_large_batch_is_whole(on: &Fixture) {
 const DAY: Duration = Duration::from_hours(24);
 const POLICY: RetryPolicy = RetryPolicy { initial: DAY, max: DAY, give_up_after: Duration::from_hours(72) };
 
+/// What an attempt comes to that is no failure.
+type Patient = fn(&LeasedDispatch) -> FinishedAttempt;
+
 /// What the service would make of a 503 at this claim.
 fn answered_503(lease: &LeasedDispatch) -> FinishedAttempt {
     let outcome = Outcome::Retry { reason: "503".into(), after: None };
@@ -188,7 +191,6 @@ fn answered_503(lease: &LeasedDispatch) -> FinishedAttempt {
 
 pub(crate) async fn what_was_looked_at_for_weeks_does_not_die_of_one_bad_answer(on: &Fixture) {
     let store = on.open().await;
-    type Patient = fn(&LeasedDispatch) -> FinishedAttempt;
     let patient: [Patient; 2] = [|lease| held(lease, Some(DAY)), |lease| waiting(lease, DAY)];
     for (key, finished) in ["held", "waiting"].into_iter().zip(patient) {
         store.record_deliveries(&[event(key)]).await.unwrap();
