@@ -1,0 +1,406 @@
+//! The judgement over the books: whatever happens on the way, every payment that Finkare recovered stands in each
+//! company's books exactly once, to the cent, or its dispatch was held with a reason.
+//!
+//! Everything is real but the other side: the service's binary on both stores, killed and started again; stand-ins of
+//! Finkare and of the invoicing systems that share no code with the service, answer late, wrong or not at all, do what
+//! they deny to have done, and keep books. Books are compared, not calls.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream};
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
+use serde_json::{Value, json};
+
+use crate::support::{
+    books::{
+        Books, NewInvoice,
+        desk::{Fault, On, Then as Ends},
+        efactori::{self, Efactori, Query},
+        facturation_pro::{self, FacturationPro},
+    },
+    eventually,
+    fake_finkare::{API_KEY, FakeFinkare, Then, Turn, books::Says},
+    finkare::Finkare,
+    relay::{Backend, Home, Relay, SECRET, on_both_stores},
+};
+
+on_both_stores!(every_payment_is_booked_once_or_held);
+
+/// What an invoice is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Story {
+    /// One payment of all of it.
+    Whole,
+    /// Several payments that together are no more than the invoice.
+    Parts,
+    /// Several payments of the same amount.
+    Equal,
+    /// The last payment is more than what remains due.
+    TooMuch,
+    /// Nobody has heard of it in the books.
+    NotThere,
+    /// A draft in the books.
+    Draft,
+    /// Marked as paid in the books by a person.
+    Paid,
+    /// In francs in the books.
+    OtherCurrency,
+    /// Its payment goes back before it is booked.
+    Refunded,
+    /// Its payment is pending at first.
+    Slow,
+}
+
+impl Story {
+    /// True where nothing is in the way of any of its payments.
+    fn is_plain(self) -> bool {
+        matches!(self, Story::Whole | Story::Parts | Story::Equal | Story::Slow)
+    }
+
+    /// True where no payment may be booked at all.
+    fn is_barred(self) -> bool {
+        matches!(self, Story::NotThere | Story::Draft | Story::Paid | Story::OtherCurrency | Story::Refunded)
+    }
+}
+
+struct Payment {
+    id: String,
+    story: Story,
+    cents: i64,
+    number: String,
+}
+
+/// The other side.
+struct World {
+    finkare: FakeFinkare,
+    facturation: FacturationPro,
+    efactori: Efactori,
+    payments: Vec<Payment>,
+}
+
+impl World {
+    async fn with(invoices: usize, rng: &mut StdRng) -> Self {
+        let mut world = World {
+            finkare: FakeFinkare::start().await,
+            facturation: FacturationPro::start().await,
+            efactori: Efactori::start().await,
+            payments: vec![],
+        };
+        // Their limits have tests of their own.
+        world.facturation.desk().limit([]);
+        world.efactori.desk().limit([]);
+        world.efactori.vary(|variant| variant.query = Query::Works);
+        for index in 0..invoices {
+            let story = match rng.random_range(0..100) {
+                0..30 => Story::Whole,
+                30..55 => Story::Parts,
+                55..76 => Story::Equal,
+                76..82 => Story::TooMuch,
+                82..84 => Story::NotThere,
+                84..86 => Story::Draft,
+                86..88 => Story::Paid,
+                88..90 => Story::OtherCurrency,
+                90..93 => Story::Refunded,
+                _ => Story::Slow,
+            };
+            world.invoice(&format!("F-{index:05}"), story, rng);
+        }
+        world
+    }
+
+    fn invoice(&mut self, number: &str, story: Story, rng: &mut StdRng) {
+        let amounts: Vec<i64> = match story {
+            Story::Parts | Story::TooMuch => (0..rng.random_range(2..4)).map(|_| rng.random_range(1..99_999)).collect(),
+            Story::Equal => vec![rng.random_range(1..99_999); rng.random_range(2..4)],
+            _ => vec![rng.random_range(1..9_999_999)],
+        };
+        let paid: i64 = amounts.iter().sum();
+        let total = match story {
+            // So that the smallest alone is too much for what the others leave.
+            Story::TooMuch => paid - 1,
+            Story::Whole | Story::Slow => paid,
+            _ => paid + rng.random_range(0..5_000),
+        };
+        let invoice = self.finkare.add_invoice(number, total, "EUR");
+        let new = || NewInvoice::of(number, total);
+        let new = match story {
+            Story::NotThere => None,
+            Story::Draft => Some(new().draft()),
+            Story::Paid => Some(new().paid()),
+            Story::OtherCurrency => Some(new().currency("CHF")),
+            _ => Some(new()),
+        };
+        if let Some(invoice) = new {
+            self.facturation.add(invoice.clone());
+            self.efactori.add(invoice);
+        }
+        for cents in amounts {
+            let id = self.finkare.add_payment(&invoice, cents);
+            let method = ["card", "bank_transfer", "sepa_debit", "payment_link"][rng.random_range(0..4)];
+            let status = match story {
+                Story::Refunded => "refunded",
+                Story::Slow => "pending",
+                _ => "completed",
+            };
+            self.finkare.change_payment(&id, |payment| {
+                payment.method = method.to_owned();
+                payment.status = status.to_owned();
+            });
+            self.payments.push(Payment { id, story, cents, number: number.to_owned() });
+        }
+    }
+
+    /// Everything goes wrong now and then.
+    fn trouble(&self, seed: u64) {
+        use Ends::{Cut, CutAmid, Garbage, Html, Limited, Silence, Slow, Status, WrongShape};
+        let ill = || vec![Status(500), Status(502), Status(503), Status(504), Cut, CutAmid, Garbage, Html, WrongShape];
+        for (desk, seed) in [(self.facturation.desk(), seed), (self.efactori.desk(), seed + 1)] {
+            // Before and after the write; and long after the relay has given up waiting for it.
+            let mut writes: Vec<Fault> = ill().into_iter().flat_map(|end| [Fault::before(end.clone()), Fault::after(end)]).collect();
+            writes.extend([Fault::before(Silence), Fault::after(Silence), Fault::late(LATE), Fault::late(LATE / 3)]);
+            desk.at_random(On("POST", ""), 120, seed, writes);
+            let mut reads: Vec<Fault> = ill().into_iter().map(Fault::before).collect();
+            reads.push(Fault::before(Slow(Duration::from_millis(50))));
+            desk.at_random(On("GET", ""), 25, seed + 2, reads);
+            desk.at_random(On::ANY, 2, seed + 3, vec![Fault::before(Limited(Some(1))), Fault::before(Silence)]);
+        }
+        let turns = [Then::Status(500), Then::Status(503), Then::Limited(Some(0)), Then::Cut, Then::Garbage].map(Turn::changing);
+        self.finkare.trouble_reads(seed + 4, 20, &turns);
+    }
+
+    fn calm(&self) {
+        self.facturation.desk().calm();
+        self.efactori.desk().calm();
+        self.finkare.trouble_reads(0, 0, &[]);
+    }
+
+    fn sinks(&self) -> String {
+        let common = "timeout_secs = 2\nsettle_secs = 1\nnot_found_secs = 1\nconcurrency = 8\n\
+             retry = { initial_secs = 0.05, max_secs = 1, give_up_after_secs = 3600 }\n\
+             breaker = { failures = 1000000, probe_secs = 1 }\n\
+             api_limits = [{ requests = 100000, per_secs = 1 }]";
+        format!(
+            "[[sinks]]\nname = \"compta\"\ntype = \"facturation_pro\"\nbase_url = \"{}\"\nfirm_id = \"{}\"\n\
+             api_id = \"{}\"\napi_key = \"{}\"\ncontact = \"ops@example.test\"\n{common}\n\
+             [[sinks]]\nname = \"onfact\"\ntype = \"efactori\"\nbase_url = \"{}\"\nsession_key = \"{}\"\n\
+             company_uuid = \"{}\"\naccounts = {{ other = \"4\" }}\nlookup = \"query_then_scan\"\n{common}\n",
+            self.facturation.url(),
+            facturation_pro::FIRM,
+            facturation_pro::API_ID,
+            facturation_pro::API_KEY,
+            self.efactori.url(),
+            efactori::SESSION_KEY,
+            efactori::COMPANY_UUID,
+        )
+    }
+
+    fn endpoint(&self) -> String {
+        format!(
+            "secret = \"{SECRET}\"\napi_key = \"{API_KEY}\"\napi_url = \"{}\"\npayment_patience_secs = 1\n\
+             api_rate_limit = {{ requests = 100000, per_secs = 1 }}",
+            self.finkare.api_url()
+        )
+    }
+
+    /// In each company's books, by the payment's id in their marker: how often, and of how many cents on which invoice.
+    fn books(&self) -> [(&'static str, HashMap<String, Vec<(i64, String)>>); 2] {
+        let read = |books: &dyn Books, prefix: &str| {
+            let mut found: HashMap<String, Vec<(i64, String)>> = HashMap::new();
+            for entry in books.entries() {
+                let marker = entry.marker.clone().expect("everything in the books was written by the relay");
+                let id = marker.strip_prefix(prefix).unwrap_or_else(|| panic!("a marker of nobody's: {marker}"));
+                found.entry(id.to_owned()).or_default().push((entry.cents(), entry.invoice_number.clone()));
+            }
+            found
+        };
+        [("compta", read(&self.facturation, "finkare:")), ("onfact", read(&self.efactori, "Finkare "))]
+    }
+}
+
+/// How late a write may come that nobody waits for any more: before the attempt's time-out and `settle_secs`.
+const LATE: Duration = Duration::from_millis(2500);
+
+/// Sends all of it, some of it twice, in an order that nobody wanted; whoever is down is asked again.
+async fn deliver_all(hook: &Finkare, bodies: &[Vec<u8>]) {
+    let each = stream::iter(bodies).map(|body| async move {
+        eventually("the delivery is taken", async || hook.try_deliver(body).await.is_ok_and(|answer| answer.status == 200))
+            .await;
+    });
+    each.buffer_unordered(16).collect::<Vec<()>>().await;
+}
+
+/// Waits until nothing happens by itself any more: what is left is held, or waits behind what is held.
+async fn settled(relay: &Relay) {
+    eventually("everything is booked or held", async || {
+        let mut open = 0;
+        for state in ["pending", "leased"] {
+            let waiting = relay.all(&format!("/dispatches?state={state}")).await;
+            open += waiting.iter().filter(|dispatch| dispatch["waits_for"].is_null()).count();
+        }
+        open == 0
+    })
+    .await;
+}
+
+/// Calls off what is held until nothing is, as a person would who has booked it by hand or knows better; answers the
+/// reasons by sink and event.
+async fn decide(relay: &Relay) -> BTreeMap<(String, String), String> {
+    let mut reasons = BTreeMap::new();
+    loop {
+        settled(relay).await;
+        let held = relay.all("/dispatches?state=held").await;
+        if held.is_empty() {
+            return reasons;
+        }
+        for dispatch in held {
+            let text = |name: &str| dispatch[name].as_str().unwrap_or_else(|| panic!("{name} of {dispatch}")).to_owned();
+            reasons.insert((text("sink"), text("event_id")), text("last_error"));
+            let (status, answer) = relay.try_post(&format!("/dispatches/{}/cancel", dispatch["id"])).await;
+            // One that is looked at again at this very moment is decided in the next round.
+            assert!(matches!(status, 200 | 409), "{status} {answer}");
+        }
+    }
+}
+
+/// Compares the books with what Finkare knows.
+fn judge(world: &World, reasons: &BTreeMap<(String, String), String>, events: &HashMap<String, BTreeSet<String>>) {
+    for (sink, books) in world.books() {
+        for payment in &world.payments {
+            let found = books.get(&payment.id).cloned().unwrap_or_default();
+            let what = format!("{sink}: {:?} {} of {} cents on {}", payment.story, payment.id, payment.cents, payment.number);
+            assert!(found.len() <= 1, "DOUBLED {what}: {found:?}");
+            for (cents, number) in &found {
+                assert_eq!((*cents, number), (payment.cents, &payment.number), "{what}");
+            }
+            if payment.story.is_plain() {
+                assert_eq!(found.len(), 1, "LOST {what}");
+            } else if payment.story.is_barred() {
+                assert!(found.is_empty(), "booked in spite of everything: {what}");
+            }
+            if found.is_empty() {
+                let held = events[&payment.id].iter().find_map(|event| reasons.get(&(sink.to_owned(), event.clone())));
+                let reason = held.unwrap_or_else(|| panic!("LOST without a word: {what}"));
+                assert!(reason.len() > 30, "{what}: a reason that helps nobody: {reason}");
+            }
+        }
+        assert_eq!(
+            books.len(),
+            world.payments.iter().filter(|payment| books.contains_key(&payment.id)).count(),
+            "nothing else stands in the books of {sink}"
+        );
+    }
+    for (name, books) in [("compta", &world.facturation as &dyn Books), ("onfact", &world.efactori)] {
+        assert_eq!(books.doubled(), vec![], "{name}");
+        assert_eq!(books.overpaid(), Vec::<String>::new(), "{name}");
+        assert_eq!(books.complaints(), Vec::<String>::new(), "{name}");
+    }
+}
+
+async fn every_payment_is_booked_once_or_held(backend: Backend) {
+    let seed = 20_261_121;
+    let mut rng = StdRng::seed_from_u64(seed);
+    let invoices = if backend == Backend::Sqlite { 420 } else { 300 };
+    let world = World::with(invoices, &mut rng).await;
+    let home = Home::new(backend).await;
+    home.configure("", &world.endpoint(), &world.sinks());
+
+    // Every payment is announced, a third of them twice, all in disorder.
+    let mut bodies = Vec::new();
+    for payment in &world.payments {
+        let says = if rng.random_bool(0.2) { Says::All } else { Says::Little };
+        let body = world.finkare.delivery(&payment.id, says);
+        bodies.extend(std::iter::repeat_n(body, if rng.random_bool(0.33) { 2 } else { 1 }));
+    }
+    bodies.shuffle(&mut rng);
+
+    world.trouble(seed);
+    // Killed again and again in the middle of the work.
+    let parts = 6;
+    for part in bodies.chunks(bodies.len().div_ceil(parts)) {
+        let relay = home.start().await;
+        let before = world.facturation.entries().len();
+        deliver_all(&Finkare::of(&relay), part).await;
+        eventually("some of it is booked", async || {
+            world.facturation.entries().len() > before + part.len() / 8 || idle(&relay).await
+        })
+        .await;
+        relay.kill();
+    }
+    let relay = home.start().await;
+    for payment in world.payments.iter().filter(|payment| payment.story == Story::Slow) {
+        world.finkare.set_payment_status(&payment.id, "completed");
+    }
+    // What waits for a pending payment is looked at rarely: a person who knows better may hurry it.
+    let (status, _) = relay.try_post_json("/dispatches/retry", &json!({"state": "pending"})).await;
+    assert_eq!(status, 200);
+    eventually("most of it is done in spite of all", async || {
+        world.facturation.entries().len() + world.efactori.entries().len() > world.payments.len()
+    })
+    .await;
+    world.calm();
+    let (status, _) = relay.try_post_json("/dispatches/retry", &json!({"state": "pending"})).await;
+    assert_eq!(status, 200);
+    let mut reasons = decide(&relay).await;
+
+    // Which events announced which payment: by the ledger and the assignments it stands on, and for what was never
+    // assigned by what the event says.
+    let events = announced(&relay, &world).await;
+    judge(&world, &reasons, &events);
+    let entries = |world: &World| (world.facturation.entries().len(), world.efactori.entries().len());
+    let booked = entries(&world);
+
+    // All of it again, by a person, and announced anew by Finkare: nothing is booked twice.
+    let (status, answer) = relay.try_post_json("/events/replay", &json!({"since": "2000-01-01T00:00:00Z"})).await;
+    assert_eq!(status, 200, "{answer}");
+    let again: Vec<Vec<u8>> = world.payments.iter().take(60).map(|payment| world.finkare.redelivery(&payment.id, Says::Little)).collect();
+    deliver_all(&Finkare::of(&relay), &again).await;
+    reasons.extend(decide(&relay).await);
+    // What was called off is tried once more, and may be booked now if others did not take its place.
+    judge(&world, &reasons, &announced(&relay, &world).await);
+    let now = entries(&world);
+    assert!(now.0 >= booked.0 && now.1 >= booked.1);
+
+    // The ledger tells the same as the books.
+    for (sink, books) in world.books() {
+        let lines = relay.all(&format!("/bookings?sink={sink}")).await;
+        let told: BTreeMap<String, (i64, String)> = lines
+            .iter()
+            .map(|line| {
+                let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+                assert_eq!(line["state"], "booked", "{line}");
+                (text("payment_id"), (line["amount_cents"].as_i64().unwrap_or_default(), text("invoice_number")))
+            })
+            .collect();
+        let stand: BTreeMap<String, (i64, String)> = books.into_iter().map(|(id, mut found)| (id, found.remove(0))).collect();
+        assert_eq!(told, stand, "{sink}");
+    }
+    let (exit, log) = relay.terminate().await;
+    assert!(exit.success());
+    for secret in [facturation_pro::API_KEY, efactori::SESSION_KEY, API_KEY, SECRET] {
+        assert!(!log.contains(secret), "a secret is in the log");
+    }
+}
+
+/// True if nothing happens any more but waiting.
+async fn idle(relay: &Relay) -> bool {
+    relay.all("/dispatches?state=leased").await.is_empty()
+        && relay.all("/dispatches?state=pending").await.iter().all(|dispatch| !dispatch["last_error"].is_null())
+}
+
+/// The events that announce each payment, by what they say: invoice and amount. Equal instalments share theirs.
+async fn announced(relay: &Relay, world: &World) -> HashMap<String, BTreeSet<String>> {
+    let mut by_content: HashMap<(String, i64), BTreeSet<String>> = HashMap::new();
+    for event in relay.all("/events").await {
+        let detail: Value = relay.get(&format!("/events/{}", event["id"].as_str().unwrap_or_default())).await;
+        let data = &detail["payload"]["data"];
+        let of = (data["invoiceId"].as_str().unwrap_or_default().to_owned(), data["amountCents"].as_i64().unwrap_or_default());
+        by_content.entry(of).or_default().insert(detail["id"].as_str().unwrap_or_default().to_owned());
+    }
+    let at_finkare: HashMap<String, String> =
+        world.finkare.payments().into_iter().map(|payment| (payment.id, payment.invoice)).collect();
+    let of = |payment: &Payment| by_content.get(&(at_finkare[&payment.id].clone(), payment.cents)).cloned().unwrap_or_default();
+    world.payments.iter().map(|payment| (payment.id.clone(), of(payment))).collect()
+}
