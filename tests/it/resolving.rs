@@ -102,6 +102,14 @@ impl Scene {
         .await;
     }
 
+    /// Calls off all that is left of an event; while a worker has it, that is refused.
+    async fn cancel(&self, event: &str) {
+        for dispatch in self.dispatches(event).await {
+            let path = format!("/dispatches/{}/cancel", dispatch["id"]);
+            eventually("it can be called off", async || self.relay.try_post(&path).await.0 == 200).await;
+        }
+    }
+
     /// Has all that waits, or is held, tried at once.
     async fn nudge(&self) {
         for state in ["pending", "held"] {
@@ -185,10 +193,10 @@ async fn equal_instalments_have_one_event_each_in_every_sink(backend: Backend) {
     let again = scene.finkare.deliver(&scene.fake.redelivery(&payments[0], Says::Little)).await;
     assert!(!again.is_duplicate());
     scene.all(&again.id(), "pending", &["other events have announced already"]).await;
+    scene.cancel(&again.id()).await;
     let named = scene.finkare.deliver(&scene.fake.redelivery(&payments[1], Says::All)).await.id();
-    scene.relay.post(&format!("/dispatches/{}/cancel", scene.dispatches(&again.id()).await[0]["id"])).await;
-    scene.relay.post(&format!("/dispatches/{}/cancel", scene.dispatches(&again.id()).await[1]["id"])).await;
     scene.all(&named, "pending", &["other events have announced already", payments[1].as_str()]).await;
+    scene.cancel(&named).await;
 
     // Replayed, an event speaks of the same payment as before.
     let replayed = events.first().expect("there are events");
@@ -197,10 +205,6 @@ async fn equal_instalments_have_one_event_each_in_every_sink(backend: Backend) {
         let dispatches = scene.dispatches(replayed).await;
         dispatches.len() == 4 && dispatches.iter().all(|dispatch| dispatch["state"] == "delivered")
     };
-    scene.nudge().await;
-    for dispatch in scene.dispatches(&named).await {
-        scene.relay.post(&format!("/dispatches/{}/cancel", dispatch["id"])).await;
-    }
     eventually("the replay is delivered", done).await;
     assert_eq!(scene.payments(), [in_lines.clone(), in_lines], "and nothing has changed");
     assert_eq!(scene.fake.complaints(), [""; 0]);
@@ -240,7 +244,7 @@ async fn pending_and_hidden_payments_are_waited_for_across_a_crash(backend: Back
 
 async fn what_nobody_can_decide_is_held_with_its_reason(backend: Backend) {
     // Without patience what is not visible is held at once.
-    let scene = Scene::new(backend, 0).await;
+    let mut scene = Scene::new(backend, 0).await;
     let invoice = |number: &str| scene.fake.add_invoice(number, 10_000, "EUR");
     let paid_at = |payment: &str, time: &str| {
         scene.fake.change_payment(payment, |payment| payment.paid_at = time.parse().unwrap());
@@ -289,7 +293,10 @@ async fn what_nobody_can_decide_is_held_with_its_reason(backend: Backend) {
         [(unseen, hidden), (ambiguous.clone(), one.clone()), (incomplete, bare_payment)].into();
     assert_eq!(scene.payments(), [expected.clone(), expected]);
 
-    // An event keeps its payment, and does not speak of it any more once it went back.
+    // An event keeps its payment, and does not speak of it any more once it went back. (A restart, because for a moment
+    // what Finkare said before is remembered.)
+    scene.relay.kill();
+    scene.relay = scene.home.start().await;
     scene.fake.set_payment_status(&one, "refunded");
     scene.relay.post(&format!("/events/{ambiguous}/replay")).await;
     eventually("the replay is held", async || {
