@@ -153,8 +153,16 @@ impl Resolver {
         lost: &mut HashSet<String>,
     ) -> Result<Option<Payment>, Unresolved> {
         let assignment = self.store.assignment(case.message.event_id).await.map_err(|error| store(&error))?;
-        let theirs = self.find(case, source, assignment.as_ref(), lost).await?;
-        let payment = self.complete(case, source, &theirs).await?;
+        let begun = Instant::now();
+        let theirs = self.find(case, source, assignment.as_ref(), lost, None).await?;
+        let payment = match self.complete(case, source, &theirs, None).await {
+            // What is lacking may have been added since the answers that were kept.
+            Err(_) => {
+                let theirs = self.find(case, source, assignment.as_ref(), lost, Some(begun)).await?;
+                self.complete(case, source, &theirs, Some(begun)).await?
+            }
+            Ok(payment) => payment,
+        };
         if assignment.is_some() || !self.decides {
             return Ok(Some(payment));
         }
@@ -187,16 +195,16 @@ impl Resolver {
     }
 
     /// The payment as Finkare shows it. An answer that was kept is good enough to find it in, and no ground to say
-    /// that it is not there.
+    /// that it is not there. With `since`, no answer from before that time is.
     async fn find(
         &self,
         case: &Case<'_>,
         source: &Source,
         assignment: Option<&Assignment>,
         lost: &HashSet<String>,
+        mut since: Option<Instant>,
     ) -> Result<client::Payment, Unresolved> {
-        let begun = Instant::now();
-        let mut since = None;
+        let begun = since.unwrap_or_else(Instant::now);
         loop {
             let seen = match source.payments(&case.asked.invoice_id, since).await {
                 Ok(seen) => Some(seen),
@@ -236,9 +244,10 @@ impl Resolver {
         case: &Case<'_>,
         source: &Source,
         theirs: &client::Payment,
+        since: Option<Instant>,
     ) -> Result<Payment, Unresolved> {
         let Case { message, asked, .. } = case;
-        let invoice = invoice(source, message, &asked.invoice_id).await?;
+        let invoice = invoice(source, message, &asked.invoice_id, since).await?;
         let incomplete = |what: String| {
             hold(
                 format!("payment {} cannot be passed on: {what}. It is looked at again each hour", shown(&theirs.id)),
@@ -300,7 +309,7 @@ impl Resolve for Resolver {
             let reason = "the event names no invoice (`data.invoiceId`): cancel this dispatch".to_owned();
             return Err(Unresolved::Hold { reason, recheck_after: None });
         };
-        invoice(self.source(&message.endpoint)?, message, id).await
+        invoice(self.source(&message.endpoint)?, message, id, None).await
     }
 }
 
@@ -428,39 +437,49 @@ fn kept<'a>(assignment: &Assignment, payments: &'a [client::Payment]) -> Choice<
     }
 }
 
-async fn invoice(source: &Source, message: &Message, id: &str) -> Result<Invoice, Unresolved> {
-    let seen = match source.invoice(id, message.received_at).await {
-        Ok(seen) => seen,
-        Err(failure) if is_not_found(&failure) => {
-            return Err(early(
-                message,
-                source.patience,
-                &format!("Finkare does not show invoice {}", shown(id)),
-                "compare with Finkare: it goes on by itself once the invoice is there; if there is none, cancel this \
-                 dispatch",
-            ));
-        }
-        Err(failure) => return Err(failed(&failure, message)),
-    };
-    let theirs = &seen.value;
-    if theirs.id != id || !is_plain(&theirs.invoice_number) {
-        let what = if theirs.id == id {
+/// An invoice whose number can be used. With `since`, no answer from before that time is good enough.
+async fn invoice(
+    source: &Source,
+    message: &Message,
+    id: &str,
+    mut since: Option<Instant>,
+) -> Result<Invoice, Unresolved> {
+    let begun = since.unwrap_or_else(Instant::now);
+    loop {
+        let seen = match source.invoice(id, message.received_at, since).await {
+            Ok(seen) => seen,
+            Err(failure) if is_not_found(&failure) => {
+                return Err(early(
+                    message,
+                    source.patience,
+                    &format!("Finkare does not show invoice {}", shown(id)),
+                    "compare with Finkare: it goes on by itself once the invoice is there; if there is none, cancel this \
+                     dispatch",
+                ));
+            }
+            Err(failure) => return Err(failed(&failure, message)),
+        };
+        let theirs = &seen.value;
+        let problem = if theirs.id != id {
+            format!("it is shown as invoice {}", shown(&theirs.id))
+        } else if !is_plain(&theirs.invoice_number) {
             "its number is none that a bookkeeper could find it by".to_owned()
         } else {
-            format!("it is shown as invoice {}", shown(&theirs.id))
+            return Ok(Invoice {
+                id: theirs.id.clone(),
+                number: theirs.invoice_number.clone(),
+                amount_cents: theirs.amount_cents.map(Cents),
+                currency: theirs.currency.clone(),
+                status: theirs.status.clone(),
+            });
         };
-        return Err(hold(
-            format!("what Finkare shows of invoice {} cannot be used: {what}. Look at Finkare", shown(id)),
-            RECHECK,
-        ));
+        if seen.asked >= begun {
+            let what =
+                format!("what Finkare shows of invoice {} cannot be used: {problem}. Look at Finkare", shown(id));
+            return Err(hold(what, RECHECK));
+        }
+        since = Some(begun);
     }
-    Ok(Invoice {
-        id: theirs.id.clone(),
-        number: theirs.invoice_number.clone(),
-        amount_cents: theirs.amount_cents.map(Cents),
-        currency: theirs.currency.clone(),
-        status: theirs.status.clone(),
-    })
 }
 
 /// The one currency that all agree on who say any; three letters, made capitals.

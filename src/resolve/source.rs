@@ -109,14 +109,20 @@ impl Source {
     }
 
     /// An invoice as it was when the event had arrived, or later: one that was asked for before may say what the event
-    /// has changed.
-    pub(super) async fn invoice(&self, id: &str, received_at: Timestamp) -> Result<Arc<Seen<Invoice>>, Arc<Failure>> {
+    /// has changed. With `since`, asked for at that time or later.
+    pub(super) async fn invoice(
+        &self,
+        id: &str,
+        received_at: Timestamp,
+        since: Option<Instant>,
+    ) -> Result<Arc<Seen<Invoice>>, Arc<Failure>> {
         let begun = Instant::now();
         loop {
             let asking = self.ask(|| self.api.invoice(id));
             let seen = self.invoices.try_get_with_by_ref(id, asking).await?;
-            // The second, because clocks differ: what was asked for just now is as new as can be.
-            if seen.asked_at >= received_at || seen.asked >= begun {
+            // Clocks differ: what was asked for just now is as new as can be, whatever they say.
+            let is_new = since.map_or(seen.asked_at >= received_at, |since| seen.asked >= since);
+            if is_new || seen.asked >= begun {
                 return Ok(seen);
             }
             self.invoices.invalidate(id).await;

@@ -457,6 +457,20 @@ async fn a_bookkeeper_gets_all_or_nothing() {
         assert!(reason.contains(expected) && !reason.contains('\0'), "{reason}");
         assert!(world.memory.given().is_empty(), "{expected}: nothing is decided");
     }
+    // What was kept is no ground for a no: as soon as it is right at Finkare, it goes on.
+    let world = change(|payment, invoice| {
+        (payment.paid_at, payment.currency, invoice.currency) = (None, None, None);
+        invoice.invoice_number = " ".into();
+    });
+    let event = event(10);
+    held(world.resolver.payment(&event).await);
+    world.books.invoice.lock().unwrap().as_mut().unwrap().invoice_number = "F-1".into();
+    assert!(held(world.resolver.payment(&event).await).contains("in which currency"));
+    world.books.invoice.lock().unwrap().as_mut().unwrap().currency = Some("EUR".into());
+    assert!(held(world.resolver.payment(&event).await).contains("when it was paid"));
+    world.books.payments.lock().unwrap()[0].paid_at = Some(at(10));
+    assert_eq!(world.resolver.payment(&event).await.unwrap().currency, "EUR");
+
     let said =
         r#"{"invoiceId":"i","amountCents":100,"currency":"eur","method":"sepa_debit","paidAt":"2026-03-15T10:07:00Z"}"#;
     let world = change(|payment, invoice| {

@@ -19,6 +19,7 @@ mod receiving;
 mod relaying;
 mod reloading;
 mod replicas;
+mod resolving;
 mod rotation;
 mod secrets;
 mod signature;
