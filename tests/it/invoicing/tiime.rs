@@ -537,7 +537,7 @@ async fn whatever_goes_wrong_each_payment_ends_where_it_belongs() {
         tiime.sometimes(seed, 200, &faults);
         for _ in 0..events.len() * 3 {
             let (event, payment) = events.choose(&mut rng).unwrap();
-            if rng.random_range(0..8) == 0 && number_of(payment) % 3 != 0 {
+            if rng.random_range(0..8) == 0 && !number_of(payment).is_multiple_of(3) {
                 tiime.set_status(&payment.invoice.number, "paid");
             }
             let outcome = sink.deliver(event).await;
@@ -547,7 +547,7 @@ async fn whatever_goes_wrong_each_payment_ends_where_it_belongs() {
             );
         }
         assert!(tiime.failed() > 20, "{}", tiime.failed());
-        for (_, payment) in events.iter().filter(|(_, payment)| number_of(payment) % 3 != 0) {
+        for (_, payment) in events.iter().filter(|(_, payment)| !number_of(payment).is_multiple_of(3)) {
             tiime.set_status(&payment.invoice.number, "paid");
         }
         let mut wanted = vec![];
@@ -558,7 +558,7 @@ async fn whatever_goes_wrong_each_payment_ends_where_it_belongs() {
                     ended => break ended,
                 }
             };
-            if number_of(payment) % 3 == 0 {
+            if number_of(payment).is_multiple_of(3) {
                 assert!(held(&outcome).1);
             } else {
                 assert_eq!(outcome, Outcome::Delivered);
