@@ -138,7 +138,7 @@ impl Tiime {
             .map_err(|_| "`token` has a character that no header may have, such as a line break")?;
         bearer.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, bearer);
-        // Without these it answers 400 (YT).
+        // As its web application sends them (YT).
         headers.insert(HeaderName::from_static("tiime-app"), HeaderValue::from_static("tiime"));
         headers.insert(HeaderName::from_static("tiime-app-platform"), HeaderValue::from_static("web"));
         let version = HeaderValue::try_from(&options.app_version)
