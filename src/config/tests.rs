@@ -735,6 +735,159 @@ fn the_kinds_have_their_own_concurrency() {
     assert_eq!(concurrency, [8, 256, 256]);
 }
 
+fn tiime_sink(options: &str) -> String {
+    let required = [("company_id", "'77'"), ("token", "'a.b.c'"), ("i_accept_unofficial_api", "true")];
+    with_required("tiime", &required, options)
+}
+
+fn fastfaktura_sink(options: &str) -> String {
+    with_required("fastfaktura", &[("api_key", "'ffk_x'")], options)
+}
+
+/// A sink with what it needs, except what the options say themselves.
+fn with_required(kind: &str, required: &[(&str, &str)], options: &str) -> String {
+    let mut text = format!("[[sinks]]\nname = 's'\ntype = '{kind}'\n{options}\n");
+    for (key, value) in required.iter().filter(|(key, _)| !options.starts_with(key)) {
+        writeln!(text, "{key} = {value}").unwrap();
+    }
+    text
+}
+
+#[test]
+fn a_sink_that_only_looks_has_careful_defaults() {
+    let config = good(&tiime_sink(""), &[]);
+    let sink = &config.sinks[0];
+    let Kind::Tiime(options, common) = &sink.kind else { panic!("{sink:?}") };
+    assert_eq!(options.base_url.as_str(), "https://chronos-api.tiime-apps.com/v1");
+    assert_eq!((options.app_version.as_str(), options.page_size, options.lookup_max_pages), ("4.36.3", 100, 20));
+    assert!(options.suggest_transactions && common.status_map.is_empty() && common.api_limits.is_none());
+    assert_eq!((sink.concurrency.get(), sink.timeout.as_secs(), common.recheck_secs), (1, 60, 21_600));
+    let config = good(&fastfaktura_sink(""), &[]);
+    let sink = &config.sinks[0];
+    let Kind::Fastfaktura(options, _) = &sink.kind else { panic!("{sink:?}") };
+    assert_eq!(options.base_url.as_str(), "https://app.fastfaktura.io/api/v1");
+    assert_eq!((options.list_key.as_str(), options.lookup_max_pages), ("auto", 50));
+    assert_eq!(options.lookup_statuses, ["sent", "opened", "overdue", "paid"]);
+    assert_eq!((sink.concurrency.get(), sink.timeout.as_secs()), (4, 60));
+}
+
+/// Each option good, and built; then bad, and told.
+#[tokio::test]
+async fn the_options_of_a_sink_that_only_looks() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let common = [
+        "base_url = 'http://127.0.0.1:9/x'",
+        "timezone = 'Europe/Brussels'",
+        "number = '\"F-\" ~ invoice.number'",
+        "status_map = { paid = 'paid', anything = 'any word' }",
+        "settle_secs = 5",
+        "not_found_secs = 0",
+        "recheck_secs = 60",
+        "api_limits = [{ requests = 2, per_secs = 3 }, { requests = 100, per_secs = 3600 }]",
+    ];
+    let tiime = ["app_version = '5.0.0'", "page_size = 500", "lookup_max_pages = 1000", "suggest_transactions = false"];
+    let fast = ["list_key = 'rows'", "lookup_max_pages = 1", "lookup_statuses = []", "lookup_statuses = ['late']"];
+    let texts = common.iter().chain(&tiime).map(|option| tiime_sink(option));
+    for text in texts.chain(common.iter().chain(&fast).map(|option| fastfaktura_sink(option))) {
+        let config = good(&text, &[]);
+        let folder = tempfile::tempdir().unwrap();
+        let sink = &config.sinks[0];
+        let ledger = crate::store::sqlite::SqliteStore::open(&folder.path().join("x.db")).await.unwrap();
+        let desk = crate::sinks::invoicing::Desk {
+            resolver: std::sync::Arc::new(Nobody),
+            ledger: std::sync::Arc::new(ledger),
+            sink: sink.name.clone(),
+            timeout: sink.timeout,
+            transcript: None,
+        };
+        sink.kind.build(sink.timeout, || desk).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+    for (option, key) in [
+        ("base_url = 'ftp://x.example'", "base_url"),
+        ("base_url = 'https://anna:hunter2@x.example'", "base_url"),
+        ("base_url = 'https://x.example/?a=b'", "base_url"),
+        ("base_url = 'x'", "base_url"),
+        ("timezone = 'Paris'", "timezone"),
+        ("number = '{{'", "number"),
+        ("status_map = { paid = ' ' }", "status_map.paid"),
+        ("settle_secs = 0", "settle_secs"),
+        ("recheck_secs = 0", "recheck_secs"),
+        ("api_limits = []", "api_limits"),
+        ("order = 'none'", ""),
+        ("lookup_max_pages = 0", "lookup_max_pages"),
+        ("lookup_max_pages = 1001", "lookup_max_pages"),
+        ("urll = 'x'", "urll"),
+        ("headers = {}", "headers"),
+    ] {
+        for text in [tiime_sink(option), fastfaktura_sink(option)] {
+            let problems = wrong(&text, &[]);
+            let place = if key.is_empty() { "sinks[0] (s): ".to_owned() } else { format!("sinks[0] (s).{key}: ") };
+            assert!(problems.len() == 1 && problems[0].starts_with(&place), "{text}\n{problems:#?}");
+            assert!(!problems[0].contains("hunter2"), "{problems:?}");
+        }
+    }
+    for (option, expected) in [
+        ("company_id = '../x'", "sinks[0] (s).company_id: "),
+        ("company_id = ''", "sinks[0] (s).company_id: "),
+        ("company_id = 77", "sinks[0] (s).company_id: "),
+        ("app_version = '4 30'", "sinks[0] (s).app_version: "),
+        ("page_size = 0", "sinks[0] (s).page_size: "),
+        ("page_size = 501", "sinks[0] (s).page_size: "),
+        ("token = ''", "sinks[0] (s).token: "),
+        ("token = \"hunter2\\nx\"", "sinks[0] (s).token: has a character"),
+        ("token = { env = 'NOT_SET' }", "sinks[0] (s).token: "),
+        (
+            "i_accept_unofficial_api = false",
+            "sinks[0] (s).i_accept_unofficial_api: `i_accept_unofficial_api` is not true",
+        ),
+    ] {
+        one_problem(&tiime_sink(option), &[], expected);
+        assert!(!wrong(&tiime_sink(option), &[])[0].contains("hunter2"));
+    }
+    for (option, expected) in [
+        ("list_key = ''", "sinks[0] (s).list_key: "),
+        ("lookup_statuses = ['']", "sinks[0] (s).lookup_statuses[0]: "),
+        ("lookup_statuses = 'sent'", "sinks[0] (s).lookup_statuses: "),
+        ("api_key = \"hunter2\\u0007\"", "sinks[0] (s).api_key: has a character"),
+    ] {
+        one_problem(&fastfaktura_sink(option), &[], expected);
+        assert!(!wrong(&fastfaktura_sink(option), &[])[0].contains("hunter2"));
+    }
+    one_problem("[[sinks]]\nname = 's'\ntype = 'fastfaktura'", &[], "sinks[0] (s): the option `api_key` is missing");
+    let text = "[[sinks]]\nname = 's'\ntype = 'tiime'\ncompany_id = '7'\ni_accept_unofficial_api = true";
+    one_problem(text, &[], "sinks[0] (s): the option `token` is missing");
+    // It has to be said, not left out.
+    let text = "[[sinks]]\nname = 's'\ntype = 'tiime'\ncompany_id = '7'\ntoken = 'hunter2'";
+    one_problem(text, &[], "sinks[0] (s).i_accept_unofficial_api: ");
+
+    for text in [tiime_sink("token = 'hunter2hunter2'"), fastfaktura_sink("api_key = 'hunter2hunter2'")] {
+        let config = good(&text, &[]);
+        let shown = format!("{config:?} {:?}", config.sinks[0].kind);
+        assert!(!shown.contains("hunter2") && shown.contains("[redacted]"), "{shown}");
+    }
+}
+
+/// For sinks that are only built.
+#[derive(Debug)]
+struct Nobody;
+
+#[async_trait::async_trait]
+impl crate::sinks::invoicing::Resolve for Nobody {
+    async fn payment(
+        &self,
+        _: &crate::sinks::Message,
+    ) -> Result<crate::model::booking::Payment, crate::sinks::invoicing::Unresolved> {
+        unreachable!("nobody asks")
+    }
+
+    async fn invoice(
+        &self,
+        _: &crate::sinks::Message,
+    ) -> Result<crate::model::booking::Invoice, crate::sinks::invoicing::Unresolved> {
+        unreachable!("nobody asks")
+    }
+}
+
 /// What configuration takes, the sink takes too: nothing is left for a second round of mistakes.
 #[test]
 fn an_http_sink_that_is_configured_can_be_built() {
@@ -826,8 +979,11 @@ fn wrong_sinks() {
     }
     let sink = |rest: &str| format!("[[sinks]]\nname = 's'\n{rest}");
     for (rest, expected) in [
-        ("", "type: is missing: write one of `stdout`, `file`, `http`"),
-        ("type = 'htp'", "type: `htp` is not one of `stdout`, `file`, `http` (did you mean `http`?)"),
+        ("", "type: is missing: write one of `stdout`, `file`, `http`, `tiime`, `fastfaktura`"),
+        (
+            "type = 'htp'",
+            "type: `htp` is not one of `stdout`, `file`, `http`, `tiime`, `fastfaktura` (did you mean `http`?)",
+        ),
         ("type = 'nats'\nsubject = 'x'", "type: `nats` is not in this version: it has `stdout`"),
         ("type = 'http'", "url: is missing"),
         ("type = 'http'\nurl = 'erp'", "url: is not a URL: relative URL without a base"),
@@ -924,12 +1080,14 @@ fn full_example() -> String {
     })
 }
 
-const EXAMPLE_VARIABLES: [(&str, &str); 5] = [
+const EXAMPLE_VARIABLES: [(&str, &str); 7] = [
     ("OPS_TOKEN", TOKEN),
     ("FINKARE_WEBHOOK_SECRET", "whsec_x"),
     ("FINKARE_API_KEY", "fk_live_x"),
     ("ERP_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"),
     ("ERP_AUTHORIZATION", "Bearer x"),
+    ("TIIME_TOKEN", "a.b.c"),
+    ("FASTFAKTURA_API_KEY", "ffk_x"),
 ];
 
 #[test]

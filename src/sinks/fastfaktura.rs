@@ -167,7 +167,8 @@ impl FastFaktura {
         Ok(Shown {
             total: Cents(fields.get("total_cents")?),
             currency: fields.get("currency").map(|currency: String| self.api.quote(&currency))?,
-            status: self.api.quote(&status.to_lowercase()),
+            word: self.api.quote(&status),
+            status: status.to_lowercase(),
             is_archived: archived.is_some(),
             page: page.map(|page| self.api.quote(&page)).filter(|page| page.starts_with("http")),
         })
@@ -187,8 +188,10 @@ impl FastFaktura {
 struct Shown {
     total: Cents,
     currency: String,
-    /// In lower case.
+    /// In lower case, for comparing; not to be shown, because what is masked in a text is not in another spelling.
     status: String,
+    /// As it may be shown.
+    word: String,
     is_archived: bool,
     /// What the debtor opens.
     page: Option<String>,
@@ -260,7 +263,7 @@ impl Books for FastFaktura {
         if let Some(instruction) = overpaid(wanted, SYSTEM, shown.total) {
             return hold(instruction, false);
         }
-        let status = shown.status.as_str();
+        let (status, word) = (shown.status.as_str(), &shown.word);
         match status {
             "paid" => {
                 let note = format!("FastFaktura shows invoice {number} (id {}) as paid", invoice.id);
@@ -268,7 +271,7 @@ impl Books for FastFaktura {
             }
             "draft" | "cancelled" => {
                 let instruction = format!(
-                    "{about}, and invoice {number} is `{status}` in FastFaktura: find out why, see to the payment by hand \
+                    "{about}, and invoice {number} is `{word}` in FastFaktura: find out why, see to the payment by hand \
                      there, then `dispatches retry`; or cancel this dispatch"
                 );
                 return hold(instruction, false);
@@ -284,7 +287,7 @@ impl Books for FastFaktura {
         let page = shown.page.map(|page| format!(" (the debtor's page of it: {page})")).unwrap_or_default();
         hold(
             format!(
-                "{about}, and FastFaktura shows invoice {number} as `{status}`{known}{archived}{page}. FastFaktura has no call \
+                "{about}, and FastFaktura shows invoice {number} as `{word}`{known}{archived}{page}. FastFaktura has no call \
                  that records a payment, so do it by hand: {}. Until it is marked as paid, FastFaktura may go on treating it \
                  as overdue and remind the debtor. {}",
                 share(wanted, shown.total),

@@ -4,8 +4,8 @@
 //! payment. So this sink finds the invoice, holds the payment with an instruction, looks again on schedule, and ends well
 //! once Tiime shows the invoice as paid. Every call is a `GET` below `base_url`; nobody logs in.
 //!
-//! What is known comes from unofficial clients, and is marked so below: [YT] <https://github.com/yabbal/tiime> (at
-//! `4a8be20`), [ST] <https://github.com/francois2metz/steampipe-plugin-tiime>, [MZ]
+//! What is known comes from unofficial clients, and is marked so below: (YT) <https://github.com/yabbal/tiime> (at
+//! `4a8be20`), (ST) <https://github.com/francois2metz/steampipe-plugin-tiime>, (MZ)
 //! <https://github.com/paultranvan/mapozy>. Whether Tiime allows its use is not known, which is why the operator has to
 //! say `i_accept_unofficial_api = true`.
 //!
@@ -37,13 +37,13 @@ const SYSTEM: &str = "Tiime";
 pub const ZONE: &str = "Europe/Paris";
 /// At most one call in two seconds: nothing is known of a limit, and nobody has allowed more.
 const LIMITS: [(u32, u32); 1] = [(1, 2)];
-/// The field with the number as printed [YT].
+/// The field with the number as printed (YT).
 const NUMBER: &str = "compiled_number";
 /// The only currency that Tiime's invoices are known in.
 const CURRENCY: &str = "EUR";
-/// What `GET /companies` wants to be asked for [YT].
+/// What `GET /companies` wants to be asked for (YT).
 const COMPANIES: HeaderValue = HeaderValue::from_static("application/vnd.tiime.companies.v2+json");
-/// What `GET …/bank_transactions` wants to be asked for [YT].
+/// What `GET …/bank_transactions` wants to be asked for (YT).
 const TRANSACTIONS: HeaderValue = HeaderValue::from_static("application/vnd.tiime.bank_transactions.v2+json");
 /// Companies and lines of the bank that are asked for; one page is enough for what they are needed for.
 const ONE_PAGE: HeaderValue = HeaderValue::from_static("items=0-99");
@@ -88,7 +88,7 @@ impl Options {
         Url::parse("https://chronos-api.tiime-apps.com/v1").expect("the address is good")
     }
 
-    /// The newest that was seen [MZ].
+    /// The newest that was seen (MZ).
     fn default_app_version() -> String {
         "4.36.3".to_owned()
     }
@@ -138,7 +138,7 @@ impl Tiime {
             .map_err(|_| "`token` has a character that no header may have, such as a line break")?;
         bearer.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, bearer);
-        // Without these it answers 400 [YT].
+        // As its web application sends them (YT).
         headers.insert(HeaderName::from_static("tiime-app"), HeaderValue::from_static("tiime"));
         headers.insert(HeaderName::from_static("tiime-app-platform"), HeaderValue::from_static("web"));
         let version = HeaderValue::try_from(&options.app_version)
@@ -190,7 +190,7 @@ impl Tiime {
             total: total.0,
             is_paid: status == "paid",
             is_draft: status == "draft",
-            // What is saved and sent waits for its payment [YT]; other words are not known.
+            // What is saved and sent waits for its payment (YT); other words are not known.
             is_open: ["saved", "sent"].contains(&status.as_str()),
             status: self.api.quote(&status),
             currency: currency.map_or_else(|| CURRENCY.to_owned(), |currency| self.api.quote(&currency)),
@@ -296,7 +296,7 @@ impl Shelf for Tiime {
         };
         let listed: Vec<Box<RawValue>> = answer.json()?;
         let next = first + listed.len();
-        // 206 says that there is more; so does a known total that is not reached [YT].
+        // 206 says that there is more; so does a known total that is not reached (YT).
         let total = answer
             .header(header::CONTENT_RANGE.as_str())
             .and_then(|range| range.rsplit_once('/'))

@@ -386,8 +386,7 @@ impl<B: Books> Bookkeeper<B> {
     /// The payment stands in the books.
     async fn finish(&self, entry: &Entry, token: BookingToken, advance: &Advance) -> Result<Outcome, Ends> {
         match self.ledger.advance_booking(&self.sink, &entry.payment.id, token, advance).await? {
-            None => {}
-            Some(Booking { state: BookingState::Booked | BookingState::Seen, .. }) => {}
+            None | Some(Booking { state: BookingState::Booked | BookingState::Seen, .. }) => {}
             Some(other) => return Ok(self.two_of_us(entry, "an id that is not known", &other)),
         }
         tracing::info!(
