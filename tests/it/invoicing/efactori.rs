@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::support::{
     books::{
-        Books as _, NewInvoice,
+        Books as _, Entry, NewInvoice,
         desk::{Fault, On, Quota, Then},
         efactori::{COMPANY_UUID, Efactori, Query, SESSION_KEY, Shape},
     },
@@ -248,7 +248,7 @@ async fn a_remembered_invoice_is_checked_at_every_use() {
     bench.server.locked_ledger().change_invoice("1", |invoice| invoice.number = "1-old".into());
     let other = bench.server.add(NewInvoice::of("1", 10_000));
     assert!(delivered(&run(&sink, &bench.office.event(&payment("b", "1", 200))).await));
-    let of = |id| bench.server.entries().iter().filter(|entry| entry.invoice_id == id).map(|e| e.cents()).sum::<i64>();
+    let of = |id| bench.server.entries().iter().filter(|entry| entry.invoice_id == id).map(Entry::cents).sum::<i64>();
     assert_eq!((of(id), of(other)), (100, 200));
     bench.no_complaint();
 }
