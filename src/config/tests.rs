@@ -979,10 +979,13 @@ fn wrong_sinks() {
     }
     let sink = |rest: &str| format!("[[sinks]]\nname = 's'\n{rest}");
     for (rest, expected) in [
-        ("", "type: is missing: write one of `stdout`, `file`, `http`, `tiime`, `fastfaktura`"),
+        (
+            "",
+            "type: is missing: write one of `stdout`, `file`, `http`, `facturation_pro`, `efactori`, `tiime`, `fastfaktura`",
+        ),
         (
             "type = 'htp'",
-            "type: `htp` is not one of `stdout`, `file`, `http`, `tiime`, `fastfaktura` (did you mean `http`?)",
+            "type: `htp` is not one of `stdout`, `file`, `http`, `facturation_pro`, `efactori`, `tiime`, `fastfaktura` (did you mean `http`?)",
         ),
         ("type = 'nats'\nsubject = 'x'", "type: `nats` is not in this version: it has `stdout`"),
         ("type = 'http'", "url: is missing"),
@@ -1006,6 +1009,100 @@ fn wrong_sinks() {
     );
     one_problem("", &[("RELAY_SINK_URL", "erp")], "RELAY_SINK_URL: is not a URL");
     one_problem("", &[("RELAY_SINK_SECRET", "whsec_abcd")], "RELAY_SINK_SECRET: is set without RELAY_SINK_URL");
+}
+
+// --- efactori
+
+fn efactori_sink(options: &str) -> String {
+    let credentials = "session_key = 'sessionkeyofours'\ncompany_uuid = 'companyuuidofours'";
+    format!("[[sinks]]\nname = 'onfact'\ntype = 'efactori'\n{credentials}\naccounts = {{ card = '4' }}\n{options}\n")
+}
+
+#[test]
+fn the_example_of_efactori_shows_its_defaults() {
+    let of = |config: &Config| {
+        let sink = config.sinks.last().unwrap().clone();
+        let Kind::Efactori(options, common) = sink.kind.clone() else { panic!("{sink:?}") };
+        (sink, *options, common)
+    };
+    let (_, mut shown, mut shown_common) = of(&good(EXAMPLE, &EXAMPLE_VARIABLES));
+    let (sink, options, common) = of(&good(&efactori_sink(""), &[]));
+    assert_eq!((sink.concurrency.get(), sink.timeout, sink.order), (4, Duration::from_mins(1), Order::Invoice));
+    assert_eq!(shown.session_key.expose(), "sessionkeyofours");
+    shown.session_key = options.session_key.clone();
+    shown.company_uuid = options.company_uuid.clone();
+    shown.accounts = options.accounts.clone();
+    assert_eq!(shown, options);
+    assert_eq!(shown_common.timezone.take().as_deref(), Some(crate::sinks::efactori::Options::ZONE));
+    let limits = shown_common.limits(&[]);
+    shown_common.api_limits = None;
+    assert_eq!((shown_common, limits), (common.clone(), common.limits(&[(60, 60)])));
+    assert!(!format!("{sink:?}").contains("ofours"), "{sink:?}");
+}
+
+#[test]
+fn options_of_efactori_are_checked_one_by_one() {
+    for option in [
+        "base_url = 'http://127.0.0.1:9/proxy'",
+        "lookup = 'query_then_scan'\nlookup_max_pages = 1\npayments_max_pages = 1",
+        "lookup_order_by = 'id:ascend'\nmarker_field = 'none'\nmarker_prefix = 'F '",
+        "amount_format = 'object'",
+        "amount_format = 'string'\npayments_path = '/payments'\npayment_accounts_path = '/x/y-z'",
+        "status_map = { paid = 'paid', other = 'nothing' }\nstatus_paid_value = 'payed'",
+        "lookup_max_pages = 1000\napi_limits = [{ requests = 2000, per_secs = 60 }]",
+        "timezone = 'Europe/Paris'\nnumber = \"'F' ~ invoice.number\"",
+    ] {
+        assert_eq!(good(&efactori_sink(option), &[]).notices, Vec::<String>::new(), "{option}");
+    }
+    for (option, expected) in [
+        ("base_url = 'efactori'", ".base_url: "),
+        ("base_url = 'ftp://api5.onfact.be'", ".base_url: does not begin with `https://`"),
+        ("base_url = 'https://user:hunter2@api5.onfact.be'", ".base_url: has a user"),
+        ("base_url = 'https://api5.onfact.be/?a=b'", ".base_url: has a user, a query"),
+        ("lookup = 'guess'", ".lookup: unknown variant `guess`, expected one of `scan`, `query`"),
+        ("lookup_max_pages = 0", ".lookup_max_pages: is not from 1 to 1000"),
+        ("lookup_max_pages = -1", ".lookup_max_pages: invalid value"),
+        ("lookup_max_pages = 46", ".lookup_max_pages: an attempt may need 61 calls"),
+        ("api_limits = [{ requests = 34, per_secs = 60 }]", ".lookup_max_pages: an attempt may need 35 calls"),
+        ("payments_max_pages = 0", ".payments_max_pages: is not from 1 to 1000"),
+        ("lookup_order_by = 'date'", ".lookup_order_by: is no order"),
+        ("lookup_order_by = 'date:down'", ".lookup_order_by: is no order"),
+        ("amount_format = 'float'", ".amount_format: unknown variant"),
+        ("marker_field = 'iban'", ".marker_field: unknown variant"),
+        ("marker_prefix = ' '", ".marker_prefix: has to be"),
+        ("marker_prefix = ' F'", ".marker_prefix: has to be"),
+        ("marker_prefix = '0123456789012345678901234567890123456789x'", ".marker_prefix: has to be"),
+        ("payments_path = 'v1/payments'", ".payments_path: is no path"),
+        ("payments_path = '/v1/payments.json'", ".payments_path: is no path"),
+        ("payment_accounts_path = '/v1//x'", ".payment_accounts_path: is no path"),
+        ("status_paid_value = ''", ".status_paid_value: is empty"),
+        ("status_map = { paid = 'payed' }", ".status_map.paid: `payed` is not one of `nothing`, `paid`"),
+        ("timezone = 'Brussels'", ".timezone: `Brussels` is no time zone"),
+        ("order = 'none'", ": `order = \"none\"`"),
+        ("lookup_pages = 3", ".lookup_pages: unknown key"),
+        ("url = 'https://x'", ".url: unknown key"),
+    ] {
+        one_problem(&efactori_sink(option), &[], &format!("sinks[0] (onfact){expected}"));
+    }
+    let bare = |options: &str| format!("[[sinks]]\nname = 'onfact'\ntype = 'efactori'\n{options}");
+    let (key, uuid, accounts) = ("session_key = 's'\n", "company_uuid = 'c'\n", "accounts = { other = '3' }\n");
+    for (text, expected) in [
+        (format!("{uuid}{accounts}"), ".session_key: is missing"),
+        (format!("{key}{accounts}"), ".company_uuid: is missing"),
+        (format!("{key}{uuid}"), ".accounts: is missing"),
+        (format!("{key}{uuid}accounts = {{}}"), ".accounts: is missing"),
+        (format!("{key}{uuid}accounts = {{ card = '' }}"), ".accounts: has an empty"),
+        (format!("{key}{uuid}accounts = {{ card = 4 }}"), ".accounts: invalid type: integer `4`, expected a string"),
+        (format!("session_key = ''\n{uuid}{accounts}"), ".session_key: is empty"),
+        (format!("session_key = \"hunter2\\n\"\n{uuid}{accounts}"), ".session_key: has a character"),
+        (format!("session_key = {{ env = 'NOT_SET' }}\n{uuid}{accounts}"), ".session_key: "),
+    ] {
+        one_problem(&bare(&text), &[], &format!("sinks[0] (onfact){expected}"));
+        assert!(!wrong(&bare(&text), &[])[0].contains("hunter2"), "{text}");
+    }
+    assert_eq!(wrong(&bare(accounts), &[]).len(), 2, "both at once");
+    let near = good(&efactori_sink("").replace("card =", "bank_tranfer ="), &[]);
+    assert!(near.notices[0].contains("`bank_transfer`"), "{:?}", near.notices);
 }
 
 // --- the whole
@@ -1080,7 +1177,9 @@ fn full_example() -> String {
     })
 }
 
-const EXAMPLE_VARIABLES: [(&str, &str); 7] = [
+const EXAMPLE_VARIABLES: [(&str, &str); 9] = [
+    ("EFACTORI_SESSION_KEY", "sessionkeyofours"),
+    ("EFACTORI_COMPANY_UUID", "0f3a2b1c-7d6e-4f50-8a9b-1c2d3e4f5a6b"),
     ("OPS_TOKEN", TOKEN),
     ("FINKARE_WEBHOOK_SECRET", "whsec_x"),
     ("FINKARE_API_KEY", "fk_live_x"),

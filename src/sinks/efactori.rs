@@ -20,7 +20,7 @@ mod wire;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt::{self, Write as _},
+    fmt,
     num::NonZeroU32,
     time::Duration,
 };
@@ -669,7 +669,13 @@ impl Efactori {
                 Likeness::Same => same.push(theirs),
                 Likeness::Remains if wanted.is_uncertain || (has_amount && has_day) => remains.push(theirs),
                 // The platform may have lost the marker altogether.
-                Likeness::Other if wanted.is_uncertain && name.is_empty() && has_amount && has_day => {
+                Likeness::Other
+                    if self.options.marker_field == MarkerField::Name
+                        && wanted.is_uncertain
+                        && name.is_empty()
+                        && has_amount
+                        && has_day =>
+                {
                     remains.push(theirs);
                 }
                 Likeness::Remains | Likeness::Other => {}
@@ -915,19 +921,16 @@ impl Books for Efactori {
         };
         let method = wanted.payment.method.as_deref();
         let account = invoice.map(|target| target.account.as_str()).or_else(|| self.account(method));
-        let mut differs = differences(wanted, &theirs, Some(account.unwrap_or_default()));
+        let mut differs = differences(wanted, &theirs, account);
         let marker = self.marker(wanted.payment);
         let name = theirs.name.text().unwrap_or_default();
         if self.options.marker_field == MarkerField::Name
             && marker::compare(name, marker.trim(), self.options.marker_prefix.trim()) != Likeness::Same
         {
-            let mut what = format!("its name of the other party is `{name}` instead of `{marker}`");
-            let _ = write!(
-                what,
-                ": without our marker a payment is not recognised after a crash. Shorten `marker_prefix`, or set \
-                 `marker_field = \"none\"`"
-            );
-            differs.push(what);
+            differs.push(format!(
+                "its name of the other party is `{name}` instead of `{marker}` (without our marker a payment is not \
+                 recognised after a crash: shorten `marker_prefix`, or set `marker_field = \"none\"`)"
+            ));
         }
         if !differs.is_empty() {
             return Ok(Verified::Wrong { what: differs.join(", ") });

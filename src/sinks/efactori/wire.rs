@@ -171,6 +171,7 @@ pub(super) struct Invoice {
 
 /// A payment. It does not say which invoice it belongs to.
 #[derive(Debug, Clone, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the fields have the names of the platform")]
 pub(super) struct Payment {
     pub(super) id: Id,
     #[serde(default)]

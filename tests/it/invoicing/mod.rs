@@ -28,6 +28,7 @@ use finkare_relay::{
 use jiff::Timestamp;
 use serde_json::json;
 
+mod efactori;
 mod fastfaktura;
 mod tiime;
 
@@ -122,6 +123,7 @@ fn message(event_type: &str, invoice: &Invoice, body: &serde_json::Value) -> Mes
         payload: body.to_string().into(),
         attempt: 1,
         trigger: Trigger::Event,
+        resolved: None,
         trace: None,
     }
 }

@@ -233,6 +233,18 @@ impl Ledger {
         id
     }
 
+    /// A person changes an invoice.
+    pub(crate) fn change_invoice(&mut self, number: &str, change: impl FnOnce(&mut Invoice)) {
+        let id = self.the(number).id;
+        change(self.invoice_mut(id));
+        self.touch(id);
+    }
+
+    /// A person changes what was booked, or where it stands in the list.
+    pub(crate) fn change_entries(&mut self, change: impl FnOnce(&mut [Entry])) {
+        change(&mut self.entries);
+    }
+
     fn the(&self, number: &str) -> &Invoice {
         let mut found = self.invoices.iter().filter(|invoice| invoice.full_number() == number);
         let invoice = found.next().unwrap_or_else(|| panic!("no invoice {number} in the books"));
