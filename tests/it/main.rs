@@ -8,6 +8,7 @@ mod crashing;
 mod endpoints;
 mod explaining;
 mod finkare_client;
+mod invoicing;
 mod link;
 mod observing;
 mod openapi;
