@@ -128,10 +128,10 @@ fn one(mut section: Section<'_>, name: Option<SinkName>, known: &[Endpoint]) -> 
             None
         }
     });
+    let order_is_set = section.has("order");
     let order = section.word("order", &["invoice", "none"]).unwrap_or_default();
     let concurrency = section.whole_if_set("concurrency", &(1..=1024));
     let timeout = section.whole_if_set("timeout_secs", &(1..=300)).map(Duration::from_secs);
-    let order_is_set = section.has("order");
     let rate_limit = rate_limit(&mut section, "rate_limit");
     let retry = retry(section.section("retry"));
     let breaker = breaker(section.section("breaker"));
