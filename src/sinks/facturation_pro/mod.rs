@@ -194,7 +194,7 @@ struct NewSettlement<'a> {
 /// What a search brought.
 enum Found {
     None,
-    One(Shown),
+    One(Box<Shown>),
     Several(Vec<Whole>),
     /// More pages, or more items without a number, than are read.
     TooMany(String),
@@ -330,7 +330,7 @@ impl FacturationPro {
         found.dedup_by_key(|shown| shown.id);
         Ok(match found.len() {
             0 => Found::None,
-            1 => Found::One(found.remove(0)),
+            1 => Found::One(Box::new(found.remove(0))),
             _ => Found::Several(found.iter().map(|shown| shown.id).collect()),
         })
     }
@@ -353,7 +353,7 @@ impl FacturationPro {
     }
 
     /// The invoice with all that a decision needs; what a list leaves out is read.
-    async fn whole(&self, shown: Shown) -> Result<Invoice, Trouble> {
+    async fn whole(&self, shown: &Shown) -> Result<Invoice, Trouble> {
         match shown.complete() {
             Ok(invoice) if shown.owns_its_settlements() => Ok(invoice),
             _ => self.reread(shown.id).await,
@@ -425,7 +425,7 @@ impl Books for FacturationPro {
                 return Ok(Finding::Hold { instruction, recheck: false });
             }
         };
-        let invoice = self.whole(shown).await?;
+        let invoice = self.whole(&shown).await?;
         Ok(judge::before(wanted, &self.marker(wanted.payment), &invoice, self.options.on_already_paid))
     }
 
@@ -456,7 +456,7 @@ impl Books for FacturationPro {
             Some(open) => (self.reread(open.id).await?, Some(payment_mode)),
             // Written by an attempt that ended there.
             None => match self.search(wanted.number).await? {
-                Found::One(shown) => (self.whole(shown).await?, None),
+                Found::One(shown) => (self.whole(&shown).await?, None),
                 Found::None | Found::Several(_) | Found::TooMany(_) => {
                     return Ok(Verified::Missing { what: format!("one invoice with the number {}", wanted.number) });
                 }
