@@ -10,7 +10,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::{
-    Config, Dedupe, Problems, Role, StoreConfig,
+    Config, Dedupe, Problems, Role, Sink, StoreConfig,
     env::{Environment, VARIABLES},
     problem::Report,
 };
@@ -1105,6 +1105,104 @@ fn options_of_efactori_are_checked_one_by_one() {
     assert!(near.notices[0].contains("`bank_transfer`"), "{:?}", near.notices);
 }
 
+// --- invoicing sinks
+
+fn facturation_pro(options: &str) -> String {
+    let own = "firm_id = '12345'\napi_id = '41837'\napi_key = 'c2f1d9a07be64c35'\ncontact = 'ops@example.fr'";
+    let own: String = own.lines().filter(|line| !options.contains(&line[..line.find('=').unwrap()])).fold(
+        String::new(),
+        |mut kept, line| {
+            writeln!(kept, "{line}").expect("a string takes everything");
+            kept
+        },
+    );
+    format!("[[sinks]]\nname = 'compta'\ntype = 'facturation_pro'\n{own}{options}\n")
+}
+
+#[test]
+fn facturation_pro_with_everything() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let config = good(
+        &facturation_pro(
+            "base_url = 'https://books.example/'
+api_key = { env = 'KEY' }
+payment_modes = { card = 1, cheque = 4 }
+number_field = 'invoice_ref'
+on_already_paid = 'close'
+payment_ref_prefix = 'fk/'
+timezone = 'Indian/Reunion'
+number = \"'F' ~ invoice.number\"
+status_map = { in_recovery = 'note', paid = 'nothing' }
+settle_secs = 1
+not_found_secs = 0
+recheck_secs = 60
+api_limits = [{ requests = 5, per_secs = 10 }]",
+        ),
+        &[("KEY", "from-the-environment")],
+    );
+    let sink = &config.sinks[0];
+    let Kind::FacturationPro(options, common) = &sink.kind else { panic!("{:?}", sink.kind) };
+    assert_eq!((options.api_id.expose(), options.api_key.expose()), ("41837", "from-the-environment"));
+    assert_eq!((options.payment_mode(Some("card")), options.payment_mode(Some("cheque"))), (1, 4));
+    assert_eq!((options.payment_mode(Some("sepa_debit")), options.payment_mode(Some("x"))), (8, 99));
+    assert_eq!((&*options.payment_ref_prefix, common.settle_secs, common.not_found_secs), ("fk/", 1, 0));
+    assert_eq!(common.limits(&[]), [(std::num::NonZeroU32::new(5).unwrap(), Duration::from_secs(10))]);
+    assert_eq!((sink.concurrency.get(), sink.timeout), (4, Duration::from_mins(1)));
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("41837") && !shown.contains("from-the-environment"), "{shown}");
+}
+
+#[test]
+fn wrong_options_of_facturation_pro() {
+    for (option, expected) in [
+        ("base_url = 'ftp://x'", "base_url: does not begin with"),
+        ("base_url = 'https://a:b@x'", "base_url: has a user, password"),
+        ("base_url = 'https://x/?a=b'", "base_url: has a user, password"),
+        ("base_url = 'x'", "base_url: is not a URL"),
+        ("firm_id = 'mine'", "firm_id: is not the number of a firm"),
+        ("firm_id = 12345", "firm_id: invalid type: integer `12345`"),
+        ("api_id = ''", "api_id"),
+        ("api_id = 'a:b'", "api_id: is no API identifier"),
+        ("api_key = \"a\\nb\"", "api_key: is no API key"),
+        ("contact = 'me'", "contact: is not an e-mail address or a URL"),
+        ("contact = 'me@example.fr (me)'", "contact: is not"),
+        ("contact = 'mé@example.fr'", "contact: is not"),
+        ("payment_modes = { card = 0 }", "payment_modes.card: 0 means unpaid"),
+        ("payment_modes = { card = 999 }", "payment_modes.card: 999 means bad debt"),
+        ("payment_modes = { card = '2' }", "payment_modes: "),
+        ("number_field = 'number'", "number_field: unknown variant `number`"),
+        ("on_already_paid = 'report'", "on_already_paid: unknown variant `report`"),
+        ("payment_ref_prefix = ''", "payment_ref_prefix: is not 1 to 50"),
+        ("payment_ref_prefix = 'a b'", "payment_ref_prefix: is not 1 to 50"),
+        ("timezone = 'Paris'", "timezone: `Paris` is no time zone"),
+        ("number = 'invoice.'", "number: `invoice.` is no expression"),
+        ("status_map = { x = 'cancel' }", "status_map.x: `cancel` is not one of `nothing`, `note`"),
+        ("settle_secs = 0", "settle_secs: 0 is not from 1 to 3600"),
+        ("not_found_secs = 2592001", "not_found_secs: 2592001 is not"),
+        ("recheck_secs = 0", "recheck_secs: 0 is not from 1"),
+        ("api_limits = []", "api_limits: is empty"),
+        ("api_limits = [{ requests = 0, per_secs = 1 }]", "api_limits: "),
+        ("session_key = 'x'", "session_key: unknown key"),
+        ("fim_id = '1'", "fim_id: unknown key (did you mean `firm_id`?)"),
+    ] {
+        one_problem(&facturation_pro(option), &[], &format!("sinks[0] (compta).{expected}"));
+    }
+    one_problem(&facturation_pro("order = 'none'"), &[], "sinks[0] (compta): `order = \"none\"` cannot be used");
+    for missing in ["firm_id", "api_id", "api_key", "contact"] {
+        let text: String = facturation_pro("").lines().filter(|line| !line.starts_with(missing)).fold(
+            String::new(),
+            |mut kept, line| {
+                writeln!(kept, "{line}").expect("a string takes everything");
+                kept
+            },
+        );
+        one_problem(&text, &[], &format!("sinks[0] (compta): the option `{missing}` is missing"));
+    }
+    // What is wrong with a secret does not show it.
+    let problems = wrong(&facturation_pro("api_key = 'a key with blanks'\napi_id = 'very:secret'"), &[]).join("\n");
+    assert!(!problems.contains("blanks") && !problems.contains("very"), "{problems}");
+}
+
 // --- the whole
 
 #[test]
@@ -1177,7 +1275,7 @@ fn full_example() -> String {
     })
 }
 
-const EXAMPLE_VARIABLES: [(&str, &str); 9] = [
+const EXAMPLE_VARIABLES: [(&str, &str); 11] = [
     ("EFACTORI_SESSION_KEY", "sessionkeyofours"),
     ("EFACTORI_COMPANY_UUID", "0f3a2b1c-7d6e-4f50-8a9b-1c2d3e4f5a6b"),
     ("OPS_TOKEN", TOKEN),
@@ -1187,6 +1285,8 @@ const EXAMPLE_VARIABLES: [(&str, &str); 9] = [
     ("ERP_AUTHORIZATION", "Bearer x"),
     ("TIIME_TOKEN", "a.b.c"),
     ("FASTFAKTURA_API_KEY", "ffk_x"),
+    ("FACTURATION_API_ID", "41837"),
+    ("FACTURATION_API_KEY", "c2f1d9a07be64c35"),
 ];
 
 #[test]
@@ -1212,6 +1312,17 @@ fn the_example_loads_and_shows_the_defaults() {
         panic!("{:?}", example.sinks)
     };
     assert!(matches!(&good(defaults, &[]).sinks[0].kind, Kind::File(file) if file.max_bytes == archive.max_bytes));
+    let shown = example.sinks.iter().find(|sink| sink.name.as_str() == "compta").unwrap();
+    let default = &good(&facturation_pro(""), &[]).sinks[0];
+    let comparable = |sink: &Sink| {
+        let Kind::FacturationPro(options, common) = &sink.kind else { panic!("{:?}", sink.kind) };
+        let methods = ["bank_transfer", "sepa_debit", "card", "payment_link", "other"];
+        let codes = methods.map(|method| options.payment_mode(Some(method)));
+        let mut options = options.clone();
+        options.payment_modes.clear();
+        format!("{options:?} {codes:?} {common:?} {:?} {:?}", sink.concurrency, sink.timeout)
+    };
+    assert_eq!(comparable(shown), comparable(default));
 }
 
 #[test]

@@ -259,3 +259,215 @@ pub(super) fn after(
     }
     Verified::Right
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+    use serde_json::{Value, json};
+
+    use super::{super::wire::Shown, *};
+    use crate::model::{booking, booking::Payment, money::Cents};
+
+    const MARKER: &str = "finkare:p-1";
+
+    fn payment() -> Payment {
+        Payment {
+            id: "p-1".into(),
+            endpoint: "production".into(),
+            invoice: booking::Invoice {
+                id: "i".into(),
+                number: "F-1".into(),
+                amount_cents: None,
+                currency: None,
+                status: None,
+            },
+            amount_cents: Cents(10_000),
+            currency: "EUR".into(),
+            method: None,
+            paid_at: "2026-03-15T10:00:00Z".parse().unwrap(),
+        }
+    }
+
+    /// An unpaid invoice of 250 euros, with these changes.
+    fn invoice(changes: Value) -> Invoice {
+        let mut invoice = json!({
+            "id": 7, "draft": false, "currency": "EUR", "total_with_vat": "250.0", "balance": "250.0", "paid_on": null,
+            "payment_mode": 0, "internal_note": null, "settlements": [],
+        });
+        for (field, value) in changes.as_object().unwrap() {
+            invoice[field] = value.clone();
+        }
+        serde_json::from_str::<Shown>(&invoice.to_string()).unwrap().complete().unwrap()
+    }
+
+    fn settlement(id: u64, total: &str, reference: Option<&str>) -> Value {
+        json!({"id": id, "total": total, "payment_ref": reference, "paid_on": "2026-03-15", "payment_mode": 3})
+    }
+
+    fn found(changes: Value, is_uncertain: bool, on_paid: OnAlreadyPaid) -> Finding<Open> {
+        let payment = payment();
+        let wanted = Wanted {
+            payment: &payment,
+            number: "F-1",
+            date: date(2026, 3, 15),
+            booked_before: Cents::ZERO,
+            is_uncertain,
+        };
+        before(&wanted, MARKER, &invoice(changes), on_paid)
+    }
+
+    fn find(changes: Value) -> Finding<Open> {
+        found(changes, false, OnAlreadyPaid::Hold)
+    }
+
+    #[track_caller]
+    fn holds(changes: Value, words: &str) {
+        let Finding::Hold { instruction, .. } = find(changes.clone()) else { panic!("{changes} is not held") };
+        assert!(instruction.contains(words), "`{words}` is not in: {instruction}");
+        assert!(!instruction.ends_with('.'), "more may be said after it: {instruction}");
+    }
+
+    #[test]
+    fn an_open_invoice_takes_it() {
+        let open = Finding::Open(Open { id: Whole(7) });
+        assert_eq!(find(json!({})), open);
+        assert_eq!(find(json!({"balance": "100.0", "settlements": [settlement(1, "150", Some("x"))]})), open);
+        // What remains due has a part of a cent, and less than one remains.
+        assert_eq!(find(json!({"total_with_vat": "100.004", "balance": "100.004"})), open);
+        // Another payment whose id begins like this one, or is its beginning.
+        for other in ["finkare:p-10", "finkare:p-", "finkare:P-1", "p-1"] {
+            let with = json!({"balance": "150.0", "settlements": [settlement(1, "100.0", Some(other))]});
+            assert_eq!(find(with), open, "{other}");
+        }
+    }
+
+    #[test]
+    fn each_obstacle_is_told() {
+        holds(json!({"draft": true}), "is a draft");
+        holds(json!({"soft_deleted": true}), "in the bin");
+        holds(json!({"hard_delete_on": "2026-12-31"}), "in the bin");
+        holds(json!({"refund_id": 3}), "is a credit note");
+        holds(json!({"total_with_vat": "-250.0", "balance": "-250.0"}), "is a credit note");
+        holds(json!({"currency": "CHF"}), "is in CHF");
+        holds(json!({"currency": "eur"}), "is in eur");
+        holds(
+            json!({"paid_on": "2026-03-01", "payment_mode": 3, "balance": "0.0"}),
+            "marked as paid there since 2026-03-01",
+        );
+        holds(json!({"payment_mode": 999, "balance": "250.0"}), "bad debt");
+        holds(json!({"balance": "150.0", "settlements": []}), "is not its balance of 150.00 EUR");
+        holds(json!({"balance": "250.0", "settlements": [settlement(1, "1.0", None)]}), "is not its balance");
+        holds(json!({"balance": "99.99", "total_with_vat": "99.99"}), "is more than the 99.99 EUR");
+        holds(json!({"balance": "99.999", "total_with_vat": "99.999"}), "is more than the 99.999 EUR");
+        holds(json!({"balance": "250.005", "total_with_vat": "250.005"}), "has a part of a cent");
+        holds(json!({"balance": "0.009", "total_with_vat": "0.009"}), "has nothing due there");
+        holds(
+            json!({"total_with_vat": "999999999999.999", "balance": "1", "settlements": vec![settlement(1, "999999999999.999", None); 9300]}),
+            "cannot be a sum of money",
+        );
+    }
+
+    #[test]
+    fn the_marker_goes_before_all_else() {
+        let with = |changes: Value, settlements: &[Value]| {
+            let mut changes = changes;
+            changes["settlements"] = settlements.into();
+            find(changes)
+        };
+        let ours = settlement(88, "100.0", Some(" finkare:p-1 "));
+        let booked = |id: &str| Finding::Booked { target_id: id.into() };
+        for changes in
+            [json!({}), json!({"draft": true}), json!({"paid_on": "2026-03-15", "payment_mode": 3, "balance": "0"})]
+        {
+            assert_eq!(with(changes, std::slice::from_ref(&ours)), booked("88"));
+        }
+        let held = |finding| matches!(finding, Finding::Hold { .. });
+        assert!(held(with(json!({}), &[ours.clone(), ours.clone()])));
+        assert!(held(with(json!({}), &[settlement(88, "100.001", Some(MARKER))])));
+        // On the invoice itself, by somebody who marked it as paid.
+        let whole = json!({"payment_ref": MARKER, "paid_on": "2026-03-15", "payment_mode": 3, "balance": "0"});
+        assert_eq!(with(whole.clone(), &[settlement(1, "150.0", None)]), booked("invoice 7"));
+        assert!(held(with(whole, &[])), "250 were paid, not 100");
+        assert!(held(with(json!({"payment_ref": MARKER}), &[settlement(1, "150.0", None)])), "it is not paid");
+    }
+
+    #[test]
+    fn only_what_is_plainly_paid_is_closed() {
+        let close = |changes| matches!(found(changes, false, OnAlreadyPaid::Close), Finding::Paid { .. });
+        assert!(close(json!({"paid_on": "2026-03-01", "payment_mode": 3, "balance": "0.0"})));
+        assert!(close(json!({"balance": "0.0", "settlements": [settlement(1, "250.0", None)]})));
+        assert!(!close(json!({"paid_on": "2026-03-01", "payment_mode": 999, "balance": "0.0"})));
+        assert!(!close(json!({"paid_on": "2026-03-01", "payment_mode": 0, "balance": "0.0"})), "half marked");
+        assert!(!close(json!({"paid_on": "2026-03-01", "payment_mode": 3, "balance": "1.0"})), "not paid");
+        assert!(!close(json!({"balance": "-1.0", "settlements": [settlement(1, "251.0", None)]})), "paid too much");
+        assert!(!close(json!({"balance": "0.0"})), "not so by its payments");
+    }
+
+    #[test]
+    fn in_doubt_what_may_be_ours_is_not_doubled() {
+        let doubt = |reference, total| {
+            let changes = json!({"balance": "150.0", "settlements": [settlement(1, total, reference)]});
+            found(changes, true, OnAlreadyPaid::Hold)
+        };
+        for reference in [None, Some(""), Some("finkare:"), Some("finkare:p-")] {
+            assert!(matches!(doubt(reference, "100.0"), Finding::Hold { .. }), "{reference:?}");
+        }
+        assert!(matches!(doubt(Some("finkare:p-2"), "100.0"), Finding::Open(_)), "another one of ours");
+        assert!(matches!(doubt(Some("VIR 12"), "100.0"), Finding::Open(_)), "somebody else's");
+    }
+
+    #[test]
+    fn what_was_written_is_compared() {
+        let payment = payment();
+        let wanted = Wanted {
+            payment: &payment,
+            number: "F-1",
+            date: date(2026, 3, 15),
+            booked_before: Cents::ZERO,
+            is_uncertain: false,
+        };
+        let verified = |changes: Value| after(&wanted, MARKER, Some(3), &invoice(changes), "88");
+        let ours = settlement(88, "100.0", Some(MARKER));
+        let right = json!({"balance": "150.0", "settlements": [ours]});
+        assert_eq!(verified(right.clone()), Verified::Right);
+        assert_eq!(after(&wanted, MARKER, None, &invoice(right.clone()), "88"), Verified::Right);
+        // Somebody else has paid the rest meanwhile.
+        let rest = settlement(89, "150.0", None);
+        let settled =
+            json!({"balance": "0.0", "paid_on": "2026-03-15", "payment_mode": 3, "settlements": [ours, rest]});
+        assert_eq!(verified(settled.clone()), Verified::Right);
+
+        assert!(matches!(verified(json!({})), Verified::Missing { .. }));
+        assert!(matches!(verified(json!({"settlements": [rest]})), Verified::Missing { .. }));
+        let wrong = |changes: Value, words: &str| {
+            let Verified::Wrong { what } = verified(changes.clone()) else { panic!("{changes} is taken as right") };
+            assert!(what.contains(words), "`{words}` is not in: {what}");
+        };
+        let with = |settlement: Value| json!({"balance": "150.0", "settlements": [settlement]});
+        wrong(with(settlement(88, "100.0", Some("finkare:"))), "its reference is `finkare:`");
+        wrong(with(settlement(90, "100.0", Some(MARKER))), "stands at the payment 90");
+        wrong(with(settlement(88, "100.01", Some(MARKER))), "it is one of 100.01 EUR");
+        wrong(json!({"balance": "50.0", "settlements": [ours, settlement(90, "100.0", Some(MARKER))]}), "twice");
+        wrong(
+            json!({"balance": "130.0", "settlements": [ours]}),
+            "is 130.00 EUR, and by its total and its payments it should be 150.00",
+        );
+        wrong(json!({"balance": "250.0", "settlements": [ours]}), "balance is 250.00 EUR");
+        let mut unmarked = settled;
+        unmarked["paid_on"] = Value::Null;
+        wrong(unmarked, "is not marked as paid");
+        for (field, value, words) in [
+            ("paid_on", json!("2026-03-14"), "its date is 2026-03-14"),
+            ("payment_mode", json!(2), "`payment_mode` is not 3"),
+        ] {
+            let mut changed = right.clone();
+            changed["settlements"][0][field] = value;
+            wrong(changed.clone(), words);
+            assert_eq!(
+                after(&wanted, MARKER, None, &invoice(changed), "88"),
+                Verified::Right,
+                "other settings sent it"
+            );
+        }
+    }
+}

@@ -121,8 +121,8 @@ impl Options {
         "finkare:".to_owned()
     }
 
-    /// The code for a method of payment.
-    fn payment_mode(&self, method: Option<&str>) -> u64 {
+    /// The code for a method of payment; that of `other` for one that has none.
+    pub fn payment_mode(&self, method: Option<&str>) -> u64 {
         let default = |method: &str| Self::MODES.iter().find(|(name, _)| *name == method).map(|(_, code)| *code);
         let code = |method: &str| self.payment_modes.get(method).copied().or_else(|| default(method));
         method.and_then(code).or_else(|| code(OTHER)).expect("`other` has a default").into()
@@ -194,7 +194,7 @@ struct NewSettlement<'a> {
 /// What a search brought.
 enum Found {
     None,
-    One(Shown),
+    One(Box<Shown>),
     Several(Vec<Whole>),
     /// More pages, or more items without a number, than are read.
     TooMany(String),
@@ -330,7 +330,7 @@ impl FacturationPro {
         found.dedup_by_key(|shown| shown.id);
         Ok(match found.len() {
             0 => Found::None,
-            1 => Found::One(found.remove(0)),
+            1 => Found::One(Box::new(found.remove(0))),
             _ => Found::Several(found.iter().map(|shown| shown.id).collect()),
         })
     }
@@ -353,7 +353,7 @@ impl FacturationPro {
     }
 
     /// The invoice with all that a decision needs; what a list leaves out is read.
-    async fn whole(&self, shown: Shown) -> Result<Invoice, Trouble> {
+    async fn whole(&self, shown: &Shown) -> Result<Invoice, Trouble> {
         match shown.complete() {
             Ok(invoice) if shown.owns_its_settlements() => Ok(invoice),
             _ => self.reread(shown.id).await,
@@ -425,7 +425,7 @@ impl Books for FacturationPro {
                 return Ok(Finding::Hold { instruction, recheck: false });
             }
         };
-        let invoice = self.whole(shown).await?;
+        let invoice = self.whole(&shown).await?;
         Ok(judge::before(wanted, &self.marker(wanted.payment), &invoice, self.options.on_already_paid))
     }
 
@@ -456,7 +456,7 @@ impl Books for FacturationPro {
             Some(open) => (self.reread(open.id).await?, Some(payment_mode)),
             // Written by an attempt that ended there.
             None => match self.search(wanted.number).await? {
-                Found::One(shown) => (self.whole(shown).await?, None),
+                Found::One(shown) => (self.whole(&shown).await?, None),
                 Found::None | Found::Several(_) | Found::TooMany(_) => {
                     return Ok(Verified::Missing { what: format!("one invoice with the number {}", wanted.number) });
                 }
@@ -544,4 +544,36 @@ fn with_line(note: &str, line: &str) -> Option<String> {
     }
     let note = note.trim_end();
     Some(if note.is_empty() { line.to_owned() } else { format!("{note}\n{line}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_added_once() {
+        let line = "Finkare 2026-03-15: in_recovery";
+        assert_eq!(with_line("", line).unwrap(), line);
+        let with = with_line("Called on Monday.\r\n\n", line).unwrap();
+        assert_eq!(with, format!("Called on Monday.\n{line}"));
+        for known in [with.clone(), format!("{line}\r\nmore"), format!("a\n  {line}  \nb")] {
+            assert_eq!(with_line(&known, line), None, "{known:?}");
+        }
+        assert!(with_line("Finkare 2026-03-15: in_recovery2", line).is_some());
+        assert_eq!(one_line("a\n\tb\u{1b}[0m  c"), "a b [0m c");
+        assert_eq!(one_line(&"é".repeat(500)).chars().count(), LONGEST_STATUS);
+    }
+
+    #[test]
+    fn what_is_configured_well_has_no_problem() {
+        let text = "firm_id = '12345'\napi_id = 'id'\napi_key = 'key'\ncontact = 'https://creancier.example/contact'";
+        let options: Options = toml::from_str(text).unwrap();
+        assert_eq!(options.problems(), []);
+        assert_eq!(options.base_url.as_str(), "https://www.facturation.pro/");
+        for (method, code) in Options::MODES {
+            assert_eq!(options.payment_mode(Some(method)), u64::from(code));
+        }
+        assert_eq!((options.payment_mode(None), options.payment_mode(Some("barter"))), (99, 99));
+        assert!(!format!("{options:?}").contains("\"key\""));
+    }
 }

@@ -138,6 +138,7 @@ impl Settlement {
 
 /// An invoice as an answer shows it; an item of a list may lack any of this but its id.
 #[derive(Debug, Clone, Deserialize)]
+#[expect(clippy::option_option, reason = "what is null is known, what is missing is not")]
 pub(super) struct Shown {
     pub id: Whole,
     pub invoice_ref: Option<String>,

@@ -335,6 +335,13 @@ impl<B: Books> Bookkeeper<B> {
                     after: None,
                 });
             }
+            Err(Trouble::Missing { reason } | Trouble::Refused { reason }) => {
+                let refused = hold(format!(
+                    "{reason}. It was not recorded: correct it there and retry this dispatch (`dispatches retry`), or record it \
+                     there by hand and cancel this dispatch (`dispatches cancel`)"
+                ));
+                return self.give_up(entry, token, refused).await;
+            }
             Err(trouble) => return self.give_up(entry, token, trouble.into()).await,
         };
         let written = Advance { state: BookingState::Written, target_id: Some(target_id.clone()), note: None };

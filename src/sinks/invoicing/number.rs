@@ -58,6 +58,12 @@ impl Numbering {
                 let made = expression.eval(known).map_err(|error| {
                     format!("`number` in the settings failed on Finkare's invoice number `{number}`: {error}")
                 })?;
+                if made.is_undefined() {
+                    return Err(format!(
+                        "`number` in the settings failed on Finkare's invoice number `{number}`: it names something that \
+                         an invoice does not have"
+                    ));
+                }
                 made.as_str().map(str::to_owned).ok_or_else(|| {
                     format!("`number` in the settings made no text of Finkare's invoice number `{number}`")
                 })?

@@ -29,6 +29,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 mod efactori;
+mod facturation_pro;
 mod fastfaktura;
 mod tiime;
 
