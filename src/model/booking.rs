@@ -1,7 +1,7 @@
 //! A payment on its way into the books: what Finkare says of it, and what was written of it where.
 //!
 //! ```text
-//! event ──assigned──▶ payment ──┬─▶ booking in sink A: sending ─▶ written ─▶ booked
+//! event ──assigned──▶ payment ──┬─▶ booking in sink A: reserved ─▶ sending ─▶ written ─▶ booked
 //!                               └─▶ booking in sink B: seen
 //! ```
 //!
@@ -87,6 +87,8 @@ impl BookingToken {
 #[serde(rename_all = "lowercase")]
 #[schema(as = BookingState)]
 pub enum BookingState {
+    /// Somebody looks whether it can be written. Nothing has been sent, for certain.
+    Reserved,
     /// It is about to be written, or was, or neither is known: the target has to be asked before anything is written.
     Sending,
     /// The target has taken it, and it has not been read back yet.
@@ -99,12 +101,18 @@ pub enum BookingState {
 
 impl BookingState {
     /// Every state, in the order of a booking's life.
-    pub const ALL: [BookingState; 4] =
-        [BookingState::Sending, BookingState::Written, BookingState::Booked, BookingState::Seen];
+    pub const ALL: [BookingState; 5] = [
+        BookingState::Reserved,
+        BookingState::Sending,
+        BookingState::Written,
+        BookingState::Booked,
+        BookingState::Seen,
+    ];
 
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            BookingState::Reserved => "reserved",
             BookingState::Sending => "sending",
             BookingState::Written => "written",
             BookingState::Booked => "booked",
@@ -121,7 +129,7 @@ impl fmt::Display for BookingState {
 
 /// A word that is no state of a booking.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not one of `sending`, `written`, `booked`, `seen`")]
+#[error("`{0}` is not one of `reserved`, `sending`, `written`, `booked`, `seen`")]
 pub struct UnknownBookingState(String);
 
 impl FromStr for BookingState {
@@ -177,7 +185,7 @@ pub struct Booking {
     pub note: Option<String>,
     /// Whose it is to go on with while it is not finished.
     pub token: BookingToken,
-    /// When it was begun, or begun again by another token; by the store's clock.
+    /// When it was reserved, or taken over, or came to be `sending`: the latest of these; by the store's clock.
     pub began_at: Timestamp,
     /// How long that had been ago when it was read, by the store's clock.
     pub began_ago: Duration,

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 
 use super::{Page, StoreError};
 use crate::model::{
+    audit::NewAudit,
     booking::{Assignment, Booking, BookingState, BookingToken, NewBooking},
     id::{EventId, SinkName},
     money::Cents,
@@ -30,26 +31,52 @@ pub enum Assigned {
 /// What came of beginning a booking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BookingBegun {
-    /// It is ours, `sending`, and nothing was known of it before.
+    /// It is ours, `reserved`, and nothing was known of it before.
     Begun,
-    /// It was `sending` under the token that was named, and is ours now: what the earlier one did is not known.
+    /// It was unfinished under the token that was named, and is ours now, in the state that it had: if that is
+    /// `sending`, what the earlier one did is not known.
     TakenOver,
     /// There is one already, as it stands; nothing was changed.
     Exists(Booking),
-    /// Another payment of the same invoice number is being written to this sink; nothing was changed.
+    /// Another payment of the same invoice number is `reserved` or `sending` in this sink; nothing was changed.
     Busy(Booking),
 }
 
 /// How a booking goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advance {
-    /// Its new state; not `sending`.
+    /// Its new state: `written`, `booked` or `seen`.
     pub state: BookingState,
     /// The target's own id; `None` keeps what was known.
     pub target_id: Option<String>,
     /// What a person may want to know; `None` keeps what was known. It outlives an erasure of the invoice: no names, no
     /// words of the target's.
     pub note: Option<String>,
+}
+
+/// What a person has found in the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// The payment stands there: the booking becomes `booked`.
+    Recorded {
+        /// The target's own id of it, if it was told.
+        target_id: Option<String>,
+    },
+    /// The payment does not stand there: the booking is removed, and the next attempt writes it.
+    NotRecorded,
+}
+
+/// What came of a person's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// It is as was said.
+    Settled,
+    /// It was begun too short a time ago; nothing was changed.
+    TooEarly(Booking),
+    /// There is nothing to settle: it is finished already.
+    Finished(Booking),
+    /// There is no such booking.
+    Unknown,
 }
 
 /// Which bookings to list; `None` everywhere lists all.
@@ -88,12 +115,13 @@ pub trait LedgerStore: Send + Sync {
     /// What is known of a payment in a sink.
     async fn booking(&self, sink: &SinkName, payment_id: &str) -> Result<Option<Booking>, StoreError>;
 
-    /// Writes down that a payment is about to be written to a sink, before it is.
+    /// Reserves a payment in a sink, before anything is looked at there.
     ///
-    /// There is at most one booking for each sink and payment. One that is `sending` is taken over only by whoever
-    /// names its token in `take_over`; of two that do so at the same time one succeeds. While one is `sending`, no
-    /// other payment with the same invoice number is begun in this sink, so that two never check the same balance.
-    /// Asked again with the same token while it is `sending`, the answer is the same and nothing is written.
+    /// There is at most one booking for each sink and payment. One that is `reserved` or `sending` is taken over only by
+    /// whoever names its token in `take_over`, and keeps its state; of two that do so at the same time one succeeds. While
+    /// one is `reserved` or `sending`, no other payment with the same invoice number is begun in this sink, so that two
+    /// never check the same balance. Asked again with the same token while it is unfinished, the answer is the same and
+    /// nothing is written.
     ///
     /// What is taken over keeps its number and its `changed_at`; its event and `began_at` are the new ones. If the new
     /// one names another invoice, invoice number, amount or currency, it is not taken over and the answer is
@@ -104,8 +132,12 @@ pub trait LedgerStore: Send + Sync {
         take_over: Option<BookingToken>,
     ) -> Result<BookingBegun, StoreError>;
 
-    /// Removes a booking that is `sending` under this token: nothing was written, for certain. False if there is none
-    /// such.
+    /// Writes down that a payment is about to be sent, right before it is: `reserved` or `sending` under this token
+    /// becomes `sending`, and `began_at` is now. False if it is not ours (any more), and then nothing may be sent.
+    async fn send_booking(&self, sink: &SinkName, payment_id: &str, token: BookingToken) -> Result<bool, StoreError>;
+
+    /// Removes a booking that is `reserved` or `sending` under this token: nothing was written, for certain. False if
+    /// there is none such.
     async fn withdraw_booking(
         &self,
         sink: &SinkName,
@@ -113,7 +145,20 @@ pub trait LedgerStore: Send + Sync {
         token: BookingToken,
     ) -> Result<bool, StoreError>;
 
-    /// Moves a booking on that is `sending` or `written` under this token; `None` then. Otherwise answers what there is
+    /// What a person says of a booking that is not finished, having looked into the target: see [`Word`]. The audit
+    /// entry is written with it, if anything is changed.
+    ///
+    /// Only for one that was begun at least `quiet_for` ago: nobody is at it any more.
+    async fn settle_booking(
+        &self,
+        sink: &SinkName,
+        payment_id: &str,
+        word: &Word,
+        quiet_for: Duration,
+        audit: NewAudit,
+    ) -> Result<Settled, StoreError>;
+
+    /// Moves a booking on that is `reserved`, `sending` or `written` under this token; `None` then. Otherwise answers what there is
     /// instead, unchanged: somebody else went on with it. Asked again with the very same, the answer is the same.
     ///
     /// # Errors
