@@ -212,13 +212,12 @@ impl Resolver {
                 Err(failure) => return Err(case.failed(&failure)),
             };
             let payments: &[client::Payment] = seen.as_ref().map_or(&[], |seen| &seen.value);
-            let choice = match assignment {
-                Some(assignment) => kept(assignment, payments),
-                None => {
-                    let mut taken = self.taken(case).await?;
-                    taken.extend(lost.iter().cloned());
-                    choose(&case.asked, case.message.received_at, payments, &taken)
-                }
+            let choice = if let Some(assignment) = assignment {
+                kept(assignment, payments)
+            } else {
+                let mut taken = self.taken(case).await?;
+                taken.extend(lost.iter().cloned());
+                choose(&case.asked, case.message.received_at, payments, &taken)
             };
             if let Choice::Take(payment) = choice {
                 return Ok(payment.clone());

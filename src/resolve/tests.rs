@@ -387,11 +387,8 @@ async fn what_is_not_visible_has_time_and_is_then_held() {
     let event = event(10);
     let (reason, _) = waits(world.resolver.payment(&event).await);
     assert!(reason.contains("a payment of 1.00 of invoice i"), "{reason}");
-    let nearly = Message {
-        received_at: clock::now() - DEFAULT_PATIENCE + Duration::from_secs(60),
-        attempt: 12,
-        ..event.clone()
-    };
+    let nearly =
+        Message { received_at: clock::now() - DEFAULT_PATIENCE + Duration::from_mins(1), attempt: 12, ..event.clone() };
     let (_, after) = waits(world.resolver.payment(&nearly).await);
     assert!(after <= MINUTE, "not beyond the patience: {after:?}");
     assert!(held(world.resolver.payment(&old(&event)).await).contains("each hour"));
@@ -570,7 +567,7 @@ async fn what_is_asked_at_the_same_moment_is_asked_once() {
 async fn who_would_wait_too_long_for_a_turn_comes_back_later() {
     let world = world(vec![payment("p", 10, "completed")]);
     world.books.gate.forget_permits(Semaphore::MAX_PERMITS);
-    let invoices: Vec<Message> = (0..MOST_TURNS_OF_TESTS + 1)
+    let invoices: Vec<Message> = (0..=MOST_TURNS_OF_TESTS)
         .map(|number| with_body(&format!(r#"{{"invoiceId":"i{number}","amountCents":100}}"#)))
         .collect();
     let mut asking: futures_util::stream::FuturesUnordered<_> =

@@ -79,8 +79,9 @@ impl Generation {
     /// What cannot work, and what to change.
     pub(super) async fn build(on: &Foundation, config: &Config, reload: Weak<dyn Reload>) -> Result<Self, StartError> {
         let linked = linked_endpoints(config)?;
-        let resolver = Arc::new(Resolver::new(on.store.clone(), &resolved_endpoints(config, &linked)));
-        let sinks = build_sinks(config, &on.store, resolver)?;
+        let resolver: Arc<dyn Resolve> =
+            Arc::new(Resolver::new(on.store.clone(), &resolved_endpoints(config, &linked)));
+        let sinks = build_sinks(config, &on.store, &resolver)?;
         let names: Vec<SinkName> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
         on.store.register_sinks(&names).await?;
         let secrets = Secrets::open(on.store.clone(), on.vault.clone(), sources(config)).await?;
@@ -195,7 +196,7 @@ type BuiltSink = (Feeding, Arc<dyn sinks::Sink>, SinkView);
 pub fn build_sinks(
     config: &Config,
     store: &Arc<dyn Store>,
-    resolver: Arc<dyn Resolve>,
+    resolver: &Arc<dyn Resolve>,
 ) -> Result<Vec<BuiltSink>, StartError> {
     config
         .sinks

@@ -42,6 +42,7 @@ pub struct Resolved {
 }
 
 /// A payment without its invoice and its endpoint, which stand beside it.
+#[expect(clippy::ref_option, reason = "serde calls it so")]
 fn as_shown<S: serde::Serializer>(payment: &Option<Payment>, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Shown<'a> {

@@ -73,6 +73,9 @@ struct Payment {
     number: String,
 }
 
+/// What stands in a company's books, by the payment's id: how often, of how many cents on which invoice.
+type Found = HashMap<String, Vec<(i64, String)>>;
+
 /// The other side.
 struct World {
     finkare: FakeFinkare,
@@ -146,8 +149,8 @@ impl World {
                 _ => "completed",
             };
             self.finkare.change_payment(&id, |payment| {
-                payment.method = method.to_owned();
-                payment.status = status.to_owned();
+                method.clone_into(&mut payment.method);
+                status.clone_into(&mut payment.status);
             });
             self.payments.push(Payment { id, story, cents, number: number.to_owned() });
         }
@@ -207,10 +210,10 @@ impl World {
         )
     }
 
-    /// In each company's books, by the payment's id in their marker: how often, and of how many cents on which invoice.
-    fn books(&self) -> [(&'static str, HashMap<String, Vec<(i64, String)>>); 2] {
+    /// What stands in each company's books by our marker.
+    fn books(&self) -> [(&'static str, Found); 2] {
         let read = |books: &dyn Books, prefix: &str| {
-            let mut found: HashMap<String, Vec<(i64, String)>> = HashMap::new();
+            let mut found = Found::new();
             for entry in books.entries() {
                 let marker = entry.marker.clone().expect("everything in the books was written by the relay");
                 let id = marker.strip_prefix(prefix).unwrap_or_else(|| panic!("a marker of nobody's: {marker}"));

@@ -261,6 +261,7 @@ pub(super) fn after(
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "each case makes a value of its own")]
 mod tests {
     use jiff::civil::date;
     use serde_json::{Value, json};
