@@ -15,6 +15,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::{Value, json};
 
 use crate::support::{
+    as_long_as_it_moves,
     books::{
         Books, NewInvoice,
         desk::{Fault, On, Then as Ends},
@@ -241,13 +242,16 @@ async fn deliver_all(hook: &Finkare, bodies: &[Vec<u8>]) {
 
 /// Waits until nothing happens by itself any more: what is left is held, or waits behind what is held.
 async fn settled(relay: &Relay) {
-    eventually("everything is booked or held", async || {
+    as_long_as_it_moves("everything is booked or held", async || {
+        for sink in relay.get("/sinks").await["data"].as_array().expect("a list") {
+            assert_ne!(sink["state"], "paused", "a sink has stopped: {sink}");
+        }
         let mut open = 0;
         for state in ["pending", "leased"] {
             let waiting = relay.all(&format!("/dispatches?state={state}")).await;
             open += waiting.iter().filter(|dispatch| dispatch["waits_for"].is_null()).count();
         }
-        open == 0
+        (open == 0, open)
     })
     .await;
 }
@@ -333,8 +337,9 @@ async fn every_payment_is_booked_once_or_held(backend: Backend) {
         let relay = home.start().await;
         let before = world.facturation.entries().len();
         deliver_all(&Finkare::of(&relay), part).await;
-        eventually("some of it is booked", async || {
-            world.facturation.entries().len() > before + part.len() / 8 || idle(&relay).await
+        as_long_as_it_moves("some of it is booked", async || {
+            let booked = world.facturation.entries().len();
+            (booked > before + part.len() / 8 || idle(&relay).await, booked)
         })
         .await;
         relay.kill();
@@ -346,8 +351,9 @@ async fn every_payment_is_booked_once_or_held(backend: Backend) {
     // What waits for a pending payment is looked at rarely: a person who knows better may hurry it.
     let (status, _) = relay.try_post_json("/dispatches/retry", &json!({"state": "pending"})).await;
     assert_eq!(status, 200);
-    eventually("most of it is done in spite of all", async || {
-        world.facturation.entries().len() + world.efactori.entries().len() > world.payments.len()
+    as_long_as_it_moves("most of it is done in spite of all", async || {
+        let booked = world.facturation.entries().len() + world.efactori.entries().len();
+        (booked > world.payments.len(), booked)
     })
     .await;
     world.calm();

@@ -26,6 +26,28 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: 
     }
 }
 
+/// Waits for a long piece of work: until `look` answers that it is done, as long as what it measures goes on changing.
+pub(crate) async fn as_long_as_it_moves<M: PartialEq + std::fmt::Debug, F: Future<Output = (bool, M)>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) {
+    let mut last = None;
+    let mut moved = Instant::now();
+    loop {
+        let (is_done, measure) = look().await;
+        if is_done {
+            return;
+        }
+        if last.as_ref() != Some(&measure) {
+            last = Some(measure);
+            moved = Instant::now();
+        }
+        assert!(moved.elapsed() < PATIENCE, "{what}: nothing has moved for {PATIENCE:?}, at {last:?}");
+        // The pace of asking, not a wait for something to have happened.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// A client as a careful sender has it: no redirects, no proxy.
 pub(crate) fn http() -> reqwest::Client {
     // Every test may be the first one in its process.
