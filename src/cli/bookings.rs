@@ -1,7 +1,7 @@
-//! `bookings`: what was written of payments in invoicing software.
+//! `bookings`: what was written of payments in invoicing software, and what a person has found there.
 
-use clap::Subcommand;
-use serde_json::Value;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::{
     Failure,
@@ -18,7 +18,8 @@ pub(super) enum Bookings {
         /// Only in this sink
         #[arg(long)]
         sink: Option<String>,
-        /// Only in this state: sending, written, booked, seen
+        /// Only in this state: reserved (being looked at), sending (may have been written), written (not read back yet),
+        /// booked, seen (paid there, we wrote nothing)
         #[arg(long)]
         state: Option<String>,
         /// Only of this payment, by Finkare's id
@@ -37,11 +38,39 @@ pub(super) enum Bookings {
         #[command(flatten)]
         service: Service,
     },
+    /// Say what stands in the books of a payment that stays `sending` or `written`, after looking there
+    Settle(Settle),
+}
+
+/// What a person has found in the books.
+#[derive(Debug, Args)]
+pub(super) struct Settle {
+    /// The payment, by Finkare's id
+    payment: String,
+    /// The sink in whose books it was looked for
+    #[arg(long, value_name = "NAME")]
+    sink: String,
+    /// It stands there, once: it is never written
+    #[arg(long, conflicts_with = "not_recorded", required_unless_present = "not_recorded")]
+    recorded: bool,
+    /// It does not stand there: its dispatch, once retried, writes it
+    #[arg(long)]
+    not_recorded: bool,
+    /// The id that it has there
+    #[arg(long, value_name = "ID", conflicts_with = "not_recorded")]
+    target_id: Option<String>,
+    #[command(flatten)]
+    service: Service,
 }
 
 /// `bookings …`
 pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Result<bool, Failure> {
-    let Bookings::List { sink, state, payment_id, invoice_id, invoice_number, paging, watch, service } = command;
+    let (sink, state, payment_id, invoice_id, invoice_number, paging, watch, service) = match command {
+        Bookings::List { sink, state, payment_id, invoice_id, invoice_number, paging, watch, service } => {
+            (sink, state, payment_id, invoice_id, invoice_number, paging, watch, service)
+        }
+        Bookings::Settle(options) => return settle(config, options, output).await,
+    };
     let filters = [
         ("sink", sink),
         ("state", state),
@@ -67,6 +96,26 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
     watch
         .show(output, async || client.get("/bookings", &query).await, |answer| list(answer, output, &head, row))
         .await?;
+    Ok(true)
+}
+
+/// `bookings settle`
+async fn settle(config: Config, options: Settle, output: Output) -> Result<bool, Failure> {
+    let Settle { payment, sink, recorded, not_recorded: _, target_id, service } = options;
+    let client = Client::new(config, service.url())?;
+    let mut body = json!({ "sink": sink, "payment_id": payment, "recorded": recorded });
+    if let Some(id) = target_id {
+        body["target_id"] = id.into();
+    }
+    let answer = client.decide("/bookings/settle", &body).await?;
+    let said = if answer["recorded"] == true { "stands" } else { "does not stand" };
+    let text = format!(
+        "Written down: payment {} {said} in the books of {}.\n{}",
+        cell(&answer["payment_id"]),
+        cell(&answer["sink"]),
+        cell(&answer["next"])
+    );
+    output.say(&answer, &text);
     Ok(true)
 }
 

@@ -88,7 +88,7 @@ enum Command {
     /// Look at what was refused, and why
     #[command(subcommand)]
     Refusals(refusals::Refusals),
-    /// Look at what was written of payments in invoicing software
+    /// Look at what was written of payments in invoicing software, settle what is in doubt
     #[command(subcommand)]
     Bookings(bookings::Bookings),
     /// Look at sinks, pause, resume and test them

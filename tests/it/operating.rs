@@ -33,6 +33,7 @@ on_both_stores!(
     a_pause_outlives_a_restart,
     an_erased_invoice_is_gone_and_still_known,
     what_is_old_goes_when_the_service_starts,
+    a_person_says_what_stands_in_the_books,
     what_cannot_be_meant_is_refused,
 );
 
@@ -430,6 +431,7 @@ async fn book(store: &dyn Store, event: &str, payment: &str, state: BookingState
     };
     assert_eq!(store.assign(&assignment).await.unwrap(), Assigned::Ours);
     assert_eq!(store.begin_booking(&new, None).await.unwrap(), BookingBegun::Begun);
+    assert!(store.send_booking(&new.sink, payment, new.token).await.unwrap());
     if state != BookingState::Sending {
         let advance = Advance { state, target_id: None, note: None };
         assert_eq!(store.advance_booking(&new.sink, payment, new.token, &advance).await.unwrap(), None);
@@ -489,6 +491,126 @@ async fn what_is_old_goes_when_the_service_starts(backend: Backend) {
     }
 }
 
+/// As if all bookings had been begun ten minutes earlier, in microseconds.
+async fn wait_with_bookings(home: &Home) {
+    execute(home, "UPDATE bookings SET began_at = began_at - 600000000").await;
+}
+
+async fn a_person_says_what_stands_in_the_books(backend: Backend) {
+    let home = Home::new(backend).await;
+    let target = Target::start().await;
+    let relay = home.serve(&sink("erp", &target)).await;
+    let finkare = Finkare::of(&relay);
+    let mut ids = Vec::new();
+    for invoice in ["i1", "i2", "i3", "i4"] {
+        ids.push(finkare.deliver(&payment(invoice, 1)).await.id());
+    }
+    let store = home.store().await;
+    book(&*store, &ids[0], "there", BookingState::Sending).await;
+    book(&*store, &ids[1], "gone", BookingState::Written).await;
+    book(&*store, &ids[2], "booked", BookingState::Booked).await;
+    book(&*store, &ids[3], "seen", BookingState::Seen).await;
+    store.close().await;
+    let before = relay.all("/bookings").await;
+    let word = |payment: &str, recorded: bool| json!({"sink": "compta", "payment_id": payment, "recorded": recorded});
+    let settle = async |body: &Value| post(&relay, "/bookings/settle", body).await;
+
+    for recorded in [true, false] {
+        for payment in ["there", "gone"] {
+            let (status, problem) = settle(&word(payment, recorded)).await;
+            assert_eq!((status, &problem["code"]), (409, &json!("too_early")), "{problem}");
+            let wait = problem["retry_in_secs"].as_u64().unwrap();
+            assert!((1..=300).contains(&wait), "{problem}");
+            assert!(problem["detail"].as_str().unwrap().contains(&format!("again in {wait} s")), "{problem}");
+        }
+        for (payment, state) in [("booked", "`booked`"), ("seen", "`seen`")] {
+            let (status, problem) = settle(&word(payment, recorded)).await;
+            assert_eq!((status, &problem["code"]), (409, &json!("finished")), "{problem}");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains(state) && detail.contains("by hand") != recorded, "{detail}");
+        }
+    }
+    assert_eq!(relay.all("/bookings").await, before, "nothing was changed");
+    assert!(!actions(&relay).await.contains(&"booking.settled".to_owned()));
+
+    wait_with_bookings(&home).await;
+    let said = json!({"sink": "compta", "payment_id": "there", "recorded": true, "target_id": "4711"});
+    let (status, answer) = settle(&said).await;
+    assert_eq!(status, 200, "{answer}");
+    let next = answer["next"].as_str().unwrap().to_owned();
+    let expected = json!({"sink": "compta", "payment_id": "there", "event_id": ids[0], "recorded": true, "next": next});
+    assert_eq!(answer, expected);
+    let row = relay.get("/bookings?payment_id=there").await["data"][0].clone();
+    assert_eq!((&row["state"], &row["target_id"]), (&json!("booked"), &json!("4711")));
+    assert!(row["note"].as_str().is_some_and(|note| note.contains("a person")), "{row}");
+    assert_eq!(settle(&said).await.1["code"], "finished", "said once more");
+
+    let (status, answer) = settle(&word("gone", false)).await;
+    assert_eq!((status, &answer["recorded"]), (200, &json!(false)), "{answer}");
+    let next = answer["next"].as_str().unwrap();
+    assert!(next.contains("has to be retried") && next.contains(&format!("--event-id {}", ids[1])), "{next}");
+    assert!(relay.all("/bookings?payment_id=gone").await.is_empty());
+    let (status, problem) = settle(&word("gone", false)).await;
+    assert_eq!((status, &problem["code"]), (404, &json!("not_found")), "{problem}");
+
+    let trail = relay.all("/audit").await;
+    let entries: Vec<_> = trail.iter().filter(|row| row["action"] == "booking.settled").collect();
+    let [gone, there] = entries[..] else { panic!("{entries:?}") };
+    assert_eq!((&there["subject"], &gone["subject"]), (&json!("payment/there"), &json!("payment/gone")));
+    assert_eq!((&there["actor"], &gone["actor"]), (&json!("tests"), &json!("tests")));
+    let told = |payment: &str, recorded: bool, was: &str, target_id: Option<&str>| {
+        json!({
+            "sink": "compta", "recorded": recorded, "was": was, "invoice_number": format!("F-{payment}"),
+            "amount_cents": 150_000, "currency": "EUR", "target_id": target_id,
+        })
+    };
+    assert_eq!(there["detail"], told("there", true, "sending", Some("4711")));
+    assert_eq!(gone["detail"], told("gone", false, "written", None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_the_books_is_said_from_a_terminal() {
+    let home = Home::new(Backend::Sqlite).await;
+    let target = Target::start().await;
+    let relay = home.serve(&sink("erp", &target)).await;
+    let admin = format!("http://{}", relay.admin);
+    let finkare = Finkare::of(&relay);
+    let ids = [finkare.deliver(&payment("i1", 1)).await.id(), finkare.deliver(&payment("i2", 1)).await.id()];
+    let store = home.store().await;
+    book(&*store, &ids[0], "there", BookingState::Sending).await;
+    book(&*store, &ids[1], "gone", BookingState::Sending).await;
+    store.close().await;
+    let settle = async |arguments: &[&str]| {
+        run(&home, &admin, &[&["bookings", "settle", "--sink", "compta"], arguments].concat()).await
+    };
+    for unclear in [
+        &["there"][..],
+        &["there", "--recorded", "--not-recorded"],
+        &["there", "--not-recorded", "--target-id", "4711"],
+        &["--recorded"],
+    ] {
+        assert_eq!(settle(unclear).await.0, 2, "{unclear:?}");
+    }
+    let (code, _, complaint) = settle(&["there", "--recorded"]).await;
+    assert!(code == 1 && complaint.contains("code too_early"), "{code} {complaint}");
+    let (code, _, complaint) = settle(&["nowhere", "--recorded"]).await;
+    assert!(code == 1 && complaint.contains("code not_found"), "{code} {complaint}");
+
+    wait_with_bookings(&home).await;
+    let (code, said, complaint) = settle(&["there", "--recorded", "--target-id", "4711"]).await;
+    assert_eq!(code, 0, "{complaint}");
+    assert!(said.contains("payment there stands in the books of compta"), "{said}");
+    let row = relay.get("/bookings?payment_id=there").await["data"][0].clone();
+    assert_eq!((&row["state"], &row["target_id"]), (&json!("booked"), &json!("4711")));
+    let (code, said, complaint) = settle(&["gone", "--not-recorded", "--json"]).await;
+    assert_eq!(code, 0, "{complaint}");
+    let answer: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&answer["recorded"], &answer["event_id"]), (&json!(false), &json!(ids[1])));
+    assert!(relay.all("/bookings?payment_id=gone").await.is_empty());
+    let (code, _, complaint) = settle(&["there", "--not-recorded"]).await;
+    assert!(code == 1 && complaint.contains("code finished"), "{code} {complaint}");
+}
+
 async fn what_cannot_be_meant_is_refused(backend: Backend) {
     let home = Home::new(backend).await;
     let target = Target::start().await;
@@ -505,7 +627,9 @@ async fn what_cannot_be_meant_is_refused(backend: Backend) {
     relay.drained().await;
 
     let event = format!("/events/{id}/replay");
-    for path in [&*event, "/events/replay", "/dispatches/retry", "/dispatches/cancel", "/sinks/erp/test"] {
+    for path in
+        [&*event, "/events/replay", "/dispatches/retry", "/dispatches/cancel", "/sinks/erp/test", "/bookings/settle"]
+    {
         let (status, problem) = post_as(&relay, "the-token-of-the-viewer", path, &json!({})).await;
         assert_eq!((status, &problem["code"]), (403, &json!("role_too_low")), "{path}");
     }
@@ -513,6 +637,7 @@ async fn what_cannot_be_meant_is_refused(backend: Backend) {
         let (status, _) = post_as(&relay, token, "/invoices/i1/erase", &json!({})).await;
         assert_eq!(status, 403, "erasing is for admins");
     }
+    let booked = |target_id: &Value, recorded: bool| json!({"sink": "erp", "payment_id": "p1", "recorded": recorded, "target_id": target_id});
     for (path, body, status, code) in [
         ("/events/nothing/replay", json!({}), 404, "not_found"),
         ("/events/0192f3a4-5b6c-7d8e-9f01-23456789abcd/replay", json!({}), 404, "not_found"),
@@ -533,6 +658,19 @@ async fn what_cannot_be_meant_is_refused(backend: Backend) {
         ("/dispatches/cancel", json!({"sink": "nobody"}), 404, "not_found"),
         ("/dispatches/cancel", json!({"sink": "erp", "all": true}), 422, "bad_body"),
         ("/sinks/nobody/test", json!({}), 404, "not_found"),
+        ("/bookings/settle", json!({}), 422, "bad_body"),
+        ("/bookings/settle", Value::Null, 422, "bad_body"),
+        ("/bookings/settle", json!({"sink": "erp", "payment_id": "p1"}), 422, "bad_body"),
+        ("/bookings/settle", json!({"sink": "erp", "payment_id": "p1", "recorded": "yes"}), 422, "bad_body"),
+        ("/bookings/settle", json!({"sink": "erp", "payment_id": "p1", "recorded": true, "id": "x"}), 422, "bad_body"),
+        ("/bookings/settle", booked(&json!("x"), false), 400, "bad_parameter"),
+        ("/bookings/settle", booked(&json!(""), true), 400, "bad_parameter"),
+        ("/bookings/settle", booked(&json!("a\nb"), true), 400, "bad_parameter"),
+        ("/bookings/settle", booked(&json!("x".repeat(201)), true), 400, "bad_parameter"),
+        ("/bookings/settle", booked(&json!("x".repeat(200)), true), 404, "not_found"),
+        ("/bookings/settle", booked(&Value::Null, true), 404, "not_found"),
+        ("/bookings/settle", json!({"sink": "No Name", "payment_id": "p1", "recorded": true}), 404, "not_found"),
+        ("/bookings/settle", json!({"sink": "erp", "payment_id": "p\0", "recorded": true}), 404, "not_found"),
     ] {
         let (answered, problem) = post_as(&relay, "the-token-of-the-operator", path, &body).await;
         assert_eq!((answered, &problem["code"]), (status, &json!(code)), "{path} {body}: {problem}");

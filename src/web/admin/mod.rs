@@ -117,6 +117,7 @@ fn guarded() -> OpenApiRouter<Arc<Admin>> {
         .routes(posts(routes!(operate::erase_invoice)))
         .routes(reads(routes!(refusals::list)))
         .routes(reads(routes!(bookings::list)))
+        .routes(posts(routes!(bookings::settle)))
         .routes(reads(routes!(sinks::list)))
         .routes(posts(routes!(sinks::pause)))
         .routes(posts(routes!(sinks::resume)))
