@@ -19,7 +19,7 @@ use crate::{
     ingest::route::Selection,
     model::dispatch::Order,
     signature::finkare::{SecretEncoding, SignatureOver},
-    sinks::Kind,
+    sinks::{Kind, invoicing},
 };
 
 const EXAMPLE: &str = include_str!("../../relay.example.toml");
