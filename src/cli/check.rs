@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{Failure, local, output::Output};
 use crate::{
-    config::{Config, Endpoint, StoreConfig},
-    finkare::client::{Client, Webhook},
+    config::{Config, Endpoint, Sink, StoreConfig},
+    finkare::client::{Client, Error, Webhook},
     model::{chain::Chain, link::Link},
     secrets::vault::Vault,
     service,
@@ -16,13 +16,16 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Finkare's API may be slow, or ask for patience.
 const FINKARE_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// An id that no invoice has.
+const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+
 struct Line {
     what: String,
     result: Result<String, String>,
 }
 
 /// Checks the configuration (it was read, or this would not run), the store, each endpoint's secrets and its webhook
-/// at Finkare, and each sink.
+/// at Finkare, whether payments may be read there if a sink needs them, and each sink.
 pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Failure> {
     local::find_made_up(&mut config);
     let source = config.file.as_ref().map_or("environment and defaults".to_owned(), |file| file.display().to_string());
@@ -39,6 +42,13 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
             Err(_) => Err(format!("Finkare's API did not answer within {} s", FINKARE_TIMEOUT.as_secs())),
         };
         lines.push(Line { what: format!("webhook of {}", endpoint.name), result });
+        if let Some(sink) = config.sinks.iter().find(|sink| reads(sink, endpoint)) {
+            let result = match tokio::time::timeout(FINKARE_TIMEOUT, readable(endpoint, sink)).await {
+                Ok(result) => result,
+                Err(_) => Err(format!("Finkare's API did not answer within {} s", FINKARE_TIMEOUT.as_secs())),
+            };
+            lines.push(Line { what: format!("payments of {}", endpoint.name), result });
+        }
     }
     lines.push(Line { what: "store".into(), result: about_store });
     for sink in &config.sinks {
@@ -72,6 +82,36 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
         println!("note  {notice}");
     }
     Ok(ready)
+}
+
+/// True if the sink needs what Finkare says of the endpoint's invoices and payments.
+fn reads(sink: &Sink, endpoint: &Endpoint) -> bool {
+    let is_fed = sink.endpoints.as_ref().is_none_or(|names| names.contains(&endpoint.name));
+    (sink.enrich || sink.kind.is_invoicing()) && is_fed && !(sink.live && endpoint.is_sandbox())
+}
+
+/// Whether the key may read invoices and payments. Asks for what no invoice is: only a refusal says anything.
+async fn readable(endpoint: &Endpoint, sink: &Sink) -> Result<String, String> {
+    let Some(settings) = endpoint.api() else {
+        return Err(format!(
+            "sink {} needs its `api_key`, with the scopes `invoices:read` and `payments:read`",
+            sink.name
+        ));
+    };
+    let client = Client::new(settings)?;
+    for (scope, error) in [
+        ("invoices:read", client.invoice(NOBODY).await.err()),
+        ("payments:read", client.payments_of_invoice(NOBODY).await.err()),
+    ] {
+        match error {
+            None | Some(Error::Api { status: 404, .. }) => {}
+            Some(error @ Error::Api { status: 401 | 403, .. }) => {
+                return Err(format!("{error}: sink {} needs an `api_key` with the scope `{scope}`", sink.name));
+            }
+            Some(error) => return Err(Chain(&error).to_string()),
+        }
+    }
+    Ok("Finkare lets invoices and payments be read".to_owned())
 }
 
 /// True for what a store says of a database that nobody has migrated yet: nothing is wrong with it.

@@ -735,6 +735,9 @@ fn the_kinds_have_their_own_concurrency() {
     assert_eq!(concurrency, [8, 256, 256]);
 }
 
+/// Invoicing software needs Finkare's API.
+const KEYED: [(&str, &str); 1] = [("FINKARE_API_KEY", "fk_live_1")];
+
 fn tiime_sink(options: &str) -> String {
     let required = [("company_id", "'77'"), ("token", "'a.b.c'"), ("i_accept_unofficial_api", "true")];
     with_required("tiime", &required, options)
@@ -755,14 +758,14 @@ fn with_required(kind: &str, required: &[(&str, &str)], options: &str) -> String
 
 #[test]
 fn a_sink_that_only_looks_has_careful_defaults() {
-    let config = good(&tiime_sink(""), &[]);
+    let config = good(&tiime_sink(""), &KEYED);
     let sink = &config.sinks[0];
     let Kind::Tiime(options, common) = &sink.kind else { panic!("{sink:?}") };
     assert_eq!(options.base_url.as_str(), "https://chronos-api.tiime-apps.com/v1");
     assert_eq!((options.app_version.as_str(), options.page_size, options.lookup_max_pages), ("4.36.3", 100, 20));
     assert!(options.suggest_transactions && common.status_map.is_empty() && common.api_limits.is_none());
     assert_eq!((sink.concurrency.get(), sink.timeout.as_secs(), common.recheck_secs), (1, 60, 21_600));
-    let config = good(&fastfaktura_sink(""), &[]);
+    let config = good(&fastfaktura_sink(""), &KEYED);
     let sink = &config.sinks[0];
     let Kind::Fastfaktura(options, _) = &sink.kind else { panic!("{sink:?}") };
     assert_eq!(options.base_url.as_str(), "https://app.fastfaktura.io/api/v1");
@@ -789,7 +792,7 @@ async fn the_options_of_a_sink_that_only_looks() {
     let fast = ["list_key = 'rows'", "lookup_max_pages = 1", "lookup_statuses = []", "lookup_statuses = ['late']"];
     let texts = common.iter().chain(&tiime).map(|option| tiime_sink(option));
     for text in texts.chain(common.iter().chain(&fast).map(|option| fastfaktura_sink(option))) {
-        let config = good(&text, &[]);
+        let config = good(&text, &KEYED);
         let folder = tempfile::tempdir().unwrap();
         let sink = &config.sinks[0];
         let ledger = crate::store::sqlite::SqliteStore::open(&folder.path().join("x.db")).await.unwrap();
@@ -813,15 +816,15 @@ async fn the_options_of_a_sink_that_only_looks() {
         ("settle_secs = 0", "settle_secs"),
         ("recheck_secs = 0", "recheck_secs"),
         ("api_limits = []", "api_limits"),
-        ("order = 'none'", ""),
+        ("order = 'none'", "order"),
         ("lookup_max_pages = 0", "lookup_max_pages"),
         ("lookup_max_pages = 1001", "lookup_max_pages"),
         ("urll = 'x'", "urll"),
         ("headers = {}", "headers"),
     ] {
         for text in [tiime_sink(option), fastfaktura_sink(option)] {
-            let problems = wrong(&text, &[]);
-            let place = if key.is_empty() { "sinks[0] (s): ".to_owned() } else { format!("sinks[0] (s).{key}: ") };
+            let problems = wrong(&text, &KEYED);
+            let place = format!("sinks[0] (s).{key}: ");
             assert!(problems.len() == 1 && problems[0].starts_with(&place), "{text}\n{problems:#?}");
             assert!(!problems[0].contains("hunter2"), "{problems:?}");
         }
@@ -841,8 +844,8 @@ async fn the_options_of_a_sink_that_only_looks() {
             "sinks[0] (s).i_accept_unofficial_api: `i_accept_unofficial_api` is not true",
         ),
     ] {
-        one_problem(&tiime_sink(option), &[], expected);
-        assert!(!wrong(&tiime_sink(option), &[])[0].contains("hunter2"));
+        one_problem(&tiime_sink(option), &KEYED, expected);
+        assert!(!wrong(&tiime_sink(option), &KEYED)[0].contains("hunter2"));
     }
     for (option, expected) in [
         ("list_key = ''", "sinks[0] (s).list_key: "),
@@ -850,18 +853,18 @@ async fn the_options_of_a_sink_that_only_looks() {
         ("lookup_statuses = 'sent'", "sinks[0] (s).lookup_statuses: "),
         ("api_key = \"hunter2\\u0007\"", "sinks[0] (s).api_key: has a character"),
     ] {
-        one_problem(&fastfaktura_sink(option), &[], expected);
-        assert!(!wrong(&fastfaktura_sink(option), &[])[0].contains("hunter2"));
+        one_problem(&fastfaktura_sink(option), &KEYED, expected);
+        assert!(!wrong(&fastfaktura_sink(option), &KEYED)[0].contains("hunter2"));
     }
-    one_problem("[[sinks]]\nname = 's'\ntype = 'fastfaktura'", &[], "sinks[0] (s): the option `api_key` is missing");
+    one_problem("[[sinks]]\nname = 's'\ntype = 'fastfaktura'", &KEYED, "sinks[0] (s): the option `api_key` is missing");
     let text = "[[sinks]]\nname = 's'\ntype = 'tiime'\ncompany_id = '7'\ni_accept_unofficial_api = true";
-    one_problem(text, &[], "sinks[0] (s): the option `token` is missing");
+    one_problem(text, &KEYED, "sinks[0] (s): the option `token` is missing");
     // It has to be said, not left out.
     let text = "[[sinks]]\nname = 's'\ntype = 'tiime'\ncompany_id = '7'\ntoken = 'hunter2'";
-    one_problem(text, &[], "sinks[0] (s).i_accept_unofficial_api: ");
+    one_problem(text, &KEYED, "sinks[0] (s).i_accept_unofficial_api: ");
 
     for text in [tiime_sink("token = 'hunter2hunter2'"), fastfaktura_sink("api_key = 'hunter2hunter2'")] {
-        let config = good(&text, &[]);
+        let config = good(&text, &KEYED);
         let shown = format!("{config:?} {:?}", config.sinks[0].kind);
         assert!(!shown.contains("hunter2") && shown.contains("[redacted]"), "{shown}");
     }
@@ -1026,7 +1029,7 @@ fn the_example_of_efactori_shows_its_defaults() {
         (sink, *options, common)
     };
     let (_, mut shown, mut shown_common) = of(&good(EXAMPLE, &EXAMPLE_VARIABLES));
-    let (sink, options, common) = of(&good(&efactori_sink(""), &[]));
+    let (sink, options, common) = of(&good(&efactori_sink(""), &KEYED));
     assert_eq!((sink.concurrency.get(), sink.timeout, sink.order), (4, Duration::from_mins(1), Order::Invoice));
     assert_eq!(shown.session_key.expose(), "sessionkeyofours");
     shown.session_key = options.session_key.clone();
@@ -1052,7 +1055,7 @@ fn options_of_efactori_are_checked_one_by_one() {
         "lookup_max_pages = 1000\napi_limits = [{ requests = 2000, per_secs = 60 }]",
         "timezone = 'Europe/Paris'\nnumber = \"'F' ~ invoice.number\"",
     ] {
-        assert_eq!(good(&efactori_sink(option), &[]).notices, Vec::<String>::new(), "{option}");
+        assert_eq!(good(&efactori_sink(option), &KEYED).notices, Vec::<String>::new(), "{option}");
     }
     for (option, expected) in [
         ("base_url = 'efactori'", ".base_url: "),
@@ -1078,11 +1081,11 @@ fn options_of_efactori_are_checked_one_by_one() {
         ("status_paid_value = ''", ".status_paid_value: is empty"),
         ("status_map = { paid = 'payed' }", ".status_map.paid: `payed` is not one of `nothing`, `paid`"),
         ("timezone = 'Brussels'", ".timezone: `Brussels` is no time zone"),
-        ("order = 'none'", ": `order = \"none\"`"),
+        ("order = 'none'", ".order: `none` cannot be used with invoicing software"),
         ("lookup_pages = 3", ".lookup_pages: unknown key"),
         ("url = 'https://x'", ".url: unknown key"),
     ] {
-        one_problem(&efactori_sink(option), &[], &format!("sinks[0] (onfact){expected}"));
+        one_problem(&efactori_sink(option), &KEYED, &format!("sinks[0] (onfact){expected}"));
     }
     let bare = |options: &str| format!("[[sinks]]\nname = 'onfact'\ntype = 'efactori'\n{options}");
     let (key, uuid, accounts) = ("session_key = 's'\n", "company_uuid = 'c'\n", "accounts = { other = '3' }\n");
@@ -1097,11 +1100,11 @@ fn options_of_efactori_are_checked_one_by_one() {
         (format!("session_key = \"hunter2\\n\"\n{uuid}{accounts}"), ".session_key: has a character"),
         (format!("session_key = {{ env = 'NOT_SET' }}\n{uuid}{accounts}"), ".session_key: "),
     ] {
-        one_problem(&bare(&text), &[], &format!("sinks[0] (onfact){expected}"));
-        assert!(!wrong(&bare(&text), &[])[0].contains("hunter2"), "{text}");
+        one_problem(&bare(&text), &KEYED, &format!("sinks[0] (onfact){expected}"));
+        assert!(!wrong(&bare(&text), &KEYED)[0].contains("hunter2"), "{text}");
     }
-    assert_eq!(wrong(&bare(accounts), &[]).len(), 2, "both at once");
-    let near = good(&efactori_sink("").replace("card =", "bank_tranfer ="), &[]);
+    assert_eq!(wrong(&bare(accounts), &KEYED).len(), 2, "both at once");
+    let near = good(&efactori_sink("").replace("card =", "bank_tranfer ="), &KEYED);
     assert!(near.notices[0].contains("`bank_transfer`"), "{:?}", near.notices);
 }
 
@@ -1185,9 +1188,9 @@ fn wrong_options_of_facturation_pro() {
         ("session_key = 'x'", "session_key: unknown key"),
         ("fim_id = '1'", "fim_id: unknown key (did you mean `firm_id`?)"),
     ] {
-        one_problem(&facturation_pro(option), &[], &format!("sinks[0] (compta).{expected}"));
+        one_problem(&facturation_pro(option), &KEYED, &format!("sinks[0] (compta).{expected}"));
     }
-    one_problem(&facturation_pro("order = 'none'"), &[], "sinks[0] (compta): `order = \"none\"` cannot be used");
+    one_problem(&facturation_pro("order = 'none'"), &KEYED, "sinks[0] (compta).order: `none` cannot be used");
     for missing in ["firm_id", "api_id", "api_key", "contact"] {
         let text: String = facturation_pro("").lines().filter(|line| !line.starts_with(missing)).fold(
             String::new(),
@@ -1196,10 +1199,10 @@ fn wrong_options_of_facturation_pro() {
                 kept
             },
         );
-        one_problem(&text, &[], &format!("sinks[0] (compta): the option `{missing}` is missing"));
+        one_problem(&text, &KEYED, &format!("sinks[0] (compta): the option `{missing}` is missing"));
     }
     // What is wrong with a secret does not show it.
-    let problems = wrong(&facturation_pro("api_key = 'a key with blanks'\napi_id = 'very:secret'"), &[]).join("\n");
+    let problems = wrong(&facturation_pro("api_key = 'a key with blanks'\napi_id = 'very:secret'"), &KEYED).join("\n");
     assert!(!problems.contains("blanks") && !problems.contains("very"), "{problems}");
 }
 

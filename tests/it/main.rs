@@ -2,6 +2,7 @@
 
 mod admin;
 mod afternoon;
+mod bookkeeping;
 mod commands;
 mod controlling;
 mod crashing;

@@ -396,7 +396,7 @@ async fn an_erased_invoice_is_gone_and_still_known(backend: Backend) {
 }
 
 /// Changes the database of a service that does not run.
-async fn execute(home: &Home, statement: &'static str) {
+pub(crate) async fn execute(home: &Home, statement: &'static str) {
     let changed = if home.store_url().starts_with("postgres") {
         let mut connection = PgConnection::connect(home.store_url()).await.unwrap();
         sqlx::query(statement).execute(&mut connection).await.unwrap().rows_affected()

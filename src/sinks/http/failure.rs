@@ -116,7 +116,7 @@ fn explain_tls(error: &rustls::Error) -> String {
         }
         Tls::InvalidCertificate(other) => format!("its TLS certificate is not accepted ({other}): have it replaced"),
         Tls::InvalidMessage(_) => {
-            "it does not speak TLS: should `url` begin with http://, or have another port?".to_owned()
+            "it does not speak TLS: should the address begin with http://, or have another port?".to_owned()
         }
         other => format!("the TLS handshake failed: {other}"),
     }
@@ -151,7 +151,7 @@ mod tests {
         use rustls::CertificateError as Certificate;
         for (problem, word) in [
             (Certificate::UnknownIssuer, "CA"),
-            (Certificate::NotValidForName, "`url`"),
+            (Certificate::NotValidForName, "address"),
             (Certificate::Expired, "renewed"),
             (Certificate::NotValidYet, "clock"),
             (Certificate::BadSignature, "replaced"),

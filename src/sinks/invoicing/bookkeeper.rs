@@ -1,21 +1,21 @@
 //! Books a payment once: the order of the steps, the same for every system.
 //!
 //! ```text
-//! resolve ─▶ ledger ─▶ begin ─▶ find ─▶ write ─▶ written ─▶ verify ─▶ booked
-//!             │         (sending)  │        │
-//!             │ booked: done       │        └─ nobody knows: the line stays `sending`
-//!             │                    └─ held, not there, too early: the line goes
+//! resolve ─▶ ledger ─▶ reserved ─▶ find ─▶ sending ─▶ write ─▶ written ─▶ verify ─▶ booked
+//!             │                     │                  │
+//!             │ booked: done        │                  └─ nobody knows: the line stays `sending`
+//!             │                     └─ held, not there, too early: the line goes
 //!             └─ sending: an earlier attempt may have written it ─▶ find first, and wait until it has settled
 //! ```
 //!
-//! Two barriers stand before the one call that writes. The *ledger* has a line for each payment and sink, written
-//! before the call; while it says `sending`, nobody else writes to that invoice. The *marker* in the books is looked
-//! for before every write. After a crash or a time-out the marker decides; where it is not found, nothing is written
-//! before the earlier request has certainly ended (`settle_secs`).
+//! Two barriers stand before the one call that writes. The *ledger* has a line for each payment and sink, reserved
+//! before anything is looked at and `sending` before the call; while it is one of these, nobody else writes to that
+//! invoice. The *marker* in the books is looked for before every write. After a crash or a time-out the marker decides;
+//! where it is not found, nothing is written before the earlier request has certainly ended (`settle_secs`).
 //!
-//! An attempt writes only within its own time, which ends before its lease: a worker that was held up does not
-//! write behind the back of the next one. What remains is a process that is stopped between looking at the clock and
-//! sending, for longer than its lease.
+//! An attempt writes only while the line is its own, and only within its own time, which ends before its lease: a worker
+//! that was held up does not write behind the back of the next one. What remains is a process that is stopped between
+//! the last look at the clock and sending, for longer than its lease.
 
 use std::{
     fmt,
@@ -117,6 +117,11 @@ impl From<Trouble> for Ends {
     }
 }
 
+/// It is on its way already: what came of it is clear soon.
+fn another_attempt() -> Outcome {
+    Outcome::Wait { reason: "another attempt is booking this payment".into(), after: SOON }
+}
+
 fn hold(reason: impl Into<String>) -> Outcome {
     Outcome::Hold { reason: reason.into(), recheck_after: None }
 }
@@ -149,11 +154,16 @@ impl<B: Books> Bookkeeper<B> {
 
     async fn payment(&self, message: &Message, not_after: Instant) -> Result<Outcome, Ends> {
         let entry = self.entry(message).await?;
-        let known = self.ledger.booking(&self.sink, &entry.payment.id).await?;
-        if let Some(booking) = &known
-            && let Some(differs) = differs(booking, &entry)
+        let mut known = self.ledger.booking(&self.sink, &entry.payment.id).await?;
+        if let Some(line) = &known
+            && let Some(differs) = differs(line, &entry)
         {
-            return Ok(hold(differs));
+            if line.state != BookingState::Reserved {
+                return Ok(hold(differs));
+            }
+            // Nothing was sent of it: it begins anew as it is now.
+            self.ledger.withdraw_booking(&self.sink, &line.payment_id, line.token).await?;
+            known = None;
         }
         match known {
             Some(Booking { state: BookingState::Booked | BookingState::Seen, .. }) => {
@@ -168,8 +178,11 @@ impl<B: Books> Bookkeeper<B> {
                 self.confirm(&entry, written.token, None, &target_id).await
             }
             // Where nothing is ever written, a line that stayed behind leaves no doubt.
-            Some(sending) if B::WRITES => self.heal(message, &entry, sending, not_after).await,
-            _ => self.book(message, &entry, not_after).await,
+            Some(sending @ Booking { state: BookingState::Sending, .. }) if B::WRITES => {
+                self.heal(message, &entry, sending, not_after).await
+            }
+            // What was only reserved was not sent.
+            other => self.book(message, &entry, other.map(|line| line.token), not_after).await,
         }
     }
 
@@ -193,8 +206,15 @@ impl<B: Books> Bookkeeper<B> {
         Ok(Entry { payment, number, date })
     }
 
-    /// Nothing is known of the payment here yet.
-    async fn book(&self, message: &Message, entry: &Entry, not_after: Instant) -> Result<Outcome, Ends> {
+    /// Nothing was sent of the payment yet, for certain; `left` is the line of an attempt that came no further than
+    /// reserving it.
+    async fn book(
+        &self,
+        message: &Message,
+        entry: &Entry,
+        left: Option<BookingToken>,
+        not_after: Instant,
+    ) -> Result<Outcome, Ends> {
         // Where nothing can be written there is nothing to reserve.
         if !B::WRITES {
             let wanted = entry.wanted(self.seen_before(entry).await?, false);
@@ -208,12 +228,10 @@ impl<B: Books> Bookkeeper<B> {
             return Ok(end.outcome());
         }
         let token = BookingToken::generate();
-        match self.ledger.begin_booking(&self.new_booking(message, entry, token), None).await? {
+        match self.ledger.begin_booking(&self.new_booking(message, entry, token), left).await? {
             BookingBegun::Begun | BookingBegun::TakenOver => {}
-            BookingBegun::Exists(_) => {
-                return Ok(Outcome::Wait { reason: "another attempt is booking this payment".into(), after: SOON });
-            }
-            BookingBegun::Busy(other) => return Ok(self.behind(&other)),
+            BookingBegun::Exists(_) => return Ok(another_attempt()),
+            BookingBegun::Busy(other) => return self.behind(&other).await,
         }
         let booked_before = self.ledger.booked_cents(&self.sink, &entry.number).await;
         let wanted = match booked_before {
@@ -259,7 +277,10 @@ impl<B: Books> Bookkeeper<B> {
             // The line stays, and with it the doubt.
             Found::End(End::Outcome(Outcome::Hold { reason, recheck_after })) => {
                 return Ok(Outcome::Hold {
-                    reason: format!("{reason}. An earlier attempt may have recorded it: look there first"),
+                    reason: format!(
+                        "{reason}. An earlier attempt may have recorded it: look there, say what you found by `bookings settle`, \
+                         and retry this dispatch or cancel it"
+                    ),
                     recheck_after: *recheck_after,
                 });
             }
@@ -268,7 +289,7 @@ impl<B: Books> Bookkeeper<B> {
         let token = BookingToken::generate();
         let new = self.new_booking(message, entry, token);
         let BookingBegun::TakenOver = self.ledger.begin_booking(&new, Some(sending.token)).await? else {
-            return Ok(Outcome::Wait { reason: "another attempt is booking this payment".into(), after: SOON });
+            return Ok(another_attempt());
         };
         match found {
             Found::Open(invoice) => self.write(entry, &wanted, token, &invoice, not_after).await,
@@ -323,6 +344,9 @@ impl<B: Books> Bookkeeper<B> {
         not_after: Instant,
     ) -> Result<Outcome, Ends> {
         let request = self.books.booking(wanted, invoice);
+        if !self.ledger.send_booking(&self.sink, &entry.payment.id, token).await? {
+            return Ok(another_attempt());
+        }
         let answer = self.books.api().send(&request, Some(not_after)).await;
         let target_id = match answer.and_then(|answer| self.books.receipt(&answer)) {
             Ok(target_id) => target_id,
@@ -416,7 +440,8 @@ impl<B: Books> Bookkeeper<B> {
             let page = self.ledger.bookings(&filter, LINES_AT_ONCE).await?;
             for (_, line) in &page.rows {
                 // A line that is only begun is another attempt's, which comes to its own sum.
-                if line.payment_id != entry.payment.id && line.state != BookingState::Sending {
+                let is_begun = matches!(line.state, BookingState::Reserved | BookingState::Sending);
+                if line.payment_id != entry.payment.id && !is_begun {
                     // More than can be written is more than any invoice.
                     sum = sum.checked_add(line.amount_cents).unwrap_or(Cents(i64::MAX));
                 }
@@ -437,9 +462,11 @@ impl<B: Books> Bookkeeper<B> {
         let soon =
             || Outcome::Wait { reason: "another attempt notes this payment, or this invoice".into(), after: SOON };
         let begun = match self.ledger.begin_booking(&new, None).await? {
-            BookingBegun::Exists(Booking { state: BookingState::Sending, token: theirs, .. }) => {
-                self.ledger.begin_booking(&new, Some(theirs)).await?
-            }
+            BookingBegun::Exists(Booking {
+                state: BookingState::Reserved | BookingState::Sending,
+                token: theirs,
+                ..
+            }) => self.ledger.begin_booking(&new, Some(theirs)).await?,
             begun => begun,
         };
         match begun {
@@ -497,30 +524,44 @@ impl<B: Books> Bookkeeper<B> {
     }
 
     /// Another payment of the same invoice is being written, or was left in doubt.
-    fn behind(&self, other: &Booking) -> Outcome {
-        let patience = Duration::from_secs(self.options.settle_secs) + self.timeout * 2;
-        if other.began_ago < patience {
-            let reason = format!("another payment of invoice {} is being recorded", other.invoice_number);
-            return Outcome::Wait { reason, after: BEHIND_ANOTHER.min(patience) };
+    async fn behind(&self, other: &Booking) -> Result<Outcome, Ends> {
+        let number = &other.invoice_number;
+        let wait =
+            |after| Outcome::Wait { reason: format!("another payment of invoice {number} is being booked"), after };
+        let patience = self.timeout * 2;
+        if other.state == BookingState::Reserved {
+            if other.began_ago > patience {
+                // Nothing was sent of it, and its attempt is over; should it not be, it finds its line gone.
+                self.ledger.withdraw_booking(&self.sink, &other.payment_id, other.token).await?;
+            }
+            return Ok(wait(SOON));
         }
-        Outcome::Hold {
+        let patience = patience + Duration::from_secs(self.options.settle_secs);
+        if other.began_ago < patience {
+            return Ok(wait(BEHIND_ANOTHER.min(patience)));
+        }
+        Ok(Outcome::Hold {
             reason: format!(
-                "of another payment of invoice {} ({} as Finkare's payment {}) it is not known whether it was recorded in {}: \
-                 retry the dispatch of its event {} first",
-                other.invoice_number,
+                "of another payment of invoice {number} ({} as Finkare's payment {}) it is not known whether it was recorded in \
+                 {}: retry or replay its event {} first; if that does not help, look there and say what you found by \
+                 `bookings settle`",
                 other.amount_cents.of(&other.currency),
                 other.payment_id,
                 self.system(),
                 other.event_id
             ),
             recheck_after: Some(Duration::from_mins(10)),
-        }
+        })
     }
 
     /// We wrote, and somebody else had gone on with the same payment meanwhile.
     fn two_of_us(&self, entry: &Entry, target_id: &str, other: &Booking) -> Outcome {
+        if matches!(other.state, BookingState::Reserved | BookingState::Sending) {
+            // It looks for our marker before it writes, and sees it twice if it has looked too early: it decides.
+            return another_attempt();
+        }
         let theirs = other.target_id.as_deref().unwrap_or("not known");
-        if theirs == target_id && other.state != BookingState::Sending {
+        if theirs == target_id {
             return Outcome::Delivered;
         }
         hold(format!(
@@ -597,7 +638,7 @@ impl<B: Books> Bookkeeper<B> {
         let is_uncertain = matches!(&known, Some(Booking { state: BookingState::Sending, .. }));
         let what =
             format!("the payment of {} on invoice {}", entry.wanted(Cents::ZERO, false).in_words(), entry.number);
-        if let Some(booking) = &known {
+        if let Some(booking) = known.as_ref().filter(|line| line.state != BookingState::Reserved) {
             if let Some(differs) = differs(booking, &entry) {
                 return Err(Ends(hold(differs)));
             }
