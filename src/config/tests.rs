@@ -1272,7 +1272,7 @@ fn a_syntax_error_is_shown_in_its_line() {
 /// The sink of a type in the example, and one of which nothing but what is required is written.
 fn shown_and_default(example: &Config, kind: &str, bare: &str) -> (Sink, Sink) {
     let shown = example.sinks.iter().find(|sink| sink.kind.name() == kind).unwrap();
-    (shown.clone(), good(bare, &[]).sinks[0].clone())
+    (shown.clone(), good(bare, &KEYED).sinks[0].clone())
 }
 
 /// The example with the options switched on that have no default.
@@ -1322,7 +1322,7 @@ fn the_example_loads_and_shows_the_defaults() {
     };
     assert!(matches!(&good(defaults, &[]).sinks[0].kind, Kind::File(file) if file.max_bytes == archive.max_bytes));
     let shown = example.sinks.iter().find(|sink| sink.name.as_str() == "compta").unwrap();
-    let default = &good(&facturation_pro(""), &[]).sinks[0];
+    let default = &good(&facturation_pro(""), &KEYED).sinks[0];
     let comparable = |sink: &Sink| {
         let Kind::FacturationPro(options, common) = &sink.kind else { panic!("{:?}", sink.kind) };
         let methods = ["bank_transfer", "sepa_debit", "card", "payment_link", "other"];
