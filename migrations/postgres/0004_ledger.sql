@@ -31,7 +31,7 @@ CREATE TABLE bookings (
     invoice_number text   COLLATE "C" NOT NULL,
     amount_cents   bigint NOT NULL CHECK (amount_cents > 0),
     currency       text   COLLATE "C" NOT NULL,
-    state          text   COLLATE "C" NOT NULL CHECK (state IN ('sending', 'written', 'booked', 'seen')),
+    state          text   COLLATE "C" NOT NULL CHECK (state IN ('reserved', 'sending', 'written', 'booked', 'seen')),
     target_id      text,
     note           text,
     token          uuid   NOT NULL,
@@ -44,9 +44,9 @@ CREATE TABLE bookings (
 -- A payment is written to a sink once, whichever replica is at it.
 CREATE UNIQUE INDEX bookings_by_payment ON bookings (sink, payment_id);
 
--- One payment of an invoice is being written to a sink at a time, so that two never check the same balance. The
+-- One payment of an invoice is looked at or written in a sink at a time, so that two never check the same balance. The
 -- ledger's lock lets them come one after the other; this holds whoever goes without.
-CREATE UNIQUE INDEX bookings_sending ON bookings (sink, invoice_number) WHERE state = 'sending';
+CREATE UNIQUE INDEX bookings_busy ON bookings (sink, invoice_number) WHERE state IN ('reserved', 'sending');
 
 -- What was written of an invoice in a sink, and the lists by number.
 CREATE INDEX bookings_by_number ON bookings (invoice_number, sink);
@@ -59,7 +59,7 @@ CREATE INDEX bookings_by_invoice ON bookings (invoice_id);
 CREATE INDEX bookings_finished ON bookings (changed_at) WHERE state IN ('booked', 'seen');
 
 -- What is not finished: few rows, listed to be looked at.
-CREATE INDEX bookings_open ON bookings (state, number) WHERE state IN ('sending', 'written');
+CREATE INDEX bookings_open ON bookings (state, number) WHERE state IN ('reserved', 'sending', 'written');
 
 -- The attempts that do not count for a dispatch's age: its give-up time began anew after them. While no attempt has
 -- been made since, a lease that is given back unused leaves the age not begun. In no index: see 0001.

@@ -15,13 +15,14 @@ use tokio::sync::Semaphore;
 use super::{source::Api, *};
 use crate::{
     model::{
+        audit::NewAudit,
         booking::{Booking, BookingToken, NewBooking},
         dispatch::Trigger,
         id::{DispatchId, EventId, SinkName},
     },
     store::{
         Page,
-        ledger::{Advance, BookingBegun, BookingFilter},
+        ledger::{Advance, BookingBegun, BookingFilter, Settled, Word},
     },
 };
 
@@ -81,7 +82,22 @@ impl LedgerStore for Memory {
         unreachable!("the resolver books nothing")
     }
 
+    async fn send_booking(&self, _: &SinkName, _: &str, _: BookingToken) -> Result<bool, StoreError> {
+        unreachable!("the resolver books nothing")
+    }
+
     async fn withdraw_booking(&self, _: &SinkName, _: &str, _: BookingToken) -> Result<bool, StoreError> {
+        unreachable!("the resolver books nothing")
+    }
+
+    async fn settle_booking(
+        &self,
+        _: &SinkName,
+        _: &str,
+        _: &Word,
+        _: Duration,
+        _: NewAudit,
+    ) -> Result<Settled, StoreError> {
         unreachable!("the resolver books nothing")
     }
 

@@ -34,7 +34,8 @@ pub enum BookingBegun {
     /// It is ours, `reserved`, and nothing was known of it before.
     Begun,
     /// It was unfinished under the token that was named, and is ours now, in the state that it had: if that is
-    /// `sending`, what the earlier one did is not known.
+    /// `sending`, what the earlier one did is not known. It is to be read again now: the token that was named may have
+    /// been read while it was still `reserved`, and whoever had it may have sent since.
     TakenOver,
     /// There is one already, as it stands; nothing was changed.
     Exists(Booking),
@@ -57,7 +58,7 @@ pub struct Advance {
 /// What a person has found in the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Word {
-    /// The payment stands there: the booking becomes `booked`.
+    /// The payment stands there: the booking becomes `booked`, with a note that says by whose word.
     Recorded {
         /// The target's own id of it, if it was told.
         target_id: Option<String>,
@@ -133,7 +134,7 @@ pub trait LedgerStore: Send + Sync {
     ) -> Result<BookingBegun, StoreError>;
 
     /// Writes down that a payment is about to be sent, right before it is: `reserved` or `sending` under this token
-    /// becomes `sending`, and `began_at` is now. False if it is not ours (any more), and then nothing may be sent.
+    /// becomes `sending`, and `began_at` is now, also where it was `sending` already. False if it is not ours (any more), and then nothing may be sent.
     async fn send_booking(&self, sink: &SinkName, payment_id: &str, token: BookingToken) -> Result<bool, StoreError>;
 
     /// Removes a booking that is `reserved` or `sending` under this token: nothing was written, for certain. False if
@@ -146,7 +147,8 @@ pub trait LedgerStore: Send + Sync {
     ) -> Result<bool, StoreError>;
 
     /// What a person says of a booking that is not finished, having looked into the target: see [`Word`]. The audit
-    /// entry is written with it, if anything is changed.
+    /// entry is written with it, if anything is changed, and gets what the line said: `recorded`, `was` (its state),
+    /// `invoice_number`, `amount_cents`, `currency`, `target_id`.
     ///
     /// Only for one that was begun at least `quiet_for` ago: nobody is at it any more.
     async fn settle_booking(
@@ -158,11 +160,12 @@ pub trait LedgerStore: Send + Sync {
         audit: NewAudit,
     ) -> Result<Settled, StoreError>;
 
-    /// Moves a booking on that is `reserved`, `sending` or `written` under this token; `None` then. Otherwise answers what there is
-    /// instead, unchanged: somebody else went on with it. Asked again with the very same, the answer is the same.
+    /// Moves a booking on that is `reserved`, `sending` or `written` under this token; `None` then. Otherwise answers
+    /// what there is instead, unchanged: somebody else went on with it. Asked again with the very same, the answer is
+    /// the same.
     ///
     /// # Errors
-    /// [`StoreError::Open`] if there is no booking at all, or if the new state is `sending`.
+    /// [`StoreError::Open`] if there is no booking at all, or if the new state is `reserved` or `sending`.
     async fn advance_booking(
         &self,
         sink: &SinkName,

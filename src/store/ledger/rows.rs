@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Advance, Assigned, BookingBegun};
+use super::{Advance, Assigned, BookingBegun, Settled, Word};
 use crate::{
     model::{
+        audit::NewAudit,
         booking::{Assignment, Booking, BookingState, BookingToken, NewBooking},
         clock,
         id::{EventId, SinkName},
@@ -116,6 +117,14 @@ impl BookingRow {
         Ok((self.number, booking))
     }
 
+    /// True while it is not known to be written, and may be taken over and withdrawn.
+    fn is_begun(&self) -> Result<bool, StoreError> {
+        Ok(match self.state()? {
+            BookingState::Reserved | BookingState::Sending => true,
+            BookingState::Written | BookingState::Booked | BookingState::Seen => false,
+        })
+    }
+
     /// Without its number.
     pub(in crate::store) fn booking(self) -> Result<Booking, StoreError> {
         Ok(self.read()?.1)
@@ -160,29 +169,29 @@ pub(in crate::store) enum Begin {
     Answer(BookingBegun),
 }
 
-/// Decides [`super::LedgerStore::begin_booking`], by what is known of the payment in the sink, and by what is being
-/// written of the invoice number there.
+/// Decides [`super::LedgerStore::begin_booking`], by what is known of the payment in the sink, and by what is `reserved`
+/// or `sending` of the invoice number there.
 pub(in crate::store) fn begin(
     new: &NewBooking,
     take_over: Option<BookingToken>,
     known: Option<BookingRow>,
-    sending: Option<BookingRow>,
+    busy: Option<BookingRow>,
 ) -> Result<Begin, StoreError> {
     let Some(row) = known else {
-        return Ok(match sending {
+        return Ok(match busy {
             Some(other) => Begin::Answer(BookingBegun::Busy(other.booking()?)),
             None => Begin::Insert,
         });
     };
-    let is_sending = row.state()? == BookingState::Sending;
+    let is_begun = row.is_begun()?;
     let is_the_same = row.invoice_id == new.invoice_id
         && row.invoice_number == new.invoice_number
         && row.amount_cents == new.amount_cents.0
         && row.currency == new.currency;
-    Ok(if is_sending && row.token == new.token.0 {
+    Ok(if is_begun && row.token == new.token.0 {
         // Asked again, because our answer was not heard.
         Begin::Answer(if row.takeovers > 0 { BookingBegun::TakenOver } else { BookingBegun::Begun })
-    } else if is_sending && is_the_same && take_over == Some(BookingToken(row.token)) {
+    } else if is_begun && is_the_same && take_over == Some(BookingToken(row.token)) {
         Begin::TakeOver(row.number)
     } else {
         Begin::Answer(BookingBegun::Exists(row.booking()?))
@@ -206,8 +215,9 @@ pub(in crate::store) fn advance(
     advance: &Advance,
     known: Option<BookingRow>,
 ) -> Result<Step, StoreError> {
-    if advance.state == BookingState::Sending {
-        let problem = format!("the booking of payment {payment_id} in sink {sink} cannot go back to `sending`");
+    if matches!(advance.state, BookingState::Reserved | BookingState::Sending) {
+        let problem =
+            format!("the booking of payment {payment_id} in sink {sink} cannot go back to `{}`", advance.state);
         return Err(StoreError::Open(problem));
     }
     let Some(row) = known else {
@@ -223,8 +233,51 @@ pub(in crate::store) fn advance(
         Step::Answer(None)
     } else {
         match state {
-            BookingState::Sending | BookingState::Written => Step::Write(row.number),
+            BookingState::Reserved | BookingState::Sending | BookingState::Written => Step::Write(row.number),
             BookingState::Booked | BookingState::Seen => Step::Answer(Some(row.booking()?)),
+        }
+    })
+}
+
+/// What the note says after a person's word, in place of the doubt.
+pub(in crate::store) const SETTLED_NOTE: &str = "it stands there, as a person has said";
+
+/// What is to be done after a person's word.
+pub(in crate::store) enum Settle {
+    /// Carry the word out on the row with this number, and write this entry.
+    Write(i64, NewAudit),
+    /// Nothing: this is the answer.
+    Answer(Settled),
+}
+
+/// Decides [`super::LedgerStore::settle_booking`]. The entry gets what the line said: where the line is removed, it is
+/// all that is left of it.
+pub(in crate::store) fn settle(
+    word: &Word,
+    quiet_for: Duration,
+    audit: NewAudit,
+    known: Option<BookingRow>,
+) -> Result<Settle, StoreError> {
+    let Some(row) = known else { return Ok(Settle::Answer(Settled::Unknown)) };
+    let (number, booking) = row.read()?;
+    Ok(match booking.state {
+        BookingState::Booked | BookingState::Seen => Settle::Answer(Settled::Finished(booking)),
+        BookingState::Reserved | BookingState::Sending | BookingState::Written if booking.began_ago < quiet_for => {
+            Settle::Answer(Settled::TooEarly(booking))
+        }
+        BookingState::Reserved | BookingState::Sending | BookingState::Written => {
+            let (told, was_recorded) = match word {
+                Word::Recorded { target_id } => (target_id.clone(), true),
+                Word::NotRecorded => (None, false),
+            };
+            let audit = audit
+                .with("recorded", was_recorded)
+                .with("was", booking.state.as_str())
+                .with("invoice_number", booking.invoice_number)
+                .with("amount_cents", booking.amount_cents.0)
+                .with("currency", booking.currency)
+                .with("target_id", told.or(booking.target_id));
+            Settle::Write(number, audit)
         }
     })
 }

@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{Again, PostgresStore, now, storable};
+use super::{Again, PostgresStore, audit, now, storable};
 use crate::{
     model::{
+        audit::NewAudit,
         booking::{Assignment, Booking, BookingState, BookingToken, NewBooking},
         clock,
         id::{EventId, SinkName},
@@ -22,8 +23,10 @@ use crate::{
     store::{
         Page, StoreError,
         ledger::{
-            Advance, Assigned, BookingBegun, BookingFilter, LedgerStore,
-            rows::{self, AssignmentRow, Begin, BookingRow, Step, assignment_columns, booking_columns},
+            Advance, Assigned, BookingBegun, BookingFilter, LedgerStore, Settled, Word,
+            rows::{
+                self, AssignmentRow, Begin, BookingRow, SETTLED_NOTE, Settle, Step, assignment_columns, booking_columns,
+            },
         },
     },
 };
@@ -133,13 +136,13 @@ impl LedgerStore for PostgresStore {
         new: &NewBooking,
         take_over: Option<BookingToken>,
     ) -> Result<BookingBegun, StoreError> {
-        let action = format!("writing down that a payment is about to be booked in sink {}", new.sink);
+        let action = format!("reserving a payment in sink {}", new.sink);
         // Asked again, the answer is the same.
         self.run(action, Again::Harmless, async || {
             let (mut checkout, now) = self.begin_ledger().await?;
             let known = known(checkout.on(), &new.sink, &new.payment_id).await?;
-            let sending = sending(checkout.on(), new).await?;
-            let begun = match rows::begin(new, take_over, known, sending)? {
+            let busy = busy(checkout.on(), new).await?;
+            let begun = match rows::begin(new, take_over, known, busy)? {
                 Begin::Answer(answer) => answer,
                 Begin::Insert => {
                     insert(checkout.on(), new, now).await?;
@@ -165,6 +168,31 @@ impl LedgerStore for PostgresStore {
         .await
     }
 
+    async fn send_booking(&self, sink: &SinkName, payment_id: &str, token: BookingToken) -> Result<bool, StoreError> {
+        // Asked again it is still true, unless somebody has taken it over in between.
+        let action = format!("writing down that a payment is about to be sent in sink {sink}");
+        self.run(action, Again::Harmless, async || {
+            let (mut checkout, now) = self.begin_ledger().await?;
+            // On the right stand the old values.
+            let sent = sqlx::query(
+                "UPDATE bookings
+                 SET state = 'sending', began_at = $4,
+                     changed_at = CASE WHEN state = 'reserved' THEN $4 ELSE changed_at END
+                 WHERE sink = $1 AND payment_id = $2 AND token = $3 AND state IN ('reserved', 'sending')",
+            )
+            .bind(sink.as_str())
+            .bind(payment_id)
+            .bind(token.0)
+            .bind(now)
+            .execute(checkout.on())
+            .await?
+            .rows_affected();
+            checkout.commit().await?;
+            Ok(sent > 0)
+        })
+        .await
+    }
+
     async fn withdraw_booking(
         &self,
         sink: &SinkName,
@@ -174,7 +202,8 @@ impl LedgerStore for PostgresStore {
         self.run(format!("withdrawing the booking of a payment in sink {sink}"), Again::Unsafe, async || {
             let (mut checkout, _) = self.begin_ledger().await?;
             let withdrawn = sqlx::query(
-                "DELETE FROM bookings WHERE sink = $1 AND payment_id = $2 AND token = $3 AND state = 'sending'",
+                "DELETE FROM bookings
+                 WHERE sink = $1 AND payment_id = $2 AND token = $3 AND state IN ('reserved', 'sending')",
             )
             .bind(sink.as_str())
             .bind(payment_id)
@@ -184,6 +213,49 @@ impl LedgerStore for PostgresStore {
             .rows_affected();
             checkout.commit().await?;
             Ok(withdrawn > 0)
+        })
+        .await
+    }
+
+    async fn settle_booking(
+        &self,
+        sink: &SinkName,
+        payment_id: &str,
+        word: &Word,
+        quiet_for: Duration,
+        audit: NewAudit,
+    ) -> Result<Settled, StoreError> {
+        if payment_id.contains('\0') {
+            // No stored text holds this character, and Postgres refuses it.
+            return Ok(Settled::Unknown);
+        }
+        let action = format!("writing down what a person says of a payment in sink {sink}");
+        self.run(action, Again::Unsafe, async || {
+            let (mut checkout, now) = self.begin_ledger_with_audit().await?;
+            let known = known(checkout.on(), sink, payment_id).await?;
+            let (number, audit) = match rows::settle(word, quiet_for, audit.clone(), known)? {
+                Settle::Answer(answer) => {
+                    checkout.commit().await?;
+                    return Ok(answer);
+                }
+                Settle::Write(number, audit) => (number, audit),
+            };
+            let query = match word {
+                Word::Recorded { target_id } => sqlx::query(
+                    "UPDATE bookings
+                     SET state = 'booked', target_id = coalesce($2, target_id), note = $3, changed_at = $4
+                     WHERE number = $1",
+                )
+                .bind(number)
+                .bind(target_id.as_deref().map(storable))
+                .bind(SETTLED_NOTE)
+                .bind(now),
+                Word::NotRecorded => sqlx::query("DELETE FROM bookings WHERE number = $1").bind(number),
+            };
+            query.execute(checkout.on()).await?;
+            audit::insert(checkout.on(), now, &audit).await?;
+            checkout.commit().await?;
+            Ok(Settled::Settled)
         })
         .await
     }
@@ -290,14 +362,14 @@ async fn known(
     .await
 }
 
-/// What is being written of the same invoice number.
-async fn sending(connection: &mut PgConnection, new: &NewBooking) -> Result<Option<BookingRow>, sqlx::Error> {
+/// What is looked at or written of the same invoice number.
+async fn busy(connection: &mut PgConnection, new: &NewBooking) -> Result<Option<BookingRow>, sqlx::Error> {
     sqlx::query_as(concat!(
         "SELECT ",
         booking_columns!(),
         ", ",
         now!("NULL"),
-        " AS now FROM bookings WHERE sink = $1 AND invoice_number = $2 AND state = 'sending'"
+        " AS now FROM bookings WHERE sink = $1 AND invoice_number = $2 AND state IN ('reserved', 'sending')"
     ))
     .bind(new.sink.as_str())
     .bind(&new.invoice_number)
@@ -309,7 +381,7 @@ async fn insert(connection: &mut PgConnection, new: &NewBooking, now: i64) -> Re
     sqlx::query(
         "INSERT INTO bookings (sink, payment_id, event_id, invoice_id, invoice_number, amount_cents, currency, state,
                                token, began_at, changed_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'sending', $8, $9, $9)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'reserved', $8, $9, $9)",
     )
     .bind(new.sink.as_str())
     .bind(&new.payment_id)
@@ -336,7 +408,9 @@ pub(super) fn list_query(filter: &BookingFilter, limit: u32) -> QueryBuilder<Pos
     ));
     if let Some(state) = filter.state {
         let index = match state {
-            BookingState::Sending | BookingState::Written => " AND state IN ('sending', 'written')",
+            BookingState::Reserved | BookingState::Sending | BookingState::Written => {
+                " AND state IN ('reserved', 'sending', 'written')"
+            }
             BookingState::Booked | BookingState::Seen => "",
         };
         query.push(format_args!("{index} AND state = '{state}'"));

@@ -238,6 +238,15 @@ impl PostgresStore {
         Ok((checkout, now))
     }
 
+    /// Begins a durable transaction that decides over the ledger and writes into the audit trail; and its time. Both
+    /// locks, always in this order: bookings do not wait behind what the link is at.
+    async fn begin_ledger_with_audit(&self) -> Result<(Checkout, i64), sqlx::Error> {
+        let (mut checkout, _) = self.begin_link().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LEDGER_LOCK).execute(checkout.on()).await?;
+        let now = clock(checkout.on()).await?;
+        Ok((checkout, now))
+    }
+
     /// Begins a transaction whose commit does not wait for the disk; see the [module](self).
     async fn begin_relaying(&self) -> Result<Checkout, sqlx::Error> {
         let permit = self.connections.relaying.clone().acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;

@@ -10,11 +10,12 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
 use super::{
-    SqliteStore,
+    SqliteStore, audit,
     rows::{During, micros_or_now},
 };
 use crate::{
     model::{
+        audit::NewAudit,
         booking::{Assignment, Booking, BookingState, BookingToken, NewBooking},
         clock,
         id::{EventId, SinkName},
@@ -23,8 +24,10 @@ use crate::{
     store::{
         Page, StoreError,
         ledger::{
-            Advance, Assigned, BookingBegun, BookingFilter, LedgerStore,
-            rows::{self, AssignmentRow, Begin, BookingRow, Step, assignment_columns, booking_columns},
+            Advance, Assigned, BookingBegun, BookingFilter, LedgerStore, Settled, Word,
+            rows::{
+                self, AssignmentRow, Begin, BookingRow, SETTLED_NOTE, Settle, Step, assignment_columns, booking_columns,
+            },
         },
     },
 };
@@ -41,6 +44,13 @@ pub(super) const PURGE: &str = "
 pub(super) const SUM: &str = "
     SELECT coalesce(sum(amount_cents), 0) FROM bookings
     WHERE invoice_number = ?1 AND sink = ?2 AND state IN ('written', 'booked')";
+
+/// What is looked at or written of the same invoice number.
+pub(super) const BUSY: &str = concat!(
+    "SELECT ",
+    booking_columns!(),
+    ", ?3 AS now FROM bookings WHERE sink = ?1 AND invoice_number = ?2 AND state IN ('reserved', 'sending')"
+);
 
 #[async_trait]
 impl LedgerStore for SqliteStore {
@@ -85,12 +95,12 @@ impl LedgerStore for SqliteStore {
         new: &NewBooking,
         take_over: Option<BookingToken>,
     ) -> Result<BookingBegun, StoreError> {
-        let action = format!("writing down that a payment is about to be booked in sink {}", new.sink);
+        let action = format!("reserving a payment in sink {}", new.sink);
         let now = micros_or_now(None);
         let mut transaction = self.write().await.during(&action)?;
         let known = known(&mut transaction, &new.sink, &new.payment_id, now).await.during(&action)?;
-        let sending = sending(&mut transaction, new, now).await.during(&action)?;
-        let begun = match rows::begin(new, take_over, known, sending)? {
+        let busy = busy(&mut transaction, new, now).await.during(&action)?;
+        let begun = match rows::begin(new, take_over, known, busy)? {
             Begin::Answer(answer) => return Ok(answer),
             Begin::Insert => {
                 insert(&mut transaction, new, now).await.during(&action)?;
@@ -115,6 +125,26 @@ impl LedgerStore for SqliteStore {
         Ok(begun)
     }
 
+    async fn send_booking(&self, sink: &SinkName, payment_id: &str, token: BookingToken) -> Result<bool, StoreError> {
+        let action = format!("writing down that a payment is about to be sent in sink {sink}");
+        let mut transaction = self.write().await.during(&action)?;
+        // On the right stand the old values.
+        let sent = sqlx::query(
+            "UPDATE bookings
+             SET state = 'sending', began_at = ?4, changed_at = iif(state = 'reserved', ?4, changed_at)
+             WHERE sink = ?1 AND payment_id = ?2 AND token = ?3 AND state IN ('reserved', 'sending')",
+        )
+        .bind(sink.as_str())
+        .bind(payment_id)
+        .bind(token.0)
+        .bind(micros_or_now(None))
+        .execute(&mut *transaction)
+        .await
+        .during(&action)?;
+        transaction.commit().await.during(&action)?;
+        Ok(sent.rows_affected() > 0)
+    }
+
     async fn withdraw_booking(
         &self,
         sink: &SinkName,
@@ -123,16 +153,53 @@ impl LedgerStore for SqliteStore {
     ) -> Result<bool, StoreError> {
         let action = format!("withdrawing the booking of a payment in sink {sink}");
         let mut transaction = self.write().await.during(&action)?;
-        let withdrawn =
-            sqlx::query("DELETE FROM bookings WHERE sink = ? AND payment_id = ? AND token = ? AND state = 'sending'")
-                .bind(sink.as_str())
-                .bind(payment_id)
-                .bind(token.0)
-                .execute(&mut *transaction)
-                .await
-                .during(&action)?;
+        let withdrawn = sqlx::query(
+            "DELETE FROM bookings
+             WHERE sink = ? AND payment_id = ? AND token = ? AND state IN ('reserved', 'sending')",
+        )
+        .bind(sink.as_str())
+        .bind(payment_id)
+        .bind(token.0)
+        .execute(&mut *transaction)
+        .await
+        .during(&action)?;
         transaction.commit().await.during(&action)?;
         Ok(withdrawn.rows_affected() > 0)
+    }
+
+    async fn settle_booking(
+        &self,
+        sink: &SinkName,
+        payment_id: &str,
+        word: &Word,
+        quiet_for: Duration,
+        audit: NewAudit,
+    ) -> Result<Settled, StoreError> {
+        let action = format!("writing down what a person says of a payment in sink {sink}");
+        let mut transaction = self.write().await.during(&action)?;
+        // Once the writer is ours: what was begun while we waited for it was not begun in the future.
+        let now = micros_or_now(None);
+        let known = known(&mut transaction, sink, payment_id, now).await.during(&action)?;
+        let (number, audit) = match rows::settle(word, quiet_for, audit, known)? {
+            Settle::Answer(answer) => return Ok(answer),
+            Settle::Write(number, audit) => (number, audit),
+        };
+        let query = match word {
+            Word::Recorded { target_id } => sqlx::query(
+                "UPDATE bookings
+                 SET state = 'booked', target_id = coalesce(?2, target_id), note = ?3, changed_at = ?4
+                 WHERE number = ?1",
+            )
+            .bind(number)
+            .bind(target_id)
+            .bind(SETTLED_NOTE)
+            .bind(now),
+            Word::NotRecorded => sqlx::query("DELETE FROM bookings WHERE number = ?1").bind(number),
+        };
+        query.execute(&mut *transaction).await.during(&action)?;
+        audit::insert(&mut transaction, now, &audit).await.during(&action)?;
+        transaction.commit().await.during(&action)?;
+        Ok(Settled::Settled)
     }
 
     async fn advance_booking(
@@ -250,29 +317,19 @@ async fn known(
     .await
 }
 
-/// What is being written of the same invoice number.
-async fn sending(
+async fn busy(
     connection: &mut SqliteConnection,
     new: &NewBooking,
     now: i64,
 ) -> Result<Option<BookingRow>, sqlx::Error> {
-    sqlx::query_as(concat!(
-        "SELECT ",
-        booking_columns!(),
-        ", ?3 AS now FROM bookings WHERE sink = ?1 AND invoice_number = ?2 AND state = 'sending'"
-    ))
-    .bind(new.sink.as_str())
-    .bind(&new.invoice_number)
-    .bind(now)
-    .fetch_optional(connection)
-    .await
+    sqlx::query_as(BUSY).bind(new.sink.as_str()).bind(&new.invoice_number).bind(now).fetch_optional(connection).await
 }
 
 async fn insert(connection: &mut SqliteConnection, new: &NewBooking, now: i64) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO bookings (sink, payment_id, event_id, invoice_id, invoice_number, amount_cents, currency, state,
                                token, began_at, changed_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'sending', ?8, ?9, ?9)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'reserved', ?8, ?9, ?9)",
     )
     .bind(new.sink.as_str())
     .bind(&new.payment_id)
@@ -294,7 +351,9 @@ pub(super) fn list_statement(filter: &BookingFilter, limit: u32) -> QueryBuilder
     sql.push_bind(micros_or_now(None)).push(" AS now FROM bookings WHERE TRUE");
     if let Some(state) = filter.state {
         let index = match state {
-            BookingState::Sending | BookingState::Written => " AND state IN ('sending', 'written')",
+            BookingState::Reserved | BookingState::Sending | BookingState::Written => {
+                " AND state IN ('reserved', 'sending', 'written')"
+            }
             BookingState::Booked | BookingState::Seen => "",
         };
         sql.push(format_args!("{index} AND state = '{state}'"));

@@ -427,7 +427,7 @@ mod tests {
         },
         store::{
             activity::ActivityStore,
-            ledger::{Advance, LedgerStore},
+            ledger::{Advance, LedgerStore, Settled, Word},
             link::LinkStore,
         },
     };
@@ -614,6 +614,9 @@ mod tests {
         store.begin_booking(&next, Some(new.token)).await.unwrap();
         durable("take a booking over").await;
         store.claim_due(claim).await.unwrap();
+        assert!(store.send_booking(&erp, "p1", next.token).await.unwrap());
+        durable("say that a booking is sent").await;
+        store.claim_due(claim).await.unwrap();
         let advance = Advance { state: BookingState::Written, target_id: None, note: None };
         store.advance_booking(&erp, "p1", next.token, &advance).await.unwrap();
         durable("go on with a booking").await;
@@ -622,6 +625,11 @@ mod tests {
         store.claim_due(claim).await.unwrap();
         assert!(store.withdraw_booking(&erp, "p2", new.token).await.unwrap());
         durable("withdraw a booking").await;
+        store.claim_due(claim).await.unwrap();
+        let entry = crate::model::audit::NewAudit::new("tester", "test", "payment/p1");
+        let settled = store.settle_booking(&erp, "p1", &Word::NotRecorded, Duration::ZERO, entry).await.unwrap();
+        assert_eq!(settled, Settled::Settled);
+        durable("settle a booking").await;
     }
 
     /// 3.51.3 repairs a rare corruption of databases with a write-ahead log, <https://www.sqlite.org/wal.html#walresetbug>.

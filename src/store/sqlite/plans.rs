@@ -169,6 +169,7 @@ async fn the_ledger_goes_by_its_indexes() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_history(&folder).await;
     goes_by(&store, ledger::SUM, &["bookings_by_number (invoice_number=? AND sink=?)"]).await;
+    goes_by(&store, ledger::BUSY, &["bookings_busy (sink=? AND invoice_number=?)"]).await;
     goes_by(&store, ledger::PURGE, &["bookings_finished (changed_at<?)"]).await;
     let list = |filter: BookingFilter| ledger::list_statement(&filter, 50).into_string();
     let all = BookingFilter::default;
@@ -178,6 +179,7 @@ async fn the_ledger_goes_by_its_indexes() {
         (BookingFilter { payment_id: text(), sink: text(), ..all() }, "bookings_by_payment"),
         (BookingFilter { invoice_id: text(), ..all() }, "bookings_by_invoice (invoice_id=?"),
         (BookingFilter { invoice_number: text(), ..all() }, "bookings_by_number (invoice_number=?"),
+        (BookingFilter { state: Some(BookingState::Reserved), ..all() }, "bookings_open (state=?"),
         (BookingFilter { state: Some(BookingState::Sending), ..all() }, "bookings_open (state=?"),
         (BookingFilter { state: Some(BookingState::Written), ..all() }, "bookings_open (state=?"),
         (BookingFilter { before: Some(500), ..all() }, "INTEGER PRIMARY KEY (rowid<?)"),

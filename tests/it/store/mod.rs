@@ -10,13 +10,14 @@
 //! Write an async function in `contract/`, and name it in the list in `contract/mod.rs`; the
 //! compiler warns of a case that nobody runs.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, path::PathBuf, sync::Arc};
 
 use finkare_relay::{
     model::secret::Secret,
     store::{Store, postgres::PostgresStore, sqlite::SqliteStore},
 };
 use futures_util::future::BoxFuture;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 #[macro_use]
 mod contract;
@@ -30,16 +31,24 @@ contract!(on_sqlite, on_postgres);
 /// An empty database of one test, on which any number of stores can be opened.
 pub(crate) struct Fixture {
     open: Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync>,
+    /// Past the stores.
+    database: Address,
     /// What must live as long as the database does: its folder, its server.
     _keep: Box<dyn Any + Send + Sync>,
 }
 
+/// Where the database is.
+enum Address {
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
 impl Fixture {
-    fn new<F>(keep: impl Any + Send + Sync, open: impl Fn() -> F + Send + Sync + 'static) -> Self
+    fn new<F>(database: Address, keep: impl Any + Send + Sync, open: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Arc<dyn Store>> + Send + 'static,
     {
-        Self { open: Box::new(move || Box::pin(open())), _keep: Box::new(keep) }
+        Self { open: Box::new(move || Box::pin(open())), database, _keep: Box::new(keep) }
     }
 
     /// Opens one more store, independent of the others, and does not migrate.
@@ -53,12 +62,29 @@ impl Fixture {
         store.migrate().await.unwrap();
         store
     }
+
+    /// Changes what no store's method would: the statement means the same on both. It has to change something.
+    pub(crate) async fn execute(&self, statement: &str) {
+        let sql = AssertSqlSafe(statement.to_owned());
+        let changed = match &self.database {
+            Address::Sqlite(path) => {
+                let options = SqliteConnectOptions::new().filename(path);
+                let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+                sqlx::query(sql).execute(&mut connection).await.unwrap().rows_affected()
+            }
+            Address::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                sqlx::query(sql).execute(&mut connection).await.unwrap().rows_affected()
+            }
+        };
+        assert!(changed > 0, "{statement}");
+    }
 }
 
 pub(crate) async fn on_sqlite() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("relay.db");
-    Fixture::new(folder, move || {
+    Fixture::new(Address::Sqlite(path.clone()), folder, move || {
         let path = path.clone();
         async move { Arc::new(SqliteStore::open(&path).await.unwrap()) as Arc<dyn Store> }
     })
@@ -67,7 +93,7 @@ pub(crate) async fn on_sqlite() -> Fixture {
 pub(crate) async fn on_postgres() -> Fixture {
     let database = crate::support::postgres::empty_database().await;
     let url = Secret::new(database.url());
-    Fixture::new(database, move || {
+    Fixture::new(Address::Postgres(database.url()), database, move || {
         let url = url.clone();
         async move { Arc::new(PostgresStore::connect(&url, 4).await.unwrap()) as Arc<dyn Store> }
     })

@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use finkare_relay::{
     model::{
+        audit::NewAudit,
         booking::{Assignment, BookingState, BookingToken, NewBooking},
         clock,
         dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, Outcome, State},
@@ -20,7 +21,7 @@ use finkare_relay::{
     },
     store::{
         Claim, Claimed, DispatchFilter, EventFilter, Finish, Purge, Store, StoreError,
-        ledger::{Advance, LedgerStore},
+        ledger::{Advance, LedgerStore, Settled, Word},
         postgres::PostgresStore,
     },
 };
@@ -635,9 +636,18 @@ async fn only_relaying_commits_without_waiting_for_the_disk() {
     relay_a_little(&mut admin).await;
     store.begin_booking(&new, None).await.unwrap();
     assert_eq!(noted(&mut admin).await, [pair("bookings INSERT", "on")]);
+    relay_a_little(&mut admin).await;
+    assert!(store.send_booking(&new.sink, "p1", new.token).await.unwrap());
+    assert_eq!(noted(&mut admin).await, [pair("bookings UPDATE", "on")]);
+    relay_a_little(&mut admin).await;
     let advance = Advance { state: BookingState::Written, target_id: None, note: None };
     store.advance_booking(&new.sink, "p1", new.token, &advance).await.unwrap();
     assert_eq!(noted(&mut admin).await, [pair("bookings UPDATE", "on")]);
+    relay_a_little(&mut admin).await;
+    let entry = NewAudit::new("tester", "test", "payment/p1");
+    let settled = store.settle_booking(&new.sink, "p1", &Word::NotRecorded, Duration::ZERO, entry).await.unwrap();
+    assert_eq!(settled, Settled::Settled);
+    assert_eq!(noted(&mut admin).await, [pair("bookings DELETE", "on")]);
     let other = NewBooking { payment_id: "p2".into(), ..new };
     store.begin_booking(&other, None).await.unwrap();
     let taker = NewBooking { token: BookingToken::generate(), ..other.clone() };

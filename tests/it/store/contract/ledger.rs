@@ -4,16 +4,17 @@ use std::collections::HashSet;
 
 use finkare_relay::{
     model::{
-        audit::NewAudit,
+        audit::{AuditEntry, NewAudit},
         booking::{Assignment, Booking, BookingState, BookingToken, NewBooking},
         money::Cents,
     },
     store::{
         Purge, StoreError,
-        ledger::{Advance, Assigned, BookingBegun, BookingFilter},
+        ledger::{Advance, Assigned, BookingBegun, BookingFilter, Settled, Word},
     },
 };
 use futures_util::future::join_all;
+use serde_json::json;
 
 use super::{
     Duration, EventId, NewEvent, Store, Timestamp, claim, clock, count_events, delivered, finish, of_invoice, received,
@@ -61,6 +62,10 @@ fn to(state: BookingState) -> Advance {
     Advance { state, target_id: None, note: None }
 }
 
+async fn send(store: &dyn Store, new: &NewBooking) -> bool {
+    store.send_booking(&new.sink, &new.payment_id, new.token).await.unwrap()
+}
+
 async fn begun(store: &dyn Store, payment: &str, number: &str) -> NewBooking {
     let new = booking(payment, number);
     assert_eq!(store.begin_booking(&new, None).await.unwrap(), BookingBegun::Begun);
@@ -71,12 +76,20 @@ async fn advance(store: &dyn Store, new: &NewBooking, advance: &Advance) -> Opti
     store.advance_booking(&new.sink, &new.payment_id, new.token, advance).await.unwrap()
 }
 
+/// Brings one that is `reserved` to a state, by the way that leads there.
+async fn bring(store: &dyn Store, new: &NewBooking, state: BookingState) {
+    if matches!(state, BookingState::Sending | BookingState::Written | BookingState::Booked) {
+        assert!(send(store, new).await);
+    }
+    if !matches!(state, BookingState::Reserved | BookingState::Sending) {
+        assert_eq!(advance(store, new, &to(state)).await, None);
+    }
+}
+
 /// Begins one and brings it to a state.
 async fn in_state(store: &dyn Store, payment: &str, number: &str, state: BookingState) -> NewBooking {
     let new = begun(store, payment, number).await;
-    if state != BookingState::Sending {
-        assert_eq!(advance(store, &new, &to(state)).await, None);
-    }
+    bring(store, &new, state).await;
     new
 }
 
@@ -183,7 +196,7 @@ pub(crate) async fn a_booking_is_begun_once(on: &Fixture) {
         invoice_number: "F1".into(),
         amount_cents: Cents(150_000),
         currency: "EUR".into(),
-        state: BookingState::Sending,
+        state: BookingState::Reserved,
         target_id: None,
         note: None,
         token: new.token,
@@ -214,26 +227,30 @@ pub(crate) async fn a_booking_is_begun_once(on: &Fixture) {
 
 pub(crate) async fn who_names_the_token_takes_over(on: &Fixture) {
     let store = on.open().await;
-    let first = begun(&*store, "p1", "F1").await;
-    let before = known(&*store, &first).await.unwrap();
-    let second = again(&first);
-    // The second time because the answer was not heard: nothing is written then.
-    assert_eq!(store.begin_booking(&second, Some(first.token)).await.unwrap(), BookingBegun::TakenOver);
-    let after = known(&*store, &first).await.unwrap();
-    for take_over in [Some(first.token), None] {
-        assert_eq!(store.begin_booking(&second, take_over).await.unwrap(), BookingBegun::TakenOver);
+    for state in [BookingState::Reserved, BookingState::Sending] {
+        let payment = format!("p {state}");
+        let first = in_state(&*store, &payment, "F1", state).await;
+        let before = known(&*store, &first).await.unwrap();
+        let second = again(&first);
+        // The second time because the answer was not heard: nothing is written then.
+        assert_eq!(store.begin_booking(&second, Some(first.token)).await.unwrap(), BookingBegun::TakenOver);
+        let after = known(&*store, &first).await.unwrap();
+        for take_over in [Some(first.token), None] {
+            assert_eq!(store.begin_booking(&second, take_over).await.unwrap(), BookingBegun::TakenOver);
+        }
+        assert_eq!(known(&*store, &first).await.unwrap(), after);
+        assert!(after.began_at > before.began_at, "begun again");
+        assert_eq!(after.state, state, "it keeps its state");
+        let began_at = after.began_at;
+        assert_eq!(after, Booking { token: second.token, event_id: second.event_id, began_at, ..before });
+        // Whoever had it is out.
+        assert!(!store.withdraw_booking(&first.sink, &payment, first.token).await.unwrap());
+        assert_eq!(advance(&*store, &first, &to(BookingState::Written)).await.map(|b| b.token), Some(second.token));
+        let late = store.begin_booking(&first, None).await.unwrap();
+        assert!(matches!(late, BookingBegun::Exists(found) if found.token == second.token));
+        assert_eq!(advance(&*store, &second, &to(BookingState::Booked)).await, None);
     }
-    assert_eq!(known(&*store, &first).await.unwrap(), after);
-    assert!(after.began_at > before.began_at, "begun again");
-    let began_at = after.began_at;
-    assert_eq!(after, Booking { token: second.token, event_id: second.event_id, began_at, ..before });
-    // Whoever had it is out.
-    assert!(!store.withdraw_booking(&first.sink, "p1", first.token).await.unwrap());
-    assert_eq!(advance(&*store, &first, &to(BookingState::Written)).await.map(|b| b.token), Some(second.token));
-    let late = store.begin_booking(&first, None).await.unwrap();
-    assert!(matches!(late, BookingBegun::Exists(found) if found.token == second.token));
-    assert_eq!(advance(&*store, &second, &to(BookingState::Booked)).await, None);
-    // What is not `sending` any more is not taken over, whoever names its token.
+    // What is `written` is not taken over, whoever names its token.
     for state in [BookingState::Written, BookingState::Booked, BookingState::Seen] {
         let done = in_state(&*store, state.as_str(), "F2", state).await;
         let answer = store.begin_booking(&again(&done), Some(done.token)).await.unwrap();
@@ -245,31 +262,39 @@ pub(crate) async fn who_names_the_token_takes_over(on: &Fixture) {
 
 pub(crate) async fn what_has_changed_is_not_taken_over(on: &Fixture) {
     let store = on.open().await;
-    let first = begun(&*store, "p1", "F1").await;
-    let before = known(&*store, &first).await;
-    for changed in [
-        NewBooking { invoice_number: "F1-bis".into(), ..again(&first) },
-        NewBooking { invoice_id: "another".into(), ..again(&first) },
-        NewBooking { amount_cents: Cents(149_999), ..again(&first) },
-        NewBooking { currency: "CHF".into(), ..again(&first) },
-    ] {
-        let answer = store.begin_booking(&changed, Some(first.token)).await.unwrap();
-        assert!(
-            matches!(&answer, BookingBegun::Exists(found) if found.token == first.token),
-            "{changed:?}: {answer:?}"
-        );
+    for state in [BookingState::Reserved, BookingState::Sending] {
+        let first = in_state(&*store, &format!("p {state}"), &format!("F {state}"), state).await;
+        let before = known(&*store, &first).await;
+        for changed in [
+            NewBooking { invoice_number: "F1-bis".into(), ..again(&first) },
+            NewBooking { invoice_id: "another".into(), ..again(&first) },
+            NewBooking { amount_cents: Cents(149_999), ..again(&first) },
+            NewBooking { currency: "CHF".into(), ..again(&first) },
+        ] {
+            let answer = store.begin_booking(&changed, Some(first.token)).await.unwrap();
+            assert!(
+                matches!(&answer, BookingBegun::Exists(found) if found.token == first.token),
+                "{changed:?}: {answer:?}"
+            );
+        }
+        assert_eq!(known(&*store, &first).await, before);
+        assert_eq!(store.begin_booking(&again(&first), Some(first.token)).await.unwrap(), BookingBegun::TakenOver);
     }
-    assert_eq!(known(&*store, &first).await, before);
-    assert_eq!(store.begin_booking(&again(&first), Some(first.token)).await.unwrap(), BookingBegun::TakenOver);
 }
 
 pub(crate) async fn one_payment_of_an_invoice_at_a_time(on: &Fixture) {
     let store = on.open().await;
     let first = begun(&*store, "p1", "F1").await;
     let second = booking("p2", "F1");
-    for take_over in [None, Some(first.token)] {
-        let answer = store.begin_booking(&second, take_over).await.unwrap();
-        assert!(matches!(&answer, BookingBegun::Busy(with) if with.payment_id == "p1"), "{answer:?}");
+    for state in [BookingState::Reserved, BookingState::Sending] {
+        for take_over in [None, Some(first.token)] {
+            let answer = store.begin_booking(&second, take_over).await.unwrap();
+            assert!(
+                matches!(&answer, BookingBegun::Busy(with) if with.payment_id == "p1" && with.state == state),
+                "{answer:?}"
+            );
+        }
+        assert!(send(&*store, &first).await);
     }
     assert_eq!(known(&*store, &second).await, None, "nothing was written");
     let elsewhere = NewBooking { sink: sink("onfact"), ..again(&second) };
@@ -292,14 +317,16 @@ pub(crate) async fn one_payment_of_an_invoice_at_a_time(on: &Fixture) {
 
 pub(crate) async fn only_what_was_not_written_is_withdrawn(on: &Fixture) {
     let store = on.open().await;
-    let new = begun(&*store, "p1", "F1").await;
-    assert!(!store.withdraw_booking(&new.sink, "p1", BookingToken::generate()).await.unwrap(), "not its token");
-    assert!(!store.withdraw_booking(&sink("onfact"), "p1", new.token).await.unwrap(), "not its sink");
-    assert!(!store.withdraw_booking(&new.sink, "p2", new.token).await.unwrap(), "not its payment");
-    assert!(known(&*store, &new).await.is_some());
-    assert!(store.withdraw_booking(&new.sink, "p1", new.token).await.unwrap());
-    assert_eq!(known(&*store, &new).await, None);
-    assert!(!store.withdraw_booking(&new.sink, "p1", new.token).await.unwrap(), "there is none such any more");
+    for state in [BookingState::Reserved, BookingState::Sending] {
+        let new = in_state(&*store, "p1", "F1", state).await;
+        assert!(!store.withdraw_booking(&new.sink, "p1", BookingToken::generate()).await.unwrap(), "not its token");
+        assert!(!store.withdraw_booking(&sink("onfact"), "p1", new.token).await.unwrap(), "not its sink");
+        assert!(!store.withdraw_booking(&new.sink, "p2", new.token).await.unwrap(), "not its payment");
+        assert_eq!(known(&*store, &new).await.unwrap().state, state);
+        assert!(store.withdraw_booking(&new.sink, "p1", new.token).await.unwrap());
+        assert_eq!(known(&*store, &new).await, None);
+        assert!(!store.withdraw_booking(&new.sink, "p1", new.token).await.unwrap(), "there is none such any more");
+    }
     for state in [BookingState::Written, BookingState::Booked, BookingState::Seen] {
         let new = in_state(&*store, state.as_str(), "F1", state).await;
         assert!(!store.withdraw_booking(&new.sink, &new.payment_id, new.token).await.unwrap(), "{state}");
@@ -309,7 +336,7 @@ pub(crate) async fn only_what_was_not_written_is_withdrawn(on: &Fixture) {
 
 pub(crate) async fn a_booking_goes_on_under_its_token(on: &Fixture) {
     let store = on.open().await;
-    let new = begun(&*store, "p1", "F1").await;
+    let new = in_state(&*store, "p1", "F1", BookingState::Sending).await;
     let begun_as = known(&*store, &new).await.unwrap();
     let written = Advance {
         state: BookingState::Written,
@@ -352,8 +379,16 @@ pub(crate) async fn a_booking_goes_on_under_its_token(on: &Fixture) {
     assert_eq!(known(&*store, &new).await.unwrap(), stands);
     // Seen at once, with nothing written.
     in_state(&*store, "p2", "F2", BookingState::Seen).await;
-    let back = store.advance_booking(&new.sink, "p1", new.token, &to(BookingState::Sending)).await.unwrap_err();
-    assert!(matches!(&back, StoreError::Open(text) if text.contains("cannot go back")), "{back:?}");
+    for back in [BookingState::Reserved, BookingState::Sending] {
+        let error = store.advance_booking(&new.sink, "p1", new.token, &to(back)).await.unwrap_err();
+        let told = format!("cannot go back to `{back}`");
+        assert!(matches!(&error, StoreError::Open(text) if text.contains(&told)), "{error:?}");
+    }
+    // Looked at only, and found by its marker: nothing had to be sent.
+    let found = begun(&*store, "p4", "F4").await;
+    let marked = Advance { target_id: Some("4713".into()), ..to(BookingState::Booked) };
+    assert_eq!(advance(&*store, &found, &marked).await, None);
+    assert_eq!(known(&*store, &found).await.unwrap().state, BookingState::Booked);
     let error = store.advance_booking(&new.sink, "p9", new.token, &to(BookingState::Booked)).await.unwrap_err();
     assert!(matches!(&error, StoreError::Open(text) if text.contains("p9") && text.contains("compta")), "{error:?}");
     // Any text of a target's can be kept.
@@ -383,21 +418,35 @@ pub(crate) async fn of_many_that_begin_one_begins(on: &Fixture) {
     let others = answers.iter().filter(|(answer, _)| matches!(answer, BookingBegun::Exists(b) if b.token == winner));
     assert_eq!(others.count(), MANY - 1, "{answers:?}");
 
-    // Those that take it over.
-    let answers = race((0..MANY).map(|_| (again(&one), Some(winner))).collect()).await;
-    let winners: Vec<BookingToken> =
-        answers.iter().filter(|(answer, _)| *answer == BookingBegun::TakenOver).map(|(_, token)| *token).collect();
-    let [second] = winners[..] else { panic!("{answers:?}") };
-    let others = answers.iter().filter(|(answer, _)| matches!(answer, BookingBegun::Exists(b) if b.token == second));
-    assert_eq!(others.count(), MANY - 1, "{answers:?}");
+    // Those that take it over: while it is `reserved`, and again when it is `sending`.
+    let mut holder = winner;
+    for state in [BookingState::Reserved, BookingState::Sending] {
+        assert_eq!(known(&*stores[0], &one).await.unwrap().state, state);
+        let answers = race((0..MANY).map(|_| (again(&one), Some(holder))).collect()).await;
+        let winners: Vec<BookingToken> =
+            answers.iter().filter(|(answer, _)| *answer == BookingBegun::TakenOver).map(|(_, token)| *token).collect();
+        let [second] = winners[..] else { panic!("{answers:?}") };
+        let others =
+            answers.iter().filter(|(answer, _)| matches!(answer, BookingBegun::Exists(b) if b.token == second));
+        assert_eq!(others.count(), MANY - 1, "{answers:?}");
+        // Of all that ever had it, one may send.
+        let mut sent = Vec::new();
+        for token in [holder].into_iter().chain(answers.iter().map(|(_, token)| *token)) {
+            if stores[1].send_booking(&one.sink, "p1", token).await.unwrap() {
+                sent.push(token);
+            }
+        }
+        assert_eq!(sent, [second]);
+        holder = second;
+    }
 
     // Different payments of one invoice.
     let answers = race((0..MANY).map(|number| (booking(&format!("q{number}"), "F2"), None)).collect()).await;
     assert_eq!(answers.iter().filter(|(answer, _)| *answer == BookingBegun::Begun).count(), 1, "{answers:?}");
     let busy = answers.iter().filter(|(answer, _)| matches!(answer, BookingBegun::Busy(_))).count();
     assert_eq!(busy, MANY - 1, "{answers:?}");
-    let sending = BookingFilter { state: Some(BookingState::Sending), ..BookingFilter::default() };
-    assert_eq!(payments(&*stores[0], &sending).await.len(), 2);
+    let reserved = BookingFilter { state: Some(BookingState::Reserved), ..BookingFilter::default() };
+    assert_eq!(payments(&*stores[0], &reserved).await.len(), 1);
 
     // Different invoices do not know each other.
     let answers = race((0..MANY).map(|n| (booking(&format!("r{n}"), &format!("G{n}")), None)).collect()).await;
@@ -407,7 +456,7 @@ pub(crate) async fn of_many_that_begin_one_begins(on: &Fixture) {
 pub(crate) async fn of_a_taker_and_a_holder_one_goes_on(on: &Fixture) {
     let stores = [on.open().await, on.open().await];
     for round in 0..10 {
-        let held = begun(&*stores[0], &format!("p{round}"), &format!("F{round}")).await;
+        let held = in_state(&*stores[0], &format!("p{round}"), &format!("F{round}"), BookingState::Sending).await;
         let taker = again(&held);
         let taking = {
             let (store, taker, token) = (stores[1].clone(), taker.clone(), held.token);
@@ -434,6 +483,259 @@ pub(crate) async fn of_a_taker_and_a_holder_one_goes_on(on: &Fixture) {
     }
 }
 
+pub(crate) async fn what_is_sent_is_said_before(on: &Fixture) {
+    let store = on.open().await;
+    let new = begun(&*store, "p1", "F1").await;
+    let reserved = known(&*store, &new).await.unwrap();
+    let stranger = again(&new);
+    assert!(!send(&*store, &stranger).await, "not its token");
+    assert!(!send(&*store, &NewBooking { sink: sink("onfact"), ..new.clone() }).await, "not its sink");
+    assert!(!send(&*store, &NewBooking { payment_id: "p2".into(), ..new.clone() }).await, "not its payment");
+    assert_eq!(known(&*store, &new).await.unwrap(), reserved, "nothing was changed");
+
+    assert!(send(&*store, &new).await);
+    let sending = known(&*store, &new).await.unwrap();
+    let began_at = sending.began_at;
+    assert!(began_at > reserved.began_at, "now");
+    let expected = Booking { state: BookingState::Sending, began_at, changed_at: began_at, ..reserved };
+    assert_eq!(sending, expected);
+    assert!(send(&*store, &new).await, "once more, after a doubt that was looked into");
+    let once_more = known(&*store, &new).await.unwrap();
+    assert!(once_more.began_at > began_at, "now");
+    assert_eq!(once_more, Booking { began_at: once_more.began_at, ..sending });
+    assert_eq!(store.begin_booking(&new, None).await.unwrap(), BookingBegun::Begun, "the same answer as before");
+    assert_eq!(known(&*store, &new).await.unwrap(), once_more, "and nothing was written");
+    // It is in the list of what is `sending`, and in no other.
+    for state in BookingState::ALL {
+        let listed = payments(&*store, &BookingFilter { state: Some(state), ..BookingFilter::default() }).await;
+        assert_eq!(listed.is_empty(), state != BookingState::Sending, "{state}: {listed:?}");
+    }
+    // What is written is not sent again, whoever asks.
+    for state in [BookingState::Written, BookingState::Booked, BookingState::Seen] {
+        let done = in_state(&*store, state.as_str(), "F2", state).await;
+        let before = known(&*store, &done).await;
+        assert!(!send(&*store, &done).await, "{state}");
+        assert_eq!(known(&*store, &done).await, before);
+    }
+    store.close().await;
+    assert_eq!(known(&*on.open().await, &new).await.unwrap(), once_more, "it survives reopening");
+}
+
+pub(crate) async fn who_lost_it_sends_nothing(on: &Fixture) {
+    let store = on.open().await;
+    // Taken over.
+    let first = begun(&*store, "p1", "F1").await;
+    let second = again(&first);
+    assert_eq!(store.begin_booking(&second, Some(first.token)).await.unwrap(), BookingBegun::TakenOver);
+    assert!(!send(&*store, &first).await);
+    assert_eq!(known(&*store, &first).await.unwrap().state, BookingState::Reserved, "nothing was sent");
+    assert!(send(&*store, &second).await);
+    assert!(!send(&*store, &first).await);
+    // Withdrawn by somebody who had read its token.
+    let third = begun(&*store, "p2", "F2").await;
+    let token = known(&*store, &third).await.unwrap().token;
+    assert!(store.withdraw_booking(&third.sink, "p2", token).await.unwrap());
+    assert!(!send(&*store, &third).await);
+    assert_eq!(known(&*store, &third).await, None, "and it does not come back by that");
+    let fourth = again(&third);
+    assert_eq!(store.begin_booking(&fourth, None).await.unwrap(), BookingBegun::Begun);
+    assert!(!send(&*store, &third).await, "nor if there is another one now");
+    assert_eq!(known(&*store, &fourth).await.unwrap().state, BookingState::Reserved);
+}
+
+pub(crate) async fn of_a_taker_and_a_sender_both_know(on: &Fixture) {
+    let stores = [on.open().await, on.open().await];
+    for round in 0..10 {
+        let held = begun(&*stores[0], &format!("p{round}"), &format!("F{round}")).await;
+        let taker = again(&held);
+        let taking = {
+            let (store, taker, token) = (stores[1].clone(), taker.clone(), held.token);
+            tokio::spawn(async move { store.begin_booking(&taker, Some(token)).await.unwrap() })
+        };
+        let sending = {
+            let (store, held) = (stores[0].clone(), held.clone());
+            tokio::spawn(async move { send(&*store, &held).await })
+        };
+        assert_eq!(taking.await.unwrap(), BookingBegun::TakenOver);
+        let was_sent = sending.await.unwrap();
+        let stands = known(&*stores[1], &taker).await.unwrap();
+        assert_eq!(stands.token, taker.token);
+        let expected = if was_sent { BookingState::Sending } else { BookingState::Reserved };
+        assert_eq!(stands.state, expected, "who takes over and reads it again knows whether it may have been sent");
+        assert!(!send(&*stores[0], &held).await);
+    }
+}
+
+fn entry() -> NewAudit {
+    NewAudit::new("ops", "booking.settled", "payment/p1").with("sink", "compta")
+}
+
+async fn settle(store: &dyn Store, new: &NewBooking, word: &Word, quiet_for: Duration) -> Settled {
+    store.settle_booking(&new.sink, &new.payment_id, word, quiet_for, entry()).await.unwrap()
+}
+
+async fn trail(store: &dyn Store) -> Vec<AuditEntry> {
+    store.list_audit(None, 100).await.unwrap().rows
+}
+
+fn recorded(target_id: Option<&str>) -> Word {
+    Word::Recorded { target_id: target_id.map(str::to_owned) }
+}
+
+pub(crate) async fn a_persons_word_settles_what_is_not_finished(on: &Fixture) {
+    let store = on.open().await;
+    for (turn, state) in [BookingState::Reserved, BookingState::Sending, BookingState::Written].into_iter().enumerate()
+    {
+        let number = format!("F {state}");
+        let told = |was_recorded: bool, target_id: Option<&str>| {
+            json!({
+                "sink": "compta", "recorded": was_recorded, "was": state, "invoice_number": number,
+                "amount_cents": 150_000, "currency": "EUR", "target_id": target_id,
+            })
+        };
+        let there = in_state(&*store, &format!("there {state}"), &number, state).await;
+        let before = known(&*store, &there).await.unwrap();
+        assert_eq!(settle(&*store, &there, &recorded(Some("4711")), Duration::ZERO).await, Settled::Settled);
+        let after = known(&*store, &there).await.unwrap();
+        assert!(after.changed_at > before.changed_at);
+        let expected = Booking {
+            state: BookingState::Booked,
+            target_id: Some("4711".into()),
+            note: after.note.clone(),
+            changed_at: after.changed_at,
+            ..before
+        };
+        assert_eq!(after, expected);
+        assert!(after.note.is_some_and(|note| note.contains("a person")));
+        let entries = trail(&*store).await;
+        assert_eq!(entries.len(), turn * 2 + 1);
+        assert_eq!(
+            (&*entries[0].actor, &*entries[0].action, &*entries[0].subject),
+            ("ops", "booking.settled", "payment/p1")
+        );
+        assert_eq!(entries[0].detail, told(true, Some("4711")));
+        // Whoever was at it learns of it, and the invoice is free for its next payment.
+        assert!(!send(&*store, &there).await);
+        let late = advance(&*store, &there, &to(BookingState::Written)).await.expect("it is finished");
+        assert_eq!(late.state, BookingState::Booked);
+        assert_eq!(store.booked_cents(&there.sink, &number).await.unwrap(), Cents(150_000));
+
+        let gone = in_state(&*store, &format!("gone {state}"), &number, state).await;
+        assert_eq!(settle(&*store, &gone, &Word::NotRecorded, Duration::ZERO).await, Settled::Settled);
+        assert_eq!(known(&*store, &gone).await, None);
+        let entries = trail(&*store).await;
+        assert_eq!((entries.len(), &entries[0].detail), (turn * 2 + 2, &told(false, None)));
+        assert!(!send(&*store, &gone).await);
+        let late = store.advance_booking(&gone.sink, &gone.payment_id, gone.token, &to(BookingState::Booked)).await;
+        assert!(matches!(late, Err(StoreError::Open(_))), "{late:?}");
+        assert_eq!(store.begin_booking(&again(&gone), None).await.unwrap(), BookingBegun::Begun, "it is written anew");
+    }
+    // What was known of the target's id is kept, and any text can be.
+    let written = in_state(&*store, "p1", "G1", BookingState::Sending).await;
+    let known_id = Advance { target_id: Some("4712".into()), ..to(BookingState::Written) };
+    assert_eq!(advance(&*store, &written, &known_id).await, None);
+    assert_eq!(settle(&*store, &written, &recorded(None), Duration::ZERO).await, Settled::Settled);
+    assert_eq!(known(&*store, &written).await.unwrap().target_id.as_deref(), Some("4712"));
+    assert_eq!(trail(&*store).await[0].detail["target_id"], "4712");
+    let odd = begun(&*store, "p2", "G2").await;
+    assert_eq!(settle(&*store, &odd, &recorded(Some("a\0b")), Duration::ZERO).await, Settled::Settled);
+    let stands = [known(&*store, &written).await, known(&*store, &odd).await];
+    store.close().await;
+    let store = on.open().await;
+    assert_eq!([known(&*store, &written).await, known(&*store, &odd).await], stands, "it survives reopening");
+}
+
+pub(crate) async fn a_word_that_settles_nothing_changes_nothing(on: &Fixture) {
+    let store = on.open().await;
+    let words = [recorded(Some("4711")), Word::NotRecorded];
+    let hour = Duration::from_hours(1);
+    for state in BookingState::ALL {
+        let new = in_state(&*store, state.as_str(), &format!("F {state}"), state).await;
+        let before = known(&*store, &new).await;
+        for word in &words {
+            let answer = settle(&*store, &new, word, hour).await;
+            // Whatever its age, there is nothing to settle then.
+            let is_finished = matches!(state, BookingState::Booked | BookingState::Seen);
+            match answer {
+                Settled::Finished(found) if is_finished => assert_eq!(found.state, state),
+                Settled::TooEarly(found) if !is_finished => assert_eq!(found.token, new.token),
+                answer => panic!("{state}: {answer:?}"),
+            }
+        }
+        assert_eq!(known(&*store, &new).await, before, "{state}");
+    }
+    let nowhere = NewBooking { sink: sink("onfact"), ..booking("sending", "F1") };
+    for unknown in [nowhere, booking("p9", "F1"), booking("sending\0", "F1")] {
+        for word in &words {
+            assert_eq!(settle(&*store, &unknown, word, Duration::ZERO).await, Settled::Unknown, "{unknown:?}");
+        }
+    }
+    assert_eq!(trail(&*store).await, [], "nothing was done");
+    // It counts from when it was begun, or taken over, or sent: the latest of these.
+    on.execute("UPDATE bookings SET began_at = began_at - 7200000000").await;
+    let sending = known(&*store, &booking("sending", "")).await.unwrap();
+    let taker = NewBooking { token: BookingToken::generate(), ..booking("sending", "F sending") };
+    assert_eq!(store.begin_booking(&taker, Some(sending.token)).await.unwrap(), BookingBegun::TakenOver);
+    assert!(matches!(settle(&*store, &taker, &Word::NotRecorded, hour).await, Settled::TooEarly(_)));
+    on.execute("UPDATE bookings SET began_at = began_at - 7200000000").await;
+    assert!(send(&*store, &taker).await);
+    assert!(matches!(settle(&*store, &taker, &Word::NotRecorded, hour).await, Settled::TooEarly(_)));
+    on.execute("UPDATE bookings SET began_at = began_at - 7200000000").await;
+    assert_eq!(settle(&*store, &taker, &Word::NotRecorded, hour).await, Settled::Settled);
+}
+
+pub(crate) async fn of_many_words_one_counts(on: &Fixture) {
+    let stores = [on.open().await, on.open().await];
+    for round in 0..5 {
+        let doubtful = in_state(&*stores[0], &format!("p{round}"), &format!("F{round}"), BookingState::Sending).await;
+        let answers = join_all((0..MANY).map(|number| {
+            let (store, doubtful) = (stores[number % 2].clone(), doubtful.clone());
+            let word = if number % 3 == 0 { recorded(None) } else { Word::NotRecorded };
+            tokio::spawn(async move { (settle(&*store, &doubtful, &word, Duration::ZERO).await, word) })
+        }))
+        .await;
+        let answers: Vec<(Settled, Word)> = answers.into_iter().map(Result::unwrap).collect();
+        let counted: Vec<_> = answers.iter().filter(|(answer, _)| *answer == Settled::Settled).collect();
+        let [(_, word)] = counted[..] else { panic!("{answers:?}") };
+        let entries = trail(&*stores[0]).await;
+        assert_eq!(entries.len(), round + 1);
+        let was_recorded = *word != Word::NotRecorded;
+        assert_eq!(entries[0].detail["recorded"], was_recorded);
+        let stands = known(&*stores[1], &doubtful).await.map(|found| found.state);
+        assert_eq!(stands, was_recorded.then_some(BookingState::Booked));
+        let others = answers.iter().filter(|(answer, _)| match answer {
+            Settled::Finished(_) => was_recorded,
+            Settled::Unknown => !was_recorded,
+            Settled::Settled | Settled::TooEarly(_) => false,
+        });
+        assert_eq!(others.count(), MANY - 1, "{answers:?}");
+    }
+}
+
+pub(crate) async fn nobody_sends_behind_a_word(on: &Fixture) {
+    let stores = [on.open().await, on.open().await];
+    let hour = Duration::from_hours(1);
+    for round in 0..10 {
+        let held = begun(&*stores[0], &format!("p{round}"), &format!("F{round}")).await;
+        on.execute("UPDATE bookings SET began_at = began_at - 7200000000").await;
+        let settling = {
+            let (store, held) = (stores[1].clone(), held.clone());
+            tokio::spawn(async move { settle(&*store, &held, &Word::NotRecorded, hour).await })
+        };
+        let sending = {
+            let (store, held) = (stores[0].clone(), held.clone());
+            tokio::spawn(async move { send(&*store, &held).await })
+        };
+        let (settled, was_sent) = (settling.await.unwrap(), sending.await.unwrap());
+        let stands = known(&*stores[0], &held).await.map(|found| found.state);
+        match (settled, was_sent) {
+            (Settled::Settled, false) => assert_eq!(stands, None),
+            (Settled::TooEarly(_), true) => assert_eq!(stands, Some(BookingState::Sending)),
+            both => panic!("both, or none: {both:?}"),
+        }
+    }
+}
+
 pub(crate) async fn what_was_written_is_added_up(on: &Fixture) {
     let store = on.open().await;
     let compta = sink("compta");
@@ -447,10 +749,10 @@ pub(crate) async fn what_was_written_is_added_up(on: &Fixture) {
     ] {
         let new = NewBooking { amount_cents: Cents(cents), ..booking(payment, "F1") };
         assert_eq!(store.begin_booking(&new, None).await.unwrap(), BookingBegun::Begun);
-        if state != BookingState::Sending {
-            assert_eq!(advance(&*store, &new, &to(state)).await, None);
-        }
+        bring(&*store, &new, state).await;
     }
+    in_state(&*store, "p7", "F3", BookingState::Reserved).await;
+    assert_eq!(store.booked_cents(&compta, "F3").await.unwrap(), Cents::ZERO);
     let elsewhere = NewBooking { sink: sink("onfact"), ..booking("p1", "F1") };
     store.begin_booking(&elsewhere, None).await.unwrap();
     assert_eq!(advance(&*store, &elsewhere, &to(BookingState::Booked)).await, None);
@@ -485,7 +787,8 @@ pub(crate) async fn bookings_are_listed_newest_first(on: &Fixture) {
     assert_eq!(of(BookingFilter { invoice_number: text("F2"), ..none() }).await, ["p5"]);
     assert_eq!(of(BookingFilter { invoice_id: text("id of F2"), ..none() }).await, ["p5"]);
     for (state, expected) in [
-        (BookingState::Sending, &["p1", "p4"][..]),
+        (BookingState::Reserved, &["p1"][..]),
+        (BookingState::Sending, &["p4"]),
         (BookingState::Written, &["p3"]),
         (BookingState::Booked, &["p5", "p1"]),
         (BookingState::Seen, &["p2"]),
@@ -539,6 +842,7 @@ pub(crate) async fn finished_bookings_go_when_they_are_old(on: &Fixture) {
         ("p2", "F1", BookingState::Seen),
         ("p3", "F2", BookingState::Booked),
         ("sending", "F1", BookingState::Sending),
+        ("reserved", "F2", BookingState::Reserved),
     ] {
         in_state(&*store, payment, number, state).await;
     }
@@ -546,10 +850,18 @@ pub(crate) async fn finished_bookings_go_when_they_are_old(on: &Fixture) {
     assert_eq!(store.purge_bookings(Duration::MAX, 100).await.unwrap(), 0, "older than any calendar");
     assert_eq!(store.purge_bookings(Duration::ZERO, 0).await.unwrap(), 0);
     assert_eq!(store.purge_bookings(Duration::ZERO, 2).await.unwrap(), 2);
-    assert_eq!(payments(&*store, &BookingFilter::default()).await, ["sending", "p3", "written"], "the oldest first");
+    assert_eq!(
+        payments(&*store, &BookingFilter::default()).await,
+        ["reserved", "sending", "p3", "written"],
+        "the oldest first"
+    );
     assert_eq!(store.purge_bookings(Duration::ZERO, 2).await.unwrap(), 1);
     assert_eq!(store.purge_bookings(Duration::ZERO, 2).await.unwrap(), 0);
-    assert_eq!(payments(&*store, &BookingFilter::default()).await, ["sending", "written"], "whatever their age");
+    assert_eq!(
+        payments(&*store, &BookingFilter::default()).await,
+        ["reserved", "sending", "written"],
+        "whatever their age"
+    );
 }
 
 pub(crate) async fn assignments_go_with_their_events_and_bookings_stay(on: &Fixture) {
@@ -601,7 +913,7 @@ pub(crate) async fn an_erasure_keeps_the_ledger(on: &Fixture) {
 
 pub(crate) async fn the_ledger_survives_reopening(on: &Fixture) {
     let store = on.open().await;
-    let sending = begun(&*store, "p1", "F1").await;
+    let sending = in_state(&*store, "p1", "F1", BookingState::Sending).await;
     let booked = in_state(&*store, "p2", "F2", BookingState::Booked).await;
     let before = [known(&*store, &sending).await, known(&*store, &booked).await];
     store.close().await;
