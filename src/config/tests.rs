@@ -1055,7 +1055,8 @@ fn options_of_efactori_are_checked_one_by_one() {
         "lookup_max_pages = 1000\napi_limits = [{ requests = 2000, per_secs = 60 }]",
         "timezone = 'Europe/Paris'\nnumber = \"'F' ~ invoice.number\"",
     ] {
-        assert_eq!(good(&efactori_sink(option), &KEYED).notices, Vec::<String>::new(), "{option}");
+        let variables = [KEYED[0], ("FINKARE_WEBHOOK_SECRET", "whsec_x")];
+        assert_eq!(good(&efactori_sink(option), &variables).notices, Vec::<String>::new(), "{option}");
     }
     for (option, expected) in [
         ("base_url = 'efactori'", ".base_url: "),
@@ -1141,7 +1142,7 @@ not_found_secs = 0
 recheck_secs = 60
 api_limits = [{ requests = 5, per_secs = 10 }]",
         ),
-        &[("KEY", "from-the-environment")],
+        &[("KEY", "from-the-environment"), KEYED[0]],
     );
     let sink = &config.sinks[0];
     let Kind::FacturationPro(options, common) = &sink.kind else { panic!("{:?}", sink.kind) };

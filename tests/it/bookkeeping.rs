@@ -58,7 +58,7 @@ impl Scene {
         );
         let common = format!(
             "timeout_secs = 5\nsettle_secs = 1\nnot_found_secs = 0\nrecheck_secs = 1\n\
-             retry = {{ initial_secs = 0.05, max_secs = 0.5, give_up_after_secs = 3600 }}\n\
+             retry = {{ initial_secs = 0.05, max_secs = 1, give_up_after_secs = 3600 }}\n\
              api_limits = [{{ requests = 1000, per_secs = 1 }}]\n{more}\n"
         );
         let sinks = format!(
@@ -119,8 +119,7 @@ impl Scene {
     }
 
     fn no_secret(&self, text: &str) {
-        for secret in
-            [facturation_pro::API_KEY, efactori::SESSION_KEY, tiime::TOKEN, fastfaktura::KEY, API_KEY, SECRET]
+        for secret in [facturation_pro::API_KEY, efactori::SESSION_KEY, tiime::TOKEN, fastfaktura::KEY, API_KEY, SECRET]
         {
             assert!(!text.contains(secret), "a secret is shown: {text}");
         }
@@ -131,7 +130,11 @@ impl Scene {
 async fn dispatch(relay: &Relay, event: &str, sink: &str) -> Value {
     let event = relay.get(&format!("/events/{event}")).await;
     let dispatches = event["dispatches"].as_array().expect("a list");
-    dispatches.iter().find(|dispatch| dispatch["sink"] == sink).unwrap_or_else(|| panic!("none for {sink}: {event}")).clone()
+    dispatches
+        .iter()
+        .find(|dispatch| dispatch["sink"] == sink)
+        .unwrap_or_else(|| panic!("none for {sink}: {event}"))
+        .clone()
 }
 
 async fn comes_to(relay: &Relay, event: &str, sink: &str, state: &str) -> Value {
@@ -176,7 +179,8 @@ async fn a_payment_comes_into_all_the_books(backend: Backend) {
         }
         scene.no_secret(&said);
         let (_, json) = scene.run(None, &["try", "--sink", sink, "--event", &delivery, "--json"]).await;
-        let json: Value = serde_json::from_str(json.lines().next().unwrap_or_default()).unwrap_or_else(|_| panic!("{json}"));
+        let json: Value =
+            serde_json::from_str(json.lines().next().unwrap_or_default()).unwrap_or_else(|_| panic!("{json}"));
         assert_eq!(json["would_do"]["outcome"], words[3].strip_prefix("held").map_or("delivered", |_| "held"));
     }
     assert_eq!((scene.facturation.entries().len(), scene.efactori.entries().len()), (0, 0), "nothing was written");
@@ -199,7 +203,10 @@ async fn a_payment_comes_into_all_the_books(backend: Backend) {
         assert!(entries[0].marker.as_ref().is_some_and(|marker| marker.contains(&payment)), "{entries:?}");
         assert_eq!(entries[0].date, "2026-03-15");
         let line = booking(&relay, sink, &payment).await.expect("a line in the ledger");
-        assert_eq!((&line["state"], &line["amount_cents"], &line["event_id"]), (&json!("booked"), &json!(45_050), &json!(event)));
+        assert_eq!(
+            (&line["state"], &line["amount_cents"], &line["event_id"]),
+            (&json!("booked"), &json!(45_050), &json!(event))
+        );
         assert_eq!(line["target_id"], json!(entries[0].id.to_string()));
     }
     let (_, listed) = scene.run(Some(&relay), &["bookings", "list", "--invoice-number", "F-2026-001"]).await;
@@ -252,7 +259,10 @@ async fn refused_credentials_stop_the_sink_and_lose_nothing(backend: Backend) {
     scene.facturation.desk().next_on(On::ANY, usize::MAX, Fault::before(Then::Status(401)));
     let (exit, said) = scene.run(None, &["check"]).await;
     assert_eq!(exit, 1);
-    assert!(said.lines().any(|line| line.starts_with("FAIL") && line.contains("sink compta") && line.contains("401")), "{said}");
+    assert!(
+        said.lines().any(|line| line.starts_with("FAIL") && line.contains("sink compta") && line.contains("401")),
+        "{said}"
+    );
 
     let relay = scene.home.start().await;
     let mut events = Vec::new();
@@ -351,7 +361,8 @@ async fn a_person_settles_what_stays_in_doubt(backend: Backend) {
         assert!(held["last_error"].as_str().is_some_and(|reason| reason.contains("bookings settle")), "{held}");
     }
     // Too early: the request might still be on its way.
-    let (exit, said) = scene.run(Some(&relay), &["bookings", "settle", &lost, "--sink", "onfact", "--not-recorded"]).await;
+    let (exit, said) =
+        scene.run(Some(&relay), &["bookings", "settle", &lost, "--sink", "onfact", "--not-recorded"]).await;
     assert_eq!(exit, 1, "{said}");
     assert_eq!(booking(&relay, "onfact", &lost).await.expect("a line")["state"], "sending");
     assert!(relay.terminate().await.0.success());

@@ -500,7 +500,7 @@ async fn what_may_be_ours_without_its_marker_is_held_in_doubt() {
         let (sink, event) = (bench.sink(), bench.office.event(&payment("p-1", "1", 10_000)));
         bench.server.desk().next_on(BOOKING, 1, Fault::after(Then::Status(503)));
         let (reason, _) = held(&run(&sink, &event).await);
-        says(&reason, &["may be it", "`Finkare p-1`", "look there first"]);
+        says(&reason, &["may be it", "`Finkare p-1`", "look there"]);
         assert_eq!(bench.writes(), 1);
         // A person gives it its name back.
         rename_last(&bench, "Finkare p-1");
