@@ -19,7 +19,7 @@ use crate::{
     ingest::route::Selection,
     model::dispatch::Order,
     signature::finkare::{SecretEncoding, SignatureOver},
-    sinks::Kind,
+    sinks::{Kind, invoicing},
 };
 
 const EXAMPLE: &str = include_str!("../../relay.example.toml");
@@ -1270,6 +1270,12 @@ fn a_syntax_error_is_shown_in_its_line() {
     insta::assert_snapshot!(problems);
 }
 
+/// The sink of a type in the example, and one of which nothing but what is required is written.
+fn shown_and_default(example: &Config, kind: &str, bare: &str) -> (Sink, Sink) {
+    let shown = example.sinks.iter().find(|sink| sink.kind.name() == kind).unwrap();
+    (shown.clone(), good(bare, &KEYED).sinks[0].clone())
+}
+
 /// The example with the options switched on that have no default.
 fn full_example() -> String {
     EXAMPLE.lines().fold(String::new(), |mut text, line| {
@@ -1295,9 +1301,9 @@ const EXAMPLE_VARIABLES: [(&str, &str); 11] = [
 
 #[test]
 fn the_example_loads_and_shows_the_defaults() {
-    let needed = EXAMPLE_VARIABLES.map(|(name, value)| (name, if name == "FINKARE_API_KEY" { "" } else { value }));
-    let example = good(EXAMPLE, &needed);
-    let default = good("", &[("RELAY_SINK_URL", "https://erp.example/hooks/finkare")]);
+    let key = ("FINKARE_API_KEY", "fk_live_x");
+    let example = good(EXAMPLE, &EXAMPLE_VARIABLES);
+    let default = good("", &[("RELAY_SINK_URL", "https://erp.example/hooks/finkare"), key]);
     assert_eq!(example.notices, Vec::<String>::new());
     assert_eq!(example.server, default.server);
     assert_eq!(example.retention, default.retention);
@@ -1317,7 +1323,7 @@ fn the_example_loads_and_shows_the_defaults() {
     };
     assert!(matches!(&good(defaults, &[]).sinks[0].kind, Kind::File(file) if file.max_bytes == archive.max_bytes));
     let shown = example.sinks.iter().find(|sink| sink.name.as_str() == "compta").unwrap();
-    let default = &good(&facturation_pro(""), &[]).sinks[0];
+    let default = &good(&facturation_pro(""), &KEYED).sinks[0];
     let comparable = |sink: &Sink| {
         let Kind::FacturationPro(options, common) = &sink.kind else { panic!("{:?}", sink.kind) };
         let methods = ["bank_transfer", "sepa_debit", "card", "payment_link", "other"];
@@ -1327,6 +1333,26 @@ fn the_example_loads_and_shows_the_defaults() {
         format!("{options:?} {codes:?} {common:?} {:?} {:?}", sink.concurrency, sink.timeout)
     };
     assert_eq!(comparable(shown), comparable(default));
+    let same_but_limits = |shown: &mut invoicing::Common, default: &invoicing::Common, limits: &[(u32, u32)]| {
+        assert_eq!(shown.limits(&[]), default.limits(limits));
+        shown.api_limits = None;
+        assert_eq!(shown, default);
+    };
+    let (mut shown, default) = shown_and_default(&example, "tiime", &tiime_sink(""));
+    assert_eq!((shown.concurrency, shown.timeout), (default.concurrency, default.timeout));
+    let (Kind::Tiime(options, common), Kind::Tiime(defaults, careful)) = (&mut shown.kind, &default.kind) else {
+        panic!("{shown:?}")
+    };
+    same_but_limits(common, careful, &[(1, 2)]);
+    assert_eq!(format!("{options:?}"), format!("{defaults:?}"));
+    let (mut shown, default) = shown_and_default(&example, "fastfaktura", &fastfaktura_sink(""));
+    assert_eq!((shown.concurrency, shown.timeout), (default.concurrency, default.timeout));
+    let (Kind::Fastfaktura(options, common), Kind::Fastfaktura(defaults, careful)) = (&mut shown.kind, &default.kind)
+    else {
+        panic!("{shown:?}")
+    };
+    same_but_limits(common, careful, &[(60, 60)]);
+    assert_eq!(format!("{options:?}"), format!("{defaults:?}"));
 }
 
 #[test]
@@ -1340,11 +1366,37 @@ fn the_example_has_every_option_and_no_other() {
     assert_eq!(config.endpoints[0].secrets.len(), 2);
 
     let mut shown = BTreeSet::new();
-    keys(&text.parse().unwrap(), "", &mut shown);
+    let whole: toml::Table = text.parse().unwrap();
+    keys(&whole, "", &mut shown);
     let without_numbers = |path: &String| {
         let parts = path.split('[').map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit()));
         parts.collect::<Vec<_>>().join("[")
     };
+    // A sink shows all that not every sink has, or every invoicing one: that is shown once.
+    let sinks = whole["sinks"].as_array().unwrap();
+    let known_of: Vec<BTreeSet<&str>> = (0..sinks.len())
+        .map(|index| known.iter().filter_map(|path| path.strip_prefix(&format!("sinks[{index}]."))).collect())
+        .collect();
+    let is_invoicing = |index: usize| config.sinks[index].kind.is_invoicing();
+    let mut of_invoicing = BTreeSet::new();
+    for (sink, known) in sinks.iter().zip(&known_of) {
+        let mut own = BTreeSet::new();
+        keys(sink.as_table().unwrap(), "", &mut own);
+        for key in known {
+            let having: Vec<usize> = (0..sinks.len()).filter(|index| known_of[*index].contains(key)).collect();
+            let is_of_invoicing = having.iter().copied().eq((0..sinks.len()).filter(|index| is_invoicing(*index)));
+            if is_of_invoicing {
+                of_invoicing.insert((*key).to_owned());
+            }
+            let is_common = having.len() == sinks.len() || is_of_invoicing;
+            assert!(is_common || own.contains(*key), "not in relay.example.toml for {}: {key}", sink["name"]);
+        }
+    }
+    let readme = include_str!("../../README.md");
+    let section = readme.split("#### Invoicing sinks\n").nth(1).unwrap().split("\n#").next().unwrap();
+    let rows = section.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()));
+    assert_eq!(rows.collect::<BTreeSet<_>>(), of_invoicing, "under \"Invoicing sinks\" in README.md");
+
     let known: BTreeSet<_> = known.iter().map(without_numbers).collect();
     let missing: Vec<_> = known.difference(&shown).collect();
     assert!(missing.is_empty(), "not in relay.example.toml: {missing:?}");

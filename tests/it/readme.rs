@@ -1,7 +1,8 @@
 //! The README says everything that an operator can set or watch, and nothing else.
 //!
 //! Each table of a section of the configuration stands under a heading with the section's name; its
-//! rows are compared with `relay.example.toml`, which another test compares with the code.
+//! rows are compared with `relay.example.toml`, which another test compares with the code. What only
+//! invoicing sinks have stands in a table for all of them and in one for each type.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +12,7 @@ use std::{
 
 use finkare_relay::{
     config::env::VARIABLES,
+    sinks::Kind,
     store::SinkStatus,
     telemetry::{DeliveryResult, Metrics, RotationResult},
 };
@@ -34,7 +36,11 @@ fn rows(readme: &str, title: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// The table of the keys that all invoicing sinks have.
+const INVOICING: &str = "Invoicing sinks";
+
 /// The keys of each section of the example, those that are commented out included, with their values.
+/// An invoicing sink is a section of its own, named after its type.
 fn example() -> BTreeMap<String, BTreeMap<String, Value>> {
     let text: Vec<_> = read("relay.example.toml")
         .lines()
@@ -50,7 +56,9 @@ fn example() -> BTreeMap<String, BTreeMap<String, Value>> {
             Value::Array(tables) => {
                 for table in tables {
                     let Value::Table(table) = table else { panic!("{name} is no list of tables") };
-                    collect(&name, &format!("`[[{name}]]`"), table, &mut sections);
+                    let kind = table.get("type").and_then(Value::as_str).filter(|kind| Kind::INVOICING.contains(kind));
+                    let title = kind.map_or_else(|| format!("`[[{name}]]`"), |kind| format!("`{kind}`"));
+                    collect(&name, &title, table, &mut sections);
                 }
             }
             other => panic!("{name} = {other} stands in no section"),
@@ -76,18 +84,51 @@ fn collect(path: &str, title: &str, table: Table, sections: &mut BTreeMap<String
 #[test]
 fn every_option_is_in_its_sections_table() {
     let readme = read("README.md");
-    let example = example();
-    assert!(example.len() >= 8, "{:?}", example.keys());
+    let mut example = example();
+    // Each invoicing sink shows its own keys, and some that all of them or all sinks have.
+    let (of_all, common) = (rows(&readme, "`[[sinks]]`"), rows(&readme, INVOICING));
+    assert!(common.keys().all(|key| !of_all.contains_key(key)), "in both tables: {common:?}");
+    let mut shown_common: BTreeMap<String, Value> = BTreeMap::new();
+    for kind in Kind::INVOICING {
+        let options = example.get_mut(&format!("`{kind}`")).unwrap_or_else(|| panic!("no {kind} in the example"));
+        for (key, value) in std::mem::take(options) {
+            if common.contains_key(&key) {
+                has_default(INVOICING, &key, &value, &common[&key]);
+                shown_common.entry(key).or_insert(value);
+            } else if matches!(key.as_str(), "name" | "type") {
+                assert!(key != "type" || of_all["type"].contains(&format!("`{kind}`")), "{kind}");
+            } else {
+                options.insert(key, value);
+            }
+        }
+    }
+    example.insert(INVOICING.to_owned(), shown_common);
+    assert!(example.len() >= 13, "{:?}", example.keys());
     for (title, options) in &example {
         let rows = rows(&readme, title);
         let (shown, known): (BTreeSet<_>, BTreeSet<_>) = (rows.keys().collect(), options.keys().collect());
         assert_eq!(shown, known, "under {title} in README.md, and in relay.example.toml");
         for (key, value) in options {
-            // A number in the example is the default, except where it stands for an option without one.
-            let Value::Integer(number) = value else { continue };
-            let has_default = !rows[key].contains("| none |");
-            assert!(!has_default || rows[key].contains(&number.to_string()), "{title} {key}: {number}");
+            has_default(title, key, value, &rows[key]);
         }
+    }
+}
+
+/// A number in the example is the default, except where it stands for an option without one. So are those in a list or a
+/// table of them.
+fn has_default(title: &str, key: &str, value: &Value, row: &str) {
+    match value {
+        Value::Integer(number) => {
+            let is_said = row.split(|c: char| !c.is_ascii_digit()).any(|shown| shown == number.to_string());
+            assert!(row.contains("| none |") || is_said, "{title} {key}: {number} is not in: {row}");
+        }
+        Value::Array(values) if title == INVOICING => {
+            values.iter().for_each(|value| has_default(title, key, value, row));
+        }
+        Value::Table(table) if title == INVOICING => {
+            table.values().for_each(|value| has_default(title, key, value, row));
+        }
+        _ => {}
     }
 }
 
