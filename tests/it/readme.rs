@@ -123,10 +123,14 @@ fn has_default(title: &str, key: &str, value: &Value, row: &str) {
             assert!(row.contains("| none |") || is_said, "{title} {key}: {number} is not in: {row}");
         }
         Value::Array(values) if title == INVOICING => {
-            values.iter().for_each(|value| has_default(title, key, value, row));
+            for value in values {
+                has_default(title, key, value, row);
+            }
         }
         Value::Table(table) if title == INVOICING => {
-            table.values().for_each(|value| has_default(title, key, value, row));
+            for value in table.values() {
+                has_default(title, key, value, row);
+            }
         }
         _ => {}
     }
