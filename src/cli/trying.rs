@@ -283,8 +283,7 @@ fn show_explained(sink: &Sink, message: &Message, explained: &Explained, output:
             let _ = write!(text, "\n\n{heading}");
         }
         for step in steps {
-            let _ =
-                write!(text, "\n  {} {}\n      for {}", step.method, printable(&step.url), printable(&step.purpose));
+            let _ = write!(text, "\n  {} {}\n      {}", step.method, printable(&step.url), printable(&step.purpose));
             if let Some(body) = &step.body {
                 let _ = write!(text, "\n      {}", printable(body));
             }

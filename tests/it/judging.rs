@@ -315,7 +315,7 @@ fn judge(world: &World, reasons: &BTreeMap<(String, String), String>, events: &H
 async fn every_payment_is_booked_once_or_held(backend: Backend) {
     let seed = 20_261_121;
     let mut rng = StdRng::seed_from_u64(seed);
-    let invoices = if backend == Backend::Sqlite { 600 } else { 400 };
+    let invoices = if backend == Backend::Sqlite { 400 } else { 280 };
     let world = World::with(invoices, &mut rng).await;
     let home = Home::new(backend).await;
     home.configure("", &world.endpoint(), &world.sinks());
