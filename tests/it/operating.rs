@@ -663,7 +663,7 @@ async fn what_cannot_be_meant_is_refused(backend: Backend) {
         ("/bookings/settle", json!({"sink": "erp", "payment_id": "p1"}), 422, "bad_body"),
         ("/bookings/settle", json!({"sink": "erp", "payment_id": "p1", "recorded": "yes"}), 422, "bad_body"),
         ("/bookings/settle", json!({"sink": "erp", "payment_id": "p1", "recorded": true, "id": "x"}), 422, "bad_body"),
-        ("/bookings/settle", booked(&json!("x"), false), 400, "bad_parameter"),
+        ("/bookings/settle", booked(&json!("x"), false), 422, "bad_body"),
         ("/bookings/settle", booked(&json!(""), true), 400, "bad_parameter"),
         ("/bookings/settle", booked(&json!("a\nb"), true), 400, "bad_parameter"),
         ("/bookings/settle", booked(&json!("x".repeat(201)), true), 400, "bad_parameter"),

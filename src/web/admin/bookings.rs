@@ -152,9 +152,10 @@ impl Settle {
             ))),
             (true, target_id) => Ok(Word::Recorded { target_id: target_id.clone() }),
             (false, None) => Ok(Word::NotRecorded),
-            (false, Some(_)) => Err(bad_parameter(
-                "What does not stand in the books has no `target_id` there: leave one of the two out.",
-            )),
+            (false, Some(_)) => {
+                let detail = "What does not stand in the books has no `target_id` there: leave one of the two out.";
+                Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_body", detail))
+            }
         }
     }
 }
@@ -192,7 +193,7 @@ pub struct Settlement {
         (status = 200, description = "It is as was said", body = Settlement),
         (status = 404, description = "There is no booking of this payment in this sink: `not_found`."),
         (status = 409, description = "It was begun too short a time ago, `retry_in_secs` says how long to wait: `too_early`; it is finished already: `finished`."),
-        (status = 422, description = "The body has another shape: `bad_body`."),
+        (status = 422, description = "The body has another shape, or says both that the payment is not recorded and its `target_id`: `bad_body`."),
     )
 )]
 pub async fn settle(
