@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The body names an invoice and an amount, rarely a payment. So the payments of the invoice are asked for, and the
-//! one is taken that is completed, has this amount and no other event ([`choice`]). The store decides between two
+//! one is taken that is completed, has this amount and no other event (`choice`). The store decides between two
 //! that want the same one; an event keeps what it was given, whatever sink asks and however often it is replayed.
 //!
 //! What is not decided is said with the reason ([`Unresolved`]): *wait* for what will come by itself (a pending
@@ -18,9 +18,9 @@
 //! does not work, *stop* when Finkare refuses the key. Never "there is nothing to do": a payment that is lost is as bad
 //! as one that is booked twice.
 //!
-//! - [`asked`]: what the body says.
-//! - [`choice`]: which payment it is; pure.
-//! - [`source`]: Finkare's answers, kept for a while and shared.
+//! - `asked`: what the body says.
+//! - `choice`: which payment it is; pure.
+//! - `source`: Finkare's answers, kept for a while and shared.
 //!
 //! Sources: <https://docs.finkare.io/api-reference/payments>, <https://docs.finkare.io/guides/webhook-setup>,
 //! <https://docs.finkare.io/guides/sdk-typescript>. Neither says whether a payment is visible and completed when its
