@@ -165,7 +165,13 @@ impl World {
             // Before and after the write; and long after the relay has given up waiting for it.
             let mut writes: Vec<Fault> =
                 ill().into_iter().flat_map(|end| [Fault::before(end.clone()), Fault::after(end)]).collect();
-            writes.extend([Fault::before(Silence), Fault::after(Silence), Fault::late(LATE), Fault::late(LATE / 3)]);
+            writes.extend([
+                Fault::before(Silence),
+                Fault::after(Silence),
+                Fault::late(LATE),
+                Fault::late(LATE / 2),
+                Fault::late(LATE / 4),
+            ]);
             desk.at_random(On("POST", ""), 120, seed, writes);
             let mut reads: Vec<Fault> = ill().into_iter().map(Fault::before).collect();
             reads.push(Fault::before(Slow(Duration::from_millis(50))));
@@ -184,7 +190,7 @@ impl World {
     }
 
     fn sinks(&self) -> String {
-        let common = "timeout_secs = 2\nsettle_secs = 1\nnot_found_secs = 1\nconcurrency = 8\n\
+        let common = "timeout_secs = 2\nsettle_secs = 6\nnot_found_secs = 1\nconcurrency = 8\n\
              retry = { initial_secs = 0.05, max_secs = 1, give_up_after_secs = 3600 }\n\
              breaker = { failures = 1000000, probe_secs = 1 }\n\
              api_limits = [{ requests = 100000, per_secs = 1 }]";
@@ -226,8 +232,9 @@ impl World {
     }
 }
 
-/// How late a write may come that nobody waits for any more: before the attempt's time-out and `settle_secs`.
-const LATE: Duration = Duration::from_millis(2500);
+/// How late a write may come that nobody waits for any more: a little before the attempt's time-out and `settle_secs`
+/// together, and long after the next attempt.
+const LATE: Duration = Duration::from_secs(7);
 
 /// Sends all of it, some of it twice, in an order that nobody wanted; whoever is down is asked again.
 async fn deliver_all(hook: &Finkare, bodies: &[Vec<u8>]) {

@@ -162,7 +162,9 @@ impl<B: Books> Bookkeeper<B> {
                 return Ok(hold(differs));
             }
             // Nothing was sent of it: it begins anew as it is now.
-            self.ledger.withdraw_booking(&self.sink, &line.payment_id, line.token).await?;
+            if !self.clear(line).await? {
+                return Ok(another_attempt());
+            }
             known = None;
         }
         match known {
@@ -229,7 +231,14 @@ impl<B: Books> Bookkeeper<B> {
         }
         let token = BookingToken::generate();
         match self.ledger.begin_booking(&self.new_booking(message, entry, token), left).await? {
-            BookingBegun::Begun | BookingBegun::TakenOver => {}
+            BookingBegun::Begun => {}
+            BookingBegun::TakenOver => {
+                // Who had it may have begun to send just before.
+                let line = self.ledger.booking(&self.sink, &entry.payment.id).await?;
+                if line.is_none_or(|line| line.state != BookingState::Reserved) {
+                    return Ok(another_attempt());
+                }
+            }
             BookingBegun::Exists(_) => return Ok(another_attempt()),
             BookingBegun::Busy(other) => return self.behind(&other).await,
         }
@@ -532,7 +541,7 @@ impl<B: Books> Bookkeeper<B> {
         if other.state == BookingState::Reserved {
             if other.began_ago > patience {
                 // Nothing was sent of it, and its attempt is over; should it not be, it finds its line gone.
-                self.ledger.withdraw_booking(&self.sink, &other.payment_id, other.token).await?;
+                self.clear(other).await?;
             }
             return Ok(wait(SOON));
         }
@@ -552,6 +561,32 @@ impl<B: Books> Bookkeeper<B> {
             ),
             recheck_after: Some(Duration::from_mins(10)),
         })
+    }
+
+    /// Removes a line that was only reserved; false if it is being sent by now, or is somebody else's.
+    ///
+    /// Taken over first: its holder may begin to send at this very moment, and what is `sending` must not go.
+    async fn clear(&self, line: &Booking) -> Result<bool, StoreError> {
+        let token = BookingToken::generate();
+        let same = NewBooking {
+            sink: self.sink.clone(),
+            payment_id: line.payment_id.clone(),
+            event_id: line.event_id,
+            invoice_id: line.invoice_id.clone(),
+            invoice_number: line.invoice_number.clone(),
+            amount_cents: line.amount_cents,
+            currency: line.currency.clone(),
+            token,
+        };
+        let BookingBegun::TakenOver = self.ledger.begin_booking(&same, Some(line.token)).await? else {
+            return Ok(false);
+        };
+        match self.ledger.booking(&self.sink, &line.payment_id).await? {
+            Some(Booking { state: BookingState::Reserved, .. }) => {
+                self.ledger.withdraw_booking(&self.sink, &line.payment_id, token).await
+            }
+            _ => Ok(false),
+        }
     }
 
     /// We wrote, and somebody else had gone on with the same payment meanwhile.
