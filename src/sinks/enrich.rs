@@ -2,8 +2,8 @@
 //!
 //! A `payment.received` is delivered with its invoice and the payment that it announces; an event of another type that
 //! names an invoice, with the invoice; any other as it is. What cannot be found out is not delivered: what the
-//! resolver says ([`Unresolved`]) becomes the attempt's outcome, so that an event waits
-//! for its payment as it would for a sick target.
+//! resolver says ([`Unresolved`]) becomes the attempt's outcome, so that an event waits for its payment as it would for a
+//! sick target.
 
 use std::{sync::Arc, time::Duration};
 

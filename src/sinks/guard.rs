@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{Message, Sink};
+use super::{Message, Sink, preview::Explained};
 use crate::model::dispatch::Outcome;
 
 /// A live sink behind its guard.
@@ -43,6 +43,10 @@ impl Sink for Guarded {
 
     async fn check(&self) -> Result<String, String> {
         self.sink.check().await
+    }
+
+    async fn explain(&self, message: &Message) -> Option<Explained> {
+        self.sink.explain(message).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! The judgement over the books: whatever happens on the way, every payment that Finkare recovered stands in each
 //! company's books exactly once, to the cent, or its dispatch was held with a reason.
 //!
-//! Everything is real but the other side: the service's binary on both stores, killed and started again; stand-ins of
+//! Everything is real but the other side: the service's binary, one process on SQLite and two on Postgres, killed and started again; stand-ins of
 //! Finkare and of the invoicing systems that share no code with the service, answer late, wrong or not at all, do what
 //! they deny to have done, and keep books. Books are compared, not calls.
 
@@ -341,17 +341,21 @@ async fn every_payment_is_booked_once_or_held(backend: Backend) {
     // Killed again and again in the middle of the work.
     let parts = 6;
     for part in bodies.chunks(bodies.len().div_ceil(parts)) {
-        let relay = home.start().await;
+        let relays = replicas(&home, backend).await;
+        let relay = &relays[0];
         let before = world.facturation.entries().len();
-        deliver_all(&Finkare::of(&relay), part).await;
+        deliver_all(&Finkare::of(&relays[relays.len() - 1]), part).await;
         as_long_as_it_moves("some of it is booked", async || {
             let booked = world.facturation.entries().len();
-            (booked > before + part.len() / 8 || idle(&relay).await, booked)
+            (booked > before + part.len() / 8 || idle(relay).await, booked)
         })
         .await;
-        relay.kill();
+        for relay in relays {
+            relay.kill();
+        }
     }
-    let relay = home.start().await;
+    let mut relays = replicas(&home, backend).await;
+    let relay = relays.remove(0);
     for payment in world.payments.iter().filter(|payment| payment.story == Story::Slow) {
         world.finkare.set_payment_status(&payment.id, "completed");
     }
@@ -402,11 +406,23 @@ async fn every_payment_is_booked_once_or_held(backend: Backend) {
             books.into_iter().map(|(id, mut found)| (id, found.remove(0))).collect();
         assert_eq!(told, stand, "{sink}");
     }
-    let (exit, log) = relay.terminate().await;
-    assert!(exit.success());
-    for secret in [facturation_pro::API_KEY, efactori::SESSION_KEY, API_KEY, SECRET] {
-        assert!(!log.contains(secret), "a secret is in the log");
+    relays.push(relay);
+    for relay in relays {
+        let (exit, log) = relay.terminate().await;
+        assert!(exit.success());
+        for secret in [facturation_pro::API_KEY, efactori::SESSION_KEY, API_KEY, SECRET] {
+            assert!(!log.contains(secret), "a secret is in the log");
+        }
     }
+}
+
+/// As many processes as the store is made for.
+async fn replicas(home: &Home, backend: Backend) -> Vec<Relay> {
+    let mut relays = vec![home.start().await];
+    if backend == Backend::Postgres {
+        relays.push(home.start().await);
+    }
+    relays
 }
 
 /// True if nothing happens any more but waiting.
