@@ -81,25 +81,45 @@ impl Watch {
     }
 }
 
+/// Which events.
+#[derive(Debug, Args)]
+pub(super) struct Selection {
+    /// Only this type
+    #[arg(long)]
+    r#type: Option<String>,
+    /// Only of this endpoint
+    #[arg(long)]
+    endpoint: Option<String>,
+    /// Only of this invoice
+    #[arg(long)]
+    invoice_id: Option<String>,
+    /// Received at this time (RFC 3339) or later
+    #[arg(long)]
+    since: Option<String>,
+    /// Received before this time (RFC 3339)
+    #[arg(long)]
+    until: Option<String>,
+}
+
+impl Selection {
+    /// As the admin API calls them.
+    pub(super) fn named(self) -> [(&'static str, Option<String>); 5] {
+        [
+            ("type", self.r#type),
+            ("endpoint", self.endpoint),
+            ("invoice_id", self.invoice_id),
+            ("since", self.since),
+            ("until", self.until),
+        ]
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Events {
     /// List events, newest first
     List {
-        /// Only this type
-        #[arg(long)]
-        r#type: Option<String>,
-        /// Only of this endpoint
-        #[arg(long)]
-        endpoint: Option<String>,
-        /// Only of this invoice
-        #[arg(long)]
-        invoice_id: Option<String>,
-        /// Received at this time (RFC 3339) or later
-        #[arg(long)]
-        since: Option<String>,
-        /// Received before this time (RFC 3339)
-        #[arg(long)]
-        until: Option<String>,
+        #[command(flatten)]
+        selection: Selection,
         /// Only events whose payload holds this text
         #[arg(long)]
         q: Option<String>,
@@ -212,15 +232,8 @@ pub(super) fn list(answer: &Value, output: Output, head: &[&str], row: impl Fn(&
 /// `events …`
 pub(super) async fn events(config: Config, command: Events, output: Output) -> Result<bool, Failure> {
     match command {
-        Events::List { r#type, endpoint, invoice_id, since, until, q, paging, watch, service } => {
-            let filters = [
-                ("type", r#type),
-                ("endpoint", endpoint),
-                ("invoice_id", invoice_id),
-                ("since", since),
-                ("until", until),
-                ("q", q),
-            ];
+        Events::List { selection, q, paging, watch, service } => {
+            let filters = selection.named().into_iter().chain([("q", q)]);
             let client = Client::new(config, service.admin_url.as_deref())?;
             let query = query(filters, paging);
             let head = ["ID", "RECEIVED (UTC)", "TYPE", "INVOICE", "DELIVERIES", "ENDPOINT"];

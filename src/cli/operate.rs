@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{
     Failure,
     client::Client,
-    manage::{Service, dispatch_text, path_segment, whole_dispatch_text},
+    manage::{Selection, Service, dispatch_text, path_segment, whole_dispatch_text},
     output::{Output, cell},
 };
 use crate::config::Config;
@@ -23,21 +23,8 @@ pub(super) struct Replay {
     /// One event's id; or say which by the options below
     #[arg(conflicts_with_all = ["type", "endpoint", "invoice_id", "since", "until", "all", "dry_run"])]
     id: Option<String>,
-    /// Only this type
-    #[arg(long)]
-    r#type: Option<String>,
-    /// Only of this endpoint
-    #[arg(long)]
-    endpoint: Option<String>,
-    /// Only of this invoice
-    #[arg(long)]
-    invoice_id: Option<String>,
-    /// Received at this time (RFC 3339) or later
-    #[arg(long)]
-    since: Option<String>,
-    /// Received before this time (RFC 3339)
-    #[arg(long)]
-    until: Option<String>,
+    #[command(flatten)]
+    selection: Selection,
     /// Every event that is stored
     #[arg(long)]
     all: bool,
@@ -91,7 +78,7 @@ fn object<'a>(members: impl IntoIterator<Item = (&'a str, Option<String>)>) -> M
 
 /// `events replay`
 pub(super) async fn replay(config: Config, options: Replay, output: Output) -> Result<bool, Failure> {
-    let Replay { id, r#type, endpoint, invoice_id, since, until, all, sinks, dry_run, service } = options;
+    let Replay { id, selection, all, sinks, dry_run, service } = options;
     let client = Client::new(config, service.admin_url.as_deref())?;
     let sinks = (!sinks.is_empty()).then(|| ("sinks".to_owned(), Value::from(sinks)));
     if let Some(id) = id {
@@ -108,13 +95,7 @@ pub(super) async fn replay(config: Config, options: Replay, output: Output) -> R
         output.say(&answer, text.trim_end());
         return Ok(true);
     }
-    let mut body = object([
-        ("type", r#type),
-        ("endpoint", endpoint),
-        ("invoice_id", invoice_id),
-        ("since", since),
-        ("until", until),
-    ]);
+    let mut body = object(selection.named());
     if body.is_empty() && !all {
         let hint =
             "say which events: an id, --type, --endpoint, --invoice-id, --since, --until, or --all for every one";
