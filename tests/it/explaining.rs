@@ -50,7 +50,7 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use crate::{
-    store::{Fixture, on_sqlite},
+    store::{Fixture, on_each_store, on_sqlite},
     support::{
         eventually,
         fake_finkare::{API_KEY, FakeFinkare, WEBHOOK},
@@ -495,16 +495,6 @@ impl Replica {
     }
 }
 
-macro_rules! on_each_store {
-    ($($case:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::$case(crate::store::on_sqlite().await).await })+
-        }
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::$case(crate::store::on_postgres().await).await })+
-        }
-    };
-}
 on_each_store!(a_silence_is_told_and_ends, nobody_is_silent_while_another_replica_hears, a_silence_outlives_a_restart);
 
 async fn a_silence_is_told_and_ends(fixture: Fixture) {

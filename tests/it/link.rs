@@ -35,8 +35,8 @@ use tokio::{
 };
 
 use crate::{
-    store::Fixture,
-    support::{PATIENCE, eventually, finkare, postgres, proxy},
+    store::{Fixture, on_each_store},
+    support::{self, PATIENCE, eventually, finkare, proxy},
 };
 
 const OLD: &str = "whsec_the-secret-before";
@@ -416,16 +416,6 @@ fn told(error: &LinkError) -> String {
     told
 }
 
-macro_rules! on_each_store {
-    ($($case:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::$case(crate::store::on_sqlite().await).await })+
-        }
-        mod postgres_store {
-            $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::$case(crate::store::on_postgres().await).await })+
-        }
-    };
-}
 on_each_store!(
     a_rotation_ends_with_finkares_new_secret,
     a_refusal_changes_nothing,
@@ -998,7 +988,7 @@ async fn a_lease_is_kept_up_for_as_long_as_finkare_thinks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_is_followed_once_by_two_replicas() {
-    let database = postgres::database().await;
+    let database = support::postgres::database().await;
     let provider = Provider::with_webhook().await;
     let node = async || {
         let store = PostgresStore::connect(&database.secret(), 4).await.unwrap();
@@ -1025,7 +1015,7 @@ async fn a_schedule_is_followed_once_by_two_replicas() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_secret_outlives_a_database_that_is_away() {
-    let database = postgres::database().await;
+    let database = support::postgres::database().await;
     let real = url::Url::parse(&database.url()).unwrap();
     let address =
         tokio::net::lookup_host((real.host_str().unwrap(), real.port().unwrap())).await.unwrap().next().unwrap();

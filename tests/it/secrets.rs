@@ -23,7 +23,7 @@ use http::{HeaderMap, HeaderValue};
 use uuid::Uuid;
 
 use crate::{
-    store::Fixture,
+    store::{Fixture, on_each_store},
     support::{eventually, finkare},
 };
 
@@ -105,16 +105,6 @@ async fn finish(store: &Arc<dyn Store>, secrets: &Secrets, rotation: &Rotation, 
     assert_eq!(ended, Ended::Ended);
 }
 
-macro_rules! on_each_store {
-    ($($case:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::$case(crate::store::on_sqlite().await).await })+
-        }
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::$case(crate::store::on_postgres().await).await })+
-        }
-    };
-}
 on_each_store!(
     a_configured_secret_is_kept_encrypted,
     what_is_configured_anew_is_added_and_what_was_retired_stays_so,

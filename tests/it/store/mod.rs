@@ -28,6 +28,19 @@ mod sqlite;
 
 contract!(on_sqlite, on_postgres);
 
+/// Makes one test for each store of an `async fn(Fixture)`, for tests below the binary.
+macro_rules! on_each_store {
+    ($($case:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::$case(crate::store::on_sqlite().await).await })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::$case(crate::store::on_postgres().await).await })+
+        }
+    };
+}
+pub(crate) use on_each_store;
+
 /// An empty database of one test, on which any number of stores can be opened.
 pub(crate) struct Fixture {
     open: Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync>,
