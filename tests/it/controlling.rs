@@ -136,16 +136,7 @@ async fn a_rate_limit_holds_in_every_period_and_is_shared(backend: Backend) {
     .await;
     let home = Home::new(backend).await;
     let relay = home.serve(&sink("erp", &target, "rate_limit = { requests = 5, per_secs = 1 }")).await;
-    relay.post("/sinks/erp/pause").await;
-    let finkare = Finkare::of(&relay);
-    // A long backlog of one invoice, and behind it a little of others.
-    for number in 0..24 {
-        finkare.deliver(&payment("busy", number)).await;
-    }
-    for other in 0..6 {
-        finkare.deliver(&payment(&format!("other-{other}"), 0)).await;
-    }
-    relay.post("/sinks/erp/resume").await;
+    a_busy_invoice_and_others(&relay).await;
     relay.drained().await;
     assert_eq!(target.delivered().len(), 30);
     // As the target itself counts: no period, wherever it is laid, holds more than five.
@@ -154,6 +145,19 @@ async fn a_rate_limit_holds_in_every_period_and_is_shared(backend: Backend) {
         assert!(window[5] - window[0] >= PERIOD, "{:?}", window[5] - window[0]);
     }
     shared(&target);
+}
+
+/// A long backlog of one invoice, and behind it a little of others.
+async fn a_busy_invoice_and_others(relay: &Relay) {
+    relay.post("/sinks/erp/pause").await;
+    let finkare = Finkare::of(relay);
+    for number in 0..24 {
+        finkare.deliver(&payment("busy", number)).await;
+    }
+    for other in 0..6 {
+        finkare.deliver(&payment(&format!("other-{other}"), 0)).await;
+    }
+    relay.post("/sinks/erp/resume").await;
 }
 
 /// The others do not wait until the busy invoice is done; it has its turns, in order.
@@ -171,15 +175,7 @@ async fn one_invoice_does_not_keep_a_single_slot(backend: Backend) {
     let target = Target::scripted(move |_, _| Reply::After(gate.clone())).await;
     let home = Home::new(backend).await;
     let relay = home.serve(&sink("erp", &target, "concurrency = 1\ntimeout_secs = 60")).await;
-    relay.post("/sinks/erp/pause").await;
-    let finkare = Finkare::of(&relay);
-    for number in 0..24 {
-        finkare.deliver(&payment("busy", number)).await;
-    }
-    for other in 0..6 {
-        finkare.deliver(&payment(&format!("other-{other}"), 0)).await;
-    }
-    relay.post("/sinks/erp/resume").await;
+    a_busy_invoice_and_others(&relay).await;
     for number in 1..=30 {
         eventually("the next one comes", async || target.arrivals().len() == number).await;
         permits.add_permits(1);
