@@ -31,6 +31,7 @@ use crate::{
 
 pub mod committer;
 pub mod explain;
+pub mod filter;
 pub mod route;
 
 use committer::Committer;

@@ -8,6 +8,7 @@ mod controlling;
 mod crashing;
 mod endpoints;
 mod explaining;
+mod filtering;
 mod finkare_client;
 mod invoicing;
 mod judging;
