@@ -6,6 +6,7 @@ mod bookkeeping;
 mod commands;
 mod controlling;
 mod crashing;
+mod deduping;
 mod endpoints;
 mod explaining;
 mod filtering;
