@@ -142,6 +142,8 @@ pub struct Event {
     pub readable: bool,
     /// See [`NewEvent::content_type`].
     pub content_type: Option<String>,
+    /// What of its row cannot be read: that is empty or the nearest value here. `None`: everything can.
+    pub fault: Option<String>,
 }
 
 /// What can be read from a delivery's body without knowing every event of Finkare.

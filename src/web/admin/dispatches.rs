@@ -55,6 +55,9 @@ pub struct DispatchRow {
     /// The earlier dispatch of the same invoice that has to be finished first.
     #[schema(required)]
     waits_for: Option<DispatchId>,
+    /// Only where a part of the stored row cannot be read, which is empty or the nearest value here: what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
 }
 
 impl From<Dispatch> for DispatchRow {
@@ -73,6 +76,7 @@ impl From<Dispatch> for DispatchRow {
             last_error: dispatch.last_error,
             trigger: dispatch.trigger,
             waits_for: dispatch.waits_for,
+            fault: dispatch.fault,
         }
     }
 }

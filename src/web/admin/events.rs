@@ -41,6 +41,9 @@ pub struct EventRow {
     deliveries: u32,
     /// False: it was kept, but not understood.
     readable: bool,
+    /// Only where a part of the stored row cannot be read, which is empty or the nearest value here: what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
 }
 
 impl From<Event> for EventRow {
@@ -54,6 +57,7 @@ impl From<Event> for EventRow {
             received_at: event.received_at,
             deliveries: event.deliveries,
             readable: event.readable,
+            fault: event.fault,
         }
     }
 }

@@ -29,6 +29,7 @@ pub(crate) mod model;
 pub(crate) mod operating;
 pub(crate) mod ordering;
 pub(crate) mod recording;
+pub(crate) mod spoiled;
 
 /// Makes a test of every case for each backend, which is named by the async function that answers a
 /// [`super::Fixture`] on it: `contract!(on_sqlite, on_postgres)`.
@@ -111,6 +112,10 @@ macro_rules! contract {
                     bookings_are_listed_newest_first, finished_bookings_go_when_they_are_old,
                     assignments_go_with_their_events_and_bookings_stay, an_erasure_keeps_the_ledger,
                     the_ledger_survives_reopening,
+                }
+                spoiled {
+                    times_at_both_ends_of_the_calendar_come_back, a_spoiled_event_hides_no_other,
+                    a_spoiled_dispatch_hides_no_other, a_spoiled_time_stops_no_claim,
                 }
                 model { random_operations_agree_with_the_model }
             }
