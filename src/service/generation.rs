@@ -31,7 +31,7 @@ use crate::{
     store::Store,
     telemetry::Metrics,
     web::{
-        admin::{self, Admin, auth::Tokens, operate::Operate, reload::Reload},
+        admin::{self, Admin, auth::Tokens, gate::Gate, operate::Operate, reload::Reload},
         error::{self, Problem},
         health::Health,
         receive,
@@ -95,13 +95,14 @@ impl Generation {
             sinks.iter().map(|(feeding, sink, _)| (feeding.name.clone(), feeding.timeout, Arc::downgrade(sink)));
         let operate = Operate::new(Replayer::new(on.store.clone(), routes.clone()), Arc::new(Trying::new(trying)));
         let ingest = Arc::new(Ingest::new(routes, on.committer.clone(), config.server.ack_timeout));
-        let hooks =
-            receive::router(endpoints, &ingest, &on.metrics, &on.refusals, &config.server).merge(on.health.router());
+        let hooks = receive::router(endpoints, &ingest, &on.metrics, &on.refusals, &config.server)
+            .merge(on.health.public_router());
         let admin = Admin {
             store: on.store.clone(),
             sinks: sinks.iter().map(|(_, _, view)| view.clone()).collect(),
             links: links.clone(),
             operate,
+            gate: Gate::new(&config.admin),
             tokens: Tokens::new(&config.admin.tokens),
             metrics: on.metrics.clone(),
             reload,
@@ -109,7 +110,7 @@ impl Generation {
         };
         let api = admin::router(Arc::new(admin), &on.health);
         Ok(Self {
-            hooks: finished(hooks),
+            hooks: finished(hooks.fallback(|| async { Problem::no_such_path() })),
             api: finished(api),
             store: on.store.clone(),
             metrics: on.metrics.clone(),
@@ -138,7 +139,7 @@ impl Generation {
 }
 
 fn finished(router: Router) -> Router {
-    router.fallback(|| async { Problem::no_such_path() }).layer(axum::middleware::from_fn(error::finish))
+    router.layer(axum::middleware::from_fn(error::finish))
 }
 
 fn build_endpoints(config: &Config, secrets: &Arc<Secrets>) -> Vec<ingest::Endpoint> {

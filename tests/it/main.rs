@@ -11,6 +11,7 @@ mod endpoints;
 mod explaining;
 mod filtering;
 mod finkare_client;
+mod guarding;
 mod invoicing;
 mod judging;
 mod link;

@@ -1,7 +1,8 @@
 //! The admin listener: what an operator asks and decides, as JSON.
 //!
 //! Every route below `/api/v1` asks for a token ([`auth`]). `/healthz`, `/readyz`, `/metrics` and
-//! `/openapi.json` do not: they name endpoints and sinks and count things, and the listener is not public.
+//! `/openapi.json` do not: they name endpoints and sinks and count things, and the listener is not public. On all of
+//! them web pages of other sites, and without tokens proxies, are turned away ([`gate`]).
 //!
 //! # How to add a route
 //!
@@ -44,6 +45,7 @@ pub mod bookings;
 pub mod dispatches;
 pub mod endpoints;
 pub mod events;
+pub mod gate;
 pub mod openapi;
 pub mod operate;
 pub mod refusals;
@@ -51,6 +53,7 @@ pub mod reload;
 pub mod sinks;
 
 use auth::Tokens;
+use gate::Gate;
 
 /// The largest body that this API takes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -68,6 +71,8 @@ pub struct Admin {
     pub links: Arc<Links>,
     /// Decisions about many things at once.
     pub operate: operate::Operate,
+    /// Who is let as far as the routes.
+    pub gate: Gate,
     /// Who may ask.
     pub tokens: Tokens,
     /// What is counted.
@@ -86,9 +91,10 @@ pub fn router(admin: Arc<Admin>, health: &Arc<Health>) -> Router {
     Router::new()
         .nest(openapi::PREFIX, api)
         .merge(Router::from(open()))
-        .with_state(admin)
+        .with_state(admin.clone())
         .merge(health.router())
         .fallback(|| async { Problem::no_such_path() })
+        .layer(axum::middleware::from_fn_with_state(admin, gate::pass))
 }
 
 /// Routes that are read: `GET` and, of itself, `HEAD`.
