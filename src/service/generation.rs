@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Weak};
 
-use axum::Router;
+use axum::{Router, extract::Request};
 
 use super::{StartError, linked_endpoints, resolved_endpoints, sources, trying::Trying};
 use crate::{
@@ -32,9 +32,10 @@ use crate::{
     telemetry::Metrics,
     web::{
         admin::{self, Admin, auth::Tokens, gate::Gate, operate::Operate, reload::Reload},
-        error::{self, Problem},
+        error,
         health::Health,
         receive,
+        stray::Strays,
     },
 };
 
@@ -95,6 +96,8 @@ impl Generation {
             sinks.iter().map(|(feeding, sink, _)| (feeding.name.clone(), feeding.timeout, Arc::downgrade(sink)));
         let operate = Operate::new(Replayer::new(on.store.clone(), routes.clone()), Arc::new(Trying::new(trying)));
         let ingest = Arc::new(Ingest::new(routes, on.committer.clone(), config.server.ack_timeout));
+        let strays = Strays::new(&endpoints, &on.refusals, &on.metrics);
+        let meters = endpoints.iter().map(|endpoint| (endpoint.name.clone(), endpoint.meter.clone())).collect();
         let hooks = receive::router(endpoints, &ingest, &on.metrics, &on.refusals, &config.server)
             .merge(on.health.public_router());
         let admin = Admin {
@@ -107,10 +110,11 @@ impl Generation {
             metrics: on.metrics.clone(),
             reload,
             refusals: on.refusals.clone(),
+            meters,
         };
         let api = admin::router(Arc::new(admin), &on.health);
         Ok(Self {
-            hooks: finished(hooks.fallback(|| async { Problem::no_such_path() })),
+            hooks: finished(hooks.fallback(move |request: Request| std::future::ready(strays.answer(&request)))),
             api: finished(api),
             store: on.store.clone(),
             metrics: on.metrics.clone(),

@@ -31,5 +31,6 @@ mod signature;
 mod simulator;
 mod sinks;
 mod store;
+mod straying;
 mod support;
 mod waiting;

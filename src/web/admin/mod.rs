@@ -31,10 +31,11 @@ use utoipa_axum::{
 
 use super::{error::Problem, health::Health};
 use crate::{
+    activity::Meter,
     dispatch::SinkView,
     finkare::link::Links,
     ingest::explain::Refusals,
-    model::chain::Chain,
+    model::{chain::Chain, id::EndpointName},
     store::{Page, Store, StoreError},
     telemetry::Metrics,
 };
@@ -81,6 +82,8 @@ pub struct Admin {
     pub reload: Weak<dyn reload::Reload>,
     /// What was refused, and why.
     pub refusals: Arc<Refusals>,
+    /// When this process last heard of each endpoint.
+    pub meters: Vec<(EndpointName, Meter)>,
 }
 
 /// The router of the admin listener.
