@@ -33,4 +33,5 @@ mod sinks;
 mod store;
 mod straying;
 mod support;
+mod templates;
 mod waiting;
