@@ -169,6 +169,11 @@ struct RefusalLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StrayLabels {
+    signed: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct SinkLabel {
     sink: String,
 }
@@ -185,6 +190,12 @@ struct AttemptLabels {
     outcome: &'static str,
 }
 
+impl StrayLabels {
+    const fn of(is_signed: bool) -> Self {
+        Self { signed: if is_signed { "true" } else { "false" } }
+    }
+}
+
 /// Acknowledgements happen within milliseconds; five seconds is where Finkare gives up.
 const ACK_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0];
 /// Attempts go over networks; the default time-out is ten seconds.
@@ -197,6 +208,7 @@ pub struct Metrics {
     deliveries: Family<ResultLabels, Counter>,
     ack_seconds: Family<EndpointLabel, Histogram>,
     refusals: Family<RefusalLabels, Counter>,
+    unknown_paths: Family<StrayLabels, Counter>,
     last_delivery: Family<EndpointLabel, Gauge<f64, AtomicU64>>,
     silent: Family<EndpointLabel, Gauge>,
     attempts: Family<AttemptLabels, Counter>,
@@ -261,6 +273,7 @@ impl Metrics {
             deliveries: Family::default(),
             ack_seconds: Family::new_with_constructor(|| Histogram::new(ACK_BUCKETS)),
             refusals: Family::default(),
+            unknown_paths: Family::default(),
             last_delivery: Family::default(),
             silent: Family::default(),
             attempts: Family::default(),
@@ -282,6 +295,14 @@ impl Metrics {
             "Deliveries refused for who sent them or when, by what they look like",
             metrics.refusals.clone(),
         );
+        registry.register(
+            "relay_unknown_paths",
+            "Requests to paths of the public listener that no endpoint has; signed: with a signature header",
+            metrics.unknown_paths.clone(),
+        );
+        for is_signed in [false, true] {
+            drop(metrics.unknown_paths.get_or_create(&StrayLabels::of(is_signed)));
+        }
         registry.register(
             "relay_last_delivery_timestamp_seconds",
             "When a genuine delivery last came, as seconds since 1970",
@@ -346,6 +367,11 @@ impl Metrics {
     /// Counts a refusal by what it looks like: [`crate::ingest::explain::Reason::as_str`].
     pub fn refused(&self, endpoint: &str, reason: &'static str) {
         self.refusals.get_or_create(&RefusalLabels { endpoint: endpoint.to_owned(), reason }).inc();
+    }
+
+    /// Counts a request to a path that no endpoint has.
+    pub fn strayed(&self, is_signed: bool) {
+        self.unknown_paths.get_or_create(&StrayLabels::of(is_signed)).inc();
     }
 
     /// Shows when a genuine delivery last came.
@@ -422,6 +448,7 @@ mod tests {
         metrics.rotations("production").observe(RotationResult::Healed);
         metrics.refusals("production", ["body_changed", "too_old"].into_iter());
         metrics.refused("production", "body_changed");
+        metrics.strayed(true);
         metrics.set_silent("production", true);
         metrics.set_last_delivery("production", jiff::Timestamp::from_millisecond(1500).unwrap());
         metrics.sink("erp").observe("delivered", Duration::from_millis(3));
@@ -439,6 +466,8 @@ mod tests {
             r#"relay_ack_seconds_count{endpoint="production"} 1"#,
             r#"relay_refusals_total{endpoint="production",reason="body_changed"} 1"#,
             r#"relay_refusals_total{endpoint="production",reason="too_old"} 0"#,
+            r#"relay_unknown_paths_total{signed="true"} 1"#,
+            r#"relay_unknown_paths_total{signed="false"} 0"#,
             r#"relay_endpoint_silent{endpoint="production"} 1"#,
             r#"relay_last_delivery_timestamp_seconds{endpoint="production"} 1.5"#,
             r#"relay_dispatches{sink="erp",state="dead"} 2"#,

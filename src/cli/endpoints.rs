@@ -13,7 +13,7 @@ use crate::{config::Config, finkare::link::MAX_OVERLAP};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Endpoints {
-    /// List endpoints: their webhooks at Finkare, their secrets, what is under way
+    /// List endpoints: their paths, their last deliveries, their webhooks at Finkare, their secrets, what is under way
     List {
         #[command(flatten)]
         service: Service,
@@ -78,11 +78,27 @@ pub(super) async fn endpoints(config: Config, command: Endpoints, output: Output
     match command {
         Endpoints::List { service } => {
             let answer = Client::new(config, service.admin_url.as_deref())?.get("/endpoints", &[]).await?;
-            let head = ["ENDPOINT", "STATE", "WEBHOOK", "URL", "SECRETS", "FINGERPRINT", "NEXT ROTATION (UTC)"];
+            let head = [
+                "ENDPOINT",
+                "PATH",
+                "LAST DELIVERY (UTC)",
+                "STATE",
+                "WEBHOOK",
+                "URL",
+                "SECRETS",
+                "FINGERPRINT",
+                "NEXT ROTATION (UTC)",
+            ];
             list(&answer, output, &head, |endpoint| {
                 let sandbox = if endpoint["sandbox"] == true { " (sandbox)" } else { "" };
                 vec![
                     format!("{}{sandbox}", cell(&endpoint["name"])),
+                    cell(&endpoint["path"]),
+                    if endpoint["last_delivery_at"].is_null() {
+                        "none ever".to_owned()
+                    } else {
+                        time(&endpoint["last_delivery_at"])
+                    },
                     cell(&endpoint["state"]),
                     cell(&endpoint["webhook_id"]),
                     cell(&endpoint["url"]),

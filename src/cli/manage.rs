@@ -239,6 +239,11 @@ pub(super) fn amount(row: &Value) -> String {
     cents.map(|cents| cents.of(&cell(&row["currency"])).trim_end().to_owned()).unwrap_or_default()
 }
 
+/// A cell of a list, with a mark if a part of the row could not be read.
+fn damaged(cell: String, row: &Value) -> String {
+    if row["fault"].is_string() { format!("{cell} (damaged row, see `show`)") } else { cell }
+}
+
 /// `events …`
 pub(super) async fn events(config: Config, command: Events, output: Output) -> Result<bool, Failure> {
     match command {
@@ -251,7 +256,7 @@ pub(super) async fn events(config: Config, command: Events, output: Output) -> R
                 vec![
                     cell(&event["id"]),
                     time(&event["received_at"]),
-                    cell(&event["type"]),
+                    damaged(cell(&event["type"]), event),
                     cell(&event["invoice_id"]),
                     cell(&event["invoice_number"]),
                     amount(event),
@@ -295,6 +300,9 @@ fn event_text(event: &Value) -> String {
     if event["readable"] == Value::Bool(false) {
         text.push_str("            signed correctly, but not readable: a person has to look at it\n");
     }
+    if event["fault"].is_string() {
+        let _ = writeln!(text, "            the stored row is damaged: {}", cell(&event["fault"]));
+    }
     let payload = match (&event["payload"], &event["payload_base64"]) {
         (Value::Null, Value::String(base64)) => format!("(base64) {base64}"),
         (Value::Null, _) => "(purged)".to_owned(),
@@ -313,6 +321,9 @@ pub(super) fn dispatch_text(dispatch: &Value) -> String {
         format!("dispatch {} to {}: {}", cell(&dispatch["id"]), cell(&dispatch["sink"]), cell(&dispatch["state"]));
     if dispatch["trigger"] == "replay" {
         text.push_str(" (replay)");
+    }
+    if dispatch["fault"].is_string() {
+        let _ = write!(text, "\n  the stored row is damaged: {}", cell(&dispatch["fault"]));
     }
     if dispatch["waits_for"].is_number() {
         let _ = write!(text, ", waits for dispatch {} of the same invoice", cell(&dispatch["waits_for"]));
@@ -372,7 +383,7 @@ pub(super) async fn dispatches(config: Config, command: Dispatches, output: Outp
                 vec![
                     cell(&dispatch["id"]),
                     cell(&dispatch["sink"]),
-                    cell(&dispatch["state"]),
+                    damaged(cell(&dispatch["state"]), dispatch),
                     cell(&dispatch["attempts"]),
                     cell(&dispatch["event_type"]),
                     cell(&dispatch["invoice_id"]),

@@ -28,6 +28,7 @@ mod manage;
 mod migrate;
 mod operate;
 mod output;
+mod private;
 mod refusals;
 mod register;
 mod rekey;

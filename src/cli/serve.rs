@@ -4,7 +4,7 @@ use std::{cell::RefCell, io::IsTerminal};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, client::reachable, local};
+use super::{Failure, client::reachable, local, private};
 use crate::{
     config::{Config, Problems, StoreConfig, env},
     service::{Loader, Service},
@@ -17,6 +17,7 @@ pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failur
     let variable = |name| env::read(name, &|name| std::env::var(name).ok());
     let (format, filter) = (variable("RELAY_LOG_FORMAT")?, variable("RUST_LOG")?);
     let _logging = telemetry::init(format.as_deref(), filter.as_deref()).map_err(Problems::of_variables)?;
+    private::close_memory();
     start_traces()?;
     // Before anything takes long, so that a signal during the start is not lost.
     let mut stop = Stop::new()?;

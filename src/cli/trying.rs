@@ -149,8 +149,7 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     }
     let found =
         if sink.enrich && decide(&route, &message).is_taken() { looked_up(&config, &message).await? } else { Ok(None) };
-    show(&sink, &route, message, found, output)?;
-    Ok(true)
+    show(&sink, &route, message, found, output)
 }
 
 /// What Finkare says of the event, found out as the service would, without deciding anything.
@@ -221,7 +220,7 @@ fn show(
     mut message: Message,
     found: Result<Option<Resolved>, Outcome>,
     output: Output,
-) -> anyhow::Result<()> {
+) -> Result<bool, Failure> {
     let decision = decide(route, &message);
     let unresolved = found.as_ref().err().and_then(Outcome::reason).map(str::to_owned);
     message.resolved = found.ok().flatten().map(Arc::new);
@@ -246,8 +245,16 @@ fn show(
     if let Some(reason) = &unresolved {
         let _ = write!(text, "\nnot yet   {}", printable(reason));
     }
+    let is_broken = matches!(preview, Some(Preview::Broken(_)));
     match preview {
         None => {}
+        Some(Preview::Broken(broken)) => {
+            let _ = write!(text, "\n\n`template` cannot make a body of it: {}", printable(&broken.to_string()));
+            if let Some(excerpt) = &broken.excerpt {
+                let _ = write!(text, "\nat        {}", printable(excerpt));
+            }
+            let _ = write!(text, "\nit made   {}", printable(&broken.made));
+        }
         Some(Preview::Line(line)) => {
             let _ = write!(text, "\n\n{}", printable(&line));
         }
@@ -260,7 +267,7 @@ fn show(
         }
     }
     output.say(&json, &text);
-    Ok(())
+    Ok(!is_broken)
 }
 
 fn show_explained(sink: &Sink, message: &Message, explained: &Explained, output: Output) {

@@ -128,6 +128,8 @@ fn http(section: &mut Section<'_>, is_enriched: bool) -> Option<sinks::http::Opt
     }
     if let Some((key, what)) = options.body_problem(is_enriched) {
         section.problem(key, what);
+    } else if let Some(doubt) = options.doubt() {
+        section.notice("template", format!("cannot work, and events would be held: {doubt}"));
     }
     if let Some(header) = basic_auth(&mut options.url) {
         if seen.contains(&http::header::AUTHORIZATION) {

@@ -329,8 +329,15 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
             }
         }
     }
+    let hosts = section.texts("hosts").unwrap_or_default();
+    for host in &hosts {
+        // As it stands in a request's `Host`, without the port.
+        if host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
+            section.problem("hosts", "write names without a port, such as \"relay.internal\"");
+        }
+    }
     section.finish();
-    (Admin { tokens }, is_given)
+    (Admin { tokens, hosts }, is_given)
 }
 
 /// Takes a token, as itself or as its hash, and says where it stands.

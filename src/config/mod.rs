@@ -124,6 +124,8 @@ pub enum StoreConfig {
 pub struct Admin {
     /// Empty: only callers on loopback are let in.
     pub tokens: Vec<AdminToken>,
+    /// Further names for which the admin listener answers, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
 }
 
 /// One admin token.

@@ -109,6 +109,8 @@ reasons! {
     Undecided = "undecided",
     /// It is genuine and older than `max_age_days`.
     TooOld = "too_old",
+    /// It came to a path that no endpoint has.
+    UnknownPath = "unknown_path",
     /// There was no time or no room to look at it.
     NotExamined = "not_examined",
 }
@@ -120,8 +122,8 @@ pub struct Refusal {
     pub number: u64,
     /// When it was answered.
     pub at: Timestamp,
-    /// To which endpoint it came.
-    pub endpoint: EndpointName,
+    /// To which endpoint it came; `None` if to a path that no endpoint has.
+    pub endpoint: Option<EndpointName>,
     /// From where, as the connection says: behind a proxy, the proxy.
     pub peer: Option<SocketAddr>,
     /// What was answered.
@@ -155,6 +157,23 @@ pub struct Seen<'a> {
     pub body: &'a Bytes,
     /// Why it was refused.
     pub refused: &'a Refused,
+    /// What is answered.
+    pub status: u16,
+    /// From where it came.
+    pub peer: Option<SocketAddr>,
+    /// The request's id.
+    pub request_id: Option<Uuid>,
+}
+
+/// A request with a signature that came to a path that no endpoint has.
+#[derive(Debug)]
+pub struct Stray<'a> {
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// What its path is, and what it may have been meant for.
+    pub explanation: String,
+    /// Its body's length, as it says: nobody read it.
+    pub body_bytes: usize,
     /// What is answered.
     pub status: u16,
     /// From where it came.
@@ -214,7 +233,7 @@ impl Refusals {
         let mut refusal = Refusal {
             number: 0,
             at: clock::now(),
-            endpoint: seen.endpoint.name.clone(),
+            endpoint: Some(seen.endpoint.name.clone()),
             peer: seen.peer,
             status: seen.status,
             reason,
@@ -226,17 +245,9 @@ impl Refusals {
             request_id: seen.request_id,
             examined: false,
         };
-        {
-            let mut kept = self.kept();
-            kept.last += 1;
-            refusal.number = kept.last;
-            if kept.rows.len() >= KEPT {
-                kept.rows.pop_front();
-            }
-            kept.rows.push_back(refusal.clone());
-        }
+        refusal.number = self.keep(refusal.clone());
         match place {
-            None => self.metrics.refused(refusal.endpoint.as_str(), reason.as_str()),
+            None => self.metrics.refused(seen.endpoint.name.as_str(), reason.as_str()),
             Some((room, place)) => place.send(Case {
                 refusal,
                 certain,
@@ -248,13 +259,46 @@ impl Refusals {
         }
     }
 
+    /// Notes a signed request to a path that no endpoint has. Nothing is examined: whom it was meant for is not known.
+    pub fn note_stray(&self, stray: &Stray<'_>) {
+        let looks = suspicion::headers(&signature_headers(stray.headers));
+        self.keep(Refusal {
+            number: 0,
+            at: clock::now(),
+            endpoint: None,
+            peer: stray.peer,
+            status: stray.status,
+            reason: Reason::UnknownPath,
+            explanation: stray.explanation.clone(),
+            body_bytes: stray.body_bytes,
+            body_sha256: None,
+            header_bytes: looks.length,
+            header_shape: looks.shape,
+            request_id: stray.request_id,
+            examined: false,
+        });
+    }
+
+    /// Keeps a row, and answers its number.
+    fn keep(&self, refusal: Refusal) -> u64 {
+        let mut kept = self.kept();
+        kept.last += 1;
+        let number = kept.last;
+        if kept.rows.len() >= KEPT {
+            kept.rows.pop_front();
+        }
+        kept.rows.push_back(Refusal { number, ..refusal });
+        number
+    }
+
     /// Newest first, before (older than) the given number, of one endpoint or of all; at most `limit`. The flag says
     /// whether there are more.
     pub fn list(&self, endpoint: Option<&str>, before: Option<u64>, limit: usize) -> (Vec<Refusal>, bool) {
         let kept = self.kept();
         let fits = |refusal: &&Refusal| {
             before.is_none_or(|before| refusal.number < before)
-                && endpoint.is_none_or(|endpoint| refusal.endpoint.as_str() == endpoint)
+                && endpoint
+                    .is_none_or(|endpoint| refusal.endpoint.as_ref().is_some_and(|name| name.as_str() == endpoint))
         };
         let mut rows: Vec<Refusal> = kept.rows.iter().rev().filter(fits).take(limit + 1).cloned().collect();
         let more = rows.len() > limit;
@@ -287,12 +331,16 @@ async fn explain(refusals: Arc<Refusals>, mut cases: mpsc::Receiver<Case>, lifec
             let examining = tokio::task::spawn_blocking(move || examine(case));
             match examining.await {
                 Ok(refusal) => {
-                    refusals.metrics.refused(refusal.endpoint.as_str(), refusal.reason.as_str());
+                    let endpoint = refusal.endpoint.as_ref().map_or("", EndpointName::as_str);
+                    refusals.metrics.refused(endpoint, refusal.reason.as_str());
                     tracing::warn!(
-                        endpoint.name = %refusal.endpoint, reason = refusal.reason.as_str(),
-                        status = refusal.status, bytes = refusal.body_bytes,
+                        endpoint.name = endpoint,
+                        reason = refusal.reason.as_str(),
+                        status = refusal.status,
+                        bytes = refusal.body_bytes,
                         request.id = refusal.request_id.map(tracing::field::display),
-                        "a refused delivery was examined: {}", refusal.explanation
+                        "a refused delivery was examined: {}",
+                        refusal.explanation
                     );
                     refusals.amend(refusal);
                 }

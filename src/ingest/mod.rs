@@ -31,6 +31,7 @@ use crate::{
 
 pub mod committer;
 pub mod explain;
+pub mod filter;
 pub mod route;
 
 use committer::Committer;
@@ -44,7 +45,8 @@ const LEAST_FOR_COMMIT: Duration = Duration::from_millis(500);
 pub enum Dedupe {
     /// By the SHA-256 of the verified message.
     Message,
-    /// By the value at this JSON pointer (RFC 6901); by the message where the body has none.
+    /// By the event's type and the value at this JSON pointer (RFC 6901); by the message where the body has no
+    /// text or number there.
     Pointer(String),
 }
 
@@ -167,7 +169,7 @@ impl Ingest {
         NewEvent {
             id: EventId::generate(),
             endpoint: endpoint.name.clone(),
-            dedupe_key: dedupe_key(&endpoint.dedupe, &message),
+            dedupe_key: dedupe_key(&endpoint.dedupe, &reading, &message),
             event_type: reading.event_type,
             invoice_id: reading.invoice_id,
             occurred_at: reading.occurred_at,
@@ -203,12 +205,13 @@ fn check_age(max_age: Option<Duration>, event: &NewEvent) -> Result<(), Refused>
     }
 }
 
-fn dedupe_key(dedupe: &Dedupe, message: &[u8]) -> DedupeKey {
+fn dedupe_key(dedupe: &Dedupe, reading: &event::Reading, message: &[u8]) -> DedupeKey {
     if let Dedupe::Pointer(pointer) = dedupe
-        && let Ok(body) = serde_json::from_slice::<serde_json::Value>(message)
-        && let Some(value) = body.pointer(pointer).filter(|value| !value.is_null())
+        // What could not be read has no type either, and two of them may be anything.
+        && reading.readable
+        && let Some(value) = event::key_at(message, pointer)
     {
-        return DedupeKey::of_value(pointer, value);
+        return DedupeKey::of_value(pointer, &reading.event_type, &value);
     }
     DedupeKey::of_message(message)
 }
@@ -254,12 +257,15 @@ mod tests {
 
     #[test]
     fn a_pointer_finds_the_key_and_falls_back_on_the_message() {
+        let key = |dedupe: &Dedupe, message: &[u8]| dedupe_key(dedupe, &event::read(message), message);
         let by_id = Dedupe::Pointer("/id".into());
-        let (first, resent) = (br#"{"id":"e1","timestamp":"1"}"#, br#"{"id":"e1","timestamp":"2"}"#);
-        assert_eq!(dedupe_key(&by_id, first), dedupe_key(&by_id, resent));
-        assert_ne!(dedupe_key(&Dedupe::Message, first), dedupe_key(&Dedupe::Message, resent));
-        for without in [&b"{}"[..], br#"{"id":null}"#, b"not json"] {
-            assert_eq!(dedupe_key(&by_id, without), DedupeKey::of_message(without));
+        let (first, resent) =
+            (br#"{"event":"ping","id":"e1","timestamp":"1"}"#, br#"{"event":"ping","id":"e1","timestamp":"2"}"#);
+        assert_eq!(key(&by_id, first), key(&by_id, resent));
+        assert_ne!(key(&Dedupe::Message, first), key(&Dedupe::Message, resent));
+        assert_ne!(key(&by_id, first), key(&by_id, br#"{"event":"pong","id":"e1","timestamp":"1"}"#));
+        for without in [&br#"{"event":"ping"}"#[..], br#"{"event":"ping","id":""}"#, br#"{"id":"e1"}"#, b"not json"] {
+            assert_eq!(key(&by_id, without), DedupeKey::of_message(without));
         }
     }
 }

@@ -22,6 +22,25 @@ pub fn from_micros(micros: i64) -> Option<Timestamp> {
     Timestamp::from_microsecond(micros).ok()
 }
 
+/// A time from outside as a store keeps it, in whole microseconds; `None` if it would not be given back.
+///
+/// Beside what cannot be read back (jiff reads no fraction of its calendar's last second) these are
+/// the years that RFC 3339 cannot write and a client cannot read: before 1 and after 9999.
+pub fn storable(time: Timestamp) -> Option<Timestamp> {
+    let micros = to_micros(time);
+    if (FIRST_MICROS..=LAST_MICROS).contains(&micros) { from_micros(micros) } else { None }
+}
+
+/// A stored time; where it is none that [`storable`] takes, the nearest one that is.
+pub fn nearest(micros: i64) -> Timestamp {
+    from_micros(micros.clamp(FIRST_MICROS, LAST_MICROS)).expect("these are times of the calendar")
+}
+
+/// 0001-01-01T00:00:00Z, in microseconds since 1970.
+const FIRST_MICROS: i64 = -62_135_596_800_000_000;
+/// 9999-12-30T21:59:59.999999Z, the last time before jiff's last second.
+const LAST_MICROS: i64 = 253_402_207_199_999_999;
+
 /// The longest duration that is stored, in microseconds: a thousand years. Added to any time of
 /// ours, the sum is still a time.
 const LONGEST_MICROS: i64 = 1000 * 366 * 86_400 * 1_000_000;

@@ -324,6 +324,9 @@ pub struct Dispatch {
     pub last_error: Option<String>,
     /// The earlier dispatch of the same invoice that must be finished first.
     pub waits_for: Option<DispatchId>,
+    /// What of its row or of its attempts' cannot be read: that is empty or the nearest value here. `None`:
+    /// everything can.
+    pub fault: Option<String>,
 }
 
 /// One try of a dispatch, as recorded.

@@ -1,11 +1,17 @@
 //! What Finkare told us: an event, stored once and never changed.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
-use sha2::{Digest, Sha256};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256, Sha512_256};
 
-use super::id::{EndpointName, EventId, SinkName};
+use super::{
+    clock,
+    id::{EndpointName, EventId, SinkName},
+};
 
 /// The type given to an event that was signed correctly but could not be read.
 pub const UNREADABLE: &str = "unreadable";
@@ -26,16 +32,50 @@ impl DedupeKey {
         Self(Sha256::digest(message).into())
     }
 
-    /// The key by a value that the operator pointed at in the body (see `endpoints.dedupe`).
+    /// The key by a value that the operator pointed at in the body (see `endpoints.dedupe`), as
+    /// [`key_at`] found it, of an event of this type.
     ///
-    /// It can never meet a key by content: the hash is over a prefix that no JSON text begins with.
-    pub fn of_value(pointer: &str, value: &serde_json::Value) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(b"pointer\0");
-        hash.update(pointer.as_bytes());
-        hash.update(b"\0");
-        hash.update(value.to_string().as_bytes());
+    /// It can never meet a key by content: that is another hash function's. Each part stands behind its
+    /// length, so that no two lists of parts look the same.
+    pub fn of_value(pointer: &str, event_type: &str, value: &str) -> Self {
+        let mut hash = Sha512_256::new();
+        for part in [pointer, event_type, value] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
         Self(hash.finalize().into())
+    }
+}
+
+/// The value at a JSON pointer (RFC 6901), if it can tell one event from another: a text that is not blank,
+/// as JSON, or a number as it is written (`1` and `1.0` are two, and no digit is lost).
+///
+/// `None` for everything else: `null`, a list and an object are no key, and a boolean would be that of half
+/// of all events.
+pub fn key_at(message: &[u8], pointer: &str) -> Option<String> {
+    let mut value: &RawValue = serde_json::from_slice(message).ok()?;
+    if !pointer.is_empty() {
+        for token in pointer.strip_prefix('/')?.split('/') {
+            let token = token.replace("~1", "/").replace("~0", "~");
+            value = match value.get().as_bytes().first()? {
+                // Of a name that is there twice the last one counts, as everywhere else.
+                b'{' => serde_json::from_str::<HashMap<String, &RawValue>>(value.get()).ok()?.remove(&token)?,
+                b'[' => {
+                    let place = token.parse::<usize>().ok().filter(|place| place.to_string() == token)?;
+                    serde_json::from_str::<Vec<&RawValue>>(value.get()).ok()?.get(place).copied()?
+                }
+                _ => return None,
+            };
+        }
+    }
+    match value.get().as_bytes().first()? {
+        b'"' => {
+            let text: String = serde_json::from_str(value.get()).ok()?;
+            // However its characters were escaped.
+            (!text.trim().is_empty()).then(|| serde_json::Value::String(text).to_string())
+        }
+        b'-' | b'0'..=b'9' => Some(value.get().to_owned()),
+        _ => None,
     }
 }
 
@@ -102,6 +142,8 @@ pub struct Event {
     pub readable: bool,
     /// See [`NewEvent::content_type`].
     pub content_type: Option<String>,
+    /// What of its row cannot be read: that is empty or the nearest value here. `None`: everything can.
+    pub fault: Option<String>,
 }
 
 /// What can be read from a delivery's body without knowing every event of Finkare.
@@ -114,7 +156,7 @@ pub struct Reading {
     pub event_type: String,
     /// `data.invoiceId`.
     pub invoice_id: Option<String>,
-    /// `timestamp`, if it is RFC 3339.
+    /// `timestamp`, if it is RFC 3339 and every store gives it back.
     pub occurred_at: Option<Timestamp>,
     /// False when the rest says nothing: the body is kept for a person.
     pub readable: bool,
@@ -137,12 +179,12 @@ struct Data {
 
 /// `data` may be anything in an event that we do not know; only an object can hold an invoice id.
 fn lenient<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Data>, D::Error> {
-    let raw = <&serde_json::value::RawValue>::deserialize(input)?;
+    let raw = <&RawValue>::deserialize(input)?;
     Ok(serde_json::from_str(raw.get()).ok())
 }
 
 fn lenient_text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
-    let raw = <&serde_json::value::RawValue>::deserialize(input)?;
+    let raw = <&RawValue>::deserialize(input)?;
     Ok(serde_json::from_str(raw.get()).ok())
 }
 
@@ -160,7 +202,7 @@ pub fn read(message: &[u8]) -> Reading {
             Reading {
                 event_type: if readable { body.event } else { UNREADABLE.to_owned() },
                 invoice_id: invoice_id.filter(|_| readable),
-                occurred_at: body.timestamp.and_then(|text| text.parse().ok()),
+                occurred_at: body.timestamp.and_then(|text| text.parse().ok()).and_then(clock::storable),
                 readable,
             }
         }
@@ -221,9 +263,69 @@ mod tests {
 
     #[test]
     fn keys_by_value_and_by_message_never_meet() {
-        let value = serde_json::json!("evt_1");
-        assert_eq!(DedupeKey::of_value("/id", &value), DedupeKey::of_value("/id", &value));
-        assert_ne!(DedupeKey::of_value("/id", &value), DedupeKey::of_value("/data/id", &value));
-        assert_ne!(DedupeKey::of_value("/id", &value), DedupeKey::of_message(b"\"evt_1\""));
+        let key = |pointer, event_type, value| DedupeKey::of_value(pointer, event_type, value);
+        assert_eq!(key("/id", "ping", "\"evt_1\""), key("/id", "ping", "\"evt_1\""));
+        assert_ne!(key("/id", "ping", "\"evt_1\""), key("/data/id", "ping", "\"evt_1\""));
+        assert_ne!(key("/id", "ping", "\"evt_1\""), key("/id", "pong", "\"evt_1\""));
+        assert_ne!(key("/id", "ping", "1"), key("/id", "pin", "g1"));
+        assert_ne!(key("/id", "ping", "\"evt_1\""), DedupeKey::of_message(b"\"evt_1\""));
+        // A message that is what is hashed for a value.
+        let mut message = Vec::new();
+        for part in ["/id", "ping", "1"] {
+            message.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            message.extend_from_slice(part.as_bytes());
+        }
+        assert_ne!(key("/id", "ping", "1"), DedupeKey::of_message(&message));
+    }
+
+    #[test]
+    fn only_what_tells_events_apart_is_a_key() {
+        let at = |message: &str, pointer| key_at(message.as_bytes(), pointer);
+        let body =
+            r#"{"id":"e1","n":[7,{"a/b~c":1.0}],"big":123456789012345678901234567890,"e":1e0,"u":"\u0065\u0031"}"#;
+        for (pointer, value) in [
+            ("/id", "\"e1\""),
+            ("/u", "\"e1\""),
+            ("/n/0", "7"),
+            ("/n/1/a~1b~0c", "1.0"),
+            ("/e", "1e0"),
+            ("/big", "123456789012345678901234567890"),
+        ] {
+            assert_eq!(at(body, pointer).as_deref(), Some(value), "{pointer}");
+        }
+        for pointer in ["", "/n", "/n/1", "/n/2", "/n/00", "/n/-", "/id/x", "/none", "id"] {
+            assert_eq!(at(body, pointer), None, "{pointer}");
+        }
+        for none in ["\"\"", "\" \\n\"", "null", "true", "false", "[]", "[1]", "{}", "{\"a\":1}"] {
+            assert_eq!(at(&format!("{{\"id\":{none}}}"), "/id"), None, "{none}");
+        }
+        assert_eq!(at(r#"{"id":"a","id":"b"}"#, "/id").as_deref(), Some("\"b\""));
+        assert_eq!(at("not json", "/id"), None);
+        assert_eq!(at("\"whole\"", "").as_deref(), Some("\"whole\""));
+    }
+
+    #[test]
+    fn a_time_that_no_store_gives_back_is_none() {
+        let at = |text: &str| read(format!(r#"{{"event":"ping","timestamp":"{text}"}}"#).as_bytes()).occurred_at;
+        for kept in [
+            "1970-01-01T00:00:00Z",
+            "1969-12-31T23:59:59.999999Z",
+            "0001-01-01T00:00:00Z",
+            "9999-12-30T21:59:59.999999Z",
+        ] {
+            assert_eq!(at(kept), Some(kept.parse().unwrap()), "{kept}");
+        }
+        for none in [
+            "9999-12-30T22:00:00.5Z",
+            "9999-12-31T23:59:59Z",
+            "0000-12-31T23:59:59Z",
+            "-000001-01-01T00:00:00Z",
+            "-009999-01-02T02:00:00.5Z",
+            "+010000-01-01T00:00:00Z",
+        ] {
+            assert_eq!(at(none), None, "{none}");
+        }
+        // What is finer than a store keeps is cut, not refused.
+        assert_eq!(at("2026-03-15T10:30:00.123456789Z"), Some("2026-03-15T10:30:00.123456Z".parse().unwrap()));
     }
 }

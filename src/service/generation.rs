@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Weak};
 
-use axum::Router;
+use axum::{Router, extract::Request};
 
 use super::{StartError, linked_endpoints, resolved_endpoints, sources, trying::Trying};
 use crate::{
@@ -31,10 +31,11 @@ use crate::{
     store::Store,
     telemetry::Metrics,
     web::{
-        admin::{self, Admin, auth::Tokens, operate::Operate, reload::Reload},
-        error::{self, Problem},
+        admin::{self, Admin, auth::Tokens, gate::Gate, operate::Operate, reload::Reload},
+        error,
         health::Health,
         receive,
+        stray::Strays,
     },
 };
 
@@ -95,21 +96,25 @@ impl Generation {
             sinks.iter().map(|(feeding, sink, _)| (feeding.name.clone(), feeding.timeout, Arc::downgrade(sink)));
         let operate = Operate::new(Replayer::new(on.store.clone(), routes.clone()), Arc::new(Trying::new(trying)));
         let ingest = Arc::new(Ingest::new(routes, on.committer.clone(), config.server.ack_timeout));
-        let hooks =
-            receive::router(endpoints, &ingest, &on.metrics, &on.refusals, &config.server).merge(on.health.router());
+        let strays = Strays::new(&endpoints, &on.refusals, &on.metrics);
+        let meters = endpoints.iter().map(|endpoint| (endpoint.name.clone(), endpoint.meter.clone())).collect();
+        let hooks = receive::router(endpoints, &ingest, &on.metrics, &on.refusals, &config.server)
+            .merge(on.health.public_router());
         let admin = Admin {
             store: on.store.clone(),
             sinks: sinks.iter().map(|(_, _, view)| view.clone()).collect(),
             links: links.clone(),
             operate,
+            gate: Gate::new(&config.admin),
             tokens: Tokens::new(&config.admin.tokens),
             metrics: on.metrics.clone(),
             reload,
             refusals: on.refusals.clone(),
+            meters,
         };
         let api = admin::router(Arc::new(admin), &on.health);
         Ok(Self {
-            hooks: finished(hooks),
+            hooks: finished(hooks.fallback(move |request: Request| std::future::ready(strays.answer(&request)))),
             api: finished(api),
             store: on.store.clone(),
             metrics: on.metrics.clone(),
@@ -138,7 +143,7 @@ impl Generation {
 }
 
 fn finished(router: Router) -> Router {
-    router.fallback(|| async { Problem::no_such_path() }).layer(axum::middleware::from_fn(error::finish))
+    router.layer(axum::middleware::from_fn(error::finish))
 }
 
 fn build_endpoints(config: &Config, secrets: &Arc<Secrets>) -> Vec<ingest::Endpoint> {

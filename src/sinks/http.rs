@@ -23,6 +23,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use url::Url;
 
+pub use self::template::Broken;
 use self::{
     answer::Redactor,
     failure::Limits,
@@ -125,6 +126,11 @@ impl Options {
         }
     }
 
+    /// Why the template cannot work with any event, as far as that can be told without one.
+    pub(crate) fn doubt(&self) -> Option<String> {
+        self.template().ok().flatten()?.doubt()
+    }
+
     /// The target as it may be shown: scheme, host and port. User, password and query are secrets
     /// more often than not, and so is the path of many a hook.
     pub fn target(&self) -> String {
@@ -209,7 +215,7 @@ impl Http {
     ///
     /// # Errors
     /// Why the template cannot make it.
-    fn body(&self, message: &Message) -> Result<Bytes, String> {
+    fn body(&self, message: &Message) -> Result<Bytes, Box<Broken>> {
         match &self.template {
             None => Ok(message.payload.clone()),
             Some((template, _)) => template.render(message).map(Bytes::from),
@@ -249,11 +255,11 @@ impl Http {
     }
 
     /// The request that [`Sink::deliver`] would send. Values that the operator set are masked; the signature is real.
-    ///
-    /// # Errors
-    /// Why the template cannot make a body.
-    pub(super) fn preview(&self, message: &Message) -> Result<Preview, String> {
-        let body = self.body(message)?;
+    pub(super) fn preview(&self, message: &Message) -> Preview {
+        let body = match self.body(message) {
+            Ok(body) => body,
+            Err(broken) => return Preview::Broken(*broken),
+        };
         let headers = self.headers_for(message, &body);
         let shown = |value: &HeaderValue| {
             if value.is_sensitive() {
@@ -265,12 +271,12 @@ impl Http {
             headers.iter().map(|(name, value)| (name.as_str().to_owned(), shown(value))).collect();
         headers.push((header::USER_AGENT.as_str().to_owned(), AGENT.to_owned()));
         headers.sort();
-        Ok(Preview::Request {
+        Preview::Request {
             method: "POST",
             url: format!("{}/…", self.target),
             headers,
             body: String::from_utf8_lossy(&body).into_owned(),
-        })
+        }
     }
 
     fn failed(&self, error: &reqwest::Error) -> String {
@@ -284,7 +290,7 @@ impl Sink for Http {
     async fn deliver(&self, message: &Message) -> Outcome {
         let body = match self.body(message) {
             Ok(body) => body,
-            Err(reason) => return Outcome::Hold { reason, recheck_after: None },
+            Err(broken) => return Outcome::Hold { reason: held(&broken), recheck_after: None },
         };
         let headers = self.headers_for(message, &body);
         let request = self.client.post(self.url.clone()).headers(headers).body(reqwest::Body::from(body));
@@ -297,12 +303,23 @@ impl Sink for Http {
     /// Sends a `HEAD` request, which by RFC 9110 (section 9.2.1) asks for no change. Every answer
     /// means that the target is there: many services know nothing but `POST`.
     async fn check(&self) -> Result<String, String> {
+        if let Some(doubt) = self.template.as_ref().and_then(|(template, _)| template.doubt()) {
+            return Err(format!("`template` cannot work: {doubt}"));
+        }
         let request = self.client.head(self.url.clone()).headers(self.headers.clone());
         match request.send().await {
             Ok(response) => Ok(format!("{} can be reached: it answers HEAD with {}", self.target, response.status())),
             Err(error) => Err(self.failed(&error)),
         }
     }
+}
+
+/// What a person reads of an event that the template cannot make a body of.
+fn held(broken: &Broken) -> String {
+    format!(
+        "`template` of this sink cannot make a body of the event: {broken}. Change the template (`try` shows what it \
+         makes), reload, and retry; or cancel this dispatch"
+    )
 }
 
 fn client(url: &Url, limits: Limits) -> Result<reqwest::Client, String> {

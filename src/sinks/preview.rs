@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Kind, Message, http, invoicing, message};
+use super::{Kind, Message, http, http::Broken, invoicing, message};
 
 /// What a target would get. What is secret in it is masked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,6 +19,8 @@ pub enum Preview {
         /// The body, as text if it is text.
         body: String,
     },
+    /// Nothing: the sink's template cannot make a body of the event.
+    Broken(Broken),
     /// One line of a file or of standard output, without its line break.
     Line(String),
 }
@@ -44,7 +46,7 @@ impl Kind {
             Kind::Stdout(_) | Kind::File(_) => {
                 Ok(Preview::Line(String::from_utf8_lossy(&message::object(message)).into_owned()))
             }
-            Kind::Http(options) => http::Http::new(options, timeout)?.preview(message),
+            Kind::Http(options) => Ok(http::Http::new(options, timeout)?.preview(message)),
             // They get no message: what is done follows from what the books show ([`super::Sink::explain`]).
             Kind::FacturationPro(..) | Kind::Efactori(..) | Kind::Tiime(..) | Kind::Fastfaktura(..) => Err(format!(
                 "what a sink of type `{}` does is found out by asking the books, not from the event",

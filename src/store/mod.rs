@@ -52,6 +52,7 @@ pub mod activity;
 pub mod ledger;
 pub mod link;
 pub mod postgres;
+mod spoiled;
 pub mod sqlite;
 pub mod wake;
 

@@ -128,6 +128,11 @@ impl Problem {
         self.status
     }
 
+    /// Which problem it is.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// What the document says, in this order.
     pub(crate) fn members(&self, request_id: Uuid) -> Document<'_> {
         Document {

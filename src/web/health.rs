@@ -14,6 +14,8 @@
 //! - `service`: not ready once it is stopping.
 //! - `endpoint/<name>`: only for an endpoint that is silent; information, always ready: to take such a
 //!   service out of the balance would not make Finkare post again.
+//!
+//! The public listener answers the same, without details: no path, no name, no version.
 
 use std::{
     borrow::Cow,
@@ -25,6 +27,7 @@ use axum::{
     Json, Router,
     extract::State,
     response::{IntoResponse, Response},
+    routing::get,
 };
 use http::StatusCode;
 use serde::Serialize;
@@ -74,6 +77,15 @@ struct Check {
     detail: Option<String>,
 }
 
+/// Who is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    /// Whoever reaches the admin listener.
+    Operators,
+    /// Whoever reaches the public listener.
+    Everybody,
+}
+
 /// Whether it can take a delivery now, and why not.
 #[derive(Debug, Serialize, ToSchema)]
 struct Report {
@@ -88,8 +100,9 @@ struct Report {
 struct Alive {
     /// Always `ok`.
     status: &'static str,
-    /// The service's version.
-    version: &'static str,
+    /// The service's version; on the admin listener only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'static str>,
 }
 
 /// The routes, with what the API's document says of them.
@@ -114,7 +127,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Health>> {
     )
 )]
 async fn alive(State(health): State<Arc<Health>>) -> Response {
-    health.alive()
+    health.alive(Some(env!("CARGO_PKG_VERSION")))
 }
 
 /// Can it take a delivery now?
@@ -131,7 +144,7 @@ async fn alive(State(health): State<Arc<Health>>) -> Response {
     )
 )]
 async fn ready(State(health): State<Arc<Health>>) -> Response {
-    health.ready().await
+    health.ready(Audience::Operators).await
 }
 
 impl Health {
@@ -146,21 +159,38 @@ impl Health {
         Arc::new(Self { store, lifecycle, backlog, longest_wait: ack_timeout / 2, board, last: Mutex::new(None) })
     }
 
-    /// The routes `/healthz` and `/readyz`.
+    /// The routes `/healthz` and `/readyz`, as the admin listener has them.
     pub fn router(self: &Arc<Self>) -> Router {
         Router::from(routes()).with_state(self.clone())
     }
 
-    fn alive(&self) -> Response {
+    /// The same for everybody: what is not ready, without a path, a name or a version.
+    pub fn public_router(self: &Arc<Self>) -> Router {
+        let other = || async { Problem::method_not_allowed("GET, HEAD") };
+        Router::new()
+            .route("/healthz", get(async |State(health): State<Arc<Health>>| health.alive(None)).fallback(other))
+            .route(
+                "/readyz",
+                get(async |State(health): State<Arc<Health>>| health.ready(Audience::Everybody).await).fallback(other),
+            )
+            .with_state(self.clone())
+    }
+
+    fn alive(&self, version: Option<&'static str>) -> Response {
         if self.lifecycle.failed() {
             return Problem::unavailable("task_failed", "A part of the service has failed; it is stopping.")
                 .into_response();
         }
-        Json(Alive { status: "ok", version: env!("CARGO_PKG_VERSION") }).into_response()
+        Json(Alive { status: "ok", version }).into_response()
     }
 
-    async fn ready(&self) -> Response {
+    async fn ready(&self, audience: Audience) -> Response {
         let store = self.store_ready().await;
+        let store = match audience {
+            Audience::Operators => store,
+            // What the store says may name files, versions and servers.
+            Audience::Everybody => store.map_err(|_| "the store takes no deliveries now".to_owned()),
+        };
         let stopping = self.lifecycle.soft.is_cancelled();
         let queue = self.queue_ready();
         let check = |name: &'static str, problem: Option<String>| Check {
@@ -173,7 +203,11 @@ impl Health {
             check("queue", queue.err()),
             check("service", stopping.then(|| "the service is stopping".to_owned())),
         ];
-        checks.extend(self.board.silences().into_iter().map(|silence| Check {
+        let silences = match audience {
+            Audience::Operators => self.board.silences(),
+            Audience::Everybody => Vec::new(),
+        };
+        checks.extend(silences.into_iter().map(|silence| Check {
             name: format!("endpoint/{}", silence.endpoint).into(),
             ready: true,
             detail: Some(silence.detail),

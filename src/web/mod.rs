@@ -12,3 +12,4 @@ pub mod error;
 pub mod health;
 pub mod listener;
 pub mod receive;
+pub mod stray;

@@ -56,7 +56,8 @@ pub fn router(
     let budget = Budget::default();
     endpoints.into_iter().fold(Router::new(), |router, endpoint| {
         let path = endpoint.path.clone();
-        metrics.refusals(endpoint.name.as_str(), Reason::ALL.iter().map(|reason| reason.as_str()));
+        let reasons = Reason::ALL.iter().filter(|reason| **reason != Reason::UnknownPath);
+        metrics.refusals(endpoint.name.as_str(), reasons.map(|reason| reason.as_str()));
         let hook = Arc::new(Hook {
             metrics: metrics.endpoint(endpoint.name.as_str()),
             endpoint,

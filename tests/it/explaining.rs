@@ -545,7 +545,7 @@ async fn a_silence_outlives_a_restart(fixture: Fixture) {
 }
 
 async fn readyz(relay: &Relay) -> (u16, Value) {
-    let response = client().get(format!("http://{}/readyz", relay.public)).send().await.unwrap();
+    let response = client().get(format!("http://{}/readyz", relay.admin)).send().await.unwrap();
     (response.status().as_u16(), response.json().await.unwrap())
 }
 

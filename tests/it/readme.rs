@@ -202,3 +202,107 @@ fn links_lead_to_files() {
         }
     }
 }
+
+/// The blocks of code in the README that deal with a signature: their language and their text.
+fn samples(readme: &str) -> Vec<(String, String)> {
+    let mut samples = Vec::new();
+    let mut lines = readme.lines();
+    while let Some(line) = lines.next() {
+        let Some(language) = line.strip_prefix("```") else { continue };
+        let text: Vec<&str> = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
+        let text = text.join("\n");
+        // What shows a request or a setting has no language that runs.
+        if text.contains("hmac") && !matches!(language, "" | "toml" | "json" | "sh") {
+            samples.push((language.to_owned(), text));
+        }
+    }
+    samples
+}
+
+/// Calls the sample's `genuine` with each case: headers (`None` is missing), body, and whether it is genuine.
+const PYTHON: &str = r#"
+import json, sys
+for case in json.load(sys.stdin):
+    headers = {name: value for name, value in case["headers"].items() if value is not None}
+    if case.get("null"):
+        headers = dict(case["headers"])
+    answer = genuine(headers, case["body"].encode())
+    assert answer is case["genuine"], (case, answer)
+print("all as expected")
+"#;
+
+#[test]
+fn each_sample_takes_what_is_genuine_and_nothing_else() {
+    use std::{
+        io::Write,
+        process::{Command, Stdio},
+    };
+
+    use finkare_relay::signature::standard_webhooks::Signer;
+    use serde_json::json;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let now = finkare_relay::model::clock::now().as_second();
+    let signer = Signer::new(&finkare_relay::model::secret::Secret::new(SECRET)).unwrap();
+    let body = "{\"event\":\"payment.received\",\"é\":1}";
+    let good = signer.sign("evt", now, body.as_bytes());
+    let case = |id: Option<&str>, timestamp: Option<&str>, signature: Option<&str>, genuine: bool| {
+        json!({
+            "headers": {"webhook-id": id, "webhook-timestamp": timestamp, "webhook-signature": signature},
+            "body": body, "genuine": genuine,
+        })
+    };
+    let (id, time) = (Some("evt"), now.to_string());
+    let time = Some(time.as_str());
+    let two = format!("v1,bm9wZQ== {good}");
+    let old = (now - 301).to_string();
+    let old_signature = signer.sign("evt", now - 301, body.as_bytes());
+    let mut cases = vec![
+        case(id, time, Some(&good), true),
+        case(id, time, Some(&two), true),
+        case(id, Some(&old), Some(&old_signature), false),
+        case(Some("other"), time, Some(&good), false),
+    ];
+    for odd in
+        [None, Some(""), Some(" "), Some("x"), Some("é"), Some("\u{ffff}"), Some("v1,"), Some("v1,é"), Some(&good[3..])]
+    {
+        cases.push(case(id, time, odd, false));
+        cases.push(case(odd, time, Some(&good), false));
+        cases.push(case(id, odd, Some(&good), false));
+    }
+    let long = "9".repeat(5000);
+    for odd in ["-1", "+1", "1.5", "1e9", "nan", "٣", "²", "0x10", long.as_str()] {
+        cases.push(case(id, Some(odd), Some(&good), false));
+    }
+    cases.push(json!({"headers": {}, "body": body, "genuine": false}));
+    let mut null = case(None, None, None, false);
+    null["null"] = json!(true);
+    cases.push(null);
+    cases.push(json!({
+        "headers": {"webhook-id": id, "webhook-timestamp": time, "webhook-signature": good},
+        "body": "{}", "genuine": false,
+    }));
+
+    let samples = samples(&read("README.md"));
+    assert!(!samples.is_empty(), "the README has a sample of how a signature is verified");
+    for (language, text) in samples {
+        let (program, run) = match language.as_str() {
+            "python" => ("python3", PYTHON),
+            other => panic!("a sample in {other} is not run by this test: write how"),
+        };
+        let mut child = Command::new(program)
+            .args(["-c", &format!("{text}\n{run}")])
+            .env("ERP_SECRET", SECRET)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("{program} is needed to run the README's samples, and cannot be started: {error}")
+            });
+        child.stdin.take().unwrap().write_all(json!(cases).to_string().as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && output.stdout == b"all as expected\n", "{language}: {told}");
+    }
+}

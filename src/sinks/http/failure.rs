@@ -64,8 +64,8 @@ pub(in crate::sinks) fn explain(error: &reqwest::Error, limits: Limits) -> Strin
             format!("no answer within {:?}: see what keeps it busy, or raise `timeout_secs`", limits.whole)
         };
     }
-    if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
-        return "its answer is not HTTP: check the scheme and the port of the address".to_owned();
+    if let Some(parse) = find::<hyper::Error>(error).filter(|error| error.is_parse()) {
+        return unreadable(parse);
     }
     let kind = find::<io::Error>(error).map(io::Error::kind);
     let incomplete =
@@ -86,6 +86,27 @@ pub(in crate::sinks) fn explain(error: &reqwest::Error, limits: Limits) -> Strin
         _ if incomplete => closed(),
         _ => format!("the request failed: {}", innermost(error)),
     }
+}
+
+/// An answer came, and our HTTP library cannot read it.
+///
+/// The library says only in words which part it was. What is not known here is told with its words.
+fn unreadable(parse: &hyper::Error) -> String {
+    let word = parse.to_string();
+    if parse.is_parse_too_large() {
+        return "it answered, and the head of its answer is larger than this program reads: see which headers it, or a \
+                proxy in between, sends. The event may have arrived"
+            .to_owned();
+    }
+    // What begins like no answer at all.
+    if parse.is_parse_status() || parse.is_parse_version_h2() || word.contains("version") {
+        return format!("its answer is not HTTP/1.1 ({word}): check the scheme and the port of the address");
+    }
+    format!(
+        "it answered, and our HTTP library cannot read the headers of its answer ({word}): it, or a proxy in between, \
+         sends a header line that is not allowed (a blank before the colon, a folded line, a control character, a \
+         contradictory length). Have that repaired. The event may have arrived"
+    )
 }
 
 fn closed() -> String {

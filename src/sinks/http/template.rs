@@ -7,13 +7,21 @@
 //! - Nothing is left out silently: what is not there is an error, and the event is held with the names of what is
 //!   missing. (`is defined` may ask.)
 //! - Where the content type is JSON, every `{{ … }}` writes a JSON value, a text with its quotes; `| safe` writes it
-//!   bare. What comes out must be JSON. With any other content type values are written as they are.
+//!   bare. So a text cannot be put between quotes of the template (`"Invoice {{ … }}"`): that is refused, with how to
+//!   write it. What comes out must be JSON. With any other content type values are written as they are.
+//! - What cannot work with any event ([`Template::doubt`]: an unknown filter, a name that no event has, a text between
+//!   quotes) is told before one comes.
 //! - Steps and the length of what comes out are bounded, and no file is read: there is no loader.
 
-use std::{io, sync::Arc};
+use std::{cell::Cell, fmt, io, ops::Range, sync::Arc};
 
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, value::Serde};
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, escape_formatter,
+    machinery::{self, Instruction},
+    value::{Serde, ValueKind},
+};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{model::money::Cents, sinks::Message};
 
@@ -23,14 +31,61 @@ const NAME: &str = "template";
 const FUEL: u64 = 100_000;
 /// Bytes of a body; Finkare's own have at most so many.
 const MOST_BYTES: usize = 1 << 20;
+/// Characters of an excerpt of a template.
+const EXCERPT: usize = 60;
 /// The content type where the operator names none.
 pub(super) const DEFAULT_CONTENT_TYPE: &str = "application/json";
+
+/// The names that the context has, and the fields of those whose fields are always the same.
+const KNOWN: [(&str, &[&str]); 4] = [
+    ("event", &["id", "type", "endpoint", "invoice_id", "received_at"]),
+    ("payload", &[]),
+    ("invoice", &["id", "number", "amount_cents", "currency", "status"]),
+    ("payment", &["id", "amount_cents", "currency", "method", "paid_at"]),
+];
+
+thread_local! {
+    /// Whether what this thread writes by a JSON template has an open quote now. A template is rendered in one go on
+    /// one thread.
+    static IN_QUOTES: Cell<bool> = const { Cell::new(false) };
+}
 
 /// A template that was read and can be used.
 #[derive(Clone)]
 pub(super) struct Template {
     environment: Arc<Environment<'static>>,
+    source: Arc<str>,
     is_json: bool,
+}
+
+/// Why no body could be made, and how far it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Broken {
+    /// What is missing or wrong.
+    pub problem: String,
+    /// Where in the template, counted from 1; none if it is about the whole.
+    pub line: Option<usize>,
+    /// The character in that line, counted from 1.
+    pub column: Option<usize>,
+    /// What stands there in the template.
+    pub excerpt: Option<String>,
+    /// What had been made until then.
+    pub made: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", place(self.line, self.column), self.problem)
+    }
+}
+
+/// `line 2, column 4 of it: `, or nothing.
+fn place(line: Option<usize>, column: Option<usize>) -> String {
+    match (line, column) {
+        (None, _) => String::new(),
+        (Some(line), None) => format!("line {line} of it: "),
+        (Some(line), Some(column)) => format!("line {line}, column {column} of it: "),
+    }
 }
 
 #[derive(Serialize)]
@@ -42,6 +97,11 @@ struct Event<'a> {
     received_at: String,
 }
 
+/// A text was to be written between quotes of the template.
+#[derive(Debug, thiserror::Error)]
+#[error("a text between quotes")]
+struct BetweenQuotes;
+
 impl Template {
     /// Reads a template.
     ///
@@ -52,7 +112,20 @@ impl Template {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(FUEL));
+        // The library would keep the values of an event beside an error.
+        environment.set_debug(false);
         environment.set_auto_escape_callback(move |_| if is_json { AutoEscape::Json } else { AutoEscape::None });
+        if is_json {
+            environment.set_formatter(|out, state, value| {
+                let has_quotes = matches!(value.kind(), ValueKind::String | ValueKind::Map);
+                if has_quotes && !value.is_safe() && IN_QUOTES.get() {
+                    return Err(
+                        Error::new(ErrorKind::InvalidOperation, "a text between quotes").with_source(BetweenQuotes)
+                    );
+                }
+                escape_formatter(out, state, value)
+            });
+        }
         // Fuel counts the template's own steps, not what goes on inside of a function: without this one a list is
         // never longer than the event or the template itself.
         environment.remove_global("range");
@@ -61,7 +134,7 @@ impl Template {
             let line = error.line().map_or_else(String::new, |line| format!("line {line} of it: "));
             format!("{line}{}", words(&error))
         })?;
-        Ok(Self { environment: Arc::new(environment), is_json })
+        Ok(Self { environment: Arc::new(environment), source: source.into(), is_json })
     }
 
     /// Which of the names that only `enrich` gives a value stand in it.
@@ -79,11 +152,118 @@ impl Template {
         named
     }
 
+    /// Why it cannot work, as far as that can be told without an event; `None` where nothing was found.
+    pub(super) fn doubt(&self) -> Option<String> {
+        self.unknown().or_else(|| self.trial())
+    }
+
+    /// The first filter, test, function or name that there is not.
+    fn unknown(&self) -> Option<String> {
+        let template = self.environment.get_template(NAME).ok()?;
+        let code = &machinery::get_compiled_template(&template).instructions;
+        // What a filter or a test makes of nothing does not matter, only whether there is one.
+        let is_filter = |name: &str| {
+            let tried = self.environment.empty_state().apply_filter(name, &[]);
+            !tried.is_err_and(|error| error.kind() == ErrorKind::UnknownFilter)
+        };
+        let is_test = |name: &str| {
+            let tried = self.environment.empty_state().perform_test(name, &[]);
+            !tried.is_err_and(|error| error.kind() == ErrorKind::UnknownTest)
+        };
+        let at = |index: u32| {
+            let range = code.get_span(index).map(|span| span.start_offset as usize..span.end_offset as usize);
+            let (line, column, _) = self.spot(range);
+            place(line.or_else(|| code.get_line(index)), column)
+        };
+        for index in 0.. {
+            let Some(instruction) = code.get(index) else { break };
+            match instruction {
+                Instruction::ApplyFilter(name, ..) if !is_filter(name) => {
+                    return Some(format!("{}there is no filter `{name}`", at(index)));
+                }
+                Instruction::PerformTest(name, ..) if !is_test(name) => {
+                    return Some(format!("{}there is no test `{name}`", at(index)));
+                }
+                Instruction::CallFunction(name, _) if !self.environment.globals().any(|(known, _)| known == *name) => {
+                    return Some(format!("{}there is no function `{name}`", at(index)));
+                }
+                _ => {}
+            }
+        }
+        let is_known = |path: &String| {
+            let mut parts = path.split('.');
+            let (name, field) = (parts.next().unwrap_or_default(), parts.next());
+            let known = KNOWN.iter().find(|(known, _)| *known == name);
+            self.environment.globals().any(|(global, _)| global == name)
+                || known
+                    .is_some_and(|(_, fields)| fields.is_empty() || field.is_none_or(|field| fields.contains(&field)))
+        };
+        let unknown = self.named(true).into_iter().find(|path| !is_known(path))?;
+        let name = unknown.split('.').next().unwrap_or_default();
+        Some(match KNOWN.iter().find(|(known, _)| *known == name) {
+            Some((_, fields)) => format!("no event has `{unknown}`: `{name}` has {}", fields.join(", ")),
+            None => format!(
+                "no event has `{unknown}`: there are `event`, `payload` and, with `enrich = true`, `invoice` and `payment`"
+            ),
+        })
+    }
+
+    /// Makes a body of Finkare's documented events, with a text for every field of `payload` that these do not have.
+    /// Only what must go wrong with every event counts.
+    fn trial(&self) -> Option<String> {
+        let mut found = None;
+        for (event_type, data) in [
+            ("payment.received", json!({"invoiceId": "i", "amountCents": 150_000})),
+            ("invoice.status_changed", json!({"invoiceId": "i", "previousStatus": "sent", "newStatus": "paid"})),
+        ] {
+            let mut context = json!({
+                "event": {"id": "e", "type": event_type, "endpoint": "default", "invoice_id": "i", "received_at": "2026-03-15T10:30:00.000000Z"},
+                "payload": {"event": event_type, "data": data, "timestamp": "2026-03-15T10:30:00.000Z"},
+                "invoice": {"id": "i", "number": "F1", "amount_cents": 150_000, "currency": "EUR", "status": "sent"},
+                "payment": {"id": "p", "amount_cents": 150_000, "currency": "EUR", "method": "card", "paid_at": "2026-03-15T10:29:58Z"},
+            });
+            for path in self.named(true) {
+                fill(&mut context, &path);
+            }
+            match self.written(&context) {
+                Ok(_) => return None,
+                Err((broken, true)) => found = found.or(Some(broken.to_string())),
+                Err((_, false)) => return None,
+            }
+        }
+        found
+    }
+
+    /// Line and column of a part of the template, counted from 1, and what stands there.
+    fn spot(&self, range: Option<Range<usize>>) -> (Option<usize>, Option<usize>, Option<String>) {
+        let Some((range, before)) = range.and_then(|range| self.expression(range)) else {
+            return (None, None, None);
+        };
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let excerpt = self.source.get(range).map(|text| text.chars().take(EXCERPT).collect());
+        (Some(line), Some(column), excerpt)
+    }
+
+    /// A part of the template, widened to the whole of its `{{ … }}`, for the library begins some parts in the middle
+    /// (at the first full stop of `payload.data`); and what stands before it.
+    fn expression(&self, range: Range<usize>) -> Option<(Range<usize>, &str)> {
+        let before = self.source.get(..range.start)?;
+        let Some(open) = before.rfind("{{").filter(|open| !before[*open..].contains("}}")) else {
+            return Some((range, before));
+        };
+        let inner = &before[open + 2..];
+        let begin = open + 2 + inner.len() - inner.trim_start_matches('-').trim_start().len();
+        let rest = self.source.get(range.end..)?;
+        let end = range.end + rest.find("}}").map_or(0, |end| rest[..end].trim_end_matches('-').trim_end().len());
+        Some((begin..end, &self.source[..begin]))
+    }
+
     /// The body for a message.
     ///
     /// # Errors
-    /// What is missing or wrong, and what to do.
-    pub(super) fn render(&self, message: &Message) -> Result<Vec<u8>, String> {
+    /// What is missing or wrong, where, and what had been made until then.
+    pub(super) fn render(&self, message: &Message) -> Result<Vec<u8>, Box<Broken>> {
         let mut context = serde_json::Map::new();
         let mut put = |name: &str, value: serde_json::Value| drop(context.insert(name.to_owned(), value));
         let event = Event {
@@ -101,37 +281,98 @@ impl Template {
         if let Some(Ok(serde_json::Value::Object(resolved))) = resolved {
             resolved.into_iter().for_each(|(name, value)| put(&name, value));
         }
-        let context = serde_json::Value::Object(context);
-        self.written(&context).map_err(|what| {
-            format!(
-                "`template` of this sink cannot make a body of the event: {what}. Change the template (`try` shows what \
-                 it makes), reload, and retry; or cancel this dispatch"
-            )
-        })
+        self.written(&serde_json::Value::Object(context)).map_err(|(broken, _)| Box::new(broken))
     }
 
-    fn written(&self, context: &serde_json::Value) -> Result<Vec<u8>, String> {
-        let template = self.environment.get_template(NAME).map_err(|error| words(&error))?;
-        let mut out = Bounded(Vec::new());
-        if let Err(error) = template.render_captured_to(Value::from(Serde(context)), &mut out) {
-            let line = error.line().map_or_else(String::new, |line| format!("line {line} of it: "));
-            if out.0.len() == MOST_BYTES {
-                return Err(format!("{line}it makes more than {MOST_BYTES} bytes"));
-            }
-            let missing = self.named(true).into_iter().filter(|path| !leads_somewhere(context, path));
-            let missing: Vec<String> = missing.map(|path| format!("`{path}`")).collect();
-            return Err(if error.kind() == ErrorKind::UndefinedError && !missing.is_empty() {
-                format!("{line}the event has no {}", missing.join(", "))
+    /// What comes out; or why nothing does, and whether that is so with every event.
+    fn written(&self, context: &serde_json::Value) -> Result<Vec<u8>, (Broken, bool)> {
+        let mut out = Bounded { bytes: Vec::new(), quotes: self.is_json.then(Quotes::default) };
+        IN_QUOTES.set(false);
+        let rendered = self
+            .environment
+            .get_template(NAME)
+            .and_then(|template| template.render_captured_to(Value::from(Serde(context)), &mut out).map(drop));
+        let broken = |problem: String, at: (Option<usize>, Option<usize>, Option<String>), made: &[u8]| Broken {
+            problem,
+            line: at.0,
+            column: at.1,
+            excerpt: at.2,
+            made: String::from_utf8_lossy(made).into_owned(),
+        };
+        if let Err(error) = rendered {
+            let mut at = self.spot(error.range());
+            at.0 = at.0.or_else(|| error.line());
+            let is_between_quotes = caused_by_quotes(&error);
+            let problem = if out.bytes.len() == MOST_BYTES {
+                format!("it makes more than {MOST_BYTES} bytes")
+            } else if is_between_quotes {
+                between_quotes(at.2.as_deref())
             } else {
-                format!("{line}{}", words(&error))
-            });
+                let missing = self.named(true).into_iter().filter(|path| !leads_somewhere(context, path));
+                let missing: Vec<String> = missing.map(|path| format!("`{path}`")).collect();
+                if error.kind() == ErrorKind::UndefinedError && !missing.is_empty() {
+                    format!("the event has no {}", missing.join(", "))
+                } else {
+                    words(&error)
+                }
+            };
+            return Err((broken(problem, at, &out.bytes), is_between_quotes));
         }
         if self.is_json {
-            serde_json::from_slice::<serde::de::IgnoredAny>(&out.0).map_err(|error| {
-                format!("what it makes is no JSON from its line {}, column {} on", error.line(), error.column())
+            serde_json::from_slice::<serde::de::IgnoredAny>(&out.bytes).map_err(|error| {
+                let line = String::from_utf8_lossy(&out.bytes);
+                let line = line.lines().nth(error.line().saturating_sub(1)).unwrap_or_default().to_owned();
+                let before: String = line.chars().take(error.column().saturating_sub(1)).collect();
+                let tail = before.chars().rev().take(20).collect::<Vec<_>>().into_iter().rev().collect::<String>();
+                let rest: String = line.chars().skip(before.chars().count()).take(20).collect();
+                let near = if line.is_empty() { String::new() } else { format!(" (at `{tail}` before `{rest}`)") };
+                let problem = format!(
+                    "what it makes is no JSON from its line {}, column {} on{near}",
+                    error.line(),
+                    error.column()
+                );
+                // What is written bare, or in some cases only, may be anything with another event.
+                let is_plain = !self.source.contains("safe") && !self.source.contains("{%");
+                (broken(problem, (None, None, None), &out.bytes), is_plain)
             })?;
         }
-        Ok(out.0)
+        Ok(out.bytes)
+    }
+}
+
+/// How to write what cannot be written between quotes.
+fn between_quotes(expression: Option<&str>) -> String {
+    let expression = match expression.map(str::trim) {
+        None | Some("") => "payload.data.invoiceId".to_owned(),
+        Some(plain) if plain.chars().all(|c| c.is_alphanumeric() || "._[]'".contains(c)) => plain.to_owned(),
+        Some(other) => format!("({other})"),
+    };
+    format!(
+        "every `{{{{ … }}}}` writes its own quotes, so a text cannot stand between quotes of the template: let one \
+         `{{{{ … }}}}` make the whole text, such as {{\"text\": {{{{ \"before \" ~ {expression} ~ \" after\" }}}}}}"
+    )
+}
+
+fn caused_by_quotes(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<BetweenQuotes>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Puts a text where a path leads nowhere, and objects on the way.
+fn fill(context: &mut serde_json::Value, path: &str) {
+    let mut value = context;
+    for name in path.split('.') {
+        let Some(fields) = value.as_object_mut() else { return };
+        value = fields.entry(name).or_insert_with(|| json!({}));
+    }
+    if value.as_object().is_some_and(serde_json::Map::is_empty) {
+        *value = json!("text");
     }
 }
 
@@ -159,13 +400,40 @@ fn words(error: &Error) -> String {
     error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()))
 }
 
-/// Takes only so much.
-struct Bounded(Vec<u8>);
+/// Takes only so much, and tells whether a quote is open.
+struct Bounded {
+    bytes: Vec<u8>,
+    quotes: Option<Quotes>,
+}
+
+/// Where in a JSON text we are: nothing else matters than whether it is between quotes.
+#[derive(Debug, Default)]
+struct Quotes {
+    is_open: bool,
+    is_escaped: bool,
+}
+
+impl Quotes {
+    fn pass(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' if self.is_open => self.is_escaped = true,
+                b'"' => self.is_open = !self.is_open,
+                _ => {}
+            }
+        }
+    }
+}
 
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = MOST_BYTES - self.0.len();
-        self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let room = MOST_BYTES - self.bytes.len();
+        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if let Some(quotes) = &mut self.quotes {
+            quotes.pass(bytes);
+            IN_QUOTES.set(quotes.is_open);
+        }
         if bytes.len() > room {
             return Err(io::Error::other("the body is too long"));
         }
@@ -225,7 +493,8 @@ mod tests {
     }
 
     fn render(source: &str, content_type: &str, message: &Message) -> Result<String, String> {
-        let body = Template::compile(source, content_type).unwrap().render(message)?;
+        let body =
+            Template::compile(source, content_type).unwrap().render(message).map_err(|broken| broken.to_string())?;
         Ok(String::from_utf8(body).unwrap())
     }
 
@@ -265,7 +534,7 @@ mod tests {
     fn what_is_missing_is_named_and_nothing_is_made() {
         let bare = Message { resolved: None, ..message(1) };
         for (source, message, expected) in [
-            ("\n{{ payment.amount_cents }}", &bare, "line 2 of it: the event has no `payment.amount_cents`"),
+            ("\n{{ payment.amount_cents }}", &bare, "line 2, column 4 of it: the event has no `payment.amount_cents`"),
             ("{{ payload.data.invoiceNumber }}", &bare, "the event has no `payload.data.invoiceNumber`"),
             ("{{ payload.data.half | decimal }}", &bare, "`decimal` takes a whole number of cents"),
             ("{{ event.invoice_id | decimal }}", &bare, "`decimal` takes a whole number of cents"),
@@ -279,7 +548,7 @@ mod tests {
                 continue;
             }
             let error = render(source, DEFAULT_CONTENT_TYPE, message).unwrap_err();
-            assert!(error.contains(expected) && error.contains("cancel this dispatch"), "{source}: {error}");
+            assert!(error.contains(expected), "{source}: {error}");
         }
     }
 
@@ -296,6 +565,65 @@ mod tests {
                 assert!(problem.as_ref().is_err_and(|problem| problem.starts_with(expected)), "{source}: {problem:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_text_between_quotes_is_told_with_how_to_write_it() {
+        let template = |source: &str| Template::compile(source, DEFAULT_CONTENT_TYPE).unwrap();
+        let usual = template("{\n  \"text\": \"Payment for {{ payload.data.invoiceId }}\"}");
+        let broken = usual.render(&message(1)).unwrap_err();
+        assert_eq!((broken.line, broken.column), (Some(2), Some(27)));
+        assert_eq!(broken.excerpt.as_deref(), Some("payload.data.invoiceId"));
+        assert_eq!(broken.made, "{\n  \"text\": \"Payment for ");
+        let told = broken.to_string();
+        assert!(told.contains(r#"{"text": {{ "before " ~ payload.data.invoiceId ~ " after" }}}"#), "{told}");
+        assert_eq!(usual.doubt().as_ref(), Some(&told), "it is known before an event comes");
+        // As it is told.
+        assert_eq!(
+            json(r#"{"text": {{ "Payment for " ~ payload.data.invoiceId }}}"#).unwrap(),
+            r#"{"text": "Payment for i"}"#
+        );
+        // A number has no quotes, and what is written bare is the operator's own business.
+        for good in [
+            r#"{"text": "{{ payload.data.amountCents }} cents"}"#,
+            r#"{"text": "{{ payload.data.invoiceId | safe }}"}"#,
+            r#"{"text": "a \" b", "i": {{ payload.data.invoiceId }}}"#,
+            r#"{"{{ payload.data.amountCents }}": [{{ payload.data }}]}"#,
+        ] {
+            assert!(json(good).is_ok(), "{good}: {:?}", json(good));
+            assert_eq!(template(good).doubt(), None, "{good}");
+        }
+    }
+
+    #[test]
+    fn what_no_event_could_make_work_is_told_before_one_comes() {
+        let doubt = |source: &str| Template::compile(source, DEFAULT_CONTENT_TYPE).unwrap().doubt();
+        for (source, expected) in [
+            ("{\n\"a\": {{ event.id | eurs }}}", "line 2, column "),
+            ("{{ event.id | eurs }}", "there is no filter `eurs`"),
+            ("{% if false %}{{ event.id | eurs }}{% endif %}{}", "there is no filter `eurs`"),
+            ("{% if event.id is oddly %}1{% else %}2{% endif %}", "there is no test `oddly`"),
+            ("{{ now() }}", "there is no function `now`"),
+            ("{{ paylod.data.invoiceId }}", "no event has `paylod.data.invoiceId`: there are `event`, `payload`"),
+            ("{{ event.typ }}", "no event has `event.typ`: `event` has id, type, endpoint, invoice_id, received_at"),
+            ("{{ payment.amount }}", "no event has `payment.amount`: `payment` has id, amount_cents"),
+            ("{\"a\": }", "what it makes is no JSON from its line 1, column 7 on (at `{\"a\": ` before `}`)"),
+        ] {
+            let told = doubt(source).unwrap_or_default();
+            assert!(told.contains(expected), "{source}: {told}");
+        }
+        for source in [
+            r#"{"n": {{ payload.data.anything.at.all }}}"#,
+            r#"{"n": {{ payload.data.total | decimal }}, "c": {{ payload.data.currency | upper }}}"#,
+            r#"{"u": {{ "https://x.example/?q=" ~ (payload.data.invoiceId | urlencode) }}}"#,
+            r#"{% if payload.data.kind == "fee" %}{"c": 1}{% endif %}"#,
+            r#"{% if event.type == "payment.received" %}{"c": {{ payload.data.amountCents }}}{% else %}{}{% endif %}"#,
+            "{% for line in payload.data.lines %}{{ line.cents }}{% endfor %}",
+            "{{ payload.data.raw | safe }}",
+        ] {
+            assert_eq!(doubt(source), None, "{source}");
+        }
+        assert_eq!(json(r#"{{ "a b&é/" | urlencode }}"#).unwrap(), r#""a%20b%26%C3%A9/""#);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Again, PostgresStore, now, time};
+use super::{Again, PostgresStore, now};
 use crate::{
     model::{clock, id::EndpointName},
     store::{
@@ -72,8 +72,8 @@ impl ActivityStore for PostgresStore {
 fn read((endpoint, watched_since, last_delivery_at): Row) -> Result<Activity, StoreError> {
     const TABLE: &str = "endpoint_activity";
     Ok(Activity {
-        watched_since: time(TABLE, "watched_since", &endpoint, watched_since)?,
-        last_delivery_at: last_delivery_at.map(|at| time(TABLE, "last_delivery_at", &endpoint, at)).transpose()?,
+        watched_since: clock::nearest(watched_since),
+        last_delivery_at: last_delivery_at.map(clock::nearest),
         endpoint: EndpointName::new(&endpoint).map_err(|problem| StoreError::Unreadable {
             table: TABLE,
             column: "endpoint",

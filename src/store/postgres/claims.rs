@@ -33,7 +33,7 @@ use jiff::Timestamp;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
-use super::{Again, Failure, PostgresStore, announce, count, now, storable, time};
+use super::{Again, Failure, PostgresStore, announce, count, now, storable};
 use crate::{
     model::{
         clock,
@@ -181,7 +181,8 @@ impl LeasedRow {
                 .as_ref()
                 .map(|payload| bytes::Bytes::copy_from_slice(payload))
                 .ok_or_else(|| unreadable("events", "payload", "it is gone, though a dispatch still needs it"))?,
-            received_at: time("events", "received_at", &self.event_id, self.received_at)?,
+            // One that cannot be read must not hold up those behind it.
+            received_at: clock::nearest(self.received_at),
             endpoint: self.endpoint,
             event_type: self.event_type,
             invoice_id: self.invoice_id,

@@ -5,13 +5,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{Again, Failure, PostgresStore, announce, claims, count, events, now, time};
+use super::{Again, Failure, PostgresStore, announce, claims, events, now};
 use crate::{
     model::{
-        dispatch::{Attempt, Dispatch, Outcome, State},
+        dispatch::{Attempt, Dispatch, Outcome, State, Trigger},
         id::{DispatchId, EventId, SinkName},
     },
-    store::{DispatchFilter, Page, Replay, StoreError},
+    store::{DispatchFilter, Page, Replay, StoreError, spoiled::Reader},
 };
 
 /// The columns of [`Dispatch`].
@@ -60,37 +60,30 @@ pub(super) fn state(word: &str, row: &impl ToString) -> Result<State, StoreError
     })
 }
 
-impl TryFrom<DispatchRow> for Dispatch {
-    type Error = StoreError;
-
-    fn try_from(row: DispatchRow) -> Result<Self, StoreError> {
+impl From<DispatchRow> for Dispatch {
+    fn from(row: DispatchRow) -> Self {
         let id = row.id;
-        let at = |column, micros: Option<i64>| micros.map(|micros| time("dispatches", column, &id, micros)).transpose();
-        let state = state(&row.state, &id)?;
+        let mut reader = Reader::default();
+        // What stands in an unknown state is for a person to look at.
+        let state = reader.word("state", &row.state, State::Held);
         // A leased one keeps the time at which it was due.
         let due_at = row.due_at.filter(|_| matches!(state, State::Pending | State::Held));
-        Ok(Self {
+        Self {
             id: DispatchId(id),
             event_id: EventId(row.event_id),
             state,
-            attempts: u32::try_from(count("dispatches", "attempts", &id, row.attempts.into())?).unwrap_or(u32::MAX),
-            trigger: row.trigger.parse().map_err(|error: crate::model::dispatch::UnknownWord| {
-                StoreError::Unreadable {
-                    table: "dispatches",
-                    column: "trigger",
-                    row: id.to_string(),
-                    problem: error.to_string(),
-                }
-            })?,
-            created_at: time("dispatches", "created_at", &id, row.created_at)?,
-            next_attempt_at: at("due_at", due_at)?,
-            finished_at: at("finished_at", row.finished_at)?,
+            attempts: reader.count("attempts", row.attempts.into()),
+            trigger: reader.word("trigger", &row.trigger, Trigger::Event),
+            created_at: reader.time("created_at", row.created_at),
+            next_attempt_at: reader.optional_time("due_at", due_at),
+            finished_at: reader.optional_time("finished_at", row.finished_at),
             event_type: row.event_type,
             invoice_id: row.invoice_id,
             sink: row.sink,
             last_error: row.last_error,
             waits_for: row.waits_for.map(DispatchId),
-        })
+            fault: reader.fault(),
+        }
     }
 }
 
@@ -104,19 +97,15 @@ struct AttemptRow {
     error: Option<String>,
 }
 
-impl TryFrom<AttemptRow> for Attempt {
-    type Error = StoreError;
-
-    fn try_from(row: AttemptRow) -> Result<Self, StoreError> {
-        let place = format!("{}/{}", row.dispatch_id, row.number);
-        let duration = count("attempts", "duration_us", &place, row.duration_us)?;
-        Ok(Self {
-            number: u32::try_from(count("attempts", "number", &place, row.number.into())?).unwrap_or(u32::MAX),
-            started_at: time("attempts", "started_at", &place, row.started_at)?,
-            duration: std::time::Duration::from_micros(duration),
-            outcome: row.outcome,
-            error: row.error,
-        })
+impl AttemptRow {
+    fn read(self, reader: &mut Reader) -> Attempt {
+        Attempt {
+            number: reader.count("number of an attempt", self.number.into()),
+            started_at: reader.time("started_at of an attempt", self.started_at),
+            duration: std::time::Duration::from_micros(self.duration_us.unsigned_abs()),
+            outcome: self.outcome,
+            error: self.error,
+        }
     }
 }
 
@@ -133,15 +122,18 @@ async fn with_attempts(
     .bind(ids)
     .fetch_all(connection)
     .await?;
-    let mut attempts: HashMap<i64, Vec<Attempt>> = HashMap::new();
+    let mut attempts: HashMap<i64, Vec<AttemptRow>> = HashMap::new();
     for row in rows {
-        attempts.entry(row.dispatch_id).or_default().push(row.try_into()?);
+        attempts.entry(row.dispatch_id).or_default().push(row);
     }
     let mut result = Vec::with_capacity(dispatches.len());
     for row in dispatches {
-        let mut attempts = attempts.remove(&row.id).unwrap_or_default();
-        attempts.extend(row.delivering().map(Attempt::try_from).transpose()?);
-        result.push((row.try_into()?, attempts));
+        let mut reader = Reader::default();
+        let attempts = attempts.remove(&row.id).unwrap_or_default().into_iter().chain(row.delivering());
+        let attempts = attempts.map(|attempt| attempt.read(&mut reader)).collect();
+        let mut dispatch = Dispatch::from(row);
+        dispatch.fault = dispatch.fault.or(reader.fault());
+        result.push((dispatch, attempts));
     }
     Ok(result)
 }
@@ -233,7 +225,7 @@ pub(super) async fn list(
             Ok(rows)
         })
         .await?;
-    events::page(rows, limit)
+    Ok(events::page(rows, limit))
 }
 
 /// The lock on the event keeps a purge from taking the payload meanwhile. Without a payload there is

@@ -5,14 +5,14 @@ use std::collections::{HashMap, HashSet};
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
-use super::{Again, Failure, PostgresStore, count, dispatches, now, time};
+use super::{Again, Failure, PostgresStore, dispatches, now};
 use crate::{
     model::{
         clock,
         event::{DedupeKey, Event, NewEvent, Recorded},
         id::EventId,
     },
-    store::{Candidate, EventDetail, EventFilter, Page, StoreError},
+    store::{Candidate, EventDetail, EventFilter, Page, StoreError, spoiled::Reader},
 };
 
 /// Records a group of deliveries: one statement, one round trip, one commit.
@@ -186,23 +186,21 @@ struct EventRow {
     content_type: Option<String>,
 }
 
-impl TryFrom<EventRow> for Event {
-    type Error = StoreError;
-
-    fn try_from(row: EventRow) -> Result<Self, StoreError> {
-        let occurred_at = row.occurred_at.map(|micros| time("events", "occurred_at", &row.id, micros)).transpose()?;
-        let deliveries = count("events", "deliveries", &row.id, row.deliveries.into())?;
-        Ok(Self {
-            occurred_at,
-            received_at: time("events", "received_at", &row.id, row.received_at)?,
-            deliveries: u32::try_from(deliveries).unwrap_or(u32::MAX),
+impl From<EventRow> for Event {
+    fn from(row: EventRow) -> Self {
+        let mut reader = Reader::default();
+        Self {
+            occurred_at: reader.optional_time("occurred_at", row.occurred_at),
+            received_at: reader.time("received_at", row.received_at),
+            deliveries: reader.count("deliveries", row.deliveries.into()),
             id: EventId(row.id),
             endpoint: row.endpoint,
             event_type: row.r#type,
             invoice_id: row.invoice_id,
             readable: row.readable,
             content_type: row.content_type,
-        })
+            fault: reader.fault(),
+        }
     }
 }
 
@@ -315,7 +313,7 @@ pub(super) async fn list(store: &PostgresStore, filter: &EventFilter, limit: u32
             Ok(rows)
         })
         .await?;
-    page(rows, limit)
+    Ok(page(rows, limit))
 }
 
 /// No stored text holds the character NUL, and Postgres refuses it.
@@ -347,11 +345,9 @@ struct CandidateRow {
     has_payload: bool,
 }
 
-impl TryFrom<CandidateRow> for Candidate {
-    type Error = StoreError;
-
-    fn try_from(row: CandidateRow) -> Result<Self, StoreError> {
-        Ok(Self { event: row.event.try_into()?, has_payload: row.has_payload })
+impl From<CandidateRow> for Candidate {
+    fn from(row: CandidateRow) -> Self {
+        Self { event: row.event.into(), has_payload: row.has_payload }
     }
 }
 
@@ -374,7 +370,7 @@ pub(super) async fn after(
             Ok(rows)
         })
         .await?;
-    page(rows, limit)
+    Ok(page(rows, limit))
 }
 
 pub(super) async fn count_selected(store: &PostgresStore, filter: &EventFilter, most: u32) -> Result<u64, StoreError> {
@@ -397,11 +393,11 @@ pub(super) async fn count_selected(store: &PostgresStore, filter: &EventFilter, 
 }
 
 /// Turns rows, of which one more than `limit` was asked for, into a page.
-pub(super) fn page<R, T: TryFrom<R, Error = StoreError>>(mut rows: Vec<R>, limit: u32) -> Result<Page<T>, StoreError> {
+pub(super) fn page<R, T: From<R>>(mut rows: Vec<R>, limit: u32) -> Page<T> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = rows.len() > limit;
     rows.truncate(limit);
-    Ok(Page { rows: rows.into_iter().map(T::try_from).collect::<Result<_, _>>()?, more })
+    Page { rows: rows.into_iter().map(T::from).collect(), more }
 }
 
 #[derive(FromRow)]
@@ -429,7 +425,7 @@ pub(super) async fn detail(store: &PostgresStore, id: EventId) -> Result<Option<
         })
         .await?;
     let Some((row, dispatches)) = found else { return Ok(None) };
-    Ok(Some(EventDetail { event: row.event.try_into()?, payload: row.payload, dispatches }))
+    Ok(Some(EventDetail { event: row.event.into(), payload: row.payload, dispatches }))
 }
 
 #[cfg(test)]

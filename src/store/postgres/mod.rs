@@ -421,16 +421,6 @@ fn later(micros: i64, by: Duration) -> i64 {
     micros.saturating_add(clock::duration_micros(by))
 }
 
-/// A stored time, or which row holds none.
-fn time(table: &'static str, column: &'static str, row: &impl ToString, micros: i64) -> Result<Timestamp, StoreError> {
-    clock::from_micros(micros).ok_or_else(|| StoreError::Unreadable {
-        table,
-        column,
-        row: row.to_string(),
-        problem: format!("{micros} is not a time in microseconds since 1970"),
-    })
-}
-
 /// A stored count.
 fn count(table: &'static str, column: &'static str, row: &impl ToString, value: i64) -> Result<u64, StoreError> {
     value.try_into().map_err(|_| StoreError::Unreadable {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use sqlx::FromRow;
 
-use super::{Again, PostgresStore, announce, count, now, storable, time};
+use super::{Again, PostgresStore, announce, count, now, storable};
 use crate::{
-    model::{dispatch::State, id::SinkName},
+    model::{clock, dispatch::State, id::SinkName},
     store::{Paused, SinkStatus, StoreError},
 };
 
@@ -77,14 +77,14 @@ pub(super) async fn statuses(store: &PostgresStore) -> Result<Vec<SinkStatus>, S
 
     let mut statuses = BTreeMap::new();
     for row in sinks {
-        let at =
-            |column, micros: Option<i64>| micros.map(|micros| time("sinks", column, &row.name, micros)).transpose();
+        // A time that cannot be read is shown as the nearest one: it must not hide the other sinks.
+        let time = |micros: Option<i64>| micros.map(clock::nearest);
         let status = SinkStatus {
             name: row.name.clone(),
-            paused: at("paused_at", row.paused_at)?.zip(row.paused_reason).map(|(at, reason)| Paused { at, reason }),
+            paused: time(row.paused_at).zip(row.paused_reason).map(|(at, reason)| Paused { at, reason }),
             delivered: count("sinks", "delivered", &row.name, row.delivered)?,
-            last_success_at: at("last_success_at", row.last_success_at)?,
-            last_error: at("last_error_at", row.last_error_at)?.zip(row.last_error),
+            last_success_at: time(row.last_success_at),
+            last_error: time(row.last_error_at).zip(row.last_error),
             ..SinkStatus::default()
         };
         statuses.insert(row.name, status);
@@ -101,8 +101,7 @@ pub(super) async fn statuses(store: &PostgresStore) -> Result<Vec<SinkStatus>, S
         }
     }
     for (sink, created_at) in oldest {
-        let created_at = time("dispatches", "created_at", &sink, created_at)?;
-        entry(&mut statuses, sink).oldest_pending = Some(created_at);
+        entry(&mut statuses, sink).oldest_pending = Some(clock::nearest(created_at));
     }
     Ok(statuses.into_values().collect())
 }

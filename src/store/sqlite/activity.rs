@@ -70,8 +70,8 @@ impl ActivityStore for SqliteStore {
 fn read((endpoint, watched_since, last_delivery_at): (String, i64, Option<i64>)) -> Result<Activity, StoreError> {
     let place = Place { table: "endpoint_activity", row: &endpoint };
     Ok(Activity {
-        watched_since: place.time("watched_since", watched_since)?,
-        last_delivery_at: place.optional_time("last_delivery_at", last_delivery_at)?,
+        watched_since: clock::nearest(watched_since),
+        last_delivery_at: last_delivery_at.map(clock::nearest),
         endpoint: EndpointName::from_str(&endpoint).map_err(|problem| place.unreadable("endpoint", problem))?,
     })
 }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     model::{
+        clock,
         dispatch::{LeasedDispatch, Order},
         id::{DispatchId, EventId, LeaseToken, SinkName},
     },
@@ -269,7 +270,8 @@ impl Found {
             endpoint: row.try_get(8).during(action)?,
             event_type: row.try_get(6).during(action)?,
             invoice_id: row.try_get(7).during(action)?,
-            received_at: of_event.time("received_at", row.try_get(9).during(action)?)?,
+            // One that cannot be read must not hold up those behind it.
+            received_at: clock::nearest(row.try_get(9).during(action)?),
             content_type: row.try_get(10).during(action)?,
             payload: payload.map(Bytes::from).ok_or_else(|| {
                 of_event.unreadable("payload", "it is gone although a dispatch of the event is unfinished")

@@ -11,14 +11,14 @@ use uuid::Uuid;
 use super::{
     SqliteStore,
     ledger::json_ids,
-    rows::{Chunked, During, Place, json_array, micros_or_now},
+    rows::{Chunked, During, json_array, micros_or_now},
 };
 use crate::{
     model::{
-        dispatch::{Attempt, Dispatch, Outcome, State},
+        dispatch::{Attempt, Dispatch, Outcome, State, Trigger},
         id::{DispatchId, EventId, SinkName},
     },
-    store::{DispatchFilter, Page, StoreError},
+    store::{DispatchFilter, Page, StoreError, spoiled::Reader},
 };
 
 /// A dispatch's columns.
@@ -30,7 +30,7 @@ pub(super) struct DispatchRow {
     invoice_id: Option<String>,
     sink: String,
     state: String,
-    attempts: u32,
+    attempts: i64,
     trigger: String,
     created_at: i64,
     due_at: Option<i64>,
@@ -44,36 +44,36 @@ pub(super) struct DispatchRow {
 const DISPATCH_COLUMNS: &str = "id, event_id, event_type, invoice_id, sink, state, attempts, trigger, created_at, \
                                 due_at, finished_at, last_error, waits_for, attempted_at, attempt_us";
 
-impl TryFrom<DispatchRow> for Dispatch {
-    type Error = StoreError;
-
-    fn try_from(row: DispatchRow) -> Result<Self, Self::Error> {
-        let place = Place { table: "dispatches", row: &row.id };
-        let state = place.state(&row.state)?;
-        let due_at = place.optional_time("due_at", row.due_at)?;
-        Ok(Self {
+impl From<DispatchRow> for Dispatch {
+    fn from(row: DispatchRow) -> Self {
+        let mut reader = Reader::default();
+        // What stands in an unknown state is for a person to look at.
+        let state = reader.word("state", &row.state, State::Held);
+        let due_at = reader.optional_time("due_at", row.due_at);
+        Self {
             id: DispatchId(row.id),
             event_id: EventId(row.event_id),
             event_type: row.event_type,
             invoice_id: row.invoice_id,
             sink: row.sink,
             state,
-            attempts: row.attempts,
-            trigger: place.trigger(&row.trigger)?,
-            created_at: place.time("created_at", row.created_at)?,
+            attempts: reader.count("attempts", row.attempts),
+            trigger: reader.word("trigger", &row.trigger, Trigger::Event),
+            created_at: reader.time("created_at", row.created_at),
             // While it is leased, `due_at` is the end of the lease.
             next_attempt_at: due_at.filter(|_| state != State::Leased),
-            finished_at: place.optional_time("finished_at", row.finished_at)?,
+            finished_at: reader.optional_time("finished_at", row.finished_at),
             last_error: row.last_error,
             waits_for: row.waits_for.map(DispatchId),
-        })
+            fault: reader.fault(),
+        }
     }
 }
 
 #[derive(FromRow)]
 struct AttemptRow {
     dispatch_id: i64,
-    number: u32,
+    number: i64,
     started_at: i64,
     duration_us: u64,
     outcome: String,
@@ -88,7 +88,7 @@ pub(super) struct WithAttempts {
 
 impl WithAttempts {
     /// The same in the words of the model.
-    pub(super) fn into_model(self) -> Result<(Dispatch, Vec<Attempt>), StoreError> {
+    pub(super) fn into_model(self) -> (Dispatch, Vec<Attempt>) {
         // The attempt that delivered has no row of its own.
         let delivering =
             self.dispatch.attempted_at.zip(self.dispatch.attempt_us).map(|(started_at, duration_us)| AttemptRow {
@@ -99,22 +99,22 @@ impl WithAttempts {
                 outcome: Outcome::Delivered.as_str().to_owned(),
                 error: None,
             });
+        let mut reader = Reader::default();
         let attempts = self
             .attempts
             .into_iter()
             .chain(delivering)
-            .map(|row| {
-                let place = Place { table: "attempts", row: &row.dispatch_id };
-                Ok(Attempt {
-                    number: row.number,
-                    started_at: place.time("started_at", row.started_at)?,
-                    duration: std::time::Duration::from_micros(row.duration_us),
-                    outcome: row.outcome,
-                    error: row.error,
-                })
+            .map(|row| Attempt {
+                number: reader.count("number of an attempt", row.number),
+                started_at: reader.time("started_at of an attempt", row.started_at),
+                duration: std::time::Duration::from_micros(row.duration_us),
+                outcome: row.outcome,
+                error: row.error,
             })
-            .collect::<Result<_, StoreError>>()?;
-        Ok((self.dispatch.try_into()?, attempts))
+            .collect();
+        let mut dispatch = Dispatch::from(self.dispatch);
+        dispatch.fault = dispatch.fault.or(reader.fault());
+        (dispatch, attempts)
     }
 }
 
@@ -154,7 +154,7 @@ pub(super) async fn detail(
     id: DispatchId,
 ) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
     let found = read(store, id).await.during(format_args!("reading dispatch {id}"))?;
-    found.map(WithAttempts::into_model).transpose()
+    Ok(found.map(WithAttempts::into_model))
 }
 
 async fn read(store: &SqliteStore, id: DispatchId) -> Result<Option<WithAttempts>, sqlx::Error> {
@@ -248,7 +248,7 @@ pub(super) async fn list(
         .await
         .during("listing dispatches")?;
     let more = rows.len() > limit as usize;
-    let rows = rows.into_iter().take(limit as usize).map(Dispatch::try_from).collect::<Result<_, _>>()?;
+    let rows = rows.into_iter().take(limit as usize).map(Dispatch::from).collect();
     Ok(Page { rows, more })
 }
 

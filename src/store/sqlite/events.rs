@@ -12,7 +12,7 @@ use super::{
     SqliteStore,
     dispatches::{self, WithAttempts},
     ledger::json_ids,
-    rows::{Chunked, During, Place, micros_or_now},
+    rows::{Chunked, During, micros_or_now},
 };
 use crate::{
     model::{
@@ -20,7 +20,7 @@ use crate::{
         event::{DedupeKey, Event, NewEvent, Recorded},
         id::{DispatchId, EventId, SinkName},
     },
-    store::{Candidate, EventDetail, EventFilter, Page, Replay, StoreError},
+    store::{Candidate, EventDetail, EventFilter, Page, Replay, StoreError, spoiled::Reader},
 };
 
 /// Unknown events go in, known ones are left alone; the number of rows tells whether there were any.
@@ -221,7 +221,7 @@ struct EventRow {
     invoice_id: Option<String>,
     occurred_at: Option<i64>,
     received_at: i64,
-    deliveries: u32,
+    deliveries: i64,
     readable: bool,
     content_type: Option<String>,
 }
@@ -229,22 +229,21 @@ struct EventRow {
 const EVENT_COLUMNS: &str =
     "id, endpoint, type, invoice_id, occurred_at, received_at, deliveries, readable, content_type";
 
-impl TryFrom<EventRow> for Event {
-    type Error = StoreError;
-
-    fn try_from(row: EventRow) -> Result<Self, Self::Error> {
-        let place = Place { table: "events", row: &row.id };
-        Ok(Self {
-            occurred_at: place.optional_time("occurred_at", row.occurred_at)?,
-            received_at: place.time("received_at", row.received_at)?,
+impl From<EventRow> for Event {
+    fn from(row: EventRow) -> Self {
+        let mut reader = Reader::default();
+        Self {
+            occurred_at: reader.optional_time("occurred_at", row.occurred_at),
+            received_at: reader.time("received_at", row.received_at),
+            deliveries: reader.count("deliveries", row.deliveries),
             id: EventId(row.id),
             endpoint: row.endpoint,
             event_type: row.r#type,
             invoice_id: row.invoice_id,
-            deliveries: row.deliveries,
             readable: row.readable,
             content_type: row.content_type,
-        })
+            fault: reader.fault(),
+        }
     }
 }
 
@@ -330,7 +329,7 @@ pub(super) async fn list(store: &SqliteStore, filter: &EventFilter, limit: u32) 
         .await
         .during("listing events")?;
     let more = rows.len() > limit as usize;
-    let rows = rows.into_iter().take(limit as usize).map(Event::try_from).collect::<Result<_, _>>()?;
+    let rows = rows.into_iter().take(limit as usize).map(Event::from).collect();
     Ok(Page { rows, more })
 }
 
@@ -355,8 +354,8 @@ pub(super) async fn after(
         .await
         .during("walking through events")?;
     let more = rows.len() > limit as usize;
-    let candidate = |row: CandidateRow| Ok(Candidate { event: row.event.try_into()?, has_payload: row.has_payload });
-    Ok(Page { rows: rows.into_iter().take(limit as usize).map(candidate).collect::<Result<_, StoreError>>()?, more })
+    let candidate = |row: CandidateRow| Candidate { event: row.event.into(), has_payload: row.has_payload };
+    Ok(Page { rows: rows.into_iter().take(limit as usize).map(candidate).collect(), more })
 }
 
 /// See [`crate::store::Store::count_events`].
@@ -375,8 +374,8 @@ pub(super) async fn detail(store: &SqliteStore, id: EventId) -> Result<Option<Ev
     let Some((event, payload, dispatches)) = read(store, id).await.during(format_args!("reading event {id}"))? else {
         return Ok(None);
     };
-    let dispatches = dispatches.into_iter().map(WithAttempts::into_model).collect::<Result<_, _>>()?;
-    Ok(Some(EventDetail { event: event.try_into()?, payload, dispatches }))
+    let dispatches = dispatches.into_iter().map(WithAttempts::into_model).collect();
+    Ok(Some(EventDetail { event: event.into(), payload, dispatches }))
 }
 
 type Stored = (EventRow, Option<Vec<u8>>, Vec<WithAttempts>);

@@ -725,8 +725,8 @@ mod tests {
         let new = event(1, 1);
         store.record_deliveries(std::slice::from_ref(&new)).await.unwrap();
         sqlx::query("UPDATE events SET received_at = 9223372036854775807").execute(&store.writer).await.unwrap();
-        let error = store.event(new.id).await.unwrap_err();
-        assert!(matches!(error, StoreError::Unreadable { table: "events", column: "received_at", .. }), "{error}");
+        let fault = store.event(new.id).await.unwrap().unwrap().event.fault.unwrap_or_default();
+        assert!(fault.contains("received_at cannot be read: 9223372036854775807"), "{fault}");
         sqlx::query("UPDATE _sqlx_migrations SET version = version + 1000").execute(&store.writer).await.unwrap();
         let error = store.ready().await.unwrap_err().to_string();
         assert!(error.contains("schema version 100"), "{error}");

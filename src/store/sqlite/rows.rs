@@ -9,10 +9,7 @@ use std::{fmt, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    model::{
-        clock,
-        dispatch::{State, Trigger},
-    },
+    model::{clock, dispatch::Trigger},
     store::StoreError,
 };
 
@@ -101,26 +98,6 @@ impl Place<'_> {
         StoreError::Unreadable { table: self.table, column, row: self.row.to_string(), problem: problem.to_string() }
     }
 
-    /// A stored time.
-    pub(super) fn time(self, column: &'static str, micros: i64) -> Result<Timestamp, StoreError> {
-        clock::from_micros(micros)
-            .ok_or_else(|| self.unreadable(column, format_args!("{micros} µs since 1970 is no time of this calendar")))
-    }
-
-    /// A stored time that may be missing.
-    pub(super) fn optional_time(
-        self,
-        column: &'static str,
-        micros: Option<i64>,
-    ) -> Result<Option<Timestamp>, StoreError> {
-        micros.map(|micros| self.time(column, micros)).transpose()
-    }
-
-    /// A stored state.
-    pub(super) fn state(self, text: &str) -> Result<State, StoreError> {
-        text.parse().map_err(|error| self.unreadable("state", error))
-    }
-
     /// A stored trigger.
     pub(super) fn trigger(self, text: &str) -> Result<Trigger, StoreError> {
         text.parse().map_err(|error| self.unreadable("trigger", error))
@@ -161,8 +138,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named() {
         let place = Place { table: "dispatches", row: &7 };
-        let error = place.state("done").unwrap_err().to_string();
-        assert!(error.contains("table dispatches, column state, row 7"), "{error}");
-        assert!(place.time("due_at", i64::MAX).unwrap_err().to_string().contains("column due_at"));
+        let error = place.trigger("done").unwrap_err().to_string();
+        assert!(error.contains("table dispatches, column trigger, row 7"), "{error}");
     }
 }

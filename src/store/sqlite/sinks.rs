@@ -9,7 +9,7 @@ use super::{
     rows::{During, Place, micros_or_now},
 };
 use crate::{
-    model::id::SinkName,
+    model::{clock, id::SinkName},
     store::{Paused, SinkStatus, StoreError},
 };
 
@@ -38,21 +38,18 @@ struct SinkRow {
     last_error: Option<String>,
 }
 
-impl TryFrom<SinkRow> for SinkStatus {
-    type Error = StoreError;
-
-    fn try_from(row: SinkRow) -> Result<Self, Self::Error> {
-        let place = Place { table: "sinks", row: &row.name };
-        Ok(Self {
-            paused: place
-                .optional_time("paused_at", row.paused_at)?
-                .map(|at| Paused { at, reason: row.paused_reason.unwrap_or_default() }),
+impl From<SinkRow> for SinkStatus {
+    /// A time that cannot be read is shown as the nearest one: it must not hide the other sinks.
+    fn from(row: SinkRow) -> Self {
+        let time = |micros: Option<i64>| micros.map(clock::nearest);
+        Self {
+            paused: time(row.paused_at).map(|at| Paused { at, reason: row.paused_reason.unwrap_or_default() }),
             delivered: row.delivered,
-            last_success_at: place.optional_time("last_success_at", row.last_success_at)?,
-            last_error: place.optional_time("last_error_at", row.last_error_at)?.zip(row.last_error),
+            last_success_at: time(row.last_success_at),
+            last_error: time(row.last_error_at).zip(row.last_error),
             name: row.name,
             ..Self::default()
-        })
+        }
     }
 }
 
@@ -83,11 +80,11 @@ pub(super) async fn statuses(store: &SqliteStore) -> Result<Vec<SinkStatus>, Sto
     let (rows, counts) = read(store).await.during("reading the status of the sinks")?;
     let mut sinks = BTreeMap::new();
     for row in rows {
-        sinks.insert(row.name.clone(), SinkStatus::try_from(row)?);
+        sinks.insert(row.name.clone(), SinkStatus::from(row));
     }
     for row in counts {
         let place = Place { table: "dispatches", row: &row.sink };
-        let oldest = place.optional_time("created_at", row.oldest)?;
+        let oldest = row.oldest.map(clock::nearest);
         let status = sinks
             .entry(row.sink.clone())
             .or_insert_with(|| SinkStatus { name: row.sink.clone(), ..SinkStatus::default() });

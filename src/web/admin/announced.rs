@@ -16,7 +16,7 @@ const MOST_FOUND: u32 = 2000;
 
 /// What is known of the payment that an event announces, as soon as it is known, decided or not.
 #[derive(Debug, Default, Serialize, ToSchema)]
-pub struct AnnouncedPayment {
+pub(super) struct AnnouncedPayment {
     /// The number of the invoice, as Finkare knows it.
     #[schema(required)]
     invoice_number: Option<String>,

@@ -62,6 +62,9 @@ pub struct DispatchRow {
     waits_for: Option<DispatchId>,
     #[serde(flatten)]
     payment: AnnouncedPayment,
+    /// Only where a part of the stored row cannot be read, which is empty or the nearest value here: what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
 }
 
 impl DispatchRow {
@@ -82,6 +85,7 @@ impl DispatchRow {
             last_error: dispatch.last_error,
             trigger: dispatch.trigger,
             waits_for: dispatch.waits_for,
+            fault: dispatch.fault,
         }
     }
 }

@@ -53,6 +53,10 @@ pub struct EndpointRow {
     name: EndpointName,
     /// Its path on the public listener.
     path: String,
+    /// When the last genuine delivery came, through any replica (of the others, up to a minute late); null: none
+    /// ever did.
+    #[schema(required)]
+    last_delivery_at: Option<Timestamp>,
     /// True: its events mean no money.
     sandbox: bool,
     /// The configured one, else the one that was registered.
@@ -95,7 +99,7 @@ struct IntentRow {
     tries: u32,
 }
 
-fn row(endpoint: &LinkedEndpoint, link: Option<Link>) -> EndpointRow {
+fn row(endpoint: &LinkedEndpoint, link: Option<Link>, last_delivery_at: Option<Timestamp>) -> EndpointRow {
     let (webhook, secrets, intent) =
         link.map_or_else(Default::default, |link| (link.webhook, link.secrets, link.intent));
     let newest = secrets.first();
@@ -112,6 +116,7 @@ fn row(endpoint: &LinkedEndpoint, link: Option<Link>) -> EndpointRow {
     EndpointRow {
         name: endpoint.name.clone(),
         path: endpoint.path.clone(),
+        last_delivery_at,
         sandbox: endpoint.is_sandbox,
         webhook_id: endpoint.webhook_id.clone().or_else(|| webhook.as_ref().map(|webhook| webhook.id.clone())),
         registered_at: webhook.as_ref().map(|webhook| webhook.registered_at),
@@ -201,7 +206,12 @@ pub async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<List<EndpointR
         let index = links.iter().position(|link| link.endpoint == *name)?;
         Some(links.swap_remove(index))
     };
-    let data = admin.links.endpoints().iter().map(|endpoint| row(endpoint, take(&endpoint.name))).collect();
+    let last = |name: &EndpointName| {
+        let (_, meter) = admin.meters.iter().find(|(known, _)| known == name)?;
+        meter.last()
+    };
+    let endpoints = admin.links.endpoints().iter();
+    let data = endpoints.map(|endpoint| row(endpoint, take(&endpoint.name), last(&endpoint.name))).collect();
     Ok(Json(List { data, next_cursor: None }))
 }
 
@@ -557,9 +567,12 @@ mod tests {
                 tries: 3,
             }),
         };
-        insta::assert_json_snapshot!([row(&endpoint(), Some(link)), row(&endpoint(), None)]);
+        insta::assert_json_snapshot!([
+            row(&endpoint(), Some(link), Some(Timestamp::UNIX_EPOCH)),
+            row(&endpoint(), None, None)
+        ]);
         let configured = LinkedEndpoint { webhook_id: Some("configured".into()), ..endpoint() };
-        assert_eq!(row(&configured, None).webhook_id.as_deref(), Some("configured"));
+        assert_eq!(row(&configured, None, None).webhook_id.as_deref(), Some("configured"));
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub struct EventRow {
     readable: bool,
     #[serde(flatten)]
     payment: AnnouncedPayment,
+    /// Only where a part of the stored row cannot be read, which is empty or the nearest value here: what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
 }
 
 impl EventRow {
@@ -59,6 +62,7 @@ impl EventRow {
             received_at: event.received_at,
             deliveries: event.deliveries,
             readable: event.readable,
+            fault: event.fault,
         }
     }
 }

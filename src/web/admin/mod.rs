@@ -1,7 +1,8 @@
 //! The admin listener: what an operator asks and decides, as JSON.
 //!
 //! Every route below `/api/v1` asks for a token ([`auth`]). `/healthz`, `/readyz`, `/metrics` and
-//! `/openapi.json` do not: they name endpoints and sinks and count things, and the listener is not public.
+//! `/openapi.json` do not: they name endpoints and sinks and count things, and the listener is not public. On all of
+//! them web pages of other sites, and without tokens proxies, are turned away ([`gate`]).
 //!
 //! # How to add a route
 //!
@@ -30,10 +31,11 @@ use utoipa_axum::{
 
 use super::{error::Problem, health::Health};
 use crate::{
+    activity::Meter,
     dispatch::SinkView,
     finkare::link::Links,
     ingest::explain::Refusals,
-    model::chain::Chain,
+    model::{chain::Chain, id::EndpointName},
     store::{Page, Store, StoreError},
     telemetry::Metrics,
 };
@@ -45,6 +47,7 @@ pub mod bookings;
 pub mod dispatches;
 pub mod endpoints;
 pub mod events;
+pub mod gate;
 pub mod openapi;
 pub mod operate;
 pub mod refusals;
@@ -52,6 +55,7 @@ pub mod reload;
 pub mod sinks;
 
 use auth::Tokens;
+use gate::Gate;
 
 /// The largest body that this API takes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -69,6 +73,8 @@ pub struct Admin {
     pub links: Arc<Links>,
     /// Decisions about many things at once.
     pub operate: operate::Operate,
+    /// Who is let as far as the routes.
+    pub gate: Gate,
     /// Who may ask.
     pub tokens: Tokens,
     /// What is counted.
@@ -77,6 +83,8 @@ pub struct Admin {
     pub reload: Weak<dyn reload::Reload>,
     /// What was refused, and why.
     pub refusals: Arc<Refusals>,
+    /// When this process last heard of each endpoint.
+    pub meters: Vec<(EndpointName, Meter)>,
 }
 
 /// The router of the admin listener.
@@ -87,9 +95,10 @@ pub fn router(admin: Arc<Admin>, health: &Arc<Health>) -> Router {
     Router::new()
         .nest(openapi::PREFIX, api)
         .merge(Router::from(open()))
-        .with_state(admin)
+        .with_state(admin.clone())
         .merge(health.router())
         .fallback(|| async { Problem::no_such_path() })
+        .layer(axum::middleware::from_fn_with_state(admin, gate::pass))
 }
 
 /// Routes that are read: `GET` and, of itself, `HEAD`.

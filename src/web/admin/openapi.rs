@@ -117,11 +117,19 @@ fn complete(operation: &mut Operation, is_guarded: bool) {
         add(
             StatusCode::FORBIDDEN,
             "The token's role is too low: `role_too_low`; no token is configured and the caller is not on this machine: \
-             `loopback_only`.",
+             `loopback_only`, or a proxy handed the request on: `forwarded`; it is for a host that is not answered: \
+             `unknown_host`; a page of another site asks: `cross_site`.",
         );
         add(
             StatusCode::SERVICE_UNAVAILABLE,
             "It may work later: `store_unavailable`, `stopping`, `secrets_unreadable`.",
+        );
+    }
+    if !is_guarded {
+        add(
+            StatusCode::FORBIDDEN,
+            "The request is for a host that is not answered: `unknown_host`; a page of another site asks: `cross_site`; \
+             no token is configured, and a proxy handed it on: `forwarded`.",
         );
     }
     if has_body {

@@ -20,8 +20,9 @@ pub struct RefusalRow {
     number: u64,
     /// When it came.
     at: Timestamp,
-    /// The endpoint that it came to.
-    endpoint: String,
+    /// The endpoint that it came to; null for a path that no endpoint has.
+    #[schema(required)]
+    endpoint: Option<String>,
     /// As the connection says: behind a proxy, the proxy.
     #[schema(required)]
     peer: Option<String>,
@@ -60,7 +61,7 @@ impl From<Refusal> for RefusalRow {
         Self {
             number: refusal.number,
             at: refusal.at,
-            endpoint: refusal.endpoint.as_str().to_owned(),
+            endpoint: refusal.endpoint.map(|name| name.as_str().to_owned()),
             peer: refusal.peer.map(|peer| peer.to_string()),
             status: refusal.status,
             reason: refusal.reason.as_str(),

@@ -235,6 +235,32 @@ async fn an_answer_that_breaks_off_is_tried_again() {
 }
 
 #[tokio::test]
+async fn an_answer_that_our_library_cannot_read_is_called_so() {
+    for (line, word) in [
+        ("x-odd : a blank before the colon\r\n", "header"),
+        ("x-odd: folded\r\n\tonce\r\n", "header"),
+        ("no colon at all\r\n", "header"),
+        ("x-odd: \u{1}\r\n", "header"),
+        ("content-length: two\r\n", "content-length"),
+        ("content-length: 2\r\ncontent-length: 3\r\n", "content-length"),
+    ] {
+        let outcome = outcome_of(Answer::Cut(format!("HTTP/1.1 200 OK\r\n{line}\r\n"))).await;
+        let (reason, _) = retry(&outcome);
+        assert!(
+            reason.contains("cannot read the headers of its answer") && reason.contains(word),
+            "{line:?}: {reason}"
+        );
+        assert!(reason.contains("The event may have arrived"), "{line:?}: {reason}");
+        for untrue in ["is the service running", "not HTTP", "the port", "closed the connection"] {
+            assert!(!reason.contains(untrue), "{line:?}: {reason}");
+        }
+    }
+    let much = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x-many: 1\r\n".repeat(200));
+    let outcome = outcome_of(Answer::Cut(much)).await;
+    assert!(retry(&outcome).0.contains("the head of its answer is larger"), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn a_target_that_does_not_answer_in_time_is_tried_again() {
     let timeout = Duration::from_secs(1);
     // Never accepted: the operating system completes the connection, and nobody reads from it.

@@ -25,6 +25,7 @@ mod measure_postgres;
 mod plans_postgres;
 mod postgres;
 mod sqlite;
+mod tls_postgres;
 
 contract!(on_sqlite, on_postgres);
 

@@ -217,6 +217,10 @@ impl Relay {
         self.log.lines.lock().unwrap().join("\n")
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn hook(&self) -> String {
         format!("http://{}{PATH}", self.public)
     }

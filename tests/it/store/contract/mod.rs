@@ -29,6 +29,7 @@ pub(crate) mod model;
 pub(crate) mod operating;
 pub(crate) mod ordering;
 pub(crate) mod recording;
+pub(crate) mod spoiled;
 
 /// Makes a test of every case for each backend, which is named by the async function that answers a
 /// [`super::Fixture`] on it: `contract!(on_sqlite, on_postgres)`.
@@ -112,6 +113,10 @@ macro_rules! contract {
                     assignments_stay_as_long_as_the_ledger, an_erasure_keeps_the_ledger,
                     what_is_known_of_a_payment_is_found, undecided_events_of_an_invoice_are_told,
                     the_ledger_survives_reopening,
+                }
+                spoiled {
+                    times_at_both_ends_of_the_calendar_come_back, a_spoiled_event_hides_no_other,
+                    a_spoiled_dispatch_hides_no_other, a_spoiled_time_stops_no_claim,
                 }
                 model { random_operations_agree_with_the_model }
             }
