@@ -229,7 +229,7 @@ async fn the_single_invoice_may_be_wrapped_and_lists_be_elsewhere() {
     }
     assert_eq!(fast.count("/invoices"), before + 1, "the second look goes by the id");
     fast.vary(|variants| variants.one = Shape::Under("thing"));
-    let Outcome::Retry { reason, .. } = sink.deliver(&event).await else { panic!() };
+    let Outcome::Stop { reason } = sink.deliver(&event).await else { panic!() };
     says(&reason, &["no object where an invoice should be"]);
     assert_eq!(fast.complaints(), Vec::<String>::new());
 }
