@@ -220,6 +220,8 @@ pub struct Endpoint {
     pub api_update_method: UpdateMethod,
     /// How long after its event an invoice or a payment may become visible in Finkare's API.
     pub payment_patience: Duration,
+    /// A payment that is dated further from an event is not the event's, unless the event names it.
+    pub payment_window: Duration,
     /// Rotates the secret by itself so often.
     pub rotate_every: Option<Duration>,
     /// For how long the secrets before a new one stay good, unless a rotation is told otherwise.
@@ -234,6 +236,16 @@ pub struct Endpoint {
     pub signature_over: SignatureOver,
     /// How the secret becomes a key.
     pub secret_encoding: SecretEncoding,
+}
+
+impl Config {
+    /// `payment_window_days` of each endpoint, by its name: what invoicing sinks go by as well.
+    pub fn payment_window_days(&self) -> std::collections::HashMap<String, u32> {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let days = |window: Duration| u32::try_from(window.as_secs() / DAY.as_secs()).unwrap_or(u32::MAX);
+        let of = |endpoint: &Endpoint| (endpoint.name.as_str().to_owned(), days(endpoint.payment_window));
+        self.endpoints.iter().map(of).collect()
+    }
 }
 
 impl Endpoint {
