@@ -168,6 +168,7 @@ async fn explained(config: &Config, sink: &Sink, message: &Message) -> anyhow::R
         ledger: store.clone(),
         sink: sink.name.clone(),
         timeout: sink.timeout,
+        payment_window_days: config.payment_window_days(),
         transcript: Some(Transcript::default()),
     };
     let target = sink.kind.build(sink.timeout, desk).map_err(|problem| anyhow!("sink {}: {problem}", sink.name))?;

@@ -65,6 +65,7 @@ pub(super) fn read(root: &mut Section<'_>, endpoints: &[Endpoint]) -> (Vec<Sink>
         sinks.extend(one(section, name, endpoints));
     }
     one_file_each(root, &sinks);
+    one_company_each(root, &sinks);
     for variable in ["RELAY_SINK_URL", "RELAY_SINK_SECRET"] {
         if environment.is_set_in_vain(variable) {
             root.report().notice(&Place::variable(variable), "is set but not used, because [[sinks]] is configured");
@@ -120,6 +121,9 @@ fn name(section: &mut Section<'_>, earlier: &[SinkName]) -> Option<SinkName> {
 /// Reads one sink; `None` if it has no usable name, type or options of its kind.
 fn one(mut section: Section<'_>, name: Option<SinkName>, known: &[Endpoint]) -> Option<Sink> {
     let events = events(&mut section);
+    if !section.has("endpoints") {
+        one_company_alone(&section, known);
+    }
     let endpoints = of_endpoints(&mut section, known);
     let live = live(&mut section, endpoints.as_deref(), known);
     let enrich = enrich(&mut section, endpoints.as_deref(), live, known);
@@ -212,6 +216,20 @@ fn of_endpoints(section: &mut Section<'_>, known: &[Endpoint]) -> Option<Vec<End
     Some(chosen)
 }
 
+/// The invoices of two companies may have the same numbers, so that books without `endpoints` would get the payments of all.
+fn one_company_alone(section: &Section<'_>, known: &[Endpoint]) {
+    if known.len() > 1 && is_invoicing(section) {
+        let names = listed(known.iter().map(|endpoint| endpoint.name.as_str()));
+        section.problem(
+            "endpoints",
+            format!(
+                "is missing: there are several endpoints ({names}), and a payment must not come into the books of another \
+                 company, whose invoices may have the same numbers. Name those that belong to these books"
+            ),
+        );
+    }
+}
+
 /// A live sink must not be fed by the sandbox: naming such an endpoint is a contradiction, and where all
 /// are meant, those of the sandbox are left out. Invoicing software is live unless the operator says otherwise: money
 /// that does not exist must not come into the books.
@@ -247,7 +265,19 @@ fn is_invoicing(section: &Section<'_>) -> bool {
 }
 
 fn order(section: &mut Section<'_>) -> Order {
-    let order = section.word("order", &["invoice", "none"]).unwrap_or_default();
+    let given: Option<Order> = section.word("order", &["invoice", "none"]);
+    if Kind::LOOKING.iter().any(|kind| section.is_text("type", kind)) {
+        // Each payment waits for a person there, so that the next one would wait behind it without a word.
+        if given == Some(Order::Invoice) {
+            section.notice(
+                "order",
+                "`invoice` has no effect here: nothing is written, so that each payment is told at once and none waits for \
+                 another; leave it out",
+            );
+        }
+        return Order::None;
+    }
+    let order = given.unwrap_or_default();
     if order == Order::None && is_invoicing(section) {
         section.problem(
             "order",
@@ -337,6 +367,28 @@ fn one_file_each(root: &Section<'_>, sinks: &[Sink]) {
             root.problem(
                 "sinks",
                 format!("`{other}` and `{name}` write to the same file, `{}`: give each its own", path.display()),
+            );
+        }
+    }
+}
+
+/// Two sinks that keep the same books would book each payment twice; neither knows of what the other did.
+fn one_company_each(root: &Section<'_>, sinks: &[Sink]) {
+    let books = || sinks.iter().filter_map(|sink| Some((sink, sink.kind.company()?)));
+    for (index, (sink, company)) in books().enumerate() {
+        let same =
+            |(other, theirs): &(&Sink, (String, String))| other.kind.name() == sink.kind.name() && *theirs == company;
+        if let Some((other, _)) = books().take(index).find(same) {
+            root.problem(
+                "sinks",
+                format!(
+                    "`{}` and `{}` keep the same books ({} at {}, the same company): a payment would be booked there twice. Keep \
+                     one of them, and name in its `endpoints` all that belong to that company",
+                    other.name,
+                    sink.name,
+                    sink.kind.name(),
+                    company.0
+                ),
             );
         }
     }

@@ -509,6 +509,7 @@ secret_encoding = 'stripped'",
     assert_eq!((api.paths.webhook, api.paths.deliveries), (Paths::default().webhook, Paths::default().deliveries));
     assert_eq!(api.update_method, UpdateMethod::Patch);
     assert_eq!((endpoint.payment_patience, endpoint.payment_window), (Duration::ZERO, days(31)));
+    assert_eq!(config.payment_window_days(), [(endpoint.name.as_str().to_owned(), 31)].into());
 }
 
 #[test]

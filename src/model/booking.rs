@@ -207,6 +207,9 @@ pub struct Booking {
     pub began_at: Timestamp,
     /// How long that had been ago when it was read, by the store's clock.
     pub began_ago: Duration,
+    /// For how much longer a write that was begun may still be carried out, when it was read and by the store's clock;
+    /// nothing once that is over. `None` if nothing was sent, or by an earlier version, which did not write it down.
+    pub settles_in: Option<Duration>,
     /// When it came to its state, or last learnt something in it; by the store's clock.
     pub changed_at: Timestamp,
 }

@@ -120,7 +120,7 @@ impl LedgerStore for Memory {
         unreachable!("the resolver books nothing")
     }
 
-    async fn send_booking(&self, _: &SinkName, _: &str, _: BookingToken) -> Result<bool, StoreError> {
+    async fn send_booking(&self, _: &SinkName, _: &str, _: BookingToken, _: Duration) -> Result<bool, StoreError> {
         unreachable!("the resolver books nothing")
     }
 

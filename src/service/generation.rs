@@ -212,6 +212,7 @@ pub fn build_sinks(
                 ledger: store.clone(),
                 sink: sink.name.clone(),
                 timeout: sink.timeout,
+                payment_window_days: config.payment_window_days(),
                 transcript: None,
             };
             let target = sink

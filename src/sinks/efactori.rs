@@ -8,15 +8,17 @@
 //! A payment is added to its invoice (`POST /v1/invoices/{id}/payments.json`), with our marker as name of the other
 //! party: there is no field for a reference. It is looked for by reading the list of all payments back to the
 //! payment's day, since payments cannot be listed by invoice; a payment does not even say which invoice it belongs to,
-//! and an invoice not what is still due. So what a person booked on an invoice by hand is not seen, and the most that
-//! may be booked is the total without what we booked before.
+//! and an invoice not what is still due. So the most that may be booked is the total without what we booked before; and
+//! what a person booked on an invoice by hand, or the bank's statement brought, shows only as a payment of the same amount
+//! near the same day, perhaps of another invoice: unless `on_same_amount` says otherwise, a person looks at it.
 //!
 //! - `wire`: the shapes of answers. `list`: lists by pages, and what can be concluded from them. `marker`: our marker,
-//!   whole or cut off.
+//!   whole or cut off. `trace`: what the list of payments says of ours.
 
 mod list;
 mod marker;
 mod options;
+mod trace;
 mod wire;
 
 use std::{
@@ -28,7 +30,6 @@ use std::{
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use async_trait::async_trait;
-use jiff::{ToSpan, civil::Date};
 use moka::{future::Cache, policy::EvictionPolicy};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -120,18 +121,6 @@ enum Located {
     Unclear(String),
 }
 
-/// What the list of payments says of ours.
-enum Trace {
-    /// It stands there.
-    Booked(String),
-    /// It does not.
-    Nothing,
-    /// It is not among those that could be read. Says which these were.
-    Unfinished(String),
-    /// A person has to look. Says what at.
-    Unclear(String),
-}
-
 #[derive(Serialize)]
 struct NewPayment<'a> {
     payment_account_id: &'a str,
@@ -203,13 +192,17 @@ impl Efactori {
         &self,
         purpose: &str,
         path: &Path,
-        (q, max_pages): (Option<&str>, u32),
+        (q, max_pages, order_by): (Option<&str>, u32, Option<&str>),
         is_enough: impl Fn(&[T]) -> bool + Send,
     ) -> Result<Listing<T>, Trouble> {
         let path = path.to(&[]);
         let steps: Vec<&str> = path.iter().map(String::as_str).collect();
-        let order_by = Some(self.options.lookup_order_by.as_str());
         list::read(&self.api, Question { purpose, path: &steps, order_by, q, max_pages }, is_enough).await
+    }
+
+    /// The order in which invoices and payments are asked for.
+    fn newest_first(&self) -> Option<&str> {
+        Some(&self.options.lookup_order_by)
     }
 
     // --- invoices
@@ -276,7 +269,9 @@ impl Efactori {
     async fn scan(&self, number: &str) -> Result<Result<Option<Id>, String>, Trouble> {
         let purpose = format!("looking for invoice {number}");
         let pages = self.options.lookup_max_pages;
-        let listing = self.list(&purpose, &self.invoices, (None, pages), |_: &[wire::ListedInvoice]| false).await?;
+        let listing = self
+            .list(&purpose, &self.invoices, (None, pages, self.newest_first()), |_: &[wire::ListedInvoice]| false)
+            .await?;
         Ok(match self.pick(number, &listing.items).await {
             Ok(None) if listing.extent != Extent::Whole => Err(format!(
                 "invoice {number} is not among the {} invoices that were read in {SYSTEM}, and there are more: raise \
@@ -297,7 +292,8 @@ impl Efactori {
         }
         let purpose = format!("looking for invoice {number}");
         let (q, pages) = (format!("number_formatted:\"{number}\""), self.options.lookup_max_pages);
-        let found = self.list(&purpose, &self.invoices, (Some(&q), pages), |_: &[wire::ListedInvoice]| false).await;
+        let which = (Some(&*q), pages, self.newest_first());
+        let found = self.list(&purpose, &self.invoices, which, |_: &[wire::ListedInvoice]| false).await;
         let listing = match found {
             Ok(listing) => listing,
             Err(Trouble::Refused { reason }) => {
@@ -431,95 +427,6 @@ impl Efactori {
         )
     }
 
-    /// Looks for our marker in the list of payments, back to the day before the payment's.
-    async fn trace(&self, wanted: &Wanted<'_>) -> Result<Trace, Trouble> {
-        // One day more, should the time zone in the settings have been another.
-        let day = wanted.date.checked_sub(1.day()).unwrap_or(wanted.date);
-        let purpose = format!("looking for Finkare's payment {}", wanted.payment.id);
-        let pages = (None, self.options.payments_max_pages);
-        for _ in 0..READINGS {
-            let listing = self.list(&purpose, &self.payments, pages, |payments| is_older(payments, day)).await?;
-            match self.recognise(wanted, &listing.items) {
-                // What was seen was seen; what was not may have been missed.
-                Trace::Nothing if !listing.is_steady => {}
-                Trace::Nothing if listing.extent == Extent::Part => {
-                    return Ok(Trace::Unfinished(format!(
-                        "it is not among the {} payments that were read in {SYSTEM}, and these do not go back to {day}: raise \
-                         `payments_max_pages`",
-                        listing.items.len()
-                    )));
-                }
-                clear => return Ok(clear),
-            }
-        }
-        Err(Trouble::Later {
-            reason: format!(
-                "{SYSTEM}'s payments changed each time they were read to the end: {purpose} was not possible"
-            ),
-            after: None,
-            may_have_happened: false,
-        })
-    }
-
-    fn recognise(&self, wanted: &Wanted<'_>, payments: &[wire::Payment]) -> Trace {
-        let payment = wanted.payment;
-        let (marker, prefix) = (self.marker(payment), &self.options.marker_prefix);
-        let mut same = vec![];
-        let mut remains = vec![];
-        for theirs in payments {
-            let name = theirs.name.text().unwrap_or_default();
-            let has_amount = theirs.amount.cents().is_none_or(|cents| cents == payment.amount_cents);
-            let has_day = theirs.day().is_none_or(|day| day == wanted.date);
-            match marker::compare(name, marker.trim(), prefix.trim()) {
-                Likeness::Same => same.push(theirs),
-                Likeness::Remains if wanted.is_uncertain || (has_amount && has_day) => remains.push(theirs),
-                // The platform may have lost the marker altogether.
-                Likeness::Other
-                    if self.options.marker_field == MarkerField::Name
-                        && wanted.is_uncertain
-                        && name.is_empty()
-                        && has_amount
-                        && has_day =>
-                {
-                    remains.push(theirs);
-                }
-                Likeness::Remains | Likeness::Other => {}
-            }
-        }
-        match same.as_slice() {
-            [] => {}
-            [one] => {
-                let differs = differences(wanted, one, None);
-                if differs.is_empty() {
-                    return Trace::Booked(one.id().to_string());
-                }
-                return Trace::Unclear(format!(
-                    "payment {} in {SYSTEM} has our marker, and {}. Correct it there, or take the marker out of its name",
-                    one.id(),
-                    differs.join(", ")
-                ));
-            }
-            several => {
-                let ids: Vec<_> = several.iter().map(|theirs| theirs.id().to_string()).collect();
-                return Trace::Unclear(format!(
-                    "it stands {} times in {SYSTEM}, as payments {}. Remove all but one there",
-                    ids.len(),
-                    ids.join(", ")
-                ));
-            }
-        }
-        match remains.first() {
-            None => Trace::Nothing,
-            Some(one) => Trace::Unclear(format!(
-                "payment {} in {SYSTEM} may be it: its name of the other party is `{}`, where `{marker}` would stand. \
-                 Compare both; if it is another, give it another name there, and {}",
-                one.id(),
-                one.name.text().unwrap_or_default(),
-                self.make_clear(payment)
-            )),
-        }
-    }
-
     /// A hold for a person who keeps the books.
     fn hold<I>(wanted: &Wanted<'_>, what: &str, todo: &str) -> Finding<I> {
         Finding::Hold {
@@ -532,50 +439,6 @@ impl Efactori {
             ),
             recheck: true,
         }
-    }
-
-    /// What the payments there say, before the invoice is looked for.
-    async fn before<I>(&self, wanted: &Wanted<'_>) -> Result<Option<Finding<I>>, Trouble> {
-        let unmarked = self.options.marker_field == MarkerField::None;
-        if unmarked && !wanted.is_uncertain {
-            // The ledger alone has to do.
-            return Ok(None);
-        }
-        let doubt = |what: &str| {
-            let todo = self.make_clear(wanted.payment);
-            let instruction = format!(
-                "whether the payment of {} on invoice {} was recorded in {SYSTEM} is not known: {what}. {}; then \
-                 `dispatches retry`",
-                wanted.in_words(),
-                wanted.number,
-                capitalised(&todo)
-            );
-            Finding::Hold { instruction, recheck: true }
-        };
-        Ok(match self.trace(wanted).await? {
-            Trace::Booked(target_id) => Some(Finding::Booked { target_id }),
-            Trace::Unclear(what) => Some(Finding::Hold {
-                instruction: format!(
-                    "the payment of {} on invoice {} needs a look: {what}; then `dispatches retry`",
-                    wanted.in_words(),
-                    wanted.number
-                ),
-                recheck: true,
-            }),
-            Trace::Nothing | Trace::Unfinished(_) if unmarked => {
-                Some(doubt("payments are not marked there (`marker_field = \"none\"`)"))
-            }
-            Trace::Unfinished(what) if wanted.is_uncertain => Some(doubt(&what)),
-            Trace::Unfinished(what) => {
-                tracing::warn!(
-                    payment.id = wanted.payment.id,
-                    reason = what,
-                    "the payments in {SYSTEM} were not read far enough back to look for an earlier booking: the ledger decides"
-                );
-                None
-            }
-            Trace::Nothing => None,
-        })
     }
 
     async fn read_payment(&self, wanted: &Wanted<'_>, id: &str) -> Result<wire::Payment, Trouble> {
@@ -611,15 +474,6 @@ impl Efactori {
     }
 }
 
-/// True if the list is newest first and has gone beyond this day. That it is in order has to show: an order that is not
-/// known there is perhaps ignored, and the newest may be at the end.
-fn is_older(payments: &[wire::Payment], day: Date) -> bool {
-    let days: Option<Vec<Date>> = payments.iter().map(wire::Payment::day).collect();
-    let Some(days) = days else { return false };
-    let (Some(first), Some(last)) = (days.first(), days.last()) else { return false };
-    *last < day && first > last && days.is_sorted_by(|one, next| one >= next)
-}
-
 /// How a payment differs from what was wanted, in phrases. Without `account` any is right.
 fn differences(wanted: &Wanted<'_>, theirs: &wire::Payment, account: Option<&str>) -> Vec<String> {
     let Payment { amount_cents, currency, .. } = wanted.payment;
@@ -637,6 +491,8 @@ fn differences(wanted: &Wanted<'_>, theirs: &wire::Payment, account: Option<&str
     match theirs.day() {
         Some(day) if day == wanted.date => {}
         Some(day) => differs.push(format!("its date is {day} instead of {}", wanted.date)),
+        // Not shown is not different.
+        None if !theirs.shows_a_date() => {}
         None => differs.push(format!("its date cannot be read, where {} should stand", wanted.date)),
     }
     if let Some(other) = theirs.payment_account_id.text().filter(|other| *other != account) {
@@ -659,9 +515,10 @@ impl Books for Efactori {
     }
 
     async fn find(&self, wanted: &Wanted<'_>) -> Result<Finding<Target>, Trouble> {
-        if let Some(finding) = self.before(wanted).await? {
-            return Ok(finding);
-        }
+        let rivals = match self.before(wanted).await? {
+            Ok(rivals) => rivals,
+            Err(finding) => return Ok(finding),
+        };
         let invoice = match self.invoice(wanted.number).await? {
             Located::One(invoice) => invoice,
             Located::Absent => {
@@ -689,11 +546,13 @@ impl Books for Efactori {
                 &format!("add `{key}` (or `{OTHER}`, for all) to `accounts` in the settings"),
             ));
         };
-        Ok(Finding::Open(Target {
-            id: invoice.id.clone(),
-            number: wanted.number.to_owned(),
-            account: account.to_owned(),
-        }))
+        let target = Target { id: invoice.id.clone(), number: wanted.number.to_owned(), account: account.to_owned() };
+        Ok(Finding::Open { invoice: target, rivals })
+    }
+
+    fn recognised_by(&self, wanted: &Wanted<'_>) -> Option<String> {
+        let is_marked = self.options.marker_field == MarkerField::Name;
+        is_marked.then(|| format!("write `{}` as name of the other party", self.marker(wanted.payment)))
     }
 
     fn booking(&self, wanted: &Wanted<'_>, invoice: &Target) -> Request {
@@ -788,7 +647,8 @@ impl Books for Efactori {
         let told = |trouble: Trouble| trouble.reason().to_owned();
         let purpose = "reading its payment accounts";
         let listing: Listing<wire::Account> = self
-            .list(purpose, &self.accounts, (None, ACCOUNT_PAGES), |_: &[wire::Account]| false)
+            // They have no date to be ordered by: a strict server refuses the order of the other lists.
+            .list(purpose, &self.accounts, (None, ACCOUNT_PAGES, None), |_: &[wire::Account]| false)
             .await
             .map_err(told)?;
         let names: BTreeMap<&str, &str> = listing

@@ -20,7 +20,9 @@ use url::Url;
 use super::invoicing::{
     Answer, Api, Books, Common, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified,
     Wanted,
-    watching::{Fields, Id, Index, Listed, Page, Search, Shelf, closes, compared, only, overpaid, share, told},
+    watching::{
+        Fields, Id, Index, Listed, Page, Search, Shelf, closes, compared, only, overpaid, paid_of_what, share, told,
+    },
 };
 use crate::model::{money::Cents, secret::Secret};
 
@@ -162,11 +164,12 @@ impl FastFaktura {
     fn shown(&self, invoice: &Listed) -> Result<Shown, String> {
         let fields = &invoice.fields;
         let status: String = fields.get("status")?;
-        let page: Option<String> = fields.get_if_any("public_url")?;
-        let archived: Option<String> = fields.get_if_any("archived_at")?;
+        let page: Option<String> = fields.help("public_url");
+        let archived: Option<String> = fields.help("archived_at");
+        let currency: Option<String> = fields.get_if_any("currency")?;
         Ok(Shown {
-            total: Cents(fields.get("total_cents")?),
-            currency: fields.get("currency").map(|currency: String| self.api.quote(&currency))?,
+            total: fields.get_if_any("total_cents")?.map(Cents),
+            currency: currency.map(|currency| self.api.quote(&currency)),
             word: self.api.quote(&status),
             status: status.to_lowercase(),
             is_archived: archived.is_some(),
@@ -186,8 +189,8 @@ impl FastFaktura {
 
 /// An invoice, read.
 struct Shown {
-    total: Cents,
-    currency: String,
+    total: Option<Cents>,
+    currency: Option<String>,
     /// In lower case, for comparing; not to be shown, because what is masked in a text is not in another spelling.
     status: String,
     /// As it may be shown.
@@ -217,8 +220,7 @@ impl Shelf for FastFaktura {
             other => other,
         })?;
         let invoices = self.list(&answer)?;
-        let invoices = invoices.iter().map(|invoice| Listed::of(Fields::of(invoice), NUMBER, &answer));
-        Ok(Page { invoices: invoices.collect::<Result<_, _>>()?, next: Some(page + 1) })
+        Ok(Page { invoices: Listed::all(&invoices, NUMBER, &answer)?, next: Some(page + 1) })
     }
 
     async fn one(&self, number: &str, id: &Id) -> Result<Listed, Trouble> {
@@ -250,21 +252,26 @@ impl Books for FastFaktura {
             Ok(shown) => shown,
             Err(odd) => return hold(self.not_understood(&about, &invoice, number, &odd), true),
         };
-        if shown.currency != wanted.payment.currency {
+        if let Some(currency) = shown.currency.as_ref().filter(|currency| **currency != wanted.payment.currency) {
             return hold(
                 format!(
-                    "{about}, and invoice {number} is in {} in FastFaktura: compare both, see to it by hand, and cancel this \
-                     dispatch",
-                    shown.currency
+                    "{about}, and invoice {number} is in {currency} in FastFaktura: compare both, see to it by hand, and cancel \
+                     this dispatch"
                 ),
                 false,
             );
         }
-        if let Some(instruction) = overpaid(wanted, SYSTEM, shown.total) {
+        if let Some(instruction) = shown.total.and_then(|total| overpaid(wanted, SYSTEM, total)) {
             return hold(instruction, false);
         }
         let (status, word) = (shown.status.as_str(), &shown.word);
         match status {
+            "paid" if shown.total.is_none() => {
+                return hold(paid_of_what(&about, SYSTEM, number, "total_cents"), true);
+            }
+            "paid" if shown.currency.is_none() => {
+                return hold(paid_of_what(&about, SYSTEM, number, "currency"), true);
+            }
             "paid" => {
                 let note = format!("FastFaktura shows invoice {number} (id {}) as paid", invoice.id);
                 return Ok(Finding::Paid { note });
@@ -295,6 +302,10 @@ impl Books for FastFaktura {
             ),
             true,
         )
+    }
+
+    fn recognised_by(&self, _wanted: &Wanted<'_>) -> Option<String> {
+        None
     }
 
     fn booking(&self, _wanted: &Wanted<'_>, invoice: &Infallible) -> Request {

@@ -140,6 +140,26 @@ impl Kind {
     /// Those of them that keep books; see [`Kind::is_invoicing`].
     pub const INVOICING: [&'static str; 4] = ["facturation_pro", "efactori", "tiime", "fastfaktura"];
 
+    /// Those of them in which nothing can be recorded: they only look, so that one payment need not wait for another
+    /// ([`Books::WRITES`]).
+    pub const LOOKING: [&'static str; 2] = ["tiime", "fastfaktura"];
+
+    /// Whose books an invoicing sink keeps: its address in one spelling, and what tells companies apart there. Two sinks of
+    /// which both are equal would book a payment twice. `None` for other sinks.
+    pub fn company(&self) -> Option<(String, String)> {
+        let (base_url, company) = match self {
+            Kind::Stdout(_) | Kind::File(_) | Kind::Http(_) => return None,
+            Kind::FacturationPro(options, _) => (&options.base_url, options.firm_id.trim_start_matches('0').to_owned()),
+            Kind::Efactori(options, _) => {
+                (&options.base_url, options.company_uuid.expose().trim().to_ascii_lowercase())
+            }
+            Kind::Tiime(options, _) => (&options.base_url, options.company_id.to_ascii_lowercase()),
+            // It knows no companies: a key belongs to one.
+            Kind::Fastfaktura(options, _) => (&options.base_url, options.api_key.expose().trim().to_owned()),
+        };
+        Some((canonical(base_url), company))
+    }
+
     /// The `type`.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -166,8 +186,8 @@ impl Kind {
         }
     }
 
-    /// True for invoicing software: it is told about payments only, keeps the order of each invoice in any case, and
-    /// needs what Finkare knows of them.
+    /// True for invoicing software: it is told about payments only, and needs what Finkare knows of them. Where something
+    /// is written it keeps the order of each invoice in any case.
     pub const fn is_invoicing(&self) -> bool {
         match self {
             Kind::Stdout(_) | Kind::File(_) | Kind::Http(_) => false,
@@ -231,6 +251,47 @@ impl Kind {
             Kind::Fastfaktura(options, common) => {
                 fastfaktura::FastFaktura::new(options, common, timeout, None)?.check().await
             }
+        }
+    }
+}
+
+/// An address in one spelling. Scheme and host are in small letters and the default port is left out as soon as it is a
+/// [`url::Url`]; what is left are a dot at the end of the host, and slashes at the end of the path.
+fn canonical(url: &url::Url) -> String {
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{host}{port}{}", url.scheme(), url.path().trim_end_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_one_spelling() {
+        for same in [
+            "https://API.example",
+            "HTTPS://api.example/",
+            "https://api.example:443",
+            "https://api.example.//",
+            "https://api.example:443/",
+        ] {
+            assert_eq!(canonical(&same.parse().unwrap()), "https://api.example", "{same}");
+        }
+        assert_eq!(canonical(&"http://API.example:8080/V1/".parse().unwrap()), "http://api.example:8080/V1");
+        assert_ne!(canonical(&"http://a.example".parse().unwrap()), canonical(&"https://a.example".parse().unwrap()));
+    }
+
+    #[test]
+    fn who_only_looks_is_known_by_its_name() {
+        for (name, writes) in [
+            ("facturation_pro", facturation_pro::FacturationPro::WRITES),
+            ("efactori", efactori::Efactori::WRITES),
+            ("tiime", tiime::Tiime::WRITES),
+            ("fastfaktura", fastfaktura::FastFaktura::WRITES),
+        ] {
+            assert!(Kind::INVOICING.contains(&name));
+            assert_eq!(Kind::LOOKING.contains(&name), !writes, "{name}");
         }
     }
 }

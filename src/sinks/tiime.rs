@@ -24,7 +24,9 @@ use url::Url;
 use super::invoicing::{
     Answer, Api, Books, Common, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified,
     Wanted,
-    watching::{Fields, Id, Index, Listed, Page, Search, Shelf, closes, compared, only, overpaid, share, told},
+    watching::{
+        Fields, Id, Index, Listed, Page, Search, Shelf, closes, compared, only, overpaid, paid_of_what, share, told,
+    },
 };
 use crate::model::{
     money::{Cents, DecimalAmount},
@@ -182,12 +184,12 @@ impl Tiime {
     /// What an invoice shows, or what is wrong with it.
     fn shown(&self, invoice: &Listed) -> Result<Shown, String> {
         let fields = &invoice.fields;
-        let total: DecimalAmount = fields.get("total_including_taxes")?;
+        let total: Option<DecimalAmount> = fields.get_if_any("total_including_taxes")?;
         let status: String = fields.get("status")?;
         // No client has seen one; where there is one it counts.
         let currency: Option<String> = fields.get_if_any("currency")?;
         Ok(Shown {
-            total: total.0,
+            total: total.map(|total| total.0),
             is_paid: status == "paid",
             is_draft: status == "draft",
             // What is saved and sent waits for its payment (YT); other words are not known.
@@ -258,7 +260,7 @@ pub const REFUSAL: &str = "`i_accept_unofficial_api` is not true: Tiime document
 
 /// An invoice, read.
 struct Shown {
-    total: Cents,
+    total: Option<Cents>,
     status: String,
     is_paid: bool,
     is_draft: bool,
@@ -302,8 +304,7 @@ impl Shelf for Tiime {
             .and_then(|range| range.rsplit_once('/'))
             .and_then(|(_, total)| total.parse::<usize>().ok());
         let is_last = answer.status != StatusCode::PARTIAL_CONTENT || total.is_some_and(|total| next >= total);
-        let invoices = listed.iter().map(|invoice| Listed::of(Fields::of(invoice), NUMBER, &answer));
-        Ok(Page { invoices: invoices.collect::<Result<_, _>>()?, next: (!is_last).then_some(next) })
+        Ok(Page { invoices: Listed::all(&listed, NUMBER, &answer)?, next: (!is_last).then_some(next) })
     }
 
     async fn one(&self, number: &str, id: &Id) -> Result<Listed, Trouble> {
@@ -355,8 +356,11 @@ impl Books for Tiime {
                 false,
             );
         }
-        if let Some(instruction) = overpaid(wanted, SYSTEM, shown.total) {
+        if let Some(instruction) = shown.total.and_then(|total| overpaid(wanted, SYSTEM, total)) {
             return hold(instruction, false);
+        }
+        if shown.is_paid && shown.total.is_none() {
+            return hold(paid_of_what(&about, SYSTEM, number, "total_including_taxes"), true);
         }
         if shown.is_paid {
             return Ok(Finding::Paid { note: format!("Tiime shows invoice {number} (id {}) as paid", invoice.id) });
@@ -380,6 +384,10 @@ impl Books for Tiime {
             ),
             true,
         )
+    }
+
+    fn recognised_by(&self, _wanted: &Wanted<'_>) -> Option<String> {
+        None
     }
 
     fn booking(&self, _wanted: &Wanted<'_>, invoice: &Infallible) -> Request {

@@ -138,6 +138,8 @@ pub struct BookingFilter {
     pub invoice_id: Option<String>,
     /// Only of this invoice, by its number.
     pub invoice_number: Option<String>,
+    /// Only what has this id in the target.
+    pub target_id: Option<String>,
     /// Only bookings after this one in the list: the cursor, a number of [`LedgerStore::bookings`].
     pub before: Option<i64>,
 }
@@ -194,8 +196,18 @@ pub trait LedgerStore: Send + Sync {
     ) -> Result<BookingBegun, StoreError>;
 
     /// Writes down that a payment is about to be sent, right before it is: `reserved` or `sending` under this token
-    /// becomes `sending`, and `began_at` is now, also where it was `sending` already. False if it is not ours (any more), and then nothing may be sent.
-    async fn send_booking(&self, sink: &SinkName, payment_id: &str, token: BookingToken) -> Result<bool, StoreError>;
+    /// becomes `sending`, and `began_at` is now, also where it was `sending` already. False if it is not ours (any more),
+    /// and then nothing may be sent.
+    ///
+    /// `settles_in` says for how long from now the write may still be carried out: the line keeps it
+    /// ([`Booking::settles_in`]), never less than an earlier sender's.
+    async fn send_booking(
+        &self,
+        sink: &SinkName,
+        payment_id: &str,
+        token: BookingToken,
+        settles_in: Duration,
+    ) -> Result<bool, StoreError>;
 
     /// Removes a booking that is `reserved` or `sending` under this token: nothing was written, for certain. False if
     /// there is none such.

@@ -24,6 +24,8 @@ on_both_stores!(
     refused_credentials_stop_the_sink_and_lose_nothing,
     what_nobody_knows_is_healed_after_a_crash,
     a_person_settles_what_stays_in_doubt,
+    instalments_are_told_at_once_where_nothing_is_written,
+    money_that_a_person_has_booked_is_not_booked_again,
 );
 
 struct Scene {
@@ -386,4 +388,133 @@ async fn a_person_settles_what_stays_in_doubt(backend: Backend) {
     assert_eq!(booking(&relay, "onfact", &kept).await.expect("a line")["target_id"], "991");
     let audit = relay.all("/audit").await;
     assert_eq!(audit.iter().filter(|entry| entry["action"] == "booking.settled").count(), 2, "{audit:?}");
+}
+
+async fn instalments_are_told_at_once_where_nothing_is_written(backend: Backend) {
+    let scene = Scene::new(backend).await;
+    let invoice = scene.fake.add_invoice("F-1", 30_000, "EUR");
+    scene.facturation.add(NewInvoice::of("F-1", 30_000));
+    scene.efactori.add(NewInvoice::of("F-1", 30_000));
+    scene.tiime.add_invoice("F-1", 30_000, "EUR", "sent");
+    scene.fastfaktura.add_invoice("F-1", 30_000, "EUR", "sent");
+    let relay = scene.home.start().await;
+    let mut told = Vec::new();
+    for cents in [10_000, 20_000] {
+        let payment = scene.fake.add_payment(&invoice, cents);
+        let event = Finkare::of(&relay).deliver(&scene.fake.delivery(&payment, Says::Little)).await.id();
+        told.push((payment, event, cents));
+    }
+    // Each is told, the second as well, while the invoice is open.
+    for sink in ["tiime", "fast"] {
+        for (payment, event, cents) in &told {
+            let held = comes_to(&relay, event, sink, "held").await;
+            let reason = held["last_error"].as_str().expect("a reason");
+            for word in [payment, &*format!("{}.00 EUR", cents / 100), "a part of the invoice"] {
+                assert!(reason.contains(word), "`{word}` is not in: {reason}");
+            }
+            assert_eq!(booking(&relay, sink, payment).await, None);
+        }
+    }
+    // All has come, and both close by themselves.
+    scene.tiime.set_status("F-1", "paid");
+    scene.fastfaktura.set_status("F-1", "paid");
+    for sink in ["tiime", "fast"] {
+        for (payment, event, cents) in &told {
+            comes_to(&relay, event, sink, "delivered").await;
+            let line = booking(&relay, sink, payment).await.expect("a line");
+            assert_eq!((&line["state"], &line["amount_cents"]), (&json!("seen"), &json!(cents)));
+        }
+    }
+    for (sink, books) in [("compta", &scene.facturation as &dyn Books), ("onfact", &scene.efactori)] {
+        for (_, event, _) in &told {
+            comes_to(&relay, event, sink, "delivered").await;
+        }
+        assert_eq!((books.entries().len(), books.balance_cents("F-1")), (2, 0), "{sink}");
+    }
+    assert_eq!(scene.complaints(), Vec::<String>::new());
+}
+
+async fn money_that_a_person_has_booked_is_not_booked_again(backend: Backend) {
+    let scene = Scene::new(backend).await;
+    let (_, payment) = scene.payment("F-1", 60_000, 15_000);
+    for books in [&scene.facturation as &dyn Books, &scene.efactori] {
+        books.pay_by_hand("F-1", 15_000, Some("VIR 4711"));
+        books.locked_ledger().change_entries(|entries| entries[0].date = "2026-03-15".into());
+    }
+    let relay = scene.home.start().await;
+    let event = Finkare::of(&relay).deliver(&scene.fake.delivery(&payment, Says::Little)).await.id();
+    for (sink, books) in [("compta", &scene.facturation as &dyn Books), ("onfact", &scene.efactori)] {
+        let held = comes_to(&relay, &event, sink, "held").await;
+        let reason = held["last_error"].as_str().expect("a reason");
+        let id = books.entries()[0].id.to_string();
+        for word in ["150.00 EUR of 2026-03-15", "VIR 4711", &*id, "on_same_amount", "dispatches cancel", &payment] {
+            assert!(reason.contains(word), "{sink}: `{word}` is not in: {reason}");
+        }
+        assert_eq!((books.entries().len(), booking(&relay, sink, &payment).await), (1, None), "{sink}");
+    }
+    // It was another payment after all.
+    assert!(relay.terminate().await.0.success());
+    scene.configure("");
+    let text = std::fs::read_to_string(scene.home.path("relay.toml")).expect("it was written");
+    let text = text.replace("contact =", "on_same_amount = \"book\"\ncontact =");
+    std::fs::write(scene.home.path("relay.toml"), text).expect("it can be written");
+    let relay = scene.home.start().await;
+    let id = dispatch(&relay, &event, "compta").await["id"].clone();
+    relay.try_post(&format!("/dispatches/{id}/retry")).await;
+    comes_to(&relay, &event, "compta", "delivered").await;
+    let booked: Vec<_> = scene.facturation.entries().iter().map(|entry| (entry.cents(), entry.by_hand)).collect();
+    assert_eq!(booked, [(15_000, true), (15_000, false)]);
+    // Where it was the same, a person gives it our marker, and it is recognised.
+    scene.efactori.locked_ledger().change_entries(|entries| entries[0].marker = Some(format!("Finkare {payment}")));
+    comes_to(&relay, &event, "onfact", "delivered").await;
+    assert_eq!((scene.efactori.entries().len(), scene.complaints()), (1, vec![]));
+}
+
+/// The payment of one company must not come into the books of another, nor twice into those of one.
+#[tokio::test]
+async fn books_that_would_get_what_is_not_theirs_are_refused() {
+    let scene = Scene::new(Backend::Sqlite).await;
+    let path = scene.home.path("relay.toml");
+    let good = std::fs::read_to_string(&path).expect("it was written");
+    let second = format!(
+        "\n[[endpoints]]\nname = \"beta\"\npath = \"/hooks/beta\"\nsecret = \"{SECRET}\"\napi_key = \"{API_KEY}\"\n\
+         api_url = \"{}\"\n",
+        scene.fake.api_url()
+    );
+    // Two companies, and books that do not say whose they are.
+    std::fs::write(&path, format!("{good}{second}")).expect("it can be written");
+    for command in ["check", "serve"] {
+        let (exit, said) = scene.run(None, &[command]).await;
+        assert_eq!(exit, 2, "{command}: {said}");
+        for sink in ["compta", "onfact", "tiime", "fast"] {
+            let line = said.lines().find(|line| line.contains(&format!("({sink}).endpoints: ")));
+            let line = line.unwrap_or_else(|| panic!("{command}: nothing of {sink}: {said}"));
+            assert!(line.contains("is missing") && line.contains("production") && line.contains("beta"), "{line}");
+        }
+        no_secret(&said);
+    }
+    // Twice the same books, in other spellings, each for an endpoint of its own.
+    let twice = |name: &str, from: &str, endpoint: &str| {
+        let begin = good.find(&format!("[[sinks]]\nname = \"{from}\"")).expect("it is there");
+        let end = good[begin + 1..].find("[[sinks]]").map_or(good.len(), |end| begin + 1 + end);
+        let section = good[begin..end].replacen(&format!("\"{from}\""), &format!("\"{name}\""), 1);
+        let url = section.find("http://").map(|at| &section[at..at + section[at..].find('"').unwrap()]).unwrap();
+        let section = section.replacen(url, &format!("{}/", url.replacen("http", "HTTP", 1)), 1);
+        format!("\n{section}\nendpoints = [\"{endpoint}\"]\n")
+    };
+    let named = good.replace("timeout_secs = 5\nsettle", "endpoints = [\"production\"]\ntimeout_secs = 5\nsettle");
+    for from in ["compta", "onfact", "tiime", "fast"] {
+        let text = format!("{named}{}{second}", twice("again", from, "beta"));
+        std::fs::write(&path, text).expect("it can be written");
+        let (exit, said) = scene.run(None, &["check"]).await;
+        assert_eq!(exit, 2, "{from}: {said}");
+        let line =
+            said.lines().find(|line| line.contains("the same books")).unwrap_or_else(|| panic!("{from}: {said}"));
+        assert!(line.contains(&format!("`{from}` and `again`")), "{line}");
+        no_secret(&said);
+    }
+    // One set of books for each, named: that is well.
+    std::fs::write(&path, format!("{named}{second}")).expect("it can be written");
+    let (exit, said) = scene.run(None, &["check"]).await;
+    assert!(exit != 2, "{said}");
 }

@@ -179,7 +179,9 @@ impl World {
                 Fault::late(LATE / 4),
             ]);
             desk.at_random(On("POST", ""), 120, seed, writes);
-            let mut reads: Vec<Fault> = ill().into_iter().map(Fault::before).collect();
+            // Nonsense where something is read stops the sink: it has tests of its own.
+            let passes = |end: &Ends| !matches!(end, Garbage | WrongShape);
+            let mut reads: Vec<Fault> = ill().into_iter().filter(passes).map(Fault::before).collect();
             reads.push(Fault::before(Slow(Duration::from_millis(50))));
             desk.at_random(On("GET", ""), 25, seed + 2, reads);
             desk.at_random(On::ANY, 2, seed + 3, vec![Fault::before(Limited(Some(1))), Fault::before(Silence)]);
@@ -253,12 +255,11 @@ async fn deliver_all(hook: &Finkare, bodies: &[Vec<u8>]) {
     each.buffer_unordered(16).collect::<Vec<()>>().await;
 }
 
-/// Waits until nothing happens by itself any more: what is left is held, or waits behind what is held.
+/// Waits until nothing happens by itself any more: what is left is held, or waits behind what is held. Nonsense from the
+/// books stops a sink, which a person resumes; nothing else does.
 async fn settled(relay: &Relay) {
     as_long_as_it_moves("everything is booked or held", async || {
-        for sink in relay.get("/sinks").await["data"].as_array().expect("a list") {
-            assert_ne!(sink["state"], "paused", "a sink has stopped: {sink}");
-        }
+        resume(relay).await;
         let mut open = 0;
         for state in ["pending", "leased"] {
             let waiting = relay.all(&format!("/dispatches?state={state}")).await;
@@ -267,6 +268,16 @@ async fn settled(relay: &Relay) {
         (open == 0, open)
     })
     .await;
+}
+
+/// Resumes what nonsense has stopped, as a person would who has looked.
+async fn resume(relay: &Relay) {
+    for sink in relay.get("/sinks").await["data"].as_array().expect("a list") {
+        if sink["state"] == "paused" {
+            assert!(sink.to_string().contains("cannot be read"), "a sink has stopped: {sink}");
+            relay.try_post(&format!("/sinks/{}/resume", sink["name"].as_str().expect("a name"))).await;
+        }
+    }
 }
 
 /// Calls off what is held until nothing is, as a person would who has booked it by hand or knows better; answers the
@@ -352,6 +363,7 @@ async fn every_payment_is_booked_once_or_held(backend: Backend) {
         let before = world.facturation.entries().len();
         deliver_all(&Finkare::of(&relays[relays.len() - 1]), part).await;
         as_long_as_it_moves("some of it is booked", async || {
+            resume(relay).await;
             let booked = world.facturation.entries().len();
             (booked > before + part.len() / 8 || idle(relay).await, booked)
         })
@@ -368,6 +380,7 @@ async fn every_payment_is_booked_once_or_held(backend: Backend) {
     // What waits for a pending payment is looked at rarely: a person who knows better may hurry it.
     hurry(&relay).await;
     as_long_as_it_moves("most of it is done in spite of all", async || {
+        resume(&relay).await;
         let booked = world.facturation.entries().len() + world.efactori.entries().len();
         (booked > world.payments.len(), booked)
     })

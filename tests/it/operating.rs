@@ -431,7 +431,7 @@ async fn book(store: &dyn Store, event: &str, payment: &str, state: BookingState
     };
     assert_eq!(store.assign(&assignment).await.unwrap(), Assigned::Ours);
     assert_eq!(store.begin_booking(&new, None).await.unwrap(), BookingBegun::Begun);
-    assert!(store.send_booking(&new.sink, payment, new.token).await.unwrap());
+    assert!(store.send_booking(&new.sink, payment, new.token, std::time::Duration::ZERO).await.unwrap());
     if state != BookingState::Sending {
         let advance = Advance { state, target_id: None, note: None };
         assert_eq!(store.advance_booking(&new.sink, payment, new.token, &advance).await.unwrap(), None);

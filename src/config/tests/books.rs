@@ -68,6 +68,7 @@ async fn the_options_of_a_sink_that_only_looks() {
             ledger: std::sync::Arc::new(ledger),
             sink: sink.name.clone(),
             timeout: sink.timeout,
+            payment_window_days: std::collections::HashMap::new(),
             transcript: None,
         };
         sink.kind.build(sink.timeout, || desk).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -83,7 +84,6 @@ async fn the_options_of_a_sink_that_only_looks() {
         ("settle_secs = 0", "settle_secs"),
         ("recheck_secs = 0", "recheck_secs"),
         ("api_limits = []", "api_limits"),
-        ("order = 'none'", "order"),
         ("lookup_max_pages = 0", "lookup_max_pages"),
         ("lookup_max_pages = 1001", "lookup_max_pages"),
         ("urll = 'x'", "urll"),
@@ -345,4 +345,100 @@ fn wrong_options_of_facturation_pro() {
     // What is wrong with a secret does not show it.
     let problems = wrong(&facturation_pro("api_key = 'a key with blanks'\napi_id = 'very:secret'"), &KEYED).join("\n");
     assert!(!problems.contains("blanks") && !problems.contains("very"), "{problems}");
+}
+
+/// Two endpoints, the second with a key.
+fn two_companies() -> String {
+    let endpoint = |name: &str| {
+        format!("[[endpoints]]\nname = '{name}'\npath = '/{name}'\nsecret = 's'\napi_key = 'fk_live_{name}'\n")
+    };
+    endpoint("acme") + &endpoint("beta")
+}
+
+fn facturation_sink(name: &str, options: &str) -> String {
+    format!(
+        "[[sinks]]\nname = '{name}'\ntype = 'facturation_pro'\nfirm_id = '77'\napi_id = 'i'\napi_key = 'k'\n\
+         contact = 'ops@acme.example'\n{options}\n"
+    )
+}
+
+#[test]
+fn books_say_whose_they_are_where_there_are_several_companies() {
+    let expected = "sinks[0] (a).endpoints: is missing: there are several endpoints (`acme`, `beta`)";
+    one_problem(&(two_companies() + &facturation_sink("a", "")), &[], expected);
+    for kind in [tiime_sink(""), fastfaktura_sink("")] {
+        one_problem(&(two_companies() + &kind), &[], "sinks[0] (s).endpoints: is missing");
+    }
+    for named in ["endpoints = ['acme']", "endpoints = ['acme', 'beta']"] {
+        good(&(two_companies() + &facturation_sink("a", named)), &[]);
+    }
+    // One endpoint needs no name, and other sinks never did.
+    good(&facturation_sink("a", ""), &KEYED);
+    good(&(two_companies() + "[[sinks]]\nname = 'x'\ntype = 'stdout'"), &[]);
+    // What is wrong with it is told once.
+    assert_eq!(wrong(&(two_companies() + &facturation_sink("a", "endpoints = 'acme'")), &[]).len(), 1);
+}
+
+#[test]
+fn the_same_books_are_kept_by_one_sink() {
+    let two = |one: &str, other: &str| {
+        two_companies()
+            + &facturation_sink("a", &format!("endpoints = ['acme']\n{one}"))
+            + &facturation_sink("b", &format!("endpoints = ['beta']\n{other}"))
+    };
+    for (one, other) in [
+        ("", ""),
+        ("", "base_url = 'https://www.facturation.pro'"),
+        ("", "base_url = 'HTTPS://WWW.Facturation.PRO:443/'"),
+        ("base_url = 'https://www.facturation.pro//'", "live = false"),
+    ] {
+        let expected =
+            "sinks: `a` and `b` keep the same books (facturation_pro at https://www.facturation.pro, the same company)";
+        one_problem(&two(one, other), &[], expected);
+    }
+    for other in ["base_url = 'http://www.facturation.pro'", "base_url = 'https://www.facturation.pro:8443'"] {
+        good(&two("", other), &[]);
+    }
+    let company = |firm: &str| two("", "").replacen("firm_id = '77'", &format!("firm_id = '{firm}'"), 1);
+    good(&company("78"), &[]);
+    one_problem(&company("0077"), &[], "sinks: `a` and `b` keep the same books");
+    // Another system may know the same number.
+    let tiime = tiime_sink("base_url = 'https://www.facturation.pro'\nendpoints = ['beta']");
+    good(&(two_companies() + &facturation_sink("a", "endpoints = ['acme']") + &tiime), &[]);
+    let eu = |name: &str, uuid: &str| {
+        format!(
+            "[[sinks]]\nname = '{name}'\ntype = 'efactori'\nsession_key = '{name}'\ncompany_uuid = '{uuid}'\n\
+             accounts = {{ other = '3' }}\nendpoints = ['acme']\n"
+        )
+    };
+    let problems = wrong(&(two_companies() + &eu("a", "hunter2-AB") + &eu("b", "hunter2-ab")), &[]);
+    assert!(problems.len() == 1 && problems[0].contains("`a` and `b` keep the same books"), "{problems:?}");
+    assert!(!problems[0].to_lowercase().contains("hunter2"), "{problems:?}");
+    good(&(two_companies() + &eu("a", "x") + &eu("b", "y")), &[]);
+}
+
+#[test]
+fn who_only_looks_keeps_no_order() {
+    for text in [tiime_sink, fastfaktura_sink] {
+        for options in ["", "order = 'none'"] {
+            let config = good(&text(options), &KEYED);
+            let is_told = config.notices.iter().any(|notice| notice.contains(".order: "));
+            assert_eq!((config.sinks[0].order, is_told), (Order::None, false), "{options}");
+        }
+        let config = good(&text("order = 'invoice'"), &KEYED);
+        assert_eq!(config.sinks[0].order, Order::None);
+        let told: Vec<_> = config.notices.iter().filter(|notice| notice.contains(".order: ")).collect();
+        let [notice] = told[..] else { panic!("{:?}", config.notices) };
+        assert!(notice.starts_with("sinks[0] (s).order: `invoice` has no effect here"), "{notice}");
+        one_problem(&text("order = 'date'"), &KEYED, "sinks[0] (s).order: ");
+    }
+    assert_eq!(good(&facturation_sink("a", ""), &KEYED).sinks[0].order, Order::Invoice);
+    one_problem(&facturation_sink("a", "order = 'none'"), &KEYED, "sinks[0] (a).order: `none` cannot be used");
+    let read = |options: &str| match &good(&facturation_sink("a", options), &KEYED).sinks[0].kind {
+        Kind::FacturationPro(_, common) => common.on_same_amount,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(read(""), crate::sinks::invoicing::OnSameAmount::Hold);
+    assert_eq!(read("on_same_amount = 'book'"), crate::sinks::invoicing::OnSameAmount::Book);
+    one_problem(&facturation_sink("a", "on_same_amount = 'ask'"), &KEYED, "sinks[0] (a).on_same_amount: ");
 }

@@ -28,6 +28,14 @@ pub(super) fn compare(name: &str, marker: &str, prefix: &str) -> Likeness {
     if is_cut || holds(&name, &marker) { Likeness::Remains } else { Likeness::Other }
 }
 
+/// Finkare's payment whose marker stands in a name, if one does.
+pub(super) fn payment_in(name: &str, prefix: &str) -> Option<String> {
+    let (before, after) = name.split_once(prefix)?;
+    let is_end = |c: char| c.is_whitespace() || BOUNDARIES.contains(&c);
+    let id = after.split(is_end).next().unwrap_or_default();
+    (before.chars().next_back().is_none_or(is_end) && !id.is_empty()).then(|| id.to_owned())
+}
+
 /// True if the marker stands there as a word of its own.
 fn holds(name: &str, marker: &str) -> bool {
     let is_free = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || BOUNDARIES.contains(&c));
@@ -52,6 +60,21 @@ mod tests {
         }
         for other in ["", "Finkare p-10", "Finkare p-1.2", "Finkare p-1-2", "xFinkare p-1", "p-1", "Débiteur", "F"] {
             assert_eq!(of(other), Likeness::Other, "{other}");
+        }
+    }
+
+    #[test]
+    fn whose_marker_stands_there_is_read() {
+        for (name, id) in [
+            ("Finkare p-1", Some("p-1")),
+            ("Débiteur SPRL (Finkare p-1.2), seen", Some("p-1.2")),
+            ("xFinkare p-1", None),
+            ("Finkare ", None),
+            ("Finkare (p-1)", None),
+            ("Débiteur", None),
+            ("", None),
+        ] {
+            assert_eq!(payment_in(name, "Finkare ").as_deref(), id, "{name}");
         }
     }
 

@@ -191,6 +191,11 @@ impl Payment {
     pub(super) fn day(&self) -> Option<Date> {
         self.date.day()
     }
+
+    /// Whether there is one, good or not.
+    pub(super) fn shows_a_date(&self) -> bool {
+        self.date.text().is_some()
+    }
 }
 
 /// Where money is: a bank account, the cash box.

@@ -3,10 +3,10 @@
 //! The words are for an accountant: what is the matter, what to do there, what to do here.
 
 use super::{
-    OnAlreadyPaid, SYSTEM,
-    wire::{Invoice, Settlement, Thousandths, Whole},
+    OnAlreadyPaid, SYSTEM, one_line,
+    wire::{Due, Invoice, Settlement, Thousandths, Whole},
 };
-use crate::sinks::invoicing::{Finding, Verified, Wanted};
+use crate::sinks::invoicing::{Finding, Rival, Verified, Wanted};
 
 /// The `payment_mode` of an invoice that was given up (bad debt).
 const BAD_DEBT: u64 = 999;
@@ -25,20 +25,32 @@ fn hold<I>(instruction: String, recheck: bool) -> Finding<I> {
     Finding::Hold { instruction, recheck }
 }
 
-/// What the books show before anything is written.
-pub(super) fn before(wanted: &Wanted<'_>, marker: &str, invoice: &Invoice, on_paid: OnAlreadyPaid) -> Finding<Open> {
+/// What the books show before anything is written. `prefix` is what every marker begins with.
+pub(super) fn before(
+    wanted: &Wanted<'_>,
+    marker: &str,
+    prefix: &str,
+    invoice: &Invoice,
+    on_paid: OnAlreadyPaid,
+) -> Finding<Open> {
     // Before all else: what stands there is not written again, whatever has become of the invoice since.
     if let Some(finding) = marked(wanted, marker, invoice) {
         return finding;
     }
     let (number, payment) = (wanted.number, wanted.in_words());
-    let currency = &*invoice.currency;
-    if invoice.is_draft {
-        let what = format!(
-            "invoice {number} is a draft in {SYSTEM}, on which nothing is booked: the payment of {payment} waits. Finalise the \
-             invoice there and {RETRY}; or book the payment there by hand and {CANCEL}"
-        );
-        return hold(what, true);
+    let not_shown = |field: &str| {
+        hold(unclear(wanted, invoice, &format!("it does not show `{field}`, without which nothing is booked")), true)
+    };
+    match invoice.is_draft {
+        None => return not_shown("draft"),
+        Some(false) => {}
+        Some(true) => {
+            let what = format!(
+                "invoice {number} is a draft in {SYSTEM}, on which nothing is booked: the payment of {payment} waits. Finalise \
+                 the invoice there and {RETRY}; or book the payment there by hand and {CANCEL}"
+            );
+            return hold(what, true);
+        }
     }
     if invoice.is_deleted {
         let what = format!(
@@ -54,6 +66,7 @@ pub(super) fn before(wanted: &Wanted<'_>, marker: &str, invoice: &Invoice, on_pa
         );
         return hold(what, false);
     }
+    let Some(currency) = invoice.currency.as_deref() else { return not_shown("currency") };
     if currency != wanted.payment.currency {
         let what = format!(
             "invoice {number} is in {currency} in {SYSTEM}, and the payment is one of {payment}: it is not converted here. Book \
@@ -61,21 +74,32 @@ pub(super) fn before(wanted: &Wanted<'_>, marker: &str, invoice: &Invoice, on_pa
         );
         return hold(what, false);
     }
-    let Some(paid) = Thousandths::sum(invoice.settlements.iter().map(|settlement| settlement.total)) else {
-        return hold(unclear(wanted, invoice, "the sum of its payments cannot be a sum of money"), true);
+    let Some(due) = invoice.due() else {
+        return hold(unclear(wanted, invoice, "its amounts cannot be a sum of money"), true);
     };
     if let Some(why) = marked_as_paid(invoice) {
         return already_paid(wanted, invoice, why, on_paid);
     }
-    // So nothing is missing in the list of its payments, ours least of all.
-    if invoice.total.minus(paid) != Some(invoice.balance) {
-        let what = format!(
-            "its total of {} {currency} less its payments of {paid} {currency} is not its balance of {} {currency}",
-            invoice.total, invoice.balance
-        );
-        return hold(unclear(wanted, invoice, &what), true);
+    if invoice.paid_on.is_none() && invoice.payment_mode.is_none() && invoice.balance.is_none() {
+        let what = "it does not show whether it is paid (`paid_on`, `payment_mode` or `balance`)";
+        return hold(unclear(wanted, invoice, what), true);
     }
-    if invoice.balance.is_less_than_a_cent() || invoice.balance < Thousandths(0) {
+    let (balance, is_exact) = match due {
+        Due::Exactly(balance) => (balance, true),
+        Due::AtLeast(balance) => (balance, false),
+        Due::Contradicted(rest) => {
+            let what = format!(
+                "its total less its payments is {rest} {currency}, and its balance is {}",
+                amount_shown(invoice.balance, currency)
+            );
+            return hold(unclear(wanted, invoice, &what), true);
+        }
+        Due::Unknown => {
+            let what = "it does not show what is due (`balance` or `total_with_vat`)";
+            return hold(unclear(wanted, invoice, what), true);
+        }
+    };
+    if is_exact && (balance.is_less_than_a_cent() || balance < Thousandths(0)) {
         return already_paid(wanted, invoice, "has nothing due there", on_paid);
     }
     if wanted.is_uncertain
@@ -90,24 +114,63 @@ pub(super) fn before(wanted: &Wanted<'_>, marker: &str, invoice: &Invoice, on_pa
         return hold(what, true);
     }
     let amount = Thousandths::of(wanted.payment.amount_cents);
-    match amount.and_then(|amount| invoice.balance.minus(amount)) {
+    match amount.and_then(|amount| balance.minus(amount)) {
+        Some(rest) if rest < Thousandths(0) && !is_exact => {
+            let what = format!(
+                "it shows neither `balance` nor `total_with_vat`, and by its total without VAT only {balance} {currency} are \
+                 certainly still due"
+            );
+            hold(unclear(wanted, invoice, &what), true)
+        }
         Some(rest) if rest < Thousandths(0) => {
             let what = format!(
-                "the payment of {payment} is more than the {} {currency} that are still due of invoice {number} in {SYSTEM}. Was \
-                 a part of it booked there by hand, or did the debtor pay too much? Correct it there and {RETRY}; or book the \
-                 payment by hand and {CANCEL}",
-                invoice.balance
+                "the payment of {payment} is more than the {balance} {currency} that are still due of invoice {number} in \
+                 {SYSTEM}. Was a part of it booked there by hand, or did the debtor pay too much? Correct it there and {RETRY}; \
+                 or book the payment by hand and {CANCEL}"
             );
             hold(what, true)
         }
         // What is left is less than anyone can pay: the invoice is settled.
-        Some(rest) if invoice.balance.has_a_part_of_a_cent() && !rest.is_less_than_a_cent() => {
-            let what = format!("its balance of {} {currency} has a part of a cent", invoice.balance);
+        Some(rest) if is_exact && balance.has_a_part_of_a_cent() && !rest.is_less_than_a_cent() => {
+            let what = format!("its balance of {balance} {currency} has a part of a cent");
             hold(unclear(wanted, invoice, &what), true)
         }
-        Some(_) => Finding::Open(Open { id: invoice.id }),
+        Some(_) => Finding::Open {
+            invoice: Open { id: invoice.id },
+            rivals: rivals(wanted, marker, prefix, invoice, currency),
+        },
         None => hold(unclear(wanted, invoice, "its amounts are too large to be reckoned with"), true),
     }
+}
+
+/// Payments of the same amount near its day; one without a date may be near it.
+fn rivals(wanted: &Wanted<'_>, marker: &str, prefix: &str, invoice: &Invoice, currency: &str) -> Vec<Rival> {
+    let Some(days) = wanted.rivals_within_days else { return Vec::new() };
+    let amount = Thousandths::of(wanted.payment.amount_cents);
+    let is_near = |settlement: &&Settlement| {
+        settlement.date().is_none_or(|date| (date - wanted.date).get_days().unsigned_abs() <= days)
+    };
+    let same = invoice.settlements.iter().filter(|settlement| Some(settlement.total) == amount);
+    same.filter(is_near)
+        .map(|settlement| {
+            let reference = settlement.reference();
+            let date = settlement.date().map_or_else(|| "without a date".to_owned(), |date| format!("of {date}"));
+            let bears = if reference.is_empty() {
+                "without a reference".to_owned()
+            } else {
+                format!("with the reference `{}`", one_line(reference))
+            };
+            Rival {
+                target_id: settlement.id.to_string(),
+                payment_id: reference.strip_prefix(prefix).filter(|_| reference != marker).map(str::to_owned),
+                what: format!("a payment of {} {currency} {date} (id {}, {bears})", settlement.total, settlement.id),
+            }
+        })
+        .collect()
+}
+
+fn amount_shown(amount: Option<Thousandths>, currency: &str) -> String {
+    amount.map_or_else(|| "not shown".to_owned(), |amount| format!("{amount} {currency}"))
 }
 
 /// Whether the payment stands there already, by our marker.
@@ -120,9 +183,9 @@ fn marked(wanted: &Wanted<'_>, marker: &str, invoice: &Invoice) -> Option<Findin
         [] if invoice.payment_ref != marker => return None,
         // The invoice as a whole bears it: somebody has marked it as paid by this payment.
         [] => {
-            let others = Thousandths::sum(invoice.settlements.iter().map(|settlement| settlement.total));
-            let rest = others.and_then(|others| invoice.total.minus(others));
-            if amount == rest && marked_as_paid(invoice).is_some() && invoice.currency == wanted.payment.currency {
+            let rest = invoice.paid().zip(invoice.total).and_then(|(others, total)| total.minus(others));
+            let is_its_currency = invoice.currency.as_ref() == Some(&wanted.payment.currency);
+            if amount.is_some() && amount == rest && marked_as_paid(invoice).is_some() && is_its_currency {
                 Finding::Booked { target_id: format!("invoice {}", invoice.id) }
             } else {
                 let what = format!(
@@ -137,7 +200,9 @@ fn marked(wanted: &Wanted<'_>, marker: &str, invoice: &Invoice) -> Option<Findin
             let what = format!(
                 "the payment {} on invoice {number} in {SYSTEM} bears the reference `{marker}`, but is one of {} {}, and not of \
                  {payment}. Correct it there and {RETRY}; or {CANCEL} if it is right so",
-                one.id, one.total, invoice.currency
+                one.id,
+                one.total,
+                invoice.currency.as_deref().unwrap_or_default()
             );
             hold(what, true)
         }
@@ -156,9 +221,11 @@ fn marked(wanted: &Wanted<'_>, marker: &str, invoice: &Invoice) -> Option<Findin
 
 /// Whether it says that it is paid. Unpaid is: no date and the mode 0 (<https://facturation.dev>, invoices).
 fn marked_as_paid(invoice: &Invoice) -> Option<&'static str> {
-    if invoice.payment_mode == BAD_DEBT {
+    if invoice.payment_mode == Some(BAD_DEBT) {
         Some("was given up there as a bad debt")
-    } else if !invoice.paid_on.is_empty() || invoice.payment_mode != 0 {
+    } else if invoice.paid_on.as_ref().is_some_and(|on| !on.is_empty())
+        || invoice.payment_mode.is_some_and(|mode| mode != 0)
+    {
         Some("is marked as paid there")
     } else {
         None
@@ -167,21 +234,31 @@ fn marked_as_paid(invoice: &Invoice) -> Option<&'static str> {
 
 fn already_paid(wanted: &Wanted<'_>, invoice: &Invoice, why: &str, on_paid: OnAlreadyPaid) -> Finding<Open> {
     let (number, payment) = (wanted.number, wanted.in_words());
-    let since = if invoice.paid_on.is_empty() { String::new() } else { format!(" since {}", invoice.paid_on) };
+    let since = match invoice.paid_on.as_deref() {
+        None | Some("") => String::new(),
+        Some(on) => format!(" since {}", one_line(on)),
+    };
     // What was given up and then paid after all is for a person in any case; so is what is said to be paid, and is not or
-    // only by half.
-    let is_plain = invoice.payment_mode != BAD_DEBT
-        && invoice.paid_on.is_empty() == (invoice.payment_mode == 0)
-        && invoice.balance.is_less_than_a_cent();
+    // only by half, or does not show whether it is.
+    let is_settled = match invoice.due() {
+        Some(Due::Exactly(balance)) => balance.is_less_than_a_cent(),
+        // Marked as paid by hand, so that there are no payments of it.
+        Some(Due::Contradicted(_)) => invoice.balance.is_some_and(Thousandths::is_less_than_a_cent),
+        Some(Due::AtLeast(_) | Due::Unknown) | None => false,
+    };
+    let is_plain = match (&invoice.paid_on, invoice.payment_mode) {
+        (Some(on), Some(mode)) => mode != BAD_DEBT && on.is_empty() == (mode == 0) && is_settled,
+        _ => false,
+    };
     if on_paid == OnAlreadyPaid::Close && is_plain {
         return Finding::Paid {
             note: format!("invoice {number} {why}{since}, without a payment that bears our reference"),
         };
     }
     let what = format!(
-        "invoice {number} {why}{since} (due: {} {}), and the payment of {payment} is not among its payments in {SYSTEM}. If it was \
+        "invoice {number} {why}{since} (due: {}), and the payment of {payment} is not among its payments in {SYSTEM}. If it was \
          booked there by hand, {CANCEL}; if not, reopen the invoice there and {RETRY}, or see whether the debtor has paid twice",
-        invoice.balance, invoice.currency
+        amount_shown(invoice.balance, invoice.currency.as_deref().unwrap_or_default())
     );
     hold(what, true)
 }
@@ -215,7 +292,7 @@ pub(super) fn after(
     target_id: &str,
 ) -> Verified {
     let wrong = |what: String| Verified::Wrong { what };
-    let currency = &*invoice.currency;
+    let currency = invoice.currency.as_deref().unwrap_or_default();
     let mut marked = invoice.settlements.iter().filter(|settlement| settlement.reference() == marker);
     let Some(ours) = marked.next() else {
         return match invoice.settlements.iter().find(|settlement| settlement.id.to_string() == target_id) {
@@ -236,25 +313,27 @@ pub(super) fn after(
         return wrong(format!("it is one of {} {currency}", ours.total));
     }
     if let Some(payment_mode) = payment_mode {
-        if !ours.is_on(wanted.date) {
-            return wrong(format!("its date is {}", ours.paid_on.as_deref().unwrap_or("missing")));
+        if let Some(on) = ours.paid_on.as_ref().filter(|_| !ours.is_on(wanted.date)) {
+            return wrong(format!("its date is {}", one_line(on)));
         }
-        if ours.payment_mode != Some(Whole(payment_mode)) {
+        if ours.payment_mode.is_some_and(|mode| mode != Whole(payment_mode)) {
             return wrong(format!("its `payment_mode` is not {payment_mode} (`payment_modes`)"));
         }
     }
     // Before the write the same equation held: so the balance has fallen by exactly this amount, and if somebody booked
-    // another payment meanwhile, by exactly that as well.
-    let paid = Thousandths::sum(invoice.settlements.iter().map(|settlement| settlement.total));
-    let due = paid.and_then(|paid| invoice.total.minus(paid));
-    if due != Some(invoice.balance) {
-        let due = due.map_or_else(|| "no amount".to_owned(), |due| format!("{due} {currency}"));
-        return wrong(format!(
-            "the invoice's balance is {} {currency}, and by its total and its payments it should be {due}",
-            invoice.balance
-        ));
-    }
-    if invoice.balance <= Thousandths(0) && invoice.paid_on.is_empty() {
+    // another payment meanwhile, by exactly that as well. What is not shown cannot be compared.
+    let due = match invoice.due() {
+        None => return wrong("the sum of the invoice's payments is no sum of money any more".to_owned()),
+        Some(Due::Contradicted(due)) => {
+            return wrong(format!(
+                "the invoice's balance is {}, and by its total and its payments it should be {due} {currency}",
+                amount_shown(invoice.balance, currency)
+            ));
+        }
+        Some(Due::Exactly(due)) => Some(due),
+        Some(Due::AtLeast(_) | Due::Unknown) => None,
+    };
+    if due.is_some_and(|due| due <= Thousandths(0)) && invoice.paid_on.as_deref() == Some("") {
         return wrong("nothing is due of the invoice any more, and it is not marked as paid".to_owned());
     }
     Verified::Right
@@ -298,7 +377,7 @@ mod tests {
         for (field, value) in changes.as_object().unwrap() {
             invoice[field] = value.clone();
         }
-        serde_json::from_str::<Shown>(&invoice.to_string()).unwrap().complete().unwrap()
+        serde_json::from_str::<Shown>(&invoice.to_string()).unwrap().invoice().unwrap()
     }
 
     fn settlement(id: u64, total: &str, reference: Option<&str>) -> Value {
@@ -313,8 +392,9 @@ mod tests {
             date: date(2026, 3, 15),
             booked_before: Cents::ZERO,
             is_uncertain,
+            rivals_within_days: Some(7),
         };
-        before(&wanted, MARKER, &invoice(changes), on_paid)
+        before(&wanted, MARKER, "finkare:", &invoice(changes), on_paid)
     }
 
     fn find(changes: Value) -> Finding<Open> {
@@ -330,7 +410,7 @@ mod tests {
 
     #[test]
     fn an_open_invoice_takes_it() {
-        let open = Finding::Open(Open { id: Whole(7) });
+        let open = Finding::Open { invoice: Open { id: Whole(7) }, rivals: Vec::new() };
         assert_eq!(find(json!({})), open);
         assert_eq!(find(json!({"balance": "100.0", "settlements": [settlement(1, "150", Some("x"))]})), open);
         // What remains due has a part of a cent, and less than one remains.
@@ -338,7 +418,8 @@ mod tests {
         // Another payment whose id begins like this one, or is its beginning.
         for other in ["finkare:p-10", "finkare:p-", "finkare:P-1", "p-1"] {
             let with = json!({"balance": "150.0", "settlements": [settlement(1, "100.0", Some(other))]});
-            assert_eq!(find(with), open, "{other}");
+            let Finding::Open { rivals, .. } = find(with) else { panic!("{other}") };
+            assert_eq!(rivals[0].payment_id.as_deref(), other.strip_prefix("finkare:"), "of its amount and its day");
         }
     }
 
@@ -356,8 +437,8 @@ mod tests {
             "marked as paid there since 2026-03-01",
         );
         holds(json!({"payment_mode": 999, "balance": "250.0"}), "bad debt");
-        holds(json!({"balance": "150.0", "settlements": []}), "is not its balance of 150.00 EUR");
-        holds(json!({"balance": "250.0", "settlements": [settlement(1, "1.0", None)]}), "is not its balance");
+        holds(json!({"balance": "150.0", "settlements": []}), "is 250.00 EUR, and its balance is 150.00 EUR");
+        holds(json!({"balance": "250.0", "settlements": [settlement(1, "1.0", None)]}), "its balance is 250.00 EUR");
         holds(json!({"balance": "99.99", "total_with_vat": "99.99"}), "is more than the 99.99 EUR");
         holds(json!({"balance": "99.999", "total_with_vat": "99.999"}), "is more than the 99.999 EUR");
         holds(json!({"balance": "250.005", "total_with_vat": "250.005"}), "has a part of a cent");
@@ -366,6 +447,127 @@ mod tests {
             json!({"total_with_vat": "999999999999.999", "balance": "1", "settlements": vec![settlement(1, "999999999999.999", None); 9300]}),
             "cannot be a sum of money",
         );
+    }
+
+    /// An unpaid invoice of 250 euros, without these fields.
+    fn less(fields: &[&str]) -> Invoice {
+        let mut invoice = json!({
+            "id": 7, "draft": false, "currency": "EUR", "total_with_vat": "250.0", "total": "208.33", "balance": "250.0",
+            "paid_on": null, "payment_mode": 0, "internal_note": null, "settlements": [],
+        });
+        fields.iter().for_each(|field| drop(invoice.as_object_mut().unwrap().remove(*field)));
+        serde_json::from_str::<Shown>(&invoice.to_string()).unwrap().invoice().unwrap()
+    }
+
+    fn of_cents(cents: i64, invoice: &Invoice) -> Finding<Open> {
+        let payment = Payment { amount_cents: Cents(cents), ..payment() };
+        let wanted = Wanted {
+            payment: &payment,
+            number: "F-1",
+            date: date(2026, 3, 15),
+            booked_before: Cents::ZERO,
+            is_uncertain: false,
+            rivals_within_days: Some(7),
+        };
+        before(&wanted, MARKER, "finkare:", invoice, OnAlreadyPaid::Hold)
+    }
+
+    #[test]
+    fn what_is_not_shown_is_done_without_or_told() {
+        for fields in [
+            &["internal_note"][..],
+            &["balance"],
+            &["total_with_vat"],
+            &["total"],
+            &["paid_on"],
+            &["payment_mode"],
+            &["paid_on", "payment_mode"],
+            &["internal_note", "balance", "payment_mode", "total"],
+        ] {
+            let found = of_cents(25_000, &less(fields));
+            assert!(matches!(found, Finding::Open { .. }), "without {fields:?}: {found:?}");
+            let Finding::Hold { instruction, .. } = of_cents(25_001, &less(fields)) else { panic!("{fields:?}") };
+            assert!(instruction.contains("more than the 250.00 EUR"), "{instruction}");
+        }
+        // Neither of the two: the total without VAT is the least that is due.
+        let neither = ["balance", "total_with_vat"];
+        assert!(matches!(of_cents(20_833, &less(&neither)), Finding::Open { .. }));
+        for (cents, fields, words) in [
+            (20_834, &neither[..], "only 208.33 EUR are certainly still due"),
+            (1, &["balance", "total_with_vat", "total"], "does not show what is due"),
+            (1, &["draft"], "does not show `draft`"),
+            (1, &["currency"], "does not show `currency`"),
+            (1, &["paid_on", "payment_mode", "balance"], "does not show whether it is paid"),
+        ] {
+            let Finding::Hold { instruction, .. } = of_cents(cents, &less(fields)) else { panic!("{fields:?}") };
+            assert!(instruction.contains(words), "`{words}` is not in: {instruction}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_shown_after_the_write_is_not_compared() {
+        let payment = payment();
+        let wanted = Wanted {
+            payment: &payment,
+            number: "F-1",
+            date: date(2026, 3, 15),
+            booked_before: Cents::ZERO,
+            is_uncertain: false,
+            rivals_within_days: None,
+        };
+        let ours = settlement(88, "100.0", Some(MARKER));
+        for field in ["balance", "total_with_vat", "paid_on", "payment_mode", "internal_note", "draft", "currency"] {
+            let mut after_it = json!({
+                "id": 7, "draft": false, "currency": "EUR", "total_with_vat": "250.0", "balance": "150.0", "paid_on": null,
+                "payment_mode": 0, "internal_note": null, "settlements": [ours],
+            });
+            after_it.as_object_mut().unwrap().remove(field);
+            let invoice = serde_json::from_str::<Shown>(&after_it.to_string()).unwrap().invoice().unwrap();
+            assert_eq!(after(&wanted, MARKER, Some(3), &invoice, "88"), Verified::Right, "{field}");
+        }
+        let mut less = ours;
+        for field in ["paid_on", "payment_mode"] {
+            less.as_object_mut().unwrap().remove(field);
+            let changes = json!({"balance": "150.0", "settlements": [less]});
+            assert_eq!(after(&wanted, MARKER, Some(3), &invoice(changes), "88"), Verified::Right, "{field} of ours");
+        }
+    }
+
+    #[test]
+    fn what_has_its_amount_and_about_its_day_is_a_rival() {
+        let rivals = |settlements: &[Value], days: Option<u32>| {
+            let payment = payment();
+            let wanted = Wanted {
+                payment: &payment,
+                number: "F-1",
+                date: date(2026, 3, 15),
+                booked_before: Cents::ZERO,
+                is_uncertain: false,
+                rivals_within_days: days,
+            };
+            let changes = json!({"total_with_vat": "2000.0", "balance": null, "settlements": settlements});
+            let found = before(&wanted, MARKER, "finkare:", &invoice(changes), OnAlreadyPaid::Hold);
+            let Finding::Open { rivals, .. } = found else { panic!("{found:?}") };
+            rivals.into_iter().map(|rival| (rival.target_id, rival.payment_id, rival.what)).collect::<Vec<_>>()
+        };
+        let on = |id: u64, total: &str, day: Value, reference: Option<&str>| json!({"id": id, "total": total, "paid_on": day, "payment_ref": reference, "payment_mode": 3});
+        let all = [
+            on(1, "100.0", json!("2026-03-08"), Some("VIR 4711")),
+            on(2, "100.0", json!("2026-03-22"), None),
+            on(3, "100.0", json!("2026-03-07"), None),
+            on(4, "100.0", json!("2026-03-23"), None),
+            on(5, "100.01", json!("2026-03-15"), None),
+            on(6, "100.0", Value::Null, Some("finkare:p-2")),
+        ];
+        let expected = [
+            ("1", None, "a payment of 100.00 EUR of 2026-03-08 (id 1, with the reference `VIR 4711`)"),
+            ("2", None, "a payment of 100.00 EUR of 2026-03-22 (id 2, without a reference)"),
+            ("6", Some("p-2"), "a payment of 100.00 EUR without a date (id 6, with the reference `finkare:p-2`)"),
+        ];
+        let expected = expected.map(|(id, of, what)| (id.to_owned(), of.map(str::to_owned), what.to_owned()));
+        assert_eq!(rivals(&all, Some(7)), expected);
+        assert_eq!(rivals(&all, Some(0)).len(), 1, "only the one without a date");
+        assert_eq!(rivals(&all, None), []);
     }
 
     #[test]
@@ -413,8 +615,10 @@ mod tests {
         for reference in [None, Some(""), Some("finkare:"), Some("finkare:p-")] {
             assert!(matches!(doubt(reference, "100.0"), Finding::Hold { .. }), "{reference:?}");
         }
-        assert!(matches!(doubt(Some("finkare:p-2"), "100.0"), Finding::Open(_)), "another one of ours");
-        assert!(matches!(doubt(Some("VIR 12"), "100.0"), Finding::Open(_)), "somebody else's");
+        for other in ["finkare:p-2", "VIR 12"] {
+            let Finding::Open { rivals, .. } = doubt(Some(other), "100.0") else { panic!("{other}") };
+            assert_eq!(rivals.len(), 1, "whose it is, the ledger says");
+        }
     }
 
     #[test]
@@ -426,6 +630,7 @@ mod tests {
             date: date(2026, 3, 15),
             booked_before: Cents::ZERO,
             is_uncertain: false,
+            rivals_within_days: None,
         };
         let verified = |changes: Value| after(&wanted, MARKER, Some(3), &invoice(changes), "88");
         let ours = settlement(88, "100.0", Some(MARKER));
@@ -451,7 +656,7 @@ mod tests {
         wrong(json!({"balance": "50.0", "settlements": [ours, settlement(90, "100.0", Some(MARKER))]}), "twice");
         wrong(
             json!({"balance": "130.0", "settlements": [ours]}),
-            "is 130.00 EUR, and by its total and its payments it should be 150.00",
+            "is 130.00 EUR, and by its total and its payments it should be 150.00 EUR",
         );
         wrong(json!({"balance": "250.0", "settlements": [ours]}), "balance is 250.00 EUR");
         let mut unmarked = settled;

@@ -245,7 +245,7 @@ impl FacturationPro {
         self.api.get(purpose, &[&["firms", &*self.options.firm_id], path].concat())
     }
 
-    /// All items of a list, page by page; none if it is not there (404).
+    /// All items of a list, page by page; [`Trouble::Missing`] if there is no such list (404).
     ///
     /// The inner error says why it is not whole.
     async fn list<T: DeserializeOwned>(&self, request: &Request) -> Result<Result<Vec<T>, String>, Trouble> {
@@ -255,10 +255,8 @@ impl FacturationPro {
             let this = request.clone();
             let this = if page == 1 { this } else { this.query("page", &page.to_string()) };
             let answer = match self.api.read(this).await {
-                // A search without a hit may answer so: it is not documented.
-                Err(Trouble::Missing { .. }) if page == 1 => return Ok(Ok(items)),
                 // A page that was announced.
-                Err(Trouble::Missing { reason }) => return Err(Trouble::Unreadable { reason }),
+                Err(Trouble::Missing { reason }) if page > 1 => return Err(Trouble::Unreadable { reason }),
                 answer => answer?,
             };
             let on_page: Vec<T> = answer.json()?;
@@ -303,9 +301,12 @@ impl FacturationPro {
             // It has none for this number, only one for what was imported.
             NumberField::ExternalRef => request.query("bill_type", "external"),
         };
-        let items: Vec<Shown> = match self.list(&request.query("with_settlements", "1")).await? {
-            Ok(items) => items,
-            Err(what) => return Ok(Found::TooMany(what)),
+        let items: Vec<Shown> = match self.list(&request.query("with_settlements", "1")).await {
+            Ok(Ok(items)) => items,
+            Ok(Err(what)) => return Ok(Found::TooMany(what)),
+            // A search without a hit may be answered so: it is not documented.
+            Err(Trouble::Missing { .. }) => return Ok(Found::None),
+            Err(trouble) => return Err(trouble),
         };
         let (mut found, mut unknown): (Vec<Shown>, Vec<Shown>) = (Vec::new(), Vec::new());
         for item in items {
@@ -321,7 +322,14 @@ impl FacturationPro {
         }
         for item in unknown {
             let whole = self.single(item.id).await?;
-            if self.number_of(&whole) == Some(number) {
+            // Where the number with its prefix is shown nowhere, as in the documentation's own example, the one without it
+            // has to be the whole number: then there is no prefix, or none that Finkare knows.
+            let is_it = match (self.number_of(&whole), self.options.number_field) {
+                (Some(given), _) => given == number,
+                (None, NumberField::FullInvoiceRef) => whole.invoice_ref.as_deref() == Some(number),
+                (None, NumberField::InvoiceRef | NumberField::ExternalRef) => false,
+            };
+            if is_it {
                 found.push(whole);
             }
         }
@@ -352,10 +360,10 @@ impl FacturationPro {
         Ok(self.single_answer(id).await?.1)
     }
 
-    /// The invoice with all that a decision needs; what a list leaves out is read.
+    /// The invoice with its payments; what a list leaves out is asked of the single one, which may leave it out as well.
     async fn whole(&self, shown: &Shown) -> Result<Invoice, Trouble> {
-        match shown.complete() {
-            Ok(invoice) if shown.owns_its_settlements() => Ok(invoice),
+        match shown.invoice() {
+            Some(invoice) if shown.is_complete() && shown.owns_its_settlements() => Ok(invoice),
             _ => self.reread(shown.id).await,
         }
     }
@@ -365,16 +373,21 @@ impl FacturationPro {
         if shown.settlements.is_none() {
             let path = ["invoices", &id.to_string(), "settlements.json"];
             let request = self.get(format!("reading the payments of the invoice with the id {id}"), &path);
-            let settlements: Vec<Settlement> = self
-                .list(&request)
-                .await?
-                .map_err(|what| answer.unreadable(&format!("{what}, and these are payments of one invoice")))?;
+            let settlements: Vec<Settlement> = match self.list(&request).await {
+                Ok(list) => {
+                    list.map_err(|what| answer.unreadable(&format!("{what}, and these are payments of one invoice")))?
+                }
+                // "Not found" means that there are none only where the invoice says so as well.
+                Err(Trouble::Missing { .. }) if shown.shows_no_payment() => Vec::new(),
+                Err(Trouble::Missing { reason }) => return Err(Trouble::Unreadable { reason }),
+                Err(trouble) => return Err(trouble),
+            };
             shown.settlements = Some(settlements);
             if !shown.owns_its_settlements() {
                 return Err(answer.unreadable("it has another invoice's payments"));
             }
         }
-        shown.complete().map_err(|field| answer.unreadable(&format!("`{field}` is missing")))
+        shown.invoice().ok_or_else(|| answer.unreadable("its payments are missing"))
     }
 
     fn absent(number: &str, what: &str) -> String {
@@ -426,7 +439,12 @@ impl Books for FacturationPro {
             }
         };
         let invoice = self.whole(&shown).await?;
-        Ok(judge::before(wanted, &self.marker(wanted.payment), &invoice, self.options.on_already_paid))
+        let (marker, prefix) = (self.marker(wanted.payment), &self.options.payment_ref_prefix);
+        Ok(judge::before(wanted, &marker, prefix, &invoice, self.options.on_already_paid))
+    }
+
+    fn recognised_by(&self, wanted: &Wanted<'_>) -> Option<String> {
+        Some(format!("write `{}` as its reference", self.marker(wanted.payment)))
     }
 
     fn booking(&self, wanted: &Wanted<'_>, invoice: &Open) -> Request {
@@ -485,7 +503,17 @@ impl Books for FacturationPro {
             });
         }
         let line = note(change);
-        let Some(text) = with_line(invoice.internal_note.as_deref().unwrap_or_default(), &line) else {
+        // What is not shown would be overwritten.
+        let Some(known) = &invoice.internal_note else {
+            let instruction = format!(
+                "{what} cannot be added to invoice {number} (id {}) in {SYSTEM}: it does not show `internal_note`, and what \
+                 stands there would be lost. Write `{line}` there by hand and cancel this dispatch (`dispatches cancel`), or take \
+                 `note` out of `status_map`",
+                invoice.id
+            );
+            return Ok(StatusPlan::Hold { instruction, recheck: false });
+        };
+        let Some(text) = with_line(known.as_deref().unwrap_or_default(), &line) else {
             return Ok(StatusPlan::Done { why: format!("invoice {number} has the note `{line}` in {SYSTEM} already") });
         };
         let body = serde_json::json!({ "internal_note": text }).to_string();

@@ -1,8 +1,10 @@
 //! What Facturation.PRO answers, read strictly where money depends on it.
 //!
 //! Field names and types: <https://facturation.dev>, the tables of invoices and of settlements ("règlements"). Not every
-//! example there shows every field, so that an item of a list may lack some; [`Shown::complete`] says whether all is there
-//! that a decision needs. Amounts are decimal texts with up to three decimals and are kept as integers.
+//! example there shows every field: that of a single invoice has neither `full_invoice_ref`, `total_with_vat`, `balance`,
+//! `internal_note` nor `settlements`. So what is missing is unknown, and no more ([`Invoice`]): whoever needs it says so to
+//! a person. What is there and is something else than is documented cannot be read. Amounts are decimal texts with up to
+//! three decimals and are kept as integers.
 
 use std::fmt;
 
@@ -111,6 +113,25 @@ fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Res
     T::deserialize(deserializer).map(Some)
 }
 
+/// A text, or the text of a number.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let raw = Option::<Box<RawValue>>::deserialize(deserializer)?;
+    let Some(raw) = raw else { return Ok(None) };
+    let is_number = raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    if is_number {
+        return Ok(Some(raw.get().to_owned()));
+    }
+    serde_json::from_str(raw.get()).map(Some).map_err(|_| D::Error::custom("this is no text"))
+}
+
+/// True if a field that changes what is due changes nothing: it is missing, null, empty or zero.
+fn is_nothing(raw: Option<&RawValue>) -> bool {
+    raw.is_none_or(|raw| {
+        matches!(raw.get(), "null" | "\"\"" | "false")
+            || serde_json::from_str::<Thousandths>(raw.get()).is_ok_and(|amount| amount == Thousandths(0))
+    })
+}
+
 /// A settlement: one payment of an invoice.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Settlement {
@@ -119,8 +140,10 @@ pub(super) struct Settlement {
     pub total: Thousandths,
     pub payment_mode: Option<Whole>,
     pub paid_on: Option<String>,
+    #[serde(default, deserialize_with = "text")]
     payment_ref: Option<String>,
     /// One example of the documentation's list page spells it so.
+    #[serde(default, deserialize_with = "text")]
     payement_ref: Option<String>,
 }
 
@@ -132,8 +155,22 @@ impl Settlement {
     }
 
     pub(super) fn is_on(&self, date: Date) -> bool {
-        self.paid_on.as_ref().is_some_and(|on| *on == date.to_string())
+        self.date() == Some(date)
     }
+
+    /// `None` if it is not shown, or is something else.
+    pub(super) fn date(&self) -> Option<Date> {
+        self.paid_on.as_deref()?.trim().parse().ok()
+    }
+}
+
+/// A line of an invoice; only what tells the VAT.
+#[derive(Debug, Clone, Deserialize)]
+struct Line {
+    total: Option<Thousandths>,
+    /// As a part of one: `0.200`.
+    vat: Option<Thousandths>,
+    optional: Option<bool>,
 }
 
 /// An invoice as an answer shows it; an item of a list may lack any of this but its id.
@@ -141,8 +178,11 @@ impl Settlement {
 #[expect(clippy::option_option, reason = "what is null is known, what is missing is not")]
 pub(super) struct Shown {
     pub id: Whole,
+    #[serde(default, deserialize_with = "text")]
     pub invoice_ref: Option<String>,
+    #[serde(default, deserialize_with = "text")]
     pub full_invoice_ref: Option<String>,
+    #[serde(default, deserialize_with = "text")]
     pub external_ref: Option<String>,
     /// Imported.
     pub external: Option<bool>,
@@ -151,63 +191,158 @@ pub(super) struct Shown {
     hard_delete_on: Option<String>,
     refund_id: Option<Whole>,
     currency: Option<String>,
+    /// Without VAT. This and the next five only help where the total with VAT is not shown, and are read then.
+    total: Option<Box<RawValue>>,
+    items: Option<Box<RawValue>>,
+    discount: Option<Box<RawValue>>,
+    rebate_percentage: Option<Box<RawValue>>,
+    precompte: Option<Box<RawValue>>,
+    tax_percent: Option<Box<RawValue>>,
     total_with_vat: Option<Thousandths>,
     balance: Option<Thousandths>,
     #[serde(default, deserialize_with = "there")]
     paid_on: Option<Option<String>>,
     payment_mode: Option<Whole>,
+    #[serde(default, deserialize_with = "text")]
     payment_ref: Option<String>,
     #[serde(default, deserialize_with = "there")]
     internal_note: Option<Option<String>>,
     pub settlements: Option<Vec<Settlement>>,
 }
 
-/// An invoice with all that a decision needs.
+/// An invoice with its payments; what else was not shown is `None`.
 #[derive(Debug, Clone)]
+#[expect(clippy::option_option, reason = "what is null is known, what is missing is not")]
 pub(super) struct Invoice {
     pub id: Whole,
-    pub is_draft: bool,
+    pub is_draft: Option<bool>,
     /// In the bin, or on its way out of it.
     pub is_deleted: bool,
     pub is_credit_note: bool,
-    pub currency: String,
+    pub currency: Option<String>,
     /// With VAT.
-    pub total: Thousandths,
+    pub total: Option<Thousandths>,
+    /// The total with VAT is not less, as far as can be told without it.
+    pub total_at_least: Option<Thousandths>,
     /// What remains due, with VAT.
-    pub balance: Thousandths,
+    pub balance: Option<Thousandths>,
     /// The day on which it was paid; empty while it is not.
-    pub paid_on: String,
+    pub paid_on: Option<String>,
     /// 0 while it is not paid.
-    pub payment_mode: u64,
+    pub payment_mode: Option<u64>,
     /// The payment reference of the invoice itself; empty without one.
     pub payment_ref: String,
-    /// Free text of the company.
-    pub internal_note: Option<String>,
+    /// Free text of the company; the inner one is `None` while it has none.
+    pub internal_note: Option<Option<String>>,
     pub settlements: Vec<Settlement>,
 }
 
-impl Shown {
-    /// The invoice, if all is there.
-    ///
-    /// # Errors
-    /// The field that is missing.
-    pub(super) fn complete(&self) -> Result<Invoice, &'static str> {
-        let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.trim().is_empty());
-        let total = self.total_with_vat.ok_or("total_with_vat")?;
-        Ok(Invoice {
-            id: self.id,
-            is_draft: self.draft.ok_or("draft")?,
-            is_deleted: self.soft_deleted == Some(true) || is_set(&self.hard_delete_on),
-            is_credit_note: self.refund_id.is_some() || total < Thousandths(0),
-            currency: self.currency.as_ref().map(|text| text.trim().to_owned()).ok_or("currency")?,
-            total,
-            balance: self.balance.ok_or("balance")?,
-            paid_on: self.paid_on.clone().ok_or("paid_on")?.unwrap_or_default().trim().to_owned(),
-            payment_mode: self.payment_mode.ok_or("payment_mode")?.0,
-            payment_ref: self.payment_ref.as_deref().unwrap_or_default().trim().to_owned(),
-            internal_note: self.internal_note.clone().ok_or("internal_note")?,
-            settlements: self.settlements.clone().ok_or("settlements")?,
+/// What is still due of an invoice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// This much.
+    Exactly(Thousandths),
+    /// This much and perhaps more: only the total without VAT is shown.
+    AtLeast(Thousandths),
+    /// What is shown does not go together: the total less its payments would be so much.
+    Contradicted(Thousandths),
+    /// Nothing is shown by which it could be told.
+    Unknown,
+}
+
+impl Invoice {
+    /// The sum of its payments; `None` if it is none.
+    pub(super) fn paid(&self) -> Option<Thousandths> {
+        Thousandths::sum(self.settlements.iter().map(|settlement| settlement.total))
+    }
+
+    /// What is still due, by all that is shown. `None` if it cannot be a sum of money.
+    pub(super) fn due(&self) -> Option<Due> {
+        let paid = self.paid()?;
+        Some(match (self.balance, self.total, self.total_at_least) {
+            // So nothing is missing in the list of its payments, ours least of all.
+            (Some(balance), Some(total), _) => match total.minus(paid)? {
+                rest if rest == balance => Due::Exactly(balance),
+                rest => Due::Contradicted(rest),
+            },
+            (Some(balance), None, _) => Due::Exactly(balance),
+            (None, Some(total), _) => Due::Exactly(total.minus(paid)?),
+            (None, None, Some(least)) => Due::AtLeast(least.minus(paid)?),
+            (None, None, None) => Due::Unknown,
         })
+    }
+}
+
+impl Shown {
+    /// Whether all is there that a decision over a payment looks at, so that the single invoice need not be read.
+    pub(super) fn is_complete(&self) -> bool {
+        self.draft.is_some()
+            && self.currency.is_some()
+            && self.total_with_vat.is_some()
+            && self.balance.is_some()
+            && self.paid_on.is_some()
+            && self.payment_mode.is_some()
+            && self.settlements.is_some()
+    }
+
+    /// The invoice; `None` without its payments, which are the one thing that has to be known.
+    pub(super) fn invoice(&self) -> Option<Invoice> {
+        let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.trim().is_empty());
+        let total = self.total_with_vat.or_else(|| if self.balance.is_none() { self.total_of_lines() } else { None });
+        Some(Invoice {
+            id: self.id,
+            is_draft: self.draft,
+            is_deleted: self.soft_deleted == Some(true) || is_set(&self.hard_delete_on),
+            is_credit_note: self.refund_id.is_some()
+                || total.or(self.total_without_vat()).is_some_and(|total| total < Thousandths(0)),
+            currency: self.currency.as_ref().map(|text| text.trim().to_owned()),
+            total,
+            // VAT only adds to it, unless something is withheld.
+            total_at_least: self.total_without_vat().filter(|_| self.withholds_nothing()),
+            balance: self.balance,
+            paid_on: self.paid_on.clone().map(|on| on.unwrap_or_default().trim().to_owned()),
+            payment_mode: self.payment_mode.map(|mode| mode.0),
+            payment_ref: self.payment_ref.as_deref().unwrap_or_default().trim().to_owned(),
+            internal_note: self.internal_note.clone(),
+            settlements: self.settlements.clone()?,
+        })
+    }
+
+    fn total_without_vat(&self) -> Option<Thousandths> {
+        serde_json::from_str(self.total.as_ref()?.get()).ok()
+    }
+
+    fn withholds_nothing(&self) -> bool {
+        is_nothing(self.precompte.as_deref()) && is_nothing(self.tax_percent.as_deref())
+    }
+
+    /// The total with VAT by the invoice's lines, if these leave no doubt: they make up the total without VAT, nothing is
+    /// given or withheld on the whole, and the VAT of each is a whole number of cents, so that nothing was rounded.
+    fn total_of_lines(&self) -> Option<Thousandths> {
+        let is_plain = self.withholds_nothing()
+            && is_nothing(self.discount.as_deref())
+            && is_nothing(self.rebate_percentage.as_deref());
+        let lines: Vec<Line> = serde_json::from_str(self.items.as_ref()?.get()).ok()?;
+        if !is_plain || lines.is_empty() {
+            return None;
+        }
+        let totals: Option<Vec<Thousandths>> =
+            lines.iter().map(|line| line.total.filter(|_| line.optional != Some(true))).collect();
+        let total = self.total_without_vat();
+        if Thousandths::sum(totals?.into_iter()) != total {
+            return None;
+        }
+        let vat = |line: &Line| {
+            let product = line.total?.0.checked_mul(line.vat?.0)?;
+            (product >= 0 && product % (1000 * IN_A_CENT) == 0).then_some(Thousandths(product / 1000))
+        };
+        let vats: Option<Vec<Thousandths>> = lines.iter().map(vat).collect();
+        Thousandths::sum(vats?.into_iter().chain(total))
+    }
+
+    /// True if all of its total is due, so that it has no payments.
+    pub(super) fn shows_no_payment(&self) -> bool {
+        self.total_with_vat.is_some() && self.total_with_vat == self.balance
     }
 
     /// False if one of the settlements says that it belongs to another invoice.
@@ -297,37 +432,106 @@ mod tests {
         }
     }
 
+    fn shown(json: &serde_json::Value) -> Shown {
+        serde_json::from_str(&json.to_string()).unwrap()
+    }
+
     #[test]
-    fn what_is_missing_is_named() {
+    fn what_is_missing_is_unknown_and_no_more() {
         let whole = serde_json::json!({
             "id": 1, "draft": false, "currency": "EUR", "total_with_vat": "12.0", "balance": "2.0", "paid_on": null,
             "payment_mode": 0, "internal_note": null,
             "settlements": [{"id": 2, "invoice_id": "1", "total": 10, "payement_ref": "finkare:p"}],
         });
-        let shown: Shown = serde_json::from_str(&whole.to_string()).unwrap();
-        let invoice = shown.complete().unwrap();
-        assert!(shown.owns_its_settlements() && !invoice.is_deleted && !invoice.is_credit_note);
-        assert_eq!((invoice.total, invoice.balance), (Thousandths(12_000), Thousandths(2000)));
-        assert_eq!((&*invoice.paid_on, invoice.internal_note), ("", None));
+        let complete = shown(&whole);
+        let invoice = complete.invoice().unwrap();
+        assert!(complete.is_complete() && complete.owns_its_settlements());
+        assert!(!invoice.is_deleted && !invoice.is_credit_note);
+        assert_eq!((invoice.total, invoice.balance), (Some(Thousandths(12_000)), Some(Thousandths(2000))));
+        assert_eq!((invoice.paid_on.as_deref(), &invoice.internal_note), (Some(""), &Some(None)));
+        assert_eq!((invoice.is_draft, invoice.payment_mode), (Some(false), Some(0)));
         assert_eq!(invoice.settlements[0].reference(), "finkare:p");
-        for field in [
-            "draft",
-            "currency",
-            "total_with_vat",
-            "balance",
-            "paid_on",
-            "payment_mode",
-            "internal_note",
-            "settlements",
-        ] {
+        let without = |field: &str| {
             let mut less = whole.clone();
             less.as_object_mut().unwrap().remove(field);
-            let shown: Shown = serde_json::from_str(&less.to_string()).unwrap();
-            assert_eq!(shown.complete().unwrap_err(), field);
+            shown(&less)
+        };
+        for field in ["draft", "currency", "total_with_vat", "balance", "paid_on", "payment_mode"] {
+            let less = without(field);
+            assert!(!less.is_complete(), "{field}: the single invoice may have it");
+            let invoice = less.invoice().unwrap();
+            let unknown = [
+                ("draft", invoice.is_draft.is_none()),
+                ("currency", invoice.currency.is_none()),
+                ("total_with_vat", invoice.total.is_none()),
+                ("balance", invoice.balance.is_none()),
+                ("paid_on", invoice.paid_on.is_none()),
+                ("payment_mode", invoice.payment_mode.is_none()),
+            ];
+            for (name, is_unknown) in unknown {
+                assert_eq!(is_unknown, name == field, "{name} without {field}");
+            }
+            assert_eq!(invoice.due(), Some(Due::Exactly(Thousandths(2000))), "{field}");
         }
+        let less = without("internal_note");
+        assert!(less.is_complete() && less.invoice().unwrap().internal_note.is_none());
+        let less = without("settlements");
+        assert!(!less.is_complete() && less.invoice().is_none());
         let mut other = whole;
         other["settlements"][0]["invoice_id"] = 7.into();
-        assert!(!serde_json::from_str::<Shown>(&other.to_string()).unwrap().owns_its_settlements());
+        assert!(!shown(&other).owns_its_settlements());
+    }
+
+    /// An invoice of 700.00 without VAT, of which 840.00 are asked for, as the documentation's example shows it.
+    fn by_lines() -> serde_json::Value {
+        let line = |total: &str| serde_json::json!({"id": 1, "optional": false, "total": total, "vat": "0.200"});
+        serde_json::json!({
+            "id": 1, "total": "700.0", "discount": null, "rebate_percentage": "0.0", "precompte": null,
+            "tax_percent": null, "items": [line("500.0"), line("200.0")], "settlements": [],
+        })
+    }
+
+    #[test]
+    fn what_is_due_follows_from_what_is_shown() {
+        let due = |changes: serde_json::Value| {
+            let mut invoice = by_lines();
+            for (field, value) in changes.as_object().unwrap() {
+                invoice[field] = value.clone();
+            }
+            shown(&invoice).invoice().unwrap().due().unwrap()
+        };
+        let paid = serde_json::json!([{"id": 2, "total": "40.0"}]);
+        assert_eq!(due(serde_json::json!({})), Due::Exactly(Thousandths(840_000)));
+        assert_eq!(due(serde_json::json!({"settlements": paid})), Due::Exactly(Thousandths(800_000)));
+        assert_eq!(due(serde_json::json!({"balance": "840.0"})), Due::Exactly(Thousandths(840_000)));
+        assert_eq!(due(serde_json::json!({"balance": "700.0"})), Due::Exactly(Thousandths(700_000)), "it knows better");
+        assert_eq!(due(serde_json::json!({"total_with_vat": "700.0"})), Due::Exactly(Thousandths(700_000)));
+        let both = serde_json::json!({"total_with_vat": "840.0", "balance": "840.0", "settlements": paid});
+        assert_eq!(due(both), Due::Contradicted(Thousandths(800_000)));
+        // The lines leave a doubt: then the total without VAT is the least.
+        let line = |total: &str, vat: &str| serde_json::json!([{"total": total, "vat": vat}]);
+        for doubtful in [
+            serde_json::json!({"items": null}),
+            serde_json::json!({"items": []}),
+            serde_json::json!({"items": line("600.0", "0.200")}),
+            serde_json::json!({"items": [{"total": "700.0"}]}),
+            serde_json::json!({"items": [{"total": "700.0", "vat": "0.200", "optional": true}]}),
+            serde_json::json!({"items": "none"}),
+            serde_json::json!({"items": line("700.0", "0.0855")}),
+            serde_json::json!({"discount": "10.0"}),
+            serde_json::json!({"rebate_percentage": "5.0"}),
+        ] {
+            assert_eq!(due(doubtful.clone()), Due::AtLeast(Thousandths(700_000)), "{doubtful}");
+        }
+        let odd = serde_json::json!({"total": "0.33", "items": line("0.33", "0.055")});
+        assert_eq!(due(odd), Due::AtLeast(Thousandths(330)), "1.815 cents of VAT were rounded somehow");
+        let less = serde_json::json!({"items": null, "settlements": paid});
+        assert_eq!(due(less), Due::AtLeast(Thousandths(660_000)));
+        // What is withheld makes it less than the total.
+        for withheld in [serde_json::json!({"precompte": "1.1"}), serde_json::json!({"tax_percent": "-15.0"})] {
+            assert_eq!(due(withheld.clone()), Due::Unknown, "{withheld}");
+        }
+        assert_eq!(due(serde_json::json!({"total": null})), Due::Unknown);
     }
 
     proptest! {

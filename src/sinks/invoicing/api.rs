@@ -2,7 +2,8 @@
 //!
 //! What decides over money is whether a call that failed *may have happened*: [`Trouble::may_have_happened`] is
 //! false only where the request certainly was not carried out (it never left, or was refused by a status that says
-//! so). All else has to be looked up before it is done again.
+//! so). All else has to be looked up before it is done again. What an answer means for a call that writes is said by
+//! [`crate::outgoing`], for this client as for that of Finkare.
 //!
 //! Nobody but the configured address gets the credentials: no redirects, no proxies from the environment, no
 //! cookies. Nothing is asked twice by itself.
@@ -18,11 +19,13 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
 use crate::{
     model::{clock, dispatch::Outcome, secret::Secret},
+    outgoing::{self, Effect},
     rate::Rate,
     sinks::http::{
         answer::{Redactor, excerpt, retry_after},
@@ -43,6 +46,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest wait that we choose.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// How long pages for people, where data were expected, are taken for maintenance or a proxy that is ill. After that they
+/// are an answer that cannot be read: the address is wrong, or a login stands before it.
+const PAGES_PASS: Duration = Duration::from_mins(15);
 /// A clock that differs by less is right enough: dates are days.
 const CLOCK_TOLERANCE: Duration = Duration::from_mins(2);
 
@@ -75,10 +81,18 @@ pub enum Trouble {
         /// What was asked for.
         reason: String,
     },
-    /// It refuses this very call (400, 409, 422 …): not carried out, and the same again will not help.
+    /// It refuses this very call (400, 422 …): not carried out, and the same again will not help.
     Refused {
         /// Its words.
         reason: String,
+    },
+    /// An answer to a write that is no success and yet does not say that nothing was done: a redirect, a conflict (409),
+    /// a status of success with a body that says no. It has to be looked up.
+    Doubtful {
+        /// Its words.
+        reason: String,
+        /// True if every write would be answered so, as far as one can tell: a redirect, a method that it does not know.
+        concerns_all: bool,
     },
     /// It refuses us whatever we ask (401 to 403, a redirect): not carried out.
     Locked {
@@ -97,7 +111,7 @@ impl Trouble {
     pub const fn may_have_happened(&self) -> bool {
         match self {
             Trouble::Later { may_have_happened, .. } => *may_have_happened,
-            Trouble::Unreadable { .. } => true,
+            Trouble::Unreadable { .. } | Trouble::Doubtful { .. } => true,
             Trouble::TooMany { .. }
             | Trouble::Missing { .. }
             | Trouble::Beyond { .. }
@@ -114,6 +128,7 @@ impl Trouble {
             | Trouble::Missing { reason }
             | Trouble::Beyond { reason }
             | Trouble::Refused { reason }
+            | Trouble::Doubtful { reason, .. }
             | Trouble::Locked { reason }
             | Trouble::Unreadable { reason } => reason,
         }
@@ -129,8 +144,17 @@ impl From<Trouble> for Outcome {
             Trouble::Missing { reason } | Trouble::Beyond { reason } | Trouble::Refused { reason } => {
                 Outcome::Hold { reason, recheck_after: None }
             }
+            // Looked up before anything is done again, by whoever wrote.
+            Trouble::Doubtful { reason, .. } => Outcome::Retry { reason, after: None },
             Trouble::Locked { reason } => Outcome::Stop { reason },
-            Trouble::Unreadable { reason } => Outcome::Retry { reason, after: None },
+            // What we believe of the system is wrong, for this event as for the next: tried again it would only die.
+            Trouble::Unreadable { reason } => Outcome::Stop {
+                reason: format!(
+                    "{reason}. This version expects another answer, and nothing more is sent there until somebody has looked: \
+                     check `base_url` and what stands there, report it if the system has changed, then resume the sink \
+                     (`sinks resume`)"
+                ),
+            },
         }
     }
 }
@@ -176,6 +200,11 @@ impl Request {
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
+    }
+
+    /// Whether it is meant to change something.
+    fn is_write(&self) -> bool {
+        self.body.is_some()
     }
 
     /// As [`Transcript`] shows it, before it is made.
@@ -293,6 +322,8 @@ struct Gate {
     closed_until: Option<Instant>,
     /// How often it has said so in a row.
     refusals: u32,
+    /// Since when it answers with pages for people.
+    pages_since: Option<Instant>,
 }
 
 /// A call under way: it keeps its places in the limits until it is dropped.
@@ -353,7 +384,7 @@ impl Api {
             system: settings.system,
             http,
             base,
-            gate: Mutex::new(Gate { rates, closed_until: None, refusals: 0 }),
+            gate: Mutex::new(Gate { rates, closed_until: None, refusals: 0, pages_since: None }),
             redactor: Redactor::of(settings.secrets.iter().map(Secret::expose)),
             limits,
             transcript: settings.transcript,
@@ -436,11 +467,12 @@ impl Api {
         let mut response = call.send().await.map_err(|error| self.network(request, &error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = BytesMut::new();
-        let complete = loop {
+        let end = loop {
             match response.chunk().await {
-                Ok(None) => break true,
+                Ok(None) => break End::Whole,
                 Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_BYTES => body.extend_from_slice(&chunk),
-                Ok(Some(_)) | Err(_) => break false,
+                Ok(Some(_)) => break End::TooLong,
+                Err(error) => break End::Broken(error),
             }
         };
         self.note_limits(status, &headers);
@@ -449,7 +481,44 @@ impl Api {
         }
         let answer =
             Answer { status, headers, purpose: request.purpose.clone(), system: self.system, body: body.freeze() };
-        if complete { Ok(answer) } else { Err(answer.unreadable("it broke off, or is too long")) }
+        match end {
+            End::Whole => {}
+            End::TooLong => return Err(answer.unreadable("it is too long")),
+            // The line has failed, and not the system's understanding of its own interface.
+            End::Broken(error) => return Err(self.network(request, &error)),
+        }
+        self.look_for_a_page(request, &answer)?;
+        if request.is_write() && says_no(&answer.body) {
+            let said = excerpt(&answer.body, &self.redactor);
+            let reason = format!(
+                "{} answered {status} to {}, and in its body that it was not done: {said}",
+                self.system, request.purpose
+            );
+            return Err(Trouble::Doubtful { reason, concerns_all: false });
+        }
+        Ok(answer)
+    }
+
+    /// A page for people, or nothing, where data were asked for. Proxies and maintenance answer so, with 200; what passes
+    /// by itself is tried again, as a 503 would be. A page that is still there after [`PAGES_PASS`] does not pass: then it
+    /// is an answer that cannot be read.
+    fn look_for_a_page(&self, request: &Request, answer: &Answer) -> Result<(), Trouble> {
+        let body = answer.body.trim_ascii();
+        let is_page = body.starts_with(b"<") || (body.is_empty() && !request.is_write());
+        let mut gate = self.gate();
+        if !is_page {
+            gate.pages_since = None;
+            return Ok(());
+        }
+        let since = *gate.pages_since.get_or_insert_with(Instant::now);
+        drop(gate);
+        let what = if body.is_empty() { "it is empty" } else { "it is a page for people and no data" };
+        let trouble = answer.unreadable(what);
+        if since.elapsed() >= PAGES_PASS {
+            return Err(trouble);
+        }
+        let reason = format!("{} (maintenance, or a proxy in between?)", trouble.reason());
+        Err(Trouble::Later { reason, after: None, may_have_happened: true })
     }
 
     fn network(&self, request: &Request, error: &reqwest::Error) -> Trouble {
@@ -458,7 +527,7 @@ impl Api {
             reason: format!("{} could not be asked for {}: {what}", self.system, request.purpose),
             after: None,
             // Connecting comes before the first byte of the request.
-            may_have_happened: !(error.is_connect() || error.is_builder()),
+            may_have_happened: outgoing::of_silence(error.is_connect() || error.is_builder()).may_have_happened(),
         }
     }
 
@@ -467,6 +536,20 @@ impl Api {
         let said = if said.is_empty() { String::new() } else { format!(": {said}") };
         let reason = |advice: &str| format!("{} answered {status}{advice} to {}{said}", self.system, request.purpose);
         let after = retry_after(headers, SystemTime::from(clock::now()));
+        if request.is_write() && outgoing::of_answer(status.as_u16(), false) == Effect::Unknown {
+            return match status.as_u16() {
+                300..=399 => Trouble::Doubtful {
+                    reason: reason(" (redirects are not followed: check `base_url`)"),
+                    concerns_all: true,
+                },
+                501 => Trouble::Doubtful {
+                    reason: reason(" (it does not take what this version sends)"),
+                    concerns_all: true,
+                },
+                409 => Trouble::Doubtful { reason: reason(""), concerns_all: false },
+                _ => Trouble::Later { reason: reason(""), after, may_have_happened: true },
+            };
+        }
         match status.as_u16() {
             404 | 410 => Trouble::Missing { reason: reason("") },
             416 => Trouble::Beyond { reason: reason("") },
@@ -477,7 +560,7 @@ impl Api {
             // Facturation.PRO's word for a wrong `Content-Type`; others mean that they do not know the method.
             501 => Trouble::Locked { reason: reason(" (it does not take what this version sends)") },
             300..=399 => Trouble::Locked { reason: reason(" (redirects are not followed: check `base_url`)") },
-            408 | 425 | 500..=599 => Trouble::Later { reason: reason(""), after, may_have_happened: true },
+            408 | 425 | 500..=599 => Trouble::Later { reason: reason(""), after, may_have_happened: false },
             _ => Trouble::Refused { reason: reason("") },
         }
     }
@@ -536,5 +619,122 @@ impl Api {
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How the body of an answer ended.
+enum End {
+    Whole,
+    TooLong,
+    Broken(reqwest::Error),
+}
+
+/// Whether the body of a successful answer to a write says that it was none: `"success": false`, or errors.
+fn says_no(body: &[u8]) -> bool {
+    let Ok(Value::Object(answer)) = serde_json::from_slice::<Value>(body) else { return false };
+    let refuses = |success: &Value| match success {
+        Value::Bool(success) => !success,
+        Value::String(text) => text.eq_ignore_ascii_case("false"),
+        Value::Number(number) => number.as_u64() == Some(0),
+        Value::Null | Value::Array(_) | Value::Object(_) => false,
+    };
+    let is_error = |error: &Value| match error {
+        Value::Null => false,
+        Value::Bool(is_error) => *is_error,
+        Value::Number(code) => code.as_u64() != Some(0),
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Array(errors) => !errors.is_empty(),
+        Value::Object(errors) => !errors.is_empty(),
+    };
+    answer.get("success").is_some_and(refuses)
+        || ["error", "errors"].iter().any(|key| answer.get(*key).is_some_and(is_error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_may_say_no() {
+        for no in [
+            r#"{"success": false, "id": 88}"#,
+            r#"{"success": "False"}"#,
+            r#"{"success": 0}"#,
+            r#"{"id": 88, "errors": {"total": ["is too much"]}}"#,
+            r#"{"error": "locked"}"#,
+            r#"{"error": true}"#,
+            r#"{"errors": ["x"]}"#,
+            r#"{"error": 400, "error_code": "x"}"#,
+        ] {
+            assert!(says_no(no.as_bytes()), "{no}");
+        }
+        for yes in [
+            r#"{"id": 88}"#,
+            r#"{"success": true, "errors": []}"#,
+            r#"{"errors": {}, "error": null}"#,
+            r#"{"error": ""}"#,
+            r#"{"error": false}"#,
+            "[]",
+            "",
+            "<html>",
+        ] {
+            assert!(!says_no(yes.as_bytes()), "{yes}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_passes_unless_it_stays() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let api = Api::new(Settings {
+            system: "The books",
+            base_url: "http://127.0.0.1:9".parse().unwrap(),
+            headers: HeaderMap::new(),
+            user_agent: "tests".to_owned(),
+            secrets: vec![],
+            limits: vec![],
+            timeout: Duration::from_secs(5),
+            transcript: None,
+        })
+        .unwrap();
+        let read = api.get("looking", &["invoices"]);
+        let write = api.write(Method::POST, "recording", &["payments"], "{}".to_owned());
+        let answered = |request: &Request, body: &'static str| {
+            let answer = Answer {
+                status: StatusCode::OK,
+                headers: HeaderMap::new(),
+                purpose: request.purpose.clone(),
+                system: api.system,
+                body: Bytes::from_static(body.as_bytes()),
+            };
+            api.look_for_a_page(request, &answer)
+        };
+        let page = " \n<!DOCTYPE html><title>Maintenance</title>";
+        for (request, body) in [(&read, page), (&write, page), (&read, "")] {
+            let Err(Trouble::Later { reason, may_have_happened, .. }) = answered(request, body) else {
+                panic!("{body}")
+            };
+            assert!(reason.contains("cannot be read") && may_have_happened, "{reason}");
+        }
+        assert_eq!(answered(&write, ""), Ok(()), "an answer to a write may be empty");
+        // Data in between begin the time anew; without them it is over at some time.
+        for _ in 0..2 {
+            tokio::time::advance(PAGES_PASS - Duration::from_secs(1)).await;
+            assert!(matches!(answered(&read, page), Err(Trouble::Later { .. })));
+            assert_eq!(answered(&read, "[]"), Ok(()));
+            assert!(matches!(answered(&read, page), Err(Trouble::Later { .. })));
+        }
+        tokio::time::advance(PAGES_PASS).await;
+        assert!(matches!(answered(&read, page), Err(Trouble::Unreadable { .. })));
+    }
+
+    #[test]
+    fn what_cannot_be_read_stops_and_what_is_in_doubt_is_looked_up() {
+        let unreadable = Trouble::Unreadable { reason: "it is odd".into() };
+        assert!(unreadable.may_have_happened());
+        let Outcome::Stop { reason } = unreadable.into() else { panic!("it goes on") };
+        assert!(reason.starts_with("it is odd. ") && reason.contains("`sinks resume`"), "{reason}");
+        let doubtful = Trouble::Doubtful { reason: "409".into(), concerns_all: false };
+        assert!(doubtful.may_have_happened());
+        assert!(matches!(doubtful.into(), Outcome::Retry { .. }));
     }
 }

@@ -16,8 +16,18 @@
 //! An attempt writes only while the line is its own, and only within its own time, which ends before its lease: a worker
 //! that was held up does not write behind the back of the next one. What remains is a process that is stopped between
 //! the last look at the clock and sending, for longer than its lease.
+//!
+//! How long the write may take is told by who makes it, in the line (`settles_in`): another process may have been given
+//! shorter times. An answer that leaves it open whether the payment was recorded is a doubt like no answer at all
+//! ([`crate::outgoing`]): it is looked for, and only then, once, sent again. A second such answer ends with a person.
+//!
+//! Where the books show payments, one of the same amount and about the same day that we did not book is perhaps the same
+//! money, typed by a person or imported from the bank ([`Rival`](super::Rival)): unless `on_same_amount` says otherwise, a person looks.
+
+mod rivals;
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{Arc, PoisonError},
     time::Duration,
@@ -32,7 +42,7 @@ use super::{
     api::{Step, Transcript, Trouble},
     books::{Books, Finding, StatusChange, StatusPlan, Verified, Wanted},
     number::Numbering,
-    options::Common,
+    options::{Common, OnSameAmount},
     resolve::Resolve,
 };
 use crate::{
@@ -62,6 +72,9 @@ const LINES_AT_ONCE: u32 = 200;
 /// An id that is longer, or has blanks, is none that a marker can be made of.
 const LONGEST_ID: usize = 100;
 
+/// Days around a payment's in which one of the same amount is perhaps the same, for an endpoint that names no other.
+pub const DEFAULT_PAYMENT_WINDOW_DAYS: u32 = 7;
+
 /// What a bookkeeper works with.
 pub struct Desk {
     /// From events to payments.
@@ -72,6 +85,8 @@ pub struct Desk {
     pub sink: SinkName,
     /// A whole attempt; shorter than its lease.
     pub timeout: Duration,
+    /// `payment_window_days` of each endpoint, by its name; [`DEFAULT_PAYMENT_WINDOW_DAYS`] for one that is not in it.
+    pub payment_window_days: HashMap<String, u32>,
     /// Where the calls are written down, if anywhere: for [`Sink::explain`].
     pub transcript: Option<Transcript>,
 }
@@ -83,6 +98,7 @@ pub struct Bookkeeper<B> {
     resolver: Arc<dyn Resolve>,
     ledger: Arc<dyn LedgerStore>,
     timeout: Duration,
+    payment_window_days: HashMap<String, u32>,
     transcript: Option<Transcript>,
     numbering: Numbering,
     zone: TimeZone,
@@ -94,11 +110,14 @@ struct Entry {
     payment: Payment,
     number: String,
     date: Date,
+    /// `None` if payments of the same amount are not asked for.
+    window_days: Option<u32>,
 }
 
 impl Entry {
     fn wanted(&self, booked_before: Cents, is_uncertain: bool) -> Wanted<'_> {
-        Wanted { payment: &self.payment, number: &self.number, date: self.date, booked_before, is_uncertain }
+        let Self { payment, number, date, window_days } = self;
+        Wanted { payment, number, date: *date, booked_before, is_uncertain, rivals_within_days: *window_days }
     }
 }
 
@@ -142,8 +161,8 @@ impl<B: Books> Bookkeeper<B> {
         let zone = TimeZone::get(zone)
             .map_err(|_| format!("`timezone`: `{zone}` is no time zone: write, for example, `Europe/Paris`"))?;
         let numbering = Numbering::new(options.number.as_deref()).map_err(|problem| format!("`number`: {problem}"))?;
-        let Desk { resolver, ledger, sink, timeout, transcript } = desk;
-        Ok(Self { books, sink, resolver, ledger, timeout, transcript, numbering, zone, options })
+        let Desk { resolver, ledger, sink, timeout, payment_window_days, transcript } = desk;
+        Ok(Self { books, sink, resolver, ledger, timeout, payment_window_days, transcript, numbering, zone, options })
     }
 
     fn system(&self) -> &'static str {
@@ -239,7 +258,9 @@ impl<B: Books> Bookkeeper<B> {
         }
         let number = self.numbering.of(&payment.invoice).map_err(|problem| Ends(hold(problem)))?;
         let date = payment.paid_at.date(&self.zone);
-        Ok(Entry { payment, number, date })
+        let window = self.payment_window_days.get(&payment.endpoint).copied().unwrap_or(DEFAULT_PAYMENT_WINDOW_DAYS);
+        let window_days = (self.options.on_same_amount == OnSameAmount::Hold).then_some(window);
+        Ok(Entry { payment, number, date, window_days })
     }
 
     /// Nothing was sent of the payment yet, for certain; `left` is the line of an attempt that came no further than
@@ -254,7 +275,7 @@ impl<B: Books> Bookkeeper<B> {
         // Where nothing can be written there is nothing to reserve.
         if !B::WRITES {
             let wanted = entry.wanted(self.seen_before(entry).await?, false);
-            let found = self.books.find(&wanted).await?;
+            let found = self.look(&wanted).await?;
             let Found::End(end) = self.judge(message, &wanted, found) else {
                 return Ok(hold("this system takes no payments, which is a bug: report it"));
             };
@@ -281,9 +302,9 @@ impl<B: Books> Bookkeeper<B> {
             Ok(booked_before) => entry.wanted(booked_before, false),
             Err(error) => return self.give_up(entry, token, Ends::from(error).0).await,
         };
-        let found = match self.books.find(&wanted).await {
+        let found = match self.look(&wanted).await {
             Ok(found) => found,
-            Err(trouble) => return self.give_up(entry, token, trouble.into()).await,
+            Err(Ends(outcome)) => return self.give_up(entry, token, outcome).await,
         };
         match self.judge(message, &wanted, found) {
             Found::Open(invoice) => self.write(entry, &wanted, token, &invoice, not_after).await,
@@ -301,10 +322,10 @@ impl<B: Books> Bookkeeper<B> {
         not_after: Instant,
     ) -> Result<Outcome, Ends> {
         let wanted = entry.wanted(self.ledger.booked_cents(&self.sink, &entry.number).await?, true);
-        let found = self.judge(message, &wanted, self.books.find(&wanted).await?);
-        // It may have been written at the very end of the attempt that began it.
-        let settled = self.timeout + Duration::from_secs(self.options.settle_secs);
-        let settles_in = settled.saturating_sub(sending.began_ago);
+        let found = self.judge(message, &wanted, self.look(&wanted).await?);
+        // It may have been written at the very end of the attempt that began it, and only its line knows how long that
+        // was given. Not less than our own time either: what an earlier version sent has left no word in the line.
+        let settles_in = self.settles().saturating_sub(sending.began_ago).max(sending.settles_in.unwrap_or_default());
         match &found {
             Found::Open(_) if !settles_in.is_zero() => {
                 return Ok(Outcome::Wait {
@@ -341,11 +362,16 @@ impl<B: Books> Bookkeeper<B> {
         }
     }
 
+    /// How long after its beginning a write may still be carried out.
+    fn settles(&self) -> Duration {
+        self.timeout + Duration::from_secs(self.options.settle_secs)
+    }
+
     /// What a finding leads to.
     fn judge(&self, message: &Message, wanted: &Wanted<'_>, found: Finding<B::Invoice>) -> Found<B::Invoice> {
         let recheck = Duration::from_secs(self.options.recheck_secs);
         Found::End(match found {
-            Finding::Open(invoice) => return Found::Open(invoice),
+            Finding::Open { invoice, .. } => return Found::Open(invoice),
             Finding::Booked { target_id } => End::Done(Advance {
                 state: BookingState::Booked,
                 target_id: Some(target_id),
@@ -387,21 +413,14 @@ impl<B: Books> Bookkeeper<B> {
         not_after: Instant,
     ) -> Result<Outcome, Ends> {
         let request = self.books.booking(wanted, invoice);
-        if !self.ledger.send_booking(&self.sink, &entry.payment.id, token).await? {
+        if !self.ledger.send_booking(&self.sink, &entry.payment.id, token, self.settles()).await? {
             return Ok(another_attempt());
         }
         let answer = self.books.api().send(&request, Some(not_after)).await;
         let target_id = match answer.and_then(|answer| self.books.receipt(&answer)) {
             Ok(target_id) => target_id,
-            Err(trouble) if trouble.may_have_happened() => {
-                return Ok(Outcome::Retry {
-                    reason: format!(
-                        "{}. Whether the payment was recorded is not known: it is looked for before anything is written again",
-                        trouble.reason()
-                    ),
-                    after: None,
-                });
-            }
+            // The line stays, and with it the doubt.
+            Err(trouble) if trouble.may_have_happened() => return Ok(self.in_doubt(trouble, wanted.is_uncertain)),
             Err(Trouble::Missing { reason } | Trouble::Refused { reason }) => {
                 let refused = hold(format!(
                     "{reason}. It was not recorded: correct it there and retry this dispatch (`dispatches retry`), or record it \
@@ -416,6 +435,32 @@ impl<B: Books> Bookkeeper<B> {
             return Ok(self.two_of_us(entry, &target_id, &other));
         }
         self.confirm(entry, token, Some((wanted, invoice)), &target_id).await
+    }
+
+    /// How an attempt ends of whose write it is not known whether it was carried out. `again` is true if the same was so
+    /// before, and the payment was looked for and not found since: what answers so twice is asked by a person the third
+    /// time.
+    fn in_doubt(&self, trouble: Trouble, again: bool) -> Outcome {
+        let system = self.system();
+        match trouble {
+            Trouble::Doubtful { reason, concerns_all: false } if again => hold(format!(
+                "{reason}. It was sent twice, and is not there: whether it may still come is not known. Look for it in {system}, \
+                 say what you found by `bookings settle`, and retry this dispatch or cancel it"
+            )),
+            Trouble::Doubtful { reason, .. } | Trouble::Unreadable { reason } if again => Outcome::Stop {
+                reason: format!(
+                    "{reason}. It was sent twice, and is not there: {system} does not take payments as this version sends them. \
+                     Find out why, look for the payment there, and resume the sink (`sinks resume`)"
+                ),
+            },
+            trouble => Outcome::Retry {
+                reason: format!(
+                    "{}. Whether the payment was recorded is not known: it is looked for before anything is written again",
+                    trouble.reason()
+                ),
+                after: None,
+            },
+        }
     }
 
     /// Reads back what was written.
@@ -580,7 +625,8 @@ impl<B: Books> Bookkeeper<B> {
             return Ok(wait(SOON));
         }
         let patience = patience + Duration::from_secs(self.options.settle_secs);
-        if other.began_ago < patience {
+        let may_come = other.settles_in.is_some_and(|settles_in| !settles_in.is_zero());
+        if other.began_ago < patience || may_come {
             return Ok(wait(BEHIND_ANOTHER.min(patience)));
         }
         Ok(Outcome::Hold {
@@ -687,8 +733,19 @@ impl<B: Books> Bookkeeper<B> {
             }
             StatusPlan::Write(request) => {
                 // Safe to repeat: what it brings about is looked for before.
-                self.books.api().send(&request, Some(not_after)).await?;
-                Ok(Outcome::Delivered)
+                let Err(trouble) = self.books.api().send(&request, Some(not_after)).await else {
+                    return Ok(Outcome::Delivered);
+                };
+                let Trouble::Doubtful { reason, concerns_all } = trouble else { return Err(trouble.into()) };
+                if matches!(self.plan(message).await?, StatusStep::Plan(StatusPlan::Done { .. })) {
+                    return Ok(Outcome::Delivered);
+                }
+                let reason = format!("{reason}. It is not there: look at it in {}", self.system());
+                Ok(if concerns_all {
+                    Outcome::Stop { reason: format!("{reason}, and resume the sink (`sinks resume`)") }
+                } else {
+                    hold(format!("{reason}; then retry this dispatch or cancel it"))
+                })
             }
             StatusPlan::Absent { instruction } => Ok(self.absent(message, &instruction)),
             StatusPlan::Hold { instruction, recheck } => Ok(Outcome::Hold {
@@ -727,7 +784,7 @@ impl<B: Books> Bookkeeper<B> {
             self.seen_before(&entry).await?
         };
         let wanted = entry.wanted(booked_before, is_uncertain && B::WRITES);
-        let found = self.books.find(&wanted).await?;
+        let found = self.look(&wanted).await?;
         Ok(match self.judge(message, &wanted, found) {
             Found::Open(invoice) => {
                 let step = self.books.booking(&wanted, &invoice).step();

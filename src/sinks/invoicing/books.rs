@@ -24,6 +24,9 @@ pub struct Wanted<'a> {
     pub booked_before: Cents,
     /// True if an earlier attempt may have written it: it is not known.
     pub is_uncertain: bool,
+    /// Entries of the same amount that are dated within so many days of it, this one included, are its
+    /// [rivals](Rival); `None` if nobody asks for them.
+    pub rivals_within_days: Option<u32>,
 }
 
 impl Wanted<'_> {
@@ -35,6 +38,18 @@ impl Wanted<'_> {
     }
 }
 
+/// A payment in the books of the same amount as the one that is wanted, dated near it, without its marker: perhaps the
+/// same money, booked by somebody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rival {
+    /// Their id of it.
+    pub target_id: String,
+    /// Finkare's payment whose marker it bears; `None` without a marker.
+    pub payment_id: Option<String>,
+    /// It in a phrase for people: date, amount, reference, id.
+    pub what: String,
+}
+
 /// What the books show of a payment before anything is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding<I> {
@@ -43,8 +58,13 @@ pub enum Finding<I> {
         /// Their id of it.
         target_id: String,
     },
-    /// The invoice is there and takes this payment; with what the write and the check after it need.
-    Open(I),
+    /// The invoice is there and takes this payment.
+    Open {
+        /// What the write and the check after it need.
+        invoice: I,
+        /// What stands there of the same amount; those that we booked ourselves among them.
+        rivals: Vec<Rival>,
+    },
     /// The invoice is paid there, and nothing has to be written.
     Paid {
         /// How that is known, for the ledger.
@@ -144,8 +164,13 @@ pub trait Books: Send + Sync + fmt::Debug + 'static {
     ///
     /// [`Finding::Open`] says: exactly one invoice, compared on our side; not a draft, not deleted, not locked, not a
     /// credit note; the same currency; and this amount is no more than what is due. If [`Wanted::is_uncertain`] and it
-    /// cannot be excluded that the payment stands there, the answer is [`Finding::Hold`].
+    /// cannot be excluded that the payment stands there, the answer is [`Finding::Hold`]; likewise where
+    /// [`Wanted::rivals_within_days`] asks for rivals and they cannot be seen.
     async fn find(&self, wanted: &Wanted<'_>) -> Result<Finding<Self::Invoice>, Trouble>;
+
+    /// By what a person makes an entry of the books recognisable as this payment, as an order: "write `finkare:x` as its
+    /// reference".
+    fn recognised_by(&self, wanted: &Wanted<'_>) -> Option<String>;
 
     /// The call that records the payment, with our marker. The only one that does.
     fn booking(&self, wanted: &Wanted<'_>, invoice: &Self::Invoice) -> Request;

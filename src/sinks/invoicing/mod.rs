@@ -27,8 +27,8 @@ mod resolve;
 pub(in crate::sinks) mod watching;
 
 pub use api::{Answer, Api, Request, Settings, Step, Transcript, Trouble};
-pub use bookkeeper::{Bookkeeper, Desk};
-pub use books::{Books, Finding, StatusChange, StatusPlan, Verified, Wanted};
+pub use bookkeeper::{Bookkeeper, DEFAULT_PAYMENT_WINDOW_DAYS, Desk};
+pub use books::{Books, Finding, Rival, StatusChange, StatusPlan, Verified, Wanted};
 pub use number::Numbering;
-pub use options::{ApiLimit, Common};
+pub use options::{ApiLimit, Common, OnSameAmount};
 pub use resolve::{Resolve, Unresolved};

@@ -24,8 +24,24 @@ pub struct Common {
     /// How often what is held is looked at again, where it may be settled without telling us.
     #[serde(default = "Common::default_recheck_secs")]
     pub recheck_secs: u64,
+    /// What a payment of the same amount means that stands in the books already, and not by us. Only where the books can
+    /// be read.
+    #[serde(default)]
+    pub on_same_amount: OnSameAmount,
     /// At most so many calls in such a time, each of them, in this process; the system's documented limits by default.
     pub api_limits: Option<Vec<ApiLimit>>,
+}
+
+/// What to do where the books already hold a payment of the same amount, dated near the one that is to be booked, which
+/// we did not book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnSameAmount {
+    /// A person looks: it may be the same money.
+    #[default]
+    Hold,
+    /// It is another payment.
+    Book,
 }
 
 /// At most so many calls in such a time.
@@ -73,6 +89,7 @@ impl Default for Common {
             settle_secs: Self::default_settle_secs(),
             not_found_secs: Self::default_not_found_secs(),
             recheck_secs: Self::default_recheck_secs(),
+            on_same_amount: OnSameAmount::default(),
             api_limits: None,
         }
     }

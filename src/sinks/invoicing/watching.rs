@@ -7,7 +7,8 @@
 //! goes on where it was instead of beginning again, so that it ends however few calls are allowed.
 //!
 //! An answer is read field by field ([`Fields`]): an odd invoice that nobody asked for disturbs nobody, and what is wrong
-//! with the one that was asked for is told to a person. Amounts never become floats on the way.
+//! with the one that was asked for is told to a person. What is not shown and only helps is done without; without a total
+//! nobody can say that all has come, so that nothing closes by itself. Amounts never become floats on the way.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -99,6 +100,11 @@ impl Fields {
         if self.0.contains_key(name) { self.get(name) } else { Ok(None) }
     }
 
+    /// The same of a field that only helps: nothing if it is missing, `null`, or something else.
+    pub(in crate::sinks) fn help<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        self.get(name).ok()
+    }
+
     /// The object under the first of these names that has one.
     pub(in crate::sinks) fn inner(&self, names: &[&str]) -> Option<Fields> {
         names.iter().find_map(|name| Fields::of(self.0.get(*name)?))
@@ -123,13 +129,38 @@ impl Listed {
     /// `number` is the field in which the printed number stands.
     ///
     /// # Errors
-    /// It is no object, or has no id or an odd number.
+    /// It is no object, or has no id.
     pub(in crate::sinks) fn of(fields: Option<Fields>, number: &str, answer: &Answer) -> Result<Self, Trouble> {
         let fields = fields.ok_or_else(|| answer.unreadable("there is no object where an invoice should be"))?;
         let unreadable = |what: String| answer.unreadable(&format!("an invoice cannot be understood: {what}"));
         let id = fields.get("id").map_err(unreadable)?;
-        let number = fields.get_if_any(number).map_err(unreadable)?;
+        let number = fields.help(number).map(|Text(text)| text);
         Ok(Self { id, number, fields })
+    }
+
+    /// The invoices of a list. One that cannot be understood is somebody else's, as far as one can tell, and passed over.
+    ///
+    /// # Errors
+    /// There are some, and not one of them can be understood.
+    pub(in crate::sinks) fn all(list: &[Box<RawValue>], number: &str, answer: &Answer) -> Result<Vec<Self>, Trouble> {
+        let read: Vec<_> = list.iter().map(|invoice| Self::of(Fields::of(invoice), number, answer)).collect();
+        if read.iter().any(Result::is_ok) {
+            return Ok(read.into_iter().flatten().collect());
+        }
+        read.into_iter().collect()
+    }
+}
+
+/// A text, or the text of a whole number.
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        if raw.get().bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(Self(raw.get().to_owned()));
+        }
+        serde_json::from_str(raw.get()).map(Self).map_err(|_| D::Error::custom("it is no text"))
     }
 }
 
@@ -434,9 +465,21 @@ pub(in crate::sinks) fn overpaid(wanted: &Wanted<'_>, system: &str, total: Cents
     ))
 }
 
+/// What is said of an invoice that is paid, and does not show of how much it is: whether this payment is in it, or was made
+/// on top of it, nobody can tell.
+pub(in crate::sinks) fn paid_of_what(about: &str, system: &str, number: &str, field: &str) -> String {
+    format!(
+        "{about}, and {system} shows invoice {number} as paid, but not of how much it is (`{field}`): see there whether this \
+         payment is among what was paid, and cancel this dispatch"
+    )
+}
+
 /// How a payment and its invoice relate, and what follows for whoever marks the invoice.
-pub(in crate::sinks) fn share(wanted: &Wanted<'_>, total: Cents) -> String {
+pub(in crate::sinks) fn share(wanted: &Wanted<'_>, total: Option<Cents>) -> String {
     let (amount, currency) = (wanted.payment.amount_cents, &wanted.payment.currency);
+    let Some(total) = total else {
+        return "note it there, and mark the invoice as paid when all has come".to_owned();
+    };
     if amount == total {
         return "it is the whole invoice: mark it as paid there".to_owned();
     }

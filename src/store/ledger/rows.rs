@@ -31,7 +31,7 @@ pub(in crate::store) use assignment_columns;
 macro_rules! booking_columns {
     () => {
         "number, sink, payment_id, event_id, invoice_id, invoice_number, amount_cents, currency, state, target_id, note,
-         token, takeovers, began_at, changed_at"
+         token, takeovers, began_at, settles_at, changed_at"
     };
 }
 pub(in crate::store) use booking_columns;
@@ -121,6 +121,7 @@ pub(in crate::store) struct BookingRow {
     token: Uuid,
     takeovers: i64,
     began_at: i64,
+    settles_at: Option<i64>,
     changed_at: i64,
     now: i64,
 }
@@ -146,6 +147,8 @@ impl BookingRow {
         let began_at = self.time("began_at", self.began_at)?;
         let changed_at = self.time("changed_at", self.changed_at)?;
         let began_ago = Duration::from_micros(u64::try_from(self.now.saturating_sub(self.began_at)).unwrap_or(0));
+        let ahead = |at: i64| Duration::from_micros(u64::try_from(at.saturating_sub(self.now)).unwrap_or(0));
+        let settles_in = self.settles_at.map(ahead);
         let booking = Booking {
             sink: self.sink,
             payment_id: self.payment_id,
@@ -160,6 +163,7 @@ impl BookingRow {
             token: BookingToken(self.token),
             began_at,
             began_ago,
+            settles_in,
             changed_at,
         };
         Ok((self.number, booking))

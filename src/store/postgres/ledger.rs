@@ -290,7 +290,13 @@ impl LedgerStore for PostgresStore {
         .await
     }
 
-    async fn send_booking(&self, sink: &SinkName, payment_id: &str, token: BookingToken) -> Result<bool, StoreError> {
+    async fn send_booking(
+        &self,
+        sink: &SinkName,
+        payment_id: &str,
+        token: BookingToken,
+        settles_in: Duration,
+    ) -> Result<bool, StoreError> {
         // Asked again it is still true, unless somebody has taken it over in between.
         let action = format!("writing down that a payment is about to be sent in sink {sink}");
         self.run(action, Again::Harmless, async || {
@@ -298,7 +304,7 @@ impl LedgerStore for PostgresStore {
             // On the right stand the old values.
             let sent = sqlx::query(
                 "UPDATE bookings
-                 SET state = 'sending', began_at = $4,
+                 SET state = 'sending', began_at = $4, settles_at = greatest(settles_at, $5),
                      changed_at = CASE WHEN state = 'reserved' THEN $4 ELSE changed_at END
                  WHERE sink = $1 AND payment_id = $2 AND token = $3 AND state IN ('reserved', 'sending')",
             )
@@ -306,6 +312,7 @@ impl LedgerStore for PostgresStore {
             .bind(payment_id)
             .bind(token.0)
             .bind(now)
+            .bind(now.saturating_add(clock::duration_micros(settles_in)))
             .execute(checkout.on())
             .await?
             .rows_affected();
@@ -433,7 +440,7 @@ impl LedgerStore for PostgresStore {
     }
 
     async fn bookings(&self, filter: &BookingFilter, limit: u32) -> Result<Page<(i64, Booking)>, StoreError> {
-        let texts = [&filter.sink, &filter.payment_id, &filter.invoice_id, &filter.invoice_number];
+        let texts = [&filter.sink, &filter.payment_id, &filter.invoice_id, &filter.invoice_number, &filter.target_id];
         if texts.into_iter().flatten().any(|text| text.contains('\0')) {
             // No stored text holds this character, and Postgres refuses it.
             return Ok(Page { rows: Vec::new(), more: false });
@@ -547,6 +554,7 @@ pub(super) fn list_query(filter: &BookingFilter, limit: u32) -> QueryBuilder<Pos
         ("payment_id", &filter.payment_id),
         ("invoice_id", &filter.invoice_id),
         ("invoice_number", &filter.invoice_number),
+        ("target_id", &filter.target_id),
     ] {
         if let Some(value) = value {
             query.push(format_args!(" AND {column} = ")).push_bind(value.clone());

@@ -222,19 +222,29 @@ impl LedgerStore for SqliteStore {
         Ok(begun)
     }
 
-    async fn send_booking(&self, sink: &SinkName, payment_id: &str, token: BookingToken) -> Result<bool, StoreError> {
+    async fn send_booking(
+        &self,
+        sink: &SinkName,
+        payment_id: &str,
+        token: BookingToken,
+        settles_in: Duration,
+    ) -> Result<bool, StoreError> {
         let action = format!("writing down that a payment is about to be sent in sink {sink}");
         let mut transaction = self.write().await.during(&action)?;
+        // Once the writer is ours: the time begins when it is written down.
+        let now = micros_or_now(None);
         // On the right stand the old values.
         let sent = sqlx::query(
             "UPDATE bookings
-             SET state = 'sending', began_at = ?4, changed_at = iif(state = 'reserved', ?4, changed_at)
+             SET state = 'sending', began_at = ?4, settles_at = max(coalesce(settles_at, ?5), ?5),
+                 changed_at = iif(state = 'reserved', ?4, changed_at)
              WHERE sink = ?1 AND payment_id = ?2 AND token = ?3 AND state IN ('reserved', 'sending')",
         )
         .bind(sink.as_str())
         .bind(payment_id)
         .bind(token.0)
-        .bind(micros_or_now(None))
+        .bind(now)
+        .bind(now.saturating_add(clock::duration_micros(settles_in)))
         .execute(&mut *transaction)
         .await
         .during(&action)?;
@@ -469,6 +479,7 @@ pub(super) fn list_statement(filter: &BookingFilter, limit: u32) -> QueryBuilder
         ("payment_id", &filter.payment_id),
         ("invoice_id", &filter.invoice_id),
         ("invoice_number", &filter.invoice_number),
+        ("target_id", &filter.target_id),
     ] {
         if let Some(value) = value {
             sql.push(format_args!(" AND {column} = ")).push_bind(value.clone());

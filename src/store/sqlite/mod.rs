@@ -614,7 +614,7 @@ mod tests {
         store.begin_booking(&next, Some(new.token)).await.unwrap();
         durable("take a booking over").await;
         store.claim_due(claim).await.unwrap();
-        assert!(store.send_booking(&erp, "p1", next.token).await.unwrap());
+        assert!(store.send_booking(&erp, "p1", next.token, Duration::from_mins(2)).await.unwrap());
         durable("say that a booking is sent").await;
         store.claim_due(claim).await.unwrap();
         let advance = Advance { state: BookingState::Written, target_id: None, note: None };

@@ -188,6 +188,7 @@ async fn the_ledger_goes_by_its_indexes() {
         (BookingFilter { payment_id: text(), sink: text(), ..all() }, "bookings_by_payment"),
         (BookingFilter { invoice_id: text(), ..all() }, "bookings_by_invoice (invoice_id=?"),
         (BookingFilter { invoice_number: text(), ..all() }, "bookings_by_number (invoice_number=?"),
+        (BookingFilter { target_id: text(), sink: text(), ..all() }, "bookings_by_target (sink=? AND target_id=?"),
         (BookingFilter { state: Some(BookingState::Reserved), ..all() }, "bookings_open (state=?"),
         (BookingFilter { state: Some(BookingState::Sending), ..all() }, "bookings_open (state=?"),
         (BookingFilter { state: Some(BookingState::Written), ..all() }, "bookings_open (state=?"),

@@ -123,6 +123,7 @@ pub async fn list(
         payment_id: query.payment_id,
         invoice_id: query.invoice_id,
         invoice_number: query.invoice_number,
+        target_id: None,
         before: query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?,
     };
     let page = admin.store.bookings(&filter, limit(query.limit)?).await.map_err(store_problem)?;

@@ -27,6 +27,7 @@ use finkare_relay::{
 };
 use serde_json::json;
 
+mod documented;
 mod efactori;
 mod facturation_pro;
 mod fastfaktura;
@@ -68,7 +69,14 @@ impl Office {
     }
 
     fn desk(&self, timeout: Duration) -> Desk {
-        Desk { resolver: self.known.clone(), ledger: self.ledger.clone(), sink: sink(), timeout, transcript: None }
+        Desk {
+            resolver: self.known.clone(),
+            ledger: self.ledger.clone(),
+            sink: sink(),
+            timeout,
+            payment_window_days: HashMap::new(),
+            transcript: None,
+        }
     }
 
     /// An event that announces this payment, received now.

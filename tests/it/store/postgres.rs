@@ -637,7 +637,7 @@ async fn only_relaying_commits_without_waiting_for_the_disk() {
     store.begin_booking(&new, None).await.unwrap();
     assert_eq!(noted(&mut admin).await, [pair("bookings INSERT", "on")]);
     relay_a_little(&mut admin).await;
-    assert!(store.send_booking(&new.sink, "p1", new.token).await.unwrap());
+    assert!(store.send_booking(&new.sink, "p1", new.token, Duration::from_mins(2)).await.unwrap());
     assert_eq!(noted(&mut admin).await, [pair("bookings UPDATE", "on")]);
     relay_a_little(&mut admin).await;
     let advance = Advance { state: BookingState::Written, target_id: None, note: None };

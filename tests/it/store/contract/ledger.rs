@@ -29,6 +29,9 @@ use crate::store::Fixture;
 /// So many ask at once, through two stores.
 const MANY: usize = 12;
 
+/// The write of a test is over at once.
+const SETTLES: Duration = Duration::ZERO;
+
 fn assignment(event: &NewEvent, payment: &str) -> Assignment {
     Assignment {
         event_id: event.id,
@@ -67,7 +70,7 @@ fn to(state: BookingState) -> Advance {
 }
 
 async fn send(store: &dyn Store, new: &NewBooking) -> bool {
-    store.send_booking(&new.sink, &new.payment_id, new.token).await.unwrap()
+    store.send_booking(&new.sink, &new.payment_id, new.token, SETTLES).await.unwrap()
 }
 
 async fn begun(store: &dyn Store, payment: &str, number: &str) -> NewBooking {
@@ -206,6 +209,7 @@ pub(crate) async fn a_booking_is_begun_once(on: &Fixture) {
         token: new.token,
         began_at: stands.began_at,
         began_ago: Duration::ZERO,
+        settles_in: None,
         changed_at: stands.began_at,
     };
     assert_eq!(stands, expected);
@@ -436,7 +440,7 @@ pub(crate) async fn of_many_that_begin_one_begins(on: &Fixture) {
         // Of all that ever had it, one may send.
         let mut sent = Vec::new();
         for token in [holder].into_iter().chain(answers.iter().map(|(_, token)| *token)) {
-            if stores[1].send_booking(&one.sink, "p1", token).await.unwrap() {
+            if stores[1].send_booking(&one.sink, "p1", token, SETTLES).await.unwrap() {
                 sent.push(token);
             }
         }
@@ -487,6 +491,36 @@ pub(crate) async fn of_a_taker_and_a_holder_one_goes_on(on: &Fixture) {
     }
 }
 
+/// Each sender has its own time-out, so that the line says until when its write may come.
+pub(crate) async fn the_line_says_until_when_a_write_may_come(on: &Fixture) {
+    let stores = [on.open().await, on.open().await];
+    let (long, short) = (Duration::from_hours(1), Duration::from_secs(5));
+    let new = begun(&*stores[0], "p1", "F1").await;
+    let settles_in = async |store: &dyn Store| store.booking(&new.sink, "p1").await.unwrap().unwrap().settles_in;
+    assert_eq!(settles_in(&*stores[1]).await, None, "nothing was sent");
+    assert!(stores[0].send_booking(&new.sink, "p1", new.token, long).await.unwrap());
+    let minutes = |duration: Option<Duration>| duration.map(|duration| duration.as_secs().div_ceil(60));
+    assert_eq!(minutes(settles_in(&*stores[1]).await), Some(60), "as the other replica reads it");
+    // Whoever takes over with a shorter time-out neither shortens it by that nor by sending.
+    let taker = again(&new);
+    assert_eq!(stores[1].begin_booking(&taker, Some(new.token)).await.unwrap(), BookingBegun::TakenOver);
+    assert_eq!(minutes(settles_in(&*stores[0]).await), Some(60));
+    assert!(stores[1].send_booking(&new.sink, "p1", taker.token, short).await.unwrap());
+    assert_eq!(minutes(settles_in(&*stores[0]).await), Some(60));
+    // By the clock of the store alone.
+    on.execute("UPDATE bookings SET settles_at = settles_at - 3000000000").await;
+    assert_eq!(minutes(settles_in(&*stores[1]).await), Some(10));
+    on.execute("UPDATE bookings SET settles_at = settles_at - 3000000000").await;
+    assert_eq!(settles_in(&*stores[1]).await, Some(Duration::ZERO), "it is over");
+    assert!(stores[1].send_booking(&new.sink, "p1", taker.token, Duration::from_mins(7)).await.unwrap());
+    assert_eq!(minutes(settles_in(&*stores[0]).await), Some(7));
+    // A line of an earlier version.
+    on.execute("UPDATE bookings SET settles_at = NULL").await;
+    assert_eq!(settles_in(&*stores[0]).await, None);
+    assert!(stores[1].send_booking(&new.sink, "p1", taker.token, Duration::from_mins(3)).await.unwrap());
+    assert_eq!(minutes(settles_in(&*stores[0]).await), Some(3));
+}
+
 pub(crate) async fn what_is_sent_is_said_before(on: &Fixture) {
     let store = on.open().await;
     let new = begun(&*store, "p1", "F1").await;
@@ -501,7 +535,8 @@ pub(crate) async fn what_is_sent_is_said_before(on: &Fixture) {
     let sending = known(&*store, &new).await.unwrap();
     let began_at = sending.began_at;
     assert!(began_at > reserved.began_at, "now");
-    let expected = Booking { state: BookingState::Sending, began_at, changed_at: began_at, ..reserved };
+    let settles_in = Some(SETTLES);
+    let expected = Booking { state: BookingState::Sending, began_at, settles_in, changed_at: began_at, ..reserved };
     assert_eq!(sending, expected);
     assert!(send(&*store, &new).await, "once more, after a doubt that was looked into");
     let once_more = known(&*store, &new).await.unwrap();
@@ -790,6 +825,11 @@ pub(crate) async fn bookings_are_listed_newest_first(on: &Fixture) {
     assert_eq!(of(BookingFilter { payment_id: text("p1"), ..none() }).await, ["p1", "p1"]);
     assert_eq!(of(BookingFilter { invoice_number: text("F2"), ..none() }).await, ["p5"]);
     assert_eq!(of(BookingFilter { invoice_id: text("id of F2"), ..none() }).await, ["p5"]);
+    let with_id = Advance { target_id: Some("4711".into()), ..to(BookingState::Written) };
+    let p3 = known(&*store, &booking("p3", "F1")).await.unwrap();
+    assert_eq!(advance(&*store, &NewBooking { token: p3.token, ..booking("p3", "F1") }, &with_id).await, None);
+    assert_eq!(of(BookingFilter { target_id: text("4711"), sink: text("compta"), ..none() }).await, ["p3"]);
+    assert_eq!(of(BookingFilter { target_id: text("4711"), sink: text("onfact"), ..none() }).await, [""; 0]);
     for (state, expected) in [
         (BookingState::Reserved, &["p1"][..]),
         (BookingState::Sending, &["p4"]),
@@ -805,6 +845,7 @@ pub(crate) async fn bookings_are_listed_newest_first(on: &Fixture) {
         payment_id: text("p1"),
         invoice_id: text("id of F1"),
         invoice_number: text("F1"),
+        target_id: None,
         before: None,
     };
     assert_eq!(of(all.clone()).await, ["p1"]);

@@ -104,7 +104,7 @@ macro_rules! contract {
                     an_event_has_one_payment_and_a_payment_one_event, of_many_events_one_gets_the_payment,
                     a_booking_is_begun_once, who_names_the_token_takes_over, what_has_changed_is_not_taken_over,
                     one_payment_of_an_invoice_at_a_time, only_what_was_not_written_is_withdrawn,
-                    what_is_sent_is_said_before, who_lost_it_sends_nothing,
+                    what_is_sent_is_said_before, the_line_says_until_when_a_write_may_come, who_lost_it_sends_nothing,
                     a_booking_goes_on_under_its_token, of_many_that_begin_one_begins,
                     of_a_taker_and_a_holder_one_goes_on, of_a_taker_and_a_sender_both_know,
                     a_persons_word_settles_what_is_not_finished, a_word_that_settles_nothing_changes_nothing,

@@ -151,6 +151,8 @@ pub(crate) enum Then {
     WrongShape,
     /// 302 to this place.
     Redirect(String),
+    /// The status of success, and a body that says that it was none.
+    SaysNo,
     /// The answer, once the test opens the gate.
     Gate(Arc<Semaphore>),
 }
@@ -466,6 +468,7 @@ async fn play(fault: Option<Fault>, clerk: &dyn Clerk, call: &Call) -> Option<(R
         Then::Garbage => Reply::of(status, "application/json; charset=utf-8", "{\"id\": 4711, \"tot".into()),
         Then::Html => Reply::of(status, "text/html; charset=utf-8", "<html><body>Maintenance</body></html>".into()),
         Then::WrongShape => Reply::json(status, &serde_json::json!({"result": [true, null, {"id": {}}]})),
+        Then::SaysNo => Reply::json(status, &serde_json::json!({"success": false, "id": 4711, "message": "later"})),
         Then::Redirect(to) => Reply::of(302, "text/html", String::new()).with("location", to),
         Then::Gate(gate) => {
             pass(&gate).await;

@@ -303,6 +303,11 @@ impl Clerk for Office {
             ("GET", ["invoices"]) => self.invoices(&ledger, &variant, call),
             ("GET", ["payments"]) => self.payments(&ledger, &variant, call),
             ("GET", ["payment-accounts"]) => {
+                // They have no date, and nothing says by what else they may be ordered.
+                if call.parameter("order_by").is_some() {
+                    self.desk.complain(call, "payment accounts have no such order");
+                    return self.error(400);
+                }
                 self.page(call, &ACCOUNTS, |account| account_shown(&ledger, &variant, *account))
             }
             ("GET", ["payment-accounts", id]) => {
