@@ -9,7 +9,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    super::error::Problem, Admin, List, Params, Segment, audit, auth::Caller, limit, not_found, parse, store_problem,
+    super::error::Problem,
+    Admin, List, Params, Segment, audit,
+    auth::Caller,
+    limit, not_found, parse,
+    sinks::{SinkState, Standings, after_retry},
+    store_problem,
 };
 use crate::{
     config::Role,
@@ -55,11 +60,20 @@ pub struct DispatchRow {
     /// The earlier dispatch of the same invoice that has to be finished first.
     #[schema(required)]
     waits_for: Option<DispatchId>,
+    /// How its sink stands: only an `active` one is sent what is due.
+    sink_state: SinkState,
+    /// While the sink is tripped: when this process probes it next, with whatever is due first.
+    #[schema(required)]
+    sink_next_probe_at: Option<Timestamp>,
 }
 
-impl From<Dispatch> for DispatchRow {
-    fn from(dispatch: Dispatch) -> Self {
+impl DispatchRow {
+    /// A dispatch, and how its sink stands.
+    pub(super) fn new(dispatch: Dispatch, standings: &Standings<'_>) -> Self {
+        let (sink_state, sink_next_probe_at) = standings.of(&dispatch.sink);
         Self {
+            sink_state,
+            sink_next_probe_at,
             id: dispatch.id,
             event_id: dispatch.event_id,
             event_type: dispatch.event_type,
@@ -112,6 +126,9 @@ pub struct DispatchPage {
     dispatch: DispatchRow,
     /// Its attempts, oldest first.
     attempt_log: Vec<AttemptRow>,
+    /// What it waits for all the same, after a retry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 /// The filters of the list.
@@ -158,7 +175,9 @@ pub async fn list(
         before: query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?,
     };
     let page = admin.store.list_dispatches(&filter, limit(query.limit)?).await.map_err(store_problem)?;
-    Ok(Json(List::from_page(page, |dispatch| dispatch.id.to_string(), DispatchRow::from)))
+    let standings = Standings::now(&admin).await?;
+    let row = |dispatch| DispatchRow::new(dispatch, &standings);
+    Ok(Json(List::from_page(page, |dispatch: &Dispatch| dispatch.id.to_string(), row)))
 }
 
 /// Shows one dispatch.
@@ -180,7 +199,8 @@ async fn page(admin: &Admin, id: &str) -> Result<DispatchPage, Problem> {
     let id: DispatchId = id.parse().map_err(|_| unknown())?;
     let (dispatch, attempts) = admin.store.dispatch(id).await.map_err(store_problem)?.ok_or_else(unknown)?;
     let attempt_log = attempts.into_iter().map(AttemptRow::from).collect();
-    Ok(DispatchPage { dispatch: dispatch.into(), attempt_log })
+    let dispatch = DispatchRow::new(dispatch, &Standings::now(admin).await?);
+    Ok(DispatchPage { dispatch, attempt_log, note: None })
 }
 
 /// Retries one dispatch.
@@ -200,8 +220,10 @@ pub async fn retry(
     Extension(caller): Extension<Caller>,
     Segment(id): Segment,
 ) -> Result<Json<DispatchPage>, Problem> {
-    decide(&admin, &caller, &id, "retried", "dispatch.retried", async |id| admin.store.retry_dispatches(&[id]).await)
-        .await
+    let retry = async |id| admin.store.retry_dispatches(&[id]).await;
+    let Json(mut retried) = decide(&admin, &caller, &id, "retried", "dispatch.retried", retry).await?;
+    retried.note = after_retry(&admin, Some(&retried.dispatch.sink)).await?;
+    Ok(Json(retried))
 }
 
 /// Calls off one dispatch.

@@ -13,7 +13,9 @@ use super::{
     super::error::Problem,
     Admin, List, Params, Segment,
     dispatches::{AttemptRow, DispatchRow},
-    limit, not_found, parse, store_problem, time,
+    limit, not_found, parse,
+    sinks::Standings,
+    store_problem, time,
 };
 use crate::{
     model::{event::Event, id::EventId},
@@ -154,11 +156,12 @@ pub async fn show(State(admin): State<Arc<Admin>>, Segment(id): Segment) -> Resu
     let detail = admin.store.event(id).await.map_err(store_problem)?.ok_or_else(unknown)?;
     let content_type = detail.event.content_type.clone();
     let (payload, payload_base64) = shown(detail.payload);
+    let standings = Standings::now(&admin).await?;
     let dispatches = detail
         .dispatches
         .into_iter()
         .map(|(dispatch, attempts)| DispatchWithAttempts {
-            dispatch: dispatch.into(),
+            dispatch: DispatchRow::new(dispatch, &standings),
             attempt_log: attempts.into_iter().map(AttemptRow::from).collect(),
         })
         .collect();
