@@ -10,7 +10,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     super::error::Problem,
-    Admin, List, Params, Segment, audit,
+    Admin, List, Params, Segment,
+    announced::{self, AnnouncedPayment, Known},
+    audit,
     auth::Caller,
     limit, not_found, parse,
     sinks::{SinkState, Standings, after_retry},
@@ -65,15 +67,18 @@ pub struct DispatchRow {
     /// While the sink is tripped: when this process probes it next, with whatever is due first.
     #[schema(required)]
     sink_next_probe_at: Option<Timestamp>,
+    #[serde(flatten)]
+    payment: AnnouncedPayment,
 }
 
 impl DispatchRow {
-    /// A dispatch, and how its sink stands.
-    pub(super) fn new(dispatch: Dispatch, standings: &Standings<'_>) -> Self {
+    /// With what is known of its event's payment, and how its sink stands.
+    pub(super) fn new(dispatch: Dispatch, known: &Known, standings: &Standings<'_>) -> Self {
         let (sink_state, sink_next_probe_at) = standings.of(&dispatch.sink);
         Self {
             sink_state,
             sink_next_probe_at,
+            payment: known.payment(dispatch.event_id),
             id: dispatch.id,
             event_id: dispatch.event_id,
             event_type: dispatch.event_type,
@@ -146,6 +151,10 @@ pub struct DispatchQuery {
     /// Only of this event.
     #[param(value_type = Option<EventId>)]
     event_id: Option<String>,
+    /// Only of events whose payment has this id, this amount (`1500`, `1500.00`, `1 500,00`), or an invoice whose number is
+    /// this or has it as a part, whatever the capitals. At most the newest 2000 such events are looked at; a part of a
+    /// number is looked for among the latest 20,000 announcements.
+    q: Option<String>,
     /// How many rows: 50 unless told otherwise.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
@@ -167,7 +176,12 @@ pub async fn list(
     State(admin): State<Arc<Admin>>,
     Params(query): Params<DispatchQuery>,
 ) -> Result<Json<List<DispatchRow>>, Problem> {
+    let found = match query.q.as_deref().filter(|text| !text.trim().is_empty()) {
+        Some(text) => Some(announced::find(&*admin.store, text).await?),
+        None => None,
+    };
     let filter = DispatchFilter {
+        found,
         state: query.state.map(|state| parse("state", &state)).transpose()?,
         sink: query.sink,
         invoice_id: query.invoice_id,
@@ -175,8 +189,9 @@ pub async fn list(
         before: query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?,
     };
     let page = admin.store.list_dispatches(&filter, limit(query.limit)?).await.map_err(store_problem)?;
+    let known = Known::of(&*admin.store, page.rows.iter().map(|dispatch| dispatch.event_id)).await?;
     let standings = Standings::now(&admin).await?;
-    let row = |dispatch| DispatchRow::new(dispatch, &standings);
+    let row = |dispatch| DispatchRow::new(dispatch, &known, &standings);
     Ok(Json(List::from_page(page, |dispatch: &Dispatch| dispatch.id.to_string(), row)))
 }
 
@@ -199,7 +214,8 @@ async fn page(admin: &Admin, id: &str) -> Result<DispatchPage, Problem> {
     let id: DispatchId = id.parse().map_err(|_| unknown())?;
     let (dispatch, attempts) = admin.store.dispatch(id).await.map_err(store_problem)?.ok_or_else(unknown)?;
     let attempt_log = attempts.into_iter().map(AttemptRow::from).collect();
-    let dispatch = DispatchRow::new(dispatch, &Standings::now(admin).await?);
+    let known = Known::of(&*admin.store, std::iter::once(dispatch.event_id)).await?;
+    let dispatch = DispatchRow::new(dispatch, &known, &Standings::now(admin).await?);
     Ok(DispatchPage { dispatch, attempt_log, note: None })
 }
 

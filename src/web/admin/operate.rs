@@ -16,7 +16,9 @@ use utoipa::ToSchema;
 
 use super::{
     super::error::Problem,
-    Admin, List, Segment, audit,
+    Admin, List, Segment,
+    announced::Known,
+    audit,
     auth::Caller,
     bad_parameter,
     dispatches::DispatchRow,
@@ -158,12 +160,13 @@ pub async fn replay_one(
         NewAudit::new(&caller.name, "event.replayed", format!("event/{id}")).with("dispatches", numbers),
     )
     .await;
+    let known = Known::of(&*admin.store, std::iter::once(id)).await?;
     let standings = Standings::now(&admin).await?;
     let mut data = Vec::with_capacity(ids.len());
     for id in ids {
         // One that a short retention has removed since is no error.
         if let Some((dispatch, _)) = admin.store.dispatch(id).await.map_err(store_problem)? {
-            data.push(DispatchRow::new(dispatch, &standings));
+            data.push(DispatchRow::new(dispatch, &known, &standings));
         }
     }
     Ok(Json(List { data, next_cursor: None }))
@@ -204,8 +207,7 @@ impl ReplayMany {
             invoice_id: self.invoice_id.clone(),
             since: time("since", self.since.as_deref())?,
             until: time("until", self.until.as_deref())?,
-            contains: None,
-            before: None,
+            ..EventFilter::default()
         })
     }
 
