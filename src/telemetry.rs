@@ -399,7 +399,7 @@ impl Metrics {
     }
 
     /// Takes over the sinks' status as the store and the workers see it. `state` is `active`,
-    /// `paused` or `tripped`.
+    /// `paused`, `tripped` or `not_configured`.
     pub fn set_sink(&self, status: &SinkStatus, state: &str, now: jiff::Timestamp) {
         let counts = [
             ("pending", status.pending),
@@ -414,7 +414,7 @@ impl Metrics {
         }
         let age = status.oldest_pending.map_or(Duration::ZERO, |oldest| crate::model::clock::since(oldest, now));
         self.oldest_pending.get_or_create(&SinkLabel { sink: status.name.clone() }).set(age.as_secs_f64());
-        for name in ["active", "paused", "tripped"] {
+        for name in ["active", "paused", "tripped", "not_configured"] {
             let labels = SinkStateLabels { sink: status.name.clone(), state: name };
             self.sink_state.get_or_create(&labels).set(i64::from(name == state));
         }

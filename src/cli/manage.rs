@@ -4,6 +4,7 @@ use std::{fmt::Write as _, io::IsTerminal as _, time::Duration};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
@@ -12,7 +13,10 @@ use super::{
     operate,
     output::{Output, cell, table, time},
 };
-use crate::{config::Config, model::money::Cents};
+use crate::{
+    config::Config,
+    model::{clock, money::Cents},
+};
 
 /// The pace of `--watch`.
 const WATCH: Duration = Duration::from_secs(2);
@@ -197,7 +201,7 @@ pub(super) enum Sinks {
         #[command(flatten)]
         service: Service,
     },
-    /// Let a paused sink go on
+    /// Let a paused or tripped sink go on
     Resume {
         /// The sink's name
         name: String,
@@ -327,6 +331,8 @@ pub(super) fn dispatch_text(dispatch: &Value) -> String {
     }
     if dispatch["waits_for"].is_number() {
         let _ = write!(text, ", waits for dispatch {} of the same invoice", cell(&dispatch["waits_for"]));
+    } else if let Some(why) = waits_for_sink(dispatch) {
+        let _ = write!(text, ", waits: {why}");
     } else if dispatch["next_attempt_at"].is_string() {
         let _ = write!(text, ", next attempt {}", time(&dispatch["next_attempt_at"]));
     }
@@ -389,7 +395,7 @@ pub(super) async fn dispatches(config: Config, command: Dispatches, output: Outp
                     cell(&dispatch["invoice_id"]),
                     cell(&dispatch["invoice_number"]),
                     amount(dispatch),
-                    time(&dispatch["next_attempt_at"]),
+                    next_attempt(dispatch),
                     if dispatch["state"] == "delivered" { String::new() } else { cell(&dispatch["last_error"]) },
                 ]
             };
@@ -415,7 +421,29 @@ pub(super) async fn dispatches(config: Config, command: Dispatches, output: Outp
 }
 
 pub(super) fn whole_dispatch_text(dispatch: &Value) -> String {
-    format!("event    {}\n{}", cell(&dispatch["event_id"]), dispatch_text(dispatch))
+    let mut text = format!("event    {}\n{}", cell(&dispatch["event_id"]), dispatch_text(dispatch));
+    if dispatch["note"].is_string() {
+        let _ = write!(text, "\n{}", cell(&dispatch["note"]));
+    }
+    text
+}
+
+/// Why a dispatch that is due, or will be, is not sent: its sink sends nothing now. A tripped one may be probed before
+/// the dispatch is due.
+fn waits_for_sink(dispatch: &Value) -> Option<String> {
+    let due_at = dispatch["next_attempt_at"].as_str()?.parse::<Timestamp>().ok()?;
+    match dispatch["sink_state"].as_str()? {
+        "paused" => Some("sink paused".to_owned()),
+        "not_configured" => Some("sink not configured".to_owned()),
+        "tripped" if due_at <= clock::now() => {
+            Some(format!("sink tripped, probed at {}", time(&dispatch["sink_next_probe_at"])))
+        }
+        _ => None,
+    }
+}
+
+fn next_attempt(dispatch: &Value) -> String {
+    waits_for_sink(dispatch).unwrap_or_else(|| time(&dispatch["next_attempt_at"]))
 }
 
 /// `sinks …`
@@ -429,7 +457,7 @@ pub(super) async fn sinks(config: Config, command: Sinks, output: Output) -> Res
                 vec![
                     cell(&sink["name"]),
                     if sink["configured"] == true { cell(&sink["type"]) } else { "(not configured)".to_owned() },
-                    cell(&sink["state"]),
+                    state(sink),
                     cell(&sink["backlog"]),
                     cell(&sink["held"]),
                     cell(&sink["dead"]),
@@ -449,19 +477,33 @@ pub(super) async fn sinks(config: Config, command: Sinks, output: Output) -> Res
     };
     let client = Client::new(config, service.admin_url.as_deref())?;
     let sink = client.post(&format!("/sinks/{}/{verb}", path_segment(&name))).await?;
-    output.say(&sink, &format!("The sink {} is {}.", cell(&sink["name"]), cell(&sink["state"])));
+    let mut text = format!("The sink {} is {}.", cell(&sink["name"]), state(&sink));
+    if sink["note"].is_string() {
+        let _ = write!(text, " {}", cell(&sink["note"]));
+    }
+    output.say(&sink, &text);
     Ok(true)
 }
 
-/// Why a sink is paused, and its last error with its time, so that one can see whether it is over.
+/// A sink's state in words.
+fn state(sink: &Value) -> String {
+    cell(&sink["state"]).replace('_', " ")
+}
+
+/// Why a sink is paused, when it is probed, and its last error with its time unless it has got something since.
 fn sink_notes(sink: &Value) -> String {
     let mut notes = Vec::new();
     let error = &sink["last_error"]["error"];
     if sink["paused_reason"].is_string() {
         notes.push(cell(&sink["paused_reason"]));
     }
+    if sink["next_probe_at"].is_string() && sink["state"] == "tripped" {
+        notes.push(format!("next probe {}", time(&sink["next_probe_at"])));
+    }
+    let at = |value: &Value| value.as_str().and_then(|at| at.parse::<Timestamp>().ok());
+    let is_over = at(&sink["last_success"]) > at(&sink["last_error"]["at"]);
     // A sink that its target ended is paused for that very error.
-    if error.is_string() && *error != sink["paused_reason"] {
+    if error.is_string() && !is_over && *error != sink["paused_reason"] {
         notes.push(format!("last error {}: {}", time(&sink["last_error"]["at"]), cell(error)));
     }
     notes.join("; ")

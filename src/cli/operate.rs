@@ -131,10 +131,15 @@ pub(super) async fn decide(config: Config, choice: Choice, verb: &str, output: O
     let answer = client.decide(&format!("/dispatches/{verb}"), &body.into()).await?;
     let mut text = match (&answer["retried"], &answer["cancelled"]) {
         (Value::Null, cancelled) => format!("{} dispatches were cancelled.", cell(cancelled)),
+        // What waits for its sink is not tried yet.
+        (retried, _) if answer["note"].is_string() => format!("{} dispatches are due again.", cell(retried)),
         (retried, _) => format!("{} dispatches are tried again.", cell(retried)),
     };
     if answer["more"] == true {
         text.push_str(" There are more: run the same again.");
+    }
+    if answer["note"].is_string() {
+        let _ = write!(text, " {}", cell(&answer["note"]));
     }
     output.say(&answer, &text);
     Ok(true)
@@ -153,6 +158,9 @@ pub(super) async fn test(config: Config, name: &str, service: &Service, output: 
     );
     if answer["reason"].is_string() {
         let _ = write!(text, "\n  {}", cell(&answer["reason"]));
+    }
+    if answer["note"].is_string() {
+        let _ = write!(text, "\n{}", cell(&answer["note"]));
     }
     output.say(&answer, &text);
     Ok(answer["outcome"] == "delivered")

@@ -185,7 +185,8 @@ impl Here {
 
     async fn rotate(&self, name: &str) -> anyhow::Result<Value> {
         let name = EndpointName::new(name)?;
-        let overlap = self.links.endpoints().iter().find(|endpoint| endpoint.name == name);
+        let endpoints = self.links.endpoints();
+        let overlap = endpoints.iter().find(|endpoint| endpoint.name == name);
         let overlap = overlap.map_or(crate::finkare::link::DEFAULT_OVERLAP, |endpoint| endpoint.rotate_overlap);
         let rotated = self.links.rotate(&name, ACTOR, overlap).await?;
         Ok(serde_json::to_value(RotatedRow::from(rotated))?)

@@ -24,7 +24,6 @@ pub(super) struct Options {
 /// It is the service's own file and environment that count, not those of this command.
 pub(super) async fn run(config: Config, options: Options, output: Output) -> Result<bool, Failure> {
     let client = Client::new(config, options.service.url())?;
-    // A reload waits for the attempts under way.
     let answer = match client.decide("/reload", &Value::Null).await {
         Ok(answer) => answer,
         Err(error) => {
@@ -40,11 +39,46 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     };
     let mut text =
         format!("The configuration was reloaded: {}, {}.", count("endpoints", "endpoint"), count("sinks", "sink"));
+    text.push_str(&difference(&answer));
     for notice in answer["notices"].as_array().into_iter().flatten() {
         let _ = write!(text, "\nnotice: {}", cell(notice));
     }
     output.say(&answer, &text);
     Ok(true)
+}
+
+/// What is different now; or what may be the matter if nothing is.
+fn difference(answer: &Value) -> String {
+    let names = |list: &Value| {
+        let names: Vec<_> = list.as_array().into_iter().flatten().map(cell).collect();
+        names.join(", ")
+    };
+    if answer["differs"] == false {
+        let mut text = " Nothing differs from before.".to_owned();
+        if answer["file"].is_string() {
+            let _ = write!(
+                text,
+                "\nIf you have changed {}, the service does not see the change: a container that mounts this one file keeps \
+                 the old one when an editor replaces it. Mount its folder instead, and start the container again.",
+                cell(&answer["file"])
+            );
+        }
+        return text;
+    }
+    let mut text = String::new();
+    for (label, key) in [("sinks", "sinks"), ("endpoints", "endpoints")] {
+        for what in ["added", "removed", "changed", "unchanged"] {
+            let list = names(&answer["changes"][key][what]);
+            if !list.is_empty() {
+                let _ = write!(text, "\n  {label} {what}: {list}");
+            }
+        }
+    }
+    let options = names(&answer["changes"]["options"]);
+    if !options.is_empty() {
+        let _ = write!(text, "\n  options that differ: {options}");
+    }
+    text
 }
 
 fn problems_text(problems: &[String]) -> String {

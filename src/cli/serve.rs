@@ -44,18 +44,22 @@ pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failur
     };
     telemetry::announce_listening(service.public, service.admin);
     greet(&config, &service, &made);
+    // It holds secrets in clear, and nobody needs them any more.
+    drop(config);
 
-    loop {
-        tokio::select! {
-            () = stop.asked() => {
-                tracing::info!("stopping: finishing what is under way (a second signal ends at once)");
-                break;
-            }
-            () = service.lifecycle.soft.cancelled() => break,
-            _ = hang_up.recv() => if let Err(error) = service.reload("SIGHUP").await {
+    // Beside this task, so that no signal and no failure waits for a reload. What comes during one is remembered: the
+    // file may have been changed again since it was read.
+    let reloader = service.reloader();
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            if let Err(error) = reloader.reload("SIGHUP").await {
                 tracing::error!(%error, "the configuration was not reloaded");
-            },
+            }
         }
+    });
+    tokio::select! {
+        () = stop.asked() => tracing::info!("stopping: finishing what is under way (a second signal ends at once)"),
+        () = service.lifecycle.soft.cancelled() => {}
     }
     tokio::spawn(async move {
         stop.asked().await;

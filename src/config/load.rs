@@ -134,6 +134,7 @@ pub(super) fn read(
         require_for_postgres(&server, has_token, master_key.is_some(), environment, &report);
     }
 
+    let written = std::mem::take(&mut *report.written()).by_name(&endpoints, &sinks);
     let (list, notices, known) = report.into_parts();
     let config = match (store, list.is_empty()) {
         (Some(store), true) => Ok(Config {
@@ -147,6 +148,7 @@ pub(super) fn read(
             made_up,
             file: path.map(Path::to_owned),
             notices,
+            written,
         }),
         _ => Err(problems(list)),
     };
@@ -320,6 +322,7 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
         // That entry then stands alone: a second one would raise the role. One that is given by its
         // hash learns the token, for the commands.
         if check_token(&token, &place, report) {
+            report.written().text("RELAY_ADMIN_TOKEN", token.expose());
             let token = Token::Plain(token);
             if let Some(same) = tokens.iter_mut().find(|other| other.token.hash() == token.hash()) {
                 same.token = token;

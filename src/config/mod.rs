@@ -38,9 +38,11 @@ mod sink;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod written;
 
 pub use load::load;
 pub use problem::{Problem, Problems};
+pub use written::Written;
 
 /// Everything that `serve` needs to know.
 #[derive(Debug, Clone)]
@@ -67,6 +69,8 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// What works but may surprise: one sentence each with its place, for the log at the start.
     pub notices: Vec<String>,
+    /// Which options were written, and hashes of what they say.
+    pub written: Written,
 }
 
 /// Which parts came from nowhere but the defaults.

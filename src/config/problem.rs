@@ -5,6 +5,8 @@
 
 use std::{cell::RefCell, collections::BTreeSet, fmt, path::PathBuf};
 
+use super::written::Written;
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -95,6 +97,7 @@ pub(super) struct Report {
     problems: RefCell<Vec<Problem>>,
     notices: RefCell<Vec<String>>,
     known: RefCell<BTreeSet<String>>,
+    written: RefCell<Written>,
 }
 
 impl Report {
@@ -111,6 +114,11 @@ impl Report {
     /// An option was looked for, whether it is there or not. `path` is as in `sinks[0].url`.
     pub(super) fn asked(&self, path: String) {
         self.known.borrow_mut().insert(path);
+    }
+
+    /// What was written is noted here.
+    pub(super) fn written(&self) -> std::cell::RefMut<'_, Written> {
+        self.written.borrow_mut()
     }
 
     /// The problems, the notices, and every option that was looked for.

@@ -160,8 +160,13 @@ impl<'r> Section<'r> {
     /// Takes a key's value as it is.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Value> {
         self.asked.push(key);
-        self.report().asked(join(&self.raw_path, key));
-        self.table.remove(key)
+        let path = join(&self.raw_path, key);
+        let value = self.table.remove(key);
+        if let Some(value) = &value {
+            self.report().written().value(&path, value);
+        }
+        self.report().asked(path);
+        value
     }
 
     /// Takes a text.
@@ -301,6 +306,12 @@ impl<'r> Section<'r> {
     /// Reports what is wrong without repeating any of it: the operator may have put the secret in
     /// the wrong place.
     pub(super) fn resolve(&self, key: &str, given: Value) -> Option<Secret> {
+        let secret = self.resolve_now(key, given)?;
+        self.report().written().text(&join(&self.raw_path, key), secret.expose());
+        Some(secret)
+    }
+
+    fn resolve_now(&self, key: &str, given: Value) -> Option<Secret> {
         const IS_IT_THE_SECRET: &str = "if it is the secret itself, write it as a text in quotes";
         const ALLOWED: &str = "write a text in quotes, { env = \"NAME\" } or { file = \"PATH\" }";
         let (way, argument) = match given {

@@ -2,13 +2,23 @@
 //!
 //! Its backlog waits in the store meanwhile and does not age: the give-up time of a dispatch begins
 //! with its own first attempt. State is per process; each replica finds out for itself.
+//!
+//! ```text
+//!             failures in a row
+//!   closed ───────────────────────▶ open: one probe every so often
+//!     ▲  ▲                           │  ▲
+//!     │  └──────── a success ────────┤  │ a failure
+//!     │                              ▼  │
+//!     └─────── a success ─────────── trying: one attempt at a time, at once
+//! ```
+//!
+//! An open breaker becomes one that is *trying* when there is no event left to probe with (another replica has delivered
+//! them, or they were cancelled: nothing waits, so nobody has to be alarmed), when another replica got through, and when
+//! a person says so. Trying counts as well until an attempt fails.
 
 use std::{
     num::NonZeroU32,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -19,9 +29,29 @@ use tokio::time::Instant;
 pub struct Breaker {
     failures_to_trip: NonZeroU32,
     probe_every: Duration,
+    switch: Switch,
+}
+
+/// The state of one breaker, for those who look at it or know better than it does. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Switch(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
     failures: u32,
-    next_probe: Option<Instant>,
-    tripped: Arc<AtomicBool>,
+    phase: Phase,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Closed,
+    Open {
+        next_probe: Instant,
+    },
+    Trying {
+        since: Instant,
+    },
 }
 
 /// What a change of the breaker was, for the log.
@@ -35,51 +65,86 @@ pub enum Change {
     Closed,
 }
 
-impl Breaker {
-    /// A closed breaker. `tripped` is where others look.
-    pub fn new(failures_to_trip: NonZeroU32, probe_every: Duration, tripped: Arc<AtomicBool>) -> Self {
-        Self { failures_to_trip, probe_every, failures: 0, next_probe: None, tripped }
-    }
-
+impl Switch {
     /// True while only probes are let through.
     pub fn is_open(&self) -> bool {
-        self.next_probe.is_some()
+        matches!(self.lock().phase, Phase::Open { .. })
+    }
+
+    /// When the next probe may begin, while it is open.
+    pub fn next_probe(&self) -> Option<Instant> {
+        match self.lock().phase {
+            Phase::Open { next_probe } => Some(next_probe),
+            Phase::Closed | Phase::Trying { .. } => None,
+        }
+    }
+
+    /// Closes it: the target has shown that it works. Answers true if it was open.
+    pub fn close(&self) -> bool {
+        let before = std::mem::take(&mut *self.lock());
+        matches!(before.phase, Phase::Open { .. })
+    }
+
+    /// Lets one attempt through at once, and the others after it if it succeeds. Answers true if it was open.
+    pub fn try_again(&self) -> bool {
+        let mut state = self.lock();
+        let is_open = matches!(state.phase, Phase::Open { .. });
+        if is_open {
+            state.phase = Phase::Trying { since: Instant::now() };
+        }
+        is_open
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Breaker {
+    /// A closed breaker. `switch` is where others look.
+    pub fn new(failures_to_trip: NonZeroU32, probe_every: Duration, switch: Switch) -> Self {
+        Self { failures_to_trip, probe_every, switch }
+    }
+
+    /// What others see of it.
+    pub fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    /// True unless as many attempts may run as there are slots.
+    pub fn is_careful(&self) -> bool {
+        self.switch.lock().phase != Phase::Closed
     }
 
     /// How many more of `slots` may be used when `running` attempts run already; and, if none is
     /// for the breaker's sake, when to ask again (`None`: when an attempt has ended).
     pub fn allowed(&self, slots: usize, running: usize, now: Instant) -> (usize, Option<Instant>) {
-        match self.next_probe {
-            None => (slots.saturating_sub(running), None),
-            Some(_) if running > 0 => (0, None),
-            Some(at) if at > now => (0, Some(at)),
-            Some(_) => (1, None),
+        match self.switch.lock().phase {
+            Phase::Closed => (slots.saturating_sub(running), None),
+            Phase::Open { .. } | Phase::Trying { .. } if running > 0 => (0, None),
+            Phase::Open { next_probe } if next_probe > now => (0, Some(next_probe)),
+            Phase::Open { .. } | Phase::Trying { .. } => (1, None),
         }
     }
 
     /// The target took it, or refused just this one: it works.
     pub fn success(&mut self) -> Change {
-        self.failures = 0;
-        self.set(None)
+        let before = std::mem::take(&mut *self.switch.lock());
+        if before.phase == Phase::Closed { Change::None } else { Change::Closed }
     }
 
-    /// The target could not be reached or could not work.
-    pub fn failure(&mut self, now: Instant) -> Change {
-        self.failures = self.failures.saturating_add(1);
-        if self.failures < self.failures_to_trip.get() {
-            return Change::None;
-        }
-        self.set(Some(now + self.probe_every))
-    }
-
-    fn set(&mut self, next_probe: Option<Instant>) -> Change {
-        let change = match (self.next_probe, next_probe) {
-            (None, Some(_)) => Change::Tripped,
-            (Some(_), None) => Change::Closed,
-            _ => Change::None,
+    /// The target could not be reached or could not work; the attempt ended now and took so long. One that began
+    /// before somebody said to try again tells nothing new.
+    pub fn failure(&mut self, now: Instant, took: Duration) -> Change {
+        let mut state = self.switch.lock();
+        state.failures = state.failures.saturating_add(1);
+        let change = match state.phase {
+            Phase::Trying { since } if now.checked_sub(took).is_none_or(|begun| begun < since) => return Change::None,
+            Phase::Closed if state.failures < self.failures_to_trip.get() => return Change::None,
+            Phase::Closed | Phase::Trying { .. } => Change::Tripped,
+            Phase::Open { .. } => Change::None,
         };
-        self.next_probe = next_probe;
-        self.tripped.store(next_probe.is_some(), Relaxed);
+        state.phase = Phase::Open { next_probe: now + self.probe_every };
         change
     }
 }
@@ -88,25 +153,53 @@ impl Breaker {
 mod tests {
     use super::*;
 
+    const EVERY: Duration = Duration::from_secs(30);
+
+    fn breaker(failures: u32) -> (Breaker, Switch) {
+        let seen = Switch::default();
+        (Breaker::new(NonZeroU32::new(failures).unwrap(), EVERY, seen.clone()), seen)
+    }
+
     #[test]
     fn trips_probes_and_closes() {
-        let seen = Arc::new(AtomicBool::new(false));
-        let every = Duration::from_secs(30);
-        let mut breaker = Breaker::new(NonZeroU32::new(3).unwrap(), every, seen.clone());
+        let (mut breaker, seen) = breaker(3);
         let now = Instant::now();
+        let fail = |breaker: &mut Breaker, at| breaker.failure(at, Duration::ZERO);
         assert_eq!(breaker.allowed(8, 2, now), (6, None));
-        assert_eq!([breaker.failure(now), breaker.failure(now)], [Change::None; 2]);
+        assert_eq!([fail(&mut breaker, now), fail(&mut breaker, now)], [Change::None; 2]);
         assert_eq!(breaker.success(), Change::None, "only failures in a row count");
-        assert_eq!([breaker.failure(now), breaker.failure(now)], [Change::None; 2]);
-        assert_eq!(breaker.failure(now), Change::Tripped);
-        assert!(seen.load(Relaxed) && breaker.is_open());
-        assert_eq!(breaker.allowed(8, 0, now), (0, Some(now + every)));
-        assert_eq!(breaker.allowed(8, 0, now + every), (1, None), "one probe");
-        assert_eq!(breaker.allowed(8, 1, now + every), (0, None), "and no second beside it");
-        assert_eq!(breaker.failure(now + every), Change::None);
-        assert_eq!(breaker.allowed(8, 0, now + every), (0, Some(now + every * 2)));
+        assert_eq!([fail(&mut breaker, now), fail(&mut breaker, now)], [Change::None; 2]);
+        assert_eq!(fail(&mut breaker, now), Change::Tripped);
+        assert!(seen.is_open() && breaker.is_careful());
+        assert_eq!(seen.next_probe(), Some(now + EVERY));
+        assert_eq!(breaker.allowed(8, 0, now), (0, Some(now + EVERY)));
+        assert_eq!(breaker.allowed(8, 0, now + EVERY), (1, None), "one probe");
+        assert_eq!(breaker.allowed(8, 1, now + EVERY), (0, None), "and no second beside it");
+        assert_eq!(fail(&mut breaker, now + EVERY), Change::None);
+        assert_eq!(breaker.allowed(8, 0, now + EVERY), (0, Some(now + EVERY * 2)));
         assert_eq!(breaker.success(), Change::Closed);
         assert_eq!(breaker.allowed(8, 0, now), (8, None));
-        assert!(!seen.load(Relaxed));
+        assert!(!seen.is_open());
+    }
+
+    #[test]
+    fn who_is_told_to_try_again_is_careful_and_counts_as_well() {
+        let (mut breaker, seen) = breaker(1);
+        assert!(!seen.try_again() && !seen.close(), "it is closed");
+        let tripped = Instant::now();
+        assert_eq!(breaker.failure(tripped, Duration::ZERO), Change::Tripped);
+        assert!(seen.try_again() && !seen.try_again());
+        let now = Instant::now();
+        assert!(!seen.is_open() && breaker.is_careful());
+        assert_eq!((breaker.allowed(8, 0, now), breaker.allowed(8, 1, now)), ((1, None), (0, None)), "one at a time");
+        let old = now.duration_since(tripped) + Duration::from_secs(1);
+        assert_eq!(breaker.failure(now, old), Change::None, "it began before: it says nothing new");
+        assert!(!seen.is_open());
+        assert_eq!(breaker.failure(now + EVERY, Duration::ZERO), Change::Tripped, "one failure is enough");
+        assert!(seen.try_again());
+        assert_eq!(breaker.success(), Change::Closed);
+        assert_eq!(breaker.failure(now, Duration::ZERO), Change::Tripped);
+        assert!(seen.close() && !seen.close());
+        assert_eq!(breaker.allowed(8, 0, now), (8, None));
     }
 }

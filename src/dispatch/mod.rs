@@ -12,28 +12,27 @@
 //! Everything rare takes the common path: a crashed worker is an expired lease, a replay is a new
 //! dispatch, a shutdown gives leases back.
 //!
+//! One [`Relaying`] serves the process: workers come and go with the configuration, each by itself; the recorder stays.
+//!
 //! Delivery is at least once: if the process dies between a target's answer and the record of it,
 //! the target gets the event again, under the same id.
 
-use std::{
-    num::NonZeroU32,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::{
     lifecycle::Lifecycle,
     model::{
+        clock,
         dispatch::{Order, RetryPolicy},
         id::SinkName,
     },
     pressure::Pressure,
     sinks::Sink,
     store::Store,
-    telemetry::Metrics,
+    telemetry::{Metrics, SinkMetrics},
 };
 
 pub mod attempt;
@@ -75,25 +74,84 @@ impl Feeding {
     }
 }
 
-/// What the admin API may know of a configured sink.
+/// What the admin API may know of a configured sink, and tell its breaker.
 #[derive(Debug, Clone)]
 pub struct SinkView {
     /// Its name.
     pub name: SinkName,
     /// Its `type`.
     pub kind: &'static str,
-    tripped: Arc<AtomicBool>,
+    switch: breaker::Switch,
 }
 
 impl SinkView {
     /// A sink whose breaker is closed.
     pub fn new(name: SinkName, kind: &'static str) -> Self {
-        Self { name, kind, tripped: Arc::default() }
+        Self { name, kind, switch: breaker::Switch::default() }
     }
 
     /// True while this process's breaker leaves the sink alone.
     pub fn is_tripped(&self) -> bool {
-        self.tripped.load(Relaxed)
+        self.switch.is_open()
+    }
+
+    /// While it is tripped: when this process probes it next. A time in the past is now.
+    pub fn next_probe_at(&self) -> Option<Timestamp> {
+        let wait = self.switch.next_probe()?.saturating_duration_since(Instant::now());
+        clock::now().checked_add(wait).ok()
+    }
+
+    /// The target has shown that it works: closes the breaker. Answers true if it was tripped. The worker has to be
+    /// woken ([`crate::store::wake::Wakeups`]).
+    pub fn close(&self) -> bool {
+        self.switch.close()
+    }
+
+    /// A person thinks that the target works: one event is tried at once, and the others if it is delivered. Answers
+    /// true if it was tripped. The worker has to be woken.
+    pub fn try_again(&self) -> bool {
+        self.switch.try_again()
+    }
+}
+
+/// What the workers of all sinks share, for as long as the process lives.
+#[derive(Debug, Clone)]
+pub struct Relaying {
+    store: Arc<dyn Store>,
+    recorder: recorder::WeakRecorder,
+    pressure: Pressure,
+}
+
+impl Relaying {
+    /// Starts the recorder. It runs until the lifecycle's soft token is cancelled and the last worker has ended.
+    pub fn start(store: &Arc<dyn Store>, pressure: &Pressure, lifecycle: &Lifecycle) -> Self {
+        let (recorder, recording) = recorder::Recorder::new(store.clone(), pressure.clone());
+        let weak = recorder.downgrade();
+        lifecycle.spawn("recorder", recording);
+        // Also while there is no worker.
+        let soft = lifecycle.soft.clone();
+        lifecycle.spawn("recorder's queue", async move {
+            soft.cancelled().await;
+            drop(recorder);
+        });
+        Self { store: store.clone(), recorder: weak, pressure: pressure.clone() }
+    }
+
+    /// Feeds a sink until the lifecycle's soft token is cancelled; then what is under way is finished, and the rest
+    /// given back.
+    pub fn feed(
+        &self,
+        feeding: Feeding,
+        sink: Arc<dyn Sink>,
+        view: &SinkView,
+        metrics: SinkMetrics,
+        lifecycle: &Lifecycle,
+    ) {
+        // None is left only when the service stops.
+        let Some(recorder) = self.recorder.upgrade() else { return };
+        let shared = worker::Shared { store: self.store.clone(), recorder, pressure: self.pressure.clone() };
+        let worker = worker::Worker::new(shared, sink, feeding, view.switch.clone(), metrics);
+        lifecycle.spawn("sink worker", worker.run(lifecycle.clone()));
     }
 }
 
@@ -106,12 +164,9 @@ pub fn start(
     pressure: &Pressure,
     lifecycle: &Lifecycle,
 ) {
-    let (recorder, recording) = recorder::Recorder::new(store.clone(), pressure.clone());
-    lifecycle.spawn("recorder", recording);
+    let relaying = Relaying::start(store, pressure, lifecycle);
     for (feeding, sink, view) in sinks {
         let metrics = metrics.sink(feeding.name.as_str());
-        let shared = worker::Shared { store: store.clone(), recorder: recorder.clone(), pressure: pressure.clone() };
-        let worker = worker::Worker::new(shared, sink, feeding, view.tripped, metrics);
-        lifecycle.spawn("sink worker", worker.run(lifecycle.clone()));
+        relaying.feed(feeding, sink, &view, metrics, lifecycle);
     }
 }

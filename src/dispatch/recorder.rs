@@ -33,7 +33,23 @@ pub struct Recorder {
     queue: mpsc::Sender<Waiting>,
 }
 
+/// A way to the recorder that does not keep it going.
+#[derive(Debug, Clone)]
+pub struct WeakRecorder(mpsc::WeakSender<Waiting>);
+
+impl WeakRecorder {
+    /// The recorder, unless it ends.
+    pub fn upgrade(&self) -> Option<Recorder> {
+        self.0.upgrade().map(|queue| Recorder { queue })
+    }
+}
+
 impl Recorder {
+    /// For those who may need it later.
+    pub fn downgrade(&self) -> WeakRecorder {
+        WeakRecorder(self.queue.downgrade())
+    }
+
     /// Makes the recorder and the future that does the work.
     pub fn new(store: Arc<dyn Store>, pressure: Pressure) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, waiting) = mpsc::channel(QUEUE);

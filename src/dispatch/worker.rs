@@ -8,7 +8,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     Feeding,
     attempt::{self, Claimed},
-    breaker::{Breaker, Change},
+    breaker::{Breaker, Change, Switch},
     recorder::Recorder,
 };
 use crate::{
@@ -36,7 +36,7 @@ use crate::{
     pressure::Pressure,
     rate::Rate,
     sinks::Sink,
-    store::{self, Claim, Store, StoreError},
+    store::{self, Claim, Store, StoreError, breaker::SinkSigns},
     telemetry::SinkMetrics,
 };
 
@@ -44,6 +44,8 @@ use crate::{
 const POLL: Duration = Duration::from_secs(5);
 /// Takes about as many as the slots get through in this time, beyond those that can start at once.
 const AHEAD: Duration = Duration::from_millis(200);
+/// Between two looks at what other replicas say of a sink that is tripped here.
+const LISTEN: Duration = Duration::from_millis(250);
 /// Never more than this at a time: one claim's answer holds their payloads.
 const MOST_AT_ONCE: usize = 512;
 /// A dispatch is only started while its lease lasts this much longer than an attempt may.
@@ -77,25 +79,23 @@ pub struct Worker {
     failed_claims: u32,
     /// Until then the breaker or the rate lets nothing start, and nothing is claimed.
     wait_until: Option<Instant>,
+    /// What the store said of the sink when it had tripped; `None` while it has not.
+    signs: Option<SinkSigns>,
 }
+
+type Listening = BoxFuture<'static, Result<SinkSigns, StoreError>>;
 
 type Claiming = BoxFuture<'static, (Instant, Result<store::Claimed, StoreError>)>;
 
 impl Worker {
     /// A worker for one sink.
-    pub fn new(
-        shared: Shared,
-        sink: Arc<dyn Sink>,
-        feeding: Feeding,
-        tripped: Arc<AtomicBool>,
-        metrics: SinkMetrics,
-    ) -> Self {
+    pub fn new(shared: Shared, sink: Arc<dyn Sink>, feeding: Feeding, switch: Switch, metrics: SinkMetrics) -> Self {
         Self {
             store: shared.store,
             recorder: shared.recorder,
             pressure: shared.pressure,
             sink,
-            breaker: Breaker::new(feeding.breaker.0, feeding.breaker.1, tripped),
+            breaker: Breaker::new(feeding.breaker.0, feeding.breaker.1, switch),
             rate: feeding.rate.map(|(requests, per)| Rate::new(requests, per)),
             feeding: Arc::new(feeding),
             metrics,
@@ -105,6 +105,7 @@ impl Worker {
             typical: None,
             failed_claims: 0,
             wait_until: None,
+            signs: None,
         }
     }
 
@@ -117,8 +118,17 @@ impl Worker {
         // The store is left alone until then, so that more is there to claim.
         let mut not_before = Instant::now();
         let mut claiming: Option<Claiming> = None;
+        // What other replicas say of a sink that has tripped here; nobody else feeds it where the store is ours alone.
+        let mut listening: Option<Listening> = None;
+        let mut listen_at = Instant::now();
         loop {
             self.start_attempts().await;
+            let is_tripped = self.breaker.switch().is_open();
+            if !is_tripped {
+                self.signs = None;
+                listen_at = Instant::now();
+            }
+            let may_listen = is_tripped && listening.is_none() && self.store.is_shared();
             let room = if claiming.is_none() { self.room() } else { 0 };
             look_at = look_at.max(not_before);
             if room > 0 && look_at <= Instant::now() {
@@ -136,7 +146,20 @@ impl Worker {
                         not_before = Instant::now() + self.pressure.breather(at.elapsed());
                     }
                 }
-                () = wakeup.notified() => look_at = Instant::now(),
+                () = wakeup.notified() => {
+                    look_at = Instant::now();
+                    listen_at = listen_at.min(look_at + LISTEN);
+                }
+                () = sleep_until(listen_at), if may_listen => {
+                    listening = Some(self.listen());
+                    listen_at = Instant::now() + POLL;
+                }
+                Some(heard) = OptionFuture::from(listening.as_mut()) => {
+                    listening = None;
+                    if self.hear(heard) {
+                        look_at = Instant::now();
+                    }
+                }
                 () = sleep_until(look_at), if may_look => {}
                 Some(ended) = self.running.join_next_with_id() => self.ended(ended).await,
                 () = sleep_until(self.wait_until.unwrap_or(look_at)), if self.wait_until.is_some() => {
@@ -172,6 +195,8 @@ impl Worker {
                 self.wait_until = ask_again;
                 break;
             }
+            // Somebody may have told the breaker meanwhile.
+            self.wait_until = None;
             let Some(next) = self.queue.front() else { break };
             if next.at + self.feeding.lease() < now + self.feeding.timeout + LEASE_RESERVE {
                 unused.extend(self.queue.pop_front());
@@ -211,7 +236,7 @@ impl Worker {
         if self.wait_until.is_some() {
             return 0;
         }
-        if self.breaker.is_open() {
+        if self.breaker.is_careful() {
             let (allowed, _) = self.breaker.allowed(slots, self.running.len(), Instant::now());
             return allowed.saturating_sub(self.queue.len());
         }
@@ -250,12 +275,47 @@ impl Worker {
         })
     }
 
+    /// Asks the store whether another replica got through, or a person said to try again.
+    fn listen(&self) -> Listening {
+        let (store, feeding) = (self.store.clone(), self.feeding.clone());
+        let task = AbortOnDropHandle::new(tokio::spawn(async move { store.sink_signs(&feeding.name).await }));
+        Box::pin(async move {
+            match task.await.map_err(tokio::task::JoinError::try_into_panic) {
+                Ok(heard) => heard,
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                Err(Err(_)) => std::future::pending().await,
+            }
+        })
+    }
+
+    /// True if the sink is tried again. A store that fails is told by the next claim.
+    fn hear(&mut self, heard: Result<SinkSigns, StoreError>) -> bool {
+        let Ok(signs) = heard else { return false };
+        let is_new = self.signs.as_ref().is_some_and(|before| *before != signs);
+        self.signs = Some(signs);
+        let tries = is_new && self.breaker.switch().try_again();
+        if tries {
+            tracing::info!(
+                sink.name = %self.feeding.name,
+                "another replica got through to the sink, or a person asked for it: it is tried again"
+            );
+        }
+        tries
+    }
+
     /// Takes a claim's answer; says when to look into the store again.
     fn take(&mut self, at: Instant, result: Result<store::Claimed, StoreError>) -> Instant {
         let now = Instant::now();
         match result {
             Ok(claimed) => {
                 self.failed_claims = 0;
+                let is_idle = claimed.dispatches.is_empty() && self.queue.is_empty() && self.running.is_empty();
+                if is_idle && claimed.next_due_in.is_none() && !claimed.paused && self.breaker.switch().try_again() {
+                    tracing::info!(
+                        sink.name = %self.feeding.name,
+                        "no event is left to probe the sink with, so that it is no longer counted as tripped: the next event is tried alone"
+                    );
+                }
                 self.queue.extend(claimed.dispatches.into_iter().map(|dispatch| Claimed { dispatch, at }));
                 now + claimed.next_due_in.map_or(POLL, |due| due.min(POLL))
             }
@@ -293,7 +353,7 @@ impl Worker {
             Some(typical) => (typical * 7 + finished.duration) / 8,
         });
         let change = match &finished.outcome {
-            Outcome::Retry { .. } => self.breaker.failure(Instant::now()),
+            Outcome::Retry { .. } => self.breaker.failure(Instant::now(), finished.duration),
             Outcome::Delivered
             | Outcome::Rejected { .. }
             | Outcome::Wait { .. }

@@ -144,14 +144,17 @@ pub enum Undecided {
     /// The store could not be asked.
     #[error("the stored secrets could not be read again")]
     Unreadable,
+    /// It came while the endpoint was being removed.
+    #[error("the endpoint has just been removed from the configuration")]
+    Gone,
 }
 
-/// The live secrets of all endpoints.
+/// The live secrets of all endpoints: one copy for the process. Another configuration is told to it by
+/// [`Secrets::update`], so that a change of a secret that is under way is seen by whatever answers.
 #[derive(Debug)]
 pub struct Secrets {
     store: Arc<dyn Store>,
     vault: Arc<Vault>,
-    sources: Vec<Source>,
     copy: watch::Sender<Arc<Copy>>,
     /// Held by who reads; those who wait for it find that it was done for them.
     turn: Mutex<Option<Failure>>,
@@ -169,8 +172,21 @@ type Failure = (Instant, Arc<SecretsError>);
 struct Copy {
     /// When the reading began: whatever was committed before stands in it.
     begun: Instant,
+    /// What it was read for.
+    sources: Arc<[Source]>,
     /// In the order of the sources.
     rings: Vec<Arc<Ring>>,
+}
+
+impl Copy {
+    /// An endpoint's place among the sources.
+    fn place(&self, endpoint: &EndpointName) -> Option<usize> {
+        self.sources.iter().position(|source| source.endpoint == *endpoint)
+    }
+
+    fn ring(&self, endpoint: &EndpointName) -> Option<&Arc<Ring>> {
+        self.rings.get(self.place(endpoint)?)
+    }
 }
 
 /// One endpoint's part of a copy.
@@ -206,35 +222,52 @@ impl Secrets {
         vault: impl Into<Arc<Vault>>,
         sources: Vec<Source>,
     ) -> Result<Arc<Self>, SecretsError> {
-        let vault = vault.into();
-        for source in &sources {
-            Verifier::new(source.configured.clone(), source.encoding, source.over)
-                .map_err(|problem| SecretsError::Unusable { endpoint: source.endpoint.clone(), problem })?;
-        }
-        let begun = Instant::now();
-        let nothing = Arc::new(Copy { begun, rings: Vec::new() });
-        let secrets = Self {
+        let secrets = Self::without_endpoints(store, vault.into());
+        secrets.update(sources).await?;
+        Ok(secrets)
+    }
+
+    /// Knows no endpoint yet; see [`Secrets::update`].
+    pub fn without_endpoints(store: Arc<dyn Store>, vault: Arc<Vault>) -> Arc<Self> {
+        let nothing = Copy { begun: Instant::now(), sources: Arc::default(), rings: Vec::new() };
+        Arc::new(Self {
             store,
             vault,
-            sources,
-            copy: watch::Sender::new(nothing),
+            copy: watch::Sender::new(Arc::new(nothing)),
             turn: Mutex::default(),
             room: Semaphore::new(WAITING),
             reads: AtomicU64::new(0),
             memory: suspicion::Memory::default(),
-        };
+        })
+    }
+
+    /// Goes over to these sources, as a whole or not at all: what is stored must open, and configured secrets that the
+    /// store never had are added. When this returns, this process verifies by what the store held after the call.
+    ///
+    /// # Errors
+    /// See [`SecretsError`]; the sources before stay in force.
+    pub async fn update(&self, sources: Vec<Source>) -> Result<(), SecretsError> {
+        for source in &sources {
+            Verifier::new(source.configured.clone(), source.encoding, source.over)
+                .map_err(|problem| SecretsError::Unusable { endpoint: source.endpoint.clone(), problem })?;
+        }
+        let sources: Arc<[Source]> = sources.into();
         // Before anything is sealed: what is there must open.
-        secrets.read().await?;
-        secrets.seed().await?;
-        let copy = secrets.read().await?;
-        for (source, ring) in secrets.sources.iter().zip(&copy.rings) {
+        self.read(&sources).await?;
+        self.seed(&sources).await?;
+        // Nobody else reads meanwhile: a copy never gives way to one that was read earlier.
+        let mut last_failure = self.turn.lock().await;
+        let copy = self.read(&sources).await?;
+        *last_failure = None;
+        for (source, ring) in copy.sources.iter().zip(&copy.rings) {
             tracing::info!(
                 endpoint.name = %source.endpoint, secrets = ring.fingerprints.len(),
                 newest = ring.fingerprints.first().map(tracing::field::display), "secrets are ready"
             );
         }
-        secrets.copy.send_replace(copy);
-        Ok(Arc::new(secrets))
+        self.memory.learn(&self.copy.borrow(), &copy);
+        self.copy.send_replace(copy);
+        Ok(())
     }
 
     /// Encrypts and decrypts.
@@ -249,8 +282,10 @@ impl Secrets {
 
     /// One endpoint's secrets; `None` if it was not among the sources.
     pub fn keyring(self: &Arc<Self>, endpoint: &EndpointName) -> Option<Keyring> {
-        let index = self.sources.iter().position(|source| source.endpoint == *endpoint)?;
-        Some(Keyring { secrets: self.clone(), index })
+        let copy = self.copy.borrow().clone();
+        let source = &copy.sources[copy.place(endpoint)?];
+        let (endpoint, encoding, over) = (source.endpoint.clone(), source.encoding, source.over);
+        Some(Keyring { secrets: self.clone(), endpoint, encoding, over })
     }
 
     /// Reads the store again; when this returns, this process verifies by what the store held after the
@@ -277,10 +312,11 @@ impl Secrets {
         }
         tokio::time::sleep_until(last + pace).await;
         let begun = Instant::now();
-        match self.read().await {
+        let sources = self.copy.borrow().sources.clone();
+        match self.read(&sources).await {
             Ok(copy) => {
                 *last_failure = None;
-                self.memory.learn(&self.sources, &self.copy.borrow(), &copy);
+                self.memory.learn(&self.copy.borrow(), &copy);
                 self.copy.send_replace(copy);
                 Ok(())
             }
@@ -296,6 +332,8 @@ impl Secrets {
     /// Keeps the copy up to date until asked to stop: after every announcement, and now and then.
     pub async fn run(self: Arc<Self>, lifecycle: Lifecycle) {
         let mut changes = self.store.wakeups().link();
+        // What was announced before we listened is seen by this.
+        let _ = lifecycle.soft.run_until_cancelled(self.refresh()).await;
         loop {
             let settled = self.copy.borrow().rings.iter().all(|ring| ring.standing == Standing::Settled);
             let look = if settled { LOOK } else { LOOK_WHILE_CHANGING };
@@ -310,8 +348,8 @@ impl Secrets {
         }
     }
 
-    async fn seed(&self) -> Result<(), SecretsError> {
-        for source in &self.sources {
+    async fn seed(&self, sources: &[Source]) -> Result<(), SecretsError> {
+        for source in sources {
             if source.configured.is_empty() {
                 continue;
             }
@@ -331,13 +369,13 @@ impl Secrets {
         Ok(())
     }
 
-    async fn read(&self) -> Result<Arc<Copy>, SecretsError> {
+    async fn read(&self, sources: &Arc<[Source]>) -> Result<Arc<Copy>, SecretsError> {
         let begun = Instant::now();
         self.reads.fetch_add(1, Relaxed);
         let links = self.store.links().await?;
         let links: HashMap<_, _> = links.into_iter().map(|link| (link.endpoint.clone(), link)).collect();
         let before = self.copy.borrow().clone();
-        let rings = self.sources.iter().enumerate().map(|(index, source)| {
+        let rings = sources.iter().map(|source| {
             let link = links.get(&source.endpoint);
             let mut ring = self.ring(source, link)?;
             // One that is being asked for again was unknown before.
@@ -347,11 +385,12 @@ impl Secrets {
             ring.doubtful_until = if is_doubtful {
                 Some(Instant::now() + AFTERMATH)
             } else {
-                before.rings.get(index).and_then(|ring| ring.doubtful_until)
+                before.ring(&source.endpoint).and_then(|ring| ring.doubtful_until)
             };
             Ok::<_, SecretsError>(Arc::new(ring))
         });
-        Ok(Arc::new(Copy { begun, rings: rings.collect::<Result<_, _>>()? }))
+        let rings = rings.collect::<Result<_, _>>()?;
+        Ok(Arc::new(Copy { begun, sources: sources.clone(), rings }))
     }
 
     fn ring(&self, source: &Source, link: Option<&Link>) -> Result<Ring, SecretsError> {
@@ -397,13 +436,15 @@ impl Ring {
 #[derive(Debug, Clone)]
 pub struct Keyring {
     secrets: Arc<Secrets>,
-    index: usize,
+    endpoint: EndpointName,
+    encoding: SecretEncoding,
+    over: SignatureOver,
 }
 
 impl Keyring {
     /// True if there is no secret at all: every delivery is refused.
     pub fn is_empty(&self) -> bool {
-        self.secrets.copy.borrow().rings[self.index].fingerprints.is_empty()
+        self.secrets.copy.borrow().ring(&self.endpoint).is_none_or(|ring| ring.fingerprints.is_empty())
     }
 
     /// Proves that a delivery is genuine, waiting for a change of the secret where that may matter;
@@ -415,7 +456,8 @@ impl Keyring {
     /// [`NotProved`]: whether the sender should come again.
     pub async fn verify(&self, headers: &HeaderMap, body: &Bytes) -> Result<Verified, NotProved> {
         let signature = finkare::header_of(headers).map_err(NotProved::Rejected)?;
-        let ring = self.secrets.copy.borrow().rings[self.index].clone();
+        let ring = self.secrets.copy.borrow().ring(&self.endpoint).cloned();
+        let ring = ring.ok_or(NotProved::Undecided(Undecided::Gone))?;
         match ring.verify(signature, body) {
             Ok(verified) => Ok(verified),
             Err(rejection) if rejection.is_final() => Err(NotProved::Rejected(rejection)),
@@ -432,8 +474,9 @@ impl Keyring {
         loop {
             let (ring, begun) = {
                 let copy = copies.borrow_and_update();
-                (copy.rings[self.index].clone(), copy.begun)
+                (copy.ring(&self.endpoint).cloned(), copy.begun)
             };
+            let ring = ring.ok_or(NotProved::Undecided(Undecided::Gone))?;
             let rejection = match ring.verify(signature, body) {
                 Ok(verified) => return Ok(verified),
                 Err(rejection) => rejection,

@@ -8,12 +8,12 @@
 //! [`REMEMBERED`] for each endpoint and in memory only: the store forgets an expired secret for good,
 //! and so does a restart. Such a key proves nothing any more.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::{Copy, Keyring, Secrets, Source};
+use super::{Copy, Keyring, Secrets};
 use crate::{
     model::{clock, id::EndpointName, link::Fingerprint, secret::Secret},
     signature::{
@@ -84,18 +84,18 @@ pub(super) fn suspects(secret: &Secret, fingerprint: &Fingerprint) -> impl Itera
     })
 }
 
-/// The retired keys, for each source.
+/// The retired keys of each endpoint.
 #[derive(Debug, Default)]
-pub(super) struct Memory(std::sync::Mutex<Vec<VecDeque<Suspect>>>);
+pub(super) struct Memory(std::sync::Mutex<HashMap<EndpointName, VecDeque<Suspect>>>);
 
 impl Memory {
     /// Takes note of what a new copy no longer has, and forgets what it has again.
-    pub(super) fn learn(&self, sources: &[Source], before: &Copy, after: &Copy) {
+    pub(super) fn learn(&self, before: &Copy, after: &Copy) {
         let mut memory = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        memory.resize_with(sources.len(), VecDeque::new);
-        for (((source, retired), before), after) in
-            sources.iter().zip(&mut *memory).zip(&before.rings).zip(&after.rings)
-        {
+        memory.retain(|endpoint, _| after.place(endpoint).is_some());
+        for (source, after) in after.sources.iter().zip(&after.rings) {
+            let Some(before) = before.ring(&source.endpoint) else { continue };
+            let retired = memory.entry(source.endpoint.clone()).or_default();
             let gone = before.suspects.iter().filter(|suspect| {
                 suspect.encoding == source.encoding && !after.fingerprints.contains(&suspect.fingerprint)
             });
@@ -107,17 +107,18 @@ impl Memory {
         }
     }
 
-    fn of(&self, index: usize) -> Vec<Suspect> {
+    fn of(&self, endpoint: &EndpointName) -> Vec<Suspect> {
         let memory = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        memory.get(index).into_iter().flatten().rev().cloned().collect()
+        memory.get(endpoint).into_iter().flatten().rev().cloned().collect()
     }
 }
 
 impl Secrets {
     /// The keys to try for an endpoint: its own that are good come first, in its encoding.
-    fn keys(&self, index: usize) -> (Vec<Key>, Vec<(Whose, SecretEncoding)>) {
+    fn keys(&self, endpoint: &EndpointName) -> (Vec<Key>, Vec<(Whose, SecretEncoding)>) {
         let copy = self.copy.borrow().clone();
-        let (ring, encoding, now) = (&copy.rings[index], self.sources[index].encoding, clock::now());
+        let Some(index) = copy.place(endpoint) else { return (Vec::new(), Vec::new()) };
+        let (ring, encoding, now) = (&copy.rings[index], copy.sources[index].encoding, clock::now());
         let is_over = |fingerprint: &Fingerprint| {
             let place = ring.fingerprints.iter().position(|other| other == fingerprint);
             place.and_then(|place| ring.until[place]).is_some_and(|until| until <= now)
@@ -127,8 +128,8 @@ impl Secrets {
             good.into_iter().partition(|suspect: &&Suspect| suspect.encoding == encoding);
         let own = proper.into_iter().chain(otherwise).cloned().map(|it| (Whose::Own(it.fingerprint.clone()), it));
         let over = over.into_iter().filter(|suspect| suspect.encoding == encoding).cloned();
-        let retired = over.chain(self.memory.of(index)).map(|it| (Whose::Retired(it.fingerprint.clone()), it));
-        let others = self.sources.iter().zip(&copy.rings).enumerate().filter(|(other, _)| *other != index);
+        let retired = over.chain(self.memory.of(endpoint)).map(|it| (Whose::Retired(it.fingerprint.clone()), it));
+        let others = copy.sources.iter().zip(&copy.rings).enumerate().filter(|(other, _)| *other != index);
         let others = others.flat_map(|(_, (source, ring))| {
             let theirs = ring.suspects.iter().filter(|suspect| suspect.encoding == source.encoding).cloned();
             theirs.map(|it| (Whose::Other(source.endpoint.clone(), it.fingerprint.clone()), it))
@@ -144,14 +145,13 @@ impl Keyring {
     /// Takes as long as some dozens of hashes of the body do; call it where nobody waits. Comparisons
     /// take constant time, as everywhere.
     pub fn suspect(&self, headers: &HeaderMap, body: &Bytes) -> Suspicion {
-        let source = &self.secrets.sources[self.index];
         let headers = suspicion::headers(headers);
-        let (keys, names) = self.secrets.keys(self.index);
+        let (keys, names) = self.secrets.keys(&self.endpoint);
         let (readings, bodies) = suspicion::readings(body);
         let (as_it_came, changed) = bodies.split_at(1);
         let proper = names
             .iter()
-            .take_while(|(whose, encoding)| matches!(whose, Whose::Own(_)) && *encoding == source.encoding)
+            .take_while(|(whose, encoding)| matches!(whose, Whose::Own(_)) && *encoding == self.encoding)
             .count();
         let fits = headers.claims.iter().filter_map(|claim| {
             // Both are always tried, so that the time says nothing of what was found.
@@ -166,6 +166,6 @@ impl Keyring {
             Some(Fit { whose, encoding, written: claim.written, reading })
         });
         let fits: Vec<_> = fits.collect();
-        Suspicion { fit: fits.into_iter().next(), headers, encoding: source.encoding, over: source.over }
+        Suspicion { fit: fits.into_iter().next(), headers, encoding: self.encoding, over: self.over }
     }
 }

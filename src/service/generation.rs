@@ -1,17 +1,22 @@
-//! What follows from one configuration: routes, secrets, sinks and the tasks that work on them.
+//! What follows from one configuration: routes, sinks and the tasks that work on them.
 //!
-//! It stands on a [`Foundation`] that outlives it (the store, the writer, the metrics), so that another
-//! configuration can take its place while deliveries come in.
+//! It stands on a [`Foundation`] that outlives it (the store, the writer, the metrics, the live secrets and the links),
+//! so that another configuration can take its place while deliveries come in. What the two configurations have in
+//! common is [`Kept`]: a sink for which nothing changed keeps its worker, an endpoint its client for Finkare's API.
 
-use std::sync::{Arc, Weak};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use axum::{Router, extract::Request};
 
-use super::{StartError, linked_endpoints, resolved_endpoints, sources, trying::Trying};
+use super::{StartError, difference, linked_endpoints, resolved_endpoints, sources, trying::Trying};
 use crate::{
-    activity::{self, AtFinkare, Board, Meter, Registration, Watch, Watched},
-    config::{Config, Retention},
-    dispatch::{self, Feeding, SinkView, maintenance},
+    activity::{AtFinkare, Board, Meter, Registration, Watch, Watched},
+    config::{Config, Retention, Written},
+    dispatch::{Feeding, Relaying, SinkView},
     finkare::{
         client::Client,
         link::{LinkedEndpoint, Links},
@@ -21,7 +26,7 @@ use crate::{
     model::id::{EndpointName, SinkName},
     replay::Replayer,
     resolve::Resolver,
-    secrets::{Secrets, vault::Vault},
+    secrets::Secrets,
     sinks::{
         self,
         enrich::Enriched,
@@ -31,7 +36,13 @@ use crate::{
     store::Store,
     telemetry::Metrics,
     web::{
-        admin::{self, Admin, auth::Tokens, gate::Gate, operate::Operate, reload::Reload},
+        admin::{
+            self, Admin,
+            auth::Tokens,
+            gate::Gate,
+            operate::Operate,
+            reload::{Changes, Reload},
+        },
         error,
         health::Health,
         receive,
@@ -43,7 +54,9 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Foundation {
     pub(super) store: Arc<dyn Store>,
-    pub(super) vault: Arc<Vault>,
+    pub(super) secrets: Arc<Secrets>,
+    pub(super) links: Arc<Links>,
+    pub(super) relaying: Relaying,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
     pub(super) refusals: Arc<Refusals>,
@@ -52,6 +65,47 @@ pub(super) struct Foundation {
     pub(super) lifecycle: Lifecycle,
 }
 
+/// What one generation leaves to the next.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    written: Written,
+    /// For Finkare's API, each with the options that it was made of.
+    clients: HashMap<EndpointName, (Written, Option<Arc<Client>>)>,
+    /// Finds payments, with the options of the endpoints that it was made of.
+    resolving: Option<(BTreeMap<String, Written>, Arc<dyn Resolve>)>,
+    /// When this process last heard of each endpoint.
+    meters: HashMap<EndpointName, Meter>,
+    sinks: HashMap<SinkName, KeptSink>,
+    watched: Vec<WatchedBy>,
+    retention: Option<Retention>,
+}
+
+/// A sink with its worker.
+#[derive(Debug)]
+struct KeptSink {
+    made_of: MadeOf,
+    /// The worker has it.
+    sink: Weak<dyn sinks::Sink>,
+    view: SinkView,
+}
+
+/// All that a sink and its worker follow from. Its route is not among it: that is judged when an event comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct MadeOf {
+    options: Written,
+    /// The sandbox's endpoints, if it guards itself against what comes from them.
+    sandbox: Option<HashSet<String>>,
+    /// What the payments are found with, if it needs to know them.
+    resolving: Option<BTreeMap<String, Written>>,
+}
+
+/// All that watching an endpoint follows from: its name, its alarm, its client (the same or another) and its id.
+type WatchedBy = (EndpointName, Option<Duration>, Option<usize>, Option<String>);
+
+/// The options of an endpoint that have nothing to do with finding payments at Finkare.
+const NOT_RESOLVING: [&str; 8] =
+    ["path", "secret", "webhook_id", "rotate_", "dedupe", "max_age", "silence_", "signature_"];
+
 /// Everything that one configuration says, built and not yet running.
 #[derive(Debug)]
 pub(super) struct Generation {
@@ -59,94 +113,198 @@ pub(super) struct Generation {
     pub(super) hooks: Router,
     /// What the admin listener serves.
     pub(super) api: Router,
-    store: Arc<dyn Store>,
-    metrics: Arc<Metrics>,
-    committer: Committer,
-    sinks: Vec<BuiltSink>,
-    secrets: Arc<Secrets>,
-    links: Arc<Links>,
-    retention: Retention,
-    watch: Watch,
-    /// Its tasks.
-    lifecycle: Lifecycle,
+    /// For the generation after this one.
+    pub(super) kept: Kept,
+    /// The sinks that begin, or take the place of the one before.
+    pub(super) begin: Vec<BuiltSink>,
+    /// The sinks that end.
+    pub(super) end: Vec<SinkName>,
+    /// How long things are kept, if that changed.
+    pub(super) retention: Option<Retention>,
+    /// Who watches the endpoints, if what is watched changed.
+    pub(super) watch: Option<Watch>,
+    /// What differs from the generation before.
+    pub(super) changes: Changes,
 }
 
 impl Generation {
-    /// Builds what the configuration says; nothing runs yet.
+    /// Builds what the configuration says; no task runs yet.
     ///
-    /// `reload` is who replaces this generation by the next. Sinks are made known to the store, and configured secrets that it never had are added.
+    /// `reload` is who replaces this generation by the next; `before` is left by the generation before. Sinks are made
+    /// known to the store. The process's secrets and links go over to this configuration, as the last thing that can
+    /// fail: after an error everything is as it was.
     ///
     /// # Errors
     /// What cannot work, and what to change.
-    pub(super) async fn build(on: &Foundation, config: &Config, reload: Weak<dyn Reload>) -> Result<Self, StartError> {
-        let linked = linked_endpoints(config)?;
-        let resolver: Arc<dyn Resolve> =
-            Arc::new(Resolver::new(on.store.clone(), &resolved_endpoints(config, &linked)));
-        let sinks = build_sinks(config, &on.store, &resolver)?;
+    pub(super) async fn build(
+        on: &Foundation,
+        config: &Config,
+        reload: Weak<dyn Reload>,
+        before: &Kept,
+    ) -> Result<Self, StartError> {
+        let mut linked = linked_endpoints(config)?;
+        let clients = keep_clients(&mut linked, config, before);
+        let resolving = resolving(config, &linked, before, on);
+        let built = build_sinks(config, &on.store, &resolving.1)?;
         let names: Vec<SinkName> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
         on.store.register_sinks(&names).await?;
-        let secrets = Secrets::open(on.store.clone(), on.vault.clone(), sources(config)).await?;
-        let endpoints = build_endpoints(config, &secrets);
-        let lifecycle = on.lifecycle.part();
-        let watch = build_watch(on, config, &endpoints, &linked);
-        let links = Links::new(on.store.clone(), secrets.clone(), linked, on.metrics.clone(), lifecycle.clone());
+        on.secrets.update(sources(config)).await?;
+        on.links.update(linked.clone());
+
+        let meters = meters(config, before);
+        let endpoints = build_endpoints(config, &on.secrets, &meters);
+        let watched: Vec<WatchedBy> = config.endpoints.iter().zip(&linked).map(watched_by).collect();
+        let is_watched_alike = before.retention.is_some() && watched == before.watched;
+        let watch = (!is_watched_alike).then(|| build_watch(on, config, &endpoints, &linked));
+
+        let (begin, sinks) = keep_sinks(built, config, before, &resolving.0);
+        let end = before.sinks.keys().filter(|name| !names.contains(name)).cloned().collect();
+        let changes = changes(config, before, &sinks);
 
         let routes: Arc<[Route]> = config.sinks.iter().map(|sink| route(sink, config)).collect();
-        let trying =
-            sinks.iter().map(|(feeding, sink, _)| (feeding.name.clone(), feeding.timeout, Arc::downgrade(sink)));
+        let trying = config.sinks.iter().map(|sink| (sink.name.clone(), sink.timeout, sinks[&sink.name].sink.clone()));
         let operate = Operate::new(Replayer::new(on.store.clone(), routes.clone()), Arc::new(Trying::new(trying)));
         let ingest = Arc::new(Ingest::new(routes, on.committer.clone(), config.server.ack_timeout));
         let strays = Strays::new(&endpoints, &on.refusals, &on.metrics);
-        let meters = endpoints.iter().map(|endpoint| (endpoint.name.clone(), endpoint.meter.clone())).collect();
         let hooks = receive::router(endpoints, &ingest, &on.metrics, &on.refusals, &config.server)
             .merge(on.health.public_router());
         let admin = Admin {
             store: on.store.clone(),
-            sinks: sinks.iter().map(|(_, _, view)| view.clone()).collect(),
-            links: links.clone(),
+            sinks: config.sinks.iter().map(|sink| sinks[&sink.name].view.clone()).collect(),
+            links: on.links.clone(),
             operate,
             gate: Gate::new(&config.admin),
             tokens: Tokens::new(&config.admin.tokens),
             metrics: on.metrics.clone(),
             reload,
             refusals: on.refusals.clone(),
-            meters,
+            meters: meters.clone(),
         };
         let api = admin::router(Arc::new(admin), &on.health);
-        Ok(Self {
-            hooks: finished(hooks.fallback(move |request: Request| std::future::ready(strays.answer(&request)))),
-            api: finished(api),
-            store: on.store.clone(),
-            metrics: on.metrics.clone(),
-            committer: on.committer.clone(),
+        let retention = Some(config.retention).filter(|retention| before.retention.as_ref() != Some(retention));
+        let kept = Kept {
+            written: config.written.clone(),
+            clients,
+            resolving: Some(resolving),
+            meters,
             sinks,
-            secrets,
-            links,
-            retention: config.retention,
-            watch,
-            lifecycle,
-        })
+            watched,
+            retention: Some(config.retention),
+        };
+        let hooks = hooks.fallback(move |request: Request| std::future::ready(strays.answer(&request)));
+        Ok(Self { hooks: finished(hooks), api: finished(api), kept, begin, end, retention, watch, changes })
     }
+}
 
-    /// Starts its tasks: relaying, retention, the secrets' upkeep.
-    pub(super) fn run(self) -> Lifecycle {
-        let lifecycle = self.lifecycle;
-        dispatch::start(&self.store, self.sinks, &self.metrics, self.committer.pressure(), &lifecycle);
-        let Retention { payload, dedupe, ledger } = self.retention;
-        let ages = maintenance::Ages { payload, dedupe, ledger };
-        lifecycle.spawn("maintenance", maintenance::run(self.store.clone(), ages, lifecycle.clone()));
-        lifecycle.spawn("activity", activity::watch(self.watch, lifecycle.clone()));
-        lifecycle.spawn("secrets", self.secrets.run(lifecycle.clone()));
-        lifecycle.spawn("links", self.links.run());
-        lifecycle
+/// Where nothing of an endpoint's API changed, its client stays: with its connections, and with its limit towards
+/// Finkare, which must not begin anew with every reload.
+fn keep_clients(
+    linked: &mut [LinkedEndpoint],
+    config: &Config,
+    before: &Kept,
+) -> HashMap<EndpointName, (Written, Option<Arc<Client>>)> {
+    let mut clients = HashMap::new();
+    for linked in linked {
+        let made_of = config.written.endpoint(linked.name.as_str()).below("api_");
+        if let Some((same, client)) = before.clients.get(&linked.name)
+            && *same == made_of
+        {
+            linked.client.clone_from(client);
+        }
+        clients.insert(linked.name.clone(), (made_of, linked.client.clone()));
     }
+    clients
+}
+
+/// Who finds payments, and what it is made of: the one before if that is the same.
+fn resolving(
+    config: &Config,
+    linked: &[LinkedEndpoint],
+    before: &Kept,
+    on: &Foundation,
+) -> (BTreeMap<String, Written>, Arc<dyn Resolve>) {
+    let made_of = |endpoint: &crate::config::Endpoint| {
+        let name = endpoint.name.as_str().to_owned();
+        let options = config.written.endpoint(&name).without(&NOT_RESOLVING);
+        (name, options)
+    };
+    let made_of: BTreeMap<_, _> = config.endpoints.iter().map(made_of).collect();
+    match &before.resolving {
+        Some((same, resolver)) if *same == made_of => (made_of, resolver.clone()),
+        _ => (made_of, Arc::new(Resolver::new(on.store.clone(), &resolved_endpoints(config, linked)))),
+    }
+}
+
+fn meters(config: &Config, before: &Kept) -> HashMap<EndpointName, Meter> {
+    let meter = |endpoint: &crate::config::Endpoint| {
+        (endpoint.name.clone(), before.meters.get(&endpoint.name).cloned().unwrap_or_default())
+    };
+    config.endpoints.iter().map(meter).collect()
+}
+
+/// Which of the sinks that were built begin; and all of them as they are from now on.
+fn keep_sinks(
+    built: Vec<BuiltSink>,
+    config: &Config,
+    before: &Kept,
+    resolving: &BTreeMap<String, Written>,
+) -> (Vec<BuiltSink>, HashMap<SinkName, KeptSink>) {
+    let (mut begin, mut sinks) = (Vec::new(), HashMap::new());
+    for (built, sink) in built.into_iter().zip(&config.sinks) {
+        let is_resolving = sink.enrich || sink.kind.is_invoicing();
+        let made_of = MadeOf {
+            options: config.written.sink(sink.name.as_str()),
+            sandbox: sink.live.then(|| sandbox(config)),
+            resolving: is_resolving.then(|| resolving.clone()),
+        };
+        let kept = match before.sinks.get(&sink.name) {
+            // What was built anew is dropped: it has touched nothing.
+            Some(kept) if kept.made_of == made_of => {
+                KeptSink { made_of, sink: kept.sink.clone(), view: kept.view.clone() }
+            }
+            _ => {
+                let kept = KeptSink { made_of, sink: Arc::downgrade(&built.1), view: built.2.clone() };
+                begin.push(built);
+                kept
+            }
+        };
+        sinks.insert(sink.name.clone(), kept);
+    }
+    (begin, sinks)
+}
+
+fn changes(config: &Config, before: &Kept, sinks: &HashMap<SinkName, KeptSink>) -> Changes {
+    let by_name = |sinks: &HashMap<SinkName, KeptSink>| -> BTreeMap<String, MadeOf> {
+        sinks.iter().map(|(name, kept)| (name.as_str().to_owned(), kept.made_of.clone())).collect()
+    };
+    let endpoints = |names: &mut dyn Iterator<Item = &EndpointName>, written: &Written| -> BTreeMap<String, Written> {
+        names.map(|name| (name.as_str().to_owned(), written.endpoint(name.as_str()))).collect()
+    };
+    difference::changes(
+        difference::of(&by_name(&before.sinks), &by_name(sinks)),
+        difference::of(
+            &endpoints(&mut before.meters.keys(), &before.written),
+            &endpoints(&mut config.endpoints.iter().map(|endpoint| &endpoint.name), &config.written),
+        ),
+        &before.written,
+        &config.written,
+    )
+}
+
+fn watched_by((endpoint, linked): (&crate::config::Endpoint, &LinkedEndpoint)) -> WatchedBy {
+    let client = linked.client.as_ref().map(|client| Arc::as_ptr(client) as usize);
+    (endpoint.name.clone(), endpoint.silence_alarm, client, endpoint.webhook_id.clone())
 }
 
 fn finished(router: Router) -> Router {
     router.layer(axum::middleware::from_fn(error::finish))
 }
 
-fn build_endpoints(config: &Config, secrets: &Arc<Secrets>) -> Vec<ingest::Endpoint> {
+fn build_endpoints(
+    config: &Config,
+    secrets: &Arc<Secrets>,
+    meters: &HashMap<EndpointName, Meter>,
+) -> Vec<ingest::Endpoint> {
     let build = |endpoint: &crate::config::Endpoint| {
         let keyring = secrets.keyring(&endpoint.name).expect("every endpoint is among the sources");
         if keyring.is_empty() {
@@ -161,7 +319,7 @@ fn build_endpoints(config: &Config, secrets: &Arc<Secrets>) -> Vec<ingest::Endpo
             keyring,
             dedupe: endpoint.dedupe.clone(),
             max_age: endpoint.max_age,
-            meter: Meter::default(),
+            meter: meters[&endpoint.name].clone(),
         }
     };
     config.endpoints.iter().map(build).collect()
@@ -240,8 +398,12 @@ pub fn build_sinks(
 
 /// Holds what the sandbox sent, should any of it come this far.
 fn guard(target: Arc<dyn sinks::Sink>, config: &Config) -> Arc<dyn sinks::Sink> {
+    Arc::new(Guarded::new(target, sandbox(config)))
+}
+
+fn sandbox(config: &Config) -> HashSet<String> {
     let sandbox = config.endpoints.iter().filter(|endpoint| endpoint.is_sandbox());
-    Arc::new(Guarded::new(target, sandbox.map(|endpoint| endpoint.name.as_str().to_owned()).collect()))
+    sandbox.map(|endpoint| endpoint.name.as_str().to_owned()).collect()
 }
 
 /// What a sink gets. A live one gets nothing that the sandbox sent, whatever it asked for.

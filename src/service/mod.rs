@@ -12,13 +12,17 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     activity::Board,
     config::{Config, StoreConfig},
-    finkare::{client::Client, link::LinkedEndpoint},
+    dispatch::Relaying,
+    finkare::{
+        client::Client,
+        link::{LinkedEndpoint, Links},
+    },
     ingest::{committer, explain::Refusals},
     lifecycle::Lifecycle,
     pressure::Pressure,
     resolve,
     secrets::{
-        SecretsError, Source,
+        Secrets, SecretsError, Source,
         vault::{Vault, VaultError},
     },
     store::{
@@ -34,8 +38,10 @@ use crate::{
     },
 };
 
+mod difference;
 mod generation;
 mod reload;
+mod succession;
 mod trying;
 
 use generation::Foundation;
@@ -132,7 +138,6 @@ pub struct Service {
     pub lifecycle: Lifecycle,
     reloader: Arc<Reloader>,
     store: OpenStore,
-    shutdown_timeout: Duration,
 }
 
 impl Service {
@@ -171,9 +176,13 @@ impl Service {
         // The writer ends when nobody can wait for it any more.
         let taken = CancellationToken::new();
         let all_taken = taken.clone();
+        let secrets = Secrets::without_endpoints(store.clone(), Arc::new(vault));
+        let links = Links::new(store.clone(), secrets.clone(), Vec::new(), metrics.clone(), lifecycle.clone());
         let foundation = Foundation {
             store: store.clone(),
-            vault: Arc::new(vault),
+            secrets,
+            links,
+            relaying: Relaying::start(store, committer.pressure(), &lifecycle),
             metrics,
             health,
             refusals,
@@ -182,9 +191,16 @@ impl Service {
             lifecycle: lifecycle.clone(),
         };
         // Bound before anything is claimed: what is in the way is told before anything runs.
-        let (public_listener, public) = bind(config.server.listen, "server.listen").await?;
-        let (admin_listener, admin) = bind(config.server.admin_listen, "server.admin_listen").await?;
-        let reloader = Reloader::start(foundation, config, load).await?;
+        let beginning = async {
+            let (public_listener, public) = bind(config.server.listen, "server.listen").await?;
+            let (admin_listener, admin) = bind(config.server.admin_listen, "server.admin_listen").await?;
+            let reloader = Reloader::start(foundation, config, load).await?;
+            Ok((public_listener, public, admin_listener, admin, reloader))
+        };
+        let begun: Result<_, StartError> = beginning.await;
+        // Nothing is left running after a failure.
+        let begun = begun.inspect_err(|_| lifecycle.soft.cancel());
+        let (public_listener, public, admin_listener, admin, reloader) = begun?;
         lifecycle.spawn("writer", async move {
             let _ = all_taken.run_until_cancelled(writer).await;
         });
@@ -198,7 +214,7 @@ impl Service {
             "admin listener",
             listener::serve(admin_listener, Routes::new(reloader.api()), ADMIN_CONNECTIONS, lifecycle.clone()),
         );
-        Ok(Self { public, admin, lifecycle, reloader, store: open, shutdown_timeout: config.server.shutdown_timeout })
+        Ok(Self { public, admin, lifecycle, reloader, store: open })
     }
 
     /// Reads the configuration again, and uses it as a whole or not at all; `actor` is who asked for it.
@@ -209,6 +225,11 @@ impl Service {
         self.reloader.reload(actor).await
     }
 
+    /// Who reloads, for a task beside the one that waits for the end.
+    pub fn reloader(&self) -> Arc<dyn Reload> {
+        self.reloader.clone()
+    }
+
     /// The store, for those who look behind the scenes (the demo, tests).
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store.store
@@ -217,7 +238,7 @@ impl Service {
     /// Stops: takes nothing new, finishes what is under way within the configured time, gives the
     /// rest back, closes the store.
     pub async fn stop(self) {
-        self.lifecycle.stop(self.shutdown_timeout).await;
+        self.lifecycle.stop(self.reloader.shutdown_timeout()).await;
         // A store that hangs must not keep the process: what matters is committed.
         let _ = tokio::time::timeout(Duration::from_secs(5), self.store.store.close()).await;
     }

@@ -2,47 +2,55 @@
 //!
 //! The new one is read and built as a whole before anything changes. If it cannot be used, the old
 //! one goes on and every problem is told. If it can, the listeners answer by it from the next
-//! request on; the old workers finish what they are at and give the rest back, and the new ones
-//! begin. What was committed between the two waits in the store for a moment; nothing is lost and
-//! nothing is sent twice that would not be otherwise.
+//! request on, and each sink for which something changed gets a new worker when the one before has finished what it is
+//! at; nobody waits for that, and all other workers go on as they are. What was committed meanwhile for a sink whose
+//! worker changes waits in the store; nothing is lost, and nothing is sent twice that would not be otherwise.
 
 use std::{
-    sync::{Arc, Weak},
+    collections::HashMap,
+    sync::{Arc, PoisonError, Weak},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use axum::Router;
+use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, watch};
 
-use super::generation::{Foundation, Generation};
+use super::{
+    generation::{Foundation, Generation, Kept},
+    succession::Succession,
+};
 use crate::{
+    activity,
     config::{Config, Problems, StoreConfig},
-    lifecycle::Lifecycle,
-    model::{audit::NewAudit, chain::Chain},
+    dispatch::maintenance,
+    model::{audit::NewAudit, chain::Chain, id::SinkName},
     web::admin::reload::{Reload, ReloadError, Reloaded},
 };
 
 /// Reads the configuration again, as it was read at the start.
 pub type Loader = Arc<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
 
-/// What a running service can only be started with: the options, and their values.
-type Fixed = Vec<(&'static str, String)>;
+/// What a running service can only be started with: the options, and hashes of what they say. Two of them are secret,
+/// and to see that they differ needs no copy of them.
+type Fixed = Vec<(&'static str, [u8; 32])>;
 
 fn fixed(config: &Config) -> Fixed {
+    let hash = |text: &str| <[u8; 32]>::from(Sha256::digest(text));
     let server = &config.server;
     let (store, connections) = match &config.store {
-        StoreConfig::Sqlite { path } => (format!("sqlite {}", path.display()), 0),
-        StoreConfig::Postgres { url, max_connections } => (url.expose().to_owned(), *max_connections),
+        StoreConfig::Sqlite { path } => (hash(&format!("sqlite {}", path.display())), 0),
+        StoreConfig::Postgres { url, max_connections } => (hash(url.expose()), *max_connections),
     };
     vec![
-        ("server.listen", server.listen.to_string()),
-        ("server.admin_listen", server.admin_listen.to_string()),
-        ("server.max_connections", server.max_connections.to_string()),
-        ("server.commit_batch", server.commit_batch.to_string()),
+        ("server.listen", hash(&server.listen.to_string())),
+        ("server.admin_listen", hash(&server.admin_listen.to_string())),
+        ("server.max_connections", hash(&server.max_connections.to_string())),
+        ("server.commit_batch", hash(&server.commit_batch.to_string())),
         ("store.url", store),
-        ("store.max_connections", connections.to_string()),
-        ("RELAY_MASTER_KEY", config.master_key.as_ref().map(|key| key.expose().to_owned()).unwrap_or_default()),
+        ("store.max_connections", hash(&connections.to_string())),
+        ("RELAY_MASTER_KEY", hash(config.master_key.as_ref().map_or("", |key| key.expose()))),
     ]
 }
 
@@ -53,13 +61,17 @@ pub(super) struct Reloader {
     load: Loader,
     hooks: watch::Sender<Router>,
     api: watch::Sender<Router>,
+    /// How long the service waits at its end for what is under way.
+    shutdown_timeout: std::sync::Mutex<Duration>,
     running: Mutex<Running>,
 }
 
 struct Running {
     fixed: Fixed,
-    lifecycle: Lifecycle,
-    shutdown_timeout: Duration,
+    kept: Kept,
+    workers: HashMap<SinkName, Succession>,
+    maintenance: Succession,
+    activity: Succession,
 }
 
 impl std::fmt::Debug for Reloader {
@@ -75,22 +87,36 @@ impl Reloader {
         config: &Config,
         load: Loader,
     ) -> Result<Arc<Self>, super::StartError> {
+        let lifecycle = foundation.lifecycle.clone();
         let reloader = Arc::new_cyclic(|this: &Weak<Self>| Self {
-            foundation,
             this: this.clone(),
             load,
             hooks: watch::Sender::new(Router::new()),
             api: watch::Sender::new(Router::new()),
+            shutdown_timeout: std::sync::Mutex::new(config.server.shutdown_timeout),
             running: Mutex::new(Running {
                 fixed: fixed(config),
-                lifecycle: Lifecycle::new(),
-                shutdown_timeout: config.server.shutdown_timeout,
+                kept: Kept::default(),
+                workers: HashMap::new(),
+                maintenance: Succession::new(&lifecycle),
+                activity: Succession::new(&lifecycle),
             }),
+            foundation,
         });
-        let first = Generation::build(&reloader.foundation, config, reloader.this.clone()).await?;
-        reloader.answer_by(&first);
-        reloader.running.lock().await.lifecycle = first.run();
+        let on = &reloader.foundation;
+        let first = Generation::build(on, config, reloader.this.clone(), &Kept::default()).await?;
+        // They live as long as the process: a reload tells them what is new.
+        lifecycle.spawn("secrets", on.secrets.clone().run(lifecycle.clone()));
+        lifecycle.spawn("links", on.links.clone().run());
+        let mut running = reloader.running.lock().await;
+        reloader.go_over(&mut running, first, config.server.shutdown_timeout);
+        drop(running);
         Ok(reloader)
+    }
+
+    /// How long the service waits at its end for what is under way.
+    pub(super) fn shutdown_timeout(&self) -> Duration {
+        *self.shutdown_timeout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the public listener serves.
@@ -103,10 +129,38 @@ impl Reloader {
         self.api.subscribe()
     }
 
-    /// Answers by this generation from the next request on.
-    fn answer_by(&self, generation: &Generation) {
-        drop(self.hooks.send_replace(generation.hooks.clone()));
-        drop(self.api.send_replace(generation.api.clone()));
+    /// Answers by this generation from the next request on, and has its tasks take the place of those before. Waits for
+    /// nothing: the workers before finish what they are at, each for at most `patience`, and then their successors begin.
+    fn go_over(&self, running: &mut Running, generation: Generation, patience: Duration) {
+        let on = &self.foundation;
+        // First the routes, so that no delivery is routed by a configuration whose workers have gone.
+        drop(self.hooks.send_replace(generation.hooks));
+        drop(self.api.send_replace(generation.api));
+        *self.shutdown_timeout.lock().unwrap_or_else(PoisonError::into_inner) = patience;
+        for name in generation.end {
+            if let Some(worker) = running.workers.get(&name) {
+                worker.end(patience);
+            }
+        }
+        for (feeding, sink, view) in generation.begin {
+            let metrics = on.metrics.sink(feeding.name.as_str());
+            let place = running.workers.entry(feeding.name.clone()).or_insert_with(|| Succession::new(&on.lifecycle));
+            let relaying = on.relaying.clone();
+            place.replace(patience, move |part| relaying.feed(feeding, sink, &view, metrics, part));
+        }
+        if let Some(retention) = generation.retention {
+            let crate::config::Retention { payload, dedupe, ledger } = retention;
+            let (store, ages) = (on.store.clone(), maintenance::Ages { payload, dedupe, ledger });
+            running.maintenance.replace(patience, move |part| {
+                part.spawn("maintenance", maintenance::run(store, ages, part.clone()));
+            });
+        }
+        if let Some(watch) = generation.watch {
+            running
+                .activity
+                .replace(patience, move |part| part.spawn("activity", activity::watch(watch, part.clone())));
+        }
+        running.kept = generation.kept;
     }
 }
 
@@ -129,29 +183,35 @@ impl Reload for Reloader {
         if !changed.is_empty() {
             return Err(ReloadError::Problems(changed));
         }
-        let next = Generation::build(&self.foundation, &config, self.this.clone())
+        let next = Generation::build(&self.foundation, &config, self.this.clone(), &running.kept)
             .await
             .map_err(|error| ReloadError::Problems(vec![Chain(&error).to_string()]))?;
         for notice in &config.notices {
             tracing::warn!("{notice}");
         }
-        // From here on the new routes answer; only then do the old workers stop, so that no delivery
-        // is routed by a configuration whose workers have gone.
-        self.answer_by(&next);
-        running.lifecycle.stop(running.shutdown_timeout).await;
-        running.lifecycle = next.run();
-        running.shutdown_timeout = config.server.shutdown_timeout;
+        let changes = next.changes.clone();
+        self.go_over(&mut running, next, config.server.shutdown_timeout);
+        drop(running);
         tracing::info!(
             endpoints = config.endpoints.len(),
             sinks = config.sinks.len(),
+            differs = %changes,
             "the configuration was reloaded"
         );
         let audit = NewAudit::new(actor, "configuration.reloaded", "service")
             .with("endpoints", config.endpoints.len())
-            .with("sinks", config.sinks.len());
+            .with("sinks", config.sinks.len())
+            .with("differs", changes.to_string());
         if let Err(error) = self.foundation.store.audit(audit).await {
             tracing::error!(error = %Chain(&error), "an audit entry could not be written");
         }
-        Ok(Reloaded { endpoints: config.endpoints.len(), sinks: config.sinks.len(), notices: config.notices })
+        Ok(Reloaded {
+            endpoints: config.endpoints.len(),
+            sinks: config.sinks.len(),
+            notices: config.notices,
+            file: config.file.map(|file| file.display().to_string()),
+            differs: !changes.is_empty(),
+            changes,
+        })
     }
 }

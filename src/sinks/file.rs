@@ -9,6 +9,11 @@
 //! between its two steps; its default, to rename, loses nothing.) Only one process writes to a file
 //! at a time; a lock on it keeps a second one from taking a line under way for a torn one.
 //!
+//! A full file is renamed and a new one begun. Where it cannot be renamed (a mount of its own, as containers have them; a
+//! folder in which we may not write), it goes on growing with an error in the log, and `check` says so: a copy beside it
+//! could lie on another disk, one that goes with the container, and to truncate what was copied there would lose it.
+//! Events must not wait for that.
+//!
 //! The file is opened by the first delivery, not when the sink is built, so that a mere check of
 //! the configuration leaves no trace.
 
@@ -78,8 +83,16 @@ impl File {
             return Err(format!("`path` must name a file, and {} does not", path.display()));
         }
         let folder = folder_of(&path).to_owned();
-        let log =
-            Log { path, folder, max_bytes: options.max_bytes, disk, open: None, opened_before: false, rotated: None };
+        let log = Log {
+            path,
+            folder,
+            max_bytes: options.max_bytes,
+            disk,
+            open: None,
+            opened_before: false,
+            rotated: None,
+            try_rotating_at: 0,
+        };
         let writer = Writer::spawn("sink-file", log)
             .map_err(|error| format!("the sink's writing thread could not be started: {error}"))?;
         Ok(Self { options: options.clone(), writer })
@@ -102,12 +115,16 @@ impl Sink for File {
     }
 }
 
-/// The two calls whose failures no test can bring about on a real disk.
+/// The calls whose failures no test can bring about on a real disk, or not everywhere.
 trait Storage: Send + 'static {
     /// Appends all bytes; after an error any part of them may be in the file.
     fn append(&mut self, file: &fs::File, bytes: &[u8]) -> io::Result<()>;
     /// Returns once what was appended would survive a power cut.
     fn sync(&mut self, file: &fs::File) -> io::Result<()>;
+    /// Gives a file another name in its folder.
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
 }
 
 struct Disk;
@@ -134,6 +151,8 @@ struct Log<S> {
     opened_before: bool,
     /// The time in the last rotated file's name.
     rotated: Option<Timestamp>,
+    /// Bytes. A file that could not be rotated is not tried again before it has grown so large.
+    try_rotating_at: u64,
 }
 
 /// An open file that ends with a whole line.
@@ -159,9 +178,9 @@ impl<S: Storage> Log<S> {
         let mut open = self.current()?;
         let mut count = self.room(&open, lines);
         if count == 0 && open.len > 0 {
-            drop(open);
-            open = self.rotate()?;
-            count = self.room(&open, lines);
+            open = self.rotate(open)?;
+            // What could not be rotated takes all that is there.
+            count = if open.len > 0 { lines.len() } else { self.room(&open, lines) };
         }
         // A line that is longer than a whole file may be gets one of its own.
         let lines = &lines[..count.max(1)];
@@ -249,12 +268,16 @@ impl<S: Storage> Log<S> {
         if !leads_to(path, &file, len) {
             return Err(format!("{} was replaced while it was opened", path.display()));
         }
-        self.opened_before = true;
+        // Perhaps another file now, or emptied by whoever rotates it from outside.
+        (self.opened_before, self.try_rotating_at) = (true, 0);
         Ok(Open { file, len })
     }
 
-    /// Renames the full file and begins a new one. All lines of the full one are synced already.
-    fn rotate(&mut self) -> Result<Open, String> {
+    /// Renames the full file and begins a new one; the same file, if that cannot be. All of its lines are synced already.
+    fn rotate(&mut self, open: Open) -> Result<Open, String> {
+        if open.len < self.try_rotating_at {
+            return Ok(open);
+        }
         // Never the same or an earlier one twice, so that the names are unique and sort by time.
         let mut time = clock::now();
         if let Some(last) = self.rotated {
@@ -265,7 +288,22 @@ impl<S: Storage> Log<S> {
             time = time.saturating_add(1.microsecond()).unwrap_or(time);
             full = rotated_name(&self.path, time);
         }
-        fs::rename(&self.path, &full).map_err(|error| explain("rotate", &self.path, &error))?;
+        match self.disk.rename(&self.path, &full) {
+            Ok(()) => {}
+            // Somebody else was faster; what is there now is looked at again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(explain("rotate", &self.path, &error));
+            }
+            Err(error) => {
+                self.try_rotating_at = open.len + self.max_bytes / 8 + 1;
+                tracing::error!(
+                    path = %self.path.display(), bytes = open.len, max_bytes = self.max_bytes, error = %error,
+                    "the file is full and cannot be renamed, so that it goes on growing: {}", advice(&error)
+                );
+                return Ok(open);
+            }
+        }
+        drop(open);
         self.rotated = Some(time);
         tracing::info!(path = %self.path.display(), full = %full.display(), "a full file was rotated");
         self.open_anew()
@@ -391,6 +429,15 @@ fn look(options: &Options) -> Result<String, String> {
     }
     let usable = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
     rustix::fs::access(folder, usable).map_err(|error| explain("make files in", folder, &error.into()))?;
+    if options.max_bytes > 0
+        && let Some(what) = in_the_way_of_renaming(path)
+    {
+        return Err(format!(
+            "{} can be written, but not rotated at `max_bytes` ({}), so that it would grow without end: {what}",
+            path.display(),
+            options.max_bytes
+        ));
+    }
     Ok(format!("{} can be written, and its folder takes new files", path.display()))
 }
 
@@ -398,17 +445,48 @@ fn not_a_file(path: &Path) -> String {
     format!("{} is not a regular file: choose another `path`, or the sink type `stdout` for a pipe", path.display())
 }
 
+/// Why a file in a folder that takes new files cannot be renamed all the same, if that can be seen; and what to do.
+fn in_the_way_of_renaming(path: &Path) -> Option<String> {
+    let file = fs::symlink_metadata(path).ok()?;
+    let folder = fs::metadata(folder_of(path)).ok()?;
+    if is_mount(path).unwrap_or(file.dev() != folder.dev()) {
+        return Some(MOUNT.to_owned());
+    }
+    // In a folder like /tmp only the owner of a file renames it, the folder's owner, and root.
+    let us = fs::metadata("/proc/self").ok()?.uid();
+    let is_sticky = folder.mode() & 0o1000 != 0;
+    (is_sticky && ![0, file.uid(), folder.uid()].contains(&us)).then(|| {
+        "it belongs to another user, and its folder lets only owners rename: choose a folder of this service's own"
+            .into()
+    })
+}
+
+const MOUNT: &str = "it is a mount of its own: mount its folder instead; or set `max_bytes = 0` and rotate it from outside by \
+                     copying and truncating it";
+
+/// Whether something is mounted just there; `None` where the system cannot tell.
+fn is_mount(path: &Path) -> Option<bool> {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+    let seen = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS).ok()?;
+    let is_known = seen.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT);
+    is_known.then(|| seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
 /// What could not be done, why, and what to do about it.
 fn explain(action: &str, path: &Path, error: &io::Error) -> String {
-    let advice = match error.kind() {
+    format!("cannot {action} {}: {error}; {}", path.display(), advice(error))
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => MOUNT,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space there",
         io::ErrorKind::PermissionDenied => "let the user of this service write there",
         io::ErrorKind::ReadOnlyFilesystem => "mount it writable or choose another `path`",
         io::ErrorKind::NotFound => "its folder is gone: mount or make it again",
         io::ErrorKind::NotADirectory => "a part of `path` is a file and not a folder: correct it",
         _ => "see to the disk or choose another `path`",
-    };
-    format!("cannot {action} {}: {error}; {advice}", path.display())
+    }
 }
 
 #[cfg(test)]
@@ -534,6 +612,54 @@ mod tests {
 
         assert_eq!(sink.deliver(&messages[3]).await, Outcome::Delivered);
         assert_eq!(fs::read(&path).unwrap(), [before, message::line(&messages[3])].concat());
+    }
+
+    /// A file that cannot be renamed for a while.
+    #[derive(Clone, Default)]
+    struct Busy(Arc<Mutex<Option<io::ErrorKind>>>);
+
+    impl Storage for Busy {
+        fn append(&mut self, file: &fs::File, bytes: &[u8]) -> io::Result<()> {
+            Disk.append(file, bytes)
+        }
+        fn sync(&mut self, file: &fs::File) -> io::Result<()> {
+            Disk.sync(file)
+        }
+        fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+            self.0.lock().unwrap().map_or_else(|| Disk.rename(from, to), |kind| Err(kind.into()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_renamed_grows_on_and_is_rotated_when_it_can() {
+        use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+        for kind in [ResourceBusy, CrossesDevices, PermissionDenied, ReadOnlyFilesystem] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("events.jsonl");
+            let storage = Busy::default();
+            *storage.0.lock().unwrap() = Some(kind);
+            let sink = File::on(&Options { path: path.clone(), max_bytes: 1000 }, storage.clone()).unwrap();
+            let messages: Vec<Message> = (0..30).map(|n| message(&n.to_string())).collect();
+            let (first, second) = messages.split_at(20);
+            for message in first {
+                assert_eq!(sink.deliver(message).await, Outcome::Delivered, "{kind}");
+            }
+            let lines = |messages: &[Message]| messages.iter().flat_map(message::line).collect::<Vec<u8>>();
+            assert_eq!(fs::read(&path).unwrap(), lines(first), "{kind}: each once, in order");
+            assert!(fs::metadata(&path).unwrap().len() > 3000, "far beyond `max_bytes`");
+
+            *storage.0.lock().unwrap() = None;
+            for message in second {
+                assert_eq!(sink.deliver(message).await, Outcome::Delivered, "{kind}");
+            }
+            let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+            // The one without a time, the newest, comes first.
+            names.sort();
+            names.rotate_left(1);
+            assert!(names.len() > 1 && fs::metadata(&path).unwrap().len() <= 1000, "{kind}: rotated");
+            let all: Vec<u8> = names.iter().flat_map(|name| fs::read(name).unwrap()).collect();
+            assert_eq!(all, lines(&messages), "{kind}: nothing lost, nothing doubled");
+        }
     }
 
     /// Deletes the file between the write and the sync.

@@ -49,6 +49,7 @@ use crate::model::{
 };
 
 pub mod activity;
+pub mod breaker;
 pub mod ledger;
 pub mod link;
 pub mod postgres;
@@ -333,7 +334,14 @@ pub struct Purged {
 /// happened as a whole or not at all.
 #[async_trait]
 pub trait Store:
-    link::LinkStore + activity::ActivityStore + ledger::LedgerStore + Send + Sync + std::fmt::Debug + 'static
+    link::LinkStore
+    + activity::ActivityStore
+    + breaker::BreakerStore
+    + ledger::LedgerStore
+    + Send
+    + Sync
+    + std::fmt::Debug
+    + 'static
 {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;

@@ -3,6 +3,7 @@
 mod admin;
 mod afternoon;
 mod bookkeeping;
+mod breaking;
 mod commands;
 mod controlling;
 mod crashing;

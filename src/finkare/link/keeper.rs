@@ -65,6 +65,8 @@ pub(super) struct Keeper {
     scheduled: NotBefore,
     /// Endpoints of which the log says that they cannot be healed.
     complained: NotBefore,
+    /// What these two are about: after a reload, what was in vain may work.
+    configured: Arc<[LinkedEndpoint]>,
     next_expiry: Instant,
     is_failing: bool,
 }
@@ -72,6 +74,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(links: Arc<Links>) -> Self {
         Self {
+            configured: links.endpoints(),
             links,
             room: Arc::new(Semaphore::new(HEALING)),
             scheduled: NotBefore::default(),
@@ -118,6 +121,12 @@ impl Keeper {
 
     /// Looks at everything once; true if something is unfinished.
     async fn round(&mut self) -> Result<bool, StoreError> {
+        let configured = self.links.endpoints();
+        if !Arc::ptr_eq(&configured, &self.configured) {
+            self.configured = configured;
+            lock(&self.scheduled).clear();
+            lock(&self.complained).clear();
+        }
         let links = self.links.store.links().await?;
         let mut states = Vec::new();
         for link in &links {
@@ -153,7 +162,7 @@ impl Keeper {
     }
 
     fn follow_schedules(&self, links: &[Link]) {
-        for endpoint in &self.links.endpoints {
+        for endpoint in &*self.configured {
             let link = links.iter().find(|link| link.endpoint == endpoint.name);
             if link.is_some_and(|link| is_due(endpoint, link))
                 && may_begin(&self.scheduled, &endpoint.name, AFTER_FAILURE)

@@ -45,7 +45,10 @@
 //! | `secret.expired` | a retired secret's time has passed (written by the store) | |
 //! | `secret.configured` | a configured secret was stored (written by [`crate::secrets`]) | |
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -169,14 +172,14 @@ pub enum LinkError {
     Stopping,
 }
 
-/// All endpoints' links.
+/// All endpoints' links, for as long as the process lives: another configuration is told to them by
+/// [`Links::update`], and what is under way goes on.
 #[derive(Debug)]
 pub struct Links {
     store: Arc<dyn Store>,
     secrets: Arc<Secrets>,
-    endpoints: Vec<LinkedEndpoint>,
-    /// In the order of the endpoints.
-    metrics: Vec<RotationMetrics>,
+    endpoints: RwLock<Arc<[LinkedEndpoint]>>,
+    metrics: Arc<Metrics>,
     lifecycle: Lifecycle,
 }
 
@@ -207,7 +210,6 @@ impl Linked {
 
 impl Links {
     /// Puts them together; asks nobody.
-    #[expect(clippy::needless_pass_by_value, reason = "one of the shared parts that all are handed over alike")]
     pub fn new(
         store: Arc<dyn Store>,
         secrets: Arc<Secrets>,
@@ -215,13 +217,23 @@ impl Links {
         metrics: Arc<Metrics>,
         lifecycle: Lifecycle,
     ) -> Arc<Self> {
-        let metrics = endpoints.iter().map(|endpoint| metrics.rotations(endpoint.name.as_str())).collect();
-        Arc::new(Self { store, secrets, endpoints, metrics, lifecycle })
+        let links = Self { store, secrets, endpoints: RwLock::default(), metrics, lifecycle };
+        links.update(endpoints);
+        Arc::new(links)
+    }
+
+    /// Goes over to these endpoints. What is under way goes on as it began.
+    pub fn update(&self, endpoints: Vec<LinkedEndpoint>) {
+        for endpoint in &endpoints {
+            // Shown from the start, with zero.
+            drop(self.metrics.rotations(endpoint.name.as_str()));
+        }
+        *self.endpoints.write().unwrap_or_else(PoisonError::into_inner) = endpoints.into();
     }
 
     /// The endpoints, in the order of the configuration.
-    pub fn endpoints(&self) -> &[LinkedEndpoint] {
-        &self.endpoints
+    pub fn endpoints(&self) -> Arc<[LinkedEndpoint]> {
+        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Gives an endpoint's webhook a new secret. The secrets before it stay good for `overlap`.
@@ -281,9 +293,9 @@ impl Links {
     }
 
     fn linked(&self, name: &EndpointName) -> Result<Linked, LinkError> {
-        let index = self.endpoints.iter().position(|endpoint| endpoint.name == *name);
-        let index = index.ok_or_else(|| LinkError::NoSuchEndpoint(name.to_string()))?;
-        let endpoint = &self.endpoints[index];
+        let endpoints = self.endpoints();
+        let endpoint = endpoints.iter().find(|endpoint| endpoint.name == *name);
+        let endpoint = endpoint.ok_or_else(|| LinkError::NoSuchEndpoint(name.to_string()))?;
         let client = endpoint.client.clone().ok_or_else(|| {
             LinkError::NotLinked(format!(
                 "endpoint {name} has no API key, so Finkare cannot be asked: set its `api_key` (FINKARE_API_KEY for \
@@ -295,7 +307,7 @@ impl Links {
             path: endpoint.path.clone(),
             configured_id: endpoint.webhook_id.clone(),
             client,
-            metrics: self.metrics[index].clone(),
+            metrics: self.metrics.rotations(name.as_str()),
         })
     }
 

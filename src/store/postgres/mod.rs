@@ -65,6 +65,7 @@ use crate::model::{
 mod activity;
 mod announce;
 mod audit;
+mod breaker;
 mod claims;
 mod dispatches;
 mod erase;

@@ -53,6 +53,7 @@ use crate::model::{
 
 mod activity;
 mod audit;
+mod breaker;
 mod checkpoint;
 mod claim;
 mod dispatches;

@@ -14,7 +14,9 @@ use super::{
     announced::{self, AnnouncedPayment, Known},
     audit,
     auth::Caller,
-    limit, not_found, parse, store_problem,
+    limit, not_found, parse,
+    sinks::{SinkState, Standings, after_retry},
+    store_problem,
 };
 use crate::{
     config::Role,
@@ -60,6 +62,11 @@ pub struct DispatchRow {
     /// The earlier dispatch of the same invoice that has to be finished first.
     #[schema(required)]
     waits_for: Option<DispatchId>,
+    /// How its sink stands: only an `active` one is sent what is due.
+    sink_state: SinkState,
+    /// While the sink is tripped: when this process probes it next, with whatever is due first.
+    #[schema(required)]
+    sink_next_probe_at: Option<Timestamp>,
     #[serde(flatten)]
     payment: AnnouncedPayment,
     /// Only where a part of the stored row cannot be read, which is empty or the nearest value here: what it is.
@@ -68,9 +75,12 @@ pub struct DispatchRow {
 }
 
 impl DispatchRow {
-    /// With what is known of its event's payment.
-    pub(super) fn new(dispatch: Dispatch, known: &Known) -> Self {
+    /// With what is known of its event's payment, and how its sink stands.
+    pub(super) fn new(dispatch: Dispatch, known: &Known, standings: &Standings<'_>) -> Self {
+        let (sink_state, sink_next_probe_at) = standings.of(&dispatch.sink);
         Self {
+            sink_state,
+            sink_next_probe_at,
             payment: known.payment(dispatch.event_id),
             id: dispatch.id,
             event_id: dispatch.event_id,
@@ -125,6 +135,9 @@ pub struct DispatchPage {
     dispatch: DispatchRow,
     /// Its attempts, oldest first.
     attempt_log: Vec<AttemptRow>,
+    /// What it waits for all the same, after a retry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 /// The filters of the list.
@@ -181,8 +194,9 @@ pub async fn list(
     };
     let page = admin.store.list_dispatches(&filter, limit(query.limit)?).await.map_err(store_problem)?;
     let known = Known::of(&*admin.store, page.rows.iter().map(|dispatch| dispatch.event_id)).await?;
-    let row = |dispatch| DispatchRow::new(dispatch, &known);
-    Ok(Json(List::from_page(page, |dispatch| dispatch.id.to_string(), row)))
+    let standings = Standings::now(&admin).await?;
+    let row = |dispatch| DispatchRow::new(dispatch, &known, &standings);
+    Ok(Json(List::from_page(page, |dispatch: &Dispatch| dispatch.id.to_string(), row)))
 }
 
 /// Shows one dispatch.
@@ -205,7 +219,8 @@ async fn page(admin: &Admin, id: &str) -> Result<DispatchPage, Problem> {
     let (dispatch, attempts) = admin.store.dispatch(id).await.map_err(store_problem)?.ok_or_else(unknown)?;
     let attempt_log = attempts.into_iter().map(AttemptRow::from).collect();
     let known = Known::of(&*admin.store, std::iter::once(dispatch.event_id)).await?;
-    Ok(DispatchPage { dispatch: DispatchRow::new(dispatch, &known), attempt_log })
+    let dispatch = DispatchRow::new(dispatch, &known, &Standings::now(admin).await?);
+    Ok(DispatchPage { dispatch, attempt_log, note: None })
 }
 
 /// Retries one dispatch.
@@ -225,8 +240,10 @@ pub async fn retry(
     Extension(caller): Extension<Caller>,
     Segment(id): Segment,
 ) -> Result<Json<DispatchPage>, Problem> {
-    decide(&admin, &caller, &id, "retried", "dispatch.retried", async |id| admin.store.retry_dispatches(&[id]).await)
-        .await
+    let retry = async |id| admin.store.retry_dispatches(&[id]).await;
+    let Json(mut retried) = decide(&admin, &caller, &id, "retried", "dispatch.retried", retry).await?;
+    retried.note = after_retry(&admin, Some(&retried.dispatch.sink)).await?;
+    Ok(Json(retried))
 }
 
 /// Calls off one dispatch.

@@ -187,9 +187,10 @@ impl From<Delivery> for DeliveryRow {
     }
 }
 
-fn find<'a>(admin: &'a Admin, name: &str) -> Result<&'a LinkedEndpoint, Problem> {
-    let mut endpoints = admin.links.endpoints().iter();
-    endpoints.find(|endpoint| endpoint.name.as_str() == name).ok_or_else(|| not_found("endpoint with this name"))
+fn find(admin: &Admin, name: &str) -> Result<LinkedEndpoint, Problem> {
+    let endpoints = admin.links.endpoints();
+    let found = endpoints.iter().find(|endpoint| endpoint.name.as_str() == name).cloned();
+    found.ok_or_else(|| not_found("endpoint with this name"))
 }
 
 /// Lists the configured endpoints, in the order of the configuration.

@@ -14,7 +14,9 @@ use super::{
     Admin, List, Params, Segment,
     announced::{self, AnnouncedPayment, Known},
     dispatches::{AttemptRow, DispatchRow},
-    limit, not_found, parse, store_problem, time,
+    limit, not_found, parse,
+    sinks::Standings,
+    store_problem, time,
 };
 use crate::{
     model::{event::Event, id::EventId},
@@ -171,11 +173,12 @@ pub async fn show(State(admin): State<Arc<Admin>>, Segment(id): Segment) -> Resu
     let known = Known::of(&*admin.store, std::iter::once(id)).await?;
     let content_type = detail.event.content_type.clone();
     let (payload, payload_base64) = shown(detail.payload);
+    let standings = Standings::now(&admin).await?;
     let dispatches = detail
         .dispatches
         .into_iter()
         .map(|(dispatch, attempts)| DispatchWithAttempts {
-            dispatch: DispatchRow::new(dispatch, &known),
+            dispatch: DispatchRow::new(dispatch, &known, &standings),
             attempt_log: attempts.into_iter().map(AttemptRow::from).collect(),
         })
         .collect();

@@ -160,7 +160,11 @@ fn open() -> OpenApiRouter<Arc<Admin>> {
 async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     let now = crate::model::clock::now();
     for status in admin.store.sink_statuses().await.map_err(store_problem)? {
-        admin.metrics.set_sink(&status, sinks::state(&admin.sinks, &status).as_str(), now);
+        admin.metrics.set_sink(
+            &status,
+            sinks::state(&admin.sinks, &status.name, status.paused.is_some()).as_str(),
+            now,
+        );
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], admin.metrics.render()).into_response())

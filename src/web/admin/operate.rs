@@ -15,15 +15,23 @@ use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use super::{
-    super::error::Problem, Admin, List, Segment, announced::Known, audit, auth::Caller, bad_parameter,
-    dispatches::DispatchRow, not_found, parse, payload, store_problem, time,
+    super::error::Problem,
+    Admin, List, Segment,
+    announced::Known,
+    audit,
+    auth::Caller,
+    bad_parameter,
+    dispatches::DispatchRow,
+    not_found, parse, payload,
+    sinks::{SinkState, Standings, after_retry, try_again},
+    store_problem, time,
 };
 use crate::{
     config::Role,
     model::{
         audit::NewAudit,
         dispatch::{Outcome, State as DispatchState},
-        id::{DispatchId, EventId},
+        id::{DispatchId, EventId, SinkName},
     },
     replay::{ReplayError, Replayer, Summary},
     store::{DispatchFilter, EventFilter, Store},
@@ -153,11 +161,12 @@ pub async fn replay_one(
     )
     .await;
     let known = Known::of(&*admin.store, std::iter::once(id)).await?;
+    let standings = Standings::now(&admin).await?;
     let mut data = Vec::with_capacity(ids.len());
     for id in ids {
         // One that a short retention has removed since is no error.
         if let Some((dispatch, _)) = admin.store.dispatch(id).await.map_err(store_problem)? {
-            data.push(DispatchRow::new(dispatch, &known));
+            data.push(DispatchRow::new(dispatch, &known, &standings));
         }
     }
     Ok(Json(List { data, next_cursor: None }))
@@ -331,6 +340,9 @@ pub struct RetriedMany {
     retried: u64,
     /// True: there are more than one call decides about; ask again.
     more: bool,
+    /// What they wait for all the same: a sink that is paused, tripped or not configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 /// What cancelling many came to.
@@ -365,8 +377,9 @@ pub async fn retry_many(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Json<RetriedMany>, Problem> {
-    let (retried, more) = decide(&admin, caller, body, Verb::Retry).await?;
-    Ok(Json(RetriedMany { retried, more }))
+    let (retried, more, sink) = decide(&admin, caller, body, Verb::Retry).await?;
+    let note = if retried == 0 { None } else { after_retry(&admin, sink.as_deref()).await? };
+    Ok(Json(RetriedMany { retried, more, note }))
 }
 
 /// Calls off dispatches that are `pending`, `held` or `dead`.
@@ -390,12 +403,17 @@ pub async fn cancel_many(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Json<CancelledMany>, Problem> {
-    let (cancelled, more) = decide(&admin, caller, body, Verb::Cancel).await?;
+    let (cancelled, more, _) = decide(&admin, caller, body, Verb::Cancel).await?;
     Ok(Json(CancelledMany { cancelled, more }))
 }
 
-/// Answers how many were changed, and whether there are more.
-async fn decide(admin: &Arc<Admin>, caller: Caller, body: Body, verb: Verb) -> Result<(u64, bool), Problem> {
+/// Answers how many were changed, whether there are more, and of which sink they are, if only of one.
+async fn decide(
+    admin: &Arc<Admin>,
+    caller: Caller,
+    body: Body,
+    verb: Verb,
+) -> Result<(u64, bool, Option<String>), Problem> {
     caller.needs(Role::Operator)?;
     let chosen: Chosen = payload(body).await?.unwrap_or_default();
     if chosen.sink.is_none() && chosen.state.is_none() {
@@ -439,7 +457,7 @@ async fn decide(admin: &Arc<Admin>, caller: Caller, body: Body, verb: Verb) -> R
         audit::write(&asked, entry).await;
         match failure {
             Some(problem) => Err(problem),
-            None => Ok((done, more)),
+            None => Ok((done, more, chosen.sink)),
         }
     };
     in_turn(admin, decision).await
@@ -516,11 +534,14 @@ pub struct TestRow {
     reason: Option<String>,
     /// How long it took, in milliseconds.
     duration_ms: f64,
+    /// What follows from it for the sink's events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 /// Sends a test event straight to a sink, past the store, also to a paused one.
 ///
-/// Needs the role operator.
+/// If the sink takes it, one that was tripped is sent its events again. Needs the role operator.
 #[utoipa::path(
     post,
     path = "/sinks/{name}/test",
@@ -536,7 +557,9 @@ pub async fn test_sink(
 ) -> Result<Json<TestRow>, Problem> {
     caller.needs(Role::Operator)?;
     let tested = admin.operate.tests.test(&name).await.ok_or_else(|| not_found("configured sink with this name"))?;
+    let note = after_test(&admin, &name, &tested.outcome).await?;
     let row = TestRow {
+        note,
         event_id: tested.event_id,
         outcome: tested.outcome.as_str(),
         reason: tested.outcome.reason().map(str::to_owned),
@@ -549,6 +572,21 @@ pub async fn test_sink(
         .with("outcome", row.outcome);
     audit::write(&admin, entry).await;
     Ok(Json(row))
+}
+
+/// A target that took a test event works: its breaker closes, and the other processes try it again.
+async fn after_test(admin: &Admin, name: &str, outcome: &Outcome) -> Result<Option<String>, Problem> {
+    let Ok(sink) = SinkName::new(name) else { return Ok(None) };
+    if *outcome != Outcome::Delivered {
+        return Ok(None);
+    }
+    let was_tripped = try_again(admin, &sink, true).await.map_err(store_problem)?;
+    let is_paused = Standings::now(admin).await?.of(name).0 == SinkState::Paused;
+    Ok(if is_paused {
+        Some(format!("The sink is paused: its events wait until it is resumed (`finkare-relay sinks resume {sink}`)."))
+    } else {
+        was_tripped.then(|| "The sink was tripped: its events are sent again.".to_owned())
+    })
 }
 
 /// What erasing an invoice came to.

@@ -1,6 +1,6 @@
 //! `POST /reload`: the configuration is read again, and used if it can be.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use axum::{Extension, Json, extract::State};
@@ -27,6 +27,65 @@ pub struct Reloaded {
     pub sinks: usize,
     /// What works but may surprise.
     pub notices: Vec<String>,
+    /// The file that was read, if there is one.
+    #[schema(required)]
+    pub file: Option<String>,
+    /// False: what was read says the same as what was in force.
+    pub differs: bool,
+    /// What differs from what was in force.
+    pub changes: Changes,
+}
+
+/// What differs between two configurations: names, never values.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Changes {
+    /// Sinks. One that is changed gets a new worker when the one before has finished what it is at; one that is not goes
+    /// on undisturbed.
+    pub sinks: Difference,
+    /// Endpoints.
+    pub endpoints: Difference,
+    /// Options that say something else, such as `sinks.erp.url`, without those of what was added or removed.
+    pub options: Vec<String>,
+}
+
+/// What became of things that have names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Difference {
+    /// They are new.
+    pub added: Vec<String>,
+    /// They are gone.
+    pub removed: Vec<String>,
+    /// Something is different.
+    pub changed: Vec<String>,
+    /// Nothing is different.
+    pub unchanged: Vec<String>,
+}
+
+impl Changes {
+    /// True if nothing differs.
+    pub fn is_empty(&self) -> bool {
+        let is_same = |of: &Difference| of.added.is_empty() && of.removed.is_empty() && of.changed.is_empty();
+        is_same(&self.sinks) && is_same(&self.endpoints) && self.options.is_empty()
+    }
+}
+
+/// `nothing`, or `sinks added: a, b; options: server.ack_timeout_secs`.
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lists = [
+            ("sinks added", &self.sinks.added),
+            ("sinks removed", &self.sinks.removed),
+            ("sinks changed", &self.sinks.changed),
+            ("endpoints added", &self.endpoints.added),
+            ("endpoints removed", &self.endpoints.removed),
+            ("endpoints changed", &self.endpoints.changed),
+            ("options", &self.options),
+        ];
+        let told = lists.into_iter().filter(|(_, names)| !names.is_empty());
+        let told: Vec<_> = told.map(|(what, names)| format!("{what}: {}", names.join(", "))).collect();
+        f.write_str(if told.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&told.join("; "))
+    }
 }
 
 /// Why the old configuration goes on.

@@ -1,6 +1,9 @@
-//! `GET /sinks`, and pausing and resuming one.
+//! `GET /sinks`, pausing and resuming one, and what is told of a sink that sends nothing now.
+//!
+//! A pause is kept by the store and holds for all processes. That a sink is tripped is known to each process by itself;
+//! that it is to be tried again is told to all of them by the store ([`BreakerStore`](crate::store::breaker)).
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use axum::{Extension, Json, extract::State};
 use jiff::Timestamp;
@@ -51,9 +54,15 @@ pub struct SinkRow {
     /// When it last got something.
     #[schema(required)]
     last_success: Option<Timestamp>,
-    /// What went wrong last.
+    /// What went wrong last. It is over if `last_success` is later.
     #[schema(required)]
     last_error: Option<LastError>,
+    /// While it is tripped: when this process probes it next.
+    #[schema(required)]
+    next_probe_at: Option<Timestamp>,
+    /// What was done, if that does not follow from the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 /// What went wrong last.
@@ -67,7 +76,7 @@ struct LastError {
 
 /// Whether a sink takes dispatches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub(super) enum SinkState {
     /// It does.
     Active,
@@ -75,6 +84,8 @@ pub(super) enum SinkState {
     Paused,
     /// It failed too often; it is probed.
     Tripped,
+    /// The configuration does not name it any more: its dispatches stay where they are until it does.
+    NotConfigured,
 }
 
 impl SinkState {
@@ -84,25 +95,84 @@ impl SinkState {
             SinkState::Active => "active",
             SinkState::Paused => "paused",
             SinkState::Tripped => "tripped",
+            SinkState::NotConfigured => "not_configured",
         }
     }
 }
 
 /// How a sink stands.
-pub(super) fn state(configured: &[SinkView], status: &SinkStatus) -> SinkState {
-    let tripped = || configured.iter().any(|sink| sink.name.as_str() == status.name && sink.is_tripped());
-    match &status.paused {
-        Some(_) => SinkState::Paused,
-        None if tripped() => SinkState::Tripped,
-        None => SinkState::Active,
+pub(super) fn state(configured: &[SinkView], name: &str, is_paused: bool) -> SinkState {
+    match configured.iter().find(|sink| sink.name.as_str() == name) {
+        None => SinkState::NotConfigured,
+        Some(_) if is_paused => SinkState::Paused,
+        Some(sink) if sink.is_tripped() => SinkState::Tripped,
+        Some(_) => SinkState::Active,
     }
+}
+
+/// How all sinks stand at one moment, for rows that speak of them; counts nothing.
+pub(super) struct Standings<'a> {
+    configured: &'a [SinkView],
+    paused: HashSet<String>,
+}
+
+impl<'a> Standings<'a> {
+    /// Looks.
+    pub(super) async fn now(admin: &'a Admin) -> Result<Self, Problem> {
+        let paused = admin.store.paused_sinks().await.map_err(store_problem)?;
+        Ok(Self { configured: &admin.sinks, paused: paused.into_iter().map(|(name, _)| name).collect() })
+    }
+
+    /// One sink's state, and when this process probes it next.
+    pub(super) fn of(&self, name: &str) -> (SinkState, Option<Timestamp>) {
+        let state = state(self.configured, name, self.paused.contains(name));
+        let view = self.configured.iter().find(|sink| sink.name.as_str() == name);
+        (state, view.filter(|_| state == SinkState::Tripped).and_then(SinkView::next_probe_at))
+    }
+}
+
+/// Has every process that leaves the sink alone try it again: one event, and the others if it is delivered. With
+/// `is_proved`, this process does not try first. Answers true if this process left it alone.
+pub(super) async fn try_again(admin: &Admin, sink: &SinkName, is_proved: bool) -> Result<bool, StoreError> {
+    admin.store.ask_sink_again(sink).await?;
+    let view = admin.sinks.iter().find(|view| view.name == *sink);
+    let was_tripped = view.is_some_and(|view| if is_proved { view.close() } else { view.try_again() });
+    // Once more: the first call may have come before the breaker knew.
+    admin.store.wakeups().wake([sink]);
+    Ok(was_tripped)
+}
+
+/// After dispatches of a sink, or of any, were put back to `pending`: has tripped sinks tried again, and says what the
+/// dispatches wait for all the same.
+pub(super) async fn after_retry(admin: &Admin, of: Option<&str>) -> Result<Option<String>, Problem> {
+    let standings = Standings::now(admin).await?;
+    let mut notes = Vec::new();
+    let configured = admin.sinks.iter().filter(|view| of.is_none_or(|of| view.name.as_str() == of));
+    for view in configured {
+        let name = &view.name;
+        if standings.paused.contains(name.as_str()) {
+            notes.push(format!(
+                "The sink {name} is paused: its events wait until it is resumed (`finkare-relay sinks resume {name}`)."
+            ));
+        } else if (view.is_tripped() || admin.store.is_shared())
+            && try_again(admin, name, false).await.map_err(store_problem)?
+        {
+            notes.push(format!(
+                "The sink {name} is tripped: one event is tried now, and the others follow when it is delivered."
+            ));
+        }
+    }
+    if let Some(name) = of.filter(|name| standings.of(name).0 == SinkState::NotConfigured) {
+        notes.push(format!("The sink {name} is not configured: its events wait until it is configured again."));
+    }
+    Ok((!notes.is_empty()).then(|| notes.join(" ")))
 }
 
 fn row(configured: &[SinkView], status: SinkStatus) -> SinkRow {
     let view = configured.iter().find(|sink| sink.name.as_str() == status.name);
     SinkRow {
         r#type: view.map(|view| view.kind),
-        state: state(configured, &status),
+        state: state(configured, &status.name, status.paused.is_some()),
         configured: view.is_some(),
         backlog: status.pending + status.leased,
         oldest_pending: status.oldest_pending,
@@ -115,6 +185,8 @@ fn row(configured: &[SinkView], status: SinkStatus) -> SinkRow {
         paused_reason: status.paused.map(|paused| paused.reason),
         last_success: status.last_success_at,
         last_error: status.last_error.map(|(at, error)| LastError { at, error }),
+        next_probe_at: view.and_then(SinkView::next_probe_at),
+        note: None,
         name: status.name,
     }
 }
@@ -155,9 +227,9 @@ pub async fn pause(
     .await
 }
 
-/// Lets a sink go on.
+/// Lets a sink go on that is paused, or tripped in whichever process.
 ///
-/// Needs the role operator.
+/// A tripped one is tried with one event at once; the others follow when that is delivered. Needs the role operator.
 #[utoipa::path(
     post,
     path = "/sinks/{name}/resume",
@@ -171,7 +243,18 @@ pub async fn resume(
     Extension(caller): Extension<Caller>,
     Segment(name): Segment,
 ) -> Result<Json<SinkRow>, Problem> {
-    change(&admin, &caller, &name, "sink.resumed", async |sink| admin.store.resume_sink(sink).await).await
+    let mut was_tripped = false;
+    let resumed = change(&admin, &caller, &name, "sink.resumed", async |sink| {
+        let was_paused = admin.store.resume_sink(sink).await?;
+        was_tripped = try_again(&admin, sink, false).await?;
+        Ok(was_paused || was_tripped)
+    });
+    let Json(mut row) = resumed.await?;
+    row.note = was_tripped.then(|| {
+        let what = "It was tripped: one event is tried now, and the others follow when it is delivered.";
+        what.to_owned()
+    });
+    Ok(Json(row))
 }
 
 async fn change(

@@ -168,6 +168,66 @@ async fn what_was_delivered_before_kill_9_is_there() {
     assert!(delivered.iter().all(|id| arrived.contains(id)), "everything that was called delivered is there");
 }
 
+/// Tells the test below that it is the child, and where the file is.
+const MOUNTED: &str = "SINK_FILE_MOUNTED";
+
+/// A file that is mounted by itself, as `docker run -v ./events.jsonl:/data/events.jsonl` does it, in a mount namespace of
+/// the test's own; or else, where no such namespace can be made, in a folder in which the service may not write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_renamed_takes_events_all_the_same_and_check_says_so() {
+    if let Some(path) = std::env::var_os(MOUNTED) {
+        return on_a_file_that_cannot_be_renamed(Path::new(&path)).await;
+    }
+    let (outside, inside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (there, path) = (outside.path().join("events.jsonl"), inside.path().join("events.jsonl"));
+    File::create(&there).unwrap();
+    File::create(&path).unwrap();
+    let program = std::env::current_exe().unwrap();
+    let test = "sinks::file_sink::a_file_that_cannot_be_renamed_takes_events_all_the_same_and_check_says_so";
+    let mount = format!("mount --bind '{}' '{}'", there.display(), path.display());
+    let child = format!("exec '{}' --exact {test} --nocapture --test-threads=1", program.display());
+    let run = |way: &[&str], script: &str| {
+        let mut command = Command::new(way[0]);
+        command.args(&way[1..]).args(["sh", "-c", script]).env(MOUNTED, &path);
+        command.output().is_ok_and(|output| {
+            print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            output.status.success()
+        })
+    };
+    let namespaces: [&[&str]; 2] = [&["unshare", "-m"], &["unshare", "-r", "-m"]];
+    if let Some(way) = namespaces.into_iter().find(|way| run(way, &mount)) {
+        assert!(run(way, &format!("{mount} && {child}")), "in a namespace made by {way:?}: see above");
+        assert!(events(&there).len() >= 60, "outside, too, everything is there");
+        return;
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    fs::set_permissions(inside.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    // Root may write everywhere.
+    let nobody: &[&str] = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let ways: [&[&str]; 2] = [&["env"], nobody];
+    let way = ways.into_iter().find(|way| !run(way, &format!("touch '{}/probe'", inside.path().display())));
+    assert!(run(way.expect("a user who may not write there"), &child), "in a folder without permission: see above");
+    fs::set_permissions(inside.path(), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+async fn on_a_file_that_cannot_be_renamed(path: &Path) {
+    let sink = built(&Kind::File(file::Options { max_bytes: 3000, ..file_at(path) }));
+    let messages = numbered(60);
+    let sent: Vec<String> = messages.iter().map(|message| message.event_id.to_string()).collect();
+    for message in &messages {
+        assert_eq!(sink.deliver(message).await, Outcome::Delivered);
+    }
+    assert_eq!(events(path), sent, "each once, in order, in the same file");
+    assert!(fs::metadata(path).unwrap().len() > 6000 && rotated(path).is_empty());
+    let problem = sink.check().await.unwrap_err();
+    assert!(
+        problem.contains("mount its folder") || problem.contains("let the user of this service write"),
+        "{problem}"
+    );
+    let without_rotation = built(&Kind::File(file::Options { max_bytes: 0, ..file_at(path) }));
+    assert!(without_rotation.check().await.is_ok(), "what never rotates needs no other name");
+}
+
 #[tokio::test]
 async fn what_logrotate_does_is_noticed() {
     let folder = tempfile::tempdir().unwrap();

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 pub(crate) mod activity;
+pub(crate) mod breaker;
 pub(crate) mod claiming;
 pub(crate) mod erasing;
 pub(crate) mod finishing;
@@ -99,6 +100,9 @@ macro_rules! contract {
                 activity {
                     the_latest_time_stays, one_that_was_never_heard_of_is_watched_from_the_first_note,
                     a_trial_write_leaves_everything_as_it_is,
+                }
+                breaker {
+                    a_success_and_a_persons_word_are_signs, who_is_paused_is_told_without_counting,
                 }
                 ledger {
                     an_event_has_one_payment_and_a_payment_one_event, of_many_events_one_gets_the_payment,
