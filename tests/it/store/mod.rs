@@ -25,6 +25,7 @@ mod measure_postgres;
 mod plans_postgres;
 mod postgres;
 mod sqlite;
+mod upgrade;
 
 contract!(on_sqlite, on_postgres);
 
