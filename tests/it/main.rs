@@ -10,6 +10,7 @@ mod endpoints;
 mod explaining;
 mod failover;
 mod finkare_client;
+mod instalments;
 mod invoicing;
 mod judging;
 mod link;
