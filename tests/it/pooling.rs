@@ -89,7 +89,7 @@ async fn the_settings_are_in_force() {
     assert_eq!(settings(&database.url(), &database).await, ours());
 }
 
-/// PgBouncer in session mode, as it is installed: it refuses startup parameters that it does not know, and hands a
+/// `PgBouncer` in session mode, as it is installed: it refuses startup parameters that it does not know, and hands a
 /// session on.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_settings_are_in_force_behind_pgbouncer() {

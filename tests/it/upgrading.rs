@@ -29,7 +29,7 @@ use crate::support::{
 on_both_stores!(the_old_version_works_on_the_new_schema);
 
 /// Ours, and one that a newer program adds: as such a change usually is.
-fn newer(ours: Migrator) -> Migrator {
+fn newer(ours: &Migrator) -> Migrator {
     let sql = sqlx::SqlStr::from_static("ALTER TABLE dispatches ADD COLUMN from_the_future integer NOT NULL DEFAULT 0");
     let next = Migration::new(9_000_000, Cow::Borrowed("from the future"), MigrationType::Simple, sql, false);
     Migrator::with_migrations(ours.iter().cloned().chain([next]).collect())
@@ -38,12 +38,12 @@ fn newer(ours: Migrator) -> Migrator {
 async fn migrate_to_newer(home: &Home) -> Result<usize, StoreError> {
     if home.store_url().starts_with("postgres") {
         let store = PostgresStore::connect(&Secret::new(home.store_url()), 2).await?;
-        let applied = store.migrate_with(&newer(sqlx::migrate!("migrations/postgres"))).await;
+        let applied = store.migrate_with(&newer(&sqlx::migrate!("migrations/postgres"))).await;
         store.close().await;
         applied
     } else {
         let store = SqliteStore::open(&home.path("relay.db")).await?;
-        let applied = store.migrate_with(&newer(sqlx::migrate!("migrations/sqlite"))).await;
+        let applied = store.migrate_with(&newer(&sqlx::migrate!("migrations/sqlite"))).await;
         store.close().await;
         applied
     }
@@ -117,7 +117,7 @@ async fn accepts_go_on_while_a_migration_waits_for_a_reader() {
     let mut reading = reader.begin().await.unwrap();
     reading.execute("SELECT count(*) FROM dispatches").await.unwrap();
 
-    let migrations = Arc::new(newer(sqlx::migrate!("migrations/postgres")));
+    let migrations = Arc::new(newer(&sqlx::migrate!("migrations/postgres")));
     let store = PostgresStore::connect(&Secret::new(home.store_url()), 2).await.unwrap();
     let (mut migrating, other) = {
         let store = Arc::new(store);

@@ -85,7 +85,7 @@ impl Place {
     }
 
     /// What a person should know of a connection that did not come about.
-    fn explain(&self, error: &sqlx::Error) -> NoConnectionProblem {
+    fn explain(&self, error: &sqlx::Error) -> String {
         let Self { server, database, user } = self;
         if let Some(code) = code(error) {
             return match code.as_str() {
@@ -149,13 +149,11 @@ impl Place {
     }
 }
 
-type NoConnectionProblem = String;
-
 /// Why no connection to the database comes about: which server, which database, and what to do. Never holds the
 /// password.
 #[derive(Debug)]
 pub struct NoConnection {
-    problem: NoConnectionProblem,
+    problem: String,
     source: sqlx::Error,
 }
 

@@ -154,6 +154,8 @@ fn numbers(leased: &[LeasedDispatch]) -> Vec<i64> {
 }
 
 async fn everything_is_there(store: Arc<dyn Store>, version: i64, migrations: &Migrator) {
+    use State::{Cancelled, Dead, Delivered, Held, Leased, Pending};
+
     let store = &*store;
     let missing = migrations.iter().filter(|migration| migration.version > version).count();
     assert_eq!(store.migrate().await.unwrap(), missing, "from version {version}");
@@ -171,7 +173,6 @@ async fn everything_is_there(store: Arc<dyn Store>, version: i64, migrations: &M
     assert_eq!(attempts(0), [(1, "retry".to_owned()), (2, "delivered".to_owned())]);
     assert_eq!(attempts(1), [(1, "delivered".to_owned())]);
     assert!(store.event(EventId(id(8))).await.unwrap().unwrap().payload.is_none());
-    use State::{Cancelled, Dead, Delivered, Held, Leased, Pending};
     let expected = [Delivered, Delivered, Pending, Leased, Pending, Held, Dead, Cancelled, Delivered];
     assert_eq!(states(store).await, (1..).zip(expected).collect::<Vec<_>>());
     let sinks = store.sink_statuses().await.unwrap();
