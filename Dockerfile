@@ -47,7 +47,8 @@ ENV RELAY_LISTEN=0.0.0.0:8080 \
 # RELAY_ADMIN_TOKEN as well; without one the relay refuses callers from elsewhere.
 EXPOSE 8080
 
-# Asks /readyz of the public listener; there is no curl in the image.
+# Asks /healthz of the public listener; there is no curl in the image. Not /readyz: what is unhealthy is killed by Swarm,
+# ECS and Nomad, and a restart repairs no database.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
   CMD ["finkare-relay", "health"]
 # Stops accepting, finishes what is under way, exits.

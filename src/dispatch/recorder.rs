@@ -3,7 +3,8 @@
 //! While the database does not answer, outcomes are kept and tried again until their leases have
 //! surely run out; then somebody else may have the dispatch, and the outcome is dropped with a
 //! line in the log (the target gets the event again, under the same id). What the database refuses
-//! is tried alone, so that one sink's outcome cannot hold up another's.
+//! is tried alone, so that one sink's outcome cannot hold up another's, and once more in plain text: what a
+//! target said is the only part of it that a database could not like.
 
 use std::{sync::Arc, time::Duration};
 
@@ -125,7 +126,19 @@ async fn record_all(target: &impl Recording, waiting: &mut Vec<Waiting>, pressur
             // The database refuses something in it. One outcome must not hold up those of other
             // sinks, so each is tried alone from here on.
             Err(_) if count > 1 => most = 1,
-            Err(error) => give_up(&waiting.remove(0).finished, &Chain(&error).to_string()),
+            Err(error) => {
+                let finished = &mut waiting[0].finished;
+                let plain = finished.outcome.clone().in_plain_text();
+                if plain != finished.outcome {
+                    tracing::warn!(
+                        error = %Chain(&error), dispatch.id = %finished.id,
+                        "the database refused an outcome: recording it without what is not plain text"
+                    );
+                    finished.outcome = plain;
+                    continue;
+                }
+                give_up(&waiting.remove(0).finished, &Chain(&error).to_string());
+            }
         }
     }
 }
@@ -185,7 +198,10 @@ mod tests {
                 *away -= 1;
                 return Err(StoreError::Unavailable { action: "x".into(), source: sqlx::Error::PoolTimedOut });
             }
-            if batch.iter().any(|finished| finished.id.0 == 13) {
+            if batch
+                .iter()
+                .any(|finished| finished.id.0 == 13 || finished.outcome.reason().is_some_and(|r| !r.is_ascii()))
+            {
                 return Err(StoreError::Refused { action: "x".into(), source: sqlx::Error::RowNotFound });
             }
             self.recorded.lock().unwrap().extend(batch.iter().map(|finished| finished.id.0));
@@ -201,6 +217,18 @@ mod tests {
         let mut waiting = [11, 12, 13, 14].map(outcome).into_iter().collect();
         record_all(&database, &mut waiting, &Pressure::default()).await;
         assert_eq!(*database.recorded.lock().unwrap(), [11, 12, 14]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_database_cannot_keep_is_recorded_in_plain_text() {
+        let database = Database::default();
+        let mut odd = outcome(12);
+        odd.finished.outcome = Outcome::Hold { reason: "the target\u{2019}s word\u{0}".into(), recheck_after: None };
+        let mut waiting = vec![outcome(11), odd, outcome(14)];
+        record_all(&database, &mut waiting, &Pressure::default()).await;
+        assert_eq!(*database.recorded.lock().unwrap(), [11, 12, 14]);
+        let told = Outcome::Rejected { reason: "it\u{2019}s \0".into() }.in_plain_text();
+        assert_eq!(told.reason(), Some("it?s ?"));
     }
 
     #[tokio::test(start_paused = true)]

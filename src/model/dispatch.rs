@@ -211,6 +211,24 @@ impl Outcome {
         }
     }
 
+    /// The same, told in characters that every database can keep: what is not ASCII, and control characters, become
+    /// `?`.
+    #[must_use]
+    pub fn in_plain_text(mut self) -> Self {
+        match &mut self {
+            Outcome::Delivered => {}
+            Outcome::Retry { reason, .. }
+            | Outcome::Rejected { reason }
+            | Outcome::Wait { reason, .. }
+            | Outcome::Stop { reason }
+            | Outcome::Hold { reason, .. } => {
+                let plain = |letter: char| if letter == ' ' || letter.is_ascii_graphic() { letter } else { '?' };
+                *reason = reason.chars().map(plain).collect();
+            }
+        }
+        self
+    }
+
     /// What a person is told; `None` for success.
     pub fn reason(&self) -> Option<&str> {
         match self {

@@ -178,7 +178,7 @@ impl Generation {
             metrics: on.metrics.clone(),
             reload,
             refusals: on.refusals.clone(),
-            meters: meters.clone(),
+            meters: meters.iter().map(|(name, meter)| (name.clone(), meter.clone())).collect(),
         };
         let api = admin::router(Arc::new(admin), &on.health);
         let retention = Some(config.retention).filter(|retention| before.retention.as_ref() != Some(retention));

@@ -116,13 +116,26 @@ pub struct OpenStore {
 /// # Errors
 /// When it cannot be opened, or somebody else has it.
 pub async fn open_store(config: &StoreConfig, exclusive: bool) -> Result<OpenStore, StoreError> {
+    open_store_for(config, exclusive, None).await
+}
+
+/// The same, for a service that answers deliveries within `answer`.
+async fn open_store_for(
+    config: &StoreConfig,
+    exclusive: bool,
+    answer: Option<Duration>,
+) -> Result<OpenStore, StoreError> {
     Ok(match config {
         StoreConfig::Sqlite { path } => {
             let lock = if exclusive { Some(SqliteStore::lock(path)?) } else { None };
             OpenStore { store: Arc::new(SqliteStore::open(path).await?), lock }
         }
         StoreConfig::Postgres { url, max_connections } => {
-            OpenStore { store: Arc::new(PostgresStore::connect(url, *max_connections).await?), lock: None }
+            let store = match answer {
+                Some(answer) => PostgresStore::connect_for(url, *max_connections, answer).await?,
+                None => PostgresStore::connect(url, *max_connections).await?,
+            };
+            OpenStore { store: Arc::new(store), lock: None }
         }
     })
 }
@@ -148,7 +161,7 @@ impl Service {
     /// What is in the way, and what to change. Nothing is left running.
     pub async fn start(config: &Config, load: Loader) -> Result<Self, StartError> {
         let vault = vault(config)?;
-        let open = open_store(&config.store, true).await?;
+        let open = open_store_for(&config.store, true, Some(config.server.ack_timeout)).await?;
         let store = &open.store;
         prepare(&open).await?;
 

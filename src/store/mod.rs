@@ -53,6 +53,7 @@ pub mod breaker;
 pub mod ledger;
 pub mod link;
 pub mod postgres;
+pub(crate) mod schema;
 mod spoiled;
 pub mod sqlite;
 pub mod wake;
@@ -67,6 +68,28 @@ pub const BLOCKED_RECHECK: Duration = Duration::from_mins(1);
 /// before it turns to the others.
 pub const LOOK_AHEAD: u32 = 16;
 
+/// What Postgres says of itself, and not of what it was asked: SQLSTATE classes, and two codes,
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+///
+/// Not among them: 54 (a text too long for an index lies in the text), P0 (a trigger that somebody wrote), and of
+/// class 42 all but the missing right, because a statement that the schema does not fit fails for good.
+const TRANSIENT: [&str; 14] = [
+    "08",    // the connection
+    "25",    // the transaction's state: a server or database that only reads, one that ended an idle transaction
+    "26",    // a prepared statement that the session does not have: a pooler handed us another session
+    "28",    // who may come in: a password that is being changed
+    "3D",    // a database that is not there now: it is being restored or renamed
+    "40",    // rolled back: serialisation, deadlock
+    "42501", // a right that was taken away, and can be given back
+    "53",    // out of resources
+    "55",    // not in the right state: a lock that did not come
+    "57",    // operator intervention: shutdown, cancelled
+    "58",    // system error: input and output
+    "72",    // a snapshot that is too old
+    "F0",    // the server's configuration files
+    "XX",    // internal errors, a corrupted page or index: whatever was asked for is not the reason
+];
+
 /// What a store could not do.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -78,6 +101,15 @@ pub enum StoreError {
         /// The driver's word.
         #[source]
         source: sqlx::Error,
+    },
+    /// There is no connection to the database: the same call may work later.
+    #[error("there is no connection to the database: {action}")]
+    NoConnection {
+        /// What was tried.
+        action: String,
+        /// Which server does not let us in, and what to do.
+        #[source]
+        source: postgres::NoConnection,
     },
     /// The database refused the statement: trying the same again will not help.
     #[error("the database refused: {action}")]
@@ -111,19 +143,15 @@ pub enum StoreError {
 impl StoreError {
     /// Sorts a driver's error into [`StoreError::Unavailable`] and [`StoreError::Refused`].
     ///
-    /// Unavailable is whatever a later try may cure: connections, time-outs, and the SQLSTATE
-    /// classes 08 (connection), 40 (rolled back: serialisation, deadlock), 53 (out of resources),
-    /// 55 (lock not available), 57 (operator intervention: shutdown, cancelled) and 58 (system
-    /// error: I/O), <https://www.postgresql.org/docs/current/errcodes-appendix.html>; for SQLite
-    /// busy, locked, out of memory, read-only, I/O error, full and cannot open,
+    /// Refused is what lies in the statement or in what it carries, so that the next one may pass; unavailable is
+    /// whatever lies in the server, and a later try may cure: connections, time-outs, and the SQLSTATE classes and
+    /// codes of `TRANSIENT`; for SQLite busy, locked, out of memory, read-only, I/O error, full and cannot open,
     /// <https://www.sqlite.org/rescode.html>.
     pub fn from_sqlx(action: impl Into<String>, source: sqlx::Error) -> Self {
         let action = action.into();
         let transient = match &source {
             sqlx::Error::Database(error) => match error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
-                Some(postgres) => {
-                    ["08", "40", "53", "55", "57", "58"].contains(&postgres.code().get(..2).unwrap_or(""))
-                }
+                Some(postgres) => TRANSIENT.iter().any(|code| postgres.code().starts_with(code)),
                 // SQLite's extended codes keep the primary code in the low byte.
                 None => error
                     .code()
@@ -143,7 +171,7 @@ impl StoreError {
 
     /// True when the same call may work later.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::NoConnection { .. })
     }
 }
 
@@ -350,10 +378,10 @@ pub trait Store:
     fn wakeups(&self) -> &wake::Wakeups;
 
     /// Brings the schema up to date; answers how many migrations were applied now. Several
-    /// processes may call it at the same time.
+    /// processes may call it at the same time. One that a newer program has extended stays as it is.
     async fn migrate(&self) -> Result<usize, StoreError>;
 
-    /// Really asks the database: it answers, its schema is this version's, and it can be written to.
+    /// Really asks the database: it answers, its schema is this version's or begins with it, and it can be written to.
     async fn ready(&self) -> Result<(), StoreError>;
 
     /// Records verified deliveries in one transaction and answers them in the given order.

@@ -21,10 +21,16 @@ use sqlx::{
     Executor, PgConnection,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{ACQUIRE_TIMEOUT, Again, Connections};
+use super::{
+    ACQUIRE_TIMEOUT, Again, Connections,
+    pool::{self, Place},
+};
 use crate::{
     model::{backoff, chain::Chain, id::SinkName},
     store::wake::Wakeups,
@@ -44,8 +50,11 @@ const MAX_PAYLOAD: usize = 7000;
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// A connection on which nothing comes could be one whose server vanished without a word: after
-/// this long we ask.
+/// this long we ask, and at once when another connection has not answered.
 const QUIET: Duration = Duration::from_secs(30);
+
+/// How long finding out why no connection comes about may take.
+const DIAGNOSIS: Duration = Duration::from_secs(1);
 
 /// The waits between two tries to listen.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -122,9 +131,9 @@ pub(super) struct Listener(Task);
 
 impl Listener {
     /// Starts it; it tries for as long as it is not stopped.
-    pub(super) fn start(options: PgConnectOptions, wakeups: Arc<Wakeups>) -> Self {
+    pub(super) fn start(options: PgConnectOptions, silences: watch::Receiver<u64>, wakeups: Arc<Wakeups>) -> Self {
         Self(Task::start(async move |stop: CancellationToken| {
-            let _ = stop.run_until_cancelled(listen_forever(options, &wakeups)).await;
+            let _ = stop.run_until_cancelled(listen_forever(options, silences, &wakeups)).await;
         }))
     }
 
@@ -199,7 +208,7 @@ async fn announce_until(stop: &CancellationToken, connections: &Connections, owe
         let told = connections
             .run("telling the other replicas of new work", Again::Harmless, async || {
                 let mut checkout = connections.checkout().await?;
-                announce(checkout.on(), sinks.iter().map(SinkName::as_str)).await?;
+                connections.soon(announce(checkout.on(), sinks.iter().map(SinkName::as_str))).await?;
                 checkout.finish();
                 Ok(())
             })
@@ -211,14 +220,14 @@ async fn announce_until(stop: &CancellationToken, connections: &Connections, owe
     }
 }
 
-async fn listen_forever(options: PgConnectOptions, wakeups: &Wakeups) {
+async fn listen_forever(options: PgConnectOptions, mut silences: watch::Receiver<u64>, wakeups: &Wakeups) {
     let mut failures = 0;
     loop {
-        let error = listen(&options, wakeups, &mut failures).await;
+        let error = listen(&options, &mut silences, wakeups, &mut failures).await;
         failures += 1;
         let wait = backoff::next_wait(FIRST_WAIT, LONGEST_WAIT, failures, rand::random());
         tracing::warn!(
-            error = %error,
+            error,
             retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
             "not listening for other replicas' work: workers poll meanwhile"
         );
@@ -227,7 +236,12 @@ async fn listen_forever(options: PgConnectOptions, wakeups: &Wakeups) {
 }
 
 /// Listens until something is wrong. `failures` is set back once it works.
-async fn listen(options: &PgConnectOptions, wakeups: &Wakeups, failures: &mut u32) -> sqlx::Error {
+async fn listen(
+    options: &PgConnectOptions,
+    silences: &mut watch::Receiver<u64>,
+    wakeups: &Wakeups,
+    failures: &mut u32,
+) -> String {
     let result: Result<std::convert::Infallible, sqlx::Error> = async {
         // A pool of one, because the driver's listener wants a pool. Made anew after every failure:
         // the driver's own reconnecting knows only some of the ways in which a connection dies.
@@ -246,7 +260,13 @@ async fn listen(options: &PgConnectOptions, wakeups: &Wakeups, failures: &mut u3
         wakeups.wake_all();
         wakeups.link_changed();
         loop {
-            let Ok(notification) = tokio::time::timeout(QUIET, listener.try_recv()).await else {
+            let heard = tokio::select! {
+                heard = listener.try_recv() => Some(heard),
+                () = tokio::time::sleep(QUIET) => None,
+                // Another connection did not answer: does this one?
+                Ok(()) = silences.changed() => None,
+            };
+            let Some(notification) = heard else {
                 let asked = tokio::time::timeout(ACQUIRE_TIMEOUT, listener.execute("SELECT 1")).await;
                 asked.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
                 continue;
@@ -259,10 +279,18 @@ async fn listen(options: &PgConnectOptions, wakeups: &Wakeups, failures: &mut u3
         }
     }
     .await;
-    match result {
+    let error = match result {
         Ok(never) => match never {},
         Err(error) => error,
+    };
+    if matches!(error, sqlx::Error::PoolTimedOut) {
+        // The driver's pool keeps the reason to itself.
+        let again = pool::connect(options, &Place::of(options), tokio::time::Instant::now() + DIAGNOSIS).await;
+        if let Err(reason) = again {
+            return Chain(&reason).to_string();
+        }
     }
+    Chain(&error).to_string()
 }
 
 #[cfg(test)]

@@ -207,7 +207,7 @@ pub(super) async fn claim(store: &PostgresStore, claim: Claim<'_>) -> Result<Cla
     let mut rounds = 0;
     let round = loop {
         rounds += 1;
-        let round = store.run(action.as_str(), Again::Unsafe, || claim_round(store, &claim)).await?;
+        let round = store.run_relaying(action.as_str(), || claim_round(store, &claim)).await?;
         if !round.leased.is_empty() || !round.full || !round.postponed || rounds == ROUNDS {
             break round;
         }
@@ -391,9 +391,8 @@ pub(super) async fn finish(
     if batch.is_empty() {
         return Ok(Vec::new());
     }
-    let (mut recorded, wake) = store
-        .run(format!("finishing {} attempts", batch.len()), Again::Unsafe, || finish_once(store, batch, now))
-        .await?;
+    let (mut recorded, wake) =
+        store.run_relaying(format!("finishing {} attempts", batch.len()), || finish_once(store, batch, now)).await?;
     store.wakeups.wake(&wake);
     // Of two equal entries the second has lost its lease to the first.
     let answer = |taken| if taken { Finish::Recorded } else { Finish::LeaseLost };
@@ -585,7 +584,7 @@ pub(super) async fn give_back(store: &PostgresStore, leases: &[(DispatchId, Leas
     leases.sort_unstable();
     let (ids, tokens): (Vec<i64>, Vec<Uuid>) = leases.into_iter().unzip();
     let given: Vec<String> = store
-        .run(format!("giving {} leases back", ids.len()), Again::Unsafe, async || {
+        .run_relaying(format!("giving {} leases back", ids.len()), async || {
             let mut checkout = store.begin_relaying().await?;
             let given: Vec<String> =
                 sqlx::query_scalar(GIVE_BACK).bind(&ids).bind(&tokens).fetch_all(checkout.on()).await?;

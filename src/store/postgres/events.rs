@@ -140,7 +140,10 @@ async fn record_merged(store: &PostgresStore, merged: &[Merged<'_>], repeated: b
         .bind(dispatch_column!(m, _ => m.event.invoice_id.as_deref()))
         .bind(None::<i64>);
     let mut checkout = store.checkout().await?;
-    let rows = query.fetch_all(checkout.on()).await?;
+    let rows = query.fetch_all(checkout.on());
+    // The second try has a connection that has just answered, and all the time that is left: it may have to wait for
+    // a lock, or for the first one to end.
+    let rows = if repeated { rows.await? } else { store.soon(rows).await? };
     checkout.finish();
 
     let mut answers = HashMap::with_capacity(rows.len());

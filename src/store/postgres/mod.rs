@@ -8,13 +8,16 @@
 //! dropped transaction back, but a `BEGIN` that was cut off while under way stays open, and the
 //! next autocommit statement on that connection would be acknowledged and never committed.
 //!
-//! Three bounds keep a sick database from holding us: the server ends a statement that takes too
-//! long, a lock that does not come and a transaction that we left open (`SETTINGS`); we end a call
-//! after [`CALL_TIMEOUT`], for a server that says nothing at all; and we wait at most
-//! [`ACQUIRE_TIMEOUT`] for a connection. After a restart of the server the pool is full of dead
-//! connections. The first call that meets one throws all idle ones away and tries once more, where
-//! doing it twice does no harm: reads, everything that had not begun its transaction yet, and
-//! [`Store::record_deliveries`], which finds its own event again by the dedupe key.
+//! Bounds keep a sick database from holding us: the server ends a statement that takes too long, a lock that
+//! does not come and a transaction that we left open (`SETTINGS`); we end a call after [`CALL_TIMEOUT`], and
+//! one that relays after [`RELAYING_TIMEOUT`], for a server that says nothing at all; and we wait at most
+//! [`ACQUIRE_TIMEOUT`] for a connection. After a restart of the server the pool is full of dead connections, and
+//! after its host is gone, or the name points to another server, of connections that say nothing at all. The
+//! first call that meets one throws away all that have not answered since (`pool`) and tries once more on a new
+//! one, where doing it twice does no harm: reads, everything that had not begun its transaction yet, and
+//! [`Store::record_deliveries`], which finds its own event again by the dedupe key. A time-out is a dead
+//! connection; what an accept waits for on one of them is bounded so that a second try still comes in time
+//! (`docs/decisions/0031-a-silence-is-a-dead-connection.md`).
 //!
 //! # What waits for the disk
 //!
@@ -30,28 +33,31 @@
 //!
 //! `events` records and lists events, `claims` leases and finishes dispatches (and explains why
 //! no wake-up gets lost), `dispatches` is what a person does with them, `sinks` their standing,
-//! `purge` retention, `erase` the removal of one invoice's payloads, `announce` the notifications between replicas.
+//! `purge` retention, `erase` the removal of one invoice's payloads, `announce` the notifications between replicas,
+//! `pool` the connections, `migrating` the schema.
 //! The link to Finkare: `secrets` (and webhooks), `intents`, the `audit` trail, and `link`, which hands each method
 //! to one of them. `ledger` keeps what is known of payments.
 //!
 //! A pooler between us and the server must pool sessions, not transactions: we prepare statements,
 //! set parameters at the start of a connection, and listen.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{fmt::Write as _, str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sqlx::{
-    Connection, PgConnection, PgPool, Postgres, Row,
-    migrate::Migrator,
-    pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use sqlx::{PgConnection, migrate::Migrator, postgres::PgConnectOptions};
+use tokio::{sync::Semaphore, time::Instant};
 
+pub use self::pool::NoConnection;
+use self::{
+    migrating::MIGRATOR,
+    pool::{Checkout, Pool},
+};
 use super::{
     Candidate, Claim, Claimed, DispatchFilter, Erased, EventDetail, EventFilter, Finish, Page, Purge, Purged, Replay,
-    SinkStatus, Store, StoreError, wake::Wakeups,
+    SinkStatus, Store, StoreError,
+    schema::{self, Notice, Standing},
+    wake::Wakeups,
 };
 use crate::model::{
     audit::NewAudit,
@@ -73,11 +79,11 @@ mod events;
 mod intents;
 mod ledger;
 mod link;
+mod migrating;
+mod pool;
 mod purge;
 mod secrets;
 mod sinks;
-
-static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// The name under which our connections appear in `pg_stat_activity`.
 pub const APPLICATION_NAME: &str = "finkare-relay";
@@ -85,6 +91,14 @@ pub const APPLICATION_NAME: &str = "finkare-relay";
 /// A call that takes longer is given up and its connection closed. Longer than the server's own
 /// bounds, so that a server that still speaks gets to say what was wrong.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The same for a transaction that relays: short by nature, and as many sinks as there are share few connections.
+/// Longer than the server's bound for a lock.
+pub const RELAYING_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How long a short statement may go without an answer before its connection counts as dead; less, where an accept has
+/// to be answered sooner.
+const SOON: Duration = Duration::from_millis(1500);
 
 /// How long a call waits for a free connection, and how long making one may take.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -95,7 +109,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a transaction that lost against another (deadlock, serialisation) is tried in all.
 const TRIES: u32 = 4;
 
-/// Set on every connection of the pool.
+/// Set on every connection of the pool, by statements: see [`pool`].
 const SETTINGS: [(&str, &str); 9] = [
     // Our slowest statement is a search through payloads; the others take milliseconds.
     ("statement_timeout", "10s"),
@@ -121,9 +135,6 @@ const SETTINGS: [(&str, &str); 9] = [
 /// was acknowledged could be lost. Every stronger choice of the operator's (`remote_apply`) stays.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') = 'off'";
-
-/// Keeps two replicas that start together from counting the same migrations; any number would do.
-const MIGRATION_LOCK: i64 = 0x0066_696e_6b61_7265;
 
 /// Whoever changes something about the link to Finkare holds this lock until its commit. It is rare, and
 /// much easier to think about when it happens one after the other; any number would do.
@@ -161,12 +172,15 @@ pub struct PostgresStore {
     wakeups: Arc<Wakeups>,
     listener: announce::Listener,
     announcer: announce::Announcer,
+    notice: Notice,
 }
 
 /// The pool, and the bounds within which everything runs on it.
 #[derive(Debug, Clone)]
 struct Connections {
-    pool: PgPool,
+    pool: Arc<Pool>,
+    /// See [`SOON`].
+    soon: Duration,
     /// A permit for each connection that may relay at a time.
     relaying: Arc<Semaphore>,
 }
@@ -177,51 +191,54 @@ impl PostgresStore {
     /// Opens at most `max_connections` connections (but at least two): one listens, the others work.
     ///
     /// # Errors
-    /// [`StoreError::Open`] when the URL cannot be read, [`StoreError::Unavailable`] when no
-    /// connection comes about within [`ACQUIRE_TIMEOUT`], [`StoreError::Refused`] when the server
-    /// does not let us in.
+    /// [`StoreError::Open`] when the URL cannot be read or the database cannot hold every text,
+    /// [`StoreError::NoConnection`] when no connection comes about within [`ACQUIRE_TIMEOUT`], or the server does not
+    /// let us in.
     pub async fn connect(url: &Secret, max_connections: u32) -> Result<Self, StoreError> {
-        // The driver's own words may repeat parts of the URL, and with them the password.
-        let patient = PgConnectOptions::from_str(url.expose()).map_err(|_| {
-            StoreError::Open(
-                "the database URL cannot be read: write `postgres://user:password@host:5432/database`, \
-                 with special characters of the password percent-encoded"
-                    .to_owned(),
-            )
-        })?;
-        let patient = patient.application_name(APPLICATION_NAME);
-        let options = patient.clone().options(SETTINGS);
-        let place = format!("{}:{}", patient.get_host(), patient.get_port());
-        let working = max_connections.saturating_sub(1).max(1);
-        let pool = PgPoolOptions::new()
-            .max_connections(working)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            // A round trip for every call, to find what the call finds out by itself.
-            .test_before_acquire(false)
-            .after_connect(|connection, _| Box::pin(async { sqlx::query(DURABLE).execute(connection).await.map(drop) }))
-            .connect_with(options)
-            .await
-            .map_err(|error| StoreError::from_sqlx(format!("connecting to Postgres at {place}"), error))?;
-        let wakeups = Arc::new(Wakeups::default());
-        let listener = announce::Listener::start(patient.clone(), wakeups.clone());
-        let relaying = usize::try_from(working / 2).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
-        let connections = Connections { pool, relaying: Arc::new(Semaphore::new(relaying)) };
-        let announcer = announce::Announcer::start(connections.clone());
-        Ok(Self { connections, patient, wakeups, listener, announcer })
+        Self::connect_for(url, max_connections, 2 * SOON).await
     }
 
-    async fn checkout(&self) -> Result<Checkout, sqlx::Error> {
+    /// The same, for a service that answers a delivery within this time: what an accept waits for on a connection that
+    /// does not answer is bounded so that it can be tried again on another one.
+    ///
+    /// # Errors
+    /// See [`PostgresStore::connect`].
+    pub async fn connect_for(url: &Secret, max_connections: u32, answer: Duration) -> Result<Self, StoreError> {
+        let patient = options(url)?;
+        let working = max_connections.saturating_sub(1).max(1);
+        let relaying = usize::try_from(working / 2).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
+        let connections = Connections {
+            pool: Pool::new(patient.clone(), setup(), working),
+            soon: SOON.min(answer / 2),
+            relaying: Arc::new(Semaphore::new(relaying)),
+        };
+        check_encoding(&connections).await?;
+        let wakeups = Arc::new(Wakeups::default());
+        let listener = announce::Listener::start(patient.clone(), connections.pool.silences(), wakeups.clone());
+        let announcer = announce::Announcer::start(connections.clone());
+        Ok(Self { connections, patient, wakeups, listener, announcer, notice: Notice::default() })
+    }
+
+    /// Brings the schema up to date with other migrations than this program's: for tests, which need a newer program's.
+    ///
+    /// # Errors
+    /// See [`Store::migrate`].
+    pub async fn migrate_with(&self, migrations: &Migrator) -> Result<usize, StoreError> {
+        migrating::migrate(&self.patient, migrations, &self.notice).await
+    }
+
+    async fn checkout(&self) -> Result<Checkout, Failure> {
         self.connections.checkout().await
     }
 
     /// Begins a durable transaction.
-    async fn begin(&self) -> Result<Checkout, sqlx::Error> {
+    async fn begin(&self) -> Result<Checkout, Failure> {
         self.connections.begin(BEGIN).await
     }
 
     /// Begins a durable transaction that changes the link to Finkare, alone among all replicas; and its time,
     /// taken under the lock, so that a later change has a later one.
-    async fn begin_link(&self) -> Result<(Checkout, i64), sqlx::Error> {
+    async fn begin_link(&self) -> Result<(Checkout, i64), Failure> {
         let mut checkout = self.begin().await?;
         // A statement of its own: the next ones see all that was committed under the lock.
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LINK_LOCK).execute(checkout.on()).await?;
@@ -231,7 +248,7 @@ impl PostgresStore {
 
     /// Begins a durable transaction that decides over the ledger, alone among all replicas; and its time. The numbers of
     /// bookings follow the order of the commits, so that a list that was read to its end misses none.
-    async fn begin_ledger(&self) -> Result<(Checkout, i64), sqlx::Error> {
+    async fn begin_ledger(&self) -> Result<(Checkout, i64), Failure> {
         let mut checkout = self.begin().await?;
         // A statement of its own: the next ones see all that was committed under the lock.
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LEDGER_LOCK).execute(checkout.on()).await?;
@@ -241,19 +258,17 @@ impl PostgresStore {
 
     /// Begins a durable transaction that decides over the ledger and writes into the audit trail; and its time. Both
     /// locks, always in this order: bookings do not wait behind what the link is at.
-    async fn begin_ledger_with_audit(&self) -> Result<(Checkout, i64), sqlx::Error> {
+    async fn begin_ledger_with_audit(&self) -> Result<(Checkout, i64), Failure> {
         let (mut checkout, _) = self.begin_link().await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LEDGER_LOCK).execute(checkout.on()).await?;
         let now = clock(checkout.on()).await?;
         Ok((checkout, now))
     }
 
-    /// Begins a transaction whose commit does not wait for the disk; see the [module](self).
-    async fn begin_relaying(&self) -> Result<Checkout, sqlx::Error> {
-        let permit = self.connections.relaying.clone().acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
-        let mut checkout = self.connections.begin(BEGIN_RELAYING).await?;
-        checkout.permit = Some(permit);
-        Ok(checkout)
+    /// Begins a transaction whose commit does not wait for the disk; see the [module](self). Within
+    /// [`PostgresStore::run_relaying`].
+    async fn begin_relaying(&self) -> Result<Checkout, Failure> {
+        self.connections.begin(BEGIN_RELAYING).await
     }
 
     /// See [`Connections::run`].
@@ -263,64 +278,163 @@ impl PostgresStore {
     {
         self.connections.run(action, again, work).await
     }
+
+    /// Runs one transaction that relays, see [`Connections::run`]: at most half of the connections do so at a time.
+    async fn run_relaying<T, F>(&self, action: impl Into<String>, work: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let action = action.into();
+        let permit = match tokio::time::timeout(CALL_TIMEOUT, self.connections.relaying.acquire()).await {
+            Ok(permit) => permit.map_err(|_| sqlx::Error::PoolClosed),
+            Err(_) => Err(sqlx::Error::PoolTimedOut),
+        };
+        let _permit = permit.map_err(|error| StoreError::from_sqlx(action.as_str(), error))?;
+        self.connections.run_within(RELAYING_TIMEOUT, action, Again::Unsafe, work).await
+    }
+
+    /// See [`Connections::soon`].
+    async fn soon<T>(&self, answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Failure> {
+        self.connections.soon(answer).await
+    }
+}
+
+/// The options of a connection that is not bounded in any way.
+fn options(url: &Secret) -> Result<PgConnectOptions, StoreError> {
+    // The driver's own words may repeat parts of the URL, and with them the password.
+    let options = PgConnectOptions::from_str(url.expose()).map_err(|_| {
+        StoreError::Open(
+            "the database URL cannot be read: write `postgres://user:password@host:5432/database`, \
+             with special characters of the password percent-encoded"
+                .to_owned(),
+        )
+    })?;
+    // The driver keeps the brackets of an IPv6 address, and looks for a host of that name.
+    let address = options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(str::to_owned);
+    let options = match address {
+        Some(address) => options.host(&address),
+        None => options,
+    };
+    // No number with a fraction is ever read as text, and a pooler may refuse a parameter that it does not know.
+    Ok(options.application_name(APPLICATION_NAME).extra_float_digits(None))
+}
+
+/// What every connection of the pool is set up with.
+fn setup() -> String {
+    let mut text = String::new();
+    for (name, value) in SETTINGS {
+        let _ = write!(text, "SET {name} = '{value}'; ");
+    }
+    text.push_str(DURABLE);
+    text
+}
+
+/// Refuses a database that cannot hold every text: what a target says would be refused when it is to be stored, and
+/// the event sent again.
+async fn check_encoding(connections: &Connections) -> Result<(), StoreError> {
+    let encoding: String = connections
+        .run("opening the store", Again::Harmless, async || {
+            let mut checkout = connections.checkout().await?;
+            let encoding = sqlx::query_scalar("SHOW server_encoding").fetch_one(checkout.on()).await?;
+            checkout.finish();
+            Ok(encoding)
+        })
+        .await?;
+    // SQL_ASCII takes every byte as it comes, and gives it back so.
+    if matches!(encoding.as_str(), "UTF8" | "SQL_ASCII") {
+        return Ok(());
+    }
+    let database = connections.pool.place().database();
+    Err(StoreError::Open(format!(
+        "the database `{database}` has the encoding {encoding}, which cannot hold every text: make one with UTF8 \
+         (`createdb --template=template0 --encoding=UTF8 NAME`) and name it in the database URL"
+    )))
 }
 
 impl Connections {
     /// Takes a connection for one piece of work.
-    async fn checkout(&self) -> Result<Checkout, sqlx::Error> {
-        Ok(Checkout { connection: self.pool.acquire().await?, finished: false, permit: None })
+    async fn checkout(&self) -> Result<Checkout, Failure> {
+        self.pool.checkout(self.soon).await
     }
 
     /// Takes a connection and begins a transaction on it. A dead connection is noticed here, before
     /// anything was done, and replaced.
-    async fn begin(&self, begin: &'static str) -> Result<Checkout, sqlx::Error> {
+    async fn begin(&self, begin: &'static str) -> Result<Checkout, Failure> {
         match self.begin_once(begin).await {
-            Err(error) if is_dead(&error) => {
-                self.drop_idle();
-                self.begin_once(begin).await
-            }
+            Err(failure) if self.parted_from(&failure) => self.begin_once(begin).await,
             result => result,
         }
     }
 
-    async fn begin_once(&self, begin: &'static str) -> Result<Checkout, sqlx::Error> {
+    async fn begin_once(&self, begin: &'static str) -> Result<Checkout, Failure> {
         let mut checkout = self.checkout().await?;
-        sqlx::raw_sql(begin).execute(checkout.on()).await?;
+        self.soon(sqlx::raw_sql(begin).execute(checkout.on())).await?;
         Ok(checkout)
     }
 
-    /// Throws the idle connections away: one was dead, so the server was gone, and with it all.
-    fn drop_idle(&self) {
-        while let Some(connection) = self.pool.try_acquire() {
-            drop(connection.detach());
+    /// Waits for the answer to something short. None counts as the connection's end.
+    async fn soon<T>(&self, answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Failure> {
+        tokio::time::timeout(self.soon, answer).await.map_or(Err(Failure::Silent), |answer| Ok(answer?))
+    }
+
+    /// True if the connection was dead, and with it those that lay beside it, which are gone now: another try gets a
+    /// new one, or one that has answered since.
+    fn parted_from(&self, failure: &Failure) -> bool {
+        match failure {
+            Failure::Driver(error) if is_dead(error) => self.pool.drop_idle(),
+            Failure::Silent => self.pool.distrust(Instant::now()),
+            _ => return false,
         }
+        true
     }
 
     /// Runs one method's work within its bounds and says what failed.
     ///
     /// What lost against another transaction is repeated: it was rolled back as a whole. What met a
-    /// dead connection is repeated only with `again`.
+    /// dead connection is repeated only with `again`, or when the server has said that it did nothing.
     async fn run<T, F>(&self, action: impl Into<String>, again: Again, work: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Failure>>,
     {
+        self.run_within(CALL_TIMEOUT, action, again, work).await
+    }
+
+    async fn run_within<T, F>(
+        &self,
+        bound: Duration,
+        action: impl Into<String>,
+        again: Again,
+        work: impl Fn() -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
         let tries = async {
-            let mut tried = 1;
+            let (mut tried, mut replaced) = (1, false);
             loop {
                 match work().await {
                     Err(Failure::Driver(error)) if is_conflict(&error) && tried < TRIES => {}
-                    Err(Failure::Driver(error)) if again == Again::Harmless && is_dead(&error) && tried == 1 => {
-                        self.drop_idle();
+                    Err(failure) => {
+                        let dead = self.parted_from(&failure);
+                        let harmless = again == Again::Harmless || failure.is_read_only();
+                        if !dead || !harmless || replaced {
+                            return Err(failure);
+                        }
+                        replaced = true;
                     }
                     result => return result,
                 }
                 tried += 1;
             }
         };
-        let timed_out = || Failure::Driver(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
-        let result = tokio::time::timeout(CALL_TIMEOUT, tries).await.unwrap_or_else(|_| Err(timed_out()));
+        let result = tokio::time::timeout(bound, tries).await.unwrap_or_else(|_| {
+            self.pool.distrust(Instant::now());
+            Err(Failure::Silent)
+        });
         result.map_err(|failure| match failure {
             Failure::Driver(error) => StoreError::from_sqlx(action, error),
+            Failure::Silent => StoreError::from_sqlx(action, sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+            Failure::NoConnection(source) => StoreError::NoConnection { action: action.into(), source },
             Failure::Told(error) => error,
         })
     }
@@ -340,8 +454,25 @@ enum Again {
 enum Failure {
     /// The driver's word, still to be put into a sentence.
     Driver(sqlx::Error),
+    /// No answer came in time.
+    Silent,
+    /// There was no connection to do it on.
+    NoConnection(NoConnection),
     /// Complete already.
     Told(StoreError),
+}
+
+impl Failure {
+    /// True if the server did nothing because this session may only read, as on one that has become a standby.
+    fn is_read_only(&self) -> bool {
+        matches!(self, Self::Driver(error) if code(error).as_deref() == Some("25006"))
+    }
+}
+
+impl From<NoConnection> for Failure {
+    fn from(error: NoConnection) -> Self {
+        Self::NoConnection(error)
+    }
 }
 
 impl From<sqlx::Error> for Failure {
@@ -356,53 +487,24 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// A connection at work; closed unless its work came to the end.
-#[derive(Debug)]
-struct Checkout {
-    connection: PoolConnection<Postgres>,
-    finished: bool,
-    /// Held by what relays for as long as it has the connection.
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Checkout {
-    /// The connection, for one statement.
-    fn on(&mut self) -> &mut PgConnection {
-        &mut self.connection
-    }
-
-    /// Ends an autocommit statement's or a read's use of the connection.
-    fn finish(mut self) {
-        self.finished = true;
-    }
-
-    /// Commits, and gives the connection back.
-    async fn commit(mut self) -> Result<(), sqlx::Error> {
-        sqlx::raw_sql("COMMIT").execute(self.on()).await?;
-        self.finish();
-        Ok(())
-    }
-}
-
-impl Drop for Checkout {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.connection.close_on_drop();
-        }
-    }
-}
-
 fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned)
 }
 
-/// True when the connection is of no use any more: the server was restarted or went away.
+/// True when the connection is of no use any more: the server was restarted or went away, or is not the one any more
+/// that takes writes.
 fn is_dead(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) => true,
-        // Shut down by an administrator, by a crash, or starting up; and the connection class.
-        sqlx::Error::Database(_) => code(error)
-            .is_some_and(|code| matches!(code.as_str(), "57P01" | "57P02" | "57P03") || code.starts_with("08")),
+        // Class 08: the connection. 57P: shut down by an administrator, by a crash, starting up, dropped, idle for too
+        // long. 25006: the session may only read: after a failover the server's name leads elsewhere, and what was
+        // connected before stays with a server that has become a standby. 25P03: ended while we were frozen in a
+        // transaction. 26: it forgot the statements that we had prepared, as a pooler does that hands us another
+        // session.
+        sqlx::Error::Database(_) => code(error).is_some_and(|code| {
+            matches!(code.as_str(), "25006" | "25P03")
+                || ["08", "57P", "26"].iter().any(|class| code.starts_with(class))
+        }),
         _ => false,
     }
 }
@@ -449,24 +551,7 @@ impl Store for PostgresStore {
     }
 
     async fn migrate(&self) -> Result<usize, StoreError> {
-        // Not from the pool: a migration may take longer than any statement of ours should.
-        let connecting = async {
-            let mut connection = PgConnection::connect_with(&self.patient).await?;
-            sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATION_LOCK).execute(&mut connection).await?;
-            let before = applied(&mut connection).await?;
-            Ok((connection, before))
-        };
-        let failed = |error| StoreError::from_sqlx("bringing the schema up to date", error);
-        let (mut connection, before) = connecting.await.map_err(failed)?;
-        // `run` on a borrowed connection does not compile within a `Send` future; this is what it calls.
-        MIGRATOR
-            .run_direct(None, &mut connection, false)
-            .await
-            .map_err(|error| StoreError::Migration(Box::new(error)))?;
-        let after = applied(&mut connection).await.map_err(failed)?;
-        // The lock ends with the connection.
-        connection.close().await.map_err(failed)?;
-        Ok(after.len().saturating_sub(before.len()))
+        self.migrate_with(&MIGRATOR).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
@@ -474,37 +559,41 @@ impl Store for PostgresStore {
             .run("checking that the database can be written to", Again::Harmless, async || {
                 let mut checkout = self.checkout().await?;
                 // Changes nothing, but a standby and a read-only database refuse it all the same.
-                sqlx::query("UPDATE sinks SET name = name WHERE false").execute(checkout.on()).await?;
-                let applied = applied(checkout.on()).await?;
+                let trial = sqlx::query("UPDATE sinks SET name = name WHERE false");
+                self.soon(trial.execute(checkout.on())).await?;
+                let applied = migrating::applied(checkout.on()).await?;
                 checkout.finish();
                 Ok(applied)
             })
             .await
             .map_err(|error| match &error {
-                StoreError::Refused { source, .. } => match code(source).as_deref() {
-                    Some("42P01") => {
-                        StoreError::Open("the database has no schema yet: run `finkare-relay migrate`".to_owned())
+                StoreError::Refused { source, .. } | StoreError::Unavailable { source, .. } => {
+                    match code(source).as_deref() {
+                        Some("42P01") => {
+                            StoreError::Open("the database has no schema yet: run `finkare-relay migrate`".to_owned())
+                        }
+                        Some("25006") => StoreError::Open(
+                            "the database is read-only: point the URL at the primary server, not at a standby"
+                                .to_owned(),
+                        ),
+                        _ => error,
                     }
-                    Some("25006") => StoreError::Open(
-                        "the database is read-only: point the URL at the primary server, not at a standby".to_owned(),
-                    ),
-                    _ => error,
-                },
+                }
                 _ => error,
             })?;
-        let ours: Vec<_> = MIGRATOR.iter().map(|migration| (migration.version, migration.checksum.to_vec())).collect();
-        if applied == ours {
-            return Ok(());
+        match schema::compare(&MIGRATOR, &applied) {
+            Standing::Ours => Ok(()),
+            Standing::Newer(theirs) => {
+                self.notice.newer(theirs, schema::known(&MIGRATOR));
+                Ok(())
+            }
+            Standing::Behind(_) => Err(StoreError::Open(format!(
+                "the schema is at version {}, this program needs {}: run `finkare-relay migrate`",
+                schema::newest(&applied),
+                schema::known(&MIGRATOR)
+            ))),
+            Standing::Foreign(version) => Err(migrating::foreign(version, &applied)),
         }
-        let newest = |list: &[(i64, Vec<u8>)]| list.last().map_or(0, |(version, _)| *version);
-        let (theirs, ours) = (newest(&applied), newest(&ours));
-        Err(StoreError::Open(if theirs < ours {
-            format!("the schema is at version {theirs}, this program needs {ours}: run `finkare-relay migrate`")
-        } else {
-            format!(
-                "the schema is at version {theirs}, this program knows {ours} or another history: run the newer program"
-            )
-        }))
     }
 
     async fn record_deliveries(&self, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
@@ -613,15 +702,37 @@ impl Store for PostgresStore {
     }
 }
 
-/// The migrations that the database has, with their checksums, in order.
-async fn applied(connection: &mut PgConnection) -> Result<Vec<(i64, Vec<u8>)>, sqlx::Error> {
-    let exists: bool =
-        sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(&mut *connection).await?;
-    if !exists {
-        return Ok(Vec::new());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_version_6_loses_its_brackets() {
+        for (url, host) in [
+            ("postgres://u@[::1]:5433/db", "::1"),
+            ("postgres://u:p@[2001:db8::7]/db", "2001:db8::7"),
+            ("postgres://u@db.example/db", "db.example"),
+        ] {
+            assert_eq!(options(&Secret::new(url)).unwrap().get_host(), host);
+        }
     }
-    let rows = sqlx::query("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version")
-        .fetch_all(connection)
-        .await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+
+    #[test]
+    fn the_startup_packet_says_nothing_that_a_pooler_does_not_know() {
+        let options = options(&Secret::new("postgres://u@h/db")).unwrap();
+        assert_eq!(options.get_options(), None);
+        let setup = setup();
+        assert!(setup.starts_with("SET statement_timeout = '10s'; SET lock_timeout = '4s'; "), "{setup}");
+        assert!(setup.ends_with(DURABLE), "{setup}");
+    }
+
+    #[test]
+    fn what_lies_in_the_server_is_no_fault_of_the_statement() {
+        for code in ["57P01", "57P05", "08006", "25006", "25P03", "26000"] {
+            assert!(crate::store::TRANSIENT.iter().any(|class| code.starts_with(class)), "{code}");
+        }
+        for code in ["22021", "23505", "42P01", "42601", "54000", "P0001"] {
+            assert!(!crate::store::TRANSIENT.iter().any(|class| code.starts_with(class)), "{code}");
+        }
+    }
 }

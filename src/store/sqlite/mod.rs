@@ -18,8 +18,8 @@
 //! # Where things are
 //!
 //! `events` records deliveries and reads them back, `claim` and `finish` are the two ends of an
-//! attempt, `dispatches` is what operators see and do, `sinks` is their status, `purge` is
-//! retention, `erase` removes one invoice's payloads, `rows` is what all of these share. The link to
+//! attempt, `dispatches` is what operators see and do, `sinks` is their status, `migrating` is the
+//! schema, `purge` is retention, `erase` removes one invoice's payloads, `rows` is what all of these share. The link to
 //! Finkare: `secrets` (and webhooks), `intents`, the `audit` trail, and `link`, which hands each method to one of them.
 //! `ledger` keeps what is known of payments.
 //!
@@ -35,14 +35,13 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::{
     Connection, Sqlite, SqlitePool, Transaction,
-    migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use self::{checkpoint::Checkpoints, rows::During};
 use super::{
     Candidate, Claim, Claimed, DispatchFilter, Erased, EventDetail, EventFilter, Finish, Page, Purge, Purged, Replay,
-    SinkStatus, Store, StoreError, wake::Wakeups,
+    SinkStatus, Store, StoreError, schema::Notice, wake::Wakeups,
 };
 use crate::model::{
     audit::NewAudit,
@@ -63,6 +62,7 @@ mod finish;
 mod intents;
 mod ledger;
 mod link;
+mod migrating;
 mod purge;
 mod rows;
 mod secrets;
@@ -91,8 +91,6 @@ const BEGIN_RELAYING: &str = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
 /// in between is moved once.
 const CHECKPOINT_PAGES: &str = "4000";
 
-static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
-
 /// The store on SQLite.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -101,6 +99,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     wakeups: Wakeups,
     checkpoints: Checkpoints,
+    notice: Notice,
 }
 
 /// This process's claim on a database file, until it is dropped or the process ends in any way.
@@ -154,7 +153,14 @@ impl SqliteStore {
             // A mistake that would write past the queue fails at once.
             .connect_lazy_with(options.pragma("query_only", "ON").pragma("cache_size", "-4096"));
         let checkpoints = Checkpoints::start(readers.clone());
-        Ok(Self { path: path.to_owned(), writer, readers, wakeups: Wakeups::default(), checkpoints })
+        Ok(Self {
+            path: path.to_owned(),
+            writer,
+            readers,
+            wakeups: Wakeups::default(),
+            checkpoints,
+            notice: Notice::default(),
+        })
     }
 
     /// Claims the database for this process, by a lock on the file `<path>.lock` beside it.
@@ -185,6 +191,14 @@ impl SqliteStore {
                 lock.display()
             ))),
         }
+    }
+
+    /// Brings the schema up to date with other migrations than this program's: for tests, which need a newer program's.
+    ///
+    /// # Errors
+    /// See [`Store::migrate`].
+    pub async fn migrate_with(&self, migrations: &sqlx::migrate::Migrator) -> Result<usize, StoreError> {
+        migrating::migrate(self, migrations).await
     }
 
     /// The database file.
@@ -254,19 +268,6 @@ fn private_file() -> OpenOptions {
     options
 }
 
-/// The migrations that a database has seen; none if it has never been migrated.
-async fn applied(connection: &mut SqliteConnection) -> Result<Vec<i64>, sqlx::Error> {
-    let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')")
-        .fetch_one(&mut *connection)
-        .await?;
-    if !known {
-        return Ok(Vec::new());
-    }
-    sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version")
-        .fetch_all(connection)
-        .await
-}
-
 #[async_trait]
 impl Store for SqliteStore {
     fn kind(&self) -> &'static str {
@@ -278,33 +279,14 @@ impl Store for SqliteStore {
     }
 
     async fn migrate(&self) -> Result<usize, StoreError> {
-        let failed = |error: MigrateError| StoreError::Migration(Box::new(error));
-        // One transaction around all: sqlx takes no lock on SQLite, so this keeps a second process
-        // from migrating at the same time.
-        let mut transaction = self.write().await.map_err(|error| failed(error.into()))?;
-        let before = applied(&mut transaction).await.map_err(|error| failed(error.into()))?.len();
-        MIGRATOR.run_direct(None, &mut *transaction, false).await.map_err(failed)?;
-        let after = applied(&mut transaction).await.map_err(|error| failed(error.into()))?.len();
-        transaction.commit().await.map_err(|error| failed(error.into()))?;
-        Ok(after.saturating_sub(before))
+        self.migrate_with(&migrating::MIGRATOR).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
         activity::check_space(&self.path, activity::LEAST_FREE_BYTES).await?;
         let action = "checking that the database is ready";
         let mut transaction = self.write().await.during(action)?;
-        let applied = applied(&mut transaction).await.during(action)?;
-        let wanted: Vec<i64> = MIGRATOR.iter().map(|migration| migration.version).collect();
-        if applied != wanted {
-            let version = |versions: &[i64]| versions.last().copied().unwrap_or(0);
-            return Err(StoreError::Open(format!(
-                "the database {} has schema version {}, this program needs {}: run `finkare-relay migrate` of the \
-                 newer version",
-                self.path.display(),
-                version(&applied),
-                version(&wanted)
-            )));
-        }
+        migrating::check(self, &migrating::applied(&mut transaction).await.during(action)?)?;
         // No sink can have this name. The row is gone with the transaction.
         sqlx::query("INSERT INTO sinks (name, registered_at) VALUES ('', 0)")
             .execute(&mut *transaction)
@@ -730,7 +712,7 @@ mod tests {
         assert!(fault.contains("received_at cannot be read: 9223372036854775807"), "{fault}");
         sqlx::query("UPDATE _sqlx_migrations SET version = version + 1000").execute(&store.writer).await.unwrap();
         let error = store.ready().await.unwrap_err().to_string();
-        assert!(error.contains("schema version 100"), "{error}");
+        assert!(error.contains("schema version 100") && error.contains("another history"), "{error}");
     }
 
     #[tokio::test]

@@ -26,6 +26,7 @@ mod plans_postgres;
 mod postgres;
 mod sqlite;
 mod tls_postgres;
+mod upgrade;
 
 contract!(on_sqlite, on_postgres);
 

@@ -136,6 +136,16 @@ pub(crate) async fn empty_database() -> Database {
     create(&shared_server().await, "template1").await
 }
 
+/// The same, made in a special way: what `CREATE DATABASE` takes after `TEMPLATE`.
+pub(crate) async fn special_database(how: &str) -> Database {
+    create(&shared_server().await, how).await
+}
+
+/// A program that refuses to run as root.
+pub(crate) fn unprivileged_command(program: &Path) -> Command {
+    command(program, unprivileged())
+}
+
 async fn shared_server() -> String {
     static SERVER: OnceLock<Server> = OnceLock::new();
     match std::env::var("RELAY_TEST_POSTGRES_URL") {

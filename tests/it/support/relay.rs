@@ -176,25 +176,35 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// Starts a command and waits for the line that says where it listens.
-    pub(crate) async fn start(mut command: Command) -> Self {
+    pub(crate) async fn start(command: Command) -> Self {
+        let mut relay = Self::spawn(command);
+        relay.listens().await;
+        relay
+    }
+
+    /// Starts a command; what it does may take a while.
+    pub(crate) fn spawn(mut command: Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary was built with the tests");
         let log = Arc::new(Log::default());
         let stdout = child.stdout.take().map(|stream| collect(stream, log.clone()));
         let stderr = child.stderr.take().map(|stream| collect(stream, log.clone()));
-        let mut relay = Self {
+        Self {
             public: ([127, 0, 0, 1], 0).into(),
             admin: ([127, 0, 0, 1], 0).into(),
             child,
             log,
             readers: stdout.into_iter().chain(stderr).collect(),
             client: http(),
-        };
-        let line = relay.wait_for_line("listening public=").await;
+        }
+    }
+
+    /// Waits for the line that says where it listens.
+    pub(crate) async fn listens(&mut self) {
+        let line = self.wait_for_line("listening public=").await;
         let line: Value = serde_json::from_str(&line).expect("without a terminal, log lines are JSON");
         let address = |field: &str| line[field].as_str().and_then(|text| text.parse().ok()).expect("an address");
-        (relay.public, relay.admin) = (address("public"), address("admin"));
-        relay
+        (self.public, self.admin) = (address("public"), address("admin"));
     }
 
     /// The first line, from the start on, that holds this text.

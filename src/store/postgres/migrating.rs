@@ -1,0 +1,304 @@
+//! Bringing the schema up to date, without holding up those who work on it.
+//!
+//! A change of a table needs it for itself for a moment. While somebody reads it in an open transaction (a dump, a
+//! report, a forgotten session), the change waits, and every accept of every replica queues behind it. So each
+//! migration waits for its locks for at most [`LOCK_TIMEOUT`], lets the others go on for a while, and tries again,
+//! for [`PATIENCE`] in all. Each try is logged, with who holds the lock. Dropping the future at any point ends it:
+//! a migration is one transaction with its row in `_sqlx_migrations`.
+//!
+//! One process migrates at a time, by an advisory lock that ends with its connection; the others look now and then
+//! whether it is done, with the same patience. A database that has all our migrations is only looked at: a role
+//! that may not change the schema can serve, and one that a newer program has extended stays as it is.
+//!
+//! What a migration may do is written in `migrations/README.md`.
+
+use std::{fmt::Write as _, time::Duration};
+
+use sqlx::{
+    Connection, PgConnection, Row,
+    migrate::{Migrate, MigrateError, Migration, Migrator},
+    postgres::PgConnectOptions,
+};
+use tokio::time::Instant;
+
+use super::{
+    ACQUIRE_TIMEOUT, code,
+    pool::{self, Place},
+};
+use crate::store::{
+    StoreError,
+    schema::{self, Applied, Notice, Standing},
+};
+
+pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// Where applied migrations are written down; the library's own name.
+const TABLE: &str = "_sqlx_migrations";
+
+/// Keeps two replicas that start together from counting the same migrations; any number would do.
+const MIGRATION_LOCK: i64 = 0x0066_696e_6b61_7265;
+
+/// How long a migration waits for a lock, and with it every accept that queues behind it: less than the time within
+/// which a delivery has to be answered, and less than our own calls wait for an answer.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a statement of a migration may take once it has its locks: for so long nobody else works.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// When to look who is in the way.
+const LOOK_AFTER: Duration = Duration::from_millis(300);
+
+/// The pause after the first try that found a table locked; it grows by as much with each further one.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// For how long it is tried in all, and for how long others wait for who is at it.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// How often those who wait for another process look again, and how often they say so.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const SAY_AGAIN: Duration = Duration::from_secs(15);
+
+/// The migrations that the database has, with their checksums, in order.
+pub(super) async fn applied(connection: &mut PgConnection) -> Result<Applied, sqlx::Error> {
+    let exists: bool =
+        sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(&mut *connection).await?;
+    if !exists {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version")
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// What is to be applied, and who is told of a schema that is newer.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    migrations: &'a Migrator,
+    notice: &'a Notice,
+}
+
+impl<'a> Wanted<'a> {
+    /// What is missing, if anything is to be done.
+    fn missing(self, applied: &Applied) -> Result<Vec<&'a Migration>, StoreError> {
+        match schema::compare(self.migrations, applied) {
+            Standing::Ours => Ok(Vec::new()),
+            Standing::Newer(theirs) => {
+                self.notice.newer(theirs, schema::known(self.migrations));
+                Ok(Vec::new())
+            }
+            Standing::Behind(missing) => Ok(missing),
+            Standing::Foreign(version) => Err(foreign(version, applied)),
+        }
+    }
+}
+
+/// Says that the schema is not ours.
+pub(super) fn foreign(version: i64, applied: &Applied) -> StoreError {
+    StoreError::Open(format!(
+        "the schema is at version {} and has another history than this program knows: migration {version} differs. \
+         Is it the database of another program, or of a development version? Give this one another database",
+        schema::newest(applied)
+    ))
+}
+
+/// Applies what is missing; answers how many migrations were applied now.
+pub(super) async fn migrate(
+    options: &PgConnectOptions,
+    migrations: &Migrator,
+    notice: &Notice,
+) -> Result<usize, StoreError> {
+    let wanted = Wanted { migrations, notice };
+    let place = Place::of(options);
+    let failed = |error| StoreError::from_sqlx("bringing the schema up to date", error);
+    let no_connection = |source| StoreError::NoConnection { action: "bringing the schema up to date".into(), source };
+    let deadline = Instant::now() + PATIENCE;
+    // Not from the pool, whose statements may not take long.
+    let connecting = pool::connect(options, &place, Instant::now() + ACQUIRE_TIMEOUT).await;
+    let mut connection = connecting.map_err(no_connection)?;
+    if wanted.missing(&applied(&mut connection).await.map_err(failed)?)?.is_empty() {
+        let _ = connection.close().await;
+        return Ok(0);
+    }
+    if !take_turn(&mut connection, wanted, deadline).await? {
+        let _ = connection.close().await;
+        return Ok(0);
+    }
+    // Looked at again: whoever had the turn before may have done it all.
+    let before = applied(&mut connection).await.map_err(failed)?;
+    let missing = wanted.missing(&before)?;
+    if before.is_empty() {
+        let made = connection.ensure_migrations_table(TABLE).await;
+        made.map_err(|error| refused(&place, error))?;
+    }
+    for migration in &missing {
+        apply(&mut connection, options, &place, migration, deadline).await?;
+    }
+    // The advisory lock ends with the connection.
+    let _ = connection.close().await;
+    Ok(missing.len())
+}
+
+/// Waits until nobody else migrates; false if that made it superfluous.
+async fn take_turn(connection: &mut PgConnection, wanted: Wanted<'_>, deadline: Instant) -> Result<bool, StoreError> {
+    let failed = |error| StoreError::from_sqlx("waiting for another process that migrates the schema", error);
+    let mut said: Option<Instant> = None;
+    loop {
+        let taken = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(MIGRATION_LOCK);
+        if taken.fetch_one(&mut *connection).await.map_err(failed)? {
+            return Ok(true);
+        }
+        if said.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
+            said = Some(Instant::now());
+            let holders = who(sqlx::query(
+                "SELECT a.pid, a.application_name, a.state, extract(epoch FROM now() - a.xact_start)::bigint AS seconds
+                 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+                 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+                   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                   AND (l.classid::bigint << 32) | l.objid::bigint = $1",
+            )
+            .bind(MIGRATION_LOCK)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed)?);
+            tracing::info!(holders, "another process migrates the schema: waiting for it");
+        }
+        if Instant::now() >= deadline {
+            return Err(StoreError::Open(format!(
+                "another process has been migrating the schema for more than {} minutes (see pg_stat_activity): look \
+                 what it waits for, then try again",
+                PATIENCE.as_secs() / 60
+            )));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        if wanted.missing(&applied(connection).await.map_err(failed)?)?.is_empty() {
+            return Ok(false);
+        }
+    }
+}
+
+/// Applies one migration; tries again while somebody holds a table that it needs.
+async fn apply(
+    connection: &mut PgConnection,
+    options: &PgConnectOptions,
+    place: &Place,
+    migration: &Migration,
+    deadline: Instant,
+) -> Result<(), StoreError> {
+    let failed = |error| StoreError::from_sqlx("bringing the schema up to date", error);
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *connection).await.map_err(failed)?;
+    // Outside of a transaction (an index that is built concurrently) nobody queues behind it, and it takes its time.
+    let (lock, statement) =
+        if migration.no_tx { (0, 0) } else { (LOCK_TIMEOUT.as_millis(), STATEMENT_TIMEOUT.as_millis()) };
+    sqlx::query("SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', $2, false)")
+        .bind(lock.to_string())
+        .bind(statement.to_string())
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let begun = Instant::now();
+        let mut holders = String::new();
+        let result = {
+            let watching = async {
+                tokio::time::sleep(LOOK_AFTER).await;
+                holders = in_the_way(options, place, pid).await;
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                result = connection.apply(TABLE, migration) => result.map(drop),
+                () = watching => Ok(()),
+            }
+        };
+        let error = match result {
+            Ok(()) => return Ok(()),
+            Err(error) if is_locked(&error) => error,
+            Err(error) => return Err(refused(place, error)),
+        };
+        let pause = (PAUSE * tries).min(LONGEST_PAUSE);
+        let description = &*migration.description;
+        if Instant::now() + pause >= deadline {
+            return Err(StoreError::Open(format!(
+                "migration {} ({description}) could not have its tables for itself within {} minutes{}: end what holds \
+                 them (`SELECT pg_terminate_backend(PID)`) or wait for its end, then try again",
+                migration.version,
+                PATIENCE.as_secs() / 60,
+                if holders.is_empty() { String::new() } else { format!(" (held by {holders})") },
+            )));
+        }
+        tracing::warn!(
+            migration = migration.version,
+            description,
+            tries,
+            waited_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            holders,
+            retry_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            error = %error,
+            "a migration cannot lock its tables: accepts go on, it is tried again"
+        );
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Who holds what the session waits for: asked on another connection; empty if it cannot be told. Never with the text
+/// of a query, which may hold anything.
+async fn in_the_way(options: &PgConnectOptions, place: &Place, pid: i32) -> String {
+    let Ok(mut connection) = pool::connect(options, place, Instant::now() + LOCK_TIMEOUT).await else {
+        return String::new();
+    };
+    let rows = sqlx::query(
+        "SELECT a.pid, a.application_name, a.state, extract(epoch FROM now() - a.xact_start)::bigint AS seconds
+         FROM unnest(pg_blocking_pids($1)) AS blocking (pid) JOIN pg_stat_activity a USING (pid)",
+    )
+    .bind(pid)
+    .fetch_all(&mut connection)
+    .await;
+    let _ = connection.close().await;
+    who(rows.unwrap_or_default())
+}
+
+/// Sessions as a person looks for them.
+fn who(rows: Vec<sqlx::postgres::PgRow>) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let pid: i32 = row.try_get("pid").unwrap_or_default();
+        let name: Option<String> = row.try_get("application_name").unwrap_or_default();
+        let state: Option<String> = row.try_get("state").unwrap_or_default();
+        let seconds: Option<i64> = row.try_get("seconds").unwrap_or_default();
+        let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| "without a name".to_owned());
+        let state = state.unwrap_or_else(|| "state unknown".to_owned());
+        let _ = write!(text, "{}pid {pid} ({name}, {state}", if text.is_empty() { "" } else { "; " });
+        if let Some(seconds) = seconds {
+            let _ = write!(text, ", in its transaction for {seconds} s");
+        }
+        text.push(')');
+    }
+    text
+}
+
+fn driver(error: &MigrateError) -> Option<&sqlx::Error> {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Some(error),
+        _ => None,
+    }
+}
+
+/// True if somebody held a lock: it did not come in time, or we were the victim of a deadlock.
+fn is_locked(error: &MigrateError) -> bool {
+    driver(error).and_then(code).is_some_and(|code| matches!(code.as_str(), "55P03" | "40P01"))
+}
+
+fn refused(place: &Place, error: MigrateError) -> StoreError {
+    match driver(&error).and_then(code).as_deref() {
+        Some("42501") => StoreError::Open(format!(
+            "the schema of database `{}` has to be brought up to date, and user `{}` may not change it: run \
+             `finkare-relay migrate` as its owner, then start again",
+            place.database(),
+            place.user()
+        )),
+        _ => StoreError::Migration(Box::new(error)),
+    }
+}

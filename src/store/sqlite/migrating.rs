@@ -1,0 +1,135 @@
+//! Bringing the schema up to date, all of it in one transaction.
+//!
+//! A file that has all our migrations is only read. Else the transaction needs the file's write lock, which somebody
+//! else may hold (a shell, a backup, an older service that is just ending): it is tried for [`PATIENCE`], each try is
+//! logged, and then the error says what to do.
+
+use std::time::{Duration, Instant};
+
+use sqlx::{
+    Sqlite, Transaction,
+    migrate::{Migrate, MigrateError, Migration, Migrator},
+    sqlite::SqliteConnection,
+};
+
+use super::SqliteStore;
+use crate::store::{
+    StoreError,
+    schema::{self, Applied, Standing},
+};
+
+pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Where applied migrations are written down; the library's own name.
+const TABLE: &str = "_sqlx_migrations";
+
+/// How long it is tried to get the write lock. Each try waits for as long as any write does.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The migrations that a database has seen, with their checksums, in order; none if it has never been migrated.
+pub(super) async fn applied(connection: &mut SqliteConnection) -> Result<Applied, sqlx::Error> {
+    let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !known {
+        return Ok(Vec::new());
+    }
+    sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version")
+        .fetch_all(connection)
+        .await
+}
+
+/// What is missing, if anything is to be done.
+fn missing<'a>(
+    store: &SqliteStore,
+    migrations: &'a Migrator,
+    applied: &Applied,
+) -> Result<Vec<&'a Migration>, StoreError> {
+    match schema::compare(migrations, applied) {
+        Standing::Ours => Ok(Vec::new()),
+        Standing::Newer(theirs) => {
+            store.notice.newer(theirs, schema::known(migrations));
+            Ok(Vec::new())
+        }
+        Standing::Behind(missing) => Ok(missing),
+        Standing::Foreign(version) => Err(foreign(store, version, applied)),
+    }
+}
+
+fn foreign(store: &SqliteStore, version: i64, applied: &Applied) -> StoreError {
+    StoreError::Open(format!(
+        "the database {} has schema version {} and another history than this program knows: migration {version} \
+         differs. Is it the file of another program, or of a development version? Give this one another file",
+        store.path.display(),
+        schema::newest(applied)
+    ))
+}
+
+/// Applies what is missing; answers how many migrations were applied now.
+pub(super) async fn migrate(store: &SqliteStore, migrations: &Migrator) -> Result<usize, StoreError> {
+    let failed = |error: MigrateError| StoreError::Migration(Box::new(error));
+    if let Ok(applied) = look(store).await
+        && missing(store, migrations, &applied)?.is_empty()
+    {
+        return Ok(0);
+    }
+    // One transaction around all, which also keeps a second process from migrating at the same time.
+    let mut transaction = alone(store).await?;
+    let before = applied(&mut transaction).await.map_err(|error| failed(error.into()))?;
+    let missing = missing(store, migrations, &before)?;
+    if before.is_empty() {
+        transaction.ensure_migrations_table(TABLE).await.map_err(failed)?;
+    }
+    for migration in &missing {
+        transaction.apply(TABLE, migration).await.map_err(failed)?;
+    }
+    transaction.commit().await.map_err(|error| failed(error.into()))?;
+    Ok(missing.len())
+}
+
+async fn look(store: &SqliteStore) -> Result<Applied, sqlx::Error> {
+    applied(&mut *store.readers.acquire().await?).await
+}
+
+/// A transaction that may write; waits for whoever has the file.
+async fn alone(store: &SqliteStore) -> Result<Transaction<'static, Sqlite>, StoreError> {
+    let begun = Instant::now();
+    loop {
+        let error = match store.write().await {
+            Ok(transaction) => return Ok(transaction),
+            Err(error) => error,
+        };
+        let busy = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        // The primary code in the low byte: busy, or locked.
+        let busy = busy.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| [5, 6].contains(&(code & 0xff)));
+        if !busy {
+            return Err(StoreError::Migration(Box::new(error.into())));
+        }
+        let path = store.path.display();
+        if begun.elapsed() > PATIENCE {
+            return Err(StoreError::Open(format!(
+                "the schema of the database {path} has to be brought up to date, and another process has held its \
+                 write lock for {} s: end what uses the file (a shell, a backup), then start again",
+                begun.elapsed().as_secs()
+            )));
+        }
+        tracing::warn!(
+            waited_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "another process holds the write lock of the database {path}: the schema cannot be brought up to date, \
+             trying again"
+        );
+    }
+}
+
+/// Nothing, if the schema is ours or begins with it.
+pub(super) fn check(store: &SqliteStore, applied: &Applied) -> Result<(), StoreError> {
+    if missing(store, &MIGRATOR, applied)?.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::Open(format!(
+        "the database {} has schema version {}, this program needs {}: run `finkare-relay migrate`",
+        store.path.display(),
+        schema::newest(applied),
+        schema::known(&MIGRATOR)
+    )))
+}
