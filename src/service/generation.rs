@@ -31,7 +31,7 @@ use crate::{
     store::Store,
     telemetry::Metrics,
     web::{
-        admin::{self, Admin, auth::Tokens, operate::Operate, reload::Reload},
+        admin::{self, Admin, auth::Tokens, operate::Operate, reload::Reload, statuses::Statuses},
         error::{self, Problem},
         health::Health,
         receive,
@@ -99,6 +99,7 @@ impl Generation {
             receive::router(endpoints, &ingest, &on.metrics, &on.refusals, &config.server).merge(on.health.router());
         let admin = Admin {
             store: on.store.clone(),
+            statuses: Statuses::new(on.store.clone()),
             sinks: sinks.iter().map(|(_, _, view)| view.clone()).collect(),
             links: links.clone(),
             operate,

@@ -3,6 +3,7 @@
 mod admin;
 mod afternoon;
 mod bookkeeping;
+mod clocks;
 mod commands;
 mod controlling;
 mod crashing;
@@ -13,6 +14,7 @@ mod instalments;
 mod invoicing;
 mod judging;
 mod link;
+mod looking;
 mod observing;
 mod openapi;
 mod operating;

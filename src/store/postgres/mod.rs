@@ -24,7 +24,7 @@
 //! the server may undo the last of them (by default up to 0.6 seconds,
 //! <https://www.postgresql.org/docs/current/wal-async-commit.html>), always the newest first and each
 //! as a whole: then an attempt is made twice, which "at least once" allows. And at most half of the
-//! connections relay, so that accepts never wait behind many sinks' claims.
+//! connections relay, so that accepts never wait behind many sinks' claims; at most a quarter show people things.
 //!
 //! # The files
 //!
@@ -50,14 +50,14 @@ use sqlx::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    Candidate, Claim, Claimed, DispatchFilter, Erased, EventDetail, EventFilter, Finish, Page, Purge, Purged, Replay,
-    SinkStatus, Store, StoreError, wake::Wakeups,
+    Candidate, Claim, Claimed, DispatchFilter, Erased, EventDetail, EventFilter, EventsPage, Finish, Page, Replay,
+    SinkStatus, Store, StoreError, counts::Everything, wake::Wakeups,
 };
 use crate::model::{
     audit::NewAudit,
     clock,
     dispatch::{Attempt, Dispatch, FinishedAttempt},
-    event::{Event, NewEvent, Recorded},
+    event::{NewEvent, Recorded},
     id::{DispatchId, EventId, LeaseToken, SinkName},
     secret::Secret,
 };
@@ -155,6 +155,7 @@ const BEGIN_RELAYING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL sy
 #[derive(Debug)]
 pub struct PostgresStore {
     connections: Connections,
+    counted: Arc<Everything>,
     /// For what must not be cut off: migrations.
     patient: PgConnectOptions,
     wakeups: Arc<Wakeups>,
@@ -168,6 +169,8 @@ struct Connections {
     pool: PgPool,
     /// A permit for each connection that may relay at a time.
     relaying: Arc<Semaphore>,
+    /// A permit for each connection on which people may look at things at a time.
+    looking: Arc<Semaphore>,
 }
 
 impl PostgresStore {
@@ -204,13 +207,23 @@ impl PostgresStore {
         let wakeups = Arc::new(Wakeups::default());
         let listener = announce::Listener::start(patient.clone(), wakeups.clone());
         let relaying = usize::try_from(working / 2).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
-        let connections = Connections { pool, relaying: Arc::new(Semaphore::new(relaying)) };
+        let looking = usize::try_from(working / 4).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
+        let connections = Connections {
+            pool,
+            relaying: Arc::new(Semaphore::new(relaying)),
+            looking: Arc::new(Semaphore::new(looking)),
+        };
         let announcer = announce::Announcer::start(connections.clone());
-        Ok(Self { connections, patient, wakeups, listener, announcer })
+        Ok(Self { connections, counted: Arc::default(), patient, wakeups, listener, announcer })
     }
 
     async fn checkout(&self) -> Result<Checkout, sqlx::Error> {
         self.connections.checkout().await
+    }
+
+    /// See [`Connections::look`].
+    async fn look(&self) -> Result<Checkout, sqlx::Error> {
+        self.connections.look().await
     }
 
     /// Begins a durable transaction.
@@ -268,6 +281,15 @@ impl Connections {
     /// Takes a connection for one piece of work.
     async fn checkout(&self) -> Result<Checkout, sqlx::Error> {
         Ok(Checkout { connection: self.pool.acquire().await?, finished: false, permit: None })
+    }
+
+    /// Takes a connection for what a person wants to see: lists, pages, counts. At most a quarter of the connections at a
+    /// time, so that however many look, accepts find one.
+    async fn look(&self) -> Result<Checkout, sqlx::Error> {
+        let permit = self.looking.clone().acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
+        let mut checkout = self.checkout().await?;
+        checkout.permit = Some(permit);
+        Ok(checkout)
     }
 
     /// Takes a connection and begins a transaction on it. A dead connection is noticed here, before
@@ -360,7 +382,7 @@ impl From<StoreError> for Failure {
 struct Checkout {
     connection: PoolConnection<Postgres>,
     finished: bool,
-    /// Held by what relays for as long as it has the connection.
+    /// Held by what relays, or looks, for as long as it has the connection.
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -540,7 +562,7 @@ impl Store for PostgresStore {
         claims::expire(self).await
     }
 
-    async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<Page<Event>, StoreError> {
+    async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
         events::list(self, filter, limit).await
     }
 
@@ -563,6 +585,10 @@ impl Store for PostgresStore {
 
     async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<Page<Dispatch>, StoreError> {
         dispatches::list(self, filter, limit).await
+    }
+
+    async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError> {
+        dispatches::ids(self, filter, most).await
     }
 
     async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
@@ -604,10 +630,6 @@ impl Store for PostgresStore {
 
     async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
         erase::erase(self, invoice_id, audit).await
-    }
-
-    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {
-        purge::purge(self, purge).await
     }
 
     async fn close(&self) {
