@@ -56,9 +56,16 @@ pub(super) struct OpenFile {
 }
 
 impl OpenFile {
-    /// The file that has this name now, which is about to be opened.
+    /// The file of this name, which is about to be opened.
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), log: beside(path, "-wal"), file: identity(path).ok(), open_log: Mutex::new(None) }
+        Self { path: path.to_owned(), log: beside(path, "-wal"), file: OnceLock::new(), open_log: Mutex::new(None) }
+    }
+
+    /// It was opened for writing: on a layered file system only that makes it the file that it stays.
+    pub(super) fn opened(&self) {
+        if let Ok(file) = identity(&self.path) {
+            self.file.get_or_init(|| file);
+        }
     }
 
     /// The writer's connection is a new one: it may have another log.
