@@ -58,6 +58,11 @@ impl Meter {
         self.0.fetch_max(clock::to_micros(at), Relaxed);
     }
 
+    /// Nothing came later than this, whatever a clock said that was set back since.
+    fn no_later_than(&self, now: Timestamp) {
+        self.0.fetch_min(clock::to_micros(now), Relaxed);
+    }
+
     /// When the last one came, if any did.
     pub fn last(&self) -> Option<Timestamp> {
         Some(self.0.load(Relaxed)).filter(|micros| *micros > i64::MIN).and_then(clock::from_micros)
@@ -192,6 +197,7 @@ impl Watch {
             if let Some(last) = activity.last_delivery_at {
                 endpoint.meter.heard(last);
             }
+            endpoint.meter.no_later_than(now);
             // What came while the store was asked counts, too.
             let last = endpoint.meter.last();
             if let Some(last) = last {

@@ -141,9 +141,7 @@ impl Replayer {
         let named = self.named(sinks)?;
         let mut summary = Summary { dry_run, ..Summary::default() };
         // What arrives from now on is not meant.
-        let Some(newest) = self.store.list_events(filter, 1).await?.rows.first().map(|event| event.id) else {
-            return Ok(summary);
-        };
+        let Some(newest) = self.newest(filter).await? else { return Ok(summary) };
         if self.store.count_events(filter, self.most + 1).await? > u64::from(self.most) {
             return Err(ReplayError::TooMany);
         }
@@ -159,6 +157,19 @@ impl Replayer {
             after = Some(last);
         }
         Ok(summary)
+    }
+
+    /// The newest event of a selection, however long the search for it.
+    async fn newest(&self, filter: &EventFilter) -> Result<Option<EventId>, StoreError> {
+        let mut filter = filter.clone();
+        loop {
+            let page = self.store.list_events(&filter, 1).await?;
+            match (page.rows.first(), page.searched_until) {
+                (Some(event), _) => return Ok(Some(event.id)),
+                (None, Some(until)) => filter.before = Some(until),
+                (None, None) => return Ok(None),
+            }
+        }
     }
 
     async fn page(

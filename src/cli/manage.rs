@@ -233,7 +233,10 @@ pub(super) fn list(answer: &Value, output: Output, head: &[&str], row: impl Fn(&
     let rows: Vec<_> = answer["data"].as_array().into_iter().flatten().map(row).collect();
     output.say(answer, &if rows.is_empty() { "Nothing to list.".to_owned() } else { table(head, &rows) });
     if let (false, Some(cursor)) = (output.json, answer["next_cursor"].as_str()) {
-        eprintln!("There are more: add --cursor {cursor}");
+        match answer["searched_until"].as_str() {
+            None => eprintln!("There are more: add --cursor {cursor}"),
+            Some(until) => eprintln!("Searched back to {until}, not further: to go on, add --cursor {cursor}"),
+        }
     }
 }
 

@@ -1,19 +1,28 @@
-//! Retention: removes old payloads and, later, old events and bookings, a few at a time.
+//! What is done now and then: retention, and bringing back what a clock that was set has postponed.
+//!
+//! Retention removes old payloads and, later, old events and bookings, a few at a time. It does not simply believe the
+//! clock, see [`crate::store::retention`].
 
 use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use crate::{
     lifecycle::Lifecycle,
     model::{chain::Chain, clock},
-    store::{Purge, Purged, Store, StoreError},
+    store::{Purge, Purged, Store, StoreError, retention::RetentionTime},
 };
 
-/// Between two rounds.
+/// Between two looks for what was postponed.
+const LOOK: Duration = Duration::from_mins(1);
+/// Between two rounds of retention.
 const EVERY: Duration = Duration::from_mins(10);
 /// Events, or bookings, in one transaction: short enough that no delivery waits for it.
 const AT_ONCE: u32 = 500;
 /// Between two transactions of a round.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A doubt about the clock is told again after so long.
+const TELL: Duration = Duration::from_hours(6);
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -26,53 +35,116 @@ pub struct Ages {
     pub ledger: Duration,
 }
 
-/// Purges at intervals until the soft token is cancelled. The first round begins at once: a service that is
+/// Works at intervals until the soft token is cancelled. The first round begins at once: a service that is
 /// started or reloaded more often than the interval would otherwise never purge.
 pub async fn run(store: Arc<dyn Store>, ages: Ages, lifecycle: Lifecycle) {
+    let mut retention = Retention { store, ages, looked: None, told: None };
     let rounds = async {
+        let mut next_round = Instant::now();
         loop {
-            // One that fails does not keep the other from its turn.
-            let total = purge(&*store, ages).await;
-            let bookings = purge_bookings(&*store, ages.ledger).await;
-            if total != Purged::default() || bookings > 0 {
-                tracing::info!(
-                    payloads = total.payloads,
-                    events = total.events,
-                    bookings,
-                    "retention removed what is old"
-                );
+            bring_back(&*retention.store).await;
+            if next_round <= Instant::now() {
+                retention.round().await;
+                next_round = Instant::now() + EVERY.mul_f64(0.9 + 0.2 * rand::random::<f64>());
             }
-            tokio::time::sleep(EVERY.mul_f64(0.9 + 0.2 * rand::random::<f64>())).await;
+            tokio::time::sleep(LOOK.mul_f64(0.9 + 0.2 * rand::random::<f64>())).await;
         }
     };
     lifecycle.soft.run_until_cancelled(rounds).await;
 }
 
-/// One round: until a transaction finds nothing more.
-async fn purge(store: &dyn Store, ages: Ages) -> Purged {
-    let now = clock::now();
-    let before = |age: Duration| now.checked_sub(age).unwrap_or(jiff::Timestamp::MIN);
-    let mut total = Purged::default();
-    loop {
-        let purge = Purge { payloads_before: before(ages.payload), events_before: before(ages.dedupe), limit: AT_ONCE };
-        match store.purge(purge).await {
-            Ok(purged) => {
-                total.payloads += purged.payloads;
-                total.events += purged.events;
-                if purged.payloads + purged.events == 0 {
-                    return total;
-                }
-            }
-            Err(error) => {
-                report(&error);
-                return total;
-            }
+async fn bring_back(store: &dyn Store) {
+    match store.bring_back(None).await {
+        Ok(0) => {}
+        Ok(dispatches) => tracing::warn!(
+            dispatches,
+            "the clock was set back: dispatches that it had postponed are due after their own wait again"
+        ),
+        Err(error) => {
+            tracing::warn!(error = %Chain(&error), "what a clock that was set has postponed could not be looked for");
         }
-        tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// The same for bookings; by the store's clock, which wrote their times.
+struct Retention {
+    store: Arc<dyn Store>,
+    ages: Ages,
+    /// When this process last looked at the store's clock.
+    looked: Option<Instant>,
+    /// When a doubt was last told.
+    told: Option<Instant>,
+}
+
+impl Retention {
+    async fn round(&mut self) {
+        let now = Instant::now();
+        let ran = self.looked.map_or(Duration::ZERO, |looked| now - looked);
+        let time = match self.store.retention_time(ran, None).await {
+            Ok(time) => time,
+            Err(error) => return report(&error),
+        };
+        self.looked = Some(now);
+        self.tell(&time);
+        // One that fails does not keep the other from its turn.
+        let total = self.purge(&time).await;
+        // The store reckons from its clock.
+        let behind = clock::since(time.now, time.clock);
+        let bookings = purge_bookings(&*self.store, self.ages.ledger.saturating_add(behind)).await;
+        if total != Purged::default() || bookings > 0 {
+            tracing::info!(payloads = total.payloads, events = total.events, bookings, "retention removed what is old");
+        }
+    }
+
+    /// Says once in a while that the clock is doubted, and once that it is not any more.
+    fn tell(&mut self, time: &RetentionTime) {
+        let Some(left) = time.doubted_for else {
+            if self.told.take().is_some() {
+                tracing::info!(clock = %time.clock, "retention believes the clock again");
+            }
+            return;
+        };
+        if self.told.is_some_and(|told| told.elapsed() < TELL) {
+            return;
+        }
+        self.told = Some(Instant::now());
+        tracing::warn!(
+            clock = %time.clock, retention_time = %time.now, believed_after_hours = left.as_secs().div_ceil(3600),
+            "the clock is more than a day away from when retention last ran: nothing is removed on its word until it has \
+             been so for a day. If the service was off for so long, there is nothing to do; else set the clock"
+        );
+    }
+
+    /// One round: until everything that is old has been looked at.
+    async fn purge(&self, time: &RetentionTime) -> Purged {
+        let before = |age: Duration| time.now.checked_sub(age).unwrap_or(jiff::Timestamp::MIN);
+        let purge = Purge {
+            payloads_before: before(self.ages.payload),
+            events_before: before(self.ages.dedupe),
+            limit: AT_ONCE,
+        };
+        let mut total = Purged::default();
+        let mut from = None;
+        loop {
+            match self.store.purge_from(purge, from).await {
+                Ok((purged, next)) => {
+                    total.payloads += purged.payloads;
+                    total.events += purged.events;
+                    if next.is_none() {
+                        return total;
+                    }
+                    from = next;
+                }
+                Err(error) => {
+                    report(&error);
+                    return total;
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// The same for bookings.
 async fn purge_bookings(store: &dyn Store, ledger: Duration) -> u64 {
     let mut total = 0;
     loop {

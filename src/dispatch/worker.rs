@@ -3,7 +3,7 @@
 //! It claims when it has room, when it was woken, when the store said that something falls due, and
 //! every `POLL` in any case. It takes a few more than it has slots for while attempts are quick
 //! (so that slots do not idle during a claim) and none while they are slow: what waits in memory
-//! here waits for a lease, not for a slot. A dispatch whose lease would end within an attempt is
+//! here waits for a lease, not for a slot. Nor does it take more while a few mebibytes wait here. A dispatch whose lease would end within an attempt is
 //! not started but given back.
 
 use std::{
@@ -236,6 +236,11 @@ impl Worker {
         if self.wait_until.is_some() {
             return 0;
         }
+        // As many bytes as one claim brings are enough to wait in memory, however small the bodies were before.
+        let waiting: u64 = self.queue.iter().map(|claimed| claimed.dispatch.payload.len() as u64).sum();
+        if waiting >= store::CLAIM_BYTES / 2 {
+            return 0;
+        }
         if self.breaker.is_careful() {
             let (allowed, _) = self.breaker.allowed(slots, self.running.len(), Instant::now());
             return allowed.saturating_sub(self.queue.len());
@@ -261,6 +266,7 @@ impl Worker {
                 order: feeding.order,
                 limit: u32::try_from(room).unwrap_or(u32::MAX),
                 lease: feeding.lease(),
+                longest_wait: feeding.retry.max,
                 now: None,
             };
             (at, store.claim_due(claim).await)

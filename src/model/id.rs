@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -18,6 +19,12 @@ impl EventId {
     /// A new id for an event received now.
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// When it was made, to the millisecond; `None` if it holds no time.
+    pub fn made_at(self) -> Option<Timestamp> {
+        let (secs, nanos) = self.0.get_timestamp()?.to_unix();
+        Timestamp::new(i64::try_from(secs).ok()?, i32::try_from(nanos).ok()?).ok()
     }
 }
 

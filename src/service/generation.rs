@@ -42,6 +42,7 @@ use crate::{
             gate::Gate,
             operate::Operate,
             reload::{Changes, Reload},
+            statuses::Statuses,
         },
         error,
         health::Health,
@@ -170,6 +171,7 @@ impl Generation {
             .merge(on.health.public_router());
         let admin = Admin {
             store: on.store.clone(),
+            statuses: Statuses::new(on.store.clone()),
             sinks: config.sinks.iter().map(|sink| sinks[&sink.name].view.clone()).collect(),
             links: on.links.clone(),
             operate,

@@ -25,7 +25,8 @@ pub trait ActivityStore: Send + Sync {
     /// now, through whichever process, in no certain order.
     ///
     /// A time only ever moves forward: the later of the stored and the given one stays. One that is
-    /// not later costs no write.
+    /// not later costs no write. But none stays that lies in the future of the store's clock, where a clock that was set
+    /// has left it: it becomes now, and is followed by a silence like any other.
     async fn note_activity(&self, seen: &[(EndpointName, Option<Timestamp>)]) -> Result<Vec<Activity>, StoreError>;
 
     /// Writes and really commits, durably, something that means nothing.

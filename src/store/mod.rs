@@ -43,6 +43,7 @@ use jiff::Timestamp;
 
 use crate::model::{
     audit::NewAudit,
+    clock,
     dispatch::{Attempt, Dispatch, FinishedAttempt, LeasedDispatch, Order, State},
     event::{Event, NewEvent, Recorded},
     id::{DispatchId, EventId, LeaseToken, SinkName},
@@ -50,10 +51,13 @@ use crate::model::{
 
 pub mod activity;
 pub mod breaker;
+mod counts;
 pub mod ledger;
 pub mod link;
 pub mod postgres;
+pub mod retention;
 pub(crate) mod schema;
+mod search;
 mod spoiled;
 pub mod sqlite;
 pub mod wake;
@@ -186,6 +190,9 @@ pub struct Claim<'a> {
     pub limit: u32,
     /// How long the lease lasts; longer than an attempt's time-out.
     pub lease: Duration,
+    /// The sink's longest wait between two attempts. A dispatch that is claimed later than that after it was due (its
+    /// sink was paused, the service was off, the clock was set) has not been tried meanwhile: it ages by this much only.
+    pub longest_wait: Duration,
     /// The time by which things are due: `None` is the store's own clock (the database's on
     /// Postgres, so that replicas with different clocks agree); tests pass one.
     pub now: Option<Timestamp>,
@@ -221,6 +228,18 @@ pub struct Page<T> {
     pub more: bool,
 }
 
+/// A page of the list of events, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventsPage {
+    /// The rows; fewer than asked for, and perhaps none, where the search ended before.
+    pub rows: Vec<Event>,
+    /// True when there are, or may be, more after the last row.
+    pub more: bool,
+    /// Set when the search ended before it had found enough or seen everything: what is older than this event was not
+    /// looked at. With it as [`EventFilter::before`] the search goes on.
+    pub searched_until: Option<EventId>,
+}
+
 /// Which events to list; `None` everywhere lists all.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
@@ -240,6 +259,13 @@ pub struct EventFilter {
     pub found: Vec<EventId>,
     /// Only events before (older than) this one: the cursor.
     pub before: Option<EventId>,
+}
+
+impl EventFilter {
+    /// True if no index holds what is asked for.
+    fn is_search(&self) -> bool {
+        self.event_type.is_some() || self.endpoint.is_some() || self.contains.is_some()
+    }
 }
 
 /// An event of a selection, see [`Store::events_after`].
@@ -274,6 +300,36 @@ pub struct Erased {
 /// What a dispatch says that was called off because there is nothing left to send.
 pub const ERASED: &str = "the payload of its event was erased: there is nothing left to send";
 
+/// What a dispatch says that was given up because its event is not in the database.
+pub const ORPHANED: &str = "its event is not in the database (was only a part restored?): there is nothing to send; restore the event, or cancel this";
+
+/// Payload bytes that one claim hands out, about: as many as one transaction of accepts may hold.
+pub const CLAIM_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Payloads up to this size come with the claim itself, larger ones in a second step: the largest claim of small ones
+/// stays below [`CLAIM_BYTES`].
+const SMALL_PAYLOAD: i64 = 8 * 1024;
+
+/// When a dispatch's age began, all in microseconds: at its first attempt, which is now if there was none; later by what
+/// it is claimed later than [`Claim::longest_wait`] after it was due.
+fn aging_since(first_attempt_at: Option<i64>, due_at: i64, now: i64, longest_wait: Duration) -> i64 {
+    let Some(first) = first_attempt_at else { return now };
+    let too_late = now.saturating_sub(due_at).saturating_sub(clock::duration_micros(longest_wait)).max(0);
+    first.saturating_add(too_late).min(now.max(first))
+}
+
+/// How many of these payloads, in bytes and in the order in which they would be handed out, one claim takes.
+fn within_budget(sizes: impl Iterator<Item = i64>) -> usize {
+    let mut total = 0_u64;
+    sizes
+        .enumerate()
+        .take_while(|(place, size)| {
+            total = total.saturating_add(size.unsigned_abs());
+            *place == 0 || total <= CLAIM_BYTES
+        })
+        .count()
+}
+
 /// Which dispatches to list; `None` everywhere lists all.
 #[derive(Debug, Clone, Default)]
 pub struct DispatchFilter {
@@ -290,6 +346,17 @@ pub struct DispatchFilter {
     /// Only dispatches before (older than) this one: the cursor.
     pub before: Option<DispatchId>,
 }
+
+impl DispatchFilter {
+    /// The state, if only the index by due time holds it, which cannot give the order of a list.
+    fn by_due_time(&self) -> Option<State> {
+        let is_alone = self.event_id.is_none() && self.invoice_id.is_none() && self.found.is_none();
+        self.state.filter(|state| is_alone && matches!(state, State::Pending | State::Leased))
+    }
+}
+
+/// Dispatches among which a page of what is under way is looked for first.
+const NEWEST: i64 = 2000;
 
 /// An event with all that belongs to it.
 #[derive(Debug, Clone)]
@@ -321,10 +388,24 @@ pub struct SinkStatus {
     pub delivered: u64,
     /// When the oldest pending or leased dispatch was written.
     pub oldest_pending: Option<Timestamp>,
+    /// How much the four counts and the oldest time are worth.
+    pub counted: Counted,
     /// When something was last delivered.
     pub last_success_at: Option<Timestamp>,
     /// When an attempt last failed, and what it said.
     pub last_error: Option<(Timestamp, String)>,
+}
+
+/// How much counts are worth: few dispatches are counted when somebody asks, many only now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Counted {
+    /// They are of this moment.
+    #[default]
+    Now,
+    /// There were so many then.
+    At(Timestamp),
+    /// There are at least so many: they are being counted.
+    AtLeast,
 }
 
 /// A pause of a sink.
@@ -366,6 +447,7 @@ pub trait Store:
     + activity::ActivityStore
     + breaker::BreakerStore
     + ledger::LedgerStore
+    + retention::RetentionStore
     + Send
     + Sync
     + std::fmt::Debug
@@ -399,6 +481,10 @@ pub trait Store:
     /// No dispatch is leased to two workers at a time. With [`Order::Invoice`] a dispatch whose
     /// invoice has an earlier unfinished one for the same sink (also a held one) is not handed out.
     /// A paused sink gives nothing.
+    ///
+    /// Payloads of one claim come to about [`CLAIM_BYTES`], but one dispatch is always handed out. One of which nothing
+    /// is left to send is not: it is cancelled, with [`ERASED`], if its payload is gone, and dead, with [`ORPHANED`], if
+    /// the event itself is.
     async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError>;
 
     /// Records finished attempts, each with its dispatch's new state, in one transaction, and makes
@@ -422,8 +508,9 @@ pub trait Store:
     /// at its start: whoever held those leases is gone. Answers how many there were.
     async fn expire_leases(&self) -> Result<u64, StoreError>;
 
-    /// Lists events, newest first; at most `limit` rows.
-    async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<Page<Event>, StoreError>;
+    /// Lists events, newest first; at most `limit` rows. A search (by type, endpoint or text: no index holds those) looks
+    /// at a bounded number of events in a bounded time, and says how far it came.
+    async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError>;
 
     /// Walks through a selection of events, oldest first: those after `after`, at most `limit` rows.
     async fn events_after(
@@ -442,13 +529,18 @@ pub trait Store:
     /// Lists dispatches, newest first; at most `limit` rows.
     async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<Page<Dispatch>, StoreError>;
 
+    /// The numbers of the dispatches of a selection, in no certain order and at most `most`: one reading, whatever the
+    /// state, where a list reads a page after the other.
+    async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError>;
+
     /// One dispatch with its attempts.
     async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError>;
 
     /// Makes sure that these sinks have a status row; called at start.
     async fn register_sinks(&self, sinks: &[SinkName]) -> Result<(), StoreError>;
 
-    /// The status of every sink that was ever registered or dispatched to, by name.
+    /// The status of every sink that was ever registered, or has something unfinished, held or dead, by name. It costs the
+    /// same however much that is: see [`SinkStatus::counted`].
     async fn sink_statuses(&self) -> Result<Vec<SinkStatus>, StoreError>;
 
     /// Pauses a sink, for all replicas and across restarts; a sink that is paused already keeps its
@@ -487,10 +579,6 @@ pub trait Store:
     /// Large invoices are erased in several transactions, the audit entry with the last: after an error, ask again. For
     /// an invoice without events nothing is written.
     async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError>;
-
-    /// Removes what is old enough. An event that has an unfinished dispatch keeps everything. Which payment it announced
-    /// stays, as does what was written of that payment, see [`ledger::LedgerStore::purge_bookings`].
-    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError>;
 
     /// Closes the connections; what is under way is waited for.
     async fn close(&self);

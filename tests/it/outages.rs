@@ -133,3 +133,29 @@ async fn forged_deliveries_are_refused_whatever_the_database_does() {
     let answer = Finkare::of(&relay).post(payment("i", 1), Some(&"ab".repeat(32))).await;
     assert_eq!(answer.status, 401);
 }
+
+/// What is committed into a file without a name is seen by nobody again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_file_that_is_removed_is_noticed_before_the_answer() {
+    let (home, target) = (Home::new(Backend::Sqlite).await, Target::start().await);
+    let mut relay = home.serve(&sink(&target)).await;
+    let finkare = Finkare::of(&relay);
+    assert_eq!(finkare.deliver(&payment("i", 1)).await.status, 200);
+    eventually("it is ready", async || ready(&relay).await.0 == 200).await;
+    for suffix in ["", "-wal", "-shm"] {
+        std::fs::remove_file(home.path(&format!("relay.db{suffix}"))).unwrap();
+    }
+    for _ in 0..3 {
+        refused_for_now(&finkare).await;
+    }
+    eventually("it says so", async || {
+        let (status, report) = ready(&relay).await;
+        status == 503 && report["checks"][0]["name"] == "store" && report["checks"][0]["ready"] == false
+    })
+    .await;
+    relay.wait_for_line("was removed or replaced while the service has it open").await;
+    relay.kill();
+    // Started again, it begins with a new file and takes what comes again.
+    let relay = home.start().await;
+    assert!(!Finkare::of(&relay).deliver(&payment("i", 1)).await.is_duplicate());
+}

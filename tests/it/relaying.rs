@@ -37,6 +37,7 @@ on_both_stores!(
     a_rate_limit_holds_back_and_loses_nothing,
     a_tripped_sink_is_probed_and_its_backlog_waits,
     sinks_that_trip_at_once_hold_up_nobody,
+    a_backlog_of_large_bodies_waits_in_the_store,
 );
 
 fn ok() -> Reply {
@@ -461,5 +462,30 @@ async fn sinks_that_trip_at_once_hold_up_nobody(backend: Backend) {
     let (_, log) = relay.terminate().await;
     for sign in ["could not be given back", "timed out while waiting for an open connection"] {
         assert!(!log.contains(sign), "{sign}");
+    }
+}
+
+/// What a claim brings stands in memory until its attempt begins, so it is bounded by bytes, not only by number.
+async fn a_backlog_of_large_bodies_waits_in_the_store(backend: Backend) {
+    let (home, target) = (Home::new(backend).await, Target::start().await);
+    let relay = home.serve(&sink("erp", &target, "concurrency = 1\norder = \"none\"")).await;
+    let finkare = Finkare::of(&relay);
+    // Quick answers to small bodies: the worker takes many at a time.
+    for number in 0..30 {
+        finkare.deliver(&payment("small", number)).await;
+    }
+    relay.drained().await;
+    target.script(|_, _| Reply::Hang);
+    for _ in 0..20 {
+        let body: Vec<u8> = std::iter::repeat_with(rand::random::<u8>).take(900_000).collect();
+        finkare.deliver(&body).await;
+    }
+    eventually("it takes as many as it may", async || relay.sink("erp").await["leased"].as_u64() >= Some(1)).await;
+    // One is under way, at most four came with a claim, and at most two had waited before that.
+    for _ in 0..20 {
+        let erp = relay.sink("erp").await;
+        assert!(erp["leased"].as_u64() <= Some(8), "{erp}");
+        assert_eq!(erp["backlog"], 20, "nothing is lost: {erp}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }

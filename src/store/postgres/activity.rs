@@ -25,12 +25,20 @@ impl ActivityStore for PostgresStore {
             .run("noting when endpoints were last heard of", Again::Harmless, async || {
                 let mut checkout = self.begin().await?;
                 sqlx::query(concat!(
-                    "INSERT INTO endpoint_activity (endpoint, watched_since, last_delivery_at) SELECT name, ",
+                    "INSERT INTO endpoint_activity (endpoint, watched_since, last_delivery_at)
+                     SELECT name, moment.now, CASE WHEN at IS NOT NULL THEN least(at, moment.now) END
+                     FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS seen (name, at, place), (SELECT ",
                     now!("$3"),
-                    ", at FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS seen (name, at, place) ORDER BY place
-                     ON CONFLICT (endpoint) DO UPDATE SET last_delivery_at = excluded.last_delivery_at
+                    " AS now OFFSET 0) AS moment ORDER BY place
+                     ON CONFLICT (endpoint) DO UPDATE
+                     -- `excluded.watched_since` is now; what is null counts for nothing.
+                     SET last_delivery_at = greatest(
+                         excluded.last_delivery_at,
+                         CASE WHEN endpoint_activity.last_delivery_at IS NOT NULL
+                             THEN least(endpoint_activity.last_delivery_at, excluded.watched_since) END)
                      WHERE excluded.last_delivery_at >
-                         COALESCE(endpoint_activity.last_delivery_at, excluded.last_delivery_at - 1)"
+                         COALESCE(endpoint_activity.last_delivery_at, excluded.last_delivery_at - 1)
+                       OR endpoint_activity.last_delivery_at > excluded.watched_since"
                 ))
                 .bind(&names)
                 .bind(&times)

@@ -44,7 +44,7 @@ pub(super) async fn list(
 ) -> Result<Page<AuditEntry>, StoreError> {
     let rows = store
         .run("listing the audit trail", Again::Harmless, async || {
-            let mut checkout = store.checkout().await?;
+            let mut checkout = store.look().await?;
             let rows = sqlx::query_as(
                 "SELECT id, at, actor, action, subject, detail FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2",
             )

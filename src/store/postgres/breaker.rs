@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 
-use super::{Again, PostgresStore, announce, count, now, time};
+use super::{Again, PostgresStore, announce, count, now};
 use crate::{
-    model::id::SinkName,
+    model::{clock, id::SinkName},
     store::{
         Paused, StoreError,
         breaker::{BreakerStore, SinkSigns},
@@ -26,7 +26,7 @@ impl BreakerStore for PostgresStore {
             })
             .await?;
         let Some((last_success_at, asked_again)) = row else { return Ok(SinkSigns::default()) };
-        let last_success_at = last_success_at.map(|at| time("sinks", "last_success_at", &sink, at)).transpose()?;
+        let last_success_at = last_success_at.map(clock::nearest);
         Ok(SinkSigns { last_success_at, asked_again: count("sinks", "asked_again", &sink, asked_again)? })
     }
 
@@ -65,10 +65,7 @@ impl BreakerStore for PostgresStore {
                 Ok(rows)
             })
             .await?;
-        let read = |(name, at, reason): (String, i64, String)| {
-            let at = time("sinks", "paused_at", &name, at)?;
-            Ok((name, Paused { at, reason }))
-        };
-        rows.into_iter().map(read).collect()
+        let read = |(name, at, reason): (String, i64, String)| (name, Paused { at: clock::nearest(at), reason });
+        Ok(rows.into_iter().map(read).collect())
     }
 }

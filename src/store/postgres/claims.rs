@@ -37,10 +37,10 @@ use super::{Again, Failure, PostgresStore, announce, count, now, storable};
 use crate::{
     model::{
         clock,
-        dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, Outcome},
+        dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, Outcome, State},
         id::{DispatchId, EventId, LeaseToken, SinkName},
     },
-    store::{BLOCKED_RECHECK, Claim, Claimed, ERASED, Finish, LOOK_AHEAD, StoreError},
+    store::{BLOCKED_RECHECK, Claim, Claimed, ERASED, Finish, LOOK_AHEAD, ORPHANED, StoreError, within_budget},
 };
 
 /// When to look again at a dispatch whose lane somebody else was busy with: about the length of a
@@ -90,11 +90,12 @@ macro_rules! began {
 }
 
 /// Step 1. What is leased stays in its place in the index and is passed over: there is no more of it
-/// than is being attempted.
+/// than is being attempted. The size of a payload is known without reading it; none means that there is nothing to send.
 pub(super) const CANDIDATES: &str = concat!(
     "SELECT id, invoice_id, (SELECT ",
     began!("$2"),
-    ") AS now FROM dispatches
+    ") AS now, (SELECT octet_length(payload)::bigint FROM events WHERE events.id = dispatches.event_id) AS bytes
+    FROM dispatches
     WHERE sink = $1 AND due_at <= ",
     began!("$2"),
     " AND (lease_until IS NULL OR lease_until <= ",
@@ -119,7 +120,11 @@ const HOLD_HEADS: &str =
 /// Step 4. Changes nothing that an index holds (but for a held one): see the migration.
 pub(super) const LEASE: &str = "UPDATE dispatches AS d
     SET state = 'leased', lease_token = free.token, lease_until = $3 + $4, waits_for = NULL, attention = false,
-        first_attempt_at = COALESCE(d.first_attempt_at, $3)
+        -- What it is claimed too late does not count for its age; as in `store::aging_since`.
+        first_attempt_at = COALESCE(
+            least(d.first_attempt_at + greatest($3 - greatest(d.due_at, d.lease_until) - $5, 0),
+                  greatest($3, d.first_attempt_at)),
+            $3)
     FROM unnest($1::bigint[], $2::uuid[]) AS free (id, token), events AS e
     WHERE d.id = free.id AND e.id = d.event_id
     RETURNING d.id, d.lease_token, d.attempts, d.trigger, d.first_attempt_at, d.event_id, e.endpoint, d.event_type,
@@ -132,13 +137,26 @@ const POSTPONE: &str = "UPDATE dispatches AS d
     FROM unnest($1::bigint[], $2::bigint[]) AS blocked (id, head)
     WHERE d.id = blocked.id";
 
-/// After step 4: what turned out to have no payload left, because it was erased while somebody had it. The next of its
-/// invoice is called as by a finish, which a claim never waits for; the other way round, the server would
+/// What turned out to have no payload left, because it was erased while somebody had it, or no event at all. The next of
+/// its invoice is called as by a finish, which a claim never waits for; the other way round, the server would
 /// notice and we would try again.
 const CALL_OFF: &str = "UPDATE dispatches
-    SET state = 'cancelled', lease_token = NULL, lease_until = NULL, due_at = NULL, finished_at = $2, attention = true,
-        last_error = $3
+    SET state = $4, lease_token = NULL, lease_until = NULL, waits_for = NULL, due_at = NULL, finished_at = $2,
+        attention = true, last_error = $3
     WHERE id = ANY($1)";
+
+/// Which of these dispatches have an event.
+const WITH_EVENT: &str =
+    "SELECT d.id FROM dispatches d WHERE d.id = ANY($1) AND EXISTS (SELECT FROM events e WHERE e.id = d.event_id)";
+
+/// What [`CANDIDATES`] answers.
+#[derive(FromRow)]
+struct Candidate {
+    id: i64,
+    invoice_id: Option<String>,
+    now: i64,
+    bytes: Option<i64>,
+}
 
 #[derive(FromRow)]
 struct LeasedRow {
@@ -248,13 +266,13 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
         Order::Invoice | Order::None => claim.limit,
     };
     let mut checkout = store.begin_relaying().await?;
-    let candidates: Vec<(i64, Option<String>, i64)> = sqlx::query_as(CANDIDATES)
+    let candidates: Vec<Candidate> = sqlx::query_as(CANDIDATES)
         .bind(claim.sink.as_str())
         .bind(claim.now.map(clock::to_micros))
         .bind(i64::from(looked_at))
         .fetch_all(checkout.on())
         .await?;
-    let Some(now) = candidates.first().map(|(_, _, now)| *now) else {
+    let Some(now) = candidates.first().map(|candidate| candidate.now) else {
         checkout.commit().await?;
         return Ok(Round { leased: Vec::new(), full: false, postponed: false, contended: false });
     };
@@ -264,7 +282,7 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
         Order::Invoice => heads(checkout.on(), claim.sink, &candidates).await?,
         Order::None => HashMap::new(),
     };
-    let ours: HashSet<i64> = candidates.iter().map(|(id, ..)| *id).collect();
+    let ours: HashSet<i64> = candidates.iter().map(|candidate| candidate.id).collect();
     let others: Vec<i64> = heads.values().copied().filter(|head| !ours.contains(head)).collect();
     let held: HashSet<i64> = if others.is_empty() {
         HashSet::new()
@@ -273,13 +291,20 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
     };
 
     // In the order in which they became due; what was looked at beyond the limit stays where it is.
-    let mut free: Vec<i64> = candidates.iter().map(|(id, ..)| *id).filter(|id| !heads.contains_key(id)).collect();
-    let full = full || free.len() > claim.limit as usize;
-    free.truncate(claim.limit as usize);
+    let (free, mut gone): (Vec<&Candidate>, Vec<&Candidate>) = candidates
+        .iter()
+        .filter(|candidate| !heads.contains_key(&candidate.id))
+        .partition(|candidate| candidate.bytes.is_some());
+    let mut wanted = free;
+    let found = wanted.len();
+    wanted.truncate(claim.limit as usize);
+    wanted.truncate(within_budget(wanted.iter().map(|candidate| candidate.bytes.unwrap_or(0))));
+    let full = full || wanted.len() < found;
+    let free: Vec<i64> = wanted.iter().map(|candidate| candidate.id).collect();
     let (blocked, contended): (Vec<(i64, i64)>, Vec<_>) =
         heads.into_iter().partition(|(_, head)| ours.contains(head) || held.contains(head));
 
-    let (mut leased, mut called_off) = (Vec::new(), false);
+    let mut leased = Vec::new();
     if !free.is_empty() {
         let tokens: Vec<_> = free.iter().map(|_| LeaseToken::generate().0).collect();
         let rows: Vec<LeasedRow> = sqlx::query_as(LEASE)
@@ -287,13 +312,13 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
             .bind(tokens)
             .bind(now)
             .bind(clock::duration_micros(claim.lease))
+            .bind(clock::duration_micros(claim.longest_wait))
             .fetch_all(checkout.on())
             .await?;
+        // Erased since step 1.
         let (rows, erased): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.payload.is_some());
-        if !erased.is_empty() {
-            call_off(checkout.on(), claim.sink, &erased, now).await?;
-            called_off = true;
-        }
+        let erased: HashSet<i64> = erased.iter().map(|row| row.id).collect();
+        gone.extend(candidates.iter().filter(|candidate| erased.contains(&candidate.id)));
         leased = rows.into_iter().map(|row| row.read(now)).collect::<Result<Vec<_>, _>>()?;
         leased.sort_unstable_by_key(|dispatch| dispatch.id);
     }
@@ -306,20 +331,44 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
             .execute(checkout.on())
             .await?;
     }
+    // After the others were told to wait for them, so that the next of them is called.
+    call_off(checkout.on(), claim.sink, &gone, now).await?;
     checkout.commit().await?;
-    let postponed = called_off || !blocked.is_empty();
+    let postponed = !gone.is_empty() || !blocked.is_empty();
     Ok(Round { leased, full, postponed, contended: !contended.is_empty() })
 }
 
+/// Ends what there is nothing left to send of; the next of its invoice is due.
 async fn call_off(
     connection: &mut PgConnection,
     sink: &SinkName,
-    erased: &[LeasedRow],
+    gone: &[&Candidate],
     now: i64,
 ) -> Result<(), Failure> {
-    let ids: Vec<i64> = erased.iter().map(|row| row.id).collect();
-    sqlx::query(CALL_OFF).bind(ids).bind(now).bind(ERASED).execute(&mut *connection).await?;
-    let lanes = erased.iter().filter_map(|row| Some((sink.as_str(), row.invoice_id.as_deref()?))).collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<i64> = gone.iter().map(|candidate| candidate.id).collect();
+    let erased: Vec<i64> = sqlx::query_scalar(WITH_EVENT).bind(&ids).fetch_all(&mut *connection).await?;
+    let orphans: Vec<i64> = ids.into_iter().filter(|id| !erased.contains(id)).collect();
+    if !orphans.is_empty() {
+        tracing::error!(
+            sink.name = %sink, dispatches = orphans.len(),
+            "dispatches whose event is not in the database are given up: was only a part of it restored?"
+        );
+    }
+    for (ids, state, reason) in [(erased, State::Cancelled, ERASED), (orphans, State::Dead, ORPHANED)] {
+        if !ids.is_empty() {
+            sqlx::query(CALL_OFF)
+                .bind(ids)
+                .bind(now)
+                .bind(reason)
+                .bind(state.as_str())
+                .execute(&mut *connection)
+                .await?;
+        }
+    }
+    let lanes = gone.iter().filter_map(|candidate| Some((sink.as_str(), candidate.invoice_id.as_deref()?))).collect();
     // Of this very sink, whose claim goes on.
     wake_next(connection, lanes, now).await?;
     Ok(())
@@ -329,10 +378,10 @@ async fn call_off(
 async fn heads(
     connection: &mut PgConnection,
     sink: &SinkName,
-    candidates: &[(i64, Option<String>, i64)],
+    candidates: &[Candidate],
 ) -> Result<HashMap<i64, i64>, sqlx::Error> {
     let (ids, invoices): (Vec<i64>, Vec<&str>) =
-        candidates.iter().filter_map(|(id, invoice, _)| Some((*id, invoice.as_deref()?))).unzip();
+        candidates.iter().filter_map(|candidate| Some((candidate.id, candidate.invoice_id.as_deref()?))).unzip();
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
@@ -352,7 +401,7 @@ pub(super) const FINISH: &str = concat!(
         attempt_us = CASE f.state WHEN 'delivered' THEN f.duration_us END,
         attention = f.state IN ('held', 'dead'), last_error = COALESCE(f.error, d.last_error),
         first_attempt_at = CASE WHEN NOT f.restarts THEN d.first_attempt_at END,
-        ageless = CASE WHEN f.restarts THEN d.attempts + 1 ELSE d.ageless END
+        ageless = CASE WHEN f.restarts THEN d.attempts + 1 ELSE d.ageless END, wait_us = f.due_after
     FROM (SELECT ",
     now!("$8"),
     " AS now OFFSET 0) AS moment,

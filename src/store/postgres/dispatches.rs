@@ -11,7 +11,7 @@ use crate::{
         dispatch::{Attempt, Dispatch, Outcome, State, Trigger},
         id::{DispatchId, EventId, SinkName},
     },
-    store::{DispatchFilter, Page, Replay, StoreError, spoiled::Reader},
+    store::{DispatchFilter, NEWEST, Page, Replay, StoreError, spoiled::Reader},
 };
 
 /// The columns of [`Dispatch`].
@@ -160,7 +160,7 @@ pub(super) async fn detail(
 ) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
     store
         .run(format!("reading dispatch {id}"), Again::Harmless, async || {
-            let mut checkout = store.checkout().await?;
+            let mut checkout = store.look().await?;
             let rows = sqlx::query_as(concat!("SELECT ", dispatch_columns!(), " FROM dispatches d WHERE d.id = $1"))
                 .bind(id.0)
                 .fetch_all(checkout.on())
@@ -176,6 +176,29 @@ pub(super) async fn detail(
 /// invoice is looked up among the events, whose index knows the finished ones too.
 pub(super) fn list_query(filter: &DispatchFilter, limit: u32) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(concat!("SELECT ", dispatch_columns!(), " FROM "));
+    push_conditions(&mut query, filter);
+    query.push(" ORDER BY d.id DESC LIMIT ").push_bind(i64::from(limit) + 1);
+    query
+}
+
+/// The same for what is under way, among the newest [`NEWEST`] dispatches alone. A large backlog is mostly of the newest,
+/// and the index that holds it would have to be sorted for a page.
+fn newest_query(filter: &DispatchFilter, state: State, limit: u32) -> QueryBuilder<Postgres> {
+    let mut query =
+        QueryBuilder::new(concat!("SELECT ", dispatch_columns!(), " FROM (SELECT * FROM dispatches WHERE true"));
+    if let Some(before) = filter.before {
+        query.push(" AND id < ").push_bind(before.0);
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(NEWEST);
+    query.push(format_args!(") AS d WHERE d.state = '{state}'"));
+    if let Some(sink) = &filter.sink {
+        query.push(" AND d.sink = ").push_bind(sink.clone());
+    }
+    query.push(" ORDER BY d.id DESC LIMIT ").push_bind(i64::from(limit) + 1);
+    query
+}
+
+fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &DispatchFilter) {
     match &filter.invoice_id {
         Some(invoice) => query
             .push("events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = ")
@@ -203,8 +226,6 @@ pub(super) fn list_query(filter: &DispatchFilter, limit: u32) -> QueryBuilder<Po
     if let Some(before) = filter.before {
         query.push(" AND d.id < ").push_bind(before.0);
     }
-    query.push(" ORDER BY d.id DESC LIMIT ").push_bind(i64::from(limit) + 1);
-    query
 }
 
 pub(super) async fn list(
@@ -218,14 +239,43 @@ pub(super) async fn list(
     }
     let rows: Vec<DispatchRow> = store
         .run("listing dispatches", Again::Harmless, async || {
-            let mut checkout = store.checkout().await?;
-            let mut query = list_query(filter, limit);
-            let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
+            let mut checkout = store.look().await?;
+            let mut rows: Vec<DispatchRow> = Vec::new();
+            if let Some(state) = filter.by_due_time() {
+                let mut query = newest_query(filter, state, limit);
+                rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
+            }
+            if rows.len() <= limit as usize {
+                let mut query = list_query(filter, limit);
+                rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
+            }
             checkout.finish();
             Ok(rows)
         })
         .await?;
     Ok(events::page(rows, limit))
+}
+
+pub(super) async fn ids(
+    store: &PostgresStore,
+    filter: &DispatchFilter,
+    most: u32,
+) -> Result<Vec<DispatchId>, StoreError> {
+    if [&filter.sink, &filter.invoice_id].into_iter().flatten().any(|text| text.contains('\0')) {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<i64> = store
+        .run("selecting dispatches", Again::Harmless, async || {
+            let mut checkout = store.look().await?;
+            let mut query = QueryBuilder::new("SELECT d.id FROM ");
+            push_conditions(&mut query, filter);
+            query.push(" LIMIT ").push_bind(i64::from(most));
+            let ids = query.build_query_scalar().persistent(false).fetch_all(checkout.on()).await?;
+            checkout.finish();
+            Ok(ids)
+        })
+        .await?;
+    Ok(ids.into_iter().map(DispatchId).collect())
 }
 
 /// The lock on the event keeps a purge from taking the payload meanwhile. Without a payload there is
@@ -239,7 +289,7 @@ const RETRY: &str = concat!(
     UPDATE dispatches AS d
     SET state = 'pending', due_at = ",
     now!("$2"),
-    ", finished_at = NULL, waits_for = NULL, attention = false,
+    ", finished_at = NULL, waits_for = NULL, wait_us = 0, attention = false,
         first_attempt_at = CASE d.state WHEN 'pending' THEN d.first_attempt_at END,
         ageless = CASE d.state WHEN 'pending' THEN d.ageless ELSE d.attempts END
     FROM chosen WHERE d.id = chosen.id

@@ -12,7 +12,11 @@ use crate::{
         event::{DedupeKey, Event, NewEvent, Recorded},
         id::EventId,
     },
-    store::{Candidate, EventDetail, EventFilter, Page, StoreError, spoiled::Reader},
+    store::{
+        Candidate, EventDetail, EventFilter, EventsPage, Page, StoreError,
+        search::{End, Pieces},
+        spoiled::Reader,
+    },
 };
 
 /// Records a group of deliveries: one statement, one round trip, one commit.
@@ -302,13 +306,30 @@ fn around(id: Uuid) -> Option<(Uuid, Uuid)> {
     Some((Uuid::from_u128(from), Uuid::from_u128(to)))
 }
 
-pub(super) async fn list(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Result<Page<Event>, StoreError> {
+/// Where a piece of a search ends: with the last of so many events, whatever they hold.
+pub(super) fn end_query(
+    filter: &EventFilter,
+    bounds: (Option<Uuid>, Option<Uuid>),
+    size: u32,
+) -> QueryBuilder<Postgres> {
+    let of_range =
+        EventFilter { invoice_id: filter.invoice_id.clone(), before: filter.before, ..EventFilter::default() };
+    let mut query = QueryBuilder::new("SELECT e.id FROM events e WHERE true");
+    push_conditions(&mut query, &of_range, bounds);
+    query.push(" ORDER BY e.id DESC LIMIT 1 OFFSET ").push_bind(i64::from(size.max(1)) - 1);
+    query
+}
+
+pub(super) async fn list(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
     if matches_nothing(filter) {
-        return Ok(Page { rows: Vec::new(), more: false });
+        return Ok(EventsPage { rows: Vec::new(), more: false, searched_until: None });
+    }
+    if filter.is_search() {
+        return search(store, filter, limit).await;
     }
     let rows: Vec<EventRow> = store
         .run("listing events", Again::Harmless, async || {
-            let mut checkout = store.checkout().await?;
+            let mut checkout = store.look().await?;
             let bounds = bounds(checkout.on(), filter).await?;
             let mut query = list_query(filter, bounds, limit);
             let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
@@ -316,7 +337,53 @@ pub(super) async fn list(store: &PostgresStore, filter: &EventFilter, limit: u32
             Ok(rows)
         })
         .await?;
-    Ok(page(rows, limit))
+    let Page { rows, more } = page(rows, limit);
+    Ok(EventsPage { rows, more, searched_until: None })
+}
+
+/// Looks piece by piece, each on a connection that is given back after it.
+async fn search(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
+    let action = "searching among events";
+    let bounds = store
+        .run(action, Again::Harmless, async || {
+            let mut checkout = store.look().await?;
+            let bounds = bounds(checkout.on(), filter).await?;
+            checkout.finish();
+            Ok(bounds)
+        })
+        .await?;
+    let (mut rows, mut searched_until): (Vec<EventRow>, _) = (Vec::new(), None);
+    let (mut filter, mut pieces) = (filter.clone(), Pieces::new());
+    loop {
+        let left = limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+        let (end, found) = store
+            .run(action, Again::Harmless, async || {
+                let mut checkout = store.look().await?;
+                let end: Option<Uuid> = end_query(&filter, bounds, pieces.size())
+                    .build_query_scalar()
+                    .persistent(false)
+                    .fetch_optional(checkout.on())
+                    .await?;
+                let of_piece = (end.or(bounds.0), bounds.1);
+                let mut query = list_query(&filter, of_piece, left);
+                let found: Vec<EventRow> = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
+                checkout.finish();
+                Ok((End::from(end), found))
+            })
+            .await?;
+        rows.extend(found);
+        let End::At(last) = end else { break };
+        if rows.len() > limit as usize {
+            break;
+        }
+        if !pieces.go_on() {
+            searched_until = Some(last);
+            break;
+        }
+        filter.before = Some(last);
+    }
+    let Page { rows, more } = page(rows, limit);
+    Ok(EventsPage { rows, more: more || searched_until.is_some(), searched_until })
 }
 
 /// No stored text holds the character NUL, and Postgres refuses it.
@@ -365,7 +432,7 @@ pub(super) async fn after(
     }
     let rows: Vec<CandidateRow> = store
         .run("walking through events", Again::Harmless, async || {
-            let mut checkout = store.checkout().await?;
+            let mut checkout = store.look().await?;
             let bounds = bounds(checkout.on(), filter).await?;
             let mut query = walk_query(filter, bounds, after, limit);
             let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
@@ -382,7 +449,7 @@ pub(super) async fn count_selected(store: &PostgresStore, filter: &EventFilter, 
     }
     let count: i64 = store
         .run("counting events", Again::Harmless, async || {
-            let mut checkout = store.checkout().await?;
+            let mut checkout = store.look().await?;
             let bounds = bounds(checkout.on(), filter).await?;
             let mut query = QueryBuilder::new("SELECT count(*) FROM (SELECT FROM events e WHERE true");
             push_conditions(&mut query, filter, bounds);
@@ -413,7 +480,7 @@ struct EventWithPayload {
 pub(super) async fn detail(store: &PostgresStore, id: EventId) -> Result<Option<EventDetail>, StoreError> {
     let found = store
         .run(format!("reading event {id}"), Again::Harmless, async || {
-            let mut checkout = store.checkout().await?;
+            let mut checkout = store.look().await?;
             let event: Option<EventWithPayload> =
                 sqlx::query_as(concat!("SELECT ", event_columns!(), ", e.payload FROM events e WHERE e.id = $1"))
                     .bind(id.0)

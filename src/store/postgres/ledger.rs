@@ -447,7 +447,7 @@ impl LedgerStore for PostgresStore {
         }
         let rows: Vec<BookingRow> = self
             .run("listing bookings", Again::Harmless, async || {
-                let mut checkout = self.checkout().await?;
+                let mut checkout = self.look().await?;
                 let mut query = list_query(filter, limit);
                 let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
                 checkout.finish();

@@ -27,7 +27,7 @@
 //! the server may undo the last of them (by default up to 0.6 seconds,
 //! <https://www.postgresql.org/docs/current/wal-async-commit.html>), always the newest first and each
 //! as a whole: then an attempt is made twice, which "at least once" allows. And at most half of the
-//! connections relay, so that accepts never wait behind many sinks' claims.
+//! connections relay, so that accepts never wait behind many sinks' claims; at most a quarter show people things.
 //!
 //! # The files
 //!
@@ -46,7 +46,10 @@ use std::{fmt::Write as _, str::FromStr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::{PgConnection, migrate::Migrator, postgres::PgConnectOptions};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 pub use self::pool::NoConnection;
 use self::{
@@ -54,8 +57,9 @@ use self::{
     pool::{Checkout, Pool},
 };
 use super::{
-    Candidate, Claim, Claimed, DispatchFilter, Erased, EventDetail, EventFilter, Finish, Page, Purge, Purged, Replay,
+    Candidate, Claim, Claimed, DispatchFilter, Erased, EventDetail, EventFilter, EventsPage, Finish, Page, Replay,
     SinkStatus, Store, StoreError,
+    counts::Everything,
     schema::{self, Notice, Standing},
     wake::Wakeups,
 };
@@ -63,7 +67,7 @@ use crate::model::{
     audit::NewAudit,
     clock,
     dispatch::{Attempt, Dispatch, FinishedAttempt},
-    event::{Event, NewEvent, Recorded},
+    event::{NewEvent, Recorded},
     id::{DispatchId, EventId, LeaseToken, SinkName},
     secret::Secret,
 };
@@ -167,6 +171,7 @@ const BEGIN_RELAYING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL sy
 #[derive(Debug)]
 pub struct PostgresStore {
     connections: Connections,
+    counted: Arc<Everything>,
     /// For what must not be cut off: migrations.
     patient: PgConnectOptions,
     wakeups: Arc<Wakeups>,
@@ -183,6 +188,8 @@ struct Connections {
     soon: Duration,
     /// A permit for each connection that may relay at a time.
     relaying: Arc<Semaphore>,
+    /// A permit for each connection on which people may look at things at a time.
+    looking: Arc<Semaphore>,
 }
 
 impl PostgresStore {
@@ -207,16 +214,26 @@ impl PostgresStore {
         let patient = options(url)?;
         let working = max_connections.saturating_sub(1).max(1);
         let relaying = usize::try_from(working / 2).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
+        let looking = usize::try_from(working / 4).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
         let connections = Connections {
             pool: Pool::new(patient.clone(), setup(), working),
             soon: SOON.min(answer / 2),
             relaying: Arc::new(Semaphore::new(relaying)),
+            looking: Arc::new(Semaphore::new(looking)),
         };
         check_encoding(&connections).await?;
         let wakeups = Arc::new(Wakeups::default());
         let listener = announce::Listener::start(patient.clone(), connections.pool.silences(), wakeups.clone());
         let announcer = announce::Announcer::start(connections.clone());
-        Ok(Self { connections, patient, wakeups, listener, announcer, notice: Notice::default() })
+        Ok(Self {
+            connections,
+            counted: Arc::default(),
+            patient,
+            wakeups,
+            listener,
+            announcer,
+            notice: Notice::default(),
+        })
     }
 
     /// Brings the schema up to date with other migrations than this program's: for tests, which need a newer program's.
@@ -229,6 +246,11 @@ impl PostgresStore {
 
     async fn checkout(&self) -> Result<Checkout, Failure> {
         self.connections.checkout().await
+    }
+
+    /// See [`Connections::look`].
+    async fn look(&self) -> Result<Looking, Failure> {
+        self.connections.look().await
     }
 
     /// Begins a durable transaction.
@@ -351,10 +373,36 @@ async fn check_encoding(connections: &Connections) -> Result<(), StoreError> {
     )))
 }
 
+/// A connection on which a person looks at something, with its place among those who look.
+#[derive(Debug)]
+struct Looking {
+    checkout: Checkout,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Looking {
+    /// See [`Checkout::on`].
+    fn on(&mut self) -> &mut PgConnection {
+        self.checkout.on()
+    }
+
+    /// See [`Checkout::finish`].
+    fn finish(self) {
+        self.checkout.finish();
+    }
+}
+
 impl Connections {
     /// Takes a connection for one piece of work.
     async fn checkout(&self) -> Result<Checkout, Failure> {
         self.pool.checkout(self.soon).await
+    }
+
+    /// Takes a connection for what a person wants to see: lists, pages, counts. At most a quarter of the connections at a
+    /// time, so that however many look, accepts find one.
+    async fn look(&self) -> Result<Looking, Failure> {
+        let permit = self.looking.clone().acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
+        Ok(Looking { checkout: self.checkout().await?, _permit: permit })
     }
 
     /// Takes a connection and begins a transaction on it. A dead connection is noticed here, before
@@ -620,7 +668,7 @@ impl Store for PostgresStore {
         claims::expire(self).await
     }
 
-    async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<Page<Event>, StoreError> {
+    async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
         events::list(self, filter, limit).await
     }
 
@@ -643,6 +691,10 @@ impl Store for PostgresStore {
 
     async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<Page<Dispatch>, StoreError> {
         dispatches::list(self, filter, limit).await
+    }
+
+    async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError> {
+        dispatches::ids(self, filter, most).await
     }
 
     async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
@@ -684,10 +736,6 @@ impl Store for PostgresStore {
 
     async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
         erase::erase(self, invoice_id, audit).await
-    }
-
-    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {
-        purge::purge(self, purge).await
     }
 
     async fn close(&self) {

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use sqlx::FromRow;
 
-use super::{Again, PostgresStore, announce, count, now, storable};
+use super::{Again, Connections, PostgresStore, announce, count, now, storable};
 use crate::{
-    model::{clock, dispatch::State, id::SinkName},
-    store::{Paused, SinkStatus, StoreError},
+    model::{chain::Chain, clock, id::SinkName},
+    store::{
+        Paused, SinkStatus, StoreError,
+        counts::{COUNTED_AT_ONCE, Quick, Tallies, Turn},
+    },
 };
 
 pub(super) async fn register(store: &PostgresStore, sinks: &[SinkName]) -> Result<(), StoreError> {
@@ -43,35 +46,60 @@ struct SinkRow {
     last_error: Option<String>,
 }
 
-/// Unfinished work by sink and state, from the two indexes that hold nothing else: what is due once,
-/// and what waits for a person or was given up. Of the first, held dispatches with a re-check are left
-/// to the second.
+/// How many dispatches of a sink are in a state, and the smallest number among them.
+type CountRow = (String, String, i64, i64);
+
+/// Unfinished work of each sink, no more than `$1` of it, and no more than `$1` of what waits for a person or was given
+/// up: from the two indexes that hold nothing else. Sinks are found by a step into the first for each. Of that, held
+/// dispatches with a re-check are left to the second. `cut` says that there may be more; a held or dead one has no sink
+/// there.
+pub(super) const QUICK: &str = "WITH RECURSIVE names (name) AS (
+        (SELECT sink FROM dispatches WHERE due_at IS NOT NULL ORDER BY sink LIMIT 1)
+        UNION ALL
+        SELECT (SELECT sink FROM dispatches WHERE due_at IS NOT NULL AND sink > names.name ORDER BY sink LIMIT 1)
+        FROM names WHERE names.name IS NOT NULL
+    ), unfinished AS (
+        SELECT names.name AS sink, entry.state, entry.id FROM names CROSS JOIN LATERAL (
+            SELECT state, id FROM dispatches WHERE sink = names.name AND due_at IS NOT NULL LIMIT $1
+        ) AS entry
+        WHERE names.name IS NOT NULL
+    ), stopped AS (
+        SELECT sink, state, id FROM dispatches WHERE attention ORDER BY id DESC LIMIT $1
+    )
+    SELECT sink, state, count(*), min(id), NULL::boolean FROM unfinished
+        WHERE state IN ('pending', 'leased') GROUP BY sink, state
+    UNION ALL
+    SELECT sink, state, count(*), min(id), NULL FROM stopped WHERE state IN ('held', 'dead') GROUP BY sink, state
+    UNION ALL
+    SELECT sink, '', 0, 0, count(*) >= $1 FROM unfinished GROUP BY sink
+    UNION ALL
+    SELECT '', '', 0, 0, count(*) >= $1 FROM stopped";
+
+/// Everything.
 pub(super) const COUNTS: &str = "SELECT sink, state, count(*), min(id) FROM dispatches
         WHERE due_at IS NOT NULL AND state IN ('pending', 'leased') GROUP BY sink, state
     UNION ALL
     SELECT sink, state, count(*), min(id) FROM dispatches
         WHERE attention AND state IN ('held', 'dead') GROUP BY sink, state";
 
+const OLDEST: &str = "SELECT sink, min(created_at) FROM dispatches
+    WHERE id = ANY($1) AND state IN ('pending', 'leased') GROUP BY sink";
+
 pub(super) async fn statuses(store: &PostgresStore) -> Result<Vec<SinkStatus>, StoreError> {
-    let (sinks, counts, oldest) = store
+    let (sinks, rows, oldest) = store
         .run("reading the sinks' status", Again::Harmless, async || {
-            let mut checkout = store.checkout().await?;
+            let mut checkout = store.look().await?;
             let sinks: Vec<SinkRow> = sqlx::query_as(
                 "SELECT name, paused_at, paused_reason, delivered, last_success_at, last_error_at, last_error FROM sinks",
             )
             .fetch_all(checkout.on())
             .await?;
-            let counts: Vec<(String, String, i64, i64)> = sqlx::query_as(COUNTS).fetch_all(checkout.on()).await?;
-            let first: Vec<_> = counts.iter().map(|(_, _, _, id)| *id).collect();
-            let oldest: Vec<(String, i64)> = sqlx::query_as(
-                "SELECT sink, min(created_at) FROM dispatches
-                 WHERE id = ANY($1) AND state IN ('pending', 'leased') GROUP BY sink",
-            )
-            .bind(first)
-            .fetch_all(checkout.on())
-            .await?;
+            let rows: Vec<(String, String, i64, i64, Option<bool>)> =
+                sqlx::query_as(QUICK).bind(COUNTED_AT_ONCE).fetch_all(checkout.on()).await?;
+            let first: Vec<i64> = rows.iter().map(|row| row.3).collect();
+            let oldest: Vec<(String, i64)> = sqlx::query_as(OLDEST).bind(first).fetch_all(checkout.on()).await?;
             checkout.finish();
-            Ok((sinks, counts, oldest))
+            Ok((sinks, rows, oldest))
         })
         .await?;
 
@@ -89,26 +117,59 @@ pub(super) async fn statuses(store: &PostgresStore) -> Result<Vec<SinkStatus>, S
         };
         statuses.insert(row.name, status);
     }
-    for (sink, state, number, _) in counts {
-        let status = entry(&mut statuses, sink);
-        let number = number.unsigned_abs();
-        match super::dispatches::state(&state, &status.name)? {
-            State::Pending => status.pending = number,
-            State::Leased => status.leased = number,
-            State::Held => status.held = number,
-            State::Dead => status.dead = number,
-            State::Delivered | State::Cancelled => {}
+    let mut quick = Quick::default();
+    let mut counts = Vec::new();
+    for (sink, state, number, first, is_cut) in rows {
+        match is_cut {
+            None => counts.push((sink, state, number, first)),
+            Some(is_cut) if sink.is_empty() => quick.stopped_is_cut = is_cut,
+            Some(is_cut) => quick.tallies.entry(sink).or_default().is_cut = is_cut,
         }
     }
-    for (sink, created_at) in oldest {
-        entry(&mut statuses, sink).oldest_pending = Some(clock::nearest(created_at));
+    tally(&mut quick.tallies, counts, oldest)?;
+    if quick.is_cut()
+        && let Some(turn) = store.counted.turn()
+    {
+        // It ends with the pool, if not before.
+        tokio::spawn(count_everything(store.connections.clone(), turn));
     }
+    store.counted.fill(&mut statuses, &quick);
     Ok(statuses.into_values().collect())
 }
 
-/// A sink's status; a sink without a row was dispatched to and never registered.
-fn entry(statuses: &mut BTreeMap<String, SinkStatus>, sink: String) -> &mut SinkStatus {
-    statuses.entry(sink).or_insert_with_key(|name| SinkStatus { name: name.clone(), ..SinkStatus::default() })
+fn tally(tallies: &mut Tallies, counts: Vec<CountRow>, oldest: Vec<(String, i64)>) -> Result<(), StoreError> {
+    for (sink, state, number, _) in counts {
+        let state = super::dispatches::state(&state, &sink)?;
+        tallies.entry(sink).or_default().add(state, number.unsigned_abs(), None);
+    }
+    for (sink, created_at) in oldest {
+        tallies.entry(sink).or_default().oldest = Some(clock::nearest(created_at));
+    }
+    Ok(())
+}
+
+async fn count_everything(connections: Connections, turn: Turn) {
+    let at = clock::now();
+    let action = "counting the work of the sinks";
+    let counted = async {
+        let (counts, oldest) = connections
+            .run(action, Again::Harmless, async || {
+                let mut checkout = connections.look().await?;
+                let counts: Vec<CountRow> = sqlx::query_as(COUNTS).fetch_all(checkout.on()).await?;
+                let first: Vec<i64> = counts.iter().map(|row| row.3).collect();
+                let oldest: Vec<(String, i64)> = sqlx::query_as(OLDEST).bind(first).fetch_all(checkout.on()).await?;
+                checkout.finish();
+                Ok((counts, oldest))
+            })
+            .await?;
+        let mut tallies = Tallies::new();
+        tally(&mut tallies, counts, oldest)?;
+        Ok::<_, StoreError>(tallies)
+    };
+    match counted.await {
+        Ok(tallies) => turn.counted(at, tallies),
+        Err(error) => tracing::debug!(error = %Chain(&error), "the work of the sinks was not counted this time"),
+    }
 }
 
 pub(super) async fn pause(store: &PostgresStore, sink: &SinkName, reason: &str) -> Result<bool, StoreError> {

@@ -31,9 +31,12 @@ impl ActivityStore for SqliteStore {
         // What changes no row is committed without touching the file. `WHERE TRUE`: see `sinks::register`.
         sqlx::query(
             "INSERT INTO endpoint_activity (endpoint, watched_since, last_delivery_at)
-             SELECT value ->> 0, ?2, value ->> 1 FROM json_each(?1) WHERE TRUE
-             ON CONFLICT (endpoint) DO UPDATE SET last_delivery_at = excluded.last_delivery_at
-             WHERE excluded.last_delivery_at > coalesce(endpoint_activity.last_delivery_at, excluded.last_delivery_at - 1)",
+             SELECT value ->> 0, ?2, min(value ->> 1, ?2) FROM json_each(?1) WHERE TRUE
+             ON CONFLICT (endpoint) DO UPDATE SET last_delivery_at = max(
+                 coalesce(excluded.last_delivery_at, min(endpoint_activity.last_delivery_at, ?2)),
+                 coalesce(min(endpoint_activity.last_delivery_at, ?2), excluded.last_delivery_at))
+             WHERE excluded.last_delivery_at > coalesce(endpoint_activity.last_delivery_at, excluded.last_delivery_at - 1)
+                OR endpoint_activity.last_delivery_at > ?2",
         )
         .bind(&seen)
         .bind(micros_or_now(None))

@@ -39,7 +39,7 @@ pub(super) async fn list(store: &SqliteStore, before: Option<i64>, limit: u32) -
     )
     .bind(before.unwrap_or(i64::MAX))
     .bind(i64::from(limit) + 1)
-    .fetch_all(&store.readers)
+    .fetch_all(&store.lookers)
     .await
     .during("listing the audit trail")?;
     rows::audit_page(rows, limit)

@@ -4,10 +4,10 @@ use async_trait::async_trait;
 
 use super::{
     SqliteStore,
-    rows::{During, Place, micros_or_now},
+    rows::{During, micros_or_now},
 };
 use crate::{
-    model::id::SinkName,
+    model::{clock, id::SinkName},
     store::{
         Paused, StoreError,
         breaker::{BreakerStore, SinkSigns},
@@ -26,8 +26,7 @@ impl BreakerStore for SqliteStore {
                 .await
                 .during(action)?;
         let Some((last_success_at, asked_again)) = row else { return Ok(SinkSigns::default()) };
-        let place = Place { table: "sinks", row: &sink.as_str() };
-        Ok(SinkSigns { last_success_at: place.optional_time("last_success_at", last_success_at)?, asked_again })
+        Ok(SinkSigns { last_success_at: last_success_at.map(clock::nearest), asked_again })
     }
 
     async fn ask_sink_again(&self, sink: &SinkName) -> Result<(), StoreError> {
@@ -57,10 +56,7 @@ impl BreakerStore for SqliteStore {
         .fetch_all(&mut *transaction)
         .await
         .during(action)?;
-        let read = |(name, at, reason): (String, i64, String)| {
-            let at = Place { table: "sinks", row: &name }.time("paused_at", at)?;
-            Ok((name, Paused { at, reason }))
-        };
-        rows.into_iter().map(read).collect()
+        let read = |(name, at, reason): (String, i64, String)| (name, Paused { at: clock::nearest(at), reason });
+        Ok(rows.into_iter().map(read).collect())
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         dispatch::{Attempt, Dispatch, Outcome, State, Trigger},
         id::{DispatchId, EventId, SinkName},
     },
-    store::{DispatchFilter, Page, StoreError, spoiled::Reader},
+    store::{DispatchFilter, NEWEST, Page, StoreError, spoiled::Reader},
 };
 
 /// A dispatch's columns.
@@ -158,7 +158,7 @@ pub(super) async fn detail(
 }
 
 async fn read(store: &SqliteStore, id: DispatchId) -> Result<Option<WithAttempts>, sqlx::Error> {
-    let mut transaction = store.read().await?;
+    let mut transaction = store.look().await?;
     let Some(dispatch) = sqlx::query_as(
         "SELECT id, event_id, event_type, invoice_id, sink, state, attempts, trigger, created_at, due_at, finished_at,
                 last_error, waits_for, attempted_at, attempt_us
@@ -235,21 +235,102 @@ pub(super) fn list_statement(filter: &DispatchFilter, limit: u32) -> QueryBuilde
     sql
 }
 
+/// The same for what is under way, among the newest [`NEWEST`] dispatches alone. A large backlog is mostly of the newest,
+/// and the index that holds it would have to be sorted for a page.
+pub(super) fn newest_statement(filter: &DispatchFilter, state: State, limit: u32) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT ");
+    sql.push(DISPATCH_COLUMNS).push(" FROM (SELECT ").push(DISPATCH_COLUMNS).push(" FROM dispatches WHERE TRUE");
+    if let Some(before) = filter.before {
+        sql.push(" AND id < ").push_bind(before.0);
+    }
+    sql.push(" ORDER BY id DESC LIMIT ").push_bind(NEWEST).push(") WHERE state = '").push(state.as_str()).push("'");
+    if let Some(sink) = &filter.sink {
+        sql.push(" AND sink = ").push_bind(sink.clone());
+    }
+    sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit) + 1);
+    sql
+}
+
 /// See [`crate::store::Store::list_dispatches`].
 pub(super) async fn list(
     store: &SqliteStore,
     filter: &DispatchFilter,
     limit: u32,
 ) -> Result<Page<Dispatch>, StoreError> {
-    let rows: Vec<DispatchRow> = list_statement(filter, limit)
-        .build_query_as()
-        .persistent(false)
-        .fetch_all(&store.readers)
-        .await
-        .during("listing dispatches")?;
+    let mut rows: Vec<DispatchRow> = Vec::new();
+    if let Some(state) = filter.by_due_time() {
+        rows = newest_statement(filter, state, limit)
+            .build_query_as()
+            .persistent(false)
+            .fetch_all(&store.lookers)
+            .await
+            .during("listing dispatches")?;
+    }
+    if rows.len() <= limit as usize {
+        rows = list_statement(filter, limit)
+            .build_query_as()
+            .persistent(false)
+            .fetch_all(&store.lookers)
+            .await
+            .during("listing dispatches")?;
+    }
     let more = rows.len() > limit as usize;
     let rows = rows.into_iter().take(limit as usize).map(Dispatch::from).collect();
     Ok(Page { rows, more })
+}
+
+/// The statement for the numbers of a selection: in one walk over what holds it.
+pub(super) fn ids_statement(filter: &DispatchFilter, most: u32) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT id FROM dispatches WHERE TRUE");
+    if let Some(event) = filter.event_id {
+        sql.push(" AND event_id = ").push_bind(event.0);
+    }
+    if let Some(invoice_id) = &filter.invoice_id {
+        sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
+        if filter.event_id.is_none() {
+            sql.push(" AND event_id IN (SELECT id FROM events WHERE invoice_id = ").push_bind(invoice_id.clone());
+            sql.push(")");
+        }
+    }
+    if let Some(found) = &filter.found {
+        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(").push_bind(json_ids(found)).push("))");
+    }
+    // As in a list, but for the order.
+    match filter.state {
+        Some(state @ (State::Pending | State::Leased)) => {
+            sql.push(" AND due_at IS NOT NULL AND state = '").push(state.as_str()).push("'");
+        }
+        Some(state @ (State::Held | State::Dead | State::Cancelled)) => {
+            sql.push(" AND state IN ('held', 'dead', 'cancelled') AND state = '").push(state.as_str()).push("'");
+        }
+        Some(State::Delivered) => {
+            sql.push(" AND state = 'delivered'");
+        }
+        None => {}
+    }
+    if let Some(sink) = &filter.sink {
+        sql.push(" AND sink = ").push_bind(sink.clone());
+    }
+    if let Some(before) = filter.before {
+        sql.push(" AND id < ").push_bind(before.0);
+    }
+    sql.push(" LIMIT ").push_bind(i64::from(most));
+    sql
+}
+
+/// See [`crate::store::Store::dispatch_ids`].
+pub(super) async fn ids(
+    store: &SqliteStore,
+    filter: &DispatchFilter,
+    most: u32,
+) -> Result<Vec<DispatchId>, StoreError> {
+    let ids: Vec<i64> = ids_statement(filter, most)
+        .build_query_scalar()
+        .persistent(false)
+        .fetch_all(&store.lookers)
+        .await
+        .during("selecting dispatches")?;
+    Ok(ids.into_iter().map(DispatchId).collect())
 }
 
 /// See [`crate::store::Store::retry_dispatches`].
@@ -264,7 +345,7 @@ async fn write_retry(store: &SqliteStore, ids: &[DispatchId]) -> Result<Vec<Stri
     let mut transaction = store.write().await?;
     let sinks = sqlx::query_scalar(
         "UPDATE dispatches
-         SET state = 'pending', due_at = ?2, waits_for = NULL, finished_at = NULL,
+         SET state = 'pending', due_at = ?2, waits_for = NULL, finished_at = NULL, wait_us = 0,
              first_attempt_at = CASE state WHEN 'pending' THEN first_attempt_at END,
              ageless = CASE state WHEN 'pending' THEN ageless ELSE attempts END
          WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('pending', 'held', 'dead')

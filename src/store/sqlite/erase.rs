@@ -1,7 +1,8 @@
 //! Erasing: the payloads of one invoice go, ids, hashes and times stay.
 //!
 //! "Gone" means from the file: the writer overwrites what it deletes (`secure_delete`), and the log,
-//! which still holds the pages as they were before, is emptied after the commit.
+//! which still holds the pages as they were before, is emptied after the commit, or as soon as no reader (a backup) needs
+//! it any more.
 
 use std::collections::BTreeSet;
 
@@ -22,9 +23,6 @@ use crate::{
 /// Events in one transaction: accepts wait behind it.
 const BATCH: usize = 500;
 
-/// How often the log is tried to be emptied; a reader that is at work keeps it for a moment.
-const TRIES: u32 = 2;
-
 /// The next events of the invoice.
 pub(super) const FIND: &str =
     "SELECT id, payload IS NOT NULL FROM events WHERE invoice_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
@@ -37,8 +35,11 @@ pub(super) async fn erase(store: &SqliteStore, invoice_id: &str, audit: NewAudit
     while let Some(id) = after {
         after = batch(store, invoice_id, id, &mut erased, &audit).await.during(action)?;
     }
-    if erased.events > 0 {
-        empty_log(store).await.during(action)?;
+    if erased.events > 0 && !store.checkpoints.empty().await {
+        tracing::warn!(
+            "what was erased still stands in the database's log (the file -wal): somebody reads the database, and the log \
+             is emptied after that"
+        );
     }
     Ok(erased)
 }
@@ -123,18 +124,4 @@ async fn erase_event(
     let count = cancelled.len() as u64;
     sinks.extend(cancelled);
     Ok(count)
-}
-
-/// Moves the log into the database and cuts it to nothing.
-async fn empty_log(store: &SqliteStore) -> Result<(), sqlx::Error> {
-    for _ in 0..TRIES {
-        // By the writer, which has nothing under way then; SQLite waits for readers as for any lock.
-        let (busy, _, _): (i64, i64, i64) =
-            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&store.writer).await?;
-        if busy == 0 {
-            return Ok(());
-        }
-    }
-    tracing::warn!("what was erased may still stand in the database's log (the file -wal) until that is written anew");
-    Ok(())
 }

@@ -20,7 +20,11 @@ use crate::{
         event::{DedupeKey, Event, NewEvent, Recorded},
         id::{DispatchId, EventId, SinkName},
     },
-    store::{Candidate, EventDetail, EventFilter, Page, Replay, StoreError, spoiled::Reader},
+    store::{
+        Candidate, EventDetail, EventFilter, EventsPage, Page, Replay, StoreError,
+        search::{End, Pieces},
+        spoiled::Reader,
+    },
 };
 
 /// Unknown events go in, known ones are left alone; the number of rows tells whether there were any.
@@ -289,9 +293,7 @@ pub(super) fn count_statement(filter: &EventFilter, most: u32) -> QueryBuilder<S
 }
 
 fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
-    if let Some(invoice_id) = &filter.invoice_id {
-        sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
-    }
+    push_range(sql, filter);
     if let Some(endpoint) = &filter.endpoint {
         // `+`: not by the index of keys, which would have to sort all events of the endpoint.
         sql.push(" AND +endpoint = ").push_bind(endpoint.clone());
@@ -301,14 +303,9 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
     }
     if let Some(since) = filter.since.map(clock::to_micros) {
         sql.push(" AND received_at >= ").push_bind(since);
-        sql.push(" AND id >= ").push_bind(first_id_at(since.saturating_sub(ID_MARGIN_MICROS)));
     }
     if let Some(until) = filter.until.map(clock::to_micros) {
         sql.push(" AND received_at < ").push_bind(until);
-        sql.push(" AND id < ").push_bind(first_id_at(until.saturating_add(ID_MARGIN_MICROS)));
-    }
-    if let Some(before) = filter.before {
-        sql.push(" AND id < ").push_bind(before.0);
     }
     if let Some(text) = &filter.contains {
         // Of two blobs `instr` compares bytes.
@@ -320,17 +317,90 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
     }
 }
 
+/// What the index of ids, or that of an invoice, knows of a filter.
+fn push_range(sql: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
+    if let Some(invoice_id) = &filter.invoice_id {
+        sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
+    }
+    if let Some(since) = filter.since.map(clock::to_micros) {
+        sql.push(" AND id >= ").push_bind(first_id_at(since.saturating_sub(ID_MARGIN_MICROS)));
+    }
+    if let Some(until) = filter.until.map(clock::to_micros) {
+        sql.push(" AND id < ").push_bind(first_id_at(until.saturating_add(ID_MARGIN_MICROS)));
+    }
+    if let Some(before) = filter.before {
+        sql.push(" AND id < ").push_bind(before.0);
+    }
+}
+
+/// Where a piece of a search ends: with the last of so many events, whatever they hold.
+pub(super) fn end_statement(filter: &EventFilter, size: u32) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT id FROM events WHERE TRUE");
+    push_range(&mut sql, filter);
+    sql.push(" ORDER BY id DESC LIMIT 1 OFFSET ").push_bind(i64::from(size.max(1)) - 1);
+    sql
+}
+
+/// A piece of a search: what matches between the cursor and its end.
+pub(super) fn piece_statement(filter: &EventFilter, end: End, limit: u32) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT ");
+    sql.push(EVENT_COLUMNS).push(" FROM events WHERE TRUE");
+    push_conditions(&mut sql, filter);
+    if let End::At(id) = end {
+        sql.push(" AND id >= ").push_bind(id.0);
+    }
+    sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+    sql
+}
+
 /// See [`crate::store::Store::list_events`].
-pub(super) async fn list(store: &SqliteStore, filter: &EventFilter, limit: u32) -> Result<Page<Event>, StoreError> {
-    let rows: Vec<EventRow> = list_statement(filter, limit)
-        .build_query_as()
-        .persistent(false)
-        .fetch_all(&store.readers)
-        .await
-        .during("listing events")?;
-    let more = rows.len() > limit as usize;
+pub(super) async fn list(store: &SqliteStore, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
+    let wanted = limit.saturating_add(1);
+    let mut rows: Vec<EventRow> = Vec::new();
+    let mut searched_until = None;
+    if filter.is_search() {
+        let (mut filter, mut pieces) = (filter.clone(), Pieces::new());
+        loop {
+            let left = wanted.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+            let (end, found) = piece(store, &filter, pieces.size(), left).await.during("searching among events")?;
+            rows.extend(found);
+            let End::At(last) = end else { break };
+            if rows.len() > limit as usize {
+                break;
+            }
+            if !pieces.go_on() {
+                searched_until = Some(last);
+                break;
+            }
+            filter.before = Some(last);
+        }
+    } else {
+        rows = list_statement(filter, limit)
+            .build_query_as()
+            .persistent(false)
+            .fetch_all(&store.lookers)
+            .await
+            .during("listing events")?;
+    }
+    let more = rows.len() > limit as usize || searched_until.is_some();
     let rows = rows.into_iter().take(limit as usize).map(Event::from).collect();
-    Ok(Page { rows, more })
+    Ok(EventsPage { rows, more, searched_until })
+}
+
+/// One piece of a search, on a connection that is given back after it.
+async fn piece(
+    store: &SqliteStore,
+    filter: &EventFilter,
+    size: u32,
+    limit: u32,
+) -> Result<(End, Vec<EventRow>), sqlx::Error> {
+    let mut connection = store.lookers.acquire().await?;
+    let end: Option<Uuid> =
+        end_statement(filter, size).build_query_scalar().persistent(false).fetch_optional(&mut *connection).await?;
+    let end = End::from(end);
+    let found =
+        piece_statement(filter, end, limit).build_query_as().persistent(false).fetch_all(&mut *connection).await?;
+    Ok((end, found))
 }
 
 #[derive(FromRow)]
@@ -350,7 +420,7 @@ pub(super) async fn after(
     let rows: Vec<CandidateRow> = walk_statement(filter, after, limit)
         .build_query_as()
         .persistent(false)
-        .fetch_all(&store.readers)
+        .fetch_all(&store.lookers)
         .await
         .during("walking through events")?;
     let more = rows.len() > limit as usize;
@@ -363,7 +433,7 @@ pub(super) async fn count(store: &SqliteStore, filter: &EventFilter, most: u32) 
     let count: i64 = count_statement(filter, most)
         .build_query_scalar()
         .persistent(false)
-        .fetch_one(&store.readers)
+        .fetch_one(&store.lookers)
         .await
         .during("counting events")?;
     Ok(count.unsigned_abs())
@@ -381,7 +451,7 @@ pub(super) async fn detail(store: &SqliteStore, id: EventId) -> Result<Option<Ev
 type Stored = (EventRow, Option<Vec<u8>>, Vec<WithAttempts>);
 
 async fn read(store: &SqliteStore, id: EventId) -> Result<Option<Stored>, sqlx::Error> {
-    let mut transaction = store.read().await?;
+    let mut transaction = store.look().await?;
     let Some(row) = sqlx::query(
         "SELECT id, endpoint, type, invoice_id, occurred_at, received_at, deliveries, readable, content_type, payload
          FROM events WHERE id = ?",

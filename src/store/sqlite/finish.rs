@@ -26,14 +26,15 @@ use crate::{
 /// By id *and* token: a worker whose lease ran out changes nothing.
 static SET_STATE: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::new(
-        "WITH finished (id, token, state, due_at, finished_at, error, attempted_at, attempt_us, restarts) AS (VALUES",
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "WITH finished (id, token, state, due_at, finished_at, error, attempted_at, attempt_us, restarts,
+               wait_us) AS (VALUES",
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         ") UPDATE dispatches
            SET state = finished.state, attempts = attempts + 1, due_at = finished.due_at, lease_token = NULL,
                finished_at = finished.finished_at, last_error = coalesce(finished.error, last_error),
                attempted_at = finished.attempted_at, attempt_us = finished.attempt_us,
                first_attempt_at = iif(finished.restarts, NULL, first_attempt_at),
-               ageless = iif(finished.restarts, attempts + 1, ageless)
+               ageless = iif(finished.restarts, attempts + 1, ageless), wait_us = finished.wait_us
            FROM finished
            -- `+`: or the planner may take the token for a way to join, and walk the whole table for it.
            WHERE dispatches.id = finished.id AND +lease_token = +finished.token AND dispatches.state = 'leased'
@@ -133,21 +134,22 @@ async fn set_states(
         let mut query = sqlx::query(sql);
         for (_, attempt) in chunk {
             let state = attempt.next.state();
-            let due_at = match attempt.next {
+            let wait = match attempt.next {
                 Next::Delivered | Next::Dead => None,
-                Next::Pending { after } => Some(later(now, after)),
-                Next::Held { recheck_after } => recheck_after.map(|after| later(now, after)),
+                Next::Pending { after } => Some(after),
+                Next::Held { recheck_after } => recheck_after,
             };
             query = query
                 .bind(attempt.id.0)
                 .bind(attempt.token.0)
                 .bind(state.as_str())
-                .bind(due_at)
+                .bind(wait.map(|after| later(now, after)))
                 .bind(state.is_finished().then_some(now))
                 .bind(attempt.outcome.reason())
                 .bind(delivers(attempt).then(|| clock::to_micros(attempt.started_at)))
                 .bind(delivers(attempt).then(|| clock::duration_micros(attempt.duration)))
-                .bind(attempt.outcome.restarts_the_clock());
+                .bind(attempt.outcome.restarts_the_clock())
+                .bind(wait.map(clock::duration_micros));
         }
         for row in query.fetch_all(&mut *connection).await? {
             let id = DispatchId(row.try_get(0)?);

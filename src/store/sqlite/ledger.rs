@@ -355,7 +355,7 @@ impl LedgerStore for SqliteStore {
         let rows: Vec<BookingRow> = list_statement(filter, limit)
             .build_query_as()
             .persistent(false)
-            .fetch_all(&self.readers)
+            .fetch_all(&self.lookers)
             .await
             .during("listing bookings")?;
         rows::page(rows, limit)

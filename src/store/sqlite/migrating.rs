@@ -7,12 +7,11 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{
-    Sqlite, Transaction,
     migrate::{Migrate, MigrateError, Migration, Migrator},
     sqlite::SqliteConnection,
 };
 
-use super::SqliteStore;
+use super::{SqliteStore, Writing};
 use crate::store::{
     StoreError,
     schema::{self, Applied, Standing},
@@ -92,7 +91,7 @@ async fn look(store: &SqliteStore) -> Result<Applied, sqlx::Error> {
 }
 
 /// A transaction that may write; waits for whoever has the file.
-async fn alone(store: &SqliteStore) -> Result<Transaction<'static, Sqlite>, StoreError> {
+async fn alone(store: &SqliteStore) -> Result<Writing, StoreError> {
     let begun = Instant::now();
     loop {
         let error = match store.write().await {

@@ -17,17 +17,19 @@
 //!
 //! # Where things are
 //!
-//! `events` records deliveries and reads them back, `claim` and `finish` are the two ends of an
-//! attempt, `dispatches` is what operators see and do, `sinks` is their status, `migrating` is the
-//! schema, `purge` is retention, `erase` removes one invoice's payloads, `rows` is what all of these share. The link to
+//! `file` is the database's file: one name, one process, and whether it is still there. `events` records deliveries and
+//! reads them back, `claim` and `finish` are the two ends of an attempt, `dispatches` is what operators see and do,
+//! `sinks` is their status, `migrating` is the schema, `purge` is retention, `erase` removes one invoice's payloads,
+//! `rows` is what all of these share. The link to
 //! Finkare: `secrets` (and webhooks), `intents`, the `audit` trail, and `link`, which hands each method to one of them.
 //! `ledger` keeps what is known of payments.
 //!
 //! The SQL stands next to the method that runs it.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    ops::{Deref, DerefMut},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -38,15 +40,16 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use self::{checkpoint::Checkpoints, rows::During};
+pub use self::file::ProcessLock;
+use self::{checkpoint::Checkpoints, file::OpenFile, rows::During};
 use super::{
-    Candidate, Claim, Claimed, DispatchFilter, Erased, EventDetail, EventFilter, Finish, Page, Purge, Purged, Replay,
-    SinkStatus, Store, StoreError, schema::Notice, wake::Wakeups,
+    Candidate, Claim, Claimed, DispatchFilter, Erased, EventDetail, EventFilter, EventsPage, Finish, Page, Replay,
+    SinkStatus, Store, StoreError, counts::Everything, schema::Notice, wake::Wakeups,
 };
 use crate::model::{
     audit::NewAudit,
     dispatch::{Attempt, Dispatch, FinishedAttempt},
-    event::{Event, NewEvent, Recorded},
+    event::{NewEvent, Recorded},
     id::{DispatchId, EventId, LeaseToken, SinkName},
 };
 
@@ -58,6 +61,7 @@ mod claim;
 mod dispatches;
 mod erase;
 mod events;
+mod file;
 mod finish;
 mod intents;
 mod ledger;
@@ -78,8 +82,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a caller waits for its turn with a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections for lists, pages and status beside the writer.
+/// Connections beside the writer for what the service itself reads.
 const READERS: u32 = 4;
+
+/// Connections for what people look at: lists, pages, status. However long they look, the service can read.
+const LOOKERS: u32 = 2;
 
 /// The setting cannot be changed inside a transaction, so it goes before `BEGIN`, in the same text.
 const BEGIN_DURABLE: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
@@ -95,18 +102,46 @@ const CHECKPOINT_PAGES: &str = "4000";
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
+    file: Arc<OpenFile>,
     writer: SqlitePool,
     readers: SqlitePool,
+    lookers: SqlitePool,
     wakeups: Wakeups,
     checkpoints: Checkpoints,
     notice: Notice,
+    counted: Arc<Everything>,
 }
 
-/// This process's claim on a database file, until it is dropped or the process ends in any way.
-#[derive(Debug)]
-pub struct ProcessLock {
-    // The operating system keeps the lock as long as this is open.
-    _file: File,
+/// A transaction that may write. Dropped without a commit, it is rolled back.
+struct Writing {
+    transaction: Transaction<'static, Sqlite>,
+    file: Arc<OpenFile>,
+}
+
+impl Writing {
+    /// Commits. What was committed into a file that nobody will find again is not said to be kept.
+    async fn commit(self) -> Result<(), sqlx::Error> {
+        self.transaction.commit().await?;
+        self.file.is_there()
+    }
+
+    async fn rollback(self) -> Result<(), sqlx::Error> {
+        self.transaction.rollback().await
+    }
+}
+
+impl Deref for Writing {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Writing {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.transaction
+    }
 }
 
 impl SqliteStore {
@@ -116,7 +151,8 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Open`] if the file cannot be made or opened; it says which and why.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        make_file(path)?;
+        file::make(path)?;
+        let path = &file::canonical(path)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -135,62 +171,59 @@ impl SqliteStore {
             // A page of rows crosses from the connection's thread without stopping half-way.
             .row_buffer_size(512);
         let options = sqlx::ConnectOptions::disable_statement_logging(options);
+        let file = Arc::new(OpenFile::new(path));
+        let of_writer = file.clone();
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
+            .after_connect(move |_, _| {
+                // The last connection that is closed removes the log, and the next one makes another.
+                of_writer.forget_log();
+                Box::pin(std::future::ready(Ok(())))
+            })
             .after_release(|connection, _| Box::pin(is_clean(connection)))
             .connect_with(options.clone().pragma("cache_size", "-16384"))
             .await
             .map_err(|source| cannot_open(path, &source))?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .after_release(|connection, _| Box::pin(is_clean(connection)))
-            // A mistake that would write past the queue fails at once.
-            .connect_lazy_with(options.pragma("query_only", "ON").pragma("cache_size", "-4096"));
-        let checkpoints = Checkpoints::start(readers.clone());
+        file.opened();
+        // A mistake that would write past the queue fails at once.
+        let reading = options.clone().pragma("query_only", "ON").pragma("cache_size", "-4096");
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .test_before_acquire(false)
+                .after_release(|connection, _| Box::pin(is_clean(connection)))
+                .connect_lazy_with(reading.clone())
+        };
+        let (readers, lookers) = (pool(READERS), pool(LOOKERS));
+        // Whoever holds it up is not waited for: it is tried again.
+        let checkpoints = Checkpoints::start(readers.clone(), options.busy_timeout(Duration::ZERO));
         Ok(Self {
-            path: path.to_owned(),
+            path: path.clone(),
+            file,
             writer,
             readers,
+            lookers,
             wakeups: Wakeups::default(),
             checkpoints,
+            counted: Arc::default(),
             notice: Notice::default(),
         })
     }
 
-    /// Claims the database for this process, by a lock on the file `<path>.lock` beside it.
+    /// Claims the database for this process, whatever name it is known by.
     ///
     /// `serve` takes it before it opens the store: SQLite itself would let a second process in, but
     /// its wake-ups would reach nobody here, and [`Store::expire_leases`] would take our leases.
     ///
     /// # Errors
-    /// [`StoreError::Open`] if another process has it, or the file cannot be made.
+    /// [`StoreError::Open`] if another process has it, or a file cannot be made.
     pub fn lock(path: &Path) -> Result<ProcessLock, StoreError> {
-        make_folder(path)?;
-        let mut lock = path.as_os_str().to_owned();
-        lock.push(".lock");
-        let lock = PathBuf::from(lock);
-        let file = private_file()
-            .open(&lock)
-            .map_err(|error| StoreError::Open(format!("the lock file {} cannot be opened: {error}", lock.display())))?;
-        match file.try_lock() {
-            Ok(()) => Ok(ProcessLock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Open(format!(
-                "another process uses the database {} (it holds {}): stop it, give this one another file by \
-                 DATABASE_URL, or use Postgres to run several",
-                path.display(),
-                lock.display()
-            ))),
-            Err(TryLockError::Error(error)) => Err(StoreError::Open(format!(
-                "the lock file {} cannot be locked: {error}; put the database on a local disk",
-                lock.display()
-            ))),
-        }
+        ProcessLock::take(path)
     }
 
     /// Brings the schema up to date with other migrations than this program's: for tests, which need a newer program's.
@@ -208,19 +241,28 @@ impl SqliteStore {
 
     /// Begins a transaction that may write, and whose commit is on the disk when it returns.
     /// Dropped without a commit, it is rolled back.
-    async fn write(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
-        self.writer.begin_with(BEGIN_DURABLE).await
+    async fn write(&self) -> Result<Writing, sqlx::Error> {
+        self.begin(BEGIN_DURABLE).await
     }
 
     /// Begins a transaction of the relaying path, whose commit a power cut may undo: the attempt is
     /// made again then. An end of this process, however sudden, undoes nothing.
-    async fn write_relaying(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
-        self.writer.begin_with(BEGIN_RELAYING).await
+    async fn write_relaying(&self) -> Result<Writing, sqlx::Error> {
+        self.begin(BEGIN_RELAYING).await
+    }
+
+    async fn begin(&self, begin: &'static str) -> Result<Writing, sqlx::Error> {
+        Ok(Writing { transaction: self.writer.begin_with(begin).await?, file: self.file.clone() })
     }
 
     /// Begins a transaction in which every read sees the same state.
     async fn read(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
         self.readers.begin().await
+    }
+
+    /// The same for what a person looks at.
+    async fn look(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+        self.lookers.begin().await
     }
 }
 
@@ -241,33 +283,6 @@ fn cannot_open(path: &Path, source: &sqlx::Error) -> StoreError {
     StoreError::Open(format!("the database {} cannot be opened: {source}", path.display()))
 }
 
-fn make_folder(path: &Path) -> Result<(), StoreError> {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => std::fs::create_dir_all(folder)
-            .map_err(|error| StoreError::Open(format!("the folder {} cannot be made: {error}", folder.display()))),
-        _ => Ok(()),
-    }
-}
-
-/// Makes the file before SQLite does, to choose its mode; SQLite gives the log and the shared
-/// memory beside it the same one.
-fn make_file(path: &Path) -> Result<(), StoreError> {
-    make_folder(path)?;
-    private_file()
-        .open(path)
-        .map(drop)
-        .map_err(|error| StoreError::Open(format!("the database {} cannot be opened: {error}", path.display())))
-}
-
-/// Opens for writing; makes the file, for its owner alone, if it is not there.
-fn private_file() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
 #[async_trait]
 impl Store for SqliteStore {
     fn kind(&self) -> &'static str {
@@ -283,8 +298,9 @@ impl Store for SqliteStore {
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        activity::check_space(&self.path, activity::LEAST_FREE_BYTES).await?;
         let action = "checking that the database is ready";
+        self.file.is_there().map_err(|gone| StoreError::Open(gone.to_string()))?;
+        activity::check_space(&self.path, activity::LEAST_FREE_BYTES).await?;
         let mut transaction = self.write().await.during(action)?;
         migrating::check(self, &migrating::applied(&mut transaction).await.during(action)?)?;
         // No sink can have this name. The row is gone with the transaction.
@@ -319,7 +335,7 @@ impl Store for SqliteStore {
         claim::expire_leases(self).await
     }
 
-    async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<Page<Event>, StoreError> {
+    async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
         events::list(self, filter, limit).await
     }
 
@@ -342,6 +358,10 @@ impl Store for SqliteStore {
 
     async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<Page<Dispatch>, StoreError> {
         dispatches::list(self, filter, limit).await
+    }
+
+    async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError> {
+        dispatches::ids(self, filter, most).await
     }
 
     async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
@@ -385,12 +405,9 @@ impl Store for SqliteStore {
         erase::erase(self, invoice_id, audit).await
     }
 
-    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {
-        purge::purge(self, purge).await
-    }
-
     async fn close(&self) {
         // The writer last: the connection that leaves last moves the log into the database.
+        self.lookers.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }
@@ -529,6 +546,7 @@ mod tests {
             order: crate::model::dispatch::Order::None,
             limit: 1,
             lease: Duration::from_mins(1),
+            longest_wait: Duration::MAX,
             now: None,
         };
         let lease = store.claim_due(claim).await.unwrap().dispatches.remove(0);
@@ -613,6 +631,25 @@ mod tests {
         let settled = store.settle_booking(&erp, "p1", &Word::NotRecorded, Duration::ZERO, entry).await.unwrap();
         assert_eq!(settled, Settled::Settled);
         durable("settle a booking").await;
+    }
+
+    /// Whoever searches has connections of its own: the service reads and writes beside it.
+    #[tokio::test]
+    async fn however_many_look_the_service_reads_and_accepts() {
+        let (_folder, store) = fresh().await;
+        let looking = [store.lookers.acquire().await.unwrap(), store.lookers.acquire().await.unwrap()];
+        assert!(store.lookers.try_acquire().is_none(), "that is all of them");
+        let at_once = Duration::from_secs(2);
+        let search = EventFilter { contains: Some("x".into()), ..EventFilter::default() };
+        let waits = tokio::time::timeout(Duration::from_millis(50), store.list_events(&search, 10)).await;
+        assert!(waits.is_err(), "the next one waits for its turn");
+        tokio::time::timeout(at_once, store.record_deliveries(&[event(1, 1)])).await.unwrap().unwrap();
+        tokio::time::timeout(at_once, store.links()).await.unwrap().unwrap();
+        let sink = SinkName::new("compta").unwrap();
+        let booked = store.booked_cents(&sink, "F1");
+        assert_eq!(tokio::time::timeout(at_once, booked).await.unwrap().unwrap(), Cents(0));
+        drop(looking);
+        assert!(store.list_events(&search, 10).await.unwrap().rows.is_empty());
     }
 
     /// 3.51.3 repairs a rare corruption of databases with a write-ahead log, <https://www.sqlite.org/wal.html#walresetbug>.

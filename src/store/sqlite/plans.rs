@@ -102,8 +102,23 @@ async fn status_and_purge_go_by_their_indexes() {
     let counts = ["COVERING INDEX dispatches_due", "COVERING INDEX dispatches_stopped"];
     goes_by(&store, sinks::COUNTS, &counts).await;
     let unfinished = "dispatches_by_event (event_id=?)";
-    goes_by(&store, purge::PURGE_PAYLOADS, &["events_with_payload (received_at<?)", unfinished]).await;
-    goes_by(&store, purge::PURGE_EVENTS, &["events_without_payload (received_at<?)", unfinished]).await;
+    for sql in [sinks::NAMES, sinks::UNFINISHED] {
+        goes_by(&store, sql, &["COVERING INDEX dispatches_due"]).await;
+    }
+    goes_by(&store, sinks::STOPPED, &["COVERING INDEX dispatches_stopped (state=?)"]).await;
+    for (sql, index) in [
+        (purge::FIND_WITH_PAYLOAD, "events_with_payload (received_at>? AND received_at<?)"),
+        (purge::FIND_WITHOUT_PAYLOAD, "events_without_payload (received_at>? AND received_at<?)"),
+    ] {
+        goes_by(&store, sql, &[index, unfinished]).await;
+        assert!(!plan(&store, sql).await.contains("TEMP B-TREE"), "{sql}");
+    }
+    // What is removed is removed by its number: the writer looks for nothing.
+    let by_row = "SEARCH events USING INTEGER PRIMARY KEY (rowid=?)";
+    goes_by(&store, purge::PURGE_PAYLOADS, &[by_row, unfinished]).await;
+    goes_by(&store, purge::PURGE_EVENTS, &[by_row, unfinished]).await;
+    goes_by(&store, purge::BRING_BACK, &["SEARCH dispatches USING INTEGER PRIMARY KEY (rowid=?)"]).await;
+    goes_by(&store, purge::POSTPONED, &["dispatches_due (sink=? AND due_at>?)"]).await;
     let by_age = ["assignments_by_age (assigned_at<?)", "bookings_by_payment_alone (payment_id=?)"];
     goes_by(&store, ledger::PURGE_ASSIGNMENTS, &by_age).await;
     goes_by(&store, ledger::UNASSIGNED, &["events_by_invoice (invoice_id=?", unfinished]).await;
@@ -113,6 +128,39 @@ async fn status_and_purge_go_by_their_indexes() {
         "announced_by_amount (amount_cents=?",
     ];
     goes_by(&store, ledger::FIND, &found).await;
+}
+
+/// Bulk decisions read their selection once, and sort nothing; a search finds the ends of its pieces in the key.
+#[tokio::test]
+async fn selections_and_searches_go_by_their_indexes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = with_history(&folder).await;
+    let all = DispatchFilter::default;
+    for (filter, index) in [
+        (DispatchFilter { state: Some(State::Pending), ..all() }, "COVERING INDEX dispatches_due"),
+        (
+            DispatchFilter { state: Some(State::Pending), sink: Some("erp".into()), ..all() },
+            "COVERING INDEX dispatches_due (sink=?",
+        ),
+        (
+            DispatchFilter { state: Some(State::Dead), sink: Some("erp".into()), ..all() },
+            "COVERING INDEX dispatches_stopped (state=?",
+        ),
+    ] {
+        let sql = dispatches::ids_statement(&filter, 1000).into_string();
+        goes_by(&store, &sql, &[index]).await;
+        assert!(!plan(&store, &sql).await.contains("TEMP B-TREE"), "{sql}");
+    }
+    let newest = DispatchFilter { before: Some(DispatchId(500)), sink: Some("erp".into()), ..all() };
+    let newest = dispatches::newest_statement(&newest, State::Pending, 50).into_string();
+    goes_by(&store, &newest, &["INTEGER PRIMARY KEY (rowid<?)"]).await;
+    let search = EventFilter { contains: Some("x".into()), event_type: Some("ping".into()), ..EventFilter::default() };
+    let of_invoice = EventFilter { invoice_id: Some("i1".into()), ..search.clone() };
+    let end = |filter: &EventFilter| events::end_statement(filter, 512).into_string();
+    assert!(plan(&store, &end(&search)).await.contains("COVERING INDEX sqlite_autoindex_events_1"));
+    goes_by(&store, &end(&of_invoice), &["COVERING INDEX events_by_invoice (invoice_id=?)"]).await;
+    let piece = events::piece_statement(&search, crate::store::search::End::At(EventId::generate()), 50).into_string();
+    goes_by(&store, &piece, &["sqlite_autoindex_events_1 (id>?)"]).await;
 }
 
 #[tokio::test]

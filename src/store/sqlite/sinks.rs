@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{FromRow, Sqlite, query::Query, sqlite::SqliteArguments};
+use sqlx::{FromRow, Sqlite, SqlitePool, query::Query, sqlite::SqliteArguments};
 
 use super::{
     SqliteStore,
     rows::{During, Place, micros_or_now},
 };
 use crate::{
-    model::{clock, id::SinkName},
-    store::{Paused, SinkStatus, StoreError},
+    model::{chain::Chain, clock, id::SinkName},
+    store::{
+        Paused, SinkStatus, StoreError,
+        counts::{COUNTED_AT_ONCE, Quick, Tallies, Turn},
+    },
 };
 
 /// See [`crate::store::Store::register_sinks`].
@@ -62,11 +65,37 @@ struct CountRow {
     oldest: Option<i64>,
 }
 
-/// What is under way, out of the index by due time alone, and what is stopped, out of its own.
-/// Delivered ones are counted in their sink's row: there may be millions.
+/// The sinks that have something unfinished: a step into the index for each.
+pub(super) const NAMES: &str = "
+    WITH RECURSIVE names (name) AS (
+        SELECT min(sink) FROM dispatches WHERE due_at IS NOT NULL
+        UNION ALL
+        SELECT (SELECT min(sink) FROM dispatches WHERE due_at IS NOT NULL AND sink > names.name)
+        FROM names WHERE names.name IS NOT NULL)
+    SELECT name FROM names WHERE name IS NOT NULL";
+
+/// What is under way of sink ?1, out of the index by due time alone and no more than ?2 of it, with what is held and
+/// looked at again. Delivered ones are counted
+/// in their sink's row: there may be millions.
 ///
 /// The condition of a partial index has to stand in the statement word for word,
 /// <https://www.sqlite.org/partialindex.html#queries_using_partial_indexes>.
+pub(super) const UNFINISHED: &str = "
+    SELECT ?1 AS sink, state, count, (SELECT created_at FROM dispatches WHERE id = oldest_id) AS oldest
+    FROM (SELECT state, count(*) AS count, min(id) AS oldest_id
+          FROM (SELECT state, id FROM dispatches WHERE sink = ?1 AND due_at IS NOT NULL LIMIT ?2) GROUP BY state)";
+
+/// What is held or dead, no more than ?1 of each.
+pub(super) const STOPPED: &str = "
+    SELECT sink, state, count(*) AS count, NULL AS oldest
+    FROM (SELECT * FROM (SELECT sink, state FROM dispatches
+                         WHERE state IN ('held', 'dead', 'cancelled') AND state = 'held' LIMIT ?1)
+          UNION ALL
+          SELECT * FROM (SELECT sink, state FROM dispatches
+                         WHERE state IN ('held', 'dead', 'cancelled') AND state = 'dead' LIMIT ?1))
+    GROUP BY sink, state";
+
+/// Everything.
 pub(super) const COUNTS: &str = "
     SELECT sink, state, count, (SELECT created_at FROM dispatches WHERE id = oldest_id) AS oldest
     FROM (SELECT sink, state, count(*) AS count, min(id) AS oldest_id FROM dispatches
@@ -77,38 +106,84 @@ pub(super) const COUNTS: &str = "
 
 /// See [`crate::store::Store::sink_statuses`].
 pub(super) async fn statuses(store: &SqliteStore) -> Result<Vec<SinkStatus>, StoreError> {
-    let (rows, counts) = read(store).await.during("reading the status of the sinks")?;
+    let action = "reading the status of the sinks";
+    let (rows, unfinished, stopped) = read(store).await.during(action)?;
     let mut sinks = BTreeMap::new();
     for row in rows {
         sinks.insert(row.name.clone(), SinkStatus::from(row));
     }
-    for row in counts {
-        let place = Place { table: "dispatches", row: &row.sink };
-        let oldest = row.oldest.map(clock::nearest);
-        let status = sinks
-            .entry(row.sink.clone())
-            .or_insert_with(|| SinkStatus { name: row.sink.clone(), ..SinkStatus::default() });
-        match row.state.as_str() {
-            "pending" => status.pending = row.count,
-            "leased" => status.leased = row.count,
-            "held" => status.held = row.count,
-            "dead" => status.dead = row.count,
-            other => return Err(place.unreadable("state", format_args!("`{other}` was not asked for"))),
+    let mut quick = Quick::default();
+    let mut walked: BTreeMap<String, u64> = BTreeMap::new();
+    for row in unfinished {
+        *walked.entry(row.sink.clone()).or_default() += row.count;
+        // What is held is counted below.
+        if row.state != "held" {
+            add(&mut quick.tallies, row)?;
         }
-        status.oldest_pending = status.oldest_pending.into_iter().chain(oldest).min();
     }
+    for (sink, entries) in walked {
+        quick.tallies.entry(sink).or_default().is_cut = entries >= COUNTED_AT_ONCE.unsigned_abs();
+    }
+    for state in ["held", "dead"] {
+        let total: u64 = stopped.iter().filter(|row| row.state == state).map(|row| row.count).sum();
+        quick.stopped_is_cut |= total >= COUNTED_AT_ONCE.unsigned_abs();
+    }
+    for row in stopped {
+        add(&mut quick.tallies, row)?;
+    }
+    if quick.is_cut()
+        && let Some(turn) = store.counted.turn()
+    {
+        // It ends with the pool, if not before.
+        tokio::spawn(count_everything(store.lookers.clone(), turn));
+    }
+    store.counted.fill(&mut sinks, &quick);
     Ok(sinks.into_values().collect())
 }
 
-async fn read(store: &SqliteStore) -> Result<(Vec<SinkRow>, Vec<CountRow>), sqlx::Error> {
-    let mut transaction = store.read().await?;
+fn add(tallies: &mut Tallies, row: CountRow) -> Result<(), StoreError> {
+    let place = Place { table: "dispatches", row: &row.sink };
+    let state = row.state.parse().map_err(|error| place.unreadable("state", error))?;
+    let oldest = row.oldest.map(clock::nearest);
+    tallies.entry(row.sink).or_default().add(state, row.count, oldest);
+    Ok(())
+}
+
+async fn count_everything(pool: SqlitePool, turn: Turn) {
+    let at = clock::now();
+    let counted = async {
+        let rows: Vec<CountRow> =
+            sqlx::query_as(COUNTS).fetch_all(&pool).await.during("counting the work of the sinks")?;
+        let mut tallies = Tallies::new();
+        for row in rows {
+            add(&mut tallies, row)?;
+        }
+        Ok::<_, StoreError>(tallies)
+    };
+    match counted.await {
+        Ok(tallies) => turn.counted(at, tallies),
+        Err(error) => tracing::debug!(error = %Chain(&error), "the work of the sinks was not counted this time"),
+    }
+}
+
+type Read = (Vec<SinkRow>, Vec<CountRow>, Vec<CountRow>);
+
+async fn read(store: &SqliteStore) -> Result<Read, sqlx::Error> {
+    let mut transaction = store.look().await?;
     let sinks = sqlx::query_as(
         "SELECT name, paused_at, paused_reason, delivered, last_success_at, last_error_at, last_error FROM sinks",
     )
     .fetch_all(&mut *transaction)
     .await?;
-    let counts = sqlx::query_as(COUNTS).fetch_all(&mut *transaction).await?;
-    Ok((sinks, counts))
+    let names: Vec<String> = sqlx::query_scalar(NAMES).fetch_all(&mut *transaction).await?;
+    let mut unfinished = Vec::new();
+    for name in names {
+        let rows: Vec<CountRow> =
+            sqlx::query_as(UNFINISHED).bind(name).bind(COUNTED_AT_ONCE).fetch_all(&mut *transaction).await?;
+        unfinished.extend(rows);
+    }
+    let stopped = sqlx::query_as(STOPPED).bind(COUNTED_AT_ONCE).fetch_all(&mut *transaction).await?;
+    Ok((sinks, unfinished, stopped))
 }
 
 /// See [`crate::store::Store::pause_sink`].

@@ -211,8 +211,8 @@ pub async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<List<EndpointR
         let (_, meter) = admin.meters.iter().find(|(known, _)| known == name)?;
         meter.last()
     };
-    let endpoints = admin.links.endpoints().iter();
-    let data = endpoints.map(|endpoint| row(endpoint, take(&endpoint.name), last(&endpoint.name))).collect();
+    let endpoints = admin.links.endpoints();
+    let data = endpoints.iter().map(|endpoint| row(endpoint, take(&endpoint.name), last(&endpoint.name))).collect();
     Ok(Json(List { data, next_cursor: None }))
 }
 

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     super::error::Problem,
-    Admin, List, Params, Segment,
+    Admin, Params, Segment,
     announced::{self, AnnouncedPayment, Known},
     dispatches::{AttemptRow, DispatchRow},
     limit, not_found, parse,
@@ -96,6 +96,20 @@ struct DispatchWithAttempts {
     attempt_log: Vec<AttemptRow>,
 }
 
+/// A page of events as the API answers it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventList {
+    /// The rows, newest first.
+    data: Vec<EventRow>,
+    /// Hand it back as `cursor` for the next rows; null when there are none.
+    #[schema(required)]
+    next_cursor: Option<String>,
+    /// Only where a search (by `type`, `endpoint` or `q`) ended before it had looked at everything: it has looked at what
+    /// was received since then, and goes on with `next_cursor`. There may be fewer rows than asked for then, also none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    searched_until: Option<Timestamp>,
+}
+
 /// The filters of the list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -125,18 +139,20 @@ pub struct EventQuery {
 }
 
 /// Lists events, newest first.
+///
+/// A search by `type`, `endpoint` or `q` looks at a bounded number of events at a time and says how far it came.
 #[utoipa::path(
     get,
     path = "/events",
     operation_id = "list_events",
     tag = "events",
     params(EventQuery),
-    responses((status = 200, description = "A page of events", body = List<EventRow>))
+    responses((status = 200, description = "A page of events", body = EventList))
 )]
 pub async fn list(
     State(admin): State<Arc<Admin>>,
     Params(query): Params<EventQuery>,
-) -> Result<Json<List<EventRow>>, Problem> {
+) -> Result<Json<EventList>, Problem> {
     let found = match &query.q {
         Some(text) => announced::find(&*admin.store, text).await?,
         None => Vec::new(),
@@ -153,7 +169,12 @@ pub async fn list(
     };
     let page = admin.store.list_events(&filter, limit(query.limit)?).await.map_err(store_problem)?;
     let known = Known::of(&*admin.store, page.rows.iter().map(|event| event.id)).await?;
-    Ok(Json(List::from_page(page, |event| event.id.to_string(), |event| EventRow::new(event, &known))))
+    let cursor = page.searched_until.or_else(|| page.rows.last().filter(|_| page.more).map(|event| event.id));
+    Ok(Json(EventList {
+        data: page.rows.into_iter().map(|event| EventRow::new(event, &known)).collect(),
+        next_cursor: cursor.map(|id| id.to_string()),
+        searched_until: page.searched_until.and_then(EventId::made_at),
+    }))
 }
 
 /// Shows one event.

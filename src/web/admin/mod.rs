@@ -53,6 +53,7 @@ pub mod operate;
 pub mod refusals;
 pub mod reload;
 pub mod sinks;
+pub mod statuses;
 
 use auth::Tokens;
 use gate::Gate;
@@ -67,6 +68,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Admin {
     /// The store.
     pub store: Arc<dyn Store>,
+    /// How the sinks stand, as the store knows it.
+    pub statuses: statuses::Statuses,
     /// The configured sinks as their workers see them.
     pub sinks: Vec<SinkView>,
     /// The endpoints and their webhooks at Finkare.
@@ -159,12 +162,8 @@ fn open() -> OpenApiRouter<Arc<Admin>> {
 )]
 async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     let now = crate::model::clock::now();
-    for status in admin.store.sink_statuses().await.map_err(store_problem)? {
-        admin.metrics.set_sink(
-            &status,
-            sinks::state(&admin.sinks, &status.name, status.paused.is_some()).as_str(),
-            now,
-        );
+    for status in &*admin.statuses.scraped().await? {
+        admin.metrics.set_sink(status, sinks::state(&admin.sinks, &status.name, status.paused.is_some()).as_str(), now);
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], admin.metrics.render()).into_response())

@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// Dispatches in one transaction.
-const PAGE: u32 = 500;
+const PAGE: usize = 500;
 /// The most that one call decides about; whoever has more asks again. A million numbers are 8 MB.
 const MOST: usize = 1_000_000;
 
@@ -431,7 +431,7 @@ async fn decide(
         }
     };
     if let Some(sink) = &chosen.sink {
-        let statuses = admin.store.sink_statuses().await.map_err(store_problem)?;
+        let statuses = admin.statuses.now().await?;
         if statuses.iter().all(|status| status.name != *sink) {
             return Err(not_found("sink with this name"));
         }
@@ -463,36 +463,27 @@ async fn decide(
     in_turn(admin, decision).await
 }
 
-/// The numbers of what is chosen, oldest first, and whether there are more.
-///
-/// From the newest of the moment downwards: what workers add meanwhile is above, so this ends.
+/// The numbers of what is chosen, oldest first, and whether there are more. One reading for each state: what workers add
+/// meanwhile is not meant.
 async fn find(
     store: &dyn Store,
     chosen: &Chosen,
     states: &[DispatchState],
 ) -> Result<(Vec<DispatchId>, bool), Problem> {
-    let mut ids = Vec::new();
-    let mut more = false;
+    let mut ids: Vec<DispatchId> = Vec::new();
     for state in states {
-        let mut filter = DispatchFilter {
+        let filter = DispatchFilter {
             state: Some(*state),
             sink: chosen.sink.clone(),
             invoice_id: chosen.invoice_id.clone(),
             ..DispatchFilter::default()
         };
-        loop {
-            let page = store.list_dispatches(&filter, PAGE).await.map_err(store_problem)?;
-            ids.extend(page.rows.iter().map(|dispatch| dispatch.id));
-            filter.before = page.rows.last().map(|dispatch| dispatch.id);
-            if !page.more {
-                break;
-            }
-            if ids.len() >= MOST {
-                more = true;
-                break;
-            }
-        }
+        let left = MOST.saturating_sub(ids.len()).saturating_add(1);
+        let found = store.dispatch_ids(&filter, u32::try_from(left).unwrap_or(u32::MAX)).await;
+        ids.extend(found.map_err(store_problem)?);
     }
+    let more = ids.len() > MOST;
+    ids.truncate(MOST);
     ids.sort_unstable();
     Ok((ids, more))
 }
@@ -504,7 +495,7 @@ async fn find(
 /// it is gone.
 async fn carry_out(store: &dyn Store, ids: &[DispatchId], verb: Verb) -> Result<u64, (u64, Problem)> {
     let mut done = 0;
-    let pages = ids.chunks(PAGE as usize);
+    let pages = ids.chunks(PAGE);
     match verb {
         Verb::Retry => {
             for page in pages {

@@ -15,7 +15,7 @@ use crate::{
     config::Role,
     dispatch::SinkView,
     model::{audit::NewAudit, id::SinkName},
-    store::{SinkStatus, StoreError},
+    store::{Counted, SinkStatus, StoreError},
 };
 
 /// A sink as the API shows it.
@@ -35,6 +35,13 @@ pub struct SinkRow {
     /// When the oldest pending dispatch was written.
     #[schema(required)]
     oldest_pending: Option<Timestamp>,
+    /// Only for a large backlog, which is counted now and then: `backlog`, `pending`, `leased`, `held`, `dead` and
+    /// `oldest_pending` are of this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counted_at: Option<Timestamp>,
+    /// Only, as true, for a large backlog that is being counted for the first time: there are at least so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_least: Option<bool>,
     /// Dispatches that wait for their time, their turn, or a worker.
     pending: u64,
     /// Dispatches that a worker has.
@@ -169,6 +176,11 @@ pub(super) async fn after_retry(admin: &Admin, of: Option<&str>) -> Result<Optio
 }
 
 fn row(configured: &[SinkView], status: SinkStatus) -> SinkRow {
+    let (counted_at, at_least) = match status.counted {
+        Counted::Now => (None, None),
+        Counted::At(at) => (Some(at), None),
+        Counted::AtLeast => (None, Some(true)),
+    };
     let view = configured.iter().find(|sink| sink.name.as_str() == status.name);
     SinkRow {
         r#type: view.map(|view| view.kind),
@@ -176,6 +188,8 @@ fn row(configured: &[SinkView], status: SinkStatus) -> SinkRow {
         configured: view.is_some(),
         backlog: status.pending + status.leased,
         oldest_pending: status.oldest_pending,
+        counted_at,
+        at_least,
         pending: status.pending,
         leased: status.leased,
         held: status.held,
@@ -200,8 +214,8 @@ fn row(configured: &[SinkView], status: SinkStatus) -> SinkRow {
     responses((status = 200, description = "All sinks", body = List<SinkRow>))
 )]
 pub async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<List<SinkRow>>, Problem> {
-    let statuses = admin.store.sink_statuses().await.map_err(store_problem)?;
-    let data = statuses.into_iter().map(|status| row(&admin.sinks, status)).collect();
+    let statuses = admin.statuses.now().await?;
+    let data = statuses.iter().map(|status| row(&admin.sinks, status.clone())).collect();
     Ok(Json(List { data, next_cursor: None }))
 }
 
@@ -266,8 +280,8 @@ async fn change(
 ) -> Result<Json<SinkRow>, Problem> {
     caller.needs(Role::Operator)?;
     let find = async || -> Result<SinkStatus, Problem> {
-        let statuses = admin.store.sink_statuses().await.map_err(store_problem)?;
-        statuses.into_iter().find(|status| status.name == name).ok_or_else(|| not_found("sink with this name"))
+        let statuses = admin.statuses.now().await?;
+        statuses.iter().find(|status| status.name == name).cloned().ok_or_else(|| not_found("sink with this name"))
     };
     let sink = SinkName::new(&find().await?.name).map_err(|_| not_found("sink with this name"))?;
     if change(&sink).await.map_err(store_problem)? {

@@ -97,7 +97,14 @@ async fn relay(store: &PostgresStore) {
     let sink = SinkName::new("erp").unwrap();
     let (mut claims, mut finishes, mut rows) = (Duration::ZERO, Duration::ZERO, 0);
     loop {
-        let claim = Claim { sink: &sink, order: Order::Invoice, limit: 256, lease: Duration::from_mins(1), now: None };
+        let claim = Claim {
+            sink: &sink,
+            order: Order::Invoice,
+            limit: 256,
+            lease: Duration::from_mins(1),
+            longest_wait: Duration::MAX,
+            now: None,
+        };
         let started = Instant::now();
         let claimed = store.claim_due(claim).await.unwrap().dispatches;
         claims += started.elapsed();

@@ -96,6 +96,23 @@ impl Fixture {
     }
 }
 
+impl Fixture {
+    /// Lays rows that no store would write, a statement for each; no reference is checked.
+    pub(crate) async fn lay(&self, sqlite: &str, postgres: &str) {
+        match &self.database {
+            Address::Sqlite(path) => {
+                let options = SqliteConnectOptions::new().filename(path).foreign_keys(false);
+                let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+                sqlx::query(AssertSqlSafe(sqlite.to_owned())).execute(&mut connection).await.unwrap();
+            }
+            Address::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                sqlx::query(AssertSqlSafe(postgres.to_owned())).execute(&mut connection).await.unwrap();
+            }
+        }
+    }
+}
+
 pub(crate) async fn on_sqlite() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("relay.db");

@@ -22,7 +22,9 @@ use finkare_relay::{
     store::{
         Claim, Claimed, DispatchFilter, EventFilter, Finish, Purge, Store, StoreError,
         ledger::{Advance, LedgerStore, Settled, Word},
+        link::LinkStore,
         postgres::PostgresStore,
+        retention::RetentionStore,
     },
 };
 use sqlx::{Connection, PgConnection};
@@ -60,7 +62,14 @@ async fn open(database: &Database) -> PostgresStore {
 
 async fn claim(store: &PostgresStore, name: &str, limit: u32) -> Claimed {
     let sink = sink(name);
-    let claim = Claim { sink: &sink, order: Order::Invoice, limit, lease: Duration::from_mins(1), now: None };
+    let claim = Claim {
+        sink: &sink,
+        order: Order::Invoice,
+        limit,
+        lease: Duration::from_mins(1),
+        longest_wait: Duration::MAX,
+        now: None,
+    };
     store.claim_due(claim).await.expect("the claim works")
 }
 
@@ -462,7 +471,14 @@ async fn a_dropped_call_leaves_no_transaction_behind() {
     for polls in 0..40 {
         // Polled so many times and dropped, so the cut falls on every statement in turn.
         let erp = sink("erp");
-        let claim = Claim { sink: &erp, order: Order::Invoice, limit: 5, lease: Duration::ZERO, now: None };
+        let claim = Claim {
+            sink: &erp,
+            order: Order::Invoice,
+            limit: 5,
+            lease: Duration::ZERO,
+            longest_wait: Duration::MAX,
+            now: None,
+        };
         let mut call = store.claim_due(claim);
         for _ in 0..polls {
             if futures_util::FutureExt::now_or_never(&mut call).is_some() {
@@ -662,7 +678,14 @@ async fn only_relaying_commits_without_waiting_for_the_disk() {
         .await
         .unwrap();
     let erp = sink("erp");
-    let wanted = Claim { sink: &erp, order: Order::Invoice, limit: 5, lease: Duration::ZERO, now: None };
+    let wanted = Claim {
+        sink: &erp,
+        order: Order::Invoice,
+        limit: 5,
+        lease: Duration::ZERO,
+        longest_wait: Duration::MAX,
+        now: None,
+    };
     store.claim_due(wanted).await.expect_err("the database refuses leases");
     accepts_durably(&mut admin).await;
     sqlx::raw_sql("ALTER TABLE dispatches DROP CONSTRAINT no_lease").execute(&mut admin).await.unwrap();
@@ -741,4 +764,42 @@ async fn a_burst_of_accepts_is_announced_together_and_its_last_one_is_not_forgot
     }
     let most = 3 + took.as_millis() / 25;
     assert!(heard <= most, "{heard} notifications for {BURST} accepts in {took:?}");
+}
+
+/// What people look at waits for a lock; a quarter of the connections waits with it, and no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_look_accepts_find_a_connection() {
+    need_postgres!();
+    let database = postgres::empty_database().await;
+    let store = Arc::new(PostgresStore::connect(&database.secret(), 9).await.unwrap());
+    store.migrate().await.unwrap();
+    let mut foreign = PgConnection::connect(&database.url()).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE sinks IN ACCESS EXCLUSIVE MODE").execute(&mut foreign).await.unwrap();
+    let looking: Vec<_> = (0..30)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.sink_statuses().await })
+        })
+        .collect();
+    let mut admin = PgConnection::connect(&database.url()).await.unwrap();
+    eventually("those who look wait for the lock", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+        (waiting == 2).then_some(())
+    })
+    .await;
+    for number in 0..5 {
+        let new = event(&format!("{number}"), None, &["erp"]);
+        let recorded = tokio::time::timeout(Duration::from_secs(2), store.record_deliveries(&[new])).await;
+        assert!(!recorded.expect("a connection is free").unwrap()[0].duplicate);
+        tokio::time::timeout(Duration::from_secs(2), store.links()).await.expect("the service reads").unwrap();
+    }
+    sqlx::raw_sql("ROLLBACK").execute(&mut foreign).await.unwrap();
+    for one in looking {
+        one.abort();
+    }
 }

@@ -134,8 +134,14 @@ async fn measure() {
         let (mut claims, mut finishes, mut rows) = (Vec::new(), Vec::new(), 0);
         loop {
             let began = Instant::now();
-            let claim =
-                Claim { sink: &erp, order: Order::Invoice, limit: 256, lease: Duration::from_mins(1), now: None };
+            let claim = Claim {
+                sink: &erp,
+                order: Order::Invoice,
+                limit: 256,
+                lease: Duration::from_mins(1),
+                longest_wait: Duration::MAX,
+                now: None,
+            };
             let claimed = store.claim_due(claim).await.unwrap().dispatches;
             if claimed.is_empty() {
                 break;
@@ -160,5 +166,124 @@ async fn measure() {
         }
         report("claim", rows, claims);
         report("finish", rows, finishes);
+    }
+}
+
+fn one_event(key: u64) -> [NewEvent; 1] {
+    [some_event(1, key)]
+}
+
+/// A store of its own folder, with one delivery recorded, so that file and log are there.
+async fn in_use() -> (tempfile::TempDir, std::path::PathBuf, SqliteStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("relay.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.migrate().await.unwrap();
+    store.record_deliveries(&one_event(1)).await.unwrap();
+    store.ready().await.unwrap();
+    (folder, path, store)
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_into_a_file_that_is_gone() {
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 4] = [
+        ("all of it removed", |path| {
+            for suffix in ["", "-wal", "-shm"] {
+                std::fs::remove_file(path.with_file_name(format!("relay.db{suffix}"))).unwrap();
+            }
+        }),
+        ("the log removed", |path| std::fs::remove_file(path.with_file_name("relay.db-wal")).unwrap()),
+        ("a backup moved over it", |path| {
+            let backup = path.with_file_name("backup.db");
+            std::fs::copy(path, &backup).unwrap();
+            std::fs::rename(&backup, path).unwrap();
+        }),
+        ("moved away", |path| std::fs::rename(path, path.with_file_name("moved.db")).unwrap()),
+    ];
+    for (what, harm) in harms {
+        let (_folder, path, store) = in_use().await;
+        harm(&path);
+        let error = store.record_deliveries(&one_event(2)).await.expect_err(what);
+        assert!(error.is_unavailable(), "{what}: the sender is to come again: {error:?}");
+        let told = std::error::Error::source(&error).unwrap().to_string();
+        assert!(told.contains("removed or replaced") && told.contains("relay.db"), "{what}: {told}");
+        let error = store.ready().await.expect_err(what).to_string();
+        assert!(error.contains("removed or replaced"), "{what}: {error}");
+        // Relaying ends as well: its outcomes would be lost.
+        let erp = SinkName::new("erp").unwrap();
+        let claim = Claim {
+            sink: &erp,
+            order: Order::Invoice,
+            limit: 1,
+            lease: Duration::from_mins(1),
+            longest_wait: Duration::MAX,
+            now: None,
+        };
+        store.claim_due(claim).await.expect_err(what);
+    }
+    // Put back, it is the file that is open.
+    let (_folder, path, store) = in_use().await;
+    let away = path.with_file_name("moved.db");
+    std::fs::rename(&path, &away).unwrap();
+    store.record_deliveries(&one_event(2)).await.unwrap_err();
+    std::fs::rename(&away, &path).unwrap();
+    store.record_deliveries(&one_event(3)).await.unwrap();
+    store.ready().await.unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn one_file_is_one_database_whatever_it_is_called() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data/relay.db");
+    let lock = SqliteStore::lock(&path).unwrap();
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.migrate().await.unwrap();
+
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let folder_link = folder.path().join("elsewhere");
+    std::os::unix::fs::symlink(folder.path().join("data"), &folder_link).unwrap();
+    let mut names = vec![link, folder_link.join("relay.db"), folder.path().join("data/../data/relay.db")];
+    if cfg!(target_os = "linux") {
+        let hard = folder.path().join("hard.db");
+        std::fs::hard_link(&path, &hard).unwrap();
+        names.push(hard);
+    }
+    for name in &names {
+        let error = SqliteStore::lock(name).expect_err("it is had by another name").to_string();
+        assert!(error.contains("another process uses the database"), "{error}");
+    }
+    // Its log stands beside the one name: what one writes, another sees.
+    let other = SqliteStore::open(&names[0]).await.unwrap();
+    assert_eq!(other.path(), store.path());
+    other.record_deliveries(&one_event(1)).await.unwrap();
+    assert!(!folder.path().join("link.db-wal").exists());
+    assert!(store.record_deliveries(&one_event(1)).await.unwrap()[0].duplicate);
+    drop(lock);
+    SqliteStore::lock(&names[0]).expect("it is free again");
+}
+
+#[tokio::test]
+async fn erasing_waits_for_no_reader() {
+    let (_folder, path, store) = in_use().await;
+    // A backup that is under way.
+    let mut backup = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path)).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT count(*) FROM events").execute(&mut backup).await.unwrap();
+    let log = path.with_file_name("relay.db-wal");
+    let secret = b"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+    let holds = |path: &Path| std::fs::read(path).unwrap().windows(secret.len()).any(|part| part == secret);
+    let audit = finkare_relay::model::audit::NewAudit::new("tester", "invoice.erased", "invoice/1");
+    // It waited for the time-out of a lock, twice, with the writer in its hands.
+    let erasing = tokio::time::timeout(Duration::from_secs(3), store.erase_invoice("inv-00000001", audit));
+    assert_eq!(erasing.await.expect("nobody is waited for").unwrap().payloads, 1);
+    assert!(holds(&log), "the reader still needs it");
+    store.record_deliveries(&[NewEvent { payload: b"{}".as_slice().into(), ..some_event(1, 2) }]).await.unwrap();
+    sqlx::raw_sql("COMMIT").execute(&mut backup).await.unwrap();
+    let began = Instant::now();
+    while holds(&log) || holds(&path) {
+        assert!(began.elapsed() < Duration::from_secs(30), "it is emptied once the reader is done");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -3,7 +3,7 @@
 use finkare_relay::store::activity::Activity;
 use jiff::Timestamp;
 
-use super::{EndpointName, Store, clock, count_events, secs, start};
+use super::{EndpointName, Store, clock, count_events, secs};
 use crate::store::Fixture;
 
 fn endpoint(name: &str) -> EndpointName {
@@ -23,7 +23,7 @@ fn times(known: &[Activity]) -> Vec<(&str, Option<Timestamp>)> {
 
 pub(crate) async fn the_latest_time_stays(on: &Fixture) {
     let (store, other) = (on.open().await, on.open().await);
-    let at = clock::from_micros(clock::to_micros(start())).unwrap();
+    let at = clock::from_micros(clock::to_micros(clock::now() - secs(3600))).unwrap();
     assert_eq!(times(&note(&*store, &[("a", Some(at)), ("b", None)]).await), [("a", Some(at)), ("b", None)]);
     // Through another process, and whoever knows less or nothing.
     assert_eq!(times(&note(&*other, &[("a", None)]).await), [("a", Some(at))]);
@@ -45,7 +45,7 @@ pub(crate) async fn one_that_was_never_heard_of_is_watched_from_the_first_note(o
     assert!(clock::since(first[0].watched_since, before) < secs(60) && first[0].last_delivery_at.is_none());
     let again = on.open().await;
     assert_eq!(note(&*again, &[("a", None)]).await, first, "also after a restart");
-    let spoken = note(&*again, &[("a", Some(start()))]).await;
+    let spoken = note(&*again, &[("a", Some(before))]).await;
     assert_eq!(spoken[0].watched_since, first[0].watched_since);
 }
 
@@ -57,4 +57,23 @@ pub(crate) async fn a_trial_write_leaves_everything_as_it_is(on: &Fixture) {
     }
     assert_eq!(count_events(&*store).await, 0);
     store.ready().await.unwrap();
+}
+
+pub(crate) async fn a_time_from_the_future_becomes_now(on: &Fixture) {
+    let store = on.open().await;
+    let soon = |known: &[Activity]| {
+        let at = known[0].last_delivery_at.expect("it was heard of");
+        // The store's clock may be another one than ours.
+        assert!(at < clock::now() + secs(60) && at > clock::now() - secs(60), "{at}");
+        at
+    };
+    // By a process whose clock is ahead.
+    let ahead = clock::now() + secs(100 * 86_400);
+    soon(&note(&*store, &[("a", Some(ahead))]).await);
+    // Or written by an earlier version, or before the store's own clock was set back.
+    on.execute(&format!("UPDATE endpoint_activity SET last_delivery_at = {}", clock::to_micros(ahead))).await;
+    let bounded = soon(&note(&*store, &[("a", None)]).await);
+    assert_eq!(note(&*store, &[("a", None)]).await[0].last_delivery_at, Some(bounded), "and stays there");
+    let earlier = clock::from_micros(clock::to_micros(bounded)).unwrap() - secs(3600);
+    assert_eq!(note(&*store, &[("a", Some(earlier))]).await[0].last_delivery_at, Some(bounded));
 }

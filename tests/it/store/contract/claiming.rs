@@ -6,11 +6,13 @@ use std::{
     time::Duration,
 };
 
-use finkare_relay::model::dispatch::Trigger;
+use finkare_relay::{model::dispatch::Trigger, store::ORPHANED};
+use jiff::Timestamp;
 
 use super::{
-    Claim, DispatchId, LEASE, LeasedDispatch, NewEvent, Order, State, all_dispatches, claim, claim_of, claim_one,
-    clock, delivered, dispatch, event, finish, keys, of_invoice, retried, secs, sink, start, state,
+    Claim, DispatchFilter, DispatchId, LEASE, LeasedDispatch, NewEvent, Order, State, Store, all_dispatches, claim,
+    claim_of, claim_one, clock, delivered, dispatch, event, finish, keys, of_invoice, retried, secs, sink, start,
+    state, status,
 };
 use crate::store::Fixture;
 
@@ -192,8 +194,17 @@ pub(crate) async fn a_paused_sink_gives_nothing(on: &Fixture) {
     assert!(store.pause_sink(&sink("erp"), "maintenance").await.unwrap());
     for order in [Order::Invoice, Order::None] {
         let erp = sink("erp");
-        let claimed =
-            store.claim_due(Claim { sink: &erp, order, limit: 10, lease: LEASE, now: Some(now) }).await.unwrap();
+        let claimed = store
+            .claim_due(Claim {
+                sink: &erp,
+                order,
+                limit: 10,
+                lease: LEASE,
+                longest_wait: Duration::MAX,
+                now: Some(now),
+            })
+            .await
+            .unwrap();
         assert!(claimed.paused && claimed.dispatches.is_empty());
     }
     let mail = claim_of(&*store, "mail", 10, now).await;
@@ -201,4 +212,129 @@ pub(crate) async fn a_paused_sink_gives_nothing(on: &Fixture) {
     assert!(store.resume_sink(&sink("erp")).await.unwrap());
     let claimed = claim_of(&*store, "erp", 10, now).await;
     assert!(!claimed.paused && claimed.dispatches.len() == 1);
+}
+
+/// Claims for `erp` with this longest wait.
+async fn claim_waiting(store: &dyn Store, longest_wait: Duration, now: Timestamp) -> Vec<LeasedDispatch> {
+    let erp = sink("erp");
+    let claim = Claim { sink: &erp, order: Order::Invoice, limit: 10, lease: LEASE, longest_wait, now: Some(now) };
+    store.claim_due(claim).await.unwrap().dispatches
+}
+
+pub(crate) async fn what_is_claimed_late_ages_no_more_than_a_wait(on: &Fixture) {
+    let store = on.open().await;
+    store.record_deliveries(&[event("a")]).await.unwrap();
+    let hour = secs(3600);
+    let mut now = start();
+    let age = async |now: Timestamp| {
+        let claimed = claim_waiting(&*store, hour, now).await;
+        let [lease] = &claimed[..] else { panic!("{} are due", claimed.len()) };
+        finish(&*store, &[retried(lease, secs(60))], now).await;
+        lease.age
+    };
+    assert_eq!(age(now).await, Duration::ZERO);
+    now += secs(60);
+    assert_eq!(age(now).await, secs(60), "in time");
+    now += secs(60) + secs(1800);
+    assert_eq!(age(now).await, secs(60 + 60 + 1800), "a little late");
+    // The clock jumps by a hundred days, or the service was off for so long: nothing was tried meanwhile.
+    now += secs(60) + secs(100 * 86_400);
+    let aged = secs(60 + 60 + 1800 + 60) + hour;
+    assert_eq!(age(now).await, aged);
+    // It does not come back with the next attempt.
+    now += secs(60);
+    assert_eq!(age(now).await, aged + secs(60));
+    // A worker that dies holds a lease, not a wait: its end is what the next claim is late to.
+    now += secs(60);
+    let lost = claim_waiting(&*store, hour, now).await;
+    assert_eq!(lost[0].age, aged + secs(120));
+    now += LEASE + secs(50 * 86_400);
+    assert_eq!(claim_waiting(&*store, hour, now).await[0].age, aged + secs(120) + LEASE + hour);
+    // Set back behind its first attempt, it has no age, and no other trouble.
+    let early = start() - secs(1800);
+    on.execute(&format!(
+        "UPDATE dispatches SET state = 'pending', lease_token = NULL, due_at = {}{}",
+        clock::to_micros(early),
+        if store.kind() == "postgres" { ", lease_until = NULL" } else { "" }
+    ))
+    .await;
+    assert_eq!(claim_waiting(&*store, hour, early).await[0].age, Duration::ZERO);
+}
+
+pub(crate) async fn a_claim_takes_no_more_bytes_than_it_may(on: &Fixture) {
+    const MIB: usize = 1024 * 1024;
+    let store = on.open().await;
+    let large = |key: &str, bytes: usize| NewEvent { payload: vec![b'x'; bytes].into(), ..event(key) };
+    let batch: Vec<NewEvent> = (0..10).map(|i| large(&format!("{i}"), MIB)).collect();
+    store.record_deliveries(&batch).await.unwrap();
+    let now = start();
+    for (order, expected) in [(Order::Invoice, [4, 4, 2].as_slice()), (Order::None, &[4, 4, 2])] {
+        let erp = sink("erp");
+        let mut leases = Vec::new();
+        for expected in expected {
+            let claim =
+                Claim { sink: &erp, order, limit: 100, lease: LEASE, longest_wait: Duration::MAX, now: Some(now) };
+            let claimed = store.claim_due(claim).await.unwrap();
+            assert_eq!(claimed.dispatches.len(), *expected, "four of a mebibyte");
+            assert!(claimed.dispatches.iter().all(|lease| lease.payload.len() == MIB && lease.payload[0] == b'x'));
+            if *expected == 4 {
+                assert_eq!(claimed.next_due_in, Some(Duration::ZERO), "there is more, at once");
+            }
+            leases.extend(claimed.dispatches.into_iter().map(|lease| (lease.id, lease.token)));
+        }
+        assert_eq!(status(&*store, "erp").await.leased, 10);
+        assert_eq!(store.give_back(&leases).await.unwrap(), 10);
+    }
+    // One that is larger than all comes alone, and with small ones only what fits.
+    let alone = [large("huge", 5 * MIB), large("small", 10), large("medium", 3 * MIB), large("other", 2 * MIB)];
+    for event in alone {
+        store.record_deliveries(&[NewEvent { sinks: vec![sink("mail")], ..event }]).await.unwrap();
+    }
+    let mut sizes = Vec::new();
+    for _ in 0..3 {
+        let claimed = claim_of(&*store, "mail", 100, now).await.dispatches;
+        sizes.push(claimed.iter().map(|lease| lease.payload.len()).collect::<Vec<_>>());
+    }
+    assert_eq!(sizes, [vec![5 * MIB], vec![10, 3 * MIB], vec![2 * MIB]]);
+}
+
+pub(crate) async fn dispatches_without_an_event_hide_nobody(on: &Fixture) {
+    let store = on.open().await;
+    store.register_sinks(&[sink("erp")]).await.unwrap();
+    // As after a restore of a part: more than any claim looks at.
+    let orphans = |numbers: &str, id: &str, from: &str| {
+        format!(
+            "{numbers} INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
+             SELECT {id}, 'erp', 'ping', CASE WHEN n % 2 = 0 THEN 'i1' END, 'pending', 'event', n, n FROM {from}"
+        )
+    };
+    let numbers = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 600)";
+    on.lay(
+        &orphans(numbers, "randomblob(16)", "numbers"),
+        &orphans("", "gen_random_uuid()", "generate_series(1, 600) AS numbers (n)"),
+    )
+    .await;
+    store.record_deliveries(&[of_invoice("i1", "same"), of_invoice("i2", "other"), event("none")]).await.unwrap();
+    let now = start();
+    let (mut found, mut claims) = (Vec::new(), 0);
+    loop {
+        let claimed = claim_of(&*store, "erp", 8, now).await;
+        found.extend(keys(&claimed.dispatches));
+        claims += 1;
+        assert!(claims < 200, "the others never come");
+        if claimed.dispatches.is_empty() && claimed.next_due_in.is_none_or(|due| due > Duration::from_secs(1)) {
+            break;
+        }
+    }
+    found.sort_unstable();
+    assert_eq!(found, ["none", "other", "same"]);
+    let status = status(&*store, "erp").await;
+    assert_eq!((status.dead, status.pending, status.leased), (600, 0, 3), "shown, counted and alerted on");
+    let dead = DispatchFilter { state: Some(State::Dead), ..DispatchFilter::default() };
+    let rows = store.list_dispatches(&dead, 1000).await.unwrap().rows;
+    assert!(rows.iter().all(|row| row.last_error.as_deref() == Some(ORPHANED) && row.finished_at.is_some()));
+    // There is nothing to try again; a person can put them away.
+    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    assert_eq!(store.retry_dispatches(&ids).await.unwrap(), 0);
+    assert_eq!(store.cancel_dispatches(&ids).await.unwrap(), 600);
 }

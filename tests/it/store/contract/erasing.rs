@@ -115,6 +115,7 @@ pub(crate) async fn what_a_worker_had_is_not_sent_again(on: &Fixture) {
         order: super::Order::None,
         limit: 10,
         lease: super::LEASE,
+        longest_wait: std::time::Duration::MAX,
         now: Some(late),
     };
     assert!(store.claim_due(claim).await.unwrap().dispatches.is_empty());

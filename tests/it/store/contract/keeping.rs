@@ -1,5 +1,7 @@
 //! What is kept, for how long, and across restarts.
 
+use std::time::Duration;
+
 use finkare_relay::store::{Purge, Purged};
 use jiff::Timestamp;
 
@@ -167,4 +169,125 @@ pub(crate) async fn everything_survives_reopening(on: &Fixture) {
     assert_eq!(keys(&claim(&*store, now + secs(30)).await), ["1", "3", "5"]);
     assert_eq!(status(&*store, "erp").await.delivered, 2);
     assert_eq!(super::state(&*store, leases[2].id).await, State::Delivered);
+}
+
+/// Events that were received so long ago, with one dispatch each in this state, laid past the store.
+async fn lay(on: &Fixture, count: u32, days_ago: i64, state: State) {
+    let at = clock::to_micros(clock::now()) - days_ago * 86_400_000_000;
+    let (due, finished) = if state == State::Pending { ("at", "NULL") } else { ("NULL", "at") };
+    let insert = |numbers: &str, id: &str, key: &str, blob: &str, extra: &str, more: &str| {
+        format!(
+            "{numbers} INSERT INTO events (id, endpoint, dedupe_key, type, invoice_id, received_at, deliveries, {extra}
+                                           readable, payload)
+             SELECT {id}, 'main', {key}, 'ping', NULL, {at} + n, 1, {more} {}, {blob} FROM numbers",
+            if numbers.is_empty() { "true" } else { "1" }
+        )
+    };
+    let numbers =
+        format!("WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})");
+    let sqlite = insert(&numbers, "randomblob(16)", "randomblob(32)", "x'00'", "last_delivery_at,", "1,");
+    let postgres = insert("", "gen_random_uuid()", "sha256(gen_random_uuid()::text::bytea)", "'x'", "", "")
+        .replace("FROM numbers", &format!("FROM generate_series(1, {count}) AS numbers (n)"));
+    on.lay(&sqlite, &postgres).await;
+    let dispatches = format!(
+        "INSERT INTO dispatches (event_id, sink, event_type, state, trigger, created_at, due_at, finished_at)
+         SELECT id, 'erp', 'ping', '{state}', 'event', received_at, {}, {} FROM events
+         WHERE NOT EXISTS (SELECT 1 FROM dispatches WHERE event_id = events.id)",
+        due.replace("at", "received_at"),
+        finished.replace("at", "received_at")
+    );
+    on.lay(&dispatches, &dispatches).await;
+}
+
+pub(crate) async fn unfinished_work_is_passed_once_a_round(on: &Fixture) {
+    let store = on.open().await;
+    lay(on, 12_000, 100, State::Pending).await;
+    lay(on, 30, 99, State::Delivered).await;
+    let before = clock::now() - secs(86_400);
+    let purge = Purge { payloads_before: before, events_before: before, limit: 10 };
+    let (mut total, mut calls, mut from) = (Purged::default(), 0, None);
+    loop {
+        let (purged, next) = store.purge_from(purge, from).await.unwrap();
+        assert!(purged.events <= 10 && purged.payloads <= 10);
+        total.events += purged.events;
+        calls += 1;
+        from = next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert_eq!(total.events, 30);
+    // 12,000 in pieces of 5,000, what can go in pieces of ten, and the ends of the stages: not 12,000 for each ten.
+    assert!(calls <= 15, "{calls} transactions");
+    assert_eq!(count_events(&*store).await, 12_000);
+}
+
+pub(crate) async fn a_clock_that_jumped_is_doubted_first(on: &Fixture) {
+    let store = on.open().await;
+    let today = clock::from_micros(clock::to_micros(clock::now())).unwrap();
+    let (hour, day) = (Duration::from_hours(1), Duration::from_hours(24));
+    let time = store.retention_time(Duration::ZERO, Some(today)).await.unwrap();
+    assert_eq!((time.now, time.clock, time.doubted_for), (today, today, None));
+
+    // A hundred days ahead: by the word of this clock nothing is old, however often somebody starts and looks.
+    let ahead = today + 100 * day;
+    for _ in 0..3 {
+        let again = on.open().await;
+        let time = again.retention_time(Duration::ZERO, Some(ahead)).await.unwrap();
+        assert_eq!((time.now, time.clock, time.doubted_for), (today, ahead, Some(day)));
+    }
+    // It goes on with the time that really passed, in whichever process.
+    let other = on.open().await;
+    for hours in 1..24_u32 {
+        let at = if hours % 2 == 0 { &store } else { &other };
+        let time = at.retention_time(hour, Some(ahead + hours * hour)).await.unwrap();
+        assert_eq!(time.now, today + hours * hour);
+        assert_eq!(time.doubted_for, Some(day - hours * hour));
+    }
+    let time = store.retention_time(hour, Some(ahead + day)).await.unwrap();
+    assert_eq!((time.now, time.doubted_for), (ahead + day, None), "after a day it is believed");
+    // A clock that goes back is gone by at once, and doubted as well.
+    let time = store.retention_time(hour, Some(today)).await.unwrap();
+    assert_eq!((time.now, time.doubted_for), (today, Some(day)));
+    let time = store.retention_time(hour, Some(ahead + day + hour)).await.unwrap();
+    assert_eq!((time.now, time.doubted_for), (ahead + day + hour, None));
+}
+
+pub(crate) async fn what_was_stored_judges_the_first_clock(on: &Fixture) {
+    let store = on.open().await;
+    let received_at = clock::from_micros(clock::to_micros(clock::now())).unwrap() - secs(100 * 86_400);
+    store.record_deliveries(&[received("a", received_at)]).await.unwrap();
+    let time = store.retention_time(Duration::ZERO, None).await.unwrap();
+    assert_eq!((time.now, time.doubted_for), (received_at, Some(Duration::from_hours(24))));
+}
+
+pub(crate) async fn what_a_clock_set_back_has_postponed_comes_back(on: &Fixture) {
+    let store = on.open().await;
+    let new = ["new", "retried", "far", "held", "waiting"].map(|key| received(key, clock::now()));
+    store.record_deliveries(&new).await.unwrap();
+    // Two hours ahead: attempts were made, and written down with what they wait for.
+    let ahead = start() + secs(3600);
+    let leases = claim(&*store, ahead).await;
+    let finished = [
+        retried(&leases[1], secs(30)),
+        retried(&leases[2], secs(86_400)),
+        held(&leases[3], Some(secs(600))),
+        super::waiting(&leases[4], secs(40)),
+    ];
+    finish(&*store, &finished, ahead).await;
+    store.give_back(&[(leases[0].id, leases[0].token)]).await.unwrap();
+    on.execute(&format!("UPDATE dispatches SET due_at = {} WHERE attempts = 0", clock::to_micros(ahead))).await;
+
+    let at = async |place: usize| super::dispatch(&*store, leases[place].id).await.next_attempt_at.unwrap();
+    // A clock that is right brings nothing back, nor does one that is a minute off.
+    assert_eq!(store.bring_back(Some(ahead)).await.unwrap(), 0);
+    assert_eq!(store.bring_back(Some(ahead - secs(60))).await.unwrap(), 0);
+    let now = clock::from_micros(clock::to_micros(ahead)).unwrap() - secs(7200);
+    assert_eq!(store.bring_back(Some(now)).await.unwrap(), 5);
+    assert_eq!(at(0).await, now, "it was due at once");
+    assert_eq!(at(1).await, now + secs(30));
+    assert_eq!(at(2).await, now + secs(86_400), "its own wait, however long");
+    assert_eq!(at(3).await, now + secs(600));
+    assert_eq!(at(4).await, now + secs(40));
+    assert_eq!(store.bring_back(Some(now)).await.unwrap(), 0);
 }

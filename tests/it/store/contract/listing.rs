@@ -266,3 +266,44 @@ pub(crate) async fn a_selection_is_walked_from_the_oldest_on(on: &Fixture) {
     }
     assert!(store.events_after(&none(), Some(batch[29].id), 5).await.unwrap().rows.is_empty());
 }
+
+pub(crate) async fn a_search_says_how_far_it_looked(on: &Fixture) {
+    let store = on.open().await;
+    // The needle is the oldest of more than one search looks at.
+    let needle = NewEvent { payload: b"needle".as_slice().into(), ..received("needle", clock::now() - secs(9000)) };
+    store.record_deliveries(std::slice::from_ref(&needle)).await.unwrap();
+    // Ids of version 7, of later times.
+    let sqlite = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100500)
+        INSERT INTO events (id, endpoint, dedupe_key, type, received_at, deliveries, last_delivery_at, readable, payload)
+        SELECT unhex(printf('%012x', 1900000000000 + n) || '7000' || '8000' || hex(randomblob(6))), 'main',
+               randomblob(32), 'hay', n, 1, 1, 1, x'00' FROM numbers";
+    let postgres = "INSERT INTO events (id, endpoint, dedupe_key, type, received_at, deliveries, readable, payload)
+        SELECT (lpad(to_hex(1900000000000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid, 'main',
+               sha256(n::text::bytea), 'hay', n, 1, true, 'x' FROM generate_series(1, 100500) AS numbers (n)";
+    on.lay(sqlite, postgres).await;
+    let text = EventFilter { contains: Some("needle".into()), ..EventFilter::default() };
+    let of_type = EventFilter { event_type: Some("payment.received".into()), ..EventFilter::default() };
+    let elsewhere = EventFilter { endpoint: Some("other".into()), ..EventFilter::default() };
+    for (filter, expected) in [(text, vec![needle.id]), (of_type, vec![needle.id]), (elsewhere, Vec::new())] {
+        let first = store.list_events(&filter, 10).await.unwrap();
+        assert!(first.rows.is_empty() && first.more, "{filter:?}");
+        assert!(first.searched_until.is_some_and(|until| until > needle.id), "it says how far it came");
+        let (mut found, mut before, mut searches) = (Vec::new(), first.searched_until, 1);
+        while before.is_some() {
+            let page = store.list_events(&EventFilter { before, ..filter.clone() }, 10).await.unwrap();
+            assert!(page.searched_until < before || page.searched_until.is_none(), "it goes on");
+            found.extend(page.rows.iter().map(|event| event.id));
+            before = page.searched_until;
+            searches += 1;
+            assert!(searches < 100);
+        }
+        assert_eq!(found, expected, "{filter:?}");
+    }
+    // What is found early ends the search early, as a page like any other.
+    let hay = EventFilter { event_type: Some("hay".into()), ..EventFilter::default() };
+    let page = store.list_events(&hay, 10).await.unwrap();
+    assert_eq!((page.rows.len(), page.more, page.searched_until), (10, true, None));
+    // An index needs no search.
+    let page = store.list_events(&EventFilter::default(), 10).await.unwrap();
+    assert_eq!((page.rows.len(), page.more, page.searched_until), (10, true, None));
+}

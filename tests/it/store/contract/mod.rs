@@ -50,6 +50,8 @@ macro_rules! contract {
                     next_due_says_how_long_to_wait, two_workers_never_hold_one_lease,
                     an_expired_lease_comes_back, a_lease_given_back_leaves_nothing,
                     leases_of_an_earlier_process_end_at_once, a_paused_sink_gives_nothing,
+                    what_is_claimed_late_ages_no_more_than_a_wait, a_claim_takes_no_more_bytes_than_it_may,
+                    dispatches_without_an_event_hide_nobody,
                 }
                 finishing {
                     each_answer_leads_to_its_state, an_old_token_changes_nothing, finished_once_however_often_sent,
@@ -68,7 +70,8 @@ macro_rules! contract {
                 operating {
                     retry_and_cancel_touch_only_what_they_may, a_replay_is_a_new_dispatch,
                     pausing_and_resuming, the_status_of_sinks, a_retry_without_payload_is_none,
-                    many_replays_are_one_change_in_order,
+                    many_replays_are_one_change_in_order, a_selection_is_read_at_once,
+                    a_large_backlog_is_told_for_what_it_is,
                 }
                 erasing {
                     an_erased_invoice_keeps_everything_but_its_payloads, what_a_worker_had_is_not_sent_again,
@@ -78,9 +81,12 @@ macro_rules! contract {
                     events_are_filtered, events_are_paged, dispatches_are_filtered, dispatches_are_paged,
                     an_event_with_all_that_belongs_to_it, what_is_not_there_is_none,
                     a_selection_is_walked_from_the_oldest_on,
+                    a_search_says_how_far_it_looked,
                 }
                 keeping {
                     payloads_go_first_then_events, unfinished_work_keeps_its_event, a_purge_obeys_its_limit,
+                    unfinished_work_is_passed_once_a_round, a_clock_that_jumped_is_doubted_first,
+                    what_was_stored_judges_the_first_clock, what_a_clock_set_back_has_postponed_comes_back,
                     ready_only_with_the_schema, migrating_twice_applies_nothing,
                     everything_survives_reopening,
                 }
@@ -99,7 +105,7 @@ macro_rules! contract {
                 }
                 activity {
                     the_latest_time_stays, one_that_was_never_heard_of_is_watched_from_the_first_note,
-                    a_trial_write_leaves_everything_as_it_is,
+                    a_trial_write_leaves_everything_as_it_is, a_time_from_the_future_becomes_now,
                 }
                 breaker {
                     a_success_and_a_persons_word_are_signs, who_is_paused_is_told_without_counting,
@@ -190,7 +196,17 @@ fn of_invoice(invoice: &str, key: &str) -> NewEvent {
 /// Claims for a sink, in order per invoice.
 async fn claim_of(store: &dyn Store, name: &str, limit: u32, now: Timestamp) -> Claimed {
     let sink = sink(name);
-    store.claim_due(Claim { sink: &sink, order: Order::Invoice, limit, lease: LEASE, now: Some(now) }).await.unwrap()
+    store
+        .claim_due(Claim {
+            sink: &sink,
+            order: Order::Invoice,
+            limit,
+            lease: LEASE,
+            longest_wait: Duration::MAX,
+            now: Some(now),
+        })
+        .await
+        .unwrap()
 }
 
 /// Claims what is due for `erp`.

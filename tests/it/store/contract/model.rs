@@ -122,7 +122,14 @@ impl World {
         let limit = self.rng.random_range(1..8);
         let order = if name == "mail" && self.rng.random_ratio(1, 4) { Order::None } else { Order::Invoice };
         let claimed = store
-            .claim_due(Claim { sink: &sink(name), order, limit, lease: LEASE, now: Some(self.now) })
+            .claim_due(Claim {
+                sink: &sink(name),
+                order,
+                limit,
+                lease: LEASE,
+                longest_wait: Duration::MAX,
+                now: Some(self.now),
+            })
             .await
             .unwrap();
         assert_eq!(claimed.paused, self.paused.contains(name));

@@ -8,7 +8,7 @@ use super::{
     woken,
 };
 use crate::store::Fixture;
-use finkare_relay::store::{Purge, Replay};
+use finkare_relay::store::{Counted, DispatchFilter, Purge, Replay};
 
 /// One dispatch in each state, in the order of [`State::ALL`].
 async fn one_of_each(store: &dyn Store) -> Vec<DispatchId> {
@@ -191,4 +191,113 @@ pub(crate) async fn many_replays_are_one_change_in_order(on: &Fixture) {
     finish(&*store, &[delivered(&first)], now).await;
     assert_eq!(claim_one(&*store, now).await.event_id, a);
     assert!(store.replay_events(&[]).await.unwrap().is_empty());
+}
+
+/// Lays so many pending dispatches of a sink past the store, each with its event.
+async fn lay_backlog(on: &Fixture, sink: &str, count: u32) {
+    let events = |numbers: &str, id: &str, key: &str, payload: &str, columns: &str, values: &str, from: &str| {
+        format!(
+            "{numbers} INSERT INTO events (id, endpoint, dedupe_key, type, invoice_id, received_at, deliveries, {columns}
+                                           payload, readable)
+             SELECT {id}, 'main', {key}, 'ping', '{sink}-' || n, n, 1, {values} {payload} FROM {from}"
+        )
+    };
+    let numbers =
+        format!("WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})");
+    on.lay(
+        &events(&numbers, "randomblob(16)", "randomblob(32)", "x'00', 1", "last_delivery_at,", "1,", "numbers"),
+        &events(
+            "",
+            "gen_random_uuid()",
+            "sha256(gen_random_uuid()::text::bytea)",
+            "'x', true",
+            "",
+            "",
+            &format!("generate_series(1, {count}) AS numbers (n)"),
+        ),
+    )
+    .await;
+    let dispatches = format!(
+        "INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
+         SELECT id, '{sink}', 'ping', invoice_id, 'pending', 'event', received_at, received_at FROM events
+         WHERE invoice_id LIKE '{sink}-%'"
+    );
+    on.lay(&dispatches, &dispatches).await;
+}
+
+pub(crate) async fn a_selection_is_read_at_once(on: &Fixture) {
+    let store = on.open().await;
+    lay_backlog(on, "erp", 3000).await;
+    lay_backlog(on, "mail", 5).await;
+    let ids = async |state, sink: Option<&str>, invoice_id: Option<&str>, most| {
+        let filter = DispatchFilter {
+            state: Some(state),
+            sink: sink.map(Into::into),
+            invoice_id: invoice_id.map(Into::into),
+            ..DispatchFilter::default()
+        };
+        let found = store.dispatch_ids(&filter, most).await.unwrap();
+        let distinct: std::collections::HashSet<_> = found.iter().collect();
+        assert_eq!(distinct.len(), found.len());
+        found
+    };
+    assert_eq!(ids(State::Pending, None, None, 10_000).await.len(), 3005);
+    let mail = ids(State::Pending, Some("mail"), None, 10_000).await;
+    assert_eq!(mail.len(), 5);
+    // The same dispatches as by the list, page by page: where they are many, and where they are few.
+    for name in ["erp", "mail"] {
+        let (mut listed, mut before) = (Vec::new(), None);
+        loop {
+            let sink = Some(name.to_owned());
+            let filter = DispatchFilter { state: Some(State::Pending), sink, before, ..DispatchFilter::default() };
+            let page = store.list_dispatches(&filter, 700).await.unwrap();
+            listed.extend(page.rows.iter().map(|row| row.id));
+            before = listed.last().copied();
+            if !page.more {
+                break;
+            }
+        }
+        assert!(listed.is_sorted_by(|one, next| one > next));
+        let mut found = ids(State::Pending, Some(name), None, 10_000).await;
+        found.sort_unstable_by(|one, next| next.cmp(one));
+        assert_eq!(listed, found, "{name}");
+    }
+    assert_eq!(ids(State::Pending, Some("erp"), None, 1000).await.len(), 1000, "no more than asked for");
+    assert_eq!(ids(State::Pending, None, Some("mail-3"), 10).await.len(), 1);
+    assert_eq!(store.cancel_dispatches(&mail[..2]).await.unwrap(), 2);
+    assert_eq!(ids(State::Cancelled, Some("mail"), None, 10).await.len(), 2);
+    for state in [State::Leased, State::Held, State::Dead, State::Delivered] {
+        assert!(ids(state, None, None, 10).await.is_empty(), "{state}");
+    }
+}
+
+pub(crate) async fn a_large_backlog_is_told_for_what_it_is(on: &Fixture) {
+    let store = on.open().await;
+    lay_backlog(on, "mail", 7).await;
+    lay_backlog(on, "erp", 12_000).await;
+    store.pause_sink(&sink("idle"), "nothing to do").await.unwrap();
+    let at = |store: std::sync::Arc<dyn Store>| async move {
+        let (erp, mail) = (status(&*store, "erp").await, status(&*store, "mail").await);
+        assert_eq!((mail.pending, mail.counted), (7, Counted::Now), "few are counted when somebody asks");
+        (erp.pending, erp.counted)
+    };
+    // Nobody has counted it yet.
+    assert_eq!(at(store.clone()).await, (10_000, Counted::AtLeast));
+    let mut told = Counted::AtLeast;
+    for _ in 0..1000 {
+        let (pending, counted) = at(store.clone()).await;
+        told = counted;
+        if let Counted::At(_) = counted {
+            assert_eq!(pending, 12_000, "then all of it");
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(matches!(told, Counted::At(_)), "it is counted beside");
+    assert_eq!(status(&*store, "idle").await.counted, Counted::Now);
+    // What was counted stays until it is counted again; what can be counted at once is right at once.
+    let erp = DispatchFilter { sink: Some("erp".into()), state: Some(State::Pending), ..DispatchFilter::default() };
+    let ids = store.dispatch_ids(&erp, 100_000).await.unwrap();
+    store.cancel_dispatches(&ids[..2500]).await.unwrap();
+    assert_eq!(at(store.clone()).await, (9500, Counted::Now));
 }

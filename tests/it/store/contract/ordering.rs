@@ -119,7 +119,14 @@ pub(crate) async fn order_none_ignores_invoices(on: &Fixture) {
     // Set aside by a claim that kept the order, and taken later by one that does not.
     assert!(claim(&*store, now).await.is_empty());
     let erp = sink("erp");
-    let any = Claim { sink: &erp, order: Order::None, limit: 10, lease: LEASE, now: Some(now + secs(61)) };
+    let any = Claim {
+        sink: &erp,
+        order: Order::None,
+        limit: 10,
+        lease: LEASE,
+        longest_wait: std::time::Duration::MAX,
+        now: Some(now + secs(61)),
+    };
     let claimed = store.claim_due(any).await.unwrap().dispatches;
     assert_eq!(keys(&claimed), ["a", "b", "c"], "also the first one, whose lease has run out");
     assert_eq!(dispatch(&*store, claimed[1].id).await.waits_for, None);

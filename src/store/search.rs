@@ -1,0 +1,88 @@
+//! Searching piece by piece: what no index holds is looked for among the newest events first, and no further than a
+//! bound.
+//!
+//! A search that finds nothing would else read everything that is kept: payloads by the gigabyte, on a connection that
+//! nobody can use meanwhile. Here each piece is a statement of its own, which ends in a moment and gives its connection
+//! back; a caller who hangs up ends the search with it. Where the bound is met, the answer says how far it looked.
+
+use std::time::{Duration, Instant};
+
+use crate::model::id::EventId;
+
+/// Events that one search looks at, at most.
+pub(super) const LOOKED_AT: u32 = 100_000;
+
+/// A search begins no further piece after so long.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// A piece should take no longer than this, and not much less.
+const PIECE: Duration = Duration::from_millis(100);
+
+const SMALLEST: u32 = 64;
+const LARGEST: u32 = 8192;
+
+/// How large the next piece of a search is, and whether there is one.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    began: Instant,
+    piece_began: Instant,
+    size: u32,
+    looked_at: u32,
+}
+
+impl Pieces {
+    /// A search that begins now.
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self { began: now, piece_began: now, size: 512, looked_at: 0 }
+    }
+
+    /// So many events are in the next piece.
+    pub(super) fn size(&self) -> u32 {
+        self.size.min(LOOKED_AT - self.looked_at)
+    }
+
+    /// A piece of [`Pieces::size`] events was looked at. False: the search ends here.
+    pub(super) fn go_on(&mut self) -> bool {
+        self.looked_at += self.size();
+        let took = self.piece_began.elapsed();
+        self.piece_began = Instant::now();
+        if took < PIECE {
+            self.size = (self.size * 2).min(LARGEST);
+        } else if took > PIECE * 3 {
+            self.size = (self.size / 4).max(SMALLEST);
+        }
+        self.looked_at < LOOKED_AT && self.began.elapsed() < LONGEST
+    }
+}
+
+/// Where a piece ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// With this event, which is still within it; there may be more behind.
+    At(EventId),
+    /// With the oldest event of all.
+    OfAll,
+}
+
+impl From<Option<uuid::Uuid>> for End {
+    fn from(id: Option<uuid::Uuid>) -> Self {
+        id.map_or(Self::OfAll, |id| Self::At(EventId(id)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_looks_at_so_many_and_no_more() {
+        let mut pieces = Pieces::new();
+        let mut total = pieces.size();
+        while pieces.go_on() {
+            total += pieces.size();
+        }
+        assert!(total <= LOOKED_AT);
+        assert!(total == LOOKED_AT || pieces.began.elapsed() >= LONGEST);
+    }
+}
