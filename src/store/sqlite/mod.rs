@@ -645,8 +645,8 @@ mod tests {
         assert!(waits.is_err(), "the next one waits for its turn");
         tokio::time::timeout(at_once, store.record_deliveries(&[event(1, 1)])).await.unwrap().unwrap();
         tokio::time::timeout(at_once, store.links()).await.unwrap().unwrap();
-        let sink = SinkName::new("compta").unwrap();
-        let booked = store.booked_cents(&sink, "F1");
+        let compta = SinkName::new("compta").unwrap();
+        let booked = store.booked_cents(&compta, "F1");
         assert_eq!(tokio::time::timeout(at_once, booked).await.unwrap().unwrap(), Cents(0));
         drop(looking);
         assert!(store.list_events(&search, 10).await.unwrap().rows.is_empty());
