@@ -6,6 +6,7 @@ mod keeping;
 mod plain;
 mod refusing;
 mod registering;
+mod settling;
 
 use std::{collections::HashSet, sync::Mutex, time::Duration};
 
