@@ -71,7 +71,7 @@ async fn insert(connection: &mut SqliteConnection, now: i64, intent: &NewIntent)
     sqlx::query(
         "INSERT INTO intents (id, endpoint, kind, state, actor, webhook_id, url, events, overlap_us, begun_at, tries,
                               lease_token, lease_until, asked_by)
-         VALUES (?, ?, ?, 'in_flight', ?4, ?, ?, ?, ?, ?, 1, ?, ?, ?4)",
+         VALUES (?, ?, ?, 'in_flight', ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)",
     )
     .bind(intent.id.0)
     .bind(intent.endpoint.as_str())
@@ -84,6 +84,7 @@ async fn insert(connection: &mut SqliteConnection, now: i64, intent: &NewIntent)
     .bind(now)
     .bind(intent.token.0)
     .bind(later(now, intent.lease))
+    .bind(&intent.actor)
     .execute(connection)
     .await?;
     Ok(())
