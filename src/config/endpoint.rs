@@ -12,7 +12,7 @@ use crate::{
     },
     ingest::Dedupe,
     model::{id::EndpointName, secret::Secret},
-    resolve::DEFAULT_PATIENCE,
+    resolve::{DEFAULT_PATIENCE, DEFAULT_WINDOW_DAYS},
 };
 
 /// Where the endpoint `default` listens.
@@ -108,6 +108,7 @@ fn one(mut section: Section<'_>, earlier: &[Endpoint], kept_for: Duration) -> Op
     let api_paths = api_paths(&mut section);
     let api_update_method = section.word("api_update_method", &["PUT", "PATCH"]).unwrap_or_default();
     let payment_patience = section.secs("payment_patience_secs", &(0..=604_800), DEFAULT_PATIENCE.as_secs());
+    let payment_window = section.whole("payment_window_days", &(1..=365), DEFAULT_WINDOW_DAYS) * SECS_PER_DAY;
     let rotate_every = rotate_every(&mut section, api_key.is_some());
     let rotate_overlap = section.secs("rotate_overlap_secs", &(0..=MAX_OVERLAP.as_secs()), DEFAULT_OVERLAP.as_secs());
     let dedupe = dedupe(&mut section);
@@ -130,6 +131,7 @@ fn one(mut section: Section<'_>, earlier: &[Endpoint], kept_for: Duration) -> Op
         api_paths,
         api_update_method,
         payment_patience,
+        payment_window: Duration::from_secs(payment_window),
         rotate_every,
         rotate_overlap,
         dedupe,
