@@ -134,10 +134,15 @@ pub enum RotationResult {
     Uncertain,
     /// A new webhook, with its first secret.
     Registered,
+    /// Finkare is not asked again by itself: a person has to say which secret is right.
+    Stopped,
+    /// A person has said which secret is right.
+    Settled,
 }
 
 impl RotationResult {
-    const ALL: [Self; 5] = [Self::Rotated, Self::Healed, Self::Refused, Self::Uncertain, Self::Registered];
+    const ALL: [Self; 7] =
+        [Self::Rotated, Self::Healed, Self::Refused, Self::Uncertain, Self::Registered, Self::Stopped, Self::Settled];
 
     /// The label's value.
     pub const fn as_str(self) -> &'static str {
@@ -147,6 +152,8 @@ impl RotationResult {
             Self::Refused => "refused",
             Self::Uncertain => "uncertain",
             Self::Registered => "registered",
+            Self::Stopped => "stopped",
+            Self::Settled => "settled",
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
     let (about_store, known) = store(&config.store).await;
     for endpoint in &config.endpoints {
         let link = known.iter().find(|link| link.endpoint == endpoint.name);
-        let result = secrets(&config, endpoint, link);
+        let result = doubt(link).map_or_else(|| secrets(&config, endpoint, link), Err);
         lines.push(Line { what: format!("endpoint {}", endpoint.name), result });
         let Some(settings) = endpoint.api() else { continue };
         let asking = async { Client::new(settings)?.webhooks().await.map_err(|error| Chain(&error).to_string()) };
@@ -119,6 +119,11 @@ async fn readable(endpoint: &Endpoint, sink: &Sink) -> Result<String, String> {
 /// By its words, as the store has no kind of error for it; a test asks both stores.
 fn has_no_schema(problem: &str) -> bool {
     problem.contains("has no schema yet") || problem.contains("has schema version 0,")
+}
+
+/// What a person has to do about an unfinished change that does not heal by itself.
+fn doubt(link: Option<&Link>) -> Option<String> {
+    crate::web::admin::endpoints::doubt(link?.intent.as_ref()?)
 }
 
 /// Whether the store has secrets that the master key opens, or will have one.

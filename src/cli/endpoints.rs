@@ -1,7 +1,14 @@
 //! `endpoints`, `rotate-secret`, `audit`: the link to Finkare from a terminal, through the running service.
 
+use std::{
+    io::{BufRead as _, IsTerminal as _, Read as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::{
     Failure,
@@ -9,7 +16,7 @@ use super::{
     manage::{Paging, Service, list, path_segment, query},
     output::{Output, cell, time},
 };
-use crate::{config::Config, finkare::link::MAX_OVERLAP};
+use crate::{config::Config, finkare::link::MAX_OVERLAP, model::secret::Secret};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Endpoints {
@@ -32,6 +39,27 @@ pub(super) enum Endpoints {
         #[command(flatten)]
         service: Service,
     },
+    /// Say which secret Finkare signs with, as its dashboard shows it, and end an unfinished change by that
+    Settle(Settle),
+}
+
+/// Which secret is right. It is read from standard input unless one of the options says otherwise; it is never an
+/// argument, which every process of the machine could read.
+#[derive(Debug, Args)]
+pub(super) struct Settle {
+    /// The endpoint's name
+    name: String,
+    /// Read the secret from this file
+    #[arg(long, value_name = "PATH", group = "source")]
+    secret_file: Option<PathBuf>,
+    /// Read the secret from the environment variable with this name
+    #[arg(long, value_name = "NAME", group = "source")]
+    secret_env: Option<String>,
+    /// Give no secret: the newest one that the endpoint has is right
+    #[arg(long, group = "source")]
+    current: bool,
+    #[command(flatten)]
+    service: Service,
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,7 +78,7 @@ pub(super) struct Rotate {
     /// The endpoint whose secret is rotated [default: the only one]
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
-    /// For how long the secrets before it stay good, in seconds [default: the endpoint's `rotate_overlap_secs`]
+    /// For how long the secrets before it stay good, in seconds, 10 at least [default: the endpoint's `rotate_overlap_secs`]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=MAX_OVERLAP.as_secs()))]
     overlap_secs: Option<u64>,
     #[command(flatten)]
@@ -107,6 +135,7 @@ pub(super) async fn endpoints(config: Config, command: Endpoints, output: Output
                     time(&endpoint["next_rotation_at"]),
                 ]
             });
+            output.say_besides(&attention(&answer));
         }
         Endpoints::Secrets { name, service } => {
             let client = Client::new(config, service.admin_url.as_deref())?;
@@ -137,8 +166,77 @@ pub(super) async fn endpoints(config: Config, command: Endpoints, output: Output
                 ]
             });
         }
+        Endpoints::Settle(options) => settle(config, options, output).await?,
     }
     Ok(true)
+}
+
+/// What needs a person, one line each.
+fn attention(answer: &Value) -> String {
+    let mut lines = Vec::new();
+    for endpoint in answer["data"].as_array().into_iter().flatten() {
+        for what in endpoint["attention"].as_array().into_iter().flatten() {
+            lines.push(format!("{}: {}", cell(&endpoint["name"]), cell(what)));
+        }
+    }
+    lines.join("\n")
+}
+
+/// `endpoints settle`
+async fn settle(config: Config, options: Settle, output: Output) -> Result<(), Failure> {
+    let Settle { name, secret_file, secret_env, current, service } = options;
+    let body = if current {
+        json!({"current": true})
+    } else {
+        let secret = given_secret(secret_file.as_deref(), secret_env.as_deref())?;
+        json!({"secret": secret.expose()})
+    };
+    let client = Client::new(config, service.admin_url.as_deref())?;
+    let answer = client.decide(&format!("/endpoints/{}/settle", path_segment(&name)), &body).await?;
+    let text = format!(
+        "Finkare's secret for the endpoint {name} is the one with the fingerprint {}.\n{}",
+        cell(&answer["fingerprint"]),
+        cell(&answer["next"])
+    );
+    output.say(&answer, &text);
+    Ok(())
+}
+
+/// Reads the secret that a person gives; without blanks and line breaks around it.
+fn given_secret(file: Option<&Path>, variable: Option<&str>) -> anyhow::Result<Secret> {
+    // One byte more than is needed shows that it is no secret.
+    const MOST: u64 = 64 * 1024;
+    let mut text = Zeroizing::new(String::new());
+    let from = match (file, variable) {
+        (Some(path), _) => {
+            let file = std::fs::File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+            let reading = file.take(MOST).read_to_string(&mut text);
+            reading.with_context(|| format!("{} cannot be read as text", path.display()))?;
+            path.display().to_string()
+        }
+        (None, Some(name)) => {
+            let value = std::env::var_os(name).with_context(|| format!("the variable {name} is not set"))?;
+            let value = value.into_string().map_err(|_| anyhow::anyhow!("the variable {name} is not UTF-8"))?;
+            *text = value;
+            format!("the variable {name}")
+        }
+        (None, None) => {
+            let input = std::io::stdin();
+            if input.is_terminal() {
+                eprintln!("Paste the secret that Finkare's dashboard shows, and press Enter:");
+                input.lock().take(MOST).read_line(&mut text).context("standard input cannot be read")?;
+            } else {
+                input.lock().take(MOST).read_to_string(&mut text).context("standard input cannot be read as text")?;
+            }
+            "standard input".to_owned()
+        }
+    };
+    match text.trim() {
+        "" => anyhow::bail!(
+            "{from} holds no secret: give the one that Finkare's dashboard shows, or --current if the newest one is right"
+        ),
+        secret => Ok(Secret::new(secret)),
+    }
 }
 
 /// `audit …`

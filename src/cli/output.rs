@@ -20,6 +20,13 @@ impl Output {
             println!("{text}");
         }
     }
+
+    /// Says what a person should know besides; a program finds it in the answer.
+    pub(super) fn say_besides(self, text: &str) {
+        if !self.json && !text.is_empty() {
+            eprintln!("{text}");
+        }
+    }
 }
 
 /// A table with a head; the last column is not padded.

@@ -431,6 +431,7 @@ fn told_at_once(refused: &Refused, is_examined_next: bool) -> String {
                 Undecided::Crowded => "too many deliveries waited for the end of a change of the secret",
                 Undecided::Unreadable => "the stored secrets could not be read again",
                 Undecided::Gone => "the endpoint was just being removed from the configuration",
+                Undecided::Closed => "a stored secret of the endpoint cannot be used (`finkare-relay endpoints list` says which, and what to do)",
             };
             format!("The signature fitted no secret that was known, and {why}: the sender was asked to come again. Nothing to do unless this goes on; then look at the audit trail and rotate again.")
         }

@@ -14,13 +14,14 @@
 //!   (none) ───────────▶ in_flight ────────────────────────────────────────────▶ (finished)
 //!                        │    ▲
 //!   doubt, or the lease  │    │ take over
-//!   ran out              ▼    │
-//!                       unknown
+//!   ran out              ▼    │      settle (a person's word: a secret that it never had, or the one it has)
+//!                       unknown ─────────────────────────────────────────────▶ (finished)
 //! ```
 //!
 //! Finkare switches the secret before we can know it and shows it once. So whoever changes it holds
 //! a lease on a row that says so. If the row is found without a lease, nobody knows what Finkare
-//! did, and the only cure is to do it again.
+//! did. The service's cure is to do it again, but not without end: after [`MOST_UNREADABLE`] answers of success
+//! that brought no secret, asking again would only lose another one, and a person has to say which secret is right.
 
 use std::{fmt, time::Duration};
 
@@ -147,6 +148,10 @@ words! {
     }
 }
 
+/// After so many answers of success without a secret that can be read, the service does not ask Finkare again by itself:
+/// each of them may have switched the secret, and the next answer will be no better.
+pub const MOST_UNREADABLE: u32 = 3;
+
 /// The id of a stored secret; part of what its encryption is bound to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SecretId(pub Uuid);
@@ -228,6 +233,29 @@ pub struct Intent {
     pub begun_at: Timestamp,
     /// How often Finkare has been asked, this time included.
     pub tries: u32,
+    /// How often Finkare answered with success and without a secret that can be read.
+    pub unreadable: u32,
+    /// True if a secret was configured that the endpoint never had while somebody was asking Finkare: which of the two is the
+    /// later one is not known, and asking again would make the person's a wrong one.
+    pub given_meanwhile: bool,
+    /// Who asked Finkare last; `None` if it was the service, healing (and in rows of earlier versions).
+    pub asked_by: Option<String>,
+}
+
+/// Who heals what was left unfinished, in the audit trail.
+pub const SERVICE: &str = "service";
+
+impl Intent {
+    /// True if the service has given up healing it: a person has to say which secret is right, or to ask again.
+    pub fn needs_a_person(&self) -> bool {
+        self.state == IntentState::Unknown && (self.unreadable >= MOST_UNREADABLE || self.given_meanwhile)
+    }
+
+    /// True if Finkare is asked by a person (or a schedule), and not by the service that heals.
+    pub fn is_asked_for(&self) -> bool {
+        // The service heals only what was asked for before.
+        self.asked_by.is_some() || self.tries == 1
+    }
 }
 
 /// An intent about to be written down.

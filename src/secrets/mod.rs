@@ -22,6 +22,12 @@
 //!   and is still on its way or waiting here when the cure brings another, is asked to come again as well.
 //!
 //! A header that is missing or malformed is refused at once: no secret would make it genuine.
+//!
+//! # When a stored secret does not open
+//!
+//! A row that was damaged, or that was sealed under another master key, costs its own secret and nothing else. The text of a configured secret
+//! with the same fingerprint stands in for it. Where none does, whoever fits none of the endpoint's other secrets is
+//! asked to come again: it may be genuine. Only if not one row opens is it the master key that is wrong, which is an error.
 
 use std::{
     collections::HashMap,
@@ -115,6 +121,17 @@ pub enum SecretsError {
     },
 }
 
+/// A stored secret that cannot be used as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// Which one.
+    pub fingerprint: Fingerprint,
+    /// What is wrong with it and what to do; never the secret.
+    pub problem: String,
+    /// True if the configuration has the same secret, which is used in its place.
+    pub is_replaced: bool,
+}
+
 /// Why a delivery is not proved.
 #[derive(Debug, thiserror::Error)]
 pub enum NotProved {
@@ -147,6 +164,9 @@ pub enum Undecided {
     /// It came while the endpoint was being removed.
     #[error("the endpoint has just been removed from the configuration")]
     Gone,
+    /// One of the endpoint's secrets is there and does not open.
+    #[error("a stored secret of this endpoint cannot be used")]
+    Closed,
 }
 
 /// The live secrets of all endpoints: one copy for the process. Another configuration is told to it by
@@ -198,6 +218,8 @@ struct Ring {
     fingerprints: Vec<Fingerprint>,
     /// Every key that the secrets may stand for; never for verifying.
     suspects: Vec<suspicion::Suspect>,
+    /// Stored secrets that cannot be used.
+    closed: Vec<Closed>,
     standing: Standing,
     /// Until when a delivery that comes may have been signed with a secret that was lost.
     doubtful_until: Option<Instant>,
@@ -216,7 +238,8 @@ impl Secrets {
     /// store never had, and makes everything ready to verify.
     ///
     /// # Errors
-    /// See [`SecretsError`]; a wrong master key is found before anything is written.
+    /// See [`SecretsError`]; a wrong master key is found before anything is written. A single row that does not open is
+    /// none: [`Secrets::closed`].
     pub async fn open(
         store: Arc<dyn Store>,
         vault: impl Into<Arc<Vault>>,
@@ -259,6 +282,7 @@ impl Secrets {
         let mut last_failure = self.turn.lock().await;
         let copy = self.read(&sources).await?;
         *last_failure = None;
+        self.tell_closed(&copy);
         for (source, ring) in copy.sources.iter().zip(&copy.rings) {
             tracing::info!(
                 endpoint.name = %source.endpoint, secrets = ring.fingerprints.len(),
@@ -288,11 +312,46 @@ impl Secrets {
         Some(Keyring { secrets: self.clone(), endpoint, encoding, over })
     }
 
+    /// Whether this can be a secret of the endpoint, as it is configured to read secrets.
+    ///
+    /// # Errors
+    /// What is wrong with it, never the secret.
+    pub fn is_usable(&self, endpoint: &EndpointName, secret: &Secret) -> Result<(), String> {
+        let copy = self.copy.borrow().clone();
+        let source = copy.place(endpoint).map(|place| &copy.sources[place]);
+        let (encoding, over) = source.map(|source| (source.encoding, source.over)).unwrap_or_default();
+        Verifier::new(vec![secret.clone()], encoding, over).map(drop)
+    }
+
+    /// The stored secrets of an endpoint that cannot be used, as of the last reading.
+    pub fn closed(&self, endpoint: &EndpointName) -> Vec<Closed> {
+        self.copy.borrow().ring(endpoint).map(|ring| ring.closed.clone()).unwrap_or_default()
+    }
+
+    /// Says which secrets have become unusable since the last copy.
+    fn tell_closed(&self, copy: &Copy) {
+        let before = self.copy.borrow().clone();
+        for (source, ring) in copy.sources.iter().zip(&copy.rings) {
+            let known = before.ring(&source.endpoint).map(|ring| &*ring.closed).unwrap_or_default();
+            for closed in ring.closed.iter().filter(|closed| !known.contains(closed)) {
+                let instead = if closed.is_replaced {
+                    "the configured secret is used in its place"
+                } else {
+                    "deliveries that fit none of this endpoint's other secrets are asked to come again"
+                };
+                tracing::error!(
+                    endpoint.name = %source.endpoint, fingerprint = %closed.fingerprint, problem = closed.problem,
+                    "a stored secret cannot be used: {instead}"
+                );
+            }
+        }
+    }
+
     /// Reads the store again; when this returns, this process verifies by what the store held after the
     /// call. Calls at the same time share a reading.
     ///
     /// # Errors
-    /// When the store cannot be read, or its secrets cannot be opened; the copy stays as it was.
+    /// When the store cannot be read, or none of its secrets can be opened; the copy stays as it was.
     pub async fn refresh(&self) -> Result<(), Arc<SecretsError>> {
         self.read_since(Instant::now(), Duration::ZERO).await
     }
@@ -316,6 +375,7 @@ impl Secrets {
         match self.read(&sources).await {
             Ok(copy) => {
                 *last_failure = None;
+                self.tell_closed(&copy);
                 self.memory.learn(&self.copy.borrow(), &copy);
                 self.copy.send_replace(copy);
                 Ok(())
@@ -375,9 +435,10 @@ impl Secrets {
         let links = self.store.links().await?;
         let links: HashMap<_, _> = links.into_iter().map(|link| (link.endpoint.clone(), link)).collect();
         let before = self.copy.borrow().clone();
+        let (mut opened, mut under_another_key) = (0, None);
         let rings = sources.iter().map(|source| {
             let link = links.get(&source.endpoint);
-            let mut ring = self.ring(source, link)?;
+            let mut ring = self.ring(source, link, &mut opened, &mut under_another_key)?;
             // One that is being asked for again was unknown before.
             let is_doubtful = link
                 .and_then(|link| link.intent.as_ref())
@@ -390,20 +451,47 @@ impl Secrets {
             Ok::<_, SecretsError>(Arc::new(ring))
         });
         let rings = rings.collect::<Result<_, _>>()?;
-        Ok(Arc::new(Copy { begun, sources: sources.clone(), rings }))
+        match under_another_key {
+            // Not one row, but the key.
+            Some(wrong_key) if opened == 0 => Err(wrong_key),
+            _ => Ok(Arc::new(Copy { begun, sources: sources.clone(), rings })),
+        }
     }
 
-    fn ring(&self, source: &Source, link: Option<&Link>) -> Result<Ring, SecretsError> {
+    /// Counts the rows that opened, and remembers the first that was sealed under another master key.
+    fn ring(
+        &self,
+        source: &Source,
+        link: Option<&Link>,
+        opened: &mut usize,
+        under_another_key: &mut Option<SecretsError>,
+    ) -> Result<Ring, SecretsError> {
         let (mut keys, mut until, mut fingerprints) = (Vec::new(), Vec::new(), Vec::new());
-        let mut suspects = Vec::new();
+        let (mut suspects, mut closed) = (Vec::new(), Vec::new());
         for row in link.map(|link| &*link.secrets).unwrap_or_default() {
-            let Some(secret) = self.vault.open(row)? else { continue };
-            // One that Finkare gave and that cannot be read as configured must not take the others with it.
+            let fingerprint = row.fingerprint.clone();
+            let secret = match self.vault.open(row) {
+                Ok(None) => continue,
+                Ok(Some(secret)) => {
+                    *opened += 1;
+                    secret
+                }
+                // It must not take the others with it.
+                Err(error) => {
+                    let problem = error.to_string();
+                    if matches!(error, VaultError::WrongKey { .. }) {
+                        under_another_key.get_or_insert(error.into());
+                    }
+                    let configured = source.configured.iter().find(|secret| Fingerprint::of(secret) == fingerprint);
+                    closed.push(Closed { fingerprint, problem, is_replaced: configured.is_some() });
+                    let Some(configured) = configured else { continue };
+                    configured.clone()
+                }
+            };
+            // Nor must one that Finkare gave and that cannot be read as configured.
             if let Err(problem) = Verifier::new(vec![secret.clone()], source.encoding, source.over) {
-                tracing::error!(
-                    endpoint.name = %source.endpoint, fingerprint = %row.fingerprint, problem,
-                    "a stored secret cannot be used with this `secret_encoding`"
-                );
+                let problem = format!("{problem}: check the endpoint's `secret_encoding`");
+                closed.push(Closed { fingerprint: row.fingerprint.clone(), problem, is_replaced: false });
                 continue;
             }
             suspects.extend(suspicion::suspects(&secret, &row.fingerprint));
@@ -418,7 +506,7 @@ impl Secrets {
             Some(IntentState::InFlight) => Standing::Changing,
             Some(IntentState::Unknown) => Standing::Unknown,
         };
-        Ok(Ring { verifier, until, fingerprints, suspects, standing, doubtful_until: None })
+        Ok(Ring { verifier, until, fingerprints, suspects, closed, standing, doubtful_until: None })
     }
 }
 
@@ -444,7 +532,8 @@ pub struct Keyring {
 impl Keyring {
     /// True if there is no secret at all: every delivery is refused.
     pub fn is_empty(&self) -> bool {
-        self.secrets.copy.borrow().ring(&self.endpoint).is_none_or(|ring| ring.fingerprints.is_empty())
+        let copy = self.secrets.copy.borrow();
+        copy.ring(&self.endpoint).is_none_or(|ring| ring.fingerprints.is_empty() && ring.closed.is_empty())
     }
 
     /// Proves that a delivery is genuine, waiting for a change of the secret where that may matter;
@@ -488,6 +577,9 @@ impl Keyring {
             if !is_old && ring.standing == Standing::Settled {
                 return Err(match ring.doubtful_until {
                     Some(until) if came < until => NotProved::Undecided(Undecided::Aftermath),
+                    _ if ring.closed.iter().any(|closed| !closed.is_replaced) => {
+                        NotProved::Undecided(Undecided::Closed)
+                    }
                     _ => NotProved::Rejected(rejection),
                 });
             }

@@ -52,7 +52,7 @@ pub enum VaultError {
     /// The right key, and yet it does not open.
     #[error(
         "the stored secret {fingerprint} of endpoint {endpoint} (row {row}) does not open: the row was damaged or changed. \
-         Restore it from a backup, or delete the row and rotate the secret"
+         Restore it from a backup, give the secret again by `finkare-relay endpoints settle {endpoint}`, or rotate it"
     )]
     Damaged {
         /// Whose secret.

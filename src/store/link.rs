@@ -18,7 +18,7 @@ use super::{Page, StoreError};
 use crate::model::{
     audit::{AuditEntry, NewAudit},
     id::{EndpointName, LeaseToken},
-    link::{Begun, Intent, IntentId, Link, NewIntent, Origin, SealedSecret, SecretId, StoredSecret},
+    link::{Begun, Fingerprint, Intent, IntentId, Link, NewIntent, Origin, SealedSecret, SecretId, StoredSecret},
 };
 
 pub(in crate::store) mod rows;
@@ -34,6 +34,48 @@ pub enum Ended {
     /// very moment, that one's answer may be the older of the two: it is kept in the same way, told
     /// `Lost` too, and its intent is left unfinished.
     Lost,
+}
+
+/// What is known of a try of which nobody knows whether Finkare did it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// When it may be taken over by itself.
+    pub retry_in: Duration,
+    /// True if Finkare answered with success and without a secret that can be read; see
+    /// [`crate::model::link::MOST_UNREADABLE`].
+    pub is_unreadable: bool,
+}
+
+impl Doubt {
+    /// No answer, or one that says nothing.
+    pub fn after(retry_in: Duration) -> Self {
+        Self { retry_in, is_unreadable: false }
+    }
+}
+
+/// A person's word on which secret Finkare signs with.
+#[derive(Debug, Clone)]
+pub enum Given {
+    /// This one.
+    Secret(SealedSecret),
+    /// The newest one that the endpoint has.
+    Current,
+}
+
+/// What came of a person's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// It counts.
+    Settled {
+        /// The secret that is the newest now.
+        fingerprint: Fingerprint,
+        /// The intent that it ended, as it stood before; `None` if nothing was unfinished.
+        ended: Option<Intent>,
+    },
+    /// Somebody is asking Finkare just now, so that what was given may be old already: nothing was done.
+    InFlight(Intent),
+    /// The endpoint has no secret that could be the right one: nothing was done.
+    NoSecret,
 }
 
 /// A change that Finkare has made.
@@ -67,6 +109,10 @@ pub trait LinkStore: Send + Sync {
     /// Keeps those of these secrets as active whose fingerprints the endpoint never had, whatever their
     /// state; answers which were new. The first is kept as the newest. The audit entry is written only if
     /// there were any. Two processes that seed the same at the same time keep it once.
+    ///
+    /// A secret that the endpoint never had is a person's word: it ends an unfinished intent that nobody holds, with an
+    /// audit entry of its own (actor `service`, action `intent.settled`). One that somebody holds is marked
+    /// ([`Intent::given_meanwhile`]): should it end in doubt, it is left to a person.
     async fn seed_secrets(
         &self,
         endpoint: &EndpointName,
@@ -80,7 +126,8 @@ pub trait LinkStore: Send + Sync {
     /// same id and token, the answer is the same and nothing is written.
     async fn begin_intent(&self, intent: NewIntent, audit: NewAudit) -> Result<Begun, StoreError>;
 
-    /// Takes over one unfinished intent that nobody holds and whose next try is due; oldest first.
+    /// Takes over one unfinished intent that nobody holds and whose next try is due; oldest first. One that
+    /// [needs a person](Intent::needs_a_person) is left alone.
     /// Its tries are counted up. The audit entry (actor `service`, action `intent.taken_over`) names it.
     async fn take_over_intent(&self, token: LeaseToken, lease: Duration) -> Result<Option<Intent>, StoreError>;
 
@@ -106,14 +153,24 @@ pub trait LinkStore: Send + Sync {
     async fn fail_intent(&self, id: IntentId, token: LeaseToken, audit: NewAudit) -> Result<Ended, StoreError>;
 
     /// Lets go of an intent of which nobody knows whether Finkare did it; it may be taken over after
-    /// `retry_in`, and by [`LinkStore::begin_intent`] at once.
+    /// [`Doubt::retry_in`], and by [`LinkStore::begin_intent`] at once. Unreadable answers are counted.
     async fn doubt_intent(
         &self,
         id: IntentId,
         token: LeaseToken,
-        retry_in: Duration,
+        doubt: Doubt,
         audit: NewAudit,
     ) -> Result<Ended, StoreError>;
+
+    /// Takes a person's word on which secret Finkare signs with, and ends an unfinished intent that nobody holds. A given
+    /// secret is active and the newest from then on, also one that had expired or whose row was damaged; the others stay
+    /// as they are. The audit entry is written if the word counts.
+    async fn settle_intent(
+        &self,
+        endpoint: &EndpointName,
+        given: Given,
+        audit: NewAudit,
+    ) -> Result<Settlement, StoreError>;
 
     /// Makes every unfinished intent unknown, and due. Only for a store that one process has to itself, at its start:
     /// whoever held the leases is gone. Answers how many there were.

@@ -346,6 +346,7 @@ async fn what_finkare_refuses_is_told_in_its_words(backend: Backend) {
     for (token, path, body, status, code) in [
         ("the-token-of-a-guest", "/endpoints/production/rotate-secret", "{}", 403, "role_too_low"),
         ("the-token-of-a-guest", "/endpoints/production/register", "{}", 403, "role_too_low"),
+        ("the-token-of-a-guest", "/endpoints/production/settle", r#"{"current":true}"#, 403, "role_too_low"),
         (TOKEN, "/endpoints/nobody/rotate-secret", "{}", 404, "not_found"),
         (TOKEN, "/endpoints/nobody/register", "{}", 404, "not_found"),
         (TOKEN, "/endpoints/production/rotate-secret", "{", 400, "bad_body"),
@@ -427,7 +428,7 @@ async fn a_change_under_way_is_shown_and_not_done_twice(backend: Backend) {
     });
     eventually("it is under way", async || endpoint(&relay).await["state"] == "in_flight").await;
     let intent = endpoint(&relay).await["intent"].clone();
-    assert_eq!(keys(&intent), ["kind", "since", "actor", "tries"]);
+    assert_eq!(keys(&intent), ["kind", "since", "actor", "tries", "unreadable", "heals_itself"]);
     assert_eq!((&intent["kind"], &intent["actor"], &intent["tries"]), (&json!("rotate"), &json!("ops"), &json!(1)));
     let (status, problem) = rotate(&relay, "").await;
     assert_eq!((status, &problem["code"]), (409, &json!("rotation_in_flight")), "{problem}");

@@ -219,23 +219,42 @@ async fn a_refusal_is_told_with_finkares_own_words() {
 }
 
 #[tokio::test]
-async fn success_that_says_of_itself_that_it_is_none_is_a_refusal() {
-    let error =
-        failure_of(json_of(200, &json!({ "success": false, "code": "X", "message": "not now", "data": {} }))).await;
-    assert!(matches!(&error, Error::Api { status: 200, message, .. } if message == "not now"), "{error:?}");
-    assert_eq!((error.code(), error.may_have_happened()), (Some("X"), false));
+async fn success_that_says_of_itself_that_it_is_none_leaves_it_open() {
+    for status in [200, 201, 202] {
+        let body = json!({ "success": false, "code": "X", "message": "not now", "data": {} });
+        let error = failure_of(json_of(status, &body)).await;
+        assert!(
+            matches!(&error, Error::Api { status: given, message, .. } if *given == status && message == "not now"),
+            "{error:?}"
+        );
+        assert_eq!((error.code(), error.may_have_happened(), error.is_unreadable_success()), (Some("X"), true, true));
+    }
 }
 
 #[tokio::test]
-async fn only_a_429_is_asked_again_and_only_a_5xx_may_have_happened() {
+async fn only_a_429_is_asked_again_and_each_status_says_what_may_have_happened() {
     // `failure_of` counts the requests.
-    for (status, may_have) in
-        [(301, false), (400, false), (408, false), (409, false), (500, true), (502, true), (503, true)]
-    {
+    for (status, may_have) in [
+        (301, true),
+        (302, true),
+        (303, true),
+        (400, false),
+        (401, false),
+        (403, false),
+        (404, false),
+        (408, true),
+        (409, true),
+        (410, false),
+        (422, false),
+        (425, true),
+        (500, true),
+        (502, true),
+        (503, true),
+    ] {
         let error = failure_of(Answer::with(status, "retry-after: 7\r\n", "")).await;
         let Error::Api { status: given, retry_after, .. } = &error else { panic!("{error:?}") };
         assert_eq!((*given, *retry_after), (status, Some(Duration::from_secs(7))));
-        assert_eq!(error.may_have_happened(), may_have, "{status}");
+        assert_eq!((error.may_have_happened(), error.is_unreadable_success()), (may_have, false), "{status}");
     }
 }
 
@@ -273,6 +292,7 @@ async fn success_that_cannot_be_read_may_have_happened() {
         let Error::Unreadable { problem, .. } = &error else { panic!("{error:?}") };
         assert!(problem.contains(word), "{problem}");
         assert!(error.may_have_happened() && !format!("{error:?} {error}").contains("whsec_"), "{error:?}");
+        assert!(error.is_unreadable_success(), "{error:?}");
     }
     let (_server, client) = answering(enveloped(&json!({ "id": "w" }))).await;
     let new = NewWebhook { url: "https://x.example".into(), events: vec![], description: None };

@@ -12,12 +12,15 @@ use bytes::Bytes;
 use finkare_relay::{
     finkare::{
         client::{Client, Settings},
-        link::{DEFAULT_OVERLAP, LinkError, LinkedEndpoint, Links, MAX_OVERLAP, Registered, Registration},
+        link::{
+            DEFAULT_OVERLAP, LinkError, LinkedEndpoint, Links, MAX_OVERLAP, MIN_OVERLAP, Registered, Registration,
+            settling::{Said, Settled},
+        },
     },
     lifecycle::Lifecycle,
     model::{
         clock,
-        id::EndpointName,
+        id::{EndpointName, LeaseToken},
         link::{Fingerprint, IntentKind, IntentState, Link, Origin, SecretState},
         secret::Secret,
     },
@@ -434,6 +437,10 @@ on_each_store!(
     two_registrations_at_once_make_one_webhook,
     a_refused_registration_changes_nothing,
     a_registration_whose_answer_is_lost_is_healed,
+    event_types_whose_answer_is_lost_are_looked_up,
+    unreadable_answers_are_left_to_a_person,
+    a_persons_word_ends_a_doubt,
+    a_word_that_cannot_count_changes_nothing,
     a_registration_that_never_came_about_ends,
     a_rotation_heals_a_registration,
     a_registration_ends_the_rotation_of_a_webhook_that_is_gone,
@@ -471,7 +478,7 @@ async fn a_rotation_ends_with_finkares_new_secret(fixture: Fixture) {
 async fn a_refusal_changes_nothing(fixture: Fixture) {
     let provider = Provider::with_webhook().await;
     let node = Node::new(&fixture, &provider, LINKED).await;
-    for status in [401, 403, 404, 409] {
+    for status in [401, 403, 404, 422] {
         provider.fails(ROTATE, Fault::Refuse(status));
         let error = node.rotate().await.unwrap_err();
         let LinkError::Refused(cause) = &error else { panic!("{error:?}") };
@@ -522,8 +529,18 @@ async fn a_request_that_never_left_changes_nothing(fixture: Fixture) {
 async fn what_nobody_knows_is_asked_again_by_the_next_rotation(fixture: Fixture) {
     let provider = Provider::with_webhook().await;
     let node = Node::new(&fixture, &provider, Setup { timeout: Duration::from_millis(500), ..LINKED }).await;
-    let faults =
-        [Fault::Refuse(500), Fault::DoneBut(503), Fault::CutBefore, Fault::CutAfter, Fault::Hang, Fault::Unreadable];
+    let faults = [
+        Fault::Refuse(500),
+        Fault::DoneBut(503),
+        Fault::DoneBut(408),
+        Fault::Refuse(409),
+        Fault::DoneBut(425),
+        Fault::DoneBut(302),
+        Fault::CutBefore,
+        Fault::CutAfter,
+        Fault::Hang,
+        Fault::Unreadable,
+    ];
     for (number, fault) in (1..).zip(faults) {
         let before = node.link().await.secrets;
         provider.fails(ROTATE, fault.clone());
@@ -808,7 +825,7 @@ async fn a_refused_registration_changes_nothing(fixture: Fixture) {
     let error = node.register().await.unwrap_err();
     assert!(matches!(error, LinkError::Refused(_)), "{}", told(&error));
     assert_eq!(node.trail(&provider).await, [""; 0]);
-    provider.fails(CREATE, Fault::Refuse(409));
+    provider.fails(CREATE, Fault::Refuse(422));
     let error = node.register().await.unwrap_err();
     assert!(matches!(error, LinkError::Refused(_)), "{}", told(&error));
     assert_eq!(node.trail(&provider).await, ["registration.begun", "registration.refused"]);
@@ -817,7 +834,150 @@ async fn a_refused_registration_changes_nothing(fixture: Fixture) {
     assert!(node.register().await.unwrap().created);
 }
 
+async fn event_types_whose_answer_is_lost_are_looked_up(fixture: Fixture) {
+    const UPDATE: &str = "PUT ";
+    let provider = Provider::with_webhook().await;
+    let node = Node::new(&fixture, &provider, LINKED).await;
+    let events = || provider.hooks()[0].events.clone();
+    for status in [302, 408, 409, 425, 500] {
+        provider.fails(UPDATE, Fault::Refuse(status));
+        let error = node.register().await.unwrap_err();
+        assert!(matches!(error, LinkError::UpdateUnknown(_)), "{status}: {}", told(&error));
+    }
+    provider.fails(UPDATE, Fault::Refuse(403));
+    let error = node.register().await.unwrap_err();
+    assert!(matches!(error, LinkError::Refused(_)), "{}", told(&error));
+    assert_eq!((events(), node.link().await.webhook), (vec!["payment.received".to_owned()], None), "nothing was done");
+    // Done, and not said.
+    provider.fails(UPDATE, Fault::DoneBut(408));
+    let adopted = node.register().await.unwrap();
+    assert!(!adopted.created && adopted.notes.iter().any(|note| note.contains("were added")), "{adopted:?}");
+    assert_eq!(events(), ["payment.received", "invoice.status_changed"]);
+    assert_eq!((provider.hooks().len(), provider.calls(CREATE)), (1, 0));
+}
+
+/// Finkare answers with success and without a secret, whatever it is asked.
+async fn lost_for_good(fixture: &Fixture, provider: &Provider) -> Node {
+    let node = Node::new(fixture, provider, LINKED).await;
+    for _ in 0..3 {
+        provider.fails(ROTATE, Fault::Unreadable);
+    }
+    assert!(matches!(node.rotate().await, Err(LinkError::Uncertain(_))));
+    node.keep();
+    eventually("it is left to a person", async || {
+        node.link().await.intent.is_some_and(|intent| intent.needs_a_person())
+    })
+    .await;
+    node
+}
+
+async fn unreadable_answers_are_left_to_a_person(fixture: Fixture) {
+    let provider = Provider::with_webhook().await;
+    let node = lost_for_good(&fixture, &provider).await;
+    assert!(node.lifecycle.stop(PATIENCE).await && !node.lifecycle.failed());
+    let intent = node.link().await.intent.unwrap();
+    assert_eq!((intent.tries, intent.unreadable, provider.calls(ROTATE)), (3, 3, 3));
+    assert_eq!((node.count("uncertain"), node.count("stopped"), node.count("healed")), (3, 1, 0));
+    // Whoever heals finds nothing, also after a restart that makes everything due.
+    let next = Node::on(node.store.clone(), &provider, LINKED).await;
+    next.store.abandon_intents().await.unwrap();
+    for _ in 0..3 {
+        let taken = next.store.take_over_intent(LeaseToken::generate(), Duration::from_secs(8)).await.unwrap();
+        assert_eq!(taken, None);
+    }
+    next.verify(OLD).await.unwrap();
+    let genuine = next.verify(&provider.secret()).await;
+    assert!(matches!(genuine, Err(NotProved::Undecided(_))), "{genuine:?}");
+    // What a person asks for is tried, once.
+    provider.fails(ROTATE, Fault::Unreadable);
+    let error = next.rotate().await.unwrap_err();
+    assert!(matches!(error, LinkError::NeedsAPerson { .. }), "{error:?}");
+    assert!(told(&error).contains("finkare-relay endpoints settle production"), "{}", told(&error));
+    let intent = next.link().await.intent.unwrap();
+    assert!(intent.needs_a_person() && (intent.tries, intent.unreadable) == (4, 4), "{intent:?}");
+    assert_eq!(next.store.take_over_intent(LeaseToken::generate(), Duration::from_secs(8)).await.unwrap(), None);
+    let doubt = &next.store.list_audit(None, 1).await.unwrap().rows[0];
+    assert_eq!((doubt.action.as_str(), &doubt.detail["unreadable"]), ("rotation.uncertain", &json!(4)));
+    assert_eq!(doubt.detail["retry_in_ms"], Value::Null);
+    next.rotate().await.unwrap();
+    next.healed(&provider).await;
+    assert_eq!(provider.calls(ROTATE), 5);
+}
+
+async fn a_persons_word_ends_a_doubt(fixture: Fixture) {
+    let provider = Provider::with_webhook().await;
+    let node = lost_for_good(&fixture, &provider).await;
+    let said = Said::Secret(Secret::new(provider.secret()));
+    let settled = node.links.settle(&endpoint(), "ops", said.clone()).await.unwrap();
+    let meant = of(&provider.secret());
+    assert_eq!(settled, Settled { fingerprint: meant.clone(), ended: Some(IntentKind::Rotate) });
+    for secret in [OLD, &provider.secret()] {
+        node.verify(secret).await.unwrap();
+    }
+    let link = node.link().await;
+    assert_eq!((link.intent, &link.secrets[0].fingerprint, link.secrets[0].state), (None, &meant, SecretState::Active));
+    assert_eq!(link.secrets[0].origin, Origin::Configured);
+    let entry = node.store.list_audit(None, 1).await.unwrap().rows.remove(0);
+    assert_eq!((entry.action.as_str(), entry.actor.as_str()), ("secret.settled", "ops"));
+    assert_eq!((&entry.detail["fingerprint"], &entry.detail["current"]), (&json!(meant), &json!(false)));
+    assert_eq!(entry.detail["kind"], "rotate");
+    node.trail(&provider).await;
+    // Said again, nothing is left to be ended.
+    let again = node.links.settle(&endpoint(), "ops", said).await.unwrap();
+    assert_eq!(again, Settled { fingerprint: meant.clone(), ended: None });
+    assert_eq!((node.count("settled"), provider.calls(ROTATE)), (2, 3));
+    assert_eq!(node.store.secrets(&endpoint()).await.unwrap().len(), 2, "no row twice");
+
+    // Nothing had been switched: the newest one is right.
+    provider.fails(ROTATE, Fault::Refuse(409));
+    assert!(node.lifecycle.stop(PATIENCE).await);
+    let node = Node::on(node.store.clone(), &provider, LINKED).await;
+    assert!(matches!(node.rotate().await, Err(LinkError::Uncertain(_))));
+    let settled = node.links.settle(&endpoint(), "ops", Said::Current).await.unwrap();
+    assert_eq!(settled, Settled { fingerprint: meant, ended: Some(IntentKind::Rotate) });
+    assert_eq!((node.link().await.intent, provider.calls(ROTATE)), (None, 4));
+    // The next one is like any other.
+    node.rotate().await.unwrap();
+    node.healed(&provider).await;
+}
+
+async fn a_word_that_cannot_count_changes_nothing(fixture: Fixture) {
+    let provider = Provider::with_webhook().await;
+    let node = Node::new(&fixture, &provider, Setup { configured: &[], ..LINKED }).await;
+    let settle = async |said| node.links.settle(&endpoint(), "ops", said).await;
+    let error = settle(Said::Current).await.unwrap_err();
+    assert!(matches!(error, LinkError::NothingToSettle(_)), "{error:?}");
+    for bad in ["", "whsec_****", "whsec_a b", "whsec_a\n", &"x".repeat(1025)] {
+        let error = settle(Said::Secret(Secret::new(bad))).await.unwrap_err();
+        assert!(matches!(error, LinkError::Invalid(_)) && (bad.is_empty() || !told(&error).contains(bad)), "{error:?}");
+    }
+    let hold = provider.holds(ROTATE);
+    let mut rotating = Box::pin(node.rotate());
+    tokio::select! {
+        done = &mut rotating => panic!("{done:?}"),
+        () = provider.called(ROTATE, 1) => {}
+    }
+    let error = settle(Said::Secret(Secret::new("whsec_too-early"))).await.unwrap_err();
+    assert!(matches!(&error, LinkError::InFlight { actor, .. } if actor == "tests"), "{error:?}");
+    hold.add_permits(1);
+    rotating.await.unwrap();
+    assert_eq!(node.store.secrets(&endpoint()).await.unwrap().len(), 1);
+    assert_eq!(node.trail(&provider).await, ["rotation.begun", "rotation.done"]);
+}
+
 async fn a_registration_whose_answer_is_lost_is_healed(fixture: Fixture) {
+    for fault in [Fault::DoneBut(408), Fault::DoneBut(302), Fault::DoneBut(409), Fault::DoneBut(425)] {
+        let (provider, another) = (Provider::start().await, crate::store::on_sqlite().await);
+        let node = Node::new(&another, &provider, BLANK).await;
+        provider.fails(CREATE, fault.clone());
+        let error = node.register().await.unwrap_err();
+        assert!(matches!(error, LinkError::Uncertain(_)), "{fault:?}: {}", told(&error));
+        // A person who asks again gets the one that is there.
+        let again = node.register().await.unwrap();
+        assert!(!again.created && again.fingerprint == Some(of(&provider.secret())), "{fault:?}: {again:?}");
+        assert_eq!((provider.hooks().len(), provider.calls(CREATE), provider.calls(ROTATE)), (1, 1, 1), "{fault:?}");
+        node.healed(&provider).await;
+    }
     let provider = Provider::start().await;
     let node = Node::new(&fixture, &provider, BLANK).await;
     provider.fails(CREATE, Fault::CutAfter);
@@ -932,7 +1092,12 @@ async fn a_webhook_that_is_there_twice_is_adopted_once(fixture: Fixture) {
 async fn retired_secrets_expire(fixture: Fixture) {
     let provider = Provider::with_webhook().await;
     let node = Node::new(&fixture, &provider, LINKED).await;
-    node.links.rotate(&endpoint(), "tests", Duration::ZERO).await.unwrap();
+    let begun = clock::now();
+    let rotated = node.links.rotate(&endpoint(), "tests", Duration::ZERO).await.unwrap();
+    // No overlap at all would refuse what Finkare signed just before it switched.
+    let overlap = clock::since(begun, rotated.previous_valid_until.unwrap());
+    assert!(overlap >= MIN_OVERLAP && overlap < MIN_OVERLAP + PATIENCE, "{overlap:?}");
+    node.verify(OLD).await.unwrap();
     node.keep();
     eventually("the old secret's text is gone", async || {
         let secrets = node.store.secrets(&endpoint()).await.unwrap();

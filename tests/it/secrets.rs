@@ -9,14 +9,14 @@ use finkare_relay::{
     model::{
         audit::NewAudit,
         id::{EndpointName, LeaseToken},
-        link::{Begun, IntentId, IntentKind, NewIntent, Origin},
+        link::{Begun, Fingerprint, IntentId, IntentKind, NewIntent, Origin},
         secret::Secret,
     },
     secrets::{Keyring, NotProved, Secrets, SecretsError, Source, Undecided, vault::Vault},
     signature::finkare::{HEADER, Rejection, SecretEncoding, SignatureOver},
     store::{
         Store,
-        link::{Change, Ended},
+        link::{Change, Doubt, Ended, Given},
     },
 };
 use http::{HeaderMap, HeaderValue};
@@ -114,6 +114,8 @@ on_each_store!(
     a_retired_secret_is_refused,
     a_flood_of_forgeries_reads_the_store_seldom,
     a_malformed_header_never_waits,
+    a_row_that_does_not_open_costs_its_own_secret,
+    rows_of_another_key_block_nobody_else,
 );
 
 async fn a_configured_secret_is_kept_encrypted(fixture: Fixture) {
@@ -153,6 +155,95 @@ async fn another_master_key_is_refused_before_anything_is_written(fixture: Fixtu
     assert_eq!(store.secrets(&endpoint()).await.unwrap().len(), 1);
 }
 
+/// A live row whose text is not what the vault would have sealed, or was sealed under another key.
+async fn stored(store: &Arc<dyn Store>, endpoint: &EndpointName, by: u8, secret: &str, is_damaged: bool) {
+    let mut sealed = vault(by).seal(endpoint, &Secret::new(secret));
+    if is_damaged {
+        *sealed.sealed.last_mut().unwrap() ^= 1;
+    }
+    let audit = NewAudit::new("tests", "secret.configured", "endpoint/production");
+    assert_eq!(store.seed_secrets(endpoint, &[sealed], audit).await.unwrap().len(), 1);
+}
+
+fn source(endpoint: &EndpointName, configured: &[&str]) -> Source {
+    Source {
+        endpoint: endpoint.clone(),
+        configured: configured.iter().copied().map(Secret::new).collect(),
+        encoding: SecretEncoding::Literal,
+        over: SignatureOver::Raw,
+    }
+}
+
+fn is_closed(result: &Result<(), NotProved>) -> bool {
+    matches!(result, Err(NotProved::Undecided(Undecided::Closed)))
+}
+
+async fn a_row_that_does_not_open_costs_its_own_secret(fixture: Fixture) {
+    let store = fixture.open().await;
+    let names = ["production", "damaged", "healthy"].map(|name| EndpointName::new(name).unwrap());
+    let [production, damaged, healthy] = &names;
+    stored(&store, production, 1, "whsec_one", false).await;
+    stored(&store, production, 1, "whsec_two", true).await;
+    stored(&store, damaged, 1, "whsec_only", true).await;
+    let sources = || vec![source(production, &[]), source(damaged, &[]), source(healthy, &["whsec_three"])];
+    let secrets = Secrets::open(store.clone(), vault(1), sources()).await.unwrap();
+    let ring = |endpoint: &EndpointName| secrets.keyring(endpoint).unwrap();
+    for round in 0..2 {
+        verify(&ring(production), "whsec_one").await.unwrap();
+        verify(&ring(healthy), "whsec_three").await.unwrap();
+        for (endpoint, secret) in [(production, "whsec_two"), (production, "whsec_forged"), (damaged, "whsec_only")] {
+            let result = verify(&ring(endpoint), secret).await;
+            assert!(is_closed(&result), "{round}: {secret} may be genuine: {result:?}");
+        }
+        assert!(is_rejected(&verify(&ring(healthy), "whsec_two").await));
+        // What comes later is read, too.
+        secrets.refresh().await.unwrap();
+    }
+    let closed = secrets.closed(production);
+    assert_eq!(closed.len(), 1, "{closed:?}");
+    assert_eq!(
+        (closed[0].fingerprint.clone(), closed[0].is_replaced),
+        (Fingerprint::of(&Secret::new("whsec_two")), false)
+    );
+    assert!(closed[0].problem.contains(closed[0].fingerprint.as_str()) && closed[0].problem.contains("production"));
+    assert!(!ring(damaged).is_empty() && secrets.closed(healthy).is_empty());
+
+    // The same secret in the configuration stands in for its row.
+    let sources = vec![source(production, &["whsec_two"]), source(damaged, &["whsec_only"])];
+    let secrets = Secrets::open(store.clone(), vault(1), sources).await.unwrap();
+    for (endpoint, secret) in [(production, "whsec_one"), (production, "whsec_two"), (damaged, "whsec_only")] {
+        verify(&secrets.keyring(endpoint).unwrap(), secret).await.unwrap();
+    }
+    assert!(secrets.closed(damaged)[0].is_replaced);
+    assert!(is_rejected(&verify(&secrets.keyring(production).unwrap(), "whsec_forged").await));
+    // A person's word replaces the row.
+    let given = Given::Secret(vault(1).seal(damaged, &Secret::new("whsec_only")));
+    let audit = NewAudit::new("tests", "secret.settled", "endpoint/damaged");
+    store.settle_intent(damaged, given, audit).await.unwrap();
+    secrets.refresh().await.unwrap();
+    assert_eq!(secrets.closed(damaged), []);
+}
+
+async fn rows_of_another_key_block_nobody_else(fixture: Fixture) {
+    let store = fixture.open().await;
+    let names = ["production", "foreign"].map(|name| EndpointName::new(name).unwrap());
+    let [production, foreign] = &names;
+    stored(&store, foreign, 2, "whsec_foreign", false).await;
+    let sources = || vec![source(production, &[]), source(foreign, &[])];
+    let error = Secrets::open(store.clone(), vault(1), sources()).await.unwrap_err();
+    assert!(matches!(error, SecretsError::Vault(_)) && error.to_string().contains("RELAY_MASTER_KEY"), "{error}");
+    // Once one row opens, the key is right and the other row is not.
+    stored(&store, production, 1, "whsec_one", false).await;
+    let secrets = Secrets::open(store.clone(), vault(1), sources()).await.unwrap();
+    verify(&secrets.keyring(production).unwrap(), "whsec_one").await.unwrap();
+    assert!(is_closed(&verify(&secrets.keyring(foreign).unwrap(), "whsec_foreign").await));
+    // A damaged row is no wrong key, also where it is the only one.
+    let alone = EndpointName::new("alone").unwrap();
+    stored(&store, &alone, 1, "whsec_alone", true).await;
+    let secrets = Secrets::open(store.clone(), vault(1), vec![source(&alone, &[])]).await.unwrap();
+    assert!(is_closed(&verify(&secrets.keyring(&alone).unwrap(), "whsec_alone").await));
+}
+
 async fn what_fits_none_waits_for_the_end_of_a_change(fixture: Fixture) {
     let store = fixture.open().await;
     let secrets = open(&store, &["whsec_one"]).await;
@@ -180,7 +271,8 @@ async fn nobody_is_turned_away_while_the_secret_is_unknown(fixture: Fixture) {
     let secrets = open(&store, &["whsec_one"]).await;
     let rotation = begin(&store, Duration::from_mins(1)).await;
     let audit = NewAudit::new("tests", "rotation.uncertain", "endpoint/production");
-    store.doubt_intent(rotation.id, rotation.token, Duration::from_hours(1), audit).await.unwrap();
+    let doubt = Doubt::after(Duration::from_hours(1));
+    store.doubt_intent(rotation.id, rotation.token, doubt, audit).await.unwrap();
     secrets.refresh().await.unwrap();
     let result = verify(&keyring(&secrets), "whsec_who_knows").await;
     assert!(matches!(result, Err(NotProved::Undecided(Undecided::Unknown))), "{result:?}");

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::model::secret::Secret;
+use crate::{
+    model::secret::Secret,
+    outgoing::{self, Effect},
+};
 
 /// Why a call failed. None of these texts holds a key or a secret.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +20,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// Finkare answered, and said no.
+    /// Finkare answered, and said no; with a status of success where the body says so (`"success": false`).
     #[error("Finkare answered {status}{} to {call}: {message}", code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default())]
     Api {
         /// What was asked.
@@ -61,15 +64,24 @@ pub enum Error {
 }
 
 impl Error {
-    /// True if Finkare may have done what was asked all the same: after a time-out, a cut connection, a 5xx
-    /// (a proxy may have answered for a server that did it), an answer of success that cannot be read.
-    /// False where it has certainly done nothing: the request never left, or was refused with 4xx or 3xx.
+    /// True if Finkare may have done what was asked all the same, by the rule of all writes ([`outgoing`]): after a
+    /// time-out or a cut connection; after 3xx, 408, 409, 425 and every 5xx; after an answer of success that cannot be
+    /// read or says of itself that it is none. False where it has certainly done nothing: the request never left, or was refused with another 4xx.
     pub fn may_have_happened(&self) -> bool {
+        let effect = match self {
+            Self::Unusable { .. } => Effect::NotDone,
+            // A status of success is here only because its body says no, or nothing that can be read.
+            Self::Api { status, .. } | Self::Unreadable { status, .. } => outgoing::of_answer(*status, true),
+            Self::Network { never_sent, .. } => outgoing::of_silence(*never_sent),
+        };
+        effect.may_have_happened()
+    }
+
+    /// True if Finkare answered with success and yet without what was asked for: asking again will hardly help.
+    pub fn is_unreadable_success(&self) -> bool {
         match self {
-            Self::Unusable { .. } => false,
-            Self::Api { status, .. } => *status >= 500,
-            Self::Network { never_sent, .. } => !never_sent,
-            Self::Unreadable { .. } => true,
+            Self::Api { status, .. } | Self::Unreadable { status, .. } => (200..300).contains(status),
+            Self::Unusable { .. } | Self::Network { .. } => false,
         }
     }
 

@@ -1,8 +1,9 @@
 //! One call: the limit, the request, the wait after a 429, the envelope.
 //!
 //! What can come of a request that changes something, and what is said of it, decides what a rotation does next.
-//! So the rule is: *it never left* is said only of a connection that did not come about; *it was refused* only of
-//! an answer with such a status, even if its body breaks off; all else may have happened.
+//! So *it never left* is said only of a connection that did not come about; what an answer means for a write is the
+//! rule of all outgoing clients ([`crate::outgoing`], through [`Error::may_have_happened`]), by its status even if its
+//! body breaks off.
 
 use std::time::{Duration, SystemTime};
 

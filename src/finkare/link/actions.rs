@@ -7,6 +7,7 @@ use crate::{
 
 pub(super) const WEBHOOK_ADOPTED: &str = "webhook.adopted";
 pub(super) const INTENT_DROPPED: &str = "intent.dropped";
+pub(super) const SECRET_SETTLED: &str = "secret.settled";
 
 /// Finkare is about to be asked.
 pub(super) const fn begun(kind: IntentKind) -> &'static str {

@@ -4,7 +4,7 @@
 //! who follow the same schedule rotate once.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -22,9 +22,9 @@ use crate::{
         chain::Chain,
         clock,
         id::{EndpointName, LeaseToken},
-        link::{Intent, IntentState, Link},
+        link::{Intent, IntentId, IntentState, Link, SERVICE},
     },
-    store::StoreError,
+    store::{StoreError, link::Doubt},
 };
 
 /// Between two rounds while something is unfinished or the store failed, at most…
@@ -52,9 +52,6 @@ const COMPLAIN: Duration = Duration::from_hours(1);
 /// Who rotates by schedule.
 const SCHEDULE: &str = "schedule";
 
-/// Who heals.
-const SERVICE: &str = "service";
-
 /// When each endpoint may be attended to again.
 type NotBefore = Arc<Mutex<HashMap<EndpointName, Instant>>>;
 
@@ -67,6 +64,8 @@ pub(super) struct Keeper {
     complained: NotBefore,
     /// What these two are about: after a reload, what was in vain may work.
     configured: Arc<[LinkedEndpoint]>,
+    /// Intents of which the log says that they need a person. It grows by one for each doubt that did not heal.
+    left_alone: HashSet<IntentId>,
     next_expiry: Instant,
     is_failing: bool,
 }
@@ -79,6 +78,7 @@ impl Keeper {
             room: Arc::new(Semaphore::new(HEALING)),
             scheduled: NotBefore::default(),
             complained: NotBefore::default(),
+            left_alone: HashSet::new(),
             next_expiry: Instant::now(),
             is_failing: false,
         }
@@ -128,13 +128,14 @@ impl Keeper {
             lock(&self.complained).clear();
         }
         let links = self.links.store.links().await?;
-        let mut states = Vec::new();
-        for link in &links {
-            states.extend(link.intent.as_ref().map(|intent| intent.state));
-        }
-        let is_unfinished = !states.is_empty();
-        if states.contains(&IntentState::Unknown) {
+        let (left_alone, unfinished): (Vec<_>, Vec<_>) =
+            links.iter().filter_map(|link| link.intent.as_ref()).partition(|intent| intent.needs_a_person());
+        let is_unfinished = !unfinished.is_empty();
+        if unfinished.iter().any(|intent| intent.state == IntentState::Unknown) {
             self.heal_what_is_due().await?;
+        }
+        for intent in left_alone {
+            self.call_a_person(intent);
         }
         self.follow_schedules(&links);
         if self.next_expiry <= Instant::now() {
@@ -161,6 +162,18 @@ impl Keeper {
         Ok(())
     }
 
+    /// Says, once for each intent, that it is left to a person.
+    fn call_a_person(&mut self, intent: &Intent) {
+        if self.left_alone.insert(intent.id) {
+            tracing::error!(
+                endpoint.name = %intent.endpoint, intent.id = %intent.id, change = intent.kind.as_str(),
+                tries = intent.tries, unreadable = intent.unreadable,
+                "nobody knows which secret Finkare signs with, and it is not asked again by itself: deliveries that fit \
+                 no secret are asked to come again. {}", super::what_a_person_does(&intent.endpoint)
+            );
+        }
+    }
+
     fn follow_schedules(&self, links: &[Link]) {
         for endpoint in &*self.configured {
             let link = links.iter().find(|link| link.endpoint == endpoint.name);
@@ -173,11 +186,8 @@ impl Keeper {
     }
 
     fn rotate_by_schedule(&self, endpoint: &LinkedEndpoint, link: &Link) {
-        let order = Order {
-            actor: SCHEDULE.to_owned(),
-            overlap: endpoint.rotate_overlap,
-            only_if_newest: link.secrets.first().map(|secret| secret.fingerprint.clone()),
-        };
+        let newest = link.secrets.first().map(|secret| secret.fingerprint.clone());
+        let order = Order::new(SCHEDULE, endpoint.rotate_overlap, newest);
         let (links, scheduled, name) = (self.links.clone(), self.scheduled.clone(), endpoint.name.clone());
         drop(self.links.lifecycle.run_to_end("scheduled rotation", async move {
             let rotated = match links.linked(&name) {
@@ -233,14 +243,14 @@ async fn heal(links: &Arc<Links>, complained: &NotBefore, intent: &Intent, token
             let audit = NewAudit::new(SERVICE, actions::uncertain(intent.kind), actions::subject(&intent.endpoint))
                 .with("problem", error.to_string())
                 .with("tries", intent.tries);
-            held.doubt(CANNOT_HEAL, audit).await;
+            held.doubt(Doubt::after(CANNOT_HEAL), audit).await;
             complain(complained, intent, &error);
             return;
         }
     };
     match links.heal(&linked, &held, intent, SERVICE, None).await {
         // Finkare's answers stand in the log already.
-        Ok(_) | Err(LinkError::Refused(_) | LinkError::Uncertain(_)) => {}
+        Ok(_) | Err(LinkError::Refused(_) | LinkError::Uncertain(_) | LinkError::NeedsAPerson { .. }) => {}
         Err(error) => complain(complained, intent, &error),
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     },
     store::{
         Store, StoreError,
-        link::{Change, Ended},
+        link::{Change, Doubt, Ended},
     },
 };
 
@@ -46,6 +46,8 @@ pub(super) struct Held {
     /// How often Finkare has been asked, this time included. More than once means that nobody knows what became
     /// of the times before.
     pub(super) tries: u32,
+    /// How often Finkare has answered with success and without a secret that can be read, before this time.
+    unreadable: u32,
 }
 
 impl fmt::Debug for Held {
@@ -59,18 +61,24 @@ impl Held {
     /// One that has just begun.
     pub(super) fn begun(store: Arc<dyn Store>, intent: &NewIntent) -> Self {
         let NewIntent { id, endpoint, kind, token, .. } = intent;
-        Self { store, endpoint: endpoint.clone(), id: *id, kind: *kind, token: *token, tries: 1 }
+        Self { store, endpoint: endpoint.clone(), id: *id, kind: *kind, token: *token, tries: 1, unreadable: 0 }
     }
 
     /// One that somebody else left unfinished.
     pub(super) fn taken_over(store: Arc<dyn Store>, intent: &Intent, token: LeaseToken) -> Self {
-        let Intent { id, endpoint, kind, tries, .. } = intent;
-        Self { store, endpoint: endpoint.clone(), id: *id, kind: *kind, token, tries: *tries }
+        let Intent { id, endpoint, kind, tries, unreadable, .. } = intent;
+        let (endpoint, tries, unreadable) = (endpoint.clone(), *tries, *unreadable);
+        Self { store, endpoint, id: *id, kind: *kind, token, tries, unreadable }
     }
 
     /// True if somebody tried before us and nobody knows with what success.
     pub(super) fn was_tried(&self) -> bool {
         self.tries > 1
+    }
+
+    /// How often Finkare will have answered without a secret that can be read, after one more answer.
+    pub(super) fn unreadable_after(&self, is_unreadable: bool) -> u32 {
+        self.unreadable.saturating_add(u32::from(is_unreadable))
     }
 
     /// Does the work and renews the lease meanwhile. A lost lease does not stop the work: Finkare's answer is
@@ -133,9 +141,9 @@ impl Held {
         self.note("ended", self.insist(Some(LEASE), fail).await);
     }
 
-    /// Lets go of the intent, to be tried again after so long.
-    pub(super) async fn doubt(&self, retry_in: Duration, audit: NewAudit) {
-        let doubt = || self.store.doubt_intent(self.id, self.token, retry_in, audit.clone());
+    /// Lets go of the intent, to be tried again by itself unless it needs a person.
+    pub(super) async fn doubt(&self, doubt: Doubt, audit: NewAudit) {
+        let doubt = || self.store.doubt_intent(self.id, self.token, doubt, audit.clone());
         self.note("given back", self.insist(Some(LEASE), doubt).await);
     }
 

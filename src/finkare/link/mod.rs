@@ -13,8 +13,9 @@
 //! ```text
 //! rotate, register ──begin──▶ Held ──ask──▶ Finkare
 //!                              │ ▲             │ a secret: finish    4xx, never sent: fail
-//! keeper ─────────take over────┼─┘             │ no answer, 5xx, unreadable: doubt
+//! keeper ─────────take over────┼─┘             │ all else: doubt (the rule of crate::outgoing)
 //!                              ◀───────────────┘
+//! settle, a secret that is configured ──────────▶ the end of a doubt
 //! ```
 //!
 //! An intent in doubt is healed by doing it again: by the [keeper] of any replica, with growing pauses, or by the next
@@ -22,7 +23,12 @@
 //! secret is rotated, because it was shown to nobody. While an intent is healed, a refusal proves nothing about the
 //! tries before it, so the doubt stays.
 //!
-//! [`rotation`], [`registration`] and [`keeper`] are the three who change something; [`lease`] is what they
+//! A doubt can always be ended by a person, who gives a secret that the endpoint never had (by configuring it or by
+//! [`Links::settle`]) or says that the newest one is right. And it is not healed without end: once Finkare has answered
+//! [`MOST_UNREADABLE`] times with success and without a secret that can be read, it is not asked again by itself, because each of
+//! these answers may have lost another secret. What somebody asks for is still tried.
+//!
+//! [`rotation`], [`registration`], [`settling`] and [`keeper`] are those who change something; [`lease`] is what they
 //! have in common.
 //!
 //! # What stands in the audit trail
@@ -35,13 +41,15 @@
 //! | `rotation.begun` | Finkare is about to be asked for a new secret | `webhook_id`, `overlap_secs` |
 //! | `rotation.done` | the new secret is active | `webhook_id`, `fingerprint`, `overlap_secs` (the secrets before are good for so long from then on), `previous`, `tries` |
 //! | `rotation.refused` | Finkare refused, nothing changed | `webhook_id`, what Finkare said |
-//! | `rotation.uncertain` | nobody knows whether Finkare did it | `webhook_id`, what Finkare said, `tries`, `retry_in_ms` |
+//! | `rotation.uncertain` | nobody knows whether Finkare did it | `webhook_id`, what Finkare said, `tries`, `unreadable` (answers of success without a secret so far), `retry_in_ms` (null: it is left to a person) |
 //! | `registration.begun` | Finkare is about to be asked for a webhook | `url`, `events` |
 //! | `registration.done` | the webhook and its secret are stored | `webhook_id`, `url`, `fingerprint`, `tries` |
 //! | `registration.refused`, `registration.uncertain` | as for rotations | `url`, what Finkare said … |
 //! | `webhook.adopted` | a webhook that was there is ours now | `webhook_id`, `url` |
 //! | `intent.taken_over` | an unfinished change is healed (written by the store) | |
 //! | `intent.dropped` | an unfinished change has ended, as there was nothing to do | `reason` |
+//! | `intent.settled` | a secret was configured that the endpoint never had, and has ended a doubt (written by the store) | `intent`, `kind`, `fingerprint` |
+//! | `secret.settled` | a person has said which secret is right | `current` (it is the newest one that we had), `fingerprint`, and of the doubt that it ended `intent`, `kind` |
 //! | `secret.expired` | a retired secret's time has passed (written by the store) | |
 //! | `secret.configured` | a configured secret was stored (written by [`crate::secrets`]) | |
 
@@ -57,9 +65,9 @@ use crate::{
     lifecycle::Lifecycle,
     model::{
         id::EndpointName,
-        link::{Fingerprint, Intent, Link},
+        link::{Fingerprint, Intent, Link, MOST_UNREADABLE, SERVICE},
     },
-    secrets::{Secrets, SecretsError},
+    secrets::{Closed, Secrets, SecretsError},
     store::{Store, StoreError},
     telemetry::{Metrics, RotationMetrics},
 };
@@ -69,9 +77,14 @@ pub mod keeper;
 pub mod lease;
 pub mod registration;
 pub mod rotation;
+pub mod settling;
 
 /// For how long the secrets before a new one stay good unless told otherwise: a day.
 pub const DEFAULT_OVERLAP: Duration = Duration::from_hours(24);
+
+/// The shortest overlap, also where less is asked for. What Finkare signed just before the switch is on its way for as
+/// long as Finkare waits for an answer (5 s), and a sender's clock and ours are not one.
+pub const MIN_OVERLAP: Duration = Duration::from_secs(10);
 
 /// The longest overlap: thirty days.
 pub const MAX_OVERLAP: Duration = Duration::from_hours(24 * 30);
@@ -161,6 +174,24 @@ pub enum LinkError {
         "it is not known whether Finkare did it; the secrets before stay in force, and the service asks again by itself"
     )]
     Uncertain(#[source] Error),
+    /// Nobody knows whether Finkare did it, and it is not asked again by itself: see [`MOST_UNREADABLE`].
+    #[error(
+        "it is not known whether Finkare did it, and Finkare is not asked again by itself, because {MOST_UNREADABLE} of \
+         its answers of success held no secret that can be read; {}",
+        what_a_person_does(endpoint)
+    )]
+    NeedsAPerson {
+        /// The endpoint.
+        endpoint: EndpointName,
+        /// What Finkare said last.
+        source: Error,
+    },
+    /// Nobody knows whether Finkare has added event types to a webhook. Nothing else was changed.
+    #[error("it is not known whether Finkare has added event types to the webhook; run the registration again")]
+    UpdateUnknown(#[source] Error),
+    /// A person's word that cannot count: the text says why.
+    #[error("{0}")]
+    NothingToSettle(String),
     /// The store.
     #[error("the store failed")]
     Store(#[from] StoreError),
@@ -236,7 +267,8 @@ impl Links {
         self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Gives an endpoint's webhook a new secret. The secrets before it stay good for `overlap`.
+    /// Gives an endpoint's webhook a new secret. The secrets before it stay good for `overlap`, and for [`MIN_OVERLAP`] at
+    /// least.
     ///
     /// An unfinished change that nobody holds is finished instead, which comes to the same. Goes on to its end if the
     /// future is dropped, and after a soft stop; a hard stop cuts it off, and it is healed later.
@@ -258,7 +290,7 @@ impl Links {
                 MAX_OVERLAP.as_secs()
             )));
         }
-        let order = rotation::Order { actor: actor.to_owned(), overlap, only_if_newest: None };
+        let order = rotation::Order::new(actor, overlap, None);
         let links = self.clone();
         let rotated = self.to_end("rotation", async move { links.rotate_now(&linked, &order).await }).await?;
         Ok(rotated.expect("only a rotation that depends on the newest secret can be outdated"))
@@ -278,6 +310,11 @@ impl Links {
         let wanted = registration::Wanted::new(registration).map_err(LinkError::Invalid)?;
         let (links, actor) = (self.clone(), actor.to_owned());
         self.to_end("registration", async move { links.register_now(&linked, &actor, &wanted).await }).await
+    }
+
+    /// The stored secrets of an endpoint that cannot be used.
+    pub fn closed(&self, endpoint: &EndpointName) -> Vec<Closed> {
+        self.secrets.closed(endpoint)
     }
 
     /// Finkare's own history of an endpoint's deliveries.
@@ -338,5 +375,14 @@ impl Links {
 }
 
 fn in_flight(intent: Intent) -> LinkError {
-    LinkError::InFlight { endpoint: intent.endpoint, since: intent.begun_at, actor: intent.actor }
+    let actor = if intent.is_asked_for() { intent.asked_by.unwrap_or(intent.actor) } else { SERVICE.to_owned() };
+    LinkError::InFlight { endpoint: intent.endpoint, since: intent.begun_at, actor }
+}
+
+/// What a person does about a doubt that the service does not heal by itself any more.
+pub fn what_a_person_does(endpoint: &EndpointName) -> String {
+    format!(
+        "Take the webhook's secret from Finkare's dashboard and give it by `finkare-relay endpoints settle {endpoint}`, or \
+         configure it and reload; or try once more by `finkare-relay rotate-secret --endpoint {endpoint}`"
+    )
 }

@@ -264,13 +264,7 @@ impl Links {
                 description: webhook.description.clone(),
                 enabled: Some(webhook.enabled),
             };
-            linked.client.update_webhook(&webhook.id, &update).await.map_err(|error| {
-                tracing::warn!(
-                    endpoint.name = %linked.name, webhook.id, error = %Chain(&error),
-                    "Finkare did not add event types to the webhook: run the registration again"
-                );
-                LinkError::Refused(error)
-            })?;
+            self.add_events(linked, &webhook.id, &update, &missing).await?;
             notes.push(format!("these event types were added to the webhook: {}", missing.join(", ")));
         }
         if link.webhook.as_ref().is_none_or(|stored| stored.id != webhook.id) {
@@ -309,6 +303,38 @@ impl Links {
             ));
         }
         Ok(Registered { webhook_id: webhook.id.clone(), url: wanted.url.clone(), created: false, fingerprint, notes })
+    }
+}
+
+impl Links {
+    /// Changes a webhook's event types. Where the answer leaves open whether Finkare did it, its list tells.
+    ///
+    /// # Errors
+    /// [`LinkError::UpdateUnknown`] if even the list does not show them: asking again does no harm, as the same is asked
+    /// for.
+    async fn add_events(
+        &self,
+        linked: &Linked,
+        id: &str,
+        update: &WebhookUpdate,
+        missing: &[String],
+    ) -> Result<(), LinkError> {
+        let Err(error) = linked.client.update_webhook(id, update).await else { return Ok(()) };
+        if !error.may_have_happened() {
+            tracing::warn!(
+                endpoint.name = %linked.name, webhook.id = id, error = %Chain(&error),
+                "Finkare did not add event types to the webhook: run the registration again"
+            );
+            return Err(LinkError::Refused(error));
+        }
+        let has_all =
+            |webhook: &Webhook| webhook.id == id && missing.iter().all(|event| webhook.events.contains(event));
+        let is_done = linked.client.webhooks().await.is_ok_and(|listed| listed.iter().any(has_all));
+        tracing::warn!(
+            endpoint.name = %linked.name, webhook.id = id, is_done, error = %Chain(&error),
+            "Finkare's answer left open whether it added event types to the webhook, so its list was looked at"
+        );
+        if is_done { Ok(()) } else { Err(LinkError::UpdateUnknown(error)) }
     }
 }
 

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{LinkError, Linked, Links, Rotated, actions, in_flight, lease, lease::Held, registration};
+use super::{
+    LinkError, Linked, Links, MIN_OVERLAP, Rotated, actions, in_flight, lease, lease::Held, registration,
+    what_a_person_does,
+};
 use crate::{
     finkare::client::Error,
     model::{
@@ -14,9 +17,12 @@ use crate::{
         chain::Chain,
         clock,
         id::LeaseToken,
-        link::{Begun, Fingerprint, Intent, IntentId, IntentKind, IntentState, Link, NewIntent, Origin, SecretState},
+        link::{
+            Begun, Fingerprint, Intent, IntentId, IntentKind, IntentState, Link, MOST_UNREADABLE, NewIntent, Origin,
+            SecretState,
+        },
     },
-    store::link::{Change, Ended},
+    store::link::{Change, Doubt, Ended},
     telemetry::RotationResult,
 };
 
@@ -40,17 +46,24 @@ pub(super) const ROUNDS: usize = 3;
 pub(super) struct Order {
     /// Who.
     pub(super) actor: String,
-    /// For how long the secrets before stay good.
-    pub(super) overlap: Duration,
+    /// For how long the secrets before stay good: [`MIN_OVERLAP`] at least.
+    overlap: Duration,
     /// Only if this is still the newest secret.
-    pub(super) only_if_newest: Option<Fingerprint>,
+    only_if_newest: Option<Fingerprint>,
+}
+
+impl Order {
+    /// A rotation that is asked for, with at least the shortest overlap.
+    pub(super) fn new(actor: &str, overlap: Duration, only_if_newest: Option<Fingerprint>) -> Self {
+        Self { actor: actor.to_owned(), overlap: overlap.max(MIN_OVERLAP), only_if_newest }
+    }
 }
 
 /// Which secret Finkare is asked for, and what is to be kept with it.
 struct Asking<'a> {
     actor: &'a str,
     webhook_id: &'a str,
-    /// For how long the secrets before stay good; `None` leaves them as they are.
+    /// For how long the secrets before stay good, [`MIN_OVERLAP`] at least; `None` leaves them as they are.
     overlap: Option<Duration>,
     /// The webhook's URL, if the webhook is new to us.
     url: Option<&'a str>,
@@ -96,8 +109,9 @@ impl Links {
                         return Ok(healed);
                     }
                 }
-                // Somebody heals what was left unfinished: that ends soon, and then it is our turn.
-                Begun::InFlight(intent) if intent.tries > 1 && self.ends_soon(&intent).await => {}
+                // The service heals what was left unfinished: that ends soon, and then it is our turn. Whoever else
+                // is at it does what we want.
+                Begun::InFlight(intent) if !intent.is_asked_for() && self.ends_soon(&intent).await => {}
                 Begun::InFlight(intent) => return Err(in_flight(intent)),
                 Begun::Outdated => return Ok(None),
             }
@@ -105,14 +119,20 @@ impl Links {
         Err(self.overtaken(linked).await)
     }
 
-    /// Waits for the end of an intent in somebody else's hands; false if it lasts.
+    /// Waits for the end of a cure; false if it lasts, or somebody else has asked for the same meanwhile.
     async fn ends_soon(&self, intent: &Intent) -> bool {
         let mut changes = self.store.wakeups().link();
         let ending = async {
             loop {
                 changes.borrow_and_update();
                 match self.link(&intent.endpoint).await {
-                    Ok(Link { intent: Some(now), .. }) if now.id == intent.id && now.state == IntentState::InFlight => {
+                    Ok(Link { intent: Some(now), .. }) if now.state == IntentState::InFlight => {
+                        if now.is_asked_for() {
+                            return false;
+                        }
+                        if now.id != intent.id {
+                            return true;
+                        }
                     }
                     Ok(_) => return true,
                     Err(_) => return false,
@@ -144,10 +164,10 @@ impl Links {
                 let Some(webhook_id) = linked.webhook_id(&link).or_else(|| intent.webhook_id.clone()) else {
                     let audit = audit(actions::uncertain(held.kind), linked, actor)
                         .with("problem", "the webhook's id is not known");
-                    held.doubt(LONGEST_RETRY, audit).await;
+                    held.doubt(Doubt::after(LONGEST_RETRY), audit).await;
                     return Err(linked.no_webhook_id());
                 };
-                let overlap = Some(overlap.unwrap_or(intent.overlap));
+                let overlap = Some(overlap.unwrap_or(intent.overlap).max(MIN_OVERLAP));
                 self.ask(linked, held, &Asking { actor, webhook_id: &webhook_id, overlap, url: None }).await.map(Some)
             }
             IntentKind::Register => {
@@ -226,7 +246,7 @@ impl Links {
         let reason = "the stored secrets could not be read again, so Finkare was not asked";
         if held.was_tried() {
             let audit = audit(actions::uncertain(held.kind), linked, actor).with("problem", reason);
-            held.doubt(retry_in(held.tries, None), audit).await;
+            held.doubt(Doubt::after(retry_in(held.tries, None)), audit).await;
         } else {
             held.drop_unneeded(actor, reason).await;
         }
@@ -272,29 +292,52 @@ impl Links {
         asked: bool,
     ) -> LinkError {
         let entry = actions::with_failure(what, &error);
-        let doubtful = held.was_tried() || (asked && error.may_have_happened());
         let todo = what_to_do(&error);
-        if doubtful {
-            let retry_in = retry_in(held.tries, Some(&error));
-            let entry = entry.with("tries", held.tries).with("retry_in_ms", clock::millis(retry_in));
-            held.doubt(retry_in, NewAudit { action: actions::uncertain(held.kind), ..entry }).await;
-            linked.metrics.observe(RotationResult::Uncertain);
-            tracing::error!(
-                endpoint.name = %linked.name, intent.id = %held.id, change = held.kind.as_str(), tries = held.tries,
-                retry_in_ms = clock::millis(retry_in), error = %Chain(&error),
-                "it is not known whether Finkare changed the webhook's secret: deliveries that fit no secret are \
-                 asked to come again, and Finkare is asked again by itself. {todo}"
-            );
-        } else {
+        if !held.was_tried() && !(asked && error.may_have_happened()) {
             held.fail(NewAudit { action: actions::refused(held.kind), ..entry }).await;
             linked.metrics.observe(RotationResult::Refused);
             tracing::warn!(
                 endpoint.name = %linked.name, intent.id = %held.id, change = held.kind.as_str(), error = %Chain(&error),
                 "Finkare did not change the webhook's secret: the secrets before stay in force. {todo}"
             );
+            self.see().await;
+            return LinkError::Refused(error);
+        }
+        let is_unreadable = asked && error.is_unreadable_success();
+        let unreadable = held.unreadable_after(is_unreadable);
+        let needs_a_person = unreadable >= MOST_UNREADABLE;
+        let retry_in = retry_in(held.tries, Some(&error));
+        let mut entry = NewAudit { action: actions::uncertain(held.kind), ..entry }.with("tries", held.tries);
+        if unreadable > 0 {
+            entry = entry.with("unreadable", unreadable);
+        }
+        // Null: it is left to a person.
+        entry = entry.with("retry_in_ms", (!needs_a_person).then(|| clock::millis(retry_in)));
+        held.doubt(Doubt { retry_in, is_unreadable }, entry).await;
+        linked.metrics.observe(RotationResult::Uncertain);
+        if needs_a_person {
+            linked.metrics.observe(RotationResult::Stopped);
+            tracing::error!(
+                endpoint.name = %linked.name, intent.id = %held.id, change = held.kind.as_str(), tries = held.tries,
+                unreadable, error = %Chain(&error),
+                "it is not known whether Finkare changed the webhook's secret, and its answers of success hold no \
+                 secret that can be read: deliveries that fit no secret are asked to come again, and Finkare is not \
+                 asked again by itself. {}", what_a_person_does(&linked.name)
+            );
+        } else {
+            tracing::error!(
+                endpoint.name = %linked.name, intent.id = %held.id, change = held.kind.as_str(), tries = held.tries,
+                retry_in_ms = clock::millis(retry_in), error = %Chain(&error),
+                "it is not known whether Finkare changed the webhook's secret: deliveries that fit no secret are \
+                 asked to come again, and Finkare is asked again by itself. {todo}"
+            );
         }
         self.see().await;
-        if doubtful { LinkError::Uncertain(error) } else { LinkError::Refused(error) }
+        if needs_a_person {
+            LinkError::NeedsAPerson { endpoint: linked.name.clone(), source: error }
+        } else {
+            LinkError::Uncertain(error)
+        }
     }
 
     /// Somebody else has what we were at.
@@ -352,6 +395,7 @@ fn what_to_do(error: &Error) -> &'static str {
             "Check the endpoint's `webhook_id`; if the webhook was deleted at Finkare, run `finkare-relay register`"
         }
         Error::Api { status: 429, .. } => "Finkare asks for fewer calls: wait a while",
+        Error::Api { status: 300..=399, .. } => "Redirects are not followed: check the endpoint's `api_url`",
         Error::Api { .. } | Error::Unreadable { .. } => {
             "If this lasts, ask Finkare's support, with the request id from the audit trail"
         }

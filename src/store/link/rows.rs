@@ -13,11 +13,11 @@ use crate::{
         clock,
         id::{EndpointName, LeaseToken},
         link::{
-            Fingerprint, Intent, IntentId, IntentKind, IntentState, Link, Origin, SealedSecret, SecretId, SecretState,
-            StoredSecret, Webhook,
+            Fingerprint, Intent, IntentId, IntentKind, IntentState, Link, Origin, SERVICE, SealedSecret, SecretId,
+            SecretState, StoredSecret, Webhook,
         },
     },
-    store::{Page, StoreError},
+    store::{Page, StoreError, link::Change},
 };
 
 /// The columns of [`SecretRow`].
@@ -32,7 +32,7 @@ pub(in crate::store) use secret_columns;
 macro_rules! intent_columns {
     () => {
         "id, endpoint, kind, state, actor, webhook_id, url, events, overlap_us, begun_at, tries, lease_token,
-         lease_until"
+         lease_until, unreadable, given_meanwhile, asked_by"
     };
 }
 pub(in crate::store) use intent_columns;
@@ -116,6 +116,9 @@ pub(in crate::store) struct IntentRow {
     tries: i64,
     lease_token: Option<Uuid>,
     lease_until: Option<i64>,
+    unreadable: i64,
+    given_meanwhile: bool,
+    asked_by: Option<String>,
 }
 
 impl IntentRow {
@@ -150,6 +153,9 @@ impl IntentRow {
             overlap: Duration::from_micros(number("overlap_us", self.overlap_us)?),
             begun_at: time(TABLE, "begun_at", &at, self.begun_at)?,
             tries: u32::try_from(number("tries", self.tries)?).unwrap_or(u32::MAX),
+            unreadable: u32::try_from(number("unreadable", self.unreadable)?).unwrap_or(u32::MAX),
+            given_meanwhile: self.given_meanwhile,
+            asked_by: self.asked_by,
             actor: self.actor,
             webhook_id: self.webhook_id,
             url: self.url,
@@ -237,7 +243,7 @@ pub(in crate::store) fn audit_page(mut rows: Vec<AuditRow>, limit: u32) -> Resul
 
 /// The service took an intent over.
 pub(in crate::store) fn taken_over(intent: &Intent) -> NewAudit {
-    NewAudit::new("service", "intent.taken_over", format!("endpoint/{}", intent.endpoint))
+    NewAudit::new(SERVICE, "intent.taken_over", format!("endpoint/{}", intent.endpoint))
         .with("intent", intent.id.to_string())
         .with("kind", intent.kind.as_str())
         .with("tries", intent.tries)
@@ -245,14 +251,22 @@ pub(in crate::store) fn taken_over(intent: &Intent) -> NewAudit {
 
 /// A secret was kept that came with an intent which nobody can call finished.
 pub(in crate::store) fn kept(endpoint: &str, intent: IntentId, fingerprint: &Fingerprint) -> NewAudit {
-    NewAudit::new("service", "secret.kept", format!("endpoint/{endpoint}"))
+    NewAudit::new(SERVICE, "secret.kept", format!("endpoint/{endpoint}"))
         .with("intent", intent.to_string())
+        .with("fingerprint", fingerprint.as_str())
+}
+
+/// A secret that the endpoint never had was configured, and has ended an intent.
+pub(in crate::store) fn settled(intent: &Intent, fingerprint: &Fingerprint) -> NewAudit {
+    NewAudit::new(SERVICE, "intent.settled", format!("endpoint/{}", intent.endpoint))
+        .with("intent", intent.id.to_string())
+        .with("kind", intent.kind.as_str())
         .with("fingerprint", fingerprint.as_str())
 }
 
 /// A secret has come to its end.
 pub(in crate::store) fn expired(endpoint: &str, fingerprint: &str) -> NewAudit {
-    NewAudit::new("service", "secret.expired", format!("endpoint/{endpoint}")).with("fingerprint", fingerprint)
+    NewAudit::new(SERVICE, "secret.expired", format!("endpoint/{endpoint}")).with("fingerprint", fingerprint)
 }
 
 // --- errors of both stores
@@ -274,6 +288,47 @@ pub(in crate::store) fn changed_meanwhile(old_key_id: &str) -> StoreError {
 }
 
 // --- decisions of both stores
+
+/// What becomes of the count of unreadable answers when an intent is let go.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) enum Unreadable {
+    /// One more.
+    Counted,
+    /// As many as before.
+    Kept,
+    /// None: a secret came that could be read, so asking again is worth it.
+    Forgotten,
+}
+
+impl Unreadable {
+    /// What the count is multiplied by, and what is added.
+    pub(in crate::store) fn as_factors(self) -> (i64, i64) {
+        match self {
+            Self::Counted => (1, 1),
+            Self::Kept => (1, 0),
+            Self::Forgotten => (0, 0),
+        }
+    }
+}
+
+/// A secret that a person gave, as a change: the others stay as they are.
+pub(in crate::store) fn given(secret: &SealedSecret) -> Change {
+    Change { secret: secret.clone(), origin: Origin::Configured, overlap: None, webhook: None }
+}
+
+/// The one of these secrets that has this id.
+pub(in crate::store) fn named(secrets: &[SealedSecret], id: SecretId) -> &SealedSecret {
+    secrets.iter().find(|secret| secret.id == id).expect("what is new is one of those that were given")
+}
+
+/// The entry of a person's word, with what it came to.
+pub(in crate::store) fn settling(entry: &NewAudit, fingerprint: &Fingerprint, ended: Option<&Intent>) -> NewAudit {
+    let entry = entry.clone().with("fingerprint", fingerprint.as_str());
+    match ended {
+        Some(intent) => entry.with("intent", intent.id.to_string()).with("kind", intent.kind.as_str()),
+        None => entry,
+    }
+}
 
 /// In which order a list of secrets, newest first, is written: each once, oldest first.
 pub(in crate::store) fn oldest_first(secrets: &[SealedSecret]) -> impl Iterator<Item = &SealedSecret> {

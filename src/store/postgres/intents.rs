@@ -15,14 +15,14 @@ use crate::{
     model::{
         audit::NewAudit,
         clock,
-        id::LeaseToken,
-        link::{Begun, Intent, IntentId, NewIntent},
+        id::{EndpointName, LeaseToken},
+        link::{Begun, Fingerprint, Intent, IntentId, MOST_UNREADABLE, NewIntent, SecretId},
     },
     store::{
         StoreError,
         link::{
-            Change, Ended,
-            rows::{self, IntentRow, intent_columns},
+            Change, Doubt, Ended, Given, Settlement,
+            rows::{self, IntentRow, Unreadable, intent_columns},
         },
     },
 };
@@ -45,14 +45,7 @@ pub(super) async fn begin(store: &PostgresStore, intent: &NewIntent, entry: &New
                     return Ok(Begun::Outdated);
                 }
             }
-            let unfinished: Option<IntentRow> = sqlx::query_as(concat!(
-                "SELECT ",
-                intent_columns!(),
-                " FROM intents WHERE endpoint = $1 AND finished_at IS NULL FOR UPDATE"
-            ))
-            .bind(intent.endpoint.as_str())
-            .fetch_optional(checkout.on())
-            .await?;
+            let unfinished = unfinished(checkout.on(), intent.endpoint.as_str()).await?;
             let begun = match unfinished {
                 None => {
                     insert(checkout.on(), now, intent).await?;
@@ -68,7 +61,8 @@ pub(super) async fn begin(store: &PostgresStore, intent: &NewIntent, entry: &New
                     return Ok(Begun::InFlight(row.at(now)?));
                 }
                 Some(row) => {
-                    let row = lease(checkout.on(), now, row.id(), intent.token, intent.lease).await?;
+                    let row =
+                        lease(checkout.on(), now, row.id(), intent.token, intent.lease, Some(&intent.actor)).await?;
                     Begun::TakenOver(row.at(now)?)
                 }
             };
@@ -87,8 +81,8 @@ pub(super) async fn begin(store: &PostgresStore, intent: &NewIntent, entry: &New
 async fn insert(connection: &mut PgConnection, now: i64, intent: &NewIntent) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO intents (id, endpoint, kind, state, actor, webhook_id, url, events, overlap_us, begun_at, tries,
-                              lease_token, lease_until)
-         VALUES ($1, $2, $3, 'in_flight', $4, $5, $6, $7, $8, $9, 1, $10, $11)",
+                              lease_token, lease_until, asked_by)
+         VALUES ($1, $2, $3, 'in_flight', $4, $5, $6, $7, $8, $9, 1, $10, $11, $4)",
     )
     .bind(intent.id.0)
     .bind(intent.endpoint.as_str())
@@ -113,16 +107,18 @@ async fn lease(
     id: IntentId,
     token: LeaseToken,
     lease: Duration,
+    asked_by: Option<&str>,
 ) -> Result<IntentRow, sqlx::Error> {
     sqlx::query_as(concat!(
         "UPDATE intents SET state = 'in_flight', lease_token = $2, lease_until = $3, retry_at = NULL, contested = false,
-                            tries = tries + 1
+                            tries = tries + 1, given_meanwhile = false, asked_by = $4
          WHERE id = $1 RETURNING ",
         intent_columns!()
     ))
     .bind(id.0)
     .bind(token.0)
     .bind(later(now, lease))
+    .bind(asked_by.map(storable))
     .fetch_one(connection)
     .await
 }
@@ -139,17 +135,20 @@ pub(super) async fn take_over(
             // An unknown one has a time for its next try, one in flight has the end of its lease. The lock waits
             // for a renewal, and looks again.
             let due: Option<Uuid> = sqlx::query_scalar(
-                "SELECT id FROM intents WHERE finished_at IS NULL AND coalesce(retry_at, lease_until) <= $1
+                "SELECT id FROM intents
+                 WHERE finished_at IS NULL AND coalesce(retry_at, lease_until) <= $1 AND unreadable < $2
+                   AND given_meanwhile = false
                  ORDER BY begun_at, id LIMIT 1 FOR UPDATE",
             )
             .bind(now)
+            .bind(i64::from(MOST_UNREADABLE))
             .fetch_optional(checkout.on())
             .await?;
             let Some(due) = due else {
                 checkout.commit().await?;
                 return Ok(None);
             };
-            let intent = lease(checkout.on(), now, IntentId(due), token, duration).await?.at(now)?;
+            let intent = lease(checkout.on(), now, IntentId(due), token, duration, None).await?.at(now)?;
             audit::insert(checkout.on(), now, &rows::taken_over(&intent)).await?;
             announce::link(checkout.on()).await?;
             checkout.commit().await?;
@@ -234,7 +233,7 @@ pub(super) async fn finish(
                 Ended::Ended
             } else {
                 if ours {
-                    leave(checkout.on(), id, now).await?;
+                    leave(checkout.on(), id, now, Unreadable::Forgotten).await?;
                 } else {
                     contest(checkout.on(), now, &endpoint, id).await?;
                 }
@@ -251,14 +250,22 @@ pub(super) async fn finish(
 }
 
 /// Lets go of an intent, to be tried again from `retry_at` on.
-async fn leave(connection: &mut PgConnection, id: IntentId, retry_at: i64) -> Result<(), sqlx::Error> {
+async fn leave(
+    connection: &mut PgConnection,
+    id: IntentId,
+    retry_at: i64,
+    unreadable: Unreadable,
+) -> Result<(), sqlx::Error> {
+    let (times, plus) = unreadable.as_factors();
     sqlx::query(
         "UPDATE intents SET state = 'unknown', retry_at = $2, lease_token = NULL, lease_until = NULL, contested = false,
-                            finished_at = NULL, secret_id = NULL
+                            finished_at = NULL, secret_id = NULL, unreadable = unreadable * $3 + $4
          WHERE id = $1",
     )
     .bind(id.0)
     .bind(retry_at)
+    .bind(times)
+    .bind(plus)
     .execute(connection)
     .await?;
     Ok(())
@@ -276,7 +283,7 @@ async fn contest(connection: &mut PgConnection, now: i64, endpoint: &str, id: In
     .execute(&mut *connection)
     .await?
     .rows_affected();
-    if unfinished == 0 { leave(connection, id, now).await } else { Ok(()) }
+    if unfinished == 0 { leave(connection, id, now, Unreadable::Forgotten).await } else { Ok(()) }
 }
 
 /// See [`crate::store::link::LinkStore::fail_intent`].
@@ -320,7 +327,7 @@ pub(super) async fn doubt(
     store: &PostgresStore,
     id: IntentId,
     token: LeaseToken,
-    retry_in: Duration,
+    doubt: Doubt,
     entry: &NewAudit,
 ) -> Result<Ended, StoreError> {
     let ended = store
@@ -336,7 +343,8 @@ pub(super) async fn doubt(
                 checkout.commit().await?;
                 return Ok(Ended::Lost);
             }
-            leave(checkout.on(), id, later(now, retry_in)).await?;
+            let unreadable = if doubt.is_unreadable { Unreadable::Counted } else { Unreadable::Kept };
+            leave(checkout.on(), id, later(now, doubt.retry_in), unreadable).await?;
             audit::insert(checkout.on(), now, entry).await?;
             announce::link(checkout.on()).await?;
             checkout.commit().await?;
@@ -347,6 +355,99 @@ pub(super) async fn doubt(
         store.wakeups.link_changed();
     }
     Ok(ended)
+}
+
+/// See [`crate::store::link::LinkStore::settle_intent`].
+pub(super) async fn settle(
+    store: &PostgresStore,
+    endpoint: &EndpointName,
+    given: &Given,
+    entry: &NewAudit,
+) -> Result<Settlement, StoreError> {
+    let settlement = store
+        .run(format!("taking a person's word on the secret of endpoint {endpoint}"), Again::Unsafe, async || {
+            let (mut checkout, now) = store.begin_link().await?;
+            let unfinished = match unfinished(checkout.on(), endpoint.as_str()).await? {
+                Some(row) if row.is_held(now) => {
+                    checkout.commit().await?;
+                    return Ok(Settlement::InFlight(row.at(now)?));
+                }
+                Some(row) => Some(row.at(now)?),
+                None => None,
+            };
+            let newest = match given {
+                Given::Secret(secret) => {
+                    secrets::keep(checkout.on(), now, endpoint.as_str(), &rows::given(secret)).await?;
+                    Some((secret.id.0, secret.fingerprint.to_string()))
+                }
+                Given::Current => secrets::newest(checkout.on(), now, endpoint.as_str()).await?,
+            };
+            let Some((secret, fingerprint)) = newest else {
+                checkout.commit().await?;
+                return Ok(Settlement::NoSecret);
+            };
+            if let Some(intent) = &unfinished {
+                end(checkout.on(), now, intent.id, secret).await?;
+            }
+            let fingerprint = Fingerprint::from_stored(fingerprint);
+            let entry = rows::settling(entry, &fingerprint, unfinished.as_ref());
+            audit::insert(checkout.on(), now, &entry).await?;
+            announce::link(checkout.on()).await?;
+            checkout.commit().await?;
+            Ok(Settlement::Settled { fingerprint, ended: unfinished })
+        })
+        .await?;
+    if matches!(settlement, Settlement::Settled { .. }) {
+        store.wakeups.link_changed();
+    }
+    Ok(settlement)
+}
+
+/// The unfinished intent of an endpoint. The row's lock waits for a renewal.
+async fn unfinished(connection: &mut PgConnection, endpoint: &str) -> Result<Option<IntentRow>, sqlx::Error> {
+    sqlx::query_as(concat!(
+        "SELECT ",
+        intent_columns!(),
+        " FROM intents WHERE endpoint = $1 AND finished_at IS NULL FOR UPDATE"
+    ))
+    .bind(endpoint)
+    .fetch_optional(connection)
+    .await
+}
+
+/// Ends an intent with the secret that a person gave.
+async fn end(connection: &mut PgConnection, now: i64, id: IntentId, secret: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE intents SET state = 'done', finished_at = $2, secret_id = $3, lease_token = NULL, lease_until = NULL,
+                            retry_at = NULL, contested = false
+         WHERE id = $1",
+    )
+    .bind(id.0)
+    .bind(now)
+    .bind(secret)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Ends the unfinished intent of an endpoint that nobody holds, because a secret was configured that the endpoint never
+/// had; marks one that somebody holds. Answers what it has ended.
+pub(super) async fn end_by_configuration(
+    connection: &mut PgConnection,
+    now: i64,
+    endpoint: &str,
+    secret: SecretId,
+) -> Result<Option<IntentRow>, sqlx::Error> {
+    let Some(row) = unfinished(&mut *connection, endpoint).await? else { return Ok(None) };
+    if row.is_held(now) {
+        sqlx::query("UPDATE intents SET given_meanwhile = true WHERE id = $1")
+            .bind(row.id().0)
+            .execute(connection)
+            .await?;
+        return Ok(None);
+    }
+    end(connection, now, row.id(), secret.0).await?;
+    Ok(Some(row))
 }
 
 /// See [`crate::store::link::LinkStore::abandon_intents`].

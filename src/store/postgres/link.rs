@@ -13,7 +13,7 @@ use crate::{
     },
     store::{
         Page, StoreError,
-        link::{Change, Ended, LinkStore},
+        link::{Change, Doubt, Ended, Given, LinkStore, Settlement},
     },
 };
 
@@ -70,10 +70,19 @@ impl LinkStore for PostgresStore {
         &self,
         id: IntentId,
         token: LeaseToken,
-        retry_in: Duration,
+        doubt: Doubt,
         audit: NewAudit,
     ) -> Result<Ended, StoreError> {
-        intents::doubt(self, id, token, retry_in, &audit).await
+        intents::doubt(self, id, token, doubt, &audit).await
+    }
+
+    async fn settle_intent(
+        &self,
+        endpoint: &EndpointName,
+        given: Given,
+        audit: NewAudit,
+    ) -> Result<Settlement, StoreError> {
+        intents::settle(self, endpoint, &given, &audit).await
     }
 
     async fn abandon_intents(&self) -> Result<u64, StoreError> {

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Again, PostgresStore, announce, audit, later, storable};
+use super::{Again, PostgresStore, announce, audit, intents, later, storable};
 use crate::{
     model::{
         audit::NewAudit,
@@ -110,8 +110,13 @@ pub(super) async fn seed(
                     new.insert(0, secret.id);
                 }
             }
-            if !new.is_empty() {
+            if let Some(newest) = new.first().map(|id| rows::named(secrets, *id)) {
                 audit::insert(checkout.on(), now, entry).await?;
+                let ended = intents::end_by_configuration(checkout.on(), now, endpoint.as_str(), newest.id).await?;
+                if let Some(row) = ended {
+                    let settled = rows::settled(&row.at(now)?, &newest.fingerprint);
+                    audit::insert(checkout.on(), now, &settled).await?;
+                }
                 announce::link(checkout.on()).await?;
             }
             checkout.commit().await?;
@@ -144,6 +149,23 @@ pub(super) async fn keep(
         .await?;
     insert(connection, now, endpoint, &change.secret, change.origin).await?;
     Ok(())
+}
+
+/// The newest secret that is good: its row and its fingerprint.
+pub(super) async fn newest(
+    connection: &mut PgConnection,
+    now: i64,
+    endpoint: &str,
+) -> Result<Option<(Uuid, String)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT id, fingerprint FROM secrets
+         WHERE endpoint = $1 AND sealed IS NOT NULL AND (valid_until IS NULL OR valid_until > $2)
+         ORDER BY number DESC LIMIT 1",
+    )
+    .bind(endpoint)
+    .bind(now)
+    .fetch_optional(connection)
+    .await
 }
 
 /// Makes way for a secret that is kept already: the others retire, and the webhook is remembered.

@@ -17,14 +17,14 @@ use crate::{
     model::{
         audit::NewAudit,
         clock,
-        id::LeaseToken,
-        link::{Begun, Intent, IntentId, NewIntent},
+        id::{EndpointName, LeaseToken},
+        link::{Begun, Fingerprint, Intent, IntentId, MOST_UNREADABLE, NewIntent, SecretId},
     },
     store::{
         StoreError,
         link::{
-            Change, Ended,
-            rows::{self, IntentRow, intent_columns},
+            Change, Doubt, Ended, Given, Settlement,
+            rows::{self, IntentRow, Unreadable, intent_columns},
         },
     },
 };
@@ -45,15 +45,7 @@ pub(super) async fn begin(store: &SqliteStore, intent: &NewIntent, entry: &NewAu
             return Ok(Begun::Outdated);
         }
     }
-    let unfinished: Option<IntentRow> = sqlx::query_as(concat!(
-        "SELECT ",
-        intent_columns!(),
-        " FROM intents WHERE endpoint = ? AND finished_at IS NULL"
-    ))
-    .bind(intent.endpoint.as_str())
-    .fetch_optional(&mut *transaction)
-    .await
-    .during(&action)?;
+    let unfinished = unfinished(&mut transaction, intent.endpoint.as_str()).await.during(&action)?;
     let begun = match unfinished {
         None => {
             insert(&mut transaction, now, intent).await.during(&action)?;
@@ -63,7 +55,9 @@ pub(super) async fn begin(store: &SqliteStore, intent: &NewIntent, entry: &NewAu
         Some(row) if row.id() == intent.id && row.is_leased_under(intent.token) => return Ok(Begun::Begun),
         Some(row) if row.is_held(now) => return Ok(Begun::InFlight(row.at(now)?)),
         Some(row) => {
-            let row = lease(&mut transaction, now, row.id(), intent.token, intent.lease).await.during(&action)?;
+            let row = lease(&mut transaction, now, row.id(), intent.token, intent.lease, Some(&intent.actor))
+                .await
+                .during(&action)?;
             Begun::TakenOver(row.at(now)?)
         }
     };
@@ -76,8 +70,8 @@ pub(super) async fn begin(store: &SqliteStore, intent: &NewIntent, entry: &NewAu
 async fn insert(connection: &mut SqliteConnection, now: i64, intent: &NewIntent) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO intents (id, endpoint, kind, state, actor, webhook_id, url, events, overlap_us, begun_at, tries,
-                              lease_token, lease_until)
-         VALUES (?, ?, ?, 'in_flight', ?, ?, ?, ?, ?, ?, 1, ?, ?)",
+                              lease_token, lease_until, asked_by)
+         VALUES (?, ?, ?, 'in_flight', ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)",
     )
     .bind(intent.id.0)
     .bind(intent.endpoint.as_str())
@@ -90,6 +84,7 @@ async fn insert(connection: &mut SqliteConnection, now: i64, intent: &NewIntent)
     .bind(now)
     .bind(intent.token.0)
     .bind(later(now, intent.lease))
+    .bind(&intent.actor)
     .execute(connection)
     .await?;
     Ok(())
@@ -102,15 +97,17 @@ async fn lease(
     id: IntentId,
     token: LeaseToken,
     lease: Duration,
+    asked_by: Option<&str>,
 ) -> Result<IntentRow, sqlx::Error> {
     sqlx::query_as(concat!(
         "UPDATE intents SET state = 'in_flight', lease_token = ?, lease_until = ?, retry_at = NULL, contested = 0,
-                            tries = tries + 1
+                            tries = tries + 1, given_meanwhile = 0, asked_by = ?
          WHERE id = ? RETURNING ",
         intent_columns!()
     ))
     .bind(token.0)
     .bind(later(now, lease))
+    .bind(asked_by)
     .bind(id.0)
     .fetch_one(connection)
     .await
@@ -127,15 +124,17 @@ pub(super) async fn take_over(
     let now = micros_or_now(None);
     // An unknown one has a time for its next try, one in flight has the end of its lease.
     let due: Option<Uuid> = sqlx::query_scalar(
-        "SELECT id FROM intents WHERE finished_at IS NULL AND coalesce(retry_at, lease_until) <= ?
+        "SELECT id FROM intents WHERE finished_at IS NULL AND coalesce(retry_at, lease_until) <= ? AND unreadable < ?
+           AND given_meanwhile = 0
          ORDER BY begun_at, id LIMIT 1",
     )
     .bind(now)
+    .bind(MOST_UNREADABLE)
     .fetch_optional(&mut *transaction)
     .await
     .during(action)?;
     let Some(due) = due else { return Ok(None) };
-    let row = lease(&mut transaction, now, IntentId(due), token, duration).await.during(action)?;
+    let row = lease(&mut transaction, now, IntentId(due), token, duration, None).await.during(action)?;
     let intent = row.at(now)?;
     audit::insert(&mut transaction, now, &rows::taken_over(&intent)).await.during(action)?;
     transaction.commit().await.during(action)?;
@@ -205,7 +204,7 @@ pub(super) async fn finish(
         Ended::Ended
     } else {
         if ours {
-            leave(&mut transaction, id, now).await.during(&action)?;
+            leave(&mut transaction, id, now, Unreadable::Forgotten).await.during(&action)?;
         } else {
             contest(&mut transaction, now, &endpoint, id).await.during(&action)?;
         }
@@ -219,13 +218,21 @@ pub(super) async fn finish(
 }
 
 /// Lets go of an intent, to be tried again from `retry_at` on.
-async fn leave(connection: &mut SqliteConnection, id: IntentId, retry_at: i64) -> Result<(), sqlx::Error> {
+async fn leave(
+    connection: &mut SqliteConnection,
+    id: IntentId,
+    retry_at: i64,
+    unreadable: Unreadable,
+) -> Result<(), sqlx::Error> {
+    let (times, plus) = unreadable.as_factors();
     sqlx::query(
         "UPDATE intents SET state = 'unknown', retry_at = ?, lease_token = NULL, lease_until = NULL, contested = 0,
-                            finished_at = NULL, secret_id = NULL
+                            finished_at = NULL, secret_id = NULL, unreadable = unreadable * ? + ?
          WHERE id = ?",
     )
     .bind(retry_at)
+    .bind(times)
+    .bind(plus)
     .bind(id.0)
     .execute(connection)
     .await?;
@@ -244,7 +251,7 @@ async fn contest(connection: &mut SqliteConnection, now: i64, endpoint: &str, id
     .execute(&mut *connection)
     .await?
     .rows_affected();
-    if unfinished == 0 { leave(connection, id, now).await } else { Ok(()) }
+    if unfinished == 0 { leave(connection, id, now, Unreadable::Forgotten).await } else { Ok(()) }
 }
 
 /// See [`crate::store::link::LinkStore::fail_intent`].
@@ -281,7 +288,7 @@ pub(super) async fn doubt(
     store: &SqliteStore,
     id: IntentId,
     token: LeaseToken,
-    retry_in: Duration,
+    doubt: Doubt,
     entry: &NewAudit,
 ) -> Result<Ended, StoreError> {
     let action = format!("writing down that the outcome of intent {id} is not known");
@@ -296,11 +303,89 @@ pub(super) async fn doubt(
     if !ours {
         return Ok(Ended::Lost);
     }
-    leave(&mut transaction, id, later(now, retry_in)).await.during(&action)?;
+    let unreadable = if doubt.is_unreadable { Unreadable::Counted } else { Unreadable::Kept };
+    leave(&mut transaction, id, later(now, doubt.retry_in), unreadable).await.during(&action)?;
     audit::insert(&mut transaction, now, entry).await.during(&action)?;
     transaction.commit().await.during(&action)?;
     store.wakeups.link_changed();
     Ok(Ended::Ended)
+}
+
+/// See [`crate::store::link::LinkStore::settle_intent`].
+pub(super) async fn settle(
+    store: &SqliteStore,
+    endpoint: &EndpointName,
+    given: &Given,
+    entry: &NewAudit,
+) -> Result<Settlement, StoreError> {
+    let action = format!("taking a person's word on the secret of endpoint {endpoint}");
+    let mut transaction = store.write().await.during(&action)?;
+    let now = micros_or_now(None);
+    let unfinished = unfinished(&mut transaction, endpoint.as_str()).await.during(&action)?;
+    let unfinished = match unfinished {
+        Some(row) if row.is_held(now) => return Ok(Settlement::InFlight(row.at(now)?)),
+        Some(row) => Some(row.at(now)?),
+        None => None,
+    };
+    let newest = match given {
+        Given::Secret(secret) => {
+            let change = rows::given(secret);
+            secrets::keep(&mut transaction, now, endpoint.as_str(), &change).await.during(&action)?;
+            Some((secret.id.0, secret.fingerprint.to_string()))
+        }
+        Given::Current => secrets::newest(&mut transaction, now, endpoint.as_str()).await.during(&action)?,
+    };
+    let Some((secret, fingerprint)) = newest else { return Ok(Settlement::NoSecret) };
+    if let Some(intent) = &unfinished {
+        end(&mut transaction, now, intent.id, secret).await.during(&action)?;
+    }
+    let fingerprint = Fingerprint::from_stored(fingerprint);
+    audit::insert(&mut transaction, now, &rows::settling(entry, &fingerprint, unfinished.as_ref()))
+        .await
+        .during(&action)?;
+    transaction.commit().await.during(&action)?;
+    store.wakeups.link_changed();
+    Ok(Settlement::Settled { fingerprint, ended: unfinished })
+}
+
+/// The unfinished intent of an endpoint.
+async fn unfinished(connection: &mut SqliteConnection, endpoint: &str) -> Result<Option<IntentRow>, sqlx::Error> {
+    sqlx::query_as(concat!("SELECT ", intent_columns!(), " FROM intents WHERE endpoint = ? AND finished_at IS NULL"))
+        .bind(endpoint)
+        .fetch_optional(connection)
+        .await
+}
+
+/// Ends an intent with the secret that a person gave.
+async fn end(connection: &mut SqliteConnection, now: i64, id: IntentId, secret: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE intents SET state = 'done', finished_at = ?, secret_id = ?, lease_token = NULL, lease_until = NULL,
+                            retry_at = NULL, contested = 0
+         WHERE id = ?",
+    )
+    .bind(now)
+    .bind(secret)
+    .bind(id.0)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Ends the unfinished intent of an endpoint that nobody holds, because a secret was configured that the endpoint never
+/// had; marks one that somebody holds. Answers what it has ended.
+pub(super) async fn end_by_configuration(
+    connection: &mut SqliteConnection,
+    now: i64,
+    endpoint: &str,
+    secret: SecretId,
+) -> Result<Option<IntentRow>, sqlx::Error> {
+    let Some(row) = unfinished(&mut *connection, endpoint).await? else { return Ok(None) };
+    if row.is_held(now) {
+        sqlx::query("UPDATE intents SET given_meanwhile = 1 WHERE id = ?").bind(row.id().0).execute(connection).await?;
+        return Ok(None);
+    }
+    end(connection, now, row.id(), secret.0).await?;
+    Ok(Some(row))
 }
 
 /// See [`crate::store::link::LinkStore::abandon_intents`].

@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::{
-    SqliteStore, audit,
+    SqliteStore, audit, intents,
     rows::{During, later, micros_or_now},
 };
 use crate::{
@@ -102,6 +102,12 @@ pub(super) async fn seed(
         return Ok(new);
     }
     audit::insert(&mut transaction, now, entry).await.during(&action)?;
+    let newest = rows::named(secrets, new[0]);
+    let ended = intents::end_by_configuration(&mut transaction, now, endpoint.as_str(), newest.id).await;
+    if let Some(row) = ended.during(&action)? {
+        let settled = rows::settled(&row.at(now)?, &newest.fingerprint);
+        audit::insert(&mut transaction, now, &settled).await.during(&action)?;
+    }
     transaction.commit().await.during(&action)?;
     store.wakeups.link_changed();
     Ok(new)
@@ -127,6 +133,23 @@ pub(super) async fn keep(
         .await?;
     insert(connection, now, endpoint, &change.secret, change.origin).await?;
     Ok(())
+}
+
+/// The newest secret that is good: its row and its fingerprint.
+pub(super) async fn newest(
+    connection: &mut SqliteConnection,
+    now: i64,
+    endpoint: &str,
+) -> Result<Option<(Uuid, String)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT id, fingerprint FROM secrets
+         WHERE endpoint = ? AND sealed IS NOT NULL AND (valid_until IS NULL OR valid_until > ?)
+         ORDER BY number DESC LIMIT 1",
+    )
+    .bind(endpoint)
+    .bind(now)
+    .fetch_optional(connection)
+    .await
 }
 
 /// Makes way for a secret that is kept already: the others retire, and the webhook is remembered.

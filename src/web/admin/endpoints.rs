@@ -18,15 +18,21 @@ use crate::{
     config::Role,
     finkare::{
         client::{self, Delivery},
-        link::{LinkError, LinkedEndpoint, MAX_OVERLAP, Registered, Registration, Rotated},
+        link::{
+            LinkError, LinkedEndpoint, MAX_OVERLAP, Registered, Registration, Rotated,
+            settling::{Said, Settled},
+            what_a_person_does,
+        },
     },
     ingest::route::Selection,
     model::{
         chain::Chain,
         clock,
         id::EndpointName,
-        link::{Fingerprint, IntentKind, IntentState, Link, Origin, SecretState, StoredSecret},
+        link::{Fingerprint, Intent, IntentKind, IntentState, Link, Origin, SecretState, StoredSecret},
+        secret::Secret,
     },
+    secrets::Closed,
 };
 
 /// Event types that one registration may name.
@@ -42,7 +48,7 @@ enum LinkState {
     Settled,
     /// Finkare is being asked for a change.
     InFlight,
-    /// Nobody knows whether Finkare made the last change; the service asks again by itself.
+    /// Nobody knows whether Finkare made the last change; the service asks again by itself, unless `intent.heals_itself` is false.
     Unknown,
 }
 
@@ -84,6 +90,8 @@ pub struct EndpointRow {
     /// The change at Finkare that is not finished.
     #[schema(required)]
     intent: Option<IntentRow>,
+    /// What needs a person, each with what to do; empty: nothing does.
+    attention: Vec<String>,
 }
 
 /// The change at Finkare that is not finished.
@@ -97,9 +105,20 @@ struct IntentRow {
     actor: String,
     /// How often Finkare was asked.
     tries: u32,
+    /// How often it answered with success and without a secret that can be read.
+    unreadable: u32,
+    /// False: Finkare is not asked again by itself, because it has answered so too often, or a secret was configured while it
+    /// was being asked. A person has to say which
+    /// secret is right (`settle`), or to rotate once more.
+    heals_itself: bool,
 }
 
-fn row(endpoint: &LinkedEndpoint, link: Option<Link>, last_delivery_at: Option<Timestamp>) -> EndpointRow {
+fn row(
+    endpoint: &LinkedEndpoint,
+    link: Option<Link>,
+    closed: &[Closed],
+    last_delivery_at: Option<Timestamp>,
+) -> EndpointRow {
     let (webhook, secrets, intent) =
         link.map_or_else(Default::default, |link| (link.webhook, link.secrets, link.intent));
     let newest = secrets.first();
@@ -113,6 +132,7 @@ fn row(endpoint: &LinkedEndpoint, link: Option<Link>, last_delivery_at: Option<T
         (Some(every), Some(newest)) => newest.created_at.checked_add(every).ok(),
         _ => None,
     };
+    let attention = intent.as_ref().and_then(doubt).into_iter().chain(closed.iter().map(unusable)).collect();
     EndpointRow {
         name: endpoint.name.clone(),
         path: endpoint.path.clone(),
@@ -129,10 +149,43 @@ fn row(endpoint: &LinkedEndpoint, link: Option<Link>, last_delivery_at: Option<T
         intent: intent.map(|intent| IntentRow {
             kind: intent.kind,
             since: intent.begun_at,
+            heals_itself: !intent.needs_a_person(),
+            unreadable: intent.unreadable,
             actor: intent.actor,
             tries: intent.tries,
         }),
+        attention,
     }
+}
+
+/// What a person has to know of an intent that does not heal by itself.
+pub(crate) fn doubt(intent: &Intent) -> Option<String> {
+    let name = &intent.endpoint;
+    intent.needs_a_person().then(|| {
+        let why = if intent.given_meanwhile {
+            format!(
+                "a secret was configured while Finkare was being asked for another. If deliveries are accepted, say so by \
+                 `finkare-relay endpoints settle {name} --current`."
+            )
+        } else {
+            format!("{} of its answers of success held no secret that can be read.", intent.unreadable)
+        };
+        format!(
+            "Nobody knows which secret Finkare signs with, and it is not asked again by itself: {why} Deliveries that fit \
+             no known secret are answered 503. {}.",
+            what_a_person_does(name)
+        )
+    })
+}
+
+/// What a person has to know of a secret that cannot be used.
+fn unusable(closed: &Closed) -> String {
+    let instead = if closed.is_replaced {
+        "The configured secret is used in its place."
+    } else {
+        "Deliveries that fit none of the endpoint's other secrets are answered 503."
+    };
+    format!("A stored secret cannot be used: {}. {instead}", closed.problem)
 }
 
 /// A secret as the API shows it.
@@ -211,8 +264,10 @@ pub async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<List<EndpointR
         let (_, meter) = admin.meters.iter().find(|(known, _)| known == name)?;
         meter.last()
     };
-    let endpoints = admin.links.endpoints();
-    let data = endpoints.iter().map(|endpoint| row(endpoint, take(&endpoint.name), last(&endpoint.name))).collect();
+    let show = |endpoint: &LinkedEndpoint| {
+        row(endpoint, take(&endpoint.name), &admin.links.closed(&endpoint.name), last(&endpoint.name))
+    };
+    let data = admin.links.endpoints().iter().map(show).collect();
     Ok(Json(List { data, next_cursor: None }))
 }
 
@@ -239,7 +294,8 @@ pub async fn secrets(
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateBody {
-    /// How long the secrets before stay good beside the new one: at most 30 days, in seconds. Default: what is configured.
+    /// How long the secrets before stay good beside the new one: at most 30 days, in seconds. Less than 10 counts as 10, so that what
+    /// Finkare signed just before the change is accepted. Default: what is configured.
     #[schema(maximum = 2_592_000)]
     overlap_secs: Option<u64>,
 }
@@ -297,6 +353,97 @@ pub async fn rotate_secret(
     }
     let asked = admin.links.rotate(&endpoint.name, &caller.name, overlap).await;
     asked.map(|rotated| Json(rotated.into())).map_err(|error| link_problem(error, "invalid_overlap", Asked::ToChange))
+}
+
+/// A person's word on which secret Finkare signs with: one of the two.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SettleBody {
+    /// Finkare signs with this secret. It is stored encrypted and never shown.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 1024, format = "password")]
+    secret: Option<Secret>,
+    /// Finkare signs with the newest secret that the endpoint has.
+    #[serde(default)]
+    current: bool,
+}
+
+/// What came of a person's word.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SettledRow {
+    /// Always true.
+    settled: bool,
+    /// Of the endpoint's newest secret, which is the one that was meant.
+    fingerprint: Fingerprint,
+    /// The unfinished change that has ended by it; null if there was none.
+    #[schema(required)]
+    ended: Option<IntentKind>,
+    /// What follows from it, and what to do next.
+    next: String,
+}
+
+/// Says which secret Finkare signs with, and ends an unfinished change by it.
+///
+/// For an endpoint of which nobody knows the secret, after somebody has looked at Finkare's dashboard. Finkare is not asked, and
+/// the service does not rotate because of the change that has ended. A given secret is in force when this answers
+/// 200; the secrets before stay good until the next rotation. Needs the role admin.
+#[utoipa::path(
+    post,
+    path = "/endpoints/{name}/settle",
+    operation_id = "settle_endpoint",
+    tag = "endpoints",
+    params(("name" = EndpointName, Path, description = "The name of an endpoint")),
+    request_body(content = SettleBody, description = "The secret, or that the newest one is right"),
+    responses(
+        (status = 200, description = "It is as was said", body = SettledRow),
+        (status = 404, description = "There is no endpoint with this name: `not_found`."),
+        (status = 409, description = "Finkare is being asked just now, so that what was given may be old already: `rotation_in_flight`; the endpoint has no secret that could be the right one: `nothing_to_settle`."),
+        (status = 422, description = "The body is missing or has another shape: `bad_body`; it cannot be a secret: `invalid_secret`."),
+    )
+)]
+pub async fn settle(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Segment(name): Segment,
+    body: Body,
+) -> Result<Json<SettledRow>, Problem> {
+    caller.needs(Role::Admin)?;
+    let endpoint = find(&admin, &name)?;
+    let bad_body = || {
+        let detail = "The body is not usable: send {\"secret\":\"whsec_…\"}, or {\"current\":true}.";
+        unprocessable("bad_body", detail)
+    };
+    let body = match payload::<SettleBody>(body).await {
+        Ok(body) => body.ok_or_else(bad_body)?,
+        // The usual words would repeat a part of the body, which may be the secret.
+        Err(problem) if problem.code() == "bad_body" => return Err(bad_body()),
+        Err(problem) => return Err(problem),
+    };
+    let said = match (body.secret, body.current) {
+        (Some(secret), false) => Said::Secret(secret),
+        (None, true) => Said::Current,
+        (None, false) | (Some(_), true) => return Err(bad_body()),
+    };
+    let settled = admin.links.settle(&endpoint.name, &caller.name, said).await;
+    let settled = settled.map_err(|error| link_problem(error, "invalid_secret", Asked::ToRead))?;
+    let next = next_after_settling(&endpoint.name, &settled);
+    Ok(Json(SettledRow { settled: true, fingerprint: settled.fingerprint, ended: settled.ended, next }))
+}
+
+fn next_after_settling(name: &EndpointName, settled: &Settled) -> String {
+    let ended = match settled.ended {
+        None => "No change was unfinished.".to_owned(),
+        Some(IntentKind::Rotate) => {
+            "The unfinished rotation has ended: Finkare is not asked again because of it.".to_owned()
+        }
+        Some(IntentKind::Register) => format!(
+            "The unfinished registration has ended. Run `finkare-relay register --endpoint {name} --url URL` once more, so \
+             that the webhook's id is known; it creates no second one."
+        ),
+    };
+    format!(
+        "{ended} The secrets before stay good until the next rotation. If genuine deliveries are refused from now on, the \
+         secret was not the one that Finkare signs with: look at its dashboard again."
+    )
 }
 
 /// What a registration is told.
@@ -467,6 +614,19 @@ fn link_problem(error: LinkError, invalid: &'static str, asked: Asked) -> Proble
             };
             finkare_problem(&error, outcome)
         }
+        LinkError::NeedsAPerson { endpoint, source } => finkare_problem(
+            &source,
+            &format!(
+                "Nobody knows whether Finkare did it, and it is not asked again by itself. The secrets before stay in \
+                 force. {}.",
+                what_a_person_does(&endpoint)
+            ),
+        ),
+        LinkError::UpdateUnknown(error) => finkare_problem(
+            &error,
+            "Nobody knows whether Finkare added the event types; nothing else was changed. Run the registration again.",
+        ),
+        LinkError::NothingToSettle(what) => Problem::new(StatusCode::CONFLICT, "nothing_to_settle", sentence(what)),
         LinkError::Store(error) => store_problem(error),
         LinkError::Secrets(_) => Problem::unavailable(
             "secrets_unreadable",
@@ -509,7 +669,7 @@ fn sentence(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::link::{Intent, IntentId, SecretId, Webhook};
+    use crate::model::link::{IntentId, SecretId, Webhook};
 
     fn time(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -566,14 +726,22 @@ mod tests {
                 overlap: Duration::ZERO,
                 begun_at: time("2026-03-01T00:00:00Z"),
                 tries: 3,
+                unreadable: 3,
+                given_meanwhile: false,
+                asked_by: None,
             }),
         };
+        let closed = |is_replaced| Closed {
+            fingerprint: Fingerprint::from_stored("00112233445566aa".into()),
+            problem: "the row was damaged".into(),
+            is_replaced,
+        };
         insta::assert_json_snapshot!([
-            row(&endpoint(), Some(link), Some(Timestamp::UNIX_EPOCH)),
-            row(&endpoint(), None, None)
+            row(&endpoint(), Some(link), &[closed(false), closed(true)], Some(Timestamp::UNIX_EPOCH)),
+            row(&endpoint(), None, &[], None)
         ]);
         let configured = LinkedEndpoint { webhook_id: Some("configured".into()), ..endpoint() };
-        assert_eq!(row(&configured, None, None).webhook_id.as_deref(), Some("configured"));
+        assert_eq!(row(&configured, None, &[], None).webhook_id.as_deref(), Some("configured"));
     }
 
     #[test]
@@ -617,10 +785,13 @@ mod tests {
             LinkError::NoSuchEndpoint("x".into()),
             LinkError::NotLinked("the endpoint e has no API key: set `api_key`".into()),
             LinkError::Invalid("`ftp://x` is not https".into()),
-            LinkError::InFlight { endpoint: name, since, actor: "schedule".into() },
+            LinkError::InFlight { endpoint: name.clone(), since, actor: "schedule".into() },
             LinkError::Refused(refused(403)),
             LinkError::Uncertain(refused(503)),
             LinkError::Uncertain(unreadable()),
+            LinkError::NeedsAPerson { endpoint: name.clone(), source: unreadable() },
+            LinkError::UpdateUnknown(refused(408)),
+            LinkError::NothingToSettle("endpoint e has no secret".into()),
             LinkError::Stopping,
         ] {
             shown.push(link_problem(error, "invalid_url", Asked::ToChange));

@@ -140,6 +140,7 @@ fn guarded() -> OpenApiRouter<Arc<Admin>> {
         .routes(reads(routes!(endpoints::deliveries)))
         .routes(posts(routes!(endpoints::rotate_secret)))
         .routes(posts(routes!(endpoints::register)))
+        .routes(posts(routes!(endpoints::settle)))
         .routes(posts(routes!(reload::reload)))
         .routes(reads(routes!(audit::list)))
 }

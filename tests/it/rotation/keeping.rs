@@ -3,20 +3,25 @@
 use std::path::Path;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use finkare_relay::{
+    model::{audit::NewAudit, id::EndpointName, secret::Secret},
+    secrets::vault::Vault,
+};
 use serde_json::json;
 
-use super::{SECRETS, Scene, fingerprint};
+use super::{SECRETS, Scene, fingerprint, forged};
 use crate::support::{
     eventually,
     fake_finkare::{API_KEY, Then, Turn},
     load::Again,
-    relay::{Backend, SECRET, on_both_stores},
+    relay::{Backend, MASTER_KEY, SECRET, on_both_stores},
 };
 
 on_both_stores!(
     a_restart_does_not_revive_a_configured_secret,
     no_secret_is_on_the_disk,
     another_master_key_is_told_at_the_start,
+    a_damaged_row_is_told_and_blocks_nothing_else,
 );
 
 async fn a_restart_does_not_revive_a_configured_secret(backend: Backend) {
@@ -114,6 +119,47 @@ fn look_into(directory: &Path, known: &str, look: &impl Fn(&str, &[u8])) -> bool
         }
     }
     found
+}
+
+async fn a_damaged_row_is_told_and_blocks_nothing_else(backend: Backend) {
+    let mut scene = Scene::new(backend).await;
+    let lost = forged();
+    let store = scene.home.store().await;
+    let (endpoint, secret) = (EndpointName::new("production").unwrap(), Secret::new(lost.as_str()));
+    let mut sealed = Vault::new(&Secret::new(MASTER_KEY)).unwrap().seal(&endpoint, &secret);
+    *sealed.sealed.last_mut().unwrap() ^= 1;
+    let audit = NewAudit::new("tests", "secret.configured", "endpoint/production");
+    store.seed_secrets(&endpoint, &[sealed], audit).await.unwrap();
+    store.close().await;
+    scene.restart().await;
+    let attention = async |scene: &Scene| scene.relays[0].get("/endpoints").await["data"][0]["attention"].clone();
+    let told = attention(&scene).await;
+    assert!(told.as_array().unwrap().len() == 1 && told[0].as_str().unwrap().contains(&fingerprint(&lost)), "{told}");
+    for relay in &mut scene.relays {
+        let line = relay.wait_for_line("a stored secret cannot be used").await;
+        assert!(line.contains(&fingerprint(&lost)) && line.contains("production"), "{line}");
+    }
+    let mut check = scene.home.command();
+    check.arg("check");
+    let output = tokio::task::spawn_blocking(move || check.output()).await.unwrap().expect("it can be run");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains(&fingerprint(&lost)), "{said}");
+
+    assert_eq!(scene.status_of(SECRET).await, 200);
+    for shot in scene.deliver(&lost).await {
+        assert!(shot.status == 503 && shot.retry_after.is_some(), "it may be genuine: {shot:?}");
+    }
+    // A rotation is as always, and retires the damaged one with the others.
+    scene.rotate_well(0, 3600).await;
+    assert_eq!(scene.status_of(&scene.fake.secret()).await, 200);
+    // Given once more, it opens.
+    let body = json!({"secret": lost});
+    let (status, settled) = scene.relays[0].try_post_json("/endpoints/production/settle", &body).await;
+    assert_eq!((status, &settled["fingerprint"]), (200, &json!(fingerprint(&lost))), "{settled}");
+    assert_eq!(scene.status_of(&lost).await, 200);
+    assert_eq!((attention(&scene).await, scene.status_of(&forged()).await), (json!([]), 401));
+    scene.logs.push(said);
+    scene.end(&[]).await;
 }
 
 async fn another_master_key_is_told_at_the_start(backend: Backend) {

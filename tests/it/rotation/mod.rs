@@ -7,6 +7,7 @@ mod plain;
 mod refusing;
 mod registering;
 mod reloading;
+mod settling;
 
 use std::{collections::HashSet, sync::Mutex, time::Duration};
 

@@ -134,28 +134,39 @@ async fn forged_deliveries_are_refused_and_cost_little(backend: Backend) {
         assert_eq!(request.send().await.unwrap().status(), 401, "{body}");
     }
 
-    // A flood, while the secret is changed twice and genuine deliveries go on.
-    scene.fake.next([Turn::PLAIN.slow_to_answer(Duration::from_millis(500))]);
+    // A flood before, during and after a rotation, while genuine deliveries go on.
     let load = scene.load(Again::Never);
     load.answered(50).await;
     let hooks = scene.hooks();
-    let flood = join_all((0..40).map(async |number: usize| {
-        let mut shots = Vec::new();
-        for _ in 0..8 {
-            let hook = &hooks[number % hooks.len()];
-            shots.push(shoot(&scene.client, hook, &forged(), payment("forged", 1)).await);
-        }
-        shots
-    }));
-    let rotating = async {
-        scene.rotate_well(0, 3600).await;
-        scene.rotate_well(1, 3600).await;
+    let flood = async |each: usize| {
+        let senders = (0..40).map(async |number: usize| {
+            let mut shots = Vec::new();
+            for _ in 0..each {
+                let hook = &hooks[number % hooks.len()];
+                shots.push(shoot(&scene.client, hook, &forged(), payment("forged", 1)).await);
+            }
+            shots
+        });
+        join_all(senders).await.into_iter().flatten()
     };
-    let (flood, ()) = tokio::join!(flood, rotating);
-    for shot in flood.iter().flatten() {
-        assert!(shot.status == 401 || shot.status == 503 && shot.retry_after.is_some(), "{shot:?}");
+    for shot in flood(4).await {
+        assert_eq!(shot.status, 401, "nothing is in flight: {shot:?}");
     }
-    assert!(flood.iter().all(|shots| shots.last().unwrap().status == 401), "nothing was in flight in the end");
+    // As long as Finkare says nothing, nobody can tell a forged one from one that is signed with the secret to come.
+    let gate = Arc::new(Semaphore::new(0));
+    scene.fake.next([Turn::refusing(Then::Gate(gate.clone()))]);
+    let meanwhile = async {
+        eventually("Finkare is asked", async || scene.fake.rotations().len() == 1).await;
+        for shot in flood(1).await {
+            assert!(shot.status == 503 && shot.retry_after.is_some(), "{shot:?}");
+        }
+        gate.add_permits(1);
+    };
+    tokio::join!(scene.rotate_well(0, 3600), meanwhile);
+    scene.rotate_well(1, 3600).await;
+    for shot in flood(4).await {
+        assert_eq!(shot.status, 401, "nothing is in flight any more: {shot:?}");
+    }
     load.answered(50).await;
     let shots = load.stop().await;
     assert_all_accepted(&shots, 1);
@@ -164,9 +175,16 @@ async fn forged_deliveries_are_refused_and_cost_little(backend: Backend) {
 
 async fn the_secret_before_is_good_for_the_overlap(backend: Backend) {
     let scene = Scene::new(backend).await;
-    let until = time(&scene.rotate_well(0, 2).await["previous_valid_until"]);
+    // None at all would refuse what Finkare signed just before it switched: ten seconds are the least.
+    let asked = clock::now();
+    let until = time(&scene.rotate_well(0, 0).await["previous_valid_until"]);
+    let least = Duration::from_secs(10);
+    assert!(is_between(until, asked + least, clock::now() + least), "{until}");
+    assert_eq!(scene.status_of(SECRET).await, 200, "what was signed just before");
     let mut refused = false;
     while !refused {
+        // The pace of asking.
+        tokio::time::sleep(Duration::from_millis(20)).await;
         let before = clock::now();
         for shot in scene.deliver(SECRET).await {
             // Replicas and this test share a clock; an answer in between may be either.

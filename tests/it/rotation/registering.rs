@@ -12,6 +12,7 @@ use crate::support::{
 on_both_stores!(
     a_registered_webhook_is_used_at_once,
     a_registration_that_is_cut_off_is_healed,
+    a_registration_that_sounds_refused_makes_no_second_webhook,
     the_sandbox_never_feeds_a_live_sink,
 );
 
@@ -73,6 +74,24 @@ async fn a_registration_that_is_cut_off_is_healed(backend: Backend) {
     assert_eq!(scene.fake.calls("POST", "/webhooks").len(), 1);
     scene.eventually_answers(&forged(), 401).await;
     scene.end(&[]).await;
+}
+
+async fn a_registration_that_sounds_refused_makes_no_second_webhook(backend: Backend) {
+    for then in [Then::Status(408), Then::Status(302), Then::Unsuccessful] {
+        let fake = FakeFinkare::empty().await;
+        let endpoint = api_of(&fake, 20);
+        let scene = Scene::configured(backend, fake, &endpoint, "").await;
+        // Made all the same.
+        scene.fake.next([Turn::changing(then)]);
+        let (code, said) = register(&scene, URL).await;
+        assert!(code == 1 && said.contains("Nobody knows whether Finkare did it"), "{code}: {said}");
+        let (code, said) = register(&scene, URL).await;
+        assert!(code == 0 && said.contains("Finkare has the webhook"), "{code}: {said}");
+        assert_eq!((scene.fake.webhooks().len(), scene.fake.calls("POST", "/webhooks").len()), (1, 1));
+        scene.eventually_answers(&scene.fake.secret(), 200).await;
+        scene.eventually_answers(&forged(), 401).await;
+        scene.end(&[]).await;
+    }
 }
 
 async fn the_sandbox_never_feeds_a_live_sink(backend: Backend) {

@@ -55,6 +55,12 @@ pub(crate) enum Then {
     Status(u16),
     /// 429, with this `Retry-After`.
     Limited(Option<u32>),
+    /// An error that asks for so many seconds of patience.
+    Later(u16, u32),
+    /// 200, and `"success": false`; its code is `X_200`.
+    Unsuccessful,
+    /// 200 as documented, but the secret is nowhere in it.
+    Nothing,
     /// The connection is closed without a word.
     Cut,
     /// Nothing, and the connection stays open.
@@ -465,6 +471,13 @@ async fn play(
                 }
                 response
             }
+            Then::Later(status, after) => {
+                let mut response = error(status);
+                response.headers_mut().insert(header::RETRY_AFTER, after.into());
+                response
+            }
+            Then::Unsuccessful => error(200),
+            Then::Nothing => success(&json!({"webhook": {"id": WEBHOOK, "enabled": true}})),
             Then::Cut => {
                 cut.cancel();
                 std::future::pending().await

@@ -41,6 +41,8 @@ pub(crate) use on_both_stores;
 pub(crate) const SECRET: &str = "whsec_dGhlIHdlYmhvb2sgc2VjcmV0IG9mIHRoZSB0ZXN0cw==";
 /// The admin token of every test.
 pub(crate) const TOKEN: &str = "the-admin-token-of-the-tests";
+/// The master key of every test's service.
+pub(crate) const MASTER_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 /// The path of every test's endpoint.
 pub(crate) const PATH: &str = "/webhooks/finkare";
 
@@ -142,7 +144,7 @@ impl Home {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("RELAY_CONFIG", self.path("relay.toml"))
-            .env("RELAY_MASTER_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
+            .env("RELAY_MASTER_KEY", MASTER_KEY)
             .env("RUST_LOG", "finkare_relay=debug,info")
             .stdin(Stdio::null());
         command

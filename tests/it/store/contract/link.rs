@@ -20,7 +20,7 @@ use finkare_relay::{
     },
     store::{
         StoreError,
-        link::{Change, Ended},
+        link::{Change, Doubt, Ended, Given, Settlement},
     },
 };
 use serde_json::json;
@@ -191,7 +191,7 @@ pub(crate) async fn furnish(store: &dyn Store) {
     let failed = begun(store, &main(), HOUR).await;
     store.fail_intent(failed.id, failed.token, entry("rotation.failed")).await.unwrap();
     let doubted = begun(store, &main(), HOUR).await;
-    store.doubt_intent(doubted.id, doubted.token, HOUR, entry("rotation.doubted")).await.unwrap();
+    store.doubt_intent(doubted.id, doubted.token, Doubt::after(HOUR), entry("rotation.doubted")).await.unwrap();
     begun(store, &other(), HOUR).await;
 }
 
@@ -278,6 +278,9 @@ pub(crate) async fn an_intent_is_the_only_one_of_its_endpoint(on: &Fixture) {
         overlap: intent.overlap,
         begun_at: stored.begun_at,
         tries: 1,
+        unreadable: 0,
+        given_meanwhile: false,
+        asked_by: Some("tester".into()),
     };
     assert_eq!(stored, expected);
     assert!(stored.begun_at > before && stored.begun_at < before + secs(120));
@@ -347,10 +350,11 @@ pub(crate) async fn an_intent_that_nobody_holds_is_taken_over(on: &Fixture) {
     let Begun::TakenOver(intent) = store.begin_intent(second.clone(), entry("rotation.begun")).await.unwrap() else {
         panic!("nobody holds it");
     };
-    assert_eq!((intent.id, intent.tries), (first.id, 2));
+    assert_eq!((intent.id, intent.tries, intent.is_asked_for()), (first.id, 2, true));
     run_out(&*store).await;
     let (intent, third) = take_over(&*store).await.expect("nobody holds it");
     assert_eq!((intent.id, intent.tries, intent.state), (first.id, 3, IntentState::InFlight));
+    assert_eq!((intent.asked_by.as_deref(), intent.is_asked_for()), (None, false));
     assert_eq!(link(&*store).await.intent, Some(intent));
     let trail = trail(&*store).await;
     assert_eq!(
@@ -365,7 +369,7 @@ pub(crate) async fn an_intent_that_nobody_holds_is_taken_over(on: &Fixture) {
     for token in [first.token, second.token] {
         assert!(!store.renew_intent(first.id, token, HOUR).await.unwrap());
         assert_eq!(store.fail_intent(first.id, token, entry("no")).await.unwrap(), Ended::Lost);
-        assert_eq!(store.doubt_intent(first.id, token, HOUR, entry("no")).await.unwrap(), Ended::Lost);
+        assert_eq!(store.doubt_intent(first.id, token, Doubt::after(HOUR), entry("no")).await.unwrap(), Ended::Lost);
     }
     assert!(store.renew_intent(first.id, third, Duration::ZERO).await.unwrap());
     run_out(&*store).await;
@@ -391,7 +395,7 @@ pub(crate) async fn one_in_doubt_waits_for_its_next_try(on: &Fixture) {
     let later = begun(&*store, &other(), HOUR).await;
     let intent = begun(&*store, &main(), HOUR).await;
     assert_eq!(
-        store.doubt_intent(intent.id, intent.token, HOUR, entry("rotation.doubted")).await.unwrap(),
+        store.doubt_intent(intent.id, intent.token, Doubt::after(HOUR), entry("rotation.doubted")).await.unwrap(),
         Ended::Ended
     );
     let unknown = link(&*store).await.intent.unwrap();
@@ -403,7 +407,8 @@ pub(crate) async fn one_in_doubt_waits_for_its_next_try(on: &Fixture) {
     let answer = store.begin_intent(next.clone(), entry("rotation.begun")).await.unwrap();
     assert!(matches!(answer, Begun::TakenOver(Intent { tries: 2, .. })), "{answer:?}");
     for (id, token) in [(intent.id, next.token), (later.id, later.token)] {
-        let doubted = store.doubt_intent(id, token, Duration::ZERO, entry("rotation.doubted")).await.unwrap();
+        let doubted =
+            store.doubt_intent(id, token, Doubt::after(Duration::ZERO), entry("rotation.doubted")).await.unwrap();
         assert_eq!(doubted, Ended::Ended);
     }
     let order = [take_over(&*store).await.unwrap().0, take_over(&*store).await.unwrap().0].map(|one| one.endpoint);
@@ -427,7 +432,10 @@ pub(crate) async fn one_in_doubt_waits_for_its_next_try(on: &Fixture) {
 pub(crate) async fn of_many_that_take_over_one_gets_it(on: &Fixture) {
     let stores = [on.open().await, on.open().await];
     let intent = begun(&*stores[0], &main(), HOUR).await;
-    stores[0].doubt_intent(intent.id, intent.token, Duration::ZERO, entry("rotation.doubted")).await.unwrap();
+    stores[0]
+        .doubt_intent(intent.id, intent.token, Doubt::after(Duration::ZERO), entry("rotation.doubted"))
+        .await
+        .unwrap();
     let mut tasks = Vec::new();
     for number in 0..8 {
         let store = stores[number % 2].clone();
@@ -444,6 +452,134 @@ pub(crate) async fn of_many_that_take_over_one_gets_it(on: &Fixture) {
         got += u32::from(task.await.unwrap());
     }
     assert_eq!((got, link(&*stores[1]).await.intent.unwrap().tries), (1, 2));
+}
+
+/// An intent of which nobody knows, due at once, after so many unreadable answers.
+async fn doubted(store: &dyn Store, endpoint: &EndpointName, unreadable: u32) -> IntentId {
+    let intent = begun(store, endpoint, HOUR).await;
+    let mut token = intent.token;
+    for number in 0..unreadable.max(1) {
+        if number > 0 {
+            let next = rotation(endpoint, HOUR);
+            token = next.token;
+            assert!(matches!(store.begin_intent(next, entry("rotation.begun")).await.unwrap(), Begun::TakenOver(_)));
+        }
+        let doubt = Doubt { retry_in: Duration::ZERO, is_unreadable: unreadable > 0 };
+        let ended = store.doubt_intent(intent.id, token, doubt, entry("rotation.doubted")).await.unwrap();
+        assert_eq!(ended, Ended::Ended);
+    }
+    intent.id
+}
+
+pub(crate) async fn unreadable_answers_are_left_to_a_person(on: &Fixture) {
+    let store = on.open().await;
+    for (unreadable, is_left) in [(2, false), (3, true)] {
+        let endpoint = EndpointName::new(format!("endpoint-{unreadable}").as_str()).unwrap();
+        doubted(&*store, &endpoint, unreadable).await;
+        let links = store.links().await.unwrap();
+        let intent = links.into_iter().find(|link| link.endpoint == endpoint).unwrap().intent.unwrap();
+        assert_eq!((intent.unreadable, intent.needs_a_person()), (unreadable, is_left));
+        let taken = take_over(&*store).await.map(|(intent, _)| intent.endpoint);
+        assert_eq!(taken, (!is_left).then_some(endpoint));
+    }
+    // Also for the next process, which lets everything go that was held.
+    let id = doubted(&*store, &main(), 3).await;
+    store.abandon_intents().await.unwrap();
+    assert_eq!(take_over(&*store).await.unwrap().0.unreadable, 2, "the one that was held");
+    assert_eq!(take_over(&*store).await, None);
+    // A person's own try is one, and other answers do not count.
+    let next = rotation(&main(), HOUR);
+    let answer = store.begin_intent(next.clone(), entry("rotation.begun")).await.unwrap();
+    assert!(matches!(&answer, Begun::TakenOver(intent) if intent.id == id && !intent.needs_a_person()), "{answer:?}");
+    store.doubt_intent(id, next.token, Doubt::after(Duration::ZERO), entry("rotation.doubted")).await.unwrap();
+    assert_eq!(link(&*store).await.intent.unwrap().unreadable, 3);
+    assert_eq!(take_over(&*store).await, None);
+    // A late answer with a secret makes asking again worth it.
+    let late = rotation(&main(), HOUR);
+    store.begin_intent(late.clone(), entry("rotation.begun")).await.unwrap();
+    assert_eq!(finish(&*store, id, next.token, change("late")).await, Ended::Lost);
+    assert_eq!(finish(&*store, id, late.token, change("b")).await, Ended::Lost, "it was contested");
+    assert_eq!(take_over(&*store).await.unwrap().0.unreadable, 0);
+}
+
+async fn word(store: &dyn Store, given: Given) -> Settlement {
+    store.settle_intent(&main(), given, entry("secret.settled")).await.unwrap()
+}
+
+pub(crate) async fn a_persons_word_ends_what_nobody_holds(on: &Fixture) {
+    let store = on.open().await;
+    assert_eq!(word(&*store, Given::Current).await, Settlement::NoSecret);
+    assert_eq!(actions(&*store).await, [""; 0], "what changed nothing leaves no trace");
+    seed(&*store, &main(), &["a"]).await;
+    let fingerprint = print("a");
+    assert_eq!(
+        word(&*store, Given::Current).await,
+        Settlement::Settled { fingerprint: fingerprint.clone(), ended: None }
+    );
+    // While somebody asks Finkare, no word counts.
+    let held = begun(&*store, &main(), HOUR).await;
+    for given in [Given::Current, Given::Secret(sealed("b"))] {
+        let answer = word(&*store, given).await;
+        assert!(matches!(&answer, Settlement::InFlight(intent) if intent.id == held.id), "{answer:?}");
+    }
+    assert_eq!(store.secrets(&main()).await.unwrap().len(), 1);
+    store.doubt_intent(held.id, held.token, Doubt::after(HOUR), entry("rotation.doubted")).await.unwrap();
+    let unknown = link(&*store).await.intent.unwrap();
+    let answer = word(&*store, Given::Current).await;
+    assert_eq!(answer, Settlement::Settled { fingerprint, ended: Some(unknown) });
+    let detail = json!({"why": "a test", "fingerprint": print("a"), "intent": held.id.to_string(), "kind": "rotate"});
+    assert_eq!(trail(&*store).await.last().unwrap().detail, detail);
+    assert_eq!(live(&*store).await, [(print("a"), SecretState::Active)]);
+
+    // A new secret, then one that had expired: each is the newest and active, and ends what nobody knows.
+    for text in ["b", "a", "b"] {
+        let id = doubted(&*store, &main(), 3).await;
+        let answer = word(&*store, Given::Secret(sealed(text))).await;
+        assert!(
+            matches!(&answer, Settlement::Settled { fingerprint, ended: Some(intent) }
+                if *fingerprint == print(text) && intent.id == id && intent.needs_a_person()),
+            "{answer:?}"
+        );
+        assert_eq!(live(&*store).await[0], (print(text), SecretState::Active));
+        assert_eq!((link(&*store).await.intent, take_over(&*store).await), (None, None));
+        rotated(&*store, "c", Some(Duration::ZERO)).await;
+        store.expire_secrets().await.unwrap();
+    }
+    // The late answer of somebody who was at it all the same is kept, and opens it again.
+    let slow = begun(&*store, &main(), Duration::ZERO).await;
+    run_out(&*store).await;
+    assert!(matches!(word(&*store, Given::Secret(sealed("d"))).await, Settlement::Settled { ended: Some(_), .. }));
+    assert_eq!(finish(&*store, slow.id, slow.token, change("late")).await, Ended::Lost);
+    assert_eq!(take_over(&*store).await.unwrap().0.id, slow.id);
+}
+
+pub(crate) async fn a_new_secret_that_is_configured_is_a_persons_word(on: &Fixture) {
+    let store = on.open().await;
+    seed(&*store, &main(), &["a"]).await;
+    let id = doubted(&*store, &main(), 3).await;
+    doubted(&*store, &other(), 1).await;
+    assert_eq!(seed(&*store, &main(), &["a"]).await, [], "it was known");
+    assert_eq!(link(&*store).await.intent.unwrap().id, id);
+    assert_eq!(seed(&*store, &main(), &["b", "a"]).await.len(), 1);
+    assert_eq!(link(&*store).await.intent, None);
+    assert_eq!(take_over(&*store).await.unwrap().0.endpoint, other(), "another endpoint's goes on");
+    let settled = trail(&*store).await.into_iter().find(|entry| entry.action == "intent.settled").unwrap();
+    assert_eq!((settled.actor.as_str(), settled.subject.as_str()), ("service", "endpoint/main"));
+    assert_eq!(settled.detail, json!({"intent": id.to_string(), "kind": "rotate", "fingerprint": print("b")}));
+
+    // While somebody asks Finkare it ends nothing; but should that end in doubt, nobody asks again by himself.
+    let held = begun(&*store, &main(), HOUR).await;
+    seed(&*store, &main(), &["c"]).await;
+    assert_eq!(link(&*store).await.intent.unwrap().state, IntentState::InFlight);
+    store.doubt_intent(held.id, held.token, Doubt::after(Duration::ZERO), entry("rotation.doubted")).await.unwrap();
+    let intent = link(&*store).await.intent.unwrap();
+    assert!(intent.given_meanwhile && intent.needs_a_person() && intent.unreadable == 0, "{intent:?}");
+    assert_eq!(take_over(&*store).await, None);
+    // Whoever asks again by himself begins anew.
+    let next = rotation(&main(), HOUR);
+    assert!(matches!(store.begin_intent(next.clone(), entry("rotation.begun")).await.unwrap(), Begun::TakenOver(_)));
+    store.doubt_intent(held.id, next.token, Doubt::after(Duration::ZERO), entry("rotation.doubted")).await.unwrap();
+    assert_eq!(take_over(&*store).await.unwrap().0.id, held.id);
 }
 
 pub(crate) async fn a_finished_rotation_changes_the_secrets(on: &Fixture) {
@@ -584,7 +720,7 @@ pub(crate) async fn a_late_answer_contests_who_asks_now(on: &Fixture) {
     assert_eq!(finish(&*store, next.id, fourth, change("e")).await, Ended::Ended);
     // One that nobody holds is done again anyway.
     let last = begun(&*store, &main(), HOUR).await;
-    store.doubt_intent(last.id, last.token, HOUR, entry("rotation.doubted")).await.unwrap();
+    store.doubt_intent(last.id, last.token, Doubt::after(HOUR), entry("rotation.doubted")).await.unwrap();
     assert_eq!(finish(&*store, last.id, last.token, change("f")).await, Ended::Lost);
     assert_eq!(take_over(&*store).await, None, "its time stays");
     let intents = link(&*store).await.intent;
@@ -600,7 +736,10 @@ pub(crate) async fn a_failed_one_changes_nothing_and_makes_room(on: &Fixture) {
     assert_eq!(take_over(&*store).await, None);
     let before = everything(&*store).await;
     assert_eq!(store.fail_intent(intent.id, intent.token, entry("no")).await.unwrap(), Ended::Lost);
-    assert_eq!(store.doubt_intent(intent.id, intent.token, secs(0), entry("no")).await.unwrap(), Ended::Lost);
+    assert_eq!(
+        store.doubt_intent(intent.id, intent.token, Doubt::after(secs(0)), entry("no")).await.unwrap(),
+        Ended::Lost
+    );
     assert_eq!(everything(&*store).await, before);
     begun(&*store, &main(), HOUR).await;
     assert_eq!(actions(&*store).await, ["secret.seeded", "rotation.begun", "rotation.failed", "rotation.begun"]);
@@ -613,7 +752,7 @@ pub(crate) async fn the_intents_of_an_earlier_process_are_due_at_once(on: &Fixtu
     finish(&*store, done.id, done.token, change("a")).await;
     let held = begun(&*store, &main(), HOUR).await;
     let doubted = begun(&*store, &other(), HOUR).await;
-    store.doubt_intent(doubted.id, doubted.token, HOUR, entry("rotation.doubted")).await.unwrap();
+    store.doubt_intent(doubted.id, doubted.token, Doubt::after(HOUR), entry("rotation.doubted")).await.unwrap();
     assert_eq!(store.abandon_intents().await.unwrap(), 2);
     assert_eq!(link(&*store).await.intent.unwrap().state, IntentState::Unknown);
     assert!(!store.renew_intent(held.id, held.token, HOUR).await.unwrap());
@@ -802,12 +941,13 @@ pub(crate) async fn every_change_is_announced(on: &Fixture) {
         "expire": assert_eq!(store.expire_secrets().await.unwrap(), 1);
         "late": assert_eq!(finish(&**store, intent.id, intent.token, change("c")).await, Ended::Lost);
         "take over by keeper": assert!(store.take_over_intent(token, HOUR).await.unwrap().is_some());
-        "doubt": store.doubt_intent(intent.id, token, HOUR, entry("doubted")).await.unwrap();
+        "doubt": store.doubt_intent(intent.id, token, Doubt::after(HOUR), entry("doubted")).await.unwrap();
         "take over by beginning": store.begin_intent(intent.clone(), entry("begun")).await.unwrap();
         "fail": assert_eq!(store.fail_intent(intent.id, intent.token, entry("failed")).await.unwrap(), Ended::Ended);
         "begin another": store.begin_intent(second.clone(), entry("begun")).await.unwrap();
         "abandon": assert_eq!(store.abandon_intents().await.unwrap(), 1);
         "adopt": store.adopt_webhook(&main, "wh", "https://one.example", entry("adopted")).await.unwrap();
+        "settle": word(&**store, Given::Secret(sealed("d"))).await;
         "reseal": store.reseal_secrets("key-1", &key_1().await, entry("resealed")).await.unwrap();
     }
     if !store.is_shared() {

@@ -1,0 +1,8 @@
+-- A doubt can end: who holds an intent, and how often Finkare answered with success and without a secret that can be read.
+
+ALTER TABLE intents
+    ADD COLUMN unreadable      bigint  NOT NULL DEFAULT 0 CHECK (unreadable >= 0),
+    -- A secret was configured while somebody asked Finkare: only a person knows which of the two is right.
+    ADD COLUMN given_meanwhile boolean NOT NULL DEFAULT false,
+    -- Who asked Finkare last. Null: the service, healing; or a version before this one.
+    ADD COLUMN asked_by        text;
