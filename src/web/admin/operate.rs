@@ -22,6 +22,7 @@ use crate::{
     config::Role,
     model::{
         audit::NewAudit,
+        clock,
         dispatch::{Outcome, State as DispatchState},
         id::{DispatchId, EventId},
     },
@@ -287,6 +288,10 @@ struct Chosen {
     state: Option<String>,
     /// Only of this invoice.
     invoice_id: Option<String>,
+    /// Only count, change nothing.
+    #[serde(default)]
+    #[schema(default = false)]
+    dry_run: bool,
 }
 
 /// What a person decides about dispatches.
@@ -327,19 +332,25 @@ impl Verb {
 /// What retrying many came to.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RetriedMany {
-    /// So many are pending again.
+    /// So many are pending again, or would be.
     retried: u64,
     /// True: there are more than one call decides about; ask again.
     more: bool,
+    /// There, and true, if nothing was changed because `dry_run` was asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
 }
 
 /// What cancelling many came to.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CancelledMany {
-    /// So many were called off.
+    /// So many were called off, or would be.
     cancelled: u64,
     /// True: there are more than one call decides about; ask again.
     more: bool,
+    /// There, and true, if nothing was changed because `dry_run` was asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
 }
 
 /// Puts dispatches that are `dead` or `held` back to `pending`.
@@ -365,8 +376,8 @@ pub async fn retry_many(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Json<RetriedMany>, Problem> {
-    let (retried, more) = decide(&admin, caller, body, Verb::Retry).await?;
-    Ok(Json(RetriedMany { retried, more }))
+    let Decided { count, more, dry_run } = decide(&admin, caller, body, Verb::Retry).await?;
+    Ok(Json(RetriedMany { retried: count, more, dry_run }))
 }
 
 /// Calls off dispatches that are `pending`, `held` or `dead`.
@@ -390,12 +401,18 @@ pub async fn cancel_many(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Json<CancelledMany>, Problem> {
-    let (cancelled, more) = decide(&admin, caller, body, Verb::Cancel).await?;
-    Ok(Json(CancelledMany { cancelled, more }))
+    let Decided { count, more, dry_run } = decide(&admin, caller, body, Verb::Cancel).await?;
+    Ok(Json(CancelledMany { cancelled: count, more, dry_run }))
 }
 
-/// Answers how many were changed, and whether there are more.
-async fn decide(admin: &Arc<Admin>, caller: Caller, body: Body, verb: Verb) -> Result<(u64, bool), Problem> {
+/// How many were changed, or would be, and whether there are more.
+struct Decided {
+    count: u64,
+    more: bool,
+    dry_run: bool,
+}
+
+async fn decide(admin: &Arc<Admin>, caller: Caller, body: Body, verb: Verb) -> Result<Decided, Problem> {
     caller.needs(Role::Operator)?;
     let chosen: Chosen = payload(body).await?.unwrap_or_default();
     if chosen.sink.is_none() && chosen.state.is_none() {
@@ -421,6 +438,9 @@ async fn decide(admin: &Arc<Admin>, caller: Caller, body: Body, verb: Verb) -> R
     let (asked, states) = (admin.clone(), states.to_vec());
     let decision = async move {
         let (ids, more) = find(&*asked.store, &chosen, &states).await?;
+        if chosen.dry_run {
+            return Ok(Decided { count: ids.len() as u64, more, dry_run: true });
+        }
         let count = carry_out(&*asked.store, &ids, verb).await;
         // Also what was done before the store failed is written down.
         let (done, failure) = match count {
@@ -439,7 +459,7 @@ async fn decide(admin: &Arc<Admin>, caller: Caller, body: Body, verb: Verb) -> R
         audit::write(&asked, entry).await;
         match failure {
             Some(problem) => Err(problem),
-            None => Ok((done, more)),
+            None => Ok(Decided { count: done, more, dry_run: false }),
         }
     };
     in_turn(admin, decision).await
@@ -540,7 +560,7 @@ pub async fn test_sink(
         event_id: tested.event_id,
         outcome: tested.outcome.as_str(),
         reason: tested.outcome.reason().map(str::to_owned),
-        duration_ms: tested.duration.as_secs_f64() * 1e3,
+        duration_ms: clock::fractional_millis(tested.duration),
         sink: name,
     };
     tracing::info!(sink.name = row.sink, outcome = row.outcome, by = %caller.name, "a sink got a test event");
