@@ -29,4 +29,5 @@ mod simulator;
 mod sinks;
 mod store;
 mod support;
+mod terminal;
 mod waiting;
