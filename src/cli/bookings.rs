@@ -7,15 +7,13 @@ use super::{
     Failure,
     client::Client,
     confirm::{Sure, ask},
-    manage::{Paging, Service, Watch, list, query},
-    output::{Output, cell, complain, time},
+    manage::{Paging, Service, Watch, amount, list, query},
+    output::{Output, cell, complain, print, time},
 };
 use crate::{
     config::Config,
-    model::{
-        booking::{BookingState, UnknownBookingState},
-        money::Cents,
-    },
+    model::booking::{BookingState, UnknownBookingState},
+    store::ledger::number_key,
 };
 
 #[derive(Debug, Subcommand)]
@@ -77,6 +75,44 @@ pub(super) struct Settle {
     service: Service,
 }
 
+/// What is on its way, held or given up of the payments that were asked for, as lines for a person; `sink` as asked for.
+///
+/// A search by number finds parts of numbers too; where one has the very number, only such are told.
+fn not_booked(answer: &Value, number: Option<&str>, sink: Option<&str>) -> Vec<String> {
+    let rows = answer["data"].as_array().into_iter().flatten();
+    let is_open = |row: &&Value| {
+        matches!(row["state"].as_str(), Some("pending" | "leased" | "held" | "dead"))
+            && sink.is_none_or(|sink| row["sink"] == sink)
+    };
+    let open: Vec<&Value> = rows.filter(is_open).collect();
+    let is_it = |row: &Value| {
+        let found = row["invoice_number"].as_str().map(number_key);
+        number.is_none_or(|number| found == Some(number_key(number)))
+    };
+    let has_it = open.iter().any(|row| is_it(row));
+    open.into_iter()
+        .filter(|row| !has_it || is_it(row))
+        .map(|row| {
+            let text = |name: &str| cell(&row[name]);
+            let mut line = format!(
+                "dispatch {} to {} is {}: {} of invoice {}",
+                text("id"),
+                text("sink"),
+                text("state"),
+                amount(row),
+                text("invoice_number")
+            );
+            for (before, name) in [(", payment ", "payment_id"), (": ", "last_error")] {
+                if row[name].is_string() {
+                    line.push_str(before);
+                    line.push_str(&text(name));
+                }
+            }
+            line
+        })
+        .collect()
+}
+
 /// `bookings …`
 pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Result<bool, Failure> {
     let (sink, state, payment_id, invoice_id, invoice_number, paging, watch, service) = match command {
@@ -85,6 +121,8 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
         }
         Bookings::Settle(options) => return settle(config, options, output).await,
     };
+    let looked_for = invoice_number.clone().or_else(|| payment_id.clone());
+    let (number, of_sink) = (invoice_number.clone(), sink.clone());
     let filters = [
         ("sink", sink),
         ("state", state.map(|state| state.as_str().to_owned())),
@@ -107,9 +145,31 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
             cell(&booking["note"]),
         ]
     };
-    watch
-        .show(output, async || client.get("/bookings", &query).await, |answer| list(answer, output, &head, row))
-        .await?;
+    let fetch = async || {
+        let bookings = client.get("/bookings", &query).await?;
+        // What is asked for by number or payment may not be in the books yet, which a person has to hear as well.
+        let waiting = match &looked_for {
+            Some(text) if !output.json => {
+                let search = vec![("q", text.clone()), ("limit", "500".to_owned())];
+                not_booked(&client.get("/dispatches", &search).await?, number.as_deref(), of_sink.as_deref())
+            }
+            _ => Vec::new(),
+        };
+        Ok(json!({ "bookings": bookings, "waiting": waiting }))
+    };
+    let show = |answer: &Value| {
+        let waiting: Vec<&str> = answer["waiting"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let has_bookings = answer["bookings"]["data"].as_array().is_some_and(|rows| !rows.is_empty());
+        if waiting.is_empty() || has_bookings {
+            list(&answer["bookings"], output, &head, row)?;
+        }
+        if !waiting.is_empty() {
+            let lead = if has_bookings { "\nNot in the books:" } else { "Nothing of it is in the books:" };
+            print(&format!("{lead}\n  {}\nSee one by: finkare-relay dispatches show ID", waiting.join("\n  ")))?;
+        }
+        Ok(())
+    };
+    watch.show(output, fetch, show).await?;
     Ok(true)
 }
 
@@ -177,10 +237,4 @@ fn settle_preview(booking: &Value, recorded: bool) -> String {
             "The relay would forget that it may have written it: its dispatch, once retried, writes it into the books."
         },
     )
-}
-
-/// `1500.00 EUR`
-fn amount(booking: &Value) -> String {
-    let cents = booking["amount_cents"].as_i64().map(Cents);
-    cents.map(|cents| cents.of(&cell(&booking["currency"]))).unwrap_or_default()
 }

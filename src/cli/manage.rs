@@ -17,6 +17,7 @@ use crate::{
     model::{
         clock,
         dispatch::{State, UnknownWord},
+        money::Cents,
     },
 };
 
@@ -143,8 +144,9 @@ pub(super) enum Events {
     List {
         #[command(flatten)]
         selection: Selection,
-        /// Only events whose payload holds this text
-        #[arg(long)]
+        /// Only events whose payload holds this text, or whose payment has this invoice number (or a part of it), this amount
+        /// (1500.00) or this id
+        #[arg(long, value_name = "TEXT")]
         q: Option<String>,
         #[command(flatten)]
         paging: Paging,
@@ -180,6 +182,9 @@ pub(super) enum Dispatches {
         /// Only of this event
         #[arg(long)]
         event_id: Option<String>,
+        /// Only of payments with this invoice number (or a part of it), this amount (1500.00) or this id
+        #[arg(long, value_name = "TEXT")]
+        q: Option<String>,
         #[command(flatten)]
         paging: Paging,
         #[command(flatten)]
@@ -258,6 +263,12 @@ pub(super) fn list(
     Ok(())
 }
 
+/// The amount of a row with its currency, as far as they are known: `1500.00 EUR`.
+pub(super) fn amount(row: &Value) -> String {
+    let cents = row["amount_cents"].as_i64().map(Cents);
+    cents.map(|cents| cents.of(&cell(&row["currency"])).trim_end().to_owned()).unwrap_or_default()
+}
+
 /// `events …`
 pub(super) async fn events(config: Config, command: Events, output: Output) -> Result<bool, Failure> {
     match command {
@@ -265,13 +276,15 @@ pub(super) async fn events(config: Config, command: Events, output: Output) -> R
             let filters = selection.named().into_iter().chain([("q", q)]);
             let client = Client::new(config, service.admin_url.as_deref())?;
             let query = query(filters, paging);
-            let head = ["ID", "RECEIVED (UTC)", "TYPE", "INVOICE", "DELIVERIES", "ENDPOINT"];
+            let head = ["ID", "RECEIVED (UTC)", "TYPE", "INVOICE", "NUMBER", "AMOUNT", "DELIVERIES", "ENDPOINT"];
             let row = |event: &Value| {
                 vec![
                     cell(&event["id"]),
                     time(&event["received_at"]),
                     cell(&event["type"]),
                     cell(&event["invoice_id"]),
+                    cell(&event["invoice_number"]),
+                    amount(event),
                     cell(&event["deliveries"]),
                     cell(&event["endpoint"]),
                 ]
@@ -297,11 +310,17 @@ fn event_text(event: &Value) -> String {
         ("type", cell(&event["type"])),
         ("endpoint", cell(&event["endpoint"])),
         ("invoice", cell(&event["invoice_id"])),
+        ("number", cell(&event["invoice_number"])),
+        ("payment", cell(&event["payment_id"])),
+        ("amount", amount(event)),
         ("occurred", cell(&event["occurred_at"])),
         ("received", cell(&event["received_at"])),
         ("deliveries", cell(&event["deliveries"])),
     ] {
-        let _ = writeln!(text, "{label:<11} {value}");
+        // Only what concerns payments may be unknown without a word.
+        if !value.is_empty() || !matches!(label, "number" | "payment" | "amount") {
+            let _ = writeln!(text, "{label:<11} {value}");
+        }
     }
     if event["readable"] == Value::Bool(false) {
         text.push_str("            signed correctly, but not readable: a person has to look at it\n");
@@ -362,12 +381,24 @@ pub(super) fn dispatch_text(dispatch: &Value) -> String {
 /// `dispatches …`
 pub(super) async fn dispatches(config: Config, command: Dispatches, output: Output) -> Result<bool, Failure> {
     match command {
-        Dispatches::List { state, sink, invoice_id, event_id, paging, watch, service } => {
+        Dispatches::List { state, sink, invoice_id, event_id, q, paging, watch, service } => {
             let state = state.map(|state| state.as_str().to_owned());
-            let filters = [("state", state), ("sink", sink), ("invoice_id", invoice_id), ("event_id", event_id)];
+            let filters =
+                [("state", state), ("sink", sink), ("invoice_id", invoice_id), ("event_id", event_id), ("q", q)];
             let client = Client::new(config, service.admin_url.as_deref())?;
             let query = query(filters, paging);
-            let head = ["ID", "SINK", "STATE", "ATTEMPTS", "TYPE", "INVOICE", "NEXT ATTEMPT (UTC)", "LAST ERROR"];
+            let head = [
+                "ID",
+                "SINK",
+                "STATE",
+                "ATTEMPTS",
+                "TYPE",
+                "INVOICE",
+                "NUMBER",
+                "AMOUNT",
+                "NEXT ATTEMPT (UTC)",
+                "LAST ERROR",
+            ];
             let row = |dispatch: &Value| {
                 vec![
                     cell(&dispatch["id"]),
@@ -376,6 +407,8 @@ pub(super) async fn dispatches(config: Config, command: Dispatches, output: Outp
                     cell(&dispatch["attempts"]),
                     cell(&dispatch["event_type"]),
                     cell(&dispatch["invoice_id"]),
+                    cell(&dispatch["invoice_number"]),
+                    amount(dispatch),
                     time(&dispatch["next_attempt_at"]),
                     if dispatch["state"] == "delivered" { String::new() } else { cell(&dispatch["last_error"]) },
                 ]

@@ -15,7 +15,7 @@ use crate::{
         id::EndpointName,
         secret::{Secret, has_split_password},
     },
-    resolve::DEFAULT_PATIENCE,
+    resolve::{DEFAULT_PATIENCE, DEFAULT_WINDOW_DAYS},
 };
 
 /// Where the endpoint `default` listens.
@@ -125,6 +125,7 @@ fn one(
     let api_paths = api_paths(&mut section);
     let api_update_method = section.word("api_update_method", &["PUT", "PATCH"]).unwrap_or_default();
     let payment_patience = section.secs("payment_patience_secs", &(0..=604_800), DEFAULT_PATIENCE.as_secs());
+    let payment_window = section.whole("payment_window_days", &(1..=365), DEFAULT_WINDOW_DAYS) * SECS_PER_DAY;
     let rotate_every = rotate_every(&mut section, api_key.is_some());
     let rotate_overlap = section.secs("rotate_overlap_secs", &(0..=MAX_OVERLAP.as_secs()), DEFAULT_OVERLAP.as_secs());
     let dedupe = dedupe(&mut section);
@@ -147,6 +148,7 @@ fn one(
         api_paths,
         api_update_method,
         payment_patience,
+        payment_window: Duration::from_secs(payment_window),
         rotate_every,
         rotate_overlap,
         dedupe,

@@ -237,6 +237,8 @@ pub struct Endpoint {
     pub api_update_method: UpdateMethod,
     /// How long after its event an invoice or a payment may become visible in Finkare's API.
     pub payment_patience: Duration,
+    /// A payment that is dated further from an event is not the event's, unless the event names it.
+    pub payment_window: Duration,
     /// Rotates the secret by itself so often.
     pub rotate_every: Option<Duration>,
     /// For how long the secrets before a new one stay good, unless a rotation is told otherwise.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::problem::Problem;
 
 /// Keys whose values are never secret, so that a line beginning with one may be shown.
-pub(super) const SHOWABLE: [&str; 46] = [
+pub(super) const SHOWABLE: [&str; 47] = [
     "listen",
     "admin_listen",
     "max_body_bytes",
@@ -27,6 +27,7 @@ pub(super) const SHOWABLE: [&str; 46] = [
     "api_paths",
     "api_update_method",
     "payment_patience_secs",
+    "payment_window_days",
     "rotate_every_days",
     "rotate_overlap_secs",
     "dedupe",

@@ -477,6 +477,7 @@ api_max_retries = 0
 api_paths = { rotate_secret = '/webhooks/{id}/rotate', invoice = '/v2/invoices/{id}' }
 api_update_method = 'PATCH'
 payment_patience_secs = 0
+payment_window_days = 31
 rotate_every_days = 90
 rotate_overlap_secs = 0
 dedupe = '/data/a~1b/~0'
@@ -505,7 +506,7 @@ secret_encoding = 'stripped'",
     );
     assert_eq!((api.paths.webhook, api.paths.deliveries), (Paths::default().webhook, Paths::default().deliveries));
     assert_eq!(api.update_method, UpdateMethod::Patch);
-    assert_eq!(endpoint.payment_patience, Duration::ZERO);
+    assert_eq!((endpoint.payment_patience, endpoint.payment_window), (Duration::ZERO, days(31)));
 }
 
 #[test]
@@ -622,6 +623,8 @@ fn wrong_endpoints() {
         ("api_timeout_secs = 0", "api_timeout_secs: 0 is not from 1 to 300"),
         ("api_max_retries = 11", "api_max_retries: 11 is not from 0 to 10"),
         ("payment_patience_secs = 604801", "payment_patience_secs: 604801 is not from 0 to 604800"),
+        ("payment_window_days = 0", "payment_window_days: 0 is not from 1 to 365"),
+        ("payment_window_days = 366", "payment_window_days: 366 is not from 1 to 365"),
         ("api_update_method = 'put'", "api_update_method: `put` is not one of `PUT`, `PATCH`"),
         ("api_paths = '/x'", "api_paths: \"/x\" is not a table"),
         ("api_paths = { webhook = 'webhooks/{id}' }", "api_paths.webhook: `webhooks/{id}` does not begin with `/`"),

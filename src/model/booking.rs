@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::{
     id::{EventId, SinkName},
     money::Cents,
+    paid_at::PaidAt,
 };
 
 /// An invoice, as Finkare knows it.
@@ -52,8 +53,8 @@ pub struct Payment {
     pub currency: String,
     /// `card`, `bank_transfer`, `sepa_debit`, `payment_link`, or whatever Finkare says.
     pub method: Option<String>,
-    /// When it was paid.
-    pub paid_at: Timestamp,
+    /// When it was paid: a time, or a day.
+    pub paid_at: PaidAt,
 }
 
 /// Which payment an event announces.
@@ -69,6 +70,23 @@ pub struct Assignment {
     pub invoice_id: String,
     /// In cents.
     pub amount_cents: Cents,
+}
+
+/// What is known of the payment that an event announces, for whoever looks for it; decided or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announced {
+    /// The event.
+    pub event_id: EventId,
+    /// Finkare's id of the invoice.
+    pub invoice_id: String,
+    /// In cents, as the event says.
+    pub amount_cents: Cents,
+    /// Such as `EUR`.
+    pub currency: Option<String>,
+    /// Finkare's id of the payment; of one that is not decided, the one that it seems to be.
+    pub payment_id: Option<String>,
+    /// The invoice's number, as Finkare knows it.
+    pub invoice_number: Option<String>,
 }
 
 /// Proves that a booking is ours to go on with.

@@ -15,5 +15,6 @@ pub mod event;
 pub mod id;
 pub mod link;
 pub mod money;
+pub mod paid_at;
 pub mod secret;
 pub mod trace;

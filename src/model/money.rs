@@ -56,6 +56,39 @@ impl Cents {
         Ok(Self(if negative { -amount } else { amount }))
     }
 
+    /// Reads an amount as a person types it to look for it: `1500`, `1500.00`, `1 500,00`, `1.500,00 €`, `1500 EUR`.
+    /// Two decimals or none; of a point or comma before three digits it is not known which of the two it is, so that
+    /// `1.500` is no amount.
+    pub fn typed(text: &str) -> Option<Self> {
+        let text = text.trim().trim_end_matches(['€', ' ', '\u{a0}', '\u{202f}']);
+        let currency = text.len().checked_sub(3).and_then(|at| text.split_at_checked(at));
+        let text = match currency {
+            Some((amount, code)) if code.bytes().all(|byte| byte.is_ascii_alphabetic()) => amount,
+            _ => text,
+        };
+        let dense: String = text.chars().filter(|c| !matches!(c, ' ' | '\u{a0}' | '\u{202f}' | '\'' | '’')).collect();
+        let (whole, decimals) = match dense.rfind(['.', ',']) {
+            Some(at) => (&dense[..at], &dense[at + 1..]),
+            None => (dense.as_str(), "00"),
+        };
+        if decimals.len() != 2 {
+            return None;
+        }
+        // What is left of the other mark stands before each three digits.
+        let mut groups = whole.split(['.', ',']);
+        let first = groups.next().unwrap_or_default();
+        let rest: Vec<&str> = groups.collect();
+        if rest.iter().any(|group| group.len() != 3) || (!rest.is_empty() && !(1..=3).contains(&first.len())) {
+            return None;
+        }
+        let whole = [&[first][..], &rest].concat().concat();
+        let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_digits(&whole) {
+            return None;
+        }
+        Self::parse(&format!("{whole}.{decimals}")).ok()
+    }
+
     /// The sum, if it can be written.
     pub fn checked_add(self, other: Cents) -> Option<Cents> {
         self.0.checked_add(other.0).map(Cents)
@@ -109,6 +142,44 @@ impl<'de> Deserialize<'de> for DecimalAmount {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_amount_is_found_as_a_person_types_it() {
+        for text in [
+            "1500",
+            "1500.00",
+            "1500,00",
+            "1 500,00",
+            "1\u{a0}500,00",
+            "1\u{202f}500,00 €",
+            "1.500,00",
+            "1,500.00",
+            "1'500.00",
+            " 1500 EUR ",
+            "1500,00eur",
+        ] {
+            assert_eq!(Cents::typed(text), Some(Cents(150_000)), "{text}");
+        }
+        assert_eq!(Cents::typed("0,05"), Some(Cents(5)));
+        assert_eq!(Cents::typed("1.234.567,89"), Some(Cents(123_456_789)));
+        for odd in [
+            "",
+            "EUR",
+            "€",
+            "1.500",
+            "1,500",
+            "1500.5",
+            "1500.001",
+            "12.34.56",
+            "1.50,00",
+            "-5",
+            "F-2026-001",
+            "1e3",
+            "99999999999999999999",
+        ] {
+            assert_eq!(Cents::typed(odd), None, "{odd}");
+        }
+    }
 
     #[test]
     fn reads_what_the_systems_write() {

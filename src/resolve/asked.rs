@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::model::{event::MAX_TEXT, money::Cents};
+use crate::model::{event::MAX_TEXT, money::Cents, paid_at::PaidAt};
 
 /// What an event asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub(super) struct Asked {
     pub(super) currency: Option<String>,
     /// `data.method`
     pub(super) method: Option<String>,
-    /// `data.paidAt`
-    pub(super) paid_at: Option<Timestamp>,
+    /// `data.paidAt`: a time, or a day.
+    pub(super) paid_at: Option<PaidAt>,
     /// `timestamp`. What it means (event or sending) is not documented, so one that cannot be read is no problem.
     pub(super) timestamp: Option<Timestamp>,
 }
@@ -67,14 +67,14 @@ impl Asked {
             format!("the body cannot be read: it is no JSON of the documented form at line {line}, column {column}")
         })?;
         let data = body.data.ok_or("`data` is missing")?;
-        let paid_at = text("data.paidAt", data.paid_at)?.map(|text| text.parse::<Timestamp>()).transpose();
+        let paid_at = text("data.paidAt", data.paid_at)?.map(|text| text.parse::<PaidAt>()).transpose();
         Ok(Self {
             invoice_id: text("data.invoiceId", data.invoice_id)?.ok_or("`data.invoiceId` is missing")?,
             amount: cents(data.amount_cents)?,
             payment_id: text("data.paymentId", data.payment_id)?,
             currency: text("data.currency", data.currency)?,
             method: text("data.method", data.method)?,
-            paid_at: paid_at.map_err(|_| "`data.paidAt` is not a time with its offset from UTC")?,
+            paid_at: paid_at.map_err(|_| "`data.paidAt` is neither a time with its offset from UTC nor a date")?,
             timestamp: body.timestamp.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()?.parse().ok()),
         })
     }
@@ -137,6 +137,8 @@ mod tests {
             (Some("p"), Some("EUR"), Some("card"))
         );
         assert_eq!(asked.paid_at, Some("2026-03-15T10:00:00Z".parse().unwrap()));
+        let bare = with(r#"{"invoiceId":"i","amountCents":1,"paidAt":"2026-03-15"}"#).unwrap();
+        assert_eq!(bare.paid_at, Some(PaidAt::On(jiff::civil::date(2026, 3, 15))), "a day is that day");
         let nulls = with(r#"{"invoiceId":"i","amountCents":1,"paymentId":null,"paidAt":null}"#).unwrap();
         assert_eq!((nulls.payment_id, nulls.paid_at), (None, None));
         let no_time = Asked::read(br#"{"data":{"invoiceId":"i","amountCents":1},"timestamp":"yesterday"}"#).unwrap();
@@ -170,8 +172,9 @@ mod tests {
             (r#"{"invoiceId":"i","amountCents":1,"amountCents":2}"#, "the body cannot be read"),
             (r#"{"invoiceId":"i","amountCents":1,"paymentId":5}"#, "`data.paymentId` is not a text"),
             (r#"{"invoiceId":"i","amountCents":1,"currency":["privat"]}"#, "`data.currency` is not a text"),
-            (r#"{"invoiceId":"i","amountCents":1,"paidAt":"privat"}"#, "`data.paidAt` is not a time"),
-            (r#"{"invoiceId":"i","amountCents":1,"paidAt":"2026-03-15"}"#, "`data.paidAt` is not a time"),
+            (r#"{"invoiceId":"i","amountCents":1,"paidAt":"privat"}"#, "`data.paidAt` is neither a time"),
+            (r#"{"invoiceId":"i","amountCents":1,"paidAt":"2026-02-30"}"#, "`data.paidAt` is neither a time"),
+            (r#"{"invoiceId":"i","amountCents":1,"paidAt":"2026-03-15T10:00:00"}"#, "`data.paidAt` is neither a time"),
         ] {
             let error = with(data).unwrap_err();
             assert!(error.starts_with(problem) && !error.contains("privat"), "{data}: {error}");

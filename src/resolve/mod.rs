@@ -10,8 +10,10 @@
 //! ```
 //!
 //! The body names an invoice and an amount, rarely a payment. So the payments of the invoice are asked for, and the
-//! one is taken that is completed, has this amount and no other event (`choice`). The store decides between two
-//! that want the same one; an event keeps what it was given, whatever sink asks and however often it is replayed.
+//! one is taken that has this amount, no other event, and lies nearest to the event in time, within the endpoint's
+//! window; if that one is not completed, nothing is taken in its place (`choice`). A payment that lies nearer to another
+//! event which has none yet is that one's (`rivals`). The store decides between two that want the same one; an
+//! event keeps what it was given, whatever sink asks and however often it is replayed.
 //!
 //! What is not decided is said with the reason ([`Unresolved`]): *wait* for what will come by itself (a pending
 //! payment, one that is not visible yet), *hold* for what a person must look at, *retry* while Finkare or the store
@@ -19,7 +21,10 @@
 //! as one that is booked twice.
 //!
 //! - `asked`: what the body says.
+//! - `case`: an event and what becomes of it in words.
 //! - `choice`: which payment it is; pure.
+//! - `rivals`: what other events of the invoice say.
+//! - `told`: what is known is written down where a person can look for it, also while nothing is decided.
 //! - `source`: Finkare's answers, kept for a while and shared.
 //!
 //! Sources: <https://docs.finkare.io/api-reference/payments>, <https://docs.finkare.io/guides/webhook-setup>,
@@ -27,10 +32,13 @@
 //! event arrives.
 
 mod asked;
+mod case;
 mod choice;
+mod rivals;
 mod source;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -41,11 +49,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 
 use self::{
     asked::Asked,
-    choice::{Choice, Standing, choose},
+    case::{Case, early, growing},
+    choice::{Choice, Field, Standing},
+    rivals::{Rivals, too_fresh},
     source::{Failure, Source},
 };
 use crate::{
@@ -53,7 +62,6 @@ use crate::{
     model::{
         booking::{Assignment, Invoice, Payment},
         chain::Chain,
-        clock,
         event::{MAX_TEXT, PAYMENT_RECEIVED},
         id::EndpointName,
         money::Cents,
@@ -71,14 +79,12 @@ use crate::{
 /// How long after its event a payment may become visible, unless told otherwise: nobody documents it.
 pub const DEFAULT_PATIENCE: Duration = Duration::from_mins(15);
 
-/// The first wait; doubled with every attempt.
-const FIRST_WAIT: Duration = Duration::from_secs(5);
-/// The longest wait for what comes by itself: a SEPA debit is pending for days.
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
+/// How far from its event a payment may be dated, in days, unless told otherwise: instalments are weeks apart, and what a
+/// `timestamp` means is not documented.
+pub const DEFAULT_WINDOW_DAYS: u64 = 7;
+
 /// The longest wait for our own limit: it passes as fast as calls are allowed.
 const LONGEST_TURN: Duration = Duration::from_mins(5);
-/// The shortest wait at the end of the patience.
-const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// What is held is looked at again so often.
 const RECHECK: Duration = Duration::from_hours(1);
 /// How often an event may lose its payment to a faster one within one attempt.
@@ -98,6 +104,8 @@ pub struct Endpoint {
     pub rate: (NonZeroU32, Duration),
     /// How long after its event a payment may become visible before a person is asked.
     pub patience: Duration,
+    /// A payment that is dated further from the event is not the event's, unless the event names it.
+    pub window: Duration,
 }
 
 /// Finds payments and invoices at Finkare, and decides with the store which event has which payment.
@@ -143,6 +151,18 @@ impl Resolver {
                  with its `api_key`, and reload; or cancel this dispatch"
             ))),
         }
+    }
+
+    /// Tries until no other event is faster.
+    async fn rounds(&self, case: &Case<'_>, source: &Source) -> Result<Payment, Unresolved> {
+        let mut lost = HashSet::new();
+        for _ in 0..ROUNDS {
+            if let Some(payment) = self.round(case, source, &mut lost).await? {
+                return Ok(payment);
+            }
+        }
+        let reason = "other events were faster with every payment that would have fitted".to_owned();
+        Err(Unresolved::Retry { reason, after: None })
     }
 
     /// One try; `None` if another event was faster and has what was chosen, which is `lost` then.
@@ -211,13 +231,28 @@ impl Resolver {
                 Err(failure) if is_not_found(&failure) => None,
                 Err(failure) => return Err(case.failed(&failure)),
             };
-            let payments: &[client::Payment] = seen.as_ref().map_or(&[], |seen| &seen.value);
+            let none = client::PaymentsOfInvoice::default();
+            let found = seen.as_ref().map_or(&none, |seen| &seen.value);
             let choice = if let Some(assignment) = assignment {
-                kept(assignment, payments)
+                kept(assignment, &found.payments)
             } else {
+                let rivals = Rivals::read(&*self.store, case).await.map_err(|error| store(&error))?;
                 let mut taken = self.taken(case).await?;
                 taken.extend(lost.iter().cloned());
-                choose(&case.asked, case.message.received_at, payments, &taken)
+                taken.extend(rivals.named());
+                let field = Field {
+                    payments: &found.payments,
+                    unreadable: &found.unreadable,
+                    taken: &taken,
+                    window: source.window,
+                };
+                let choice = rivals.choose(case, field, source.patience);
+                if let Choice::Take(payment) = choice
+                    && let Some(wait) = too_fresh(case, payment, source.patience)
+                {
+                    return Err(wait);
+                }
+                choice
             };
             if let Choice::Take(payment) = choice {
                 return Ok(payment.clone());
@@ -291,16 +326,15 @@ impl Resolve for Resolver {
             ),
             recheck_after: None,
         })?;
-        let source = self.source(&message.endpoint)?;
-        let case = Case { message, asked, patience: source.patience };
-        let mut lost = HashSet::new();
-        for _ in 0..ROUNDS {
-            if let Some(payment) = self.round(&case, source, &mut lost).await? {
-                return Ok(payment);
-            }
+        let case = Case::new(message, asked, self.sources.get(&message.endpoint).and_then(Option::as_ref));
+        let result = match self.source(&message.endpoint) {
+            Ok(source) => self.rounds(&case, source).await,
+            Err(unresolved) => Err(unresolved),
+        };
+        if self.decides {
+            self.tell(&case, &result).await;
         }
-        let reason = "other events were faster with every payment that would have fitted".to_owned();
-        Err(Unresolved::Retry { reason, after: None })
+        result
     }
 
     async fn invoice(&self, message: &Message) -> Result<Invoice, Unresolved> {
@@ -309,107 +343,6 @@ impl Resolve for Resolver {
             return Err(Unresolved::Hold { reason, recheck_after: None });
         };
         invoice(self.source(&message.endpoint)?, message, id, None).await
-    }
-}
-
-/// An event and what it asks for.
-struct Case<'a> {
-    message: &'a Message,
-    asked: Asked,
-    patience: Duration,
-}
-
-impl Case<'_> {
-    /// What the event says, as a phrase: "a payment of 1500.00 of invoice c3d4".
-    fn wanted(&self) -> String {
-        let Asked { invoice_id, amount, payment_id, currency, .. } = &self.asked;
-        let amount = currency.as_deref().map_or_else(|| amount.to_string(), |currency| amount.of(currency));
-        match payment_id {
-            Some(id) => format!("payment {} of {amount} of invoice {}", shown(id), shown(invoice_id)),
-            None => format!("a payment of {amount} of invoice {}", shown(invoice_id)),
-        }
-    }
-
-    fn failed(&self, failure: &Failure) -> Unresolved {
-        failed(failure, self.message)
-    }
-
-    /// Says of everything but a payment that was found what it means for the event.
-    fn unresolved(&self, choice: &Choice<'_>, is_kept: bool) -> Unresolved {
-        let wanted = self.wanted();
-        match choice {
-            // Not asked for: it is what was found.
-            Choice::Take(_) => Unresolved::Retry { reason: "the payment is to be looked at again".into(), after: None },
-            Choice::Pending(payment) => Unresolved::Wait {
-                reason: format!("payment {} of the event is still pending at Finkare", shown(&payment.id)),
-                after: growing(self.message.attempt, LONGEST_WAIT),
-            },
-            Choice::Unknown(payment) => self.early(
-                &format!(
-                    "payment {} has the status `{}` at Finkare, which is not known to mean that it has arrived",
-                    shown(&payment.id),
-                    shown(&payment.status)
-                ),
-                "look at Finkare: it goes on by itself once the payment is `completed`; if it has arrived, book it by \
-                 hand and cancel this dispatch",
-            ),
-            Choice::Lost(payment) => hold(
-                format!(
-                    "payment {}, which the event announces, is `{}` at Finkare: it is not passed on. Look at Finkare; \
-                     if that is right, cancel this dispatch",
-                    shown(&payment.id),
-                    shown(&payment.status)
-                ),
-                // The one that is meant may come into sight beside a failed one.
-                if is_kept { RECHECK } else { self.recheck() },
-            ),
-            Choice::Contradicts(what) => hold(
-                format!(
-                    "Finkare and the event do not agree: {what}. Find out which is right, book the payment by hand, and \
-                     cancel this dispatch"
-                ),
-                RECHECK,
-            ),
-            Choice::Ambiguous(one, other) => hold(
-                format!(
-                    "{wanted} may be {} as well as {}, which differ in time, method or currency: it is not guessed. Book \
-                     the right one by hand, and cancel this dispatch",
-                    described(one),
-                    described(other)
-                ),
-                RECHECK,
-            ),
-            Choice::Taken(payment) => self.early(
-                &format!(
-                    "for {wanted} Finkare shows only what other events have announced already (such as payment {})",
-                    shown(&payment.id)
-                ),
-                "either Finkare repeated its delivery, or a payment is not visible: compare, then cancel this dispatch \
-                 or retry it",
-            ),
-            Choice::Nothing if is_kept => hold(
-                format!(
-                    "the payment that the event was found to announce is gone from Finkare ({wanted}): it is not passed \
-                     on. Look at Finkare, and cancel this dispatch if that is right"
-                ),
-                RECHECK,
-            ),
-            Choice::Nothing => self.early(
-                &format!("Finkare does not show {wanted}"),
-                "compare with Finkare: it goes on by itself once the payment is there; if there is none, cancel this \
-                 dispatch",
-            ),
-        }
-    }
-
-    /// Waits for what may come by itself as long as the event is young; then a person has to look.
-    fn early(&self, what: &str, advice: &str) -> Unresolved {
-        early(self.message, self.patience, what, advice)
-    }
-
-    /// When to look again at what may be set right at any moment while the event is young.
-    fn recheck(&self) -> Duration {
-        patience_left(self.message, self.patience).map_or(RECHECK, |left| growing(self.message.attempt, left))
     }
 }
 
@@ -430,9 +363,9 @@ fn kept<'a>(assignment: &Assignment, payments: &'a [client::Payment]) -> Choice<
     }
     match Standing::of(payment) {
         Standing::Completed => Choice::Take(payment),
-        Standing::Pending => Choice::Pending(payment),
-        Standing::Unknown => Choice::Unknown(payment),
-        Standing::Lost => Choice::Lost(payment),
+        Standing::Pending => Choice::Pending { payment, other: None },
+        Standing::Unknown => Choice::Unknown { payment, other: None },
+        Standing::Lost => Choice::Lost { payment, other: None },
     }
 }
 
@@ -498,28 +431,6 @@ fn hold(reason: String, recheck_after: Duration) -> Unresolved {
     Unresolved::Hold { reason, recheck_after: Some(recheck_after) }
 }
 
-/// How long the event is still young; `None` once it is not.
-fn patience_left(message: &Message, patience: Duration) -> Option<Duration> {
-    patience.checked_sub(clock::since(message.received_at, clock::now())).filter(|left| !left.is_zero())
-}
-
-/// Waits for what may come by itself as long as the event is young; then a person has to look.
-fn early(message: &Message, patience: Duration, what: &str, advice: &str) -> Unresolved {
-    match patience_left(message, patience) {
-        Some(left) => Unresolved::Wait {
-            reason: format!("{what}, which may be too early"),
-            after: growing(message.attempt, LONGEST_WAIT).min(left.max(SHORTEST_WAIT)),
-        },
-        None => hold(format!("{what}: {advice}. It is looked at again each hour"), RECHECK),
-    }
-}
-
-/// Twice as long with each attempt, and up to a tenth more, so that what came together does not come back together.
-fn growing(attempt: u32, longest: Duration) -> Duration {
-    let wait = FIRST_WAIT.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(longest).max(SHORTEST_WAIT);
-    wait.mul_f64(1.0 + 0.1 * rand::random::<f64>())
-}
-
 fn is_not_found(failure: &Failure) -> bool {
     matches!(failure, Failure::Api(client::Error::Api { status: 404, .. }))
 }
@@ -575,16 +486,4 @@ fn is_plain(text: &str) -> bool {
 /// An outside text as a reason repeats it.
 fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN).collect()
-}
-
-/// A payment as a person tells it from another.
-fn described(payment: &client::Payment) -> String {
-    let or_none = |text: Option<&str>| text.map_or_else(|| "not given".to_owned(), shown);
-    format!(
-        "payment {} (paid at {}, method {}, currency {})",
-        shown(&payment.id),
-        payment.paid_at.map_or_else(|| "a time not given".to_owned(), |time: Timestamp| time.to_string()),
-        or_none(payment.method.as_deref()),
-        or_none(payment.currency.as_deref())
-    )
 }

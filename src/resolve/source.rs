@@ -15,13 +15,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use moka::future::Cache;
 use tokio::sync::Semaphore;
 
 use super::Endpoint;
 use crate::{
-    finkare::client::{Client, Error, Invoice, Payment},
+    finkare::client::{Client, Error, Invoice, PaymentsOfInvoice},
     model::clock,
 };
 
@@ -44,7 +44,7 @@ const MOST_TURNS: u32 = 64;
 #[async_trait]
 pub(super) trait Api: Send + Sync {
     async fn invoice(&self, id: &str) -> Result<Invoice, Error>;
-    async fn payments(&self, invoice_id: &str) -> Result<Vec<Payment>, Error>;
+    async fn payments(&self, invoice_id: &str) -> Result<PaymentsOfInvoice, Error>;
 }
 
 #[async_trait]
@@ -53,7 +53,7 @@ impl Api for Client {
         Client::invoice(self, id).await
     }
 
-    async fn payments(&self, invoice_id: &str) -> Result<Vec<Payment>, Error> {
+    async fn payments(&self, invoice_id: &str) -> Result<PaymentsOfInvoice, Error> {
         self.payments_of_invoice(invoice_id).await
     }
 }
@@ -81,14 +81,16 @@ pub(super) struct Source {
     api: Arc<dyn Api>,
     turns: Semaphore,
     invoices: Cache<String, Arc<Seen<Invoice>>>,
-    payments: Cache<String, Arc<Seen<Vec<Payment>>>>,
+    payments: Cache<String, Arc<Seen<PaymentsOfInvoice>>>,
     /// How long what is not visible may still become so.
     pub(super) patience: Duration,
+    /// How far from its event a payment may be dated.
+    pub(super) window: SignedDuration,
 }
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("patience", &self.patience).finish_non_exhaustive()
+        f.debug_struct("Source").field("patience", &self.patience).field("window", &self.window).finish_non_exhaustive()
     }
 }
 
@@ -105,6 +107,7 @@ impl Source {
             invoices: Cache::builder().max_capacity(MOST_INVOICES).time_to_live(INVOICE_KEPT).build(),
             payments: Cache::builder().max_capacity(MOST_LISTS).time_to_live(PAYMENTS_KEPT).build(),
             patience: endpoint.patience,
+            window: SignedDuration::try_from(endpoint.window).unwrap_or(SignedDuration::MAX),
         }
     }
 
@@ -134,7 +137,7 @@ impl Source {
         &self,
         invoice_id: &str,
         since: Option<Instant>,
-    ) -> Result<Arc<Seen<Vec<Payment>>>, Arc<Failure>> {
+    ) -> Result<Arc<Seen<PaymentsOfInvoice>>, Arc<Failure>> {
         loop {
             let asking = self.ask(|| self.api.payments(invoice_id));
             let seen = self.payments.try_get_with_by_ref(invoice_id, asking).await?;

@@ -9,22 +9,26 @@ use std::{
 };
 
 use bytes::Bytes;
-use proptest::prelude::*;
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
-use super::{source::Api, *};
+use super::{case::FIRST_WAIT, source::Api, *};
 use crate::{
     model::{
         audit::NewAudit,
-        booking::{Booking, BookingToken, NewBooking},
+        booking::{Announced, Booking, BookingToken, NewBooking},
+        clock,
         dispatch::Trigger,
         id::{DispatchId, EventId, SinkName},
+        paid_at::PaidAt,
     },
     store::{
         Page,
-        ledger::{Advance, BookingBegun, BookingFilter, Settled, Word},
+        ledger::{Advance, BookingBegun, BookingFilter, Search, Settled, Unassigned, Word},
     },
 };
+
+mod properties;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -34,6 +38,9 @@ struct Memory {
     assignments: Mutex<Vec<Assignment>>,
     /// What another replica does just before the next assignments.
     before: Mutex<VecDeque<Assignment>>,
+    /// The events that are stored, each with an unfinished dispatch.
+    events: Mutex<Vec<Message>>,
+    announced: Mutex<BTreeMap<EventId, Announced>>,
     fails: Mutex<bool>,
 }
 
@@ -72,6 +79,37 @@ impl LedgerStore for Memory {
         }
         all.push(new.clone());
         Ok(Assigned::Ours)
+    }
+
+    async fn unassigned(&self, endpoint: &str, invoice_id: &str, _: u32) -> Result<Vec<Unassigned>, StoreError> {
+        let given = self.given();
+        let events = self.events.lock().unwrap();
+        let fits = |event: &&Message| {
+            event.endpoint == endpoint
+                && event.invoice_id.as_deref() == Some(invoice_id)
+                && !given.contains_key(&event.event_id)
+        };
+        let told = |event: &Message| Unassigned {
+            event_id: event.event_id,
+            received_at: event.received_at,
+            payload: event.payload.to_vec(),
+            is_open: true,
+        };
+        Ok(events.iter().filter(fits).map(told).collect())
+    }
+
+    async fn note_announced(&self, known: &Announced) -> Result<(), StoreError> {
+        self.announced.lock().unwrap().insert(known.event_id, known.clone());
+        Ok(())
+    }
+
+    async fn announced(&self, events: &[EventId]) -> Result<Vec<Announced>, StoreError> {
+        let all = self.announced.lock().unwrap();
+        Ok(events.iter().filter_map(|event| all.get(event).cloned()).collect())
+    }
+
+    async fn find_announced(&self, _: &Search, _: u32) -> Result<Vec<EventId>, StoreError> {
+        unreachable!("the resolver searches for nothing")
     }
 
     async fn booking(&self, _: &SinkName, _: &str) -> Result<Option<Booking>, StoreError> {
@@ -127,6 +165,7 @@ impl LedgerStore for Memory {
 /// Finkare, as far as it is asked.
 struct Books {
     payments: Mutex<Vec<client::Payment>>,
+    unreadable: Mutex<Vec<client::UnreadablePayment>>,
     /// `None`: not visible.
     invoice: Mutex<Option<client::Invoice>>,
     /// What the next calls fail with.
@@ -151,10 +190,11 @@ impl Api for Books {
         self.invoice.lock().unwrap().clone().ok_or_else(|| refusal(404))
     }
 
-    async fn payments(&self, _: &str) -> Result<Vec<client::Payment>, client::Error> {
+    async fn payments(&self, _: &str) -> Result<client::PaymentsOfInvoice, client::Error> {
         self.gate.acquire().await.unwrap().forget();
         self.admit()?;
-        Ok(self.payments.lock().unwrap().clone())
+        let (payments, unreadable) = (self.payments.lock().unwrap().clone(), self.unreadable.lock().unwrap().clone());
+        Ok(client::PaymentsOfInvoice { payments, unreadable })
     }
 }
 
@@ -183,6 +223,7 @@ fn endpoint() -> Endpoint {
         client: None,
         rate: (NonZeroU32::new(1000).unwrap(), Duration::from_secs(1)),
         patience: DEFAULT_PATIENCE,
+        window: Duration::from_hours(24 * DEFAULT_WINDOW_DAYS),
     }
 }
 
@@ -197,6 +238,7 @@ fn world(payments: Vec<client::Payment>) -> World {
     };
     let books = Arc::new(Books {
         payments: Mutex::new(payments),
+        unreadable: Mutex::default(),
         invoice: Mutex::new(Some(invoice)),
         fails: Mutex::default(),
         calls: AtomicUsize::new(0),
@@ -226,7 +268,7 @@ fn payment(id: &str, minute: u64, status: &str) -> client::Payment {
         currency: Some("EUR".into()),
         status: status.into(),
         method: Some("card".into()),
-        paid_at: Some(at(minute)),
+        paid_at: Some(PaidAt::At(at(minute))),
     }
 }
 
@@ -281,7 +323,10 @@ async fn an_event_gets_its_payment_and_keeps_it() {
     let event = event(10);
     let found = world.resolver.payment(&event).await.unwrap();
     assert_eq!((found.id.as_str(), found.amount_cents, found.currency.as_str()), ("near", Cents(100), "EUR"));
-    assert_eq!((found.invoice.number.as_str(), found.method.as_deref(), found.paid_at), ("F-1", Some("card"), at(11)));
+    assert_eq!(
+        (found.invoice.number.as_str(), found.method.as_deref(), found.paid_at),
+        ("F-1", Some("card"), PaidAt::At(at(11)))
+    );
     // A nearer one comes into sight: another process, long after, still answers the first.
     world.books.payments.lock().unwrap().push(payment("nearest", 10, "completed"));
     let again = resolver(&world.memory, &world.books).payment(&old(&event)).await.unwrap();
@@ -381,6 +426,145 @@ async fn pending_waits_longer_and_longer_and_is_never_given_up() {
     assert_eq!(world.resolver.payment(&event).await.unwrap().id, "p");
 }
 
+/// Instalments of each month; October was booked by hand before the relay was there. November is announced while it is
+/// pending, not shown, or gone back: October is never taken for it, and both are named once the patience is over.
+#[tokio::test]
+async fn an_earlier_payment_that_nobody_announced_is_never_taken() {
+    const MONTH: u64 = 31 * 24 * 60;
+    let november = event(MONTH);
+    let october = || payment("october", 0, "completed");
+    for (own, words) in [
+        (Some(payment("november", MONTH, "pending")), vec!["payment november", "pending", "payment october"]),
+        (Some(payment("november", MONTH, "settled?")), vec!["payment november", "`settled?`", "payment october"]),
+        (None, vec!["within 7 days", "payment october", "`payment_window_days`"]),
+    ] {
+        let world = world(own.into_iter().chain([october()]).collect());
+        waits(world.resolver.payment(&november).await);
+        let reason = held(world.resolver.payment(&old(&november)).await);
+        for word in words {
+            assert!(reason.contains(word), "`{word}` is not in: {reason}");
+        }
+        assert!(world.memory.given().is_empty());
+        *world.books.payments.lock().unwrap() = vec![october(), payment("november", MONTH, "completed")];
+        assert_eq!(world.resolver.payment(&old(&november)).await.unwrap().id, "november");
+        // A repetition of November, and whatever else is announced of this amount, is not October either.
+        let again = event(MONTH + 3);
+        waits(world.resolver.payment(&again).await);
+        let reason = held(world.resolver.payment(&old(&again)).await);
+        assert!(reason.contains("payment november") && reason.contains("payment october"), "{reason}");
+    }
+    let world = world(vec![october(), payment("november", MONTH, "refunded")]);
+    let reason = held(world.resolver.payment(&old(&november)).await);
+    assert!(reason.contains("payment november") && reason.contains("payment october"), "{reason}");
+    // Named, it is October, whatever the dates; and an event keeps what it has, however old it is.
+    let named = format!(r#"{{"invoiceId":"i","amountCents":100,"paymentId":"october"}},"timestamp":"{}""#, at(MONTH));
+    let named = with_body(&named);
+    assert_eq!(world.resolver.payment(&named).await.unwrap().id, "october");
+    let years_later = Message { received_at: clock::now() - Duration::from_hours(24 * 1500), ..named };
+    assert_eq!(world.resolver.payment(&years_later).await.unwrap().id, "october");
+}
+
+/// Each of two events gets its own payment, also where the other's comes into sight first.
+#[tokio::test]
+async fn a_payment_is_left_to_the_event_that_lies_nearer() {
+    let world = world(vec![payment("late", 3000, "completed")]);
+    let (early, late) = (event(10), event(3001));
+    world.memory.events.lock().unwrap().extend([early.clone(), late.clone()]);
+    let (reason, after) = waits(world.resolver.payment(&early).await);
+    assert!(reason.contains("payment late") && reason.contains("other events"), "{reason}");
+    assert!(after < MINUTE, "{after:?}");
+    assert_eq!(world.resolver.payment(&late).await.unwrap().id, "late");
+    world.books.payments.lock().unwrap().push(payment("early", 9, "completed"));
+    assert_eq!(resolver(&world.memory, &world.books).payment(&early).await.unwrap().id, "early");
+
+    // In whatever order they are looked at, also while the nearer one is not looked at at all.
+    let world = self::world(vec![payment("late", 3000, "completed"), payment("early", 1000, "completed")]);
+    world.memory.events.lock().unwrap().extend([early.clone(), late.clone()]);
+    let between = event(2900);
+    world.memory.events.lock().unwrap().push(between.clone());
+    waits(world.resolver.payment(&between).await);
+    assert_eq!(world.resolver.payment(&early).await.unwrap().id, "early");
+    assert_eq!(world.resolver.payment(&late).await.unwrap().id, "late");
+    waits(world.resolver.payment(&between).await);
+
+    // Whoever is not decided for long holds nobody up.
+    let world = self::world(vec![payment("late", 3000, "completed")]);
+    world.memory.events.lock().unwrap().extend([early.clone(), old(&late)]);
+    assert_eq!(world.resolver.payment(&early).await.unwrap().id, "late");
+
+    // One that names its payment holds it for good.
+    let world = self::world(vec![payment("late", 3000, "completed")]);
+    let named = with_body(r#"{"invoiceId":"i","amountCents":100,"paymentId":"late"}"#);
+    world.memory.events.lock().unwrap().extend([early.clone(), old(&named)]);
+    assert!(waits(world.resolver.payment(&early).await).0.contains("payment late"));
+    assert_eq!(world.resolver.payment(&old(&named)).await.unwrap().id, "late");
+
+    // What was made only now, long after the event, has a moment for an event of its own.
+    let now = clock::now();
+    let fresh = client::Payment { paid_at: Some(PaidAt::At(now - MINUTE)), ..payment("fresh", 0, "completed") };
+    let world = self::world(vec![fresh]);
+    let days_ago = now - Duration::from_hours(3 * 24);
+    let held_for_long = Message {
+        received_at: days_ago,
+        ..with_body(&format!(r#"{{"invoiceId":"i","amountCents":100}},"timestamp":"{days_ago}""#))
+    };
+    assert!(waits(world.resolver.payment(&held_for_long).await).0.contains("of its own"));
+    world.books.payments.lock().unwrap()[0].paid_at = Some(PaidAt::At(now - DEFAULT_PATIENCE - MINUTE));
+    let other = resolver(&world.memory, &world.books);
+    assert_eq!(other.payment(&held_for_long).await.unwrap().id, "fresh");
+}
+
+#[tokio::test]
+async fn one_payment_that_cannot_be_read_is_one_payments_problem() {
+    let world = world(vec![payment("own", 11, "completed")]);
+    let odd = client::UnreadablePayment { id: Some("odd".into()), problem: "`status` is missing".into() };
+    world.books.unreadable.lock().unwrap().push(odd);
+    assert_eq!(world.resolver.payment(&event(10)).await.unwrap().id, "own");
+    let other = event(11);
+    waits(world.resolver.payment(&other).await);
+    let reason = held(world.resolver.payment(&old(&other)).await);
+    assert!(reason.contains("payment odd") && reason.contains("`status` is missing"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_bare_date_is_the_day_of_the_booking() {
+    let on = |date: &str| client::Payment { paid_at: Some(date.parse().unwrap()), ..payment("p", 0, "completed") };
+    let world = world(vec![on("2026-03-15")]);
+    let found = world.resolver.payment(&event(10)).await.unwrap();
+    assert_eq!(found.paid_at, PaidAt::On(jiff::civil::date(2026, 3, 15)));
+    // As the event says it, where Finkare's payment has none.
+    let world = self::world(vec![client::Payment { paid_at: None, ..payment("p", 0, "completed") }]);
+    let said = with_body(r#"{"invoiceId":"i","amountCents":100,"paymentId":"p","paidAt":"2026-03-14"}"#);
+    assert_eq!(world.resolver.payment(&said).await.unwrap().paid_at, PaidAt::On(jiff::civil::date(2026, 3, 14)));
+}
+
+/// What a person looks for is written down as it becomes known, and nothing is asked of Finkare for it again and again.
+#[tokio::test]
+async fn what_is_known_is_told_while_it_is_pending() {
+    let world = world(vec![payment("p", 10, "pending")]);
+    let event = event(10);
+    let told = || world.memory.announced.lock().unwrap().get(&event.event_id).cloned();
+    waits(world.resolver.payment(&event).await);
+    let pending = told().expect("it is told");
+    assert_eq!((pending.invoice_number.as_deref(), pending.payment_id.as_deref()), (Some("F-1"), Some("p")));
+    assert_eq!((pending.amount_cents, pending.currency), (Cents(100), None));
+    let calls = world.books.calls.load(Relaxed);
+    waits(resolver(&world.memory, &world.books).payment(&event).await);
+    assert_eq!(world.books.calls.load(Relaxed), calls + 1, "the payments alone");
+    world.books.payments.lock().unwrap()[0].status = "completed".into();
+    resolver(&world.memory, &world.books).payment(&event).await.unwrap();
+    assert_eq!(told().unwrap().currency.as_deref(), Some("EUR"));
+
+    let keyless = Message { endpoint: "keyless".into(), ..self::event(1) };
+    world.resolver.payment(&keyless).await.unwrap_err();
+    let known = world.memory.announced.lock().unwrap()[&keyless.event_id].clone();
+    assert_eq!((known.amount_cents, known.invoice_number), (Cents(100), None), "what the event says");
+    let looking = Resolver { decides: false, ..resolver(&world.memory, &world.books) };
+    let looked_at = self::event(10);
+    waits(looking.payment(&looked_at).await);
+    assert!(!world.memory.announced.lock().unwrap().contains_key(&looked_at.event_id), "a look writes nothing");
+}
+
 #[tokio::test]
 async fn what_is_not_visible_has_time_and_is_then_held() {
     let world = world(vec![]);
@@ -395,10 +579,12 @@ async fn what_is_not_visible_has_time_and_is_then_held() {
 
     *world.books.invoice.lock().unwrap() = None;
     world.books.payments.lock().unwrap().push(payment("p", 10, "completed"));
-    assert!(waits(world.resolver.payment(&event).await).0.contains("invoice i"));
-    assert!(held(world.resolver.payment(&old(&event)).await).contains("Finkare does not show invoice i"));
+    // What Finkare said of the invoice before is remembered for a while.
+    let forgetful = resolver(&world.memory, &world.books);
+    assert!(waits(forgetful.payment(&event).await).0.contains("invoice i"));
+    assert!(held(forgetful.payment(&old(&event)).await).contains("Finkare does not show invoice i"));
     assert!(world.memory.given().is_empty(), "nothing is decided before all is known");
-    let Err(Unresolved::Wait { .. }) = world.resolver.invoice(&event).await else { panic!("an invoice may come") };
+    let Err(Unresolved::Wait { .. }) = forgetful.invoice(&event).await else { panic!("an invoice may come") };
 
     // A 404 of the payments is no payment yet.
     world.books.fails.lock().unwrap().extend([refusal(404), refusal(404)]);
@@ -466,7 +652,7 @@ async fn a_bookkeeper_gets_all_or_nothing() {
         (change(|_, invoice| invoice.id = "j".into()), "it is shown as invoice j"),
         (change(|_, invoice| invoice.invoice_number = " ".into()), "its number"),
     ] {
-        let reason = held(world.resolver.payment(&event(10)).await);
+        let reason = held(world.resolver.payment(&old(&event(10))).await);
         assert!(reason.contains(expected) && !reason.contains('\0'), "{reason}");
         assert!(world.memory.given().is_empty(), "{expected}: nothing is decided");
     }
@@ -475,22 +661,25 @@ async fn a_bookkeeper_gets_all_or_nothing() {
         (payment.paid_at, payment.currency, invoice.currency) = (None, None, None);
         invoice.invoice_number = " ".into();
     });
-    let event = event(10);
-    held(world.resolver.payment(&event).await);
+    let event = old(&event(10));
+    assert!(held(world.resolver.payment(&event).await).contains("when it was paid"));
+    world.books.payments.lock().unwrap()[0].paid_at = Some(PaidAt::At(at(10)));
+    assert!(held(world.resolver.payment(&event).await).contains("its number"));
     world.books.invoice.lock().unwrap().as_mut().unwrap().invoice_number = "F-1".into();
     assert!(held(world.resolver.payment(&event).await).contains("in which currency"));
     world.books.invoice.lock().unwrap().as_mut().unwrap().currency = Some("EUR".into());
-    assert!(held(world.resolver.payment(&event).await).contains("when it was paid"));
-    world.books.payments.lock().unwrap()[0].paid_at = Some(at(10));
     assert_eq!(world.resolver.payment(&event).await.unwrap().currency, "EUR");
 
-    let said =
-        r#"{"invoiceId":"i","amountCents":100,"currency":"eur","method":"sepa_debit","paidAt":"2026-03-15T10:07:00Z"}"#;
+    // Without a date at Finkare only an event that names the payment can have it.
+    let said = r#"{"invoiceId":"i","amountCents":100,"paymentId":"p","currency":"eur","method":"sepa_debit","paidAt":"2026-03-15T10:07:00Z"}"#;
     let world = change(|payment, invoice| {
         (payment.paid_at, payment.currency, payment.method, invoice.currency) = (None, None, None, None);
     });
     let found = world.resolver.payment(&with_body(said)).await.unwrap();
-    assert_eq!((found.currency.as_str(), found.method.as_deref(), found.paid_at), ("EUR", Some("sepa_debit"), at(7)));
+    assert_eq!(
+        (found.currency.as_str(), found.method.as_deref(), found.paid_at),
+        ("EUR", Some("sepa_debit"), PaidAt::At(at(7)))
+    );
 }
 
 #[tokio::test]
@@ -579,129 +768,3 @@ async fn who_would_wait_too_long_for_a_turn_comes_back_later() {
 
 /// At the limit of these tests no more questions are put side by side.
 const MOST_TURNS_OF_TESTS: usize = 64;
-
-/// What happens to a world of a few payments and events.
-#[derive(Debug, Clone)]
-enum Step {
-    /// An event is looked at.
-    Resolve(usize),
-    /// A payment comes into sight.
-    Show(usize),
-    /// A payment's status changes.
-    Status(usize, &'static str),
-    /// A payment goes out of sight.
-    Hide(usize),
-}
-
-fn step(payments: usize, events: usize) -> impl Strategy<Value = Step> {
-    prop_oneof![
-        4 => (0..events).prop_map(Step::Resolve),
-        2 => (0..payments).prop_map(Step::Show),
-        2 => (0..payments, prop::sample::select(vec!["pending", "completed", "completed", "failed", "refunded", "odd"]))
-            .prop_map(|(payment, status)| Step::Status(payment, status)),
-        1 => (0..payments).prop_map(Step::Hide),
-    ]
-}
-
-fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
-}
-
-proptest! {
-    /// Whatever happens in whatever order: no payment has two events, no event two payments, and what is given was
-    /// completed and of this amount when it was given.
-    #[test]
-    fn nothing_is_doubled_or_mixed_up(
-        minutes in prop::collection::vec((0u64..4, 100i64..102), 6),
-        events in prop::collection::vec((0u64..4, 100i64..102), 6),
-        steps in prop::collection::vec(step(6, 6), 1..60),
-    ) {
-        run(async {
-            let world = world(vec![]);
-            let mut all: Vec<client::Payment> = minutes.iter().enumerate().map(|(number, (minute, cents))| {
-                client::Payment { amount_cents: *cents, ..payment(&format!("p{number}"), *minute, "pending") }
-            }).collect();
-            let messages: Vec<Message> = events.iter().map(|(minute, cents)| {
-                with_body(&format!(r#"{{"invoiceId":"i","amountCents":{cents}}},"timestamp":"{}""#, at(*minute)))
-            }).collect();
-            let mut visible = [false; 6];
-            let mut given: BTreeMap<EventId, String> = BTreeMap::new();
-            for step in steps {
-                match step {
-                    Step::Show(payment) => visible[payment] = true,
-                    Step::Hide(payment) => visible[payment] = false,
-                    Step::Status(payment, status) => all[payment].status = status.into(),
-                    Step::Resolve(event) => {
-                        let message = &messages[event];
-                        // Another process each time: what a moment's memory does is another test's.
-                        let result = resolver(&world.memory, &world.books).payment(message).await;
-                        if let Ok(found) = &result {
-                            prop_assert_eq!(found.amount_cents.0, events[event].1);
-                            let before = given.get(&message.event_id);
-                            prop_assert!(before.is_none_or(|id| *id == found.id), "an event keeps its payment");
-                        }
-                        let now = world.memory.given();
-                        for (id, payment) in now.iter().filter(|(id, _)| !given.contains_key(id)) {
-                            prop_assert_eq!(*id, message.event_id);
-                            let seen = all.iter().find(|known| known.id == *payment).unwrap();
-                            prop_assert_eq!(seen.amount_cents, events[event].1);
-                            prop_assert_eq!(seen.status.as_str(), "completed");
-                            prop_assert!(visible[all.iter().position(|known| known.id == *payment).unwrap()]);
-                        }
-                        for (id, payment) in &given {
-                            prop_assert_eq!(now.get(id), Some(payment), "nothing is given away again");
-                        }
-                        given = now;
-                    }
-                }
-                *world.books.payments.lock().unwrap() =
-                    all.iter().zip(visible).filter(|(_, visible)| *visible).map(|(payment, _)| payment.clone()).collect();
-                let ids: HashSet<&String> = given.values().collect();
-                prop_assert_eq!(ids.len(), given.len(), "a payment has one event");
-            }
-            Ok(())
-        })?;
-    }
-
-    /// Equal instalments find one each, in whatever order they become visible and completed and their events are
-    /// looked at. (Their times are so chosen that none lies in the middle of two others.)
-    #[test]
-    fn equal_instalments_find_one_each(
-        times in prop::collection::vec(0u32..6, 1..7),
-        order in any::<prop::sample::Index>(),
-        shuffled in Just((0..6usize).collect::<Vec<_>>()).prop_shuffle(),
-        looks in prop::collection::vec((0..6usize, any::<bool>()), 0..24),
-    ) {
-        run(async {
-            let world = world(vec![]);
-            let minute = |time: u32| 3u64.pow(time);
-            let payments: Vec<client::Payment> = times.iter().enumerate()
-                .map(|(number, time)| payment(&format!("p{number}"), minute(*time), "completed")).collect();
-            let events: Vec<Message> = times.iter().map(|time| event(minute(*time))).collect();
-            let mut coming: VecDeque<usize> = shuffled.into_iter().filter(|number| *number < times.len()).collect();
-            let turn = order.index(coming.len());
-            coming.rotate_left(turn);
-            for (number, shows) in looks {
-                if shows && let Some(next) = coming.pop_front() {
-                    world.books.payments.lock().unwrap().push(payments[next].clone());
-                }
-                if let Some(event) = events.get(number) {
-                    let _early = world.resolver.payment(event).await;
-                }
-            }
-            for next in coming {
-                world.books.payments.lock().unwrap().push(payments[next].clone());
-            }
-            // Each hour those that are held are looked at again: one round for each event is more than enough.
-            for _ in &events {
-                for event in &events {
-                    let _early = world.resolver.payment(event).await;
-                }
-            }
-            let given = world.memory.given();
-            prop_assert_eq!(given.len(), events.len(), "every event has one: {:?}", given);
-            prop_assert_eq!(given.values().collect::<HashSet<_>>().len(), events.len());
-            Ok(())
-        })?;
-    }
-}

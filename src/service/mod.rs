@@ -294,6 +294,7 @@ pub fn resolved_endpoints(config: &Config, linked: &[LinkedEndpoint]) -> Vec<res
         client: linked.client.clone(),
         rate: (endpoint.api_rate_limit.requests, endpoint.api_rate_limit.per),
         patience: endpoint.payment_patience,
+        window: endpoint.payment_window,
     };
     config.endpoints.iter().zip(linked).map(endpoint).collect()
 }

@@ -30,7 +30,7 @@ use crate::model::{
 /// ```
 ///
 /// What is not there has no key; a detail that Finkare does not give is `null`. Amounts are whole cents, `paid_at` is
-/// RFC 3339 in UTC.
+/// RFC 3339 in UTC, or a date where Finkare gives no time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Resolved {
     /// The event's invoice.
@@ -50,7 +50,7 @@ fn as_shown<S: serde::Serializer>(payment: &Option<Payment>, serializer: S) -> R
         amount_cents: crate::model::money::Cents,
         currency: &'a str,
         method: Option<&'a str>,
-        paid_at: jiff::Timestamp,
+        paid_at: crate::model::paid_at::PaidAt,
     }
     let shown = payment.as_ref().map(|payment| Shown {
         id: &payment.id,

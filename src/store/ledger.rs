@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use super::{Page, StoreError};
 use crate::model::{
     audit::NewAudit,
-    booking::{Assignment, Booking, BookingState, BookingToken, NewBooking},
+    booking::{Announced, Assignment, Booking, BookingState, BookingToken, NewBooking},
     id::{EventId, SinkName},
     money::Cents,
 };
@@ -26,6 +27,50 @@ pub enum Assigned {
     Another(Assignment),
     /// Another event of the endpoint has the payment.
     Taken,
+}
+
+/// An event that announces a payment and has none yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unassigned {
+    /// The event.
+    pub event_id: EventId,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// The verified message.
+    pub payload: Vec<u8>,
+    /// True while a dispatch of it is not finished.
+    pub is_open: bool,
+}
+
+/// An event with a larger body is not among the [`Unassigned`]: Finkare's are far smaller.
+pub const LARGEST_ANNOUNCEMENT: u32 = 16 * 1024;
+
+/// So many of the latest announcements are searched for a part of an invoice's number.
+pub const SEARCHED_FOR_PARTS: u32 = 20_000;
+
+/// What a person looks for: a payment's id, an amount, or an invoice's number or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Search {
+    /// As it was typed.
+    pub text: String,
+    /// The same as a part of [`number_key`].
+    pub number: String,
+    /// The amount that it may be.
+    pub amount: Option<Cents>,
+}
+
+impl Search {
+    /// Of a text as typed; `None` if nothing can be found by it.
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let is_usable = !text.is_empty() && !text.contains('\0');
+        is_usable.then(|| Self { text: text.to_owned(), number: number_key(text), amount: Cents::typed(text) })
+    }
+}
+
+/// An invoice's number without the difference between capitals and small letters, as it is searched.
+pub fn number_key(number: &str) -> String {
+    number.trim().to_lowercase()
 }
 
 /// What came of beginning a booking.
@@ -113,6 +158,21 @@ pub trait LedgerStore: Send + Sync {
     /// [`StoreError::Open`] if the event is not stored (any more).
     async fn assign(&self, assignment: &Assignment) -> Result<Assigned, StoreError>;
 
+    /// The newest events of an invoice in an endpoint that announce a payment (`payment.received`), have none assigned and
+    /// have a payload of no more than [`LARGEST_ANNOUNCEMENT`] bytes; at most `limit`.
+    async fn unassigned(&self, endpoint: &str, invoice_id: &str, limit: u32) -> Result<Vec<Unassigned>, StoreError>;
+
+    /// Writes down what is known of an event's payment, for searches. What is not known now stays as it was. Nothing
+    /// is written for an event that is not stored. It goes with its event, or when its invoice is erased.
+    async fn note_announced(&self, known: &Announced) -> Result<(), StoreError>;
+
+    /// What is known of these events' payments, in no certain order; events of which nothing is known are left out.
+    async fn announced(&self, events: &[EventId]) -> Result<Vec<Announced>, StoreError>;
+
+    /// The events whose payment a search finds, the newest first; at most `limit`. A part of a number is looked for among
+    /// the latest [`SEARCHED_FOR_PARTS`] only, all else everywhere.
+    async fn find_announced(&self, search: &Search, limit: u32) -> Result<Vec<EventId>, StoreError>;
+
     /// What is known of a payment in a sink.
     async fn booking(&self, sink: &SinkName, payment_id: &str) -> Result<Option<Booking>, StoreError>;
 
@@ -183,5 +243,8 @@ pub trait LedgerStore: Send + Sync {
 
     /// Removes finished bookings (`booked`, `seen`) that have not changed for this long, the oldest first; at most
     /// `limit`. Answers how many.
+    ///
+    /// Likewise assignments of that age, at most `limit`, if neither their event nor any booking of their payment is there
+    /// any more: as long as one of these is, a payment must not become free for another event.
     async fn purge_bookings(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError>;
 }

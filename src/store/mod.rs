@@ -204,8 +204,10 @@ pub struct EventFilter {
     pub since: Option<Timestamp>,
     /// Received before this time.
     pub until: Option<Timestamp>,
-    /// Only events whose payload holds this text, compared byte for byte.
+    /// Only events whose payload holds this text, compared byte for byte, or which are among `found`.
     pub contains: Option<String>,
+    /// Events that a search has found otherwise; of no meaning without `contains`.
+    pub found: Vec<EventId>,
     /// Only events before (older than) this one: the cursor.
     pub before: Option<EventId>,
 }
@@ -253,6 +255,8 @@ pub struct DispatchFilter {
     pub invoice_id: Option<String>,
     /// Only of this event.
     pub event_id: Option<EventId>,
+    /// Only of one of these events.
+    pub found: Option<Vec<EventId>>,
     /// Only dispatches before (older than) this one: the cursor.
     pub before: Option<DispatchId>,
 }
@@ -307,7 +311,7 @@ pub struct Paused {
 pub struct Purge {
     /// Payloads of events received before this are removed; the event stays.
     pub payloads_before: Timestamp,
-    /// Events received before this go altogether, with their dispatches, attempts, dedupe keys and assignments.
+    /// Events received before this go altogether, with their dispatches, attempts and dedupe keys.
     pub events_before: Timestamp,
     /// At most so many events are touched by one call, so that accepts never wait long.
     pub limit: u32,
@@ -447,8 +451,8 @@ pub trait Store:
     /// an invoice without events nothing is written.
     async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError>;
 
-    /// Removes what is old enough. An event that has an unfinished dispatch keeps everything. With an event goes which
-    /// payment it announces; what was written of that payment stays, see [`ledger::LedgerStore::purge_bookings`].
+    /// Removes what is old enough. An event that has an unfinished dispatch keeps everything. Which payment it announced
+    /// stays, as does what was written of that payment, see [`ledger::LedgerStore::purge_bookings`].
     async fn purge(&self, purge: Purge) -> Result<Purged, StoreError>;
 
     /// Closes the connections; what is under way is waited for.

@@ -125,7 +125,7 @@ async fn every_call_asks_in_the_documented_way() {
         invoice_id: Some("a&b".into()),
     };
     assert_eq!(client.payments(&filter).await.unwrap()[0].amount_cents, 5);
-    assert_eq!(client.payments_of_invoice("i").await.unwrap()[0].id, "p");
+    assert_eq!(client.payments_of_invoice("i").await.unwrap().payments[0].id, "p");
 
     let requests = server.received();
     assert_eq!(
@@ -617,11 +617,11 @@ async fn an_item_that_moves_to_the_next_page_is_given_once() {
 #[tokio::test]
 async fn a_list_without_documented_pages_is_followed_only_if_it_speaks_of_them() {
     let server = paged(150, 150, |_| None).await;
-    assert_eq!(client(&server.url("")).payments_of_invoice("i").await.unwrap().len(), 150);
+    assert_eq!(client(&server.url("")).payments_of_invoice("i").await.unwrap().payments.len(), 150);
     assert_eq!(lines(&server.received()), ["GET /api/v1/payments/invoice/i"]);
 
     let server = paged(45, 20, |page| Some(json!({ "page": page, "limit": 20, "total": 45 }))).await;
-    assert_eq!(client(&server.url("")).payments_of_invoice("i").await.unwrap().len(), 45);
+    assert_eq!(client(&server.url("")).payments_of_invoice("i").await.unwrap().payments.len(), 45);
     let path = "GET /api/v1/payments/invoice/i";
     assert_eq!(lines(&server.received()), [path.into(), format!("{path}?page=2"), format!("{path}?page=3")]);
 

@@ -9,6 +9,7 @@ mod crashing;
 mod endpoints;
 mod explaining;
 mod finkare_client;
+mod instalments;
 mod invoicing;
 mod judging;
 mod link;

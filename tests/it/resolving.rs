@@ -187,7 +187,15 @@ async fn equal_instalments_have_one_event_each_in_every_sink(backend: Backend) {
     assert_eq!(in_lines, in_bodies, "both sinks agree");
     assert_eq!(in_lines.keys().cloned().collect::<BTreeSet<_>>(), events);
     let all: BTreeSet<&String> = payments.iter().collect();
+    // Of the same moment any is as good as another of its invoice; of another invoice none is.
     assert_eq!(in_lines.values().collect::<BTreeSet<_>>(), all, "each payment has one event");
+    let invoice_of: BTreeMap<String, String> =
+        scene.fake.payments().into_iter().map(|payment| (payment.id, payment.invoice)).collect();
+    for event in scene.relay.all("/events").await {
+        let given = &in_lines[event["id"].as_str().expect("an id")];
+        assert_eq!(event["invoice_id"], json!(invoice_of[given]), "it is of the event's own invoice");
+        assert_eq!(event["payment_id"], json!(given));
+    }
 
     // The same payment announced as a new message: it is not given another's, and nobody says that it is done.
     let again = scene.finkare.deliver(&scene.fake.redelivery(&payments[0], Says::Little)).await;

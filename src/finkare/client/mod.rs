@@ -36,7 +36,7 @@ use self::{
     transport::{Answer, Call, Transport},
     wire::Pagination,
 };
-use crate::model::secret::Secret;
+use crate::model::{paid_at::PaidAt, secret::Secret};
 
 /// How long one attempt may take unless told otherwise, as in the vendor's SDK.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -257,8 +257,26 @@ pub struct Payment {
     pub status: String,
     /// `card`, `bank_transfer`, `sepa_debit`, `payment_link`.
     pub method: Option<String>,
-    /// When it was paid.
-    pub paid_at: Option<Timestamp>,
+    /// When it was paid; `None` also for what is neither a time nor a date.
+    pub paid_at: Option<PaidAt>,
+}
+
+/// A payment of a list that cannot be read as one. It hides no other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadablePayment {
+    /// Its id, if at least that can be read.
+    pub id: Option<String>,
+    /// What is wrong with it: the field, never its value.
+    pub problem: String,
+}
+
+/// The payments of an invoice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PaymentsOfInvoice {
+    /// Those that can be read, in the order in which they came.
+    pub payments: Vec<Payment>,
+    /// Those that cannot.
+    pub unreadable: Vec<UnreadablePayment>,
 }
 
 /// Which payments to list; `None` everywhere lists all.
@@ -416,11 +434,19 @@ impl Client {
         self.list("listing payments", &url, Paging::Asked, wire::payment, |payment| &payment.id).await
     }
 
-    /// All payments of one invoice; see [`payments`](Self::payments).
-    pub async fn payments_of_invoice(&self, invoice_id: &str) -> Result<Vec<Payment>, Error> {
+    /// All payments of one invoice; see [`payments`](Self::payments). One that cannot be read is told with the others.
+    pub async fn payments_of_invoice(&self, invoice_id: &str) -> Result<PaymentsOfInvoice, Error> {
         let Call { what, url, .. } =
             self.call_of(Method::GET, "listing the payments of invoice", "/payments/invoice/{id}", invoice_id)?;
-        self.list(&what, &url, Paging::IfAnswered, wire::payment, |payment| &payment.id).await
+        let rows = self.list(&what, &url, Paging::IfAnswered, wire::payment_row, wire::PaymentRow::key).await?;
+        let mut found = PaymentsOfInvoice::default();
+        for row in rows {
+            match row {
+                wire::PaymentRow::Read(payment) => found.payments.push(payment),
+                wire::PaymentRow::Unreadable { payment, .. } => found.unreadable.push(payment),
+            }
+        }
+        Ok(found)
     }
 
     /// The address of a path that has no id.

@@ -16,8 +16,8 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{Delivery, Invoice, NewWebhook, Payment, Webhook};
-use crate::model::secret::Secret;
+use super::{Delivery, Invoice, NewWebhook, Payment, UnreadablePayment, Webhook};
+use crate::model::{paid_at::PaidAt, secret::Secret};
 
 /// More characters than any secret has.
 const LONGEST_SECRET: usize = 1024;
@@ -185,7 +185,41 @@ pub(super) fn payment(item: &Value) -> Result<Payment, String> {
         currency: fields.optional_text(["currency"])?.map(Into::into),
         status: fields.text(["status"])?,
         method: fields.optional_text(["method"])?.map(Into::into),
-        paid_at: fields.optional_time(["paidAt", "paid_at"])?,
+        paid_at: fields.paid_at(["paidAt", "paid_at"]),
+    })
+}
+
+/// A payment of a list, or what can be said of one that cannot be read.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum PaymentRow {
+    Read(Payment),
+    /// `key` tells it from others: its id, or all of it.
+    Unreadable {
+        key: String,
+        payment: UnreadablePayment,
+    },
+}
+
+impl PaymentRow {
+    /// What tells it from others.
+    pub(super) fn key(&self) -> &String {
+        match self {
+            Self::Read(payment) => &payment.id,
+            Self::Unreadable { key, .. } => key,
+        }
+    }
+}
+
+/// A payment among others: one that cannot be read must not hide them.
+#[expect(clippy::unnecessary_wraps, reason = "what reads an item of a list may fail")]
+pub(super) fn payment_row(item: &Value) -> Result<PaymentRow, String> {
+    Ok(match payment(item) {
+        Ok(payment) => PaymentRow::Read(payment),
+        Err(problem) => {
+            let id = Fields::of(item).and_then(|fields| fields.text(["id"]).ok());
+            let key = id.clone().unwrap_or_else(|| item.to_string());
+            PaymentRow::Unreadable { key, payment: UnreadablePayment { id, problem } }
+        }
     })
 }
 
@@ -236,15 +270,15 @@ impl<'a> Fields<'a> {
         value.as_i64().map(Some).ok_or_else(|| format!("`{}` is not an integer of cents", names[0]))
     }
 
-    /// A time on which a booking depends: one that cannot be read is a problem, not a time that is not known.
-    fn optional_time<const N: usize>(self, names: [&str; N]) -> Result<Option<Timestamp>, String> {
-        let Some(text) = self.optional_text(names)? else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| format!("`{}` is not a time with its offset from UTC", names[0]))
+    /// When a payment was made. One that is neither a time nor a date is not known: it is this payment's problem, not
+    /// that of all others in the list.
+    fn paid_at<const N: usize>(self, names: [&str; N]) -> Option<PaidAt> {
+        self.optional_text(names).ok().flatten()?.parse().ok()
     }
 
     /// A time for people to look at: one that cannot be read is not known.
     fn any_time<const N: usize>(self, names: [&str; N]) -> Option<Timestamp> {
-        self.optional_time(names).ok().flatten()
+        self.optional_text(names).ok().flatten()?.parse().ok()
     }
 }
 
@@ -334,7 +368,10 @@ mod tests {
             "id": "p", "invoice_id": "i", "amount_cents": -5, "status": "refunded", "paid_at": early, "new": [1]
         });
         let payment = payment(&snake).unwrap();
-        assert_eq!((payment.invoice_id.as_str(), payment.amount_cents, payment.paid_at), ("i", -5, Some(at(early))));
+        assert_eq!(
+            (payment.invoice_id.as_str(), payment.amount_cents, payment.paid_at),
+            ("i", -5, Some(PaidAt::At(at(early))))
+        );
         let invoice = invoice(&json!({ "id": "i", "invoice_number": "F-1", "amount_cents": 7 })).unwrap();
         assert_eq!((invoice.invoice_number.as_str(), invoice.amount_cents), ("F-1", Some(7)));
         assert_eq!(delivery(&json!({ "event_type": "x" })).unwrap().event_type.as_deref(), Some("x"));
@@ -399,7 +436,7 @@ mod tests {
             currency: Some("EUR".into()),
             status: "completed".into(),
             method: Some("sepa_debit".into()),
-            paid_at: Some(at("2026-03-15T10:29:58Z")),
+            paid_at: Some(PaidAt::At(at("2026-03-15T10:29:58Z"))),
         };
         assert_eq!(payment(&paid()), Ok(expected));
     }
@@ -427,8 +464,6 @@ mod tests {
             ("id", json!(null), "`id` is missing"),
             ("status", json!({ "whsec_a": "whsec_a" }), "`status` is not a text"),
             ("invoiceId", json!(["whsec_a"]), "`invoiceId` is not a text"),
-            ("paidAt", json!("whsec_a"), "`paidAt` is not a time with its offset from UTC"),
-            ("paidAt", json!("2026-03-15"), "`paidAt` is not a time with its offset from UTC"),
         ] {
             let mut item = paid();
             item[name] = value;
@@ -437,6 +472,41 @@ mod tests {
         assert_eq!(list(&json!([paid(), 5]), payment), Err("item 1: it is not an object".into()));
         assert_eq!(list(&json!({ "a": 1 }), payment), Err("`data` is not a list".into()));
         assert_eq!(list(&Value::Null, payment), Err("`data` is not a list".into()));
+    }
+
+    #[test]
+    fn when_it_was_paid_is_a_time_a_day_or_not_known() {
+        let paid_at = |value: Value| {
+            let mut item = paid();
+            item["paidAt"] = value;
+            payment(&item).unwrap().paid_at
+        };
+        assert_eq!(paid_at(json!("2026-03-15")), Some(PaidAt::On(jiff::civil::date(2026, 3, 15))));
+        let time = Some(PaidAt::At(at("2026-03-15T10:29:58Z")));
+        assert_eq!(paid_at(json!("2026-03-15T11:29:58+01:00")), time);
+        for odd in [json!("yesterday"), json!("2026-03-15T10:29:58"), json!(1_773_570_598), json!({}), json!(null)] {
+            assert_eq!(paid_at(odd.clone()), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn one_payment_that_cannot_be_read_hides_no_other() {
+        let odd = json!({ "id": "odd", "invoiceId": "i", "amountCents": "whsec_a", "status": "completed" });
+        let rows = list(&json!([odd, 5, paid(), { "amountCents": 7 }]), payment_row).unwrap();
+        let told = |row: &PaymentRow| match row {
+            PaymentRow::Read(payment) => (Some(payment.id.clone()), String::new()),
+            PaymentRow::Unreadable { payment, .. } => (payment.id.clone(), payment.problem.clone()),
+        };
+        let text = |text: &str| text.to_owned();
+        let expected = [
+            (Some(text("odd")), text("`amountCents` is not an integer of cents")),
+            (None, text("it is not an object")),
+            (Some(text("aaaa1111-0000-4000-8000-000000000009")), text("")),
+            (None, text("`id` is missing")),
+        ];
+        assert_eq!(rows.iter().map(told).collect::<Vec<_>>(), expected);
+        let keys: std::collections::HashSet<&String> = rows.iter().map(PaymentRow::key).collect();
+        assert_eq!(keys.len(), 4, "each is counted as one");
     }
 
     #[test]

@@ -167,6 +167,11 @@ impl<B: Books> Bookkeeper<B> {
             }
             known = None;
         }
+        if let Some(line) = &known
+            && let Some(another) = self.of_another_event(message, line).await?
+        {
+            return Ok(hold(another));
+        }
         match known {
             Some(Booking { state: BookingState::Booked | BookingState::Seen, .. }) => {
                 tracing::info!(
@@ -188,6 +193,35 @@ impl<B: Books> Bookkeeper<B> {
         }
     }
 
+    /// Why a finished line is no ground to say that the event is done: this event was given the payment, and the line was
+    /// written for another event of this endpoint, so that one of the two means another payment.
+    ///
+    /// Not where that other event came to another endpoint: there the same payment may be announced as well.
+    async fn of_another_event(&self, message: &Message, line: &Booking) -> Result<Option<String>, StoreError> {
+        let is_finished = matches!(line.state, BookingState::Booked | BookingState::Seen);
+        if !is_finished || line.event_id == message.event_id {
+            return Ok(None);
+        }
+        if self.ledger.assignment(message.event_id).await?.is_none_or(|ours| ours.payment_id != line.payment_id) {
+            return Ok(None);
+        }
+        if self.ledger.assignment(line.event_id).await?.is_some_and(|theirs| theirs.endpoint != message.endpoint) {
+            return Ok(None);
+        }
+        Ok(Some(format!(
+            "payment {} of {} on invoice {} stands in the books of {} already ({}), and was written for event {}; now event \
+             {} comes with it. If both announce the same payment, cancel this dispatch; if this event announces another one, \
+             book that by hand, and cancel this dispatch",
+            line.payment_id,
+            line.amount_cents.of(&line.currency),
+            line.invoice_number,
+            self.system(),
+            line.state,
+            line.event_id,
+            message.event_id
+        )))
+    }
+
     /// From the event to what is to be booked.
     async fn entry(&self, message: &Message) -> Result<Entry, Ends> {
         let payment = self.resolver.payment(message).await.map_err(|unresolved| Ends(unresolved.into()))?;
@@ -204,7 +238,7 @@ impl<B: Books> Bookkeeper<B> {
             ))));
         }
         let number = self.numbering.of(&payment.invoice).map_err(|problem| Ends(hold(problem)))?;
-        let date = payment.paid_at.to_zoned(self.zone.clone()).date();
+        let date = payment.paid_at.date(&self.zone);
         Ok(Entry { payment, number, date })
     }
 

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Advance, Assigned, BookingBegun, Settled, Word};
+use super::{Advance, Assigned, BookingBegun, Settled, Unassigned, Word};
 use crate::{
     model::{
         audit::NewAudit,
-        booking::{Assignment, Booking, BookingState, BookingToken, NewBooking},
+        booking::{Announced, Assignment, Booking, BookingState, BookingToken, NewBooking},
         clock,
         id::{EventId, SinkName},
         money::Cents,
@@ -55,6 +55,54 @@ impl From<AssignmentRow> for Assignment {
             amount_cents: Cents(row.amount_cents),
         }
     }
+}
+
+/// The columns of [`AnnouncedRow`].
+macro_rules! announced_columns {
+    () => {
+        "event_id, invoice_id, amount_cents, currency, payment_id, invoice_number"
+    };
+}
+pub(in crate::store) use announced_columns;
+
+#[derive(FromRow)]
+pub(in crate::store) struct AnnouncedRow {
+    event_id: Uuid,
+    invoice_id: String,
+    amount_cents: i64,
+    currency: Option<String>,
+    payment_id: Option<String>,
+    invoice_number: Option<String>,
+}
+
+impl From<AnnouncedRow> for Announced {
+    fn from(row: AnnouncedRow) -> Self {
+        Self {
+            event_id: EventId(row.event_id),
+            invoice_id: row.invoice_id,
+            amount_cents: Cents(row.amount_cents),
+            currency: row.currency,
+            payment_id: row.payment_id,
+            invoice_number: row.invoice_number,
+        }
+    }
+}
+
+#[derive(FromRow)]
+pub(in crate::store) struct UnassignedRow {
+    id: Uuid,
+    received_at: i64,
+    payload: Vec<u8>,
+    is_open: bool,
+}
+
+/// An event whose time cannot be read is left out: it decides nothing.
+pub(in crate::store) fn unassigned(rows: Vec<UnassignedRow>) -> Vec<Unassigned> {
+    let read = |row: UnassignedRow| {
+        let received_at = clock::from_micros(row.received_at)?;
+        Some(Unassigned { event_id: EventId(row.id), received_at, payload: row.payload, is_open: row.is_open })
+    };
+    rows.into_iter().filter_map(read).collect()
 }
 
 #[derive(FromRow)]

@@ -204,6 +204,10 @@ pub(super) fn list_query(filter: &DispatchFilter, limit: u32) -> QueryBuilder<Po
     if let Some(event) = filter.event_id {
         query.push(" AND d.event_id = ").push_bind(event.0);
     }
+    if let Some(found) = &filter.found {
+        let found: Vec<Uuid> = found.iter().map(|event| event.0).collect();
+        query.push(" AND d.event_id = ANY(").push_bind(found).push(")");
+    }
     if let Some(before) = filter.before {
         query.push(" AND d.id < ").push_bind(before.0);
     }

@@ -29,6 +29,9 @@ const FORGET: &str = "WITH dispatched AS MATERIALIZED (
     )
     UPDATE dispatches SET last_error = 'erased' WHERE id IN (SELECT id FROM dispatched) AND last_error IS NOT NULL";
 
+/// What is known of its payments for searches; the ledger has ids and amounts, and stays.
+const FORGET_ANNOUNCED: &str = "DELETE FROM announced WHERE event_id = ANY($1)";
+
 /// A new statement, so that it sees what the lock waited for.
 const CANCEL: &str = concat!(
     "UPDATE dispatches AS d SET state = 'cancelled', finished_at = moment.now, due_at = NULL, waits_for = NULL,
@@ -83,6 +86,7 @@ async fn batch(
     sqlx::query(FORGET).bind(&ids).execute(checkout.on()).await?;
     let cancelled: Vec<(String, i64)> =
         sqlx::query_as(CANCEL).bind(&ids).bind(ERASED).bind(None::<i64>).fetch_all(checkout.on()).await?;
+    sqlx::query(FORGET_ANNOUNCED).bind(&ids).execute(checkout.on()).await?;
     sqlx::query(EMPTY).bind(&ids).execute(checkout.on()).await?;
     erased.events += found.len() as u64;
     erased.payloads += found.iter().filter(|(_, has_payload)| *has_payload).count() as u64;

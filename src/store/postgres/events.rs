@@ -256,7 +256,12 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &EventFilter, bou
         query.push(" AND e.received_at < ").push_bind(clock::to_micros(until));
     }
     if let Some(text) = &filter.contains {
-        query.push(" AND position(").push_bind(text.clone().into_bytes()).push(" IN e.payload) > 0");
+        query.push(" AND (position(").push_bind(text.clone().into_bytes()).push(" IN e.payload) > 0");
+        if !filter.found.is_empty() {
+            let found: Vec<Uuid> = filter.found.iter().map(|event| event.0).collect();
+            query.push(" OR e.id = ANY(").push_bind(found).push(")");
+        }
+        query.push(")");
     }
     let (oldest, newest) = bounds;
     for (operator, id) in [(">=", oldest), ("<=", newest), ("<", filter.before.map(|id| id.0))] {

@@ -15,17 +15,20 @@ use super::{Again, PostgresStore, audit, now, storable};
 use crate::{
     model::{
         audit::NewAudit,
-        booking::{Assignment, Booking, BookingState, BookingToken, NewBooking},
+        booking::{Announced, Assignment, Booking, BookingState, BookingToken, NewBooking},
         clock,
+        event::PAYMENT_RECEIVED,
         id::{EventId, SinkName},
         money::Cents,
     },
     store::{
         Page, StoreError,
         ledger::{
-            Advance, Assigned, BookingBegun, BookingFilter, LedgerStore, Settled, Word,
+            Advance, Assigned, BookingBegun, BookingFilter, LARGEST_ANNOUNCEMENT, LedgerStore, SEARCHED_FOR_PARTS,
+            Search, Settled, Unassigned, Word, number_key,
             rows::{
-                self, AssignmentRow, Begin, BookingRow, SETTLED_NOTE, Settle, Step, assignment_columns, booking_columns,
+                self, AnnouncedRow, AssignmentRow, Begin, BookingRow, SETTLED_NOTE, Settle, Step, UnassignedRow,
+                announced_columns, assignment_columns, booking_columns,
             },
         },
     },
@@ -44,6 +47,51 @@ pub(super) const PURGE: &str = concat!(
     )
     DELETE FROM bookings AS b USING old WHERE b.number = old.number"
 );
+
+/// The oldest assignments that nothing needs any more.
+pub(super) const PURGE_ASSIGNMENTS: &str = concat!(
+    "WITH old AS MATERIALIZED (
+        SELECT event_id FROM assignments a
+        WHERE assigned_at <= ",
+    now!("NULL"),
+    " - $1
+          AND NOT EXISTS (SELECT FROM events e WHERE e.id = a.event_id)
+          AND NOT EXISTS (SELECT FROM bookings b WHERE b.payment_id = a.payment_id)
+        ORDER BY assigned_at LIMIT $2 FOR UPDATE OF a SKIP LOCKED
+    )
+    DELETE FROM assignments AS a USING old WHERE a.event_id = old.event_id"
+);
+
+const UNASSIGNED: &str = "
+    SELECT e.id, e.received_at, e.payload,
+           EXISTS (SELECT FROM dispatches d WHERE d.event_id = e.id AND d.finished_at IS NULL) AS is_open
+    FROM events e
+    WHERE e.invoice_id = $1 AND e.endpoint = $2 AND e.type = $3 AND octet_length(e.payload) <= $4
+      AND NOT EXISTS (SELECT FROM assignments a WHERE a.event_id = e.id)
+    ORDER BY e.id DESC LIMIT $5";
+
+/// Each way of its own, by its own index; a part of a number among the latest only.
+const FIND: &str = "
+    SELECT event_id FROM (
+        (SELECT event_id FROM announced WHERE number_key = $1 ORDER BY event_id DESC LIMIT $5)
+        UNION
+        (SELECT event_id FROM announced WHERE payment_id = $2 ORDER BY event_id DESC LIMIT $5)
+        UNION
+        (SELECT event_id FROM announced WHERE amount_cents = $3 ORDER BY event_id DESC LIMIT $5)
+        UNION
+        SELECT event_id FROM (SELECT event_id, number_key FROM announced ORDER BY event_id DESC LIMIT $4) AS latest
+        WHERE position($1 IN number_key) > 0
+    ) AS found ORDER BY event_id DESC LIMIT $5";
+
+/// The lock keeps a purge from leaving it without its event.
+const NOTE: &str = "
+    WITH stored AS MATERIALIZED (SELECT id FROM events WHERE id = $1 FOR KEY SHARE)
+    INSERT INTO announced AS a (event_id, invoice_id, amount_cents, currency, payment_id, invoice_number, number_key)
+    SELECT id, $2, $3, $4, $5, $6, $7 FROM stored
+    ON CONFLICT (event_id) DO UPDATE
+    SET currency = coalesce(excluded.currency, a.currency), payment_id = coalesce(excluded.payment_id, a.payment_id),
+        invoice_number = coalesce(excluded.invoice_number, a.invoice_number),
+        number_key = coalesce(excluded.number_key, a.number_key)";
 
 /// A sum beyond the type is an error.
 pub(super) const SUM: &str = "SELECT coalesce(sum(amount_cents), 0)::bigint FROM bookings
@@ -83,8 +131,8 @@ impl LedgerStore for PostgresStore {
     async fn assign(&self, assignment: &Assignment) -> Result<Assigned, StoreError> {
         let event = assignment.event_id;
         self.run(format!("assigning a payment to event {event}"), Again::Harmless, async || {
-            let (mut checkout, _) = self.begin_ledger().await?;
-            // Against a purge, which would leave an assignment without its event.
+            let (mut checkout, now) = self.begin_ledger().await?;
+            // Against a purge: what is decided here is decided for an event that is there.
             let stored: Option<Uuid> = sqlx::query_scalar("SELECT id FROM events WHERE id = $1 FOR KEY SHARE")
                 .bind(event.0)
                 .fetch_optional(checkout.on())
@@ -104,14 +152,15 @@ impl LedgerStore for PostgresStore {
             let answer = rows::assigned(assignment, of_event, holder);
             if answer.is_none() {
                 sqlx::query(
-                    "INSERT INTO assignments (event_id, endpoint, payment_id, invoice_id, amount_cents)
-                     VALUES ($1, $2, $3, $4, $5)",
+                    "INSERT INTO assignments (event_id, endpoint, payment_id, invoice_id, amount_cents, assigned_at)
+                     VALUES ($1, $2, $3, $4, $5, $6)",
                 )
                 .bind(event.0)
                 .bind(&assignment.endpoint)
                 .bind(&assignment.payment_id)
                 .bind(&assignment.invoice_id)
                 .bind(assignment.amount_cents.0)
+                .bind(now)
                 .execute(checkout.on())
                 .await?;
             }
@@ -119,6 +168,79 @@ impl LedgerStore for PostgresStore {
             Ok(answer.unwrap_or(Assigned::Ours))
         })
         .await
+    }
+
+    async fn unassigned(&self, endpoint: &str, invoice_id: &str, limit: u32) -> Result<Vec<Unassigned>, StoreError> {
+        let action = "reading which events of an invoice have no payment yet";
+        let rows: Vec<UnassignedRow> = self
+            .run(action, Again::Harmless, async || {
+                let mut checkout = self.checkout().await?;
+                let rows = sqlx::query_as(UNASSIGNED)
+                    .bind(invoice_id)
+                    .bind(endpoint)
+                    .bind(PAYMENT_RECEIVED)
+                    .bind(i64::from(LARGEST_ANNOUNCEMENT))
+                    .bind(i64::from(limit))
+                    .fetch_all(checkout.on())
+                    .await?;
+                checkout.finish();
+                Ok(rows)
+            })
+            .await?;
+        Ok(rows::unassigned(rows))
+    }
+
+    async fn note_announced(&self, known: &Announced) -> Result<(), StoreError> {
+        let action = format!("writing down what is known of the payment of event {}", known.event_id);
+        self.run(action, Again::Harmless, async || {
+            let mut checkout = self.begin().await?;
+            sqlx::query(NOTE)
+                .bind(known.event_id.0)
+                .bind(&known.invoice_id)
+                .bind(known.amount_cents.0)
+                .bind(&known.currency)
+                .bind(&known.payment_id)
+                .bind(&known.invoice_number)
+                .bind(known.invoice_number.as_deref().map(number_key))
+                .execute(checkout.on())
+                .await?;
+            checkout.commit().await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn announced(&self, events: &[EventId]) -> Result<Vec<Announced>, StoreError> {
+        let ids: Vec<Uuid> = events.iter().map(|event| event.0).collect();
+        let rows: Vec<AnnouncedRow> = self
+            .run("reading what is known of the payments of events", Again::Harmless, async || {
+                let mut checkout = self.checkout().await?;
+                let statement = concat!("SELECT ", announced_columns!(), " FROM announced WHERE event_id = ANY($1)");
+                let rows = sqlx::query_as(statement).bind(&ids).fetch_all(checkout.on()).await?;
+                checkout.finish();
+                Ok(rows)
+            })
+            .await?;
+        Ok(rows.into_iter().map(Announced::from).collect())
+    }
+
+    async fn find_announced(&self, search: &Search, limit: u32) -> Result<Vec<EventId>, StoreError> {
+        let found: Vec<Uuid> = self
+            .run("searching for payments", Again::Harmless, async || {
+                let mut checkout = self.checkout().await?;
+                let found = sqlx::query_scalar(FIND)
+                    .bind(&search.number)
+                    .bind(&search.text)
+                    .bind(search.amount.map(|amount| amount.0))
+                    .bind(i64::from(SEARCHED_FOR_PARTS))
+                    .bind(i64::from(limit))
+                    .fetch_all(checkout.on())
+                    .await?;
+                checkout.finish();
+                Ok(found)
+            })
+            .await?;
+        Ok(found.into_iter().map(EventId).collect())
     }
 
     async fn booking(&self, sink: &SinkName, payment_id: &str) -> Result<Option<Booking>, StoreError> {
@@ -337,6 +459,11 @@ impl LedgerStore for PostgresStore {
                 .execute(checkout.on())
                 .await?
                 .rows_affected();
+            sqlx::query(PURGE_ASSIGNMENTS)
+                .bind(clock::duration_micros(older_than))
+                .bind(i64::from(limit))
+                .execute(checkout.on())
+                .await?;
             checkout.commit().await?;
             Ok(purged)
         })

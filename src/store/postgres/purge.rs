@@ -31,14 +31,15 @@ macro_rules! still_idle {
     };
 }
 
-/// An event goes with all that belongs to it: there are no foreign keys that would see to it.
+/// An event goes with all that belongs to it: there are no foreign keys that would see to it. Which payment it had stays
+/// as long as the ledger.
 const DELETE: &str = concat!(
     "WITH gone AS (DELETE FROM events e WHERE",
     still_idle!(),
     " RETURNING id), dispatched AS (
         DELETE FROM dispatches d USING gone WHERE d.event_id = gone.id RETURNING d.id
     ), attempted AS (DELETE FROM attempts a USING dispatched d WHERE a.dispatch_id = d.id),
-    assigned AS (DELETE FROM assignments a USING gone WHERE a.event_id = gone.id)
+    forgotten AS (DELETE FROM announced a USING gone WHERE a.event_id = gone.id)
     SELECT count(*) FROM gone"
 );
 

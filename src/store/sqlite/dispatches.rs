@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     SqliteStore,
+    ledger::json_ids,
     rows::{Chunked, During, Place, json_array, micros_or_now},
 };
 use crate::{
@@ -189,6 +190,9 @@ pub(super) fn list_statement(filter: &DispatchFilter, limit: u32) -> QueryBuilde
     if let Some(event) = filter.event_id {
         sql.push(" AND event_id = ").push_bind(event.0);
     }
+    if let Some(found) = &filter.found {
+        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(").push_bind(json_ids(found)).push("))");
+    }
     if let Some(invoice_id) = &filter.invoice_id {
         sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
         if filter.event_id.is_none() {
@@ -200,7 +204,9 @@ pub(super) fn list_statement(filter: &DispatchFilter, limit: u32) -> QueryBuilde
     // <https://www.sqlite.org/partialindex.html#queries_using_partial_indexes>.
     match filter.state {
         // The index by due time can count these without the table; it cannot give their order.
-        Some(state @ (State::Pending | State::Leased)) if filter.event_id.is_none() && filter.invoice_id.is_none() => {
+        Some(state @ (State::Pending | State::Leased))
+            if filter.event_id.is_none() && filter.invoice_id.is_none() && filter.found.is_none() =>
+        {
             sql.push(" AND id IN (SELECT id FROM dispatches WHERE due_at IS NOT NULL AND state = '");
             sql.push(state.as_str()).push("'");
             if let Some(sink) = &filter.sink {

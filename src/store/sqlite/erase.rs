@@ -94,6 +94,8 @@ async fn erase_event(
         .bind(id)
         .execute(&mut *connection)
         .await?;
+    // What is known of its payment for searches; the ledger has ids and amounts, and stays.
+    sqlx::query("DELETE FROM announced WHERE event_id = ?").bind(id).execute(&mut *connection).await?;
     sqlx::query(
         "UPDATE attempts SET error = ?2
          WHERE dispatch_id IN (SELECT id FROM dispatches WHERE event_id = ?1) AND error IS NOT NULL",

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{
     SqliteStore,
     dispatches::{self, WithAttempts},
+    ledger::json_ids,
     rows::{Chunked, During, Place, micros_or_now},
 };
 use crate::{
@@ -312,7 +313,11 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
     }
     if let Some(text) = &filter.contains {
         // Of two blobs `instr` compares bytes.
-        sql.push(" AND instr(payload, ").push_bind(text.clone().into_bytes()).push(") > 0");
+        sql.push(" AND (instr(payload, ").push_bind(text.clone().into_bytes()).push(") > 0");
+        if !filter.found.is_empty() {
+            sql.push(" OR id IN (SELECT unhex(value) FROM json_each(").push_bind(json_ids(&filter.found)).push("))");
+        }
+        sql.push(")");
     }
 }
 

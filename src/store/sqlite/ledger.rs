@@ -16,17 +16,20 @@ use super::{
 use crate::{
     model::{
         audit::NewAudit,
-        booking::{Assignment, Booking, BookingState, BookingToken, NewBooking},
+        booking::{Announced, Assignment, Booking, BookingState, BookingToken, NewBooking},
         clock,
+        event::PAYMENT_RECEIVED,
         id::{EventId, SinkName},
         money::Cents,
     },
     store::{
         Page, StoreError,
         ledger::{
-            Advance, Assigned, BookingBegun, BookingFilter, LedgerStore, Settled, Word,
+            Advance, Assigned, BookingBegun, BookingFilter, LARGEST_ANNOUNCEMENT, LedgerStore, SEARCHED_FOR_PARTS,
+            Search, Settled, Unassigned, Word, number_key,
             rows::{
-                self, AssignmentRow, Begin, BookingRow, SETTLED_NOTE, Settle, Step, assignment_columns, booking_columns,
+                self, AnnouncedRow, AssignmentRow, Begin, BookingRow, SETTLED_NOTE, Settle, Step, UnassignedRow,
+                announced_columns, assignment_columns, booking_columns,
             },
         },
     },
@@ -40,6 +43,37 @@ pub(super) const PURGE: &str = "
     WHERE number IN (
         SELECT number FROM bookings WHERE state IN ('booked', 'seen') AND changed_at <= ?1
         ORDER BY changed_at LIMIT ?2)";
+
+/// The oldest assignments that nothing needs any more.
+pub(super) const PURGE_ASSIGNMENTS: &str = "
+    DELETE FROM assignments
+    WHERE event_id IN (
+        SELECT event_id FROM assignments AS a
+        WHERE assigned_at <= ?1
+          AND NOT EXISTS (SELECT 1 FROM events WHERE id = a.event_id)
+          AND NOT EXISTS (SELECT 1 FROM bookings WHERE payment_id = a.payment_id)
+        ORDER BY assigned_at LIMIT ?2)";
+
+pub(super) const UNASSIGNED: &str = "
+    SELECT id, received_at, payload,
+           EXISTS (SELECT 1 FROM dispatches WHERE event_id = e.id AND finished_at IS NULL) AS is_open
+    FROM events AS e
+    WHERE invoice_id = ?1 AND +endpoint = ?2 AND type = ?3 AND payload IS NOT NULL AND length(payload) <= ?4
+      AND NOT EXISTS (SELECT 1 FROM assignments WHERE event_id = e.id)
+    ORDER BY id DESC LIMIT ?5";
+
+/// Each way of its own, by its own index; a part of a number among the latest only.
+pub(super) const FIND: &str = "
+    SELECT event_id FROM (
+        SELECT event_id FROM (SELECT event_id FROM announced WHERE number_key = ?1 ORDER BY event_id DESC LIMIT ?5)
+        UNION
+        SELECT event_id FROM (SELECT event_id FROM announced WHERE payment_id = ?2 ORDER BY event_id DESC LIMIT ?5)
+        UNION
+        SELECT event_id FROM (SELECT event_id FROM announced WHERE amount_cents = ?3 ORDER BY event_id DESC LIMIT ?5)
+        UNION
+        SELECT event_id FROM (SELECT event_id, number_key FROM announced ORDER BY event_id DESC LIMIT ?4)
+        WHERE instr(number_key, ?1) > 0
+    ) ORDER BY event_id DESC LIMIT ?5";
 
 pub(super) const SUM: &str = "
     SELECT coalesce(sum(amount_cents), 0) FROM bookings
@@ -81,6 +115,69 @@ impl LedgerStore for SqliteStore {
         let event = assignment.event_id;
         let assigned = assign(self, assignment).await.during(format_args!("assigning a payment to event {event}"))?;
         assigned.ok_or_else(|| rows::no_such_event(event))
+    }
+
+    async fn unassigned(&self, endpoint: &str, invoice_id: &str, limit: u32) -> Result<Vec<Unassigned>, StoreError> {
+        let rows: Vec<UnassignedRow> = sqlx::query_as(UNASSIGNED)
+            .bind(invoice_id)
+            .bind(endpoint)
+            .bind(PAYMENT_RECEIVED)
+            .bind(LARGEST_ANNOUNCEMENT)
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await
+            .during("reading which events of an invoice have no payment yet")?;
+        Ok(rows::unassigned(rows))
+    }
+
+    async fn note_announced(&self, known: &Announced) -> Result<(), StoreError> {
+        let action = format!("writing down what is known of the payment of event {}", known.event_id);
+        let mut transaction = self.write().await.during(&action)?;
+        sqlx::query(
+            "INSERT INTO announced (event_id, invoice_id, amount_cents, currency, payment_id, invoice_number, number_key)
+             SELECT id, ?2, ?3, ?4, ?5, ?6, ?7 FROM events WHERE id = ?1
+             ON CONFLICT (event_id) DO UPDATE
+             SET currency = coalesce(excluded.currency, currency), payment_id = coalesce(excluded.payment_id, payment_id),
+                 invoice_number = coalesce(excluded.invoice_number, invoice_number),
+                 number_key = coalesce(excluded.number_key, number_key)",
+        )
+        .bind(known.event_id.0)
+        .bind(&known.invoice_id)
+        .bind(known.amount_cents.0)
+        .bind(&known.currency)
+        .bind(&known.payment_id)
+        .bind(&known.invoice_number)
+        .bind(known.invoice_number.as_deref().map(number_key))
+        .execute(&mut *transaction)
+        .await
+        .during(&action)?;
+        transaction.commit().await.during(&action)
+    }
+
+    async fn announced(&self, events: &[EventId]) -> Result<Vec<Announced>, StoreError> {
+        let rows: Vec<AnnouncedRow> = sqlx::query_as(concat!(
+            "SELECT ",
+            announced_columns!(),
+            " FROM announced WHERE event_id IN (SELECT unhex(value) FROM json_each(?))"
+        ))
+        .bind(json_ids(events))
+        .fetch_all(&self.readers)
+        .await
+        .during("reading what is known of the payments of events")?;
+        Ok(rows.into_iter().map(Announced::from).collect())
+    }
+
+    async fn find_announced(&self, search: &Search, limit: u32) -> Result<Vec<EventId>, StoreError> {
+        let found: Vec<Uuid> = sqlx::query_scalar(FIND)
+            .bind(&search.number)
+            .bind(&search.text)
+            .bind(search.amount.map(|amount| amount.0))
+            .bind(SEARCHED_FOR_PARTS)
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await
+            .during("searching for payments")?;
+        Ok(found.into_iter().map(EventId).collect())
     }
 
     async fn booking(&self, sink: &SinkName, payment_id: &str) -> Result<Option<Booking>, StoreError> {
@@ -259,9 +356,16 @@ impl LedgerStore for SqliteStore {
         let before = micros_or_now(None).saturating_sub(clock::duration_micros(older_than));
         let mut transaction = self.write().await.during(action)?;
         let purged = sqlx::query(PURGE).bind(before).bind(limit).execute(&mut *transaction).await.during(action)?;
+        sqlx::query(PURGE_ASSIGNMENTS).bind(before).bind(limit).execute(&mut *transaction).await.during(action)?;
         transaction.commit().await.during(action)?;
         Ok(purged.rows_affected())
     }
+}
+
+/// Ids as [`json_each`](https://www.sqlite.org/json1.html#jeach) and `unhex` read them.
+pub(super) fn json_ids(events: &[EventId]) -> String {
+    let ids: Vec<String> = events.iter().map(|event| event.0.simple().to_string()).collect();
+    serde_json::to_string(&ids).expect("texts can be written as JSON")
 }
 
 /// `None` if there is no such event.
@@ -286,13 +390,15 @@ async fn assign(store: &SqliteStore, assignment: &Assignment) -> Result<Option<A
         return Ok(Some(answer));
     }
     sqlx::query(
-        "INSERT INTO assignments (event_id, endpoint, payment_id, invoice_id, amount_cents) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO assignments (event_id, endpoint, payment_id, invoice_id, amount_cents, assigned_at)
+         VALUES (?, ?, ?, ?, ?, ?)",
     )
     .bind(assignment.event_id.0)
     .bind(&assignment.endpoint)
     .bind(&assignment.payment_id)
     .bind(&assignment.invoice_id)
     .bind(assignment.amount_cents.0)
+    .bind(micros_or_now(None))
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;

@@ -104,6 +104,15 @@ async fn status_and_purge_go_by_their_indexes() {
     let unfinished = "dispatches_by_event (event_id=?)";
     goes_by(&store, purge::PURGE_PAYLOADS, &["events_with_payload (received_at<?)", unfinished]).await;
     goes_by(&store, purge::PURGE_EVENTS, &["events_without_payload (received_at<?)", unfinished]).await;
+    let by_age = ["assignments_by_age (assigned_at<?)", "bookings_by_payment_alone (payment_id=?)"];
+    goes_by(&store, ledger::PURGE_ASSIGNMENTS, &by_age).await;
+    goes_by(&store, ledger::UNASSIGNED, &["events_by_invoice (invoice_id=?", unfinished]).await;
+    let found = [
+        "announced_by_number (number_key=?",
+        "announced_by_payment (payment_id=?",
+        "announced_by_amount (amount_cents=?",
+    ];
+    goes_by(&store, ledger::FIND, &found).await;
 }
 
 #[tokio::test]

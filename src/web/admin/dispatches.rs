@@ -9,7 +9,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    super::error::Problem, Admin, List, Params, Segment, audit, auth::Caller, limit, not_found, parse, store_problem,
+    super::error::Problem,
+    Admin, List, Params, Segment,
+    announced::{self, AnnouncedPayment, Known},
+    audit,
+    auth::Caller,
+    limit, not_found, parse, store_problem,
 };
 use crate::{
     config::Role,
@@ -56,11 +61,15 @@ pub struct DispatchRow {
     /// The earlier dispatch of the same invoice that has to be finished first.
     #[schema(required)]
     waits_for: Option<DispatchId>,
+    #[serde(flatten)]
+    payment: AnnouncedPayment,
 }
 
-impl From<Dispatch> for DispatchRow {
-    fn from(dispatch: Dispatch) -> Self {
+impl DispatchRow {
+    /// With what is known of its event's payment.
+    pub(super) fn new(dispatch: Dispatch, known: &Known) -> Self {
         Self {
+            payment: known.payment(dispatch.event_id),
             id: dispatch.id,
             event_id: dispatch.event_id,
             event_type: dispatch.event_type,
@@ -130,6 +139,10 @@ pub struct DispatchQuery {
     /// Only of this event.
     #[param(value_type = Option<EventId>)]
     event_id: Option<String>,
+    /// Only of events whose payment has this id, this amount (`1500`, `1500.00`, `1 500,00`), or an invoice whose number is
+    /// this or has it as a part, whatever the capitals. At most the newest 2000 such events are looked at; a part of a
+    /// number is looked for among the latest 20,000 announcements.
+    q: Option<String>,
     /// How many rows: 50 unless told otherwise.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
@@ -151,7 +164,12 @@ pub async fn list(
     State(admin): State<Arc<Admin>>,
     Params(query): Params<DispatchQuery>,
 ) -> Result<Json<List<DispatchRow>>, Problem> {
+    let found = match query.q.as_deref().filter(|text| !text.trim().is_empty()) {
+        Some(text) => Some(announced::find(&*admin.store, text).await?),
+        None => None,
+    };
     let filter = DispatchFilter {
+        found,
         state: query.state.map(|state| parse("state", &state)).transpose()?,
         sink: query.sink,
         invoice_id: query.invoice_id,
@@ -159,7 +177,9 @@ pub async fn list(
         before: query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?,
     };
     let page = admin.store.list_dispatches(&filter, limit(query.limit)?).await.map_err(store_problem)?;
-    Ok(Json(List::from_page(page, |dispatch| dispatch.id.to_string(), DispatchRow::from)))
+    let known = Known::of(&*admin.store, page.rows.iter().map(|dispatch| dispatch.event_id)).await?;
+    let row = |dispatch| DispatchRow::new(dispatch, &known);
+    Ok(Json(List::from_page(page, |dispatch| dispatch.id.to_string(), row)))
 }
 
 /// Shows one dispatch.
@@ -181,7 +201,8 @@ async fn page(admin: &Admin, id: &str) -> Result<DispatchPage, Problem> {
     let id: DispatchId = id.parse().map_err(|_| unknown())?;
     let (dispatch, attempts) = admin.store.dispatch(id).await.map_err(store_problem)?.ok_or_else(unknown)?;
     let attempt_log = attempts.into_iter().map(AttemptRow::from).collect();
-    Ok(DispatchPage { dispatch: dispatch.into(), attempt_log })
+    let known = Known::of(&*admin.store, std::iter::once(dispatch.event_id)).await?;
+    Ok(DispatchPage { dispatch: DispatchRow::new(dispatch, &known), attempt_log })
 }
 
 /// Retries one dispatch.

@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     super::error::Problem,
     Admin, List, Params, Segment,
+    announced::{self, AnnouncedPayment, Known},
     dispatches::{AttemptRow, DispatchRow},
     limit, not_found, parse, store_problem, time,
 };
@@ -41,11 +42,15 @@ pub struct EventRow {
     deliveries: u32,
     /// False: it was kept, but not understood.
     readable: bool,
+    #[serde(flatten)]
+    payment: AnnouncedPayment,
 }
 
-impl From<Event> for EventRow {
-    fn from(event: Event) -> Self {
+impl EventRow {
+    /// With what is known of its payment.
+    fn new(event: Event, known: &Known) -> Self {
         Self {
+            payment: known.payment(event.id),
             id: event.id,
             endpoint: event.endpoint,
             r#type: event.event_type,
@@ -102,7 +107,8 @@ pub struct EventQuery {
     /// Received before this time.
     #[param(value_type = Option<Timestamp>)]
     until: Option<String>,
-    /// Only events whose payload holds this text, byte for byte.
+    /// Only events whose payload holds this text, byte for byte, or whose payment has this id, this amount (`1500`,
+    /// `1500.00`, `1 500,00`), or an invoice whose number is this or has it as a part, whatever the capitals.
     q: Option<String>,
     /// How many rows: 50 unless told otherwise.
     #[param(minimum = 1, maximum = 500)]
@@ -125,7 +131,12 @@ pub async fn list(
     State(admin): State<Arc<Admin>>,
     Params(query): Params<EventQuery>,
 ) -> Result<Json<List<EventRow>>, Problem> {
+    let found = match &query.q {
+        Some(text) => announced::find(&*admin.store, text).await?,
+        None => Vec::new(),
+    };
     let filter = EventFilter {
+        found,
         event_type: query.r#type,
         endpoint: query.endpoint,
         invoice_id: query.invoice_id,
@@ -135,7 +146,8 @@ pub async fn list(
         before: query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?,
     };
     let page = admin.store.list_events(&filter, limit(query.limit)?).await.map_err(store_problem)?;
-    Ok(Json(List::from_page(page, |event| event.id.to_string(), EventRow::from)))
+    let known = Known::of(&*admin.store, page.rows.iter().map(|event| event.id)).await?;
+    Ok(Json(List::from_page(page, |event| event.id.to_string(), |event| EventRow::new(event, &known))))
 }
 
 /// Shows one event.
@@ -152,17 +164,24 @@ pub async fn show(State(admin): State<Arc<Admin>>, Segment(id): Segment) -> Resu
     // What is no id at all names no event either.
     let id: EventId = id.parse().map_err(|_| unknown())?;
     let detail = admin.store.event(id).await.map_err(store_problem)?.ok_or_else(unknown)?;
+    let known = Known::of(&*admin.store, std::iter::once(id)).await?;
     let content_type = detail.event.content_type.clone();
     let (payload, payload_base64) = shown(detail.payload);
     let dispatches = detail
         .dispatches
         .into_iter()
         .map(|(dispatch, attempts)| DispatchWithAttempts {
-            dispatch: dispatch.into(),
+            dispatch: DispatchRow::new(dispatch, &known),
             attempt_log: attempts.into_iter().map(AttemptRow::from).collect(),
         })
         .collect();
-    Ok(Json(EventPage { event: detail.event.into(), content_type, payload, payload_base64, dispatches }))
+    Ok(Json(EventPage {
+        event: EventRow::new(detail.event, &known),
+        content_type,
+        payload,
+        payload_base64,
+        dispatches,
+    }))
 }
 
 /// JSON as it came, text as a string, anything else in base64.

@@ -38,6 +38,7 @@ use crate::{
     telemetry::Metrics,
 };
 
+mod announced;
 pub mod audit;
 pub mod auth;
 pub mod bookings;

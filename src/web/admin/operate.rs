@@ -15,8 +15,8 @@ use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use super::{
-    super::error::Problem, Admin, List, Segment, audit, auth::Caller, bad_parameter, dispatches::DispatchRow,
-    not_found, parse, payload, store_problem, time,
+    super::error::Problem, Admin, List, Segment, announced::Known, audit, auth::Caller, bad_parameter,
+    dispatches::DispatchRow, not_found, parse, payload, store_problem, time,
 };
 use crate::{
     config::Role,
@@ -153,11 +153,12 @@ pub async fn replay_one(
         NewAudit::new(&caller.name, "event.replayed", format!("event/{id}")).with("dispatches", numbers),
     )
     .await;
+    let known = Known::of(&*admin.store, std::iter::once(id)).await?;
     let mut data = Vec::with_capacity(ids.len());
     for id in ids {
         // One that a short retention has removed since is no error.
         if let Some((dispatch, _)) = admin.store.dispatch(id).await.map_err(store_problem)? {
-            data.push(dispatch.into());
+            data.push(DispatchRow::new(dispatch, &known));
         }
     }
     Ok(Json(List { data, next_cursor: None }))
@@ -198,8 +199,7 @@ impl ReplayMany {
             invoice_id: self.invoice_id.clone(),
             since: time("since", self.since.as_deref())?,
             until: time("until", self.until.as_deref())?,
-            contains: None,
-            before: None,
+            ..EventFilter::default()
         })
     }
 

@@ -25,7 +25,6 @@ use finkare_relay::{
         sqlite::SqliteStore,
     },
 };
-use jiff::Timestamp;
 use serde_json::json;
 
 mod efactori;
@@ -149,7 +148,7 @@ fn payment(id: &str, number: &str, cents: i64) -> Payment {
         amount_cents: Cents(cents),
         currency: "EUR".to_owned(),
         method: Some("sepa_debit".to_owned()),
-        paid_at: "2026-03-14T23:30:00Z".parse::<Timestamp>().unwrap(),
+        paid_at: "2026-03-14T23:30:00Z".parse().unwrap(),
     }
 }
 

@@ -5,12 +5,16 @@ use std::collections::HashSet;
 use finkare_relay::{
     model::{
         audit::{AuditEntry, NewAudit},
-        booking::{Assignment, Booking, BookingState, BookingToken, NewBooking},
+        booking::{Announced, Assignment, Booking, BookingState, BookingToken, NewBooking},
+        dispatch::State,
+        id::EndpointName,
         money::Cents,
     },
     store::{
-        Purge, StoreError,
-        ledger::{Advance, Assigned, BookingBegun, BookingFilter, Settled, Word},
+        DispatchFilter, EventFilter, Purge, StoreError,
+        ledger::{
+            Advance, Assigned, BookingBegun, BookingFilter, LARGEST_ANNOUNCEMENT, Search, Settled, Unassigned, Word,
+        },
     },
 };
 use futures_util::future::join_all;
@@ -864,36 +868,165 @@ pub(crate) async fn finished_bookings_go_when_they_are_old(on: &Fixture) {
     );
 }
 
-pub(crate) async fn assignments_go_with_their_events_and_bookings_stay(on: &Fixture) {
+/// Removes the events that are older than this, finished ones all of them.
+async fn purge_events(store: &dyn Store, before: Timestamp) {
+    loop {
+        let due = claim(store, start()).await;
+        if due.is_empty() {
+            break;
+        }
+        finish(store, &due.iter().map(delivered).collect::<Vec<_>>(), start()).await;
+    }
+    while store.purge(Purge { payloads_before: before, events_before: before, limit: 10 }).await.unwrap()
+        != super::nothing()
+    {}
+}
+
+pub(crate) async fn assignments_stay_as_long_as_the_ledger(on: &Fixture) {
     let store = on.open().await;
     let now = clock::now();
     let of = |key: &str, at: Timestamp| NewEvent { invoice_id: Some("i1".into()), ..received(key, at) };
     let old = stored(&*store, of("old", now - secs(1000))).await;
+    let unfinished = stored(&*store, of("unfinished", now - secs(1000))).await;
     let new = stored(&*store, of("new", now)).await;
-    for (event, payment) in [(&old, "p1"), (&new, "p2")] {
+    for (event, payment) in [(&old, "p1"), (&new, "p2"), (&unfinished, "p3")] {
         assert_eq!(store.assign(&assignment(event, payment)).await.unwrap(), Assigned::Ours);
     }
-    let asked = NewBooking { event_id: old.id, ..booking("p1", "F1") };
-    store.begin_booking(&asked, None).await.unwrap();
-    loop {
-        let due = claim(&*store, start()).await;
-        if due.is_empty() {
-            break;
-        }
-        finish(&*store, &due.iter().map(delivered).collect::<Vec<_>>(), start()).await;
-    }
-    let before = now - secs(500);
-    while store.purge(Purge { payloads_before: before, events_before: before, limit: 10 }).await.unwrap()
-        != super::nothing()
-    {}
+    in_state(&*store, "p1", "F1", BookingState::Booked).await;
+    in_state(&*store, "p3", "F3", BookingState::Sending).await;
+    purge_events(&*store, now - secs(500)).await;
     assert_eq!(count_events(&*store).await, 1);
-    assert_eq!(store.assignment(old.id).await.unwrap(), None);
-    assert_eq!(store.assignments("main", "i1").await.unwrap(), [assignment(&new, "p2")]);
-    assert!(known(&*store, &asked).await.is_some(), "what was written of it is known for longer");
-    // The payment is free, and the ledger still knows that it was written.
+
+    // The events are gone, and their payments are not free for others.
     let later = stored(&*store, of("later", now)).await;
+    for (event, payment) in [(&old, "p1"), (&unfinished, "p3")] {
+        assert_eq!(store.assignment(event.id).await.unwrap(), Some(assignment(event, payment)));
+        assert_eq!(store.assign(&assignment(&later, payment)).await.unwrap(), Assigned::Taken);
+    }
+    let mut all = store.assignments("main", "i1").await.unwrap();
+    all.sort_by(|a, b| a.payment_id.cmp(&b.payment_id));
+    assert_eq!(all, [assignment(&old, "p1"), assignment(&new, "p2"), assignment(&unfinished, "p3")]);
+
+    // They go with the ledger's age: where neither the event nor a booking needs them any more.
+    for (older_than, limit) in [(Duration::from_hours(1), 100), (Duration::MAX, 100), (Duration::ZERO, 0)] {
+        store.purge_bookings(older_than, limit).await.unwrap();
+        assert_eq!(store.assignments("main", "i1").await.unwrap().len(), 3, "{older_than:?} {limit}");
+    }
+    assert_eq!(store.purge_bookings(Duration::ZERO, 100).await.unwrap(), 1);
+    assert_eq!(store.assignment(old.id).await.unwrap(), None);
+    assert_eq!(store.assignment(new.id).await.unwrap(), Some(assignment(&new, "p2")), "its event is there");
+    assert_eq!(
+        store.assignment(unfinished.id).await.unwrap(),
+        Some(assignment(&unfinished, "p3")),
+        "it is not finished"
+    );
     assert_eq!(store.assign(&assignment(&later, "p1")).await.unwrap(), Assigned::Ours);
-    assert!(matches!(store.begin_booking(&again(&asked), None).await.unwrap(), BookingBegun::Exists(_)));
+}
+
+/// What is known of an event's payment.
+fn announced(event: &NewEvent, cents: i64, payment: Option<&str>, number: Option<&str>) -> Announced {
+    Announced {
+        event_id: event.id,
+        invoice_id: event.invoice_id.clone().unwrap_or_default(),
+        amount_cents: Cents(cents),
+        currency: None,
+        payment_id: payment.map(Into::into),
+        invoice_number: number.map(Into::into),
+    }
+}
+
+pub(crate) async fn what_is_known_of_a_payment_is_found(on: &Fixture) {
+    let store = on.open().await;
+    let now = clock::now();
+    let of = |key: &str, age: u64| NewEvent { invoice_id: Some("i1".into()), ..received(key, now - secs(age)) };
+    let (a, b) = (stored(&*store, of("a", 1000)).await, stored(&*store, of("b", 100)).await);
+    let c = stored(&*store, NewEvent { invoice_id: Some("i2".into()), ..of("c", 10) }).await;
+    for known in [
+        announced(&a, 150_000, Some("p-1"), Some("F-2026/É_001")),
+        announced(&b, 150_000, None, None),
+        announced(&c, 7, Some("p-3"), Some("100%")),
+    ] {
+        store.note_announced(&known).await.unwrap();
+    }
+    let find = async |text: &str| store.find_announced(&Search::new(text).unwrap(), 10).await.unwrap();
+    for (text, expected) in [
+        ("f-2026/é_001", vec![a.id]),
+        (" F-2026/É_001 ", vec![a.id]),
+        ("2026", vec![a.id]),
+        ("1500", vec![b.id, a.id]),
+        ("1 500,00 €", vec![b.id, a.id]),
+        ("p-1", vec![a.id]),
+        ("p-", vec![]),
+        ("0.07", vec![c.id]),
+        ("%", vec![c.id]),
+        ("_", vec![a.id]),
+        ("F-2027", vec![]),
+    ] {
+        assert_eq!(find(text).await, expected, "{text}");
+    }
+    assert_eq!(store.find_announced(&Search::new("1500").unwrap(), 1).await.unwrap(), [b.id], "the newest");
+
+    // What is learnt later is added, and what is not known now stays.
+    store.note_announced(&announced(&b, 150_000, Some("p-2"), None)).await.unwrap();
+    let euros = Announced { currency: Some("EUR".into()), ..announced(&b, 150_000, None, Some("F-2027-9")) };
+    store.note_announced(&euros).await.unwrap();
+    let all = Announced { payment_id: Some("p-2".into()), ..euros };
+    assert_eq!(store.announced(&[b.id, EventId::generate()]).await.unwrap(), [all]);
+    assert_eq!((find("f-2027-9").await, find("p-2").await), (vec![b.id], vec![b.id]));
+    assert_eq!(store.announced(&[]).await.unwrap(), []);
+
+    // Lists take what was found; a text of the payload finds as before.
+    let list = async |found: Vec<EventId>, contains: &str| {
+        let filter = EventFilter { contains: Some(contains.into()), found, ..EventFilter::default() };
+        let rows = store.list_events(&filter, 10).await.unwrap().rows;
+        rows.into_iter().map(|event| event.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(vec![a.id], "nowhere").await, [a.id]);
+    assert_eq!(list(vec![a.id], r#""key":"c""#).await, [c.id, a.id]);
+    let dispatches = async |found: Vec<EventId>, state: Option<State>| {
+        let filter = DispatchFilter { found: Some(found), state, ..DispatchFilter::default() };
+        let rows = store.list_dispatches(&filter, 10).await.unwrap().rows;
+        rows.into_iter().map(|dispatch| dispatch.event_id).collect::<Vec<_>>()
+    };
+    for state in [None, Some(State::Pending)] {
+        assert_eq!(dispatches(vec![a.id, c.id], state).await, [c.id, a.id], "{state:?}");
+    }
+    assert!(dispatches(vec![a.id], Some(State::Held)).await.is_empty());
+    assert!(dispatches(vec![], None).await.is_empty(), "nothing was found");
+
+    // Of an event that is not stored nothing is kept; and it goes with its event, or its invoice's payloads.
+    let nobody = of("nobody", 1);
+    store.note_announced(&announced(&nobody, 1, None, None)).await.unwrap();
+    assert_eq!(store.announced(&[nobody.id]).await.unwrap(), []);
+    store.erase_invoice("i2", NewAudit::new("ops", "invoice.erased", "invoice/i2")).await.unwrap();
+    assert_eq!(find("0.07").await, []);
+    purge_events(&*store, now - secs(500)).await;
+    assert_eq!(find("1500").await, [b.id]);
+}
+
+pub(crate) async fn undecided_events_of_an_invoice_are_told(on: &Fixture) {
+    let store = on.open().await;
+    let open = stored(&*store, of_invoice("i1", "open")).await;
+    let decided = stored(&*store, of_invoice("i1", "decided")).await;
+    let done = stored(&*store, NewEvent { sinks: vec![], ..of_invoice("i1", "done") }).await;
+    stored(&*store, of_invoice("i2", "another invoice")).await;
+    stored(&*store, NewEvent { event_type: "invoice.status_changed".into(), ..of_invoice("i1", "no payment") }).await;
+    let endpoint = EndpointName::new("sandbox").unwrap();
+    stored(&*store, NewEvent { endpoint, ..of_invoice("i1", "another endpoint") }).await;
+    let huge = vec![b' '; LARGEST_ANNOUNCEMENT as usize + 1];
+    stored(&*store, NewEvent { payload: huge.into(), ..of_invoice("i1", "huge") }).await;
+    store.assign(&assignment(&decided, "p1")).await.unwrap();
+    let told = store.unassigned("main", "i1", 10).await.unwrap();
+    let of = |event: &NewEvent, is_open| Unassigned {
+        event_id: event.id,
+        received_at: event.received_at,
+        payload: event.payload.to_vec(),
+        is_open,
+    };
+    let mut expected = [of(&open, true), of(&done, false)];
+    expected.sort_by_key(|event| std::cmp::Reverse(event.event_id));
+    assert_eq!(told, expected);
+    assert_eq!(store.unassigned("main", "i1", 1).await.unwrap(), expected[..1], "the newest");
 }
 
 pub(crate) async fn an_erasure_keeps_the_ledger(on: &Fixture) {

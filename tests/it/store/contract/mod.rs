@@ -109,7 +109,8 @@ macro_rules! contract {
                     a_persons_word_settles_what_is_not_finished, a_word_that_settles_nothing_changes_nothing,
                     of_many_words_one_counts, nobody_sends_behind_a_word, what_was_written_is_added_up,
                     bookings_are_listed_newest_first, finished_bookings_go_when_they_are_old,
-                    assignments_go_with_their_events_and_bookings_stay, an_erasure_keeps_the_ledger,
+                    assignments_stay_as_long_as_the_ledger, an_erasure_keeps_the_ledger,
+                    what_is_known_of_a_payment_is_found, undecided_events_of_an_invoice_are_told,
                     the_ledger_survives_reopening,
                 }
                 model { random_operations_agree_with_the_model }

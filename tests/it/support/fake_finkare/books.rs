@@ -22,7 +22,8 @@ use uuid::Uuid;
 
 use super::{FakeFinkare, Turn, coded_error, enveloped, error, play, success};
 
-/// When the first payment was made, if the test says nothing else; the others follow second by second.
+/// When the first payment was made, if the test says nothing else; the others follow five minutes after
+/// one another, so that each delivery lies nearest to its own.
 const BEGIN: &str = "2026-03-15T10:29:58Z";
 /// The words for a payment's status.
 const STATUSES: [&str; 4] = ["pending", "completed", "failed", "refunded"];
@@ -130,7 +131,7 @@ impl FakeFinkare {
             currency: found.expect("the test pays an invoice that is there").currency.clone(),
             status: "completed".into(),
             method: "sepa_debit".into(),
-            paid_at: BEGIN.parse::<Timestamp>().expect("a time") + SignedDuration::from_secs(number),
+            paid_at: BEGIN.parse::<Timestamp>().expect("a time") + SignedDuration::from_mins(5 * number),
             visible: true,
             spoilt: vec![],
             announced: None,
@@ -578,7 +579,7 @@ mod tests {
             (format!("invoiceId={two}"), &newest[..2]),
             ("fromDate=2026-03-16&toDate=2026-03-16".into(), &newest[..1]),
             ("toDate=2026-03-15".into(), &newest[1..]),
-            ("fromDate=2026-03-15T10:30:00.000Z&toDate=2026-03-15T10:30:01Z".into(), &newest[1..3]),
+            ("fromDate=2026-03-15T10:39:58.000Z&toDate=2026-03-15T10:44:58Z".into(), &newest[1..3]),
             ("page=2&limit=2".into(), &newest[2..4]),
             ("page=3&limit=2".into(), &newest[4..]),
             ("page=4&limit=2".into(), &[]),

@@ -1,0 +1,260 @@
+//! An event whose payment is looked for, and what becomes of it in words where none is found: *wait* for what comes by
+//! itself, *hold* for a person, with what they should compare and do.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::SignedDuration;
+
+use super::{
+    DEFAULT_PATIENCE, RECHECK,
+    asked::Asked,
+    choice::{Choice, event_time},
+    failed, hold, shown,
+    source::{Failure, Source},
+};
+use crate::{
+    finkare::client,
+    model::clock,
+    sinks::{Message, invoicing::Unresolved},
+};
+
+/// The first wait; doubled with every attempt.
+pub(super) const FIRST_WAIT: Duration = Duration::from_secs(5);
+/// The longest wait for what comes by itself: a SEPA debit is pending for days.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_hours(1);
+/// The shortest wait at the end of the patience.
+pub(super) const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+
+/// What became of looking through Finkare's answers for an event's payment, where none was found.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Looked {
+    /// Finkare did answer.
+    pub(super) is_over: bool,
+    /// The payment that the event seems to announce.
+    pub(super) payment: Option<String>,
+}
+
+/// An event and what it asks for.
+pub(super) struct Case<'a> {
+    pub(super) message: &'a Message,
+    pub(super) asked: Asked,
+    patience: Duration,
+    window: SignedDuration,
+    /// What became of looking through Finkare's answers.
+    pub(super) looked: Mutex<Looked>,
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn new(message: &'a Message, asked: Asked, source: Option<&Source>) -> Self {
+        Self {
+            message,
+            asked,
+            patience: source.map_or(DEFAULT_PATIENCE, |source| source.patience),
+            window: source.map_or(SignedDuration::ZERO, |source| source.window),
+            looked: Mutex::default(),
+        }
+    }
+
+    fn note(&self, payment: &client::Payment) {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).payment = Some(payment.id.clone());
+    }
+
+    /// What the event says, as a phrase: "a payment of 1500.00 of invoice c3d4".
+    fn wanted(&self) -> String {
+        let Asked { invoice_id, amount, payment_id, currency, .. } = &self.asked;
+        let amount = currency.as_deref().map_or_else(|| amount.to_string(), |currency| amount.of(currency));
+        match payment_id {
+            Some(id) => format!("payment {} of {amount} of invoice {}", shown(id), shown(invoice_id)),
+            None => format!("a payment of {amount} of invoice {}", shown(invoice_id)),
+        }
+    }
+
+    pub(super) fn failed(&self, failure: &Failure) -> Unresolved {
+        failed(failure, self.message)
+    }
+
+    /// Says of everything but a payment that was found what it means for the event.
+    pub(super) fn unresolved(&self, choice: &Choice<'_>, is_kept: bool) -> Unresolved {
+        let wanted = self.wanted();
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
+        match choice {
+            // Not asked for: it is what was found.
+            Choice::Take(_) => Unresolved::Retry { reason: "the payment is to be looked at again".into(), after: None },
+            Choice::Pending { payment, other } => {
+                self.note(payment);
+                match other {
+                    None => Unresolved::Wait {
+                        reason: format!("payment {} of the event is still pending at Finkare", shown(&payment.id)),
+                        after: growing(self.message.attempt, LONGEST_WAIT),
+                    },
+                    Some(other) => self.early(
+                        &format!(
+                            "{}, which the event seems to announce, is still pending at Finkare{}",
+                            described(payment),
+                            beside(Some(*other))
+                        ),
+                        &format!(
+                            "it goes on by itself once payment {} is completed. If the event means payment {}, see to it \
+                             that the books have that one, and cancel this dispatch",
+                            shown(&payment.id),
+                            shown(&other.id)
+                        ),
+                    ),
+                }
+            }
+            Choice::Unknown { payment, other } => {
+                self.note(payment);
+                self.early(
+                    &format!(
+                        "payment {} has the status `{}` at Finkare, which is not known to mean that it has arrived{}",
+                        shown(&payment.id),
+                        shown(&payment.status),
+                        beside(*other)
+                    ),
+                    "look at Finkare: it goes on by itself once the payment is `completed`; if it has arrived, book it by \
+                     hand and cancel this dispatch",
+                )
+            }
+            Choice::Lost { payment, other } => {
+                self.note(payment);
+                hold(
+                    format!(
+                        "payment {}, which the event announces, is `{}` at Finkare: it is not passed on{}. Look at Finkare; \
+                         if that is right, cancel this dispatch",
+                        shown(&payment.id),
+                        shown(&payment.status),
+                        beside(*other)
+                    ),
+                    // The one that is meant may come into sight beside a failed one.
+                    if is_kept { RECHECK } else { self.recheck() },
+                )
+            }
+            Choice::Unreadable { payment, other } => {
+                let id = payment.id.as_deref().map_or_else(|| "without a readable id".to_owned(), shown);
+                self.early(
+                    &format!(
+                        "{wanted} may be the payment {id}, of which Finkare shows what cannot be read: {}{}",
+                        payment.problem,
+                        beside(*other)
+                    ),
+                    "look at Finkare; book the payment by hand, and cancel this dispatch",
+                )
+            }
+            Choice::Contradicts(what) => hold(
+                format!(
+                    "Finkare and the event do not agree: {what}. Find out which is right, book the payment by hand, and \
+                     cancel this dispatch"
+                ),
+                RECHECK,
+            ),
+            Choice::Ambiguous(one, other) => hold(
+                format!(
+                    "{wanted} may be {} as well as {}, which differ in time, method or currency: it is not guessed. Book \
+                     the right one by hand, and cancel this dispatch",
+                    described(one),
+                    described(other)
+                ),
+                RECHECK,
+            ),
+            Choice::Taken { payment, other } => self.early(
+                &format!(
+                    "for {wanted} Finkare shows only what other events have announced already (such as payment {}){}",
+                    shown(&payment.id),
+                    beside(*other)
+                ),
+                "either Finkare repeated its delivery, or a payment is not visible: compare, then cancel this dispatch \
+                 or retry it",
+            ),
+            Choice::Far(payment) => {
+                let window = format!(
+                    "Finkare does not show {wanted} that is dated within {} days of the event ({})",
+                    self.window.as_hours() / 24,
+                    event_time(&self.asked, self.message.received_at)
+                );
+                let nearest = match payment.paid_at {
+                    Some(_) => format!("the nearest is {}, `{}`", described(payment), shown(&payment.status)),
+                    None => format!(
+                        "of payment {}, `{}`, it does not say when it was paid",
+                        shown(&payment.id),
+                        shown(&payment.status)
+                    ),
+                };
+                self.early(
+                    &format!("{window}; {nearest}, so that it is not taken for the event's"),
+                    &format!(
+                        "compare with Finkare: it goes on by itself once the event's own payment is there. If payment {} is \
+                         meant, see to it that the books have it, and cancel this dispatch (`payment_window_days` of the \
+                         endpoint says how far a payment may be dated from its event)",
+                        shown(&payment.id)
+                    ),
+                )
+            }
+            Choice::Nothing if is_kept => hold(
+                format!(
+                    "the payment that the event was found to announce is gone from Finkare ({wanted}): it is not passed \
+                     on. Look at Finkare, and cancel this dispatch if that is right"
+                ),
+                RECHECK,
+            ),
+            Choice::Nothing => self.early(
+                &format!("Finkare does not show {wanted}"),
+                "compare with Finkare: it goes on by itself once the payment is there; if there is none, cancel this \
+                 dispatch",
+            ),
+        }
+    }
+
+    /// Waits for what may come by itself as long as the event is young; then a person has to look.
+    fn early(&self, what: &str, advice: &str) -> Unresolved {
+        early(self.message, self.patience, what, advice)
+    }
+
+    /// When to look again at what may be set right at any moment while the event is young.
+    fn recheck(&self) -> Duration {
+        patience_left(self.message, self.patience).map_or(RECHECK, |left| growing(self.message.attempt, left))
+    }
+}
+
+/// How long the event is still young; `None` once it is not.
+pub(super) fn patience_left(message: &Message, patience: Duration) -> Option<Duration> {
+    patience.checked_sub(clock::since(message.received_at, clock::now())).filter(|left| !left.is_zero())
+}
+
+/// Waits for what may come by itself as long as the event is young; then a person has to look.
+pub(super) fn early(message: &Message, patience: Duration, what: &str, advice: &str) -> Unresolved {
+    match patience_left(message, patience) {
+        Some(left) => Unresolved::Wait {
+            reason: format!("{what}, which may be too early"),
+            after: growing(message.attempt, LONGEST_WAIT).min(left.max(SHORTEST_WAIT)),
+        },
+        None => hold(format!("{what}: {advice}. It is looked at again each hour"), RECHECK),
+    }
+}
+
+/// Twice as long with each attempt, and up to a tenth more, so that what came together does not come back together.
+pub(super) fn growing(attempt: u32, longest: Duration) -> Duration {
+    let wait = FIRST_WAIT.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(longest).max(SHORTEST_WAIT);
+    wait.mul_f64(1.0 + 0.1 * rand::random::<f64>())
+}
+
+/// A payment as a person tells it from another.
+fn described(payment: &client::Payment) -> String {
+    let or_none = |text: Option<&str>| text.map_or_else(|| "not given".to_owned(), shown);
+    format!(
+        "payment {} (paid at {}, method {}, currency {})",
+        shown(&payment.id),
+        payment.paid_at.map_or_else(|| "a time not given".to_owned(), |paid_at| paid_at.to_string()),
+        or_none(payment.method.as_deref()),
+        or_none(payment.currency.as_deref())
+    )
+}
+
+/// The completed payment that is not taken in the place of another, as the rest of a sentence.
+fn beside(other: Option<&client::Payment>) -> String {
+    other.map_or_else(String::new, |other| {
+        format!("; {} is completed, has no event, and is not taken in its place", described(other))
+    })
+}

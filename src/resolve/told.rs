@@ -1,0 +1,65 @@
+//! What is known of an event's payment is written down as it becomes known, so that a person finds what is pending or held
+//! by the invoice's number, the amount or the payment. It decides nothing, and where it fails nothing else does.
+
+use std::sync::PoisonError;
+
+use super::{Case, Resolver, is_plain};
+use crate::{
+    model::{
+        booking::{Announced, Payment},
+        chain::Chain,
+    },
+    sinks::invoicing::Unresolved,
+    store::StoreError,
+};
+
+impl Resolver {
+    /// Writes down what a case has brought to light.
+    pub(super) async fn tell(&self, case: &Case<'_>, result: &Result<Payment, Unresolved>) {
+        if let Err(error) = self.write_down(case, result).await {
+            tracing::debug!(
+                event.id = %case.message.event_id, error = %Chain(&error),
+                "what is known of an event's payment could not be written down for searches"
+            );
+        }
+    }
+
+    async fn write_down(&self, case: &Case<'_>, result: &Result<Payment, Unresolved>) -> Result<(), StoreError> {
+        let before = self.store.announced(&[case.message.event_id]).await?.pop();
+        let known = before.clone().unwrap_or_else(|| Announced {
+            event_id: case.message.event_id,
+            invoice_id: case.asked.invoice_id.clone(),
+            amount_cents: case.asked.amount,
+            currency: None,
+            payment_id: None,
+            invoice_number: None,
+        });
+        let mut now = known.clone();
+        now.currency = case.asked.currency.clone().or(now.currency);
+        now.payment_id = case.asked.payment_id.clone().or(now.payment_id);
+        match result {
+            Ok(payment) => {
+                now.currency = Some(payment.currency.clone());
+                now.payment_id = Some(payment.id.clone());
+                now.invoice_number = Some(payment.invoice.number.clone());
+            }
+            Err(_) => {
+                let looked = case.looked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                now.payment_id = looked.payment.filter(|id| is_plain(id)).or(now.payment_id);
+                // Where Finkare does not answer, it is not asked for more.
+                if looked.is_over && now.invoice_number.is_none() {
+                    now.invoice_number = self.number(case).await;
+                }
+            }
+        }
+        if before.as_ref() == Some(&now) { Ok(()) } else { self.store.note_announced(&now).await }
+    }
+
+    /// The invoice's number, if Finkare shows it.
+    async fn number(&self, case: &Case<'_>) -> Option<String> {
+        let source = self.sources.get(&case.message.endpoint)?.as_ref()?;
+        let seen = source.invoice(&case.asked.invoice_id, case.message.received_at, None).await.ok()?;
+        let number = &seen.value.invoice_number;
+        (seen.value.id == case.asked.invoice_id && is_plain(number)).then(|| number.clone())
+    }
+}
