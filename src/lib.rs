@@ -48,6 +48,9 @@
 //! for; [`finkare::link`] knows the store and the secrets, not who asks for a rotation; the simulator shares
 //! nothing with the client and the link; [`web`] never knows a sink; [`service`] and [`cli`] know all.
 
+// The macros that print panic where nobody reads any more: `cli::output` has what takes their place.
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
+
 pub mod activity;
 pub mod cli;
 pub mod config;

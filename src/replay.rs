@@ -75,6 +75,15 @@ pub struct Summary {
     pub skipped: u64,
     /// True: nothing was written.
     pub dry_run: bool,
+    /// Of the dispatches, those to a sink that was named and asks for no event of that endpoint: another company's,
+    /// perhaps. There if it is not 0.
+    #[serde(skip_serializing_if = "is_none")]
+    pub foreign: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Chooses events and sinks, and writes the dispatches.
@@ -183,7 +192,12 @@ impl Replayer {
             summary.events += 1;
             match self.sinks(candidate, named).await? {
                 None => summary.skipped += 1,
-                Some(sinks) => wanted.push(store::Replay { event: candidate.event.id, sinks }),
+                Some(sinks) => {
+                    if named.is_some() {
+                        summary.foreign += self.foreign(&candidate.event.endpoint, &sinks);
+                    }
+                    wanted.push(store::Replay { event: candidate.event.id, sinks });
+                }
             }
         }
         let count = |dispatches: usize| dispatches as u64;
@@ -200,6 +214,15 @@ impl Replayer {
             }
         }
         Ok(())
+    }
+
+    /// How many of these sinks ask for no event of this endpoint.
+    fn foreign(&self, endpoint: &str, sinks: &[SinkName]) -> u64 {
+        let is_foreign = |route: &&Route| {
+            let asked = route.endpoints.as_ref();
+            sinks.contains(&route.sink) && asked.is_some_and(|asked| asked.iter().all(|name| name.as_str() != endpoint))
+        };
+        self.routes.iter().filter(is_foreign).count() as u64
     }
 
     /// The sinks that an event goes to; `None` if its payload is gone.
@@ -286,7 +309,7 @@ mod tests {
     async fn a_selection_is_replayed_page_by_page_from_the_oldest_on() {
         let (_folder, replayer, ids) = replayer(MOST, 1203).await;
         let dry = replayer.many(&EventFilter::default(), None, true).await.unwrap();
-        assert_eq!(dry, Summary { events: 1203, dispatches: 1203 + 203, skipped: 0, dry_run: true });
+        assert_eq!(dry, Summary { events: 1203, dispatches: 1203 + 203, skipped: 0, dry_run: true, foreign: 0 });
         let all = DispatchFilter::default();
         assert!(replayer.store.list_dispatches(&all, 1).await.unwrap().rows.is_empty());
         let summary = replayer.many(&EventFilter::default(), None, false).await.unwrap();
@@ -297,6 +320,23 @@ mod tests {
             let written: Vec<EventId> = rows.iter().rev().map(|dispatch| dispatch.event_id).collect();
             assert_eq!(written, expected, "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_goes_to_another_endpoints_sink_is_counted() {
+        let (_folder, mut replayer, _) = replayer(MOST, 3).await;
+        let only = |name: &str, endpoint: &str| Route {
+            endpoints: Some(vec![EndpointName::new(endpoint).unwrap()]),
+            ..route(name, None)
+        };
+        replayer.routes = Arc::new([route("all", None), only("ours", "main"), only("theirs", "other")]);
+        let named = ["all", "ours", "theirs"].map(str::to_owned);
+        for dry_run in [true, false] {
+            let summary = replayer.many(&EventFilter::default(), Some(&named), dry_run).await.unwrap();
+            assert_eq!(summary, Summary { events: 3, dispatches: 9, skipped: 0, dry_run, foreign: 3 });
+        }
+        assert_eq!(replayer.many(&EventFilter::default(), Some(&named[..2]), true).await.unwrap().foreign, 0);
+        assert_eq!(replayer.many(&EventFilter::default(), None, true).await.unwrap().foreign, 0, "nobody asked for it");
     }
 
     #[tokio::test]
@@ -319,7 +359,7 @@ mod tests {
         for (sinks, dispatches) in [(None, 1), (Some(&named[..]), 1)] {
             for dry_run in [true, false] {
                 let summary = replayer.many(&EventFilter::default(), sinks, dry_run).await.unwrap();
-                assert_eq!(summary, Summary { events: 3, dispatches, skipped: 2, dry_run });
+                assert_eq!(summary, Summary { events: 3, dispatches, skipped: 2, dry_run, foreign: 0 });
             }
         }
         assert!(matches!(replayer.one(ids[0], None).await, Err(ReplayError::PayloadGone)));

@@ -21,6 +21,8 @@ use prometheus_client::{
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
+mod filter;
+
 use crate::{model::dispatch::Outcome, store::SinkStatus};
 
 pub mod traces;
@@ -32,7 +34,8 @@ const LOG_LINES: usize = 32_768;
 const DEFAULT_FILTER: &str = "info,sqlx=warn";
 
 /// Starts logging as `RELAY_LOG_FORMAT` (`pretty`, `json`; default: pretty on a terminal) and
-/// `RUST_LOG` (default `DEFAULT_FILTER`) say. Keep the guard: dropping it writes what is left.
+/// `RUST_LOG` (default `DEFAULT_FILTER`) say. A `RUST_LOG` that says nothing of the rest leaves it as it is by
+/// default, and what it says of something that there is not is told. Keep the guard: dropping it writes what is left.
 ///
 /// # Errors
 /// Each variable that holds something else, and what is allowed there.
@@ -44,7 +47,8 @@ pub fn init(format: Option<&str>, filter: Option<&str>) -> Result<WorkerGuard, V
         None => Ok(!terminal),
         Some(other) => Err(("RELAY_LOG_FORMAT", format!("`{other}` is not one of `pretty`, `json`"))),
     };
-    let filter = EnvFilter::try_new(filter.unwrap_or(DEFAULT_FILTER)).map_err(|error| {
+    let (directives, unmatched) = filter.map_or_else(|| (DEFAULT_FILTER.to_owned(), Vec::new()), filter::understood);
+    let filter = EnvFilter::try_new(directives).map_err(|error| {
         ("RUST_LOG", format!("cannot be used ({error}): write, for example, `info` or `finkare_relay=debug`"))
     });
     let (json, filter) = match (json, filter) {
@@ -60,6 +64,9 @@ pub fn init(format: Option<&str>, filter: Option<&str>) -> Result<WorkerGuard, V
         lines.with_ansi(terminal).init();
     }
     JSON.store(json, std::sync::atomic::Ordering::Relaxed);
+    for told in unmatched {
+        tracing::warn!("RUST_LOG: {told}");
+    }
     Ok(guard)
 }
 

@@ -1,15 +1,20 @@
 //! `bookings`: what was written of payments in invoicing software, and what a person has found there.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
     Failure,
     client::Client,
+    confirm::{Sure, ask},
     manage::{Paging, Service, Watch, amount, list, query},
-    output::{Output, cell, time},
+    output::{Output, cell, complain, print, time},
 };
-use crate::{config::Config, store::ledger::number_key};
+use crate::{
+    config::Config,
+    model::booking::{BookingState, UnknownBookingState},
+    store::ledger::number_key,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Bookings {
@@ -20,8 +25,8 @@ pub(super) enum Bookings {
         sink: Option<String>,
         /// Only in this state: reserved (being looked at), sending (may have been written), written (not read back yet),
         /// booked, seen (paid there, we wrote nothing)
-        #[arg(long)]
-        state: Option<String>,
+        #[arg(long, value_parser = state)]
+        state: Option<BookingState>,
         /// Only of this payment, by Finkare's id
         #[arg(long)]
         payment_id: Option<String>,
@@ -42,8 +47,13 @@ pub(super) enum Bookings {
     Settle(Settle),
 }
 
+fn state(text: &str) -> Result<BookingState, UnknownBookingState> {
+    text.parse()
+}
+
 /// What a person has found in the books.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("found").args(["recorded", "not_recorded"]).required(true)))]
 pub(super) struct Settle {
     /// The payment, by Finkare's id
     payment: String,
@@ -51,7 +61,7 @@ pub(super) struct Settle {
     #[arg(long, value_name = "NAME")]
     sink: String,
     /// It stands there, once: it is never written
-    #[arg(long, conflicts_with = "not_recorded", required_unless_present = "not_recorded")]
+    #[arg(long)]
     recorded: bool,
     /// It does not stand there: its dispatch, once retried, writes it
     #[arg(long)]
@@ -59,6 +69,8 @@ pub(super) struct Settle {
     /// The id that it has there
     #[arg(long, value_name = "ID", conflicts_with = "not_recorded")]
     target_id: Option<String>,
+    #[command(flatten)]
+    sure: Sure,
     #[command(flatten)]
     service: Service,
 }
@@ -113,7 +125,7 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
     let (number, of_sink) = (invoice_number.clone(), sink.clone());
     let filters = [
         ("sink", sink),
-        ("state", state),
+        ("state", state.map(|state| state.as_str().to_owned())),
         ("payment_id", payment_id),
         ("invoice_id", invoice_id),
         ("invoice_number", invoice_number),
@@ -145,26 +157,51 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
         };
         Ok(json!({ "bookings": bookings, "waiting": waiting }))
     };
-    let print = |answer: &Value| {
+    let show = |answer: &Value| {
         let waiting: Vec<&str> = answer["waiting"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let has_bookings = answer["bookings"]["data"].as_array().is_some_and(|rows| !rows.is_empty());
         if waiting.is_empty() || has_bookings {
-            list(&answer["bookings"], output, &head, row);
+            list(&answer["bookings"], output, &head, row)?;
         }
         if !waiting.is_empty() {
             let lead = if has_bookings { "\nNot in the books:" } else { "Nothing of it is in the books:" };
-            println!("{lead}\n  {}", waiting.join("\n  "));
-            println!("See one by: finkare-relay dispatches show ID");
+            print(&format!("{lead}\n  {}\nSee one by: finkare-relay dispatches show ID", waiting.join("\n  ")))?;
         }
+        Ok(())
     };
-    watch.show(output, fetch, print).await?;
+    watch.show(output, fetch, show).await?;
     Ok(true)
 }
 
 /// `bookings settle`
 async fn settle(config: Config, options: Settle, output: Output) -> Result<bool, Failure> {
-    let Settle { payment, sink, recorded, not_recorded: _, target_id, service } = options;
+    let Settle { payment, sink, recorded, not_recorded: _, target_id, sure, service } = options;
+    let what = if recorded {
+        "What is said to be recorded is never written"
+    } else {
+        "What is said not to be recorded may be written again"
+    };
+    let wants_preview = sure.wants_preview(what)?;
     let client = Client::new(config, service.url())?;
+    if wants_preview {
+        let query = [("sink", sink.clone()), ("payment_id", payment.clone())];
+        let answer = client.get("/bookings", &query).await?;
+        let Some(booking) = answer["data"].as_array().and_then(|rows| rows.first()) else {
+            return Err(anyhow::anyhow!("There is no booking of this payment in this sink.").into());
+        };
+        let text = settle_preview(booking, recorded);
+        if sure.dry_run {
+            output.say(
+                &json!({"dry_run": true, "recorded": recorded, "booking": booking}),
+                &format!("{text} Nothing was changed."),
+            )?;
+            return Ok(true);
+        }
+        if !ask(&format!("{text}\nIs that what the books show?"))? {
+            complain("Nothing was changed.");
+            return Ok(false);
+        }
+    }
     let mut body = json!({ "sink": sink, "payment_id": payment, "recorded": recorded });
     if let Some(id) = target_id {
         body["target_id"] = id.into();
@@ -177,6 +214,27 @@ async fn settle(config: Config, options: Settle, output: Output) -> Result<bool,
         cell(&answer["sink"]),
         cell(&answer["next"])
     );
-    output.say(&answer, &text);
+    output.say(&answer, &text)?;
     Ok(true)
+}
+
+/// What the line says now, and what the decision would make of it.
+fn settle_preview(booking: &Value, recorded: bool) -> String {
+    let (payment, sink) = (cell(&booking["payment_id"]), cell(&booking["sink"]));
+    format!(
+        "payment  {payment}, {} for invoice {}\nin       {sink}: {} since {} UTC{}\n{}",
+        amount(booking),
+        cell(&booking["invoice_number"]),
+        cell(&booking["state"]),
+        time(&booking["changed_at"]),
+        match cell(&booking["note"]) {
+            note if note.is_empty() => String::new(),
+            note => format!(" ({note})"),
+        },
+        if recorded {
+            "It would count as booked: the relay never writes it."
+        } else {
+            "The relay would forget that it may have written it: its dispatch, once retried, writes it into the books."
+        },
+    )
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Failure, local, output::Output};
+use super::{
+    Failure, client, local,
+    output::{Output, print},
+};
 use crate::{
     config::{Config, Endpoint, Sink, StoreConfig},
     finkare::client::{Client, Error, Webhook},
@@ -15,6 +18,9 @@ use crate::{
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Finkare's API may be slow, or ask for patience.
 const FINKARE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A service on this machine.
+const LOCAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An id that no invoice has.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
@@ -30,14 +36,27 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
     local::find_made_up(&mut config);
     let source = config.file.as_ref().map_or("environment and defaults".to_owned(), |file| file.display().to_string());
     let mut lines = vec![Line { what: "configuration".into(), result: Ok(source) }];
+    // First: without it nothing else can be right, and half of the rest cannot be known.
     let (about_store, known) = store(&config.store).await;
+    let is_known = about_store.is_ok();
+    lines.push(Line { what: "store".into(), result: about_store });
+    let mut notes = config.notices.clone();
+    if !is_known {
+        notes.push("the endpoints' secrets and webhooks stand in the database: they could not be checked".to_owned());
+    } else if let Some(note) = elsewhere(&config).await {
+        notes.push(note);
+    }
     for endpoint in &config.endpoints {
         let link = known.iter().find(|link| link.endpoint == endpoint.name);
-        let result = doubt(link).map_or_else(|| secrets(&config, endpoint, link), Err);
-        lines.push(Line { what: format!("endpoint {}", endpoint.name), result });
+        if is_known {
+            let result = doubt(link).map_or_else(|| secrets(&config, endpoint, link), Err);
+            lines.push(Line { what: format!("endpoint {}", endpoint.name), result });
+        }
         let Some(settings) = endpoint.api() else { continue };
         let asking = async { Client::new(settings)?.webhooks().await.map_err(|error| Chain(&error).to_string()) };
         let result = match tokio::time::timeout(FINKARE_TIMEOUT, asking).await {
+            // Which webhook counts stands in the database, unless it is configured.
+            Ok(Ok(_)) if !is_known && endpoint.webhook_id.is_none() => Ok("Finkare's API answers".to_owned()),
             Ok(webhooks) => webhooks.and_then(|webhooks| webhook(endpoint, link, &webhooks)),
             Err(_) => Err(format!("Finkare's API did not answer within {} s", FINKARE_TIMEOUT.as_secs())),
         };
@@ -50,7 +69,6 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
             lines.push(Line { what: format!("payments of {}", endpoint.name), result });
         }
     }
-    lines.push(Line { what: "store".into(), result: about_store });
     for sink in &config.sinks {
         let result = match tokio::time::timeout(sink.timeout, sink.kind.check(sink.timeout)).await {
             Ok(result) => result,
@@ -67,7 +85,7 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
         })
         .collect();
     if output.json {
-        output.say(&serde_json::json!({"ready": ready, "checks": rows, "notices": config.notices}), "");
+        output.say(&serde_json::json!({"ready": ready, "checks": rows, "notices": notes}), "")?;
         return Ok(ready);
     }
     let width = lines.iter().map(|line| line.what.chars().count()).max().unwrap_or(0);
@@ -76,12 +94,33 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
             Ok(detail) => ("ok  ", detail),
             Err(detail) => ("FAIL", detail),
         };
-        println!("{mark}  {:width$}  {detail}", line.what);
+        print(&format!("{mark}  {:width$}  {detail}", line.what))?;
     }
-    for notice in &config.notices {
-        println!("note  {notice}");
+    for note in &notes {
+        print(&format!("note  {note}"))?;
     }
     Ok(ready)
+}
+
+/// What to know where the database is not there yet, and a service answers all the same: it has another one.
+async fn elsewhere(config: &Config) -> Option<String> {
+    let StoreConfig::Sqlite { path } = &config.store else { return None };
+    if path.exists() || config.server.admin_listen.port() == 0 {
+        return None;
+    }
+    let admin = format!("http://{}", client::reachable(config.server.admin_listen));
+    let http = client::http().ok()?;
+    let asking = http.get(format!("{admin}/healthz")).timeout(LOCAL_TIMEOUT).send();
+    let answer: serde_json::Value = asking.await.ok()?.json().await.ok()?;
+    if !answer["version"].is_string() {
+        return None;
+    }
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    Some(format!(
+        "a service answers at {admin}, and it does not use {}, which does not exist: if that service is meant, run this where \
+         it runs, or name its configuration by --config",
+        path.display()
+    ))
 }
 
 /// True if the sink needs what Finkare says of the endpoint's invoices and payments.
@@ -117,7 +156,7 @@ async fn readable(endpoint: &Endpoint, sink: &Sink) -> Result<String, String> {
 /// True for what a store says of a database that nobody has migrated yet: nothing is wrong with it.
 ///
 /// By its words, as the store has no kind of error for it; a test asks both stores.
-fn has_no_schema(problem: &str) -> bool {
+pub(super) fn has_no_schema(problem: &str) -> bool {
     problem.contains("has no schema yet") || problem.contains("has schema version 0,")
 }
 
@@ -146,11 +185,7 @@ fn secrets(config: &Config, endpoint: &Endpoint, link: Option<&Link>) -> Result<
     let newest = stored.first().map(|newest| format!(", the newest {}", newest.fingerprint)).unwrap_or_default();
     match (stored.len(), configured) {
         (0, 0) if config.made_up.secret => Ok("a secret will be generated by `serve`".to_owned()),
-        (0, 0) if endpoint.api_key.is_some() => Err(format!(
-            "it has no secret and would refuse every delivery: run `finkare-relay register --endpoint {} --url URL`",
-            endpoint.name
-        )),
-        (0, 0) => Err("it has no secret and would refuse every delivery: set its `secret`".to_owned()),
+        (0, 0) => Err(format!("it has no secret and would refuse every delivery: {}", endpoint.how_to_get_a_secret())),
         (0, 1) => Ok(format!("1 secret, path {path}")),
         (0, more) => Ok(format!("{more} secrets, path {path}")),
         (1, 0) => Ok(format!("1 secret{newest}, path {path}")),
@@ -236,7 +271,7 @@ mod tests {
     fn config(options: &str) -> Config {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), format!("[[endpoints]]\nname = 'e'\npath = '/e'\n{options}")).unwrap();
-        config::load(Some(file.path()), &|name| (name == "RELAY_MASTER_KEY").then(|| KEY.to_owned())).unwrap()
+        config::load(Some(file.path()), &|name| (name == "RELAY_MASTER_KEY").then(|| KEY.into())).unwrap()
     }
 
     fn link(config: &Config, key: &str, webhook: Option<(&str, &str)>) -> Link {

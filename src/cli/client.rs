@@ -8,7 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
+use url::Url;
 
 use super::local;
 use crate::{config::Config, model::secret::Secret};
@@ -21,6 +22,8 @@ pub(super) struct Client {
     http: reqwest::Client,
     base: String,
     token: Option<Secret>,
+    /// Where the token is from, or why there is none.
+    origin: String,
 }
 
 /// For a question that the service passes on to Finkare: its time-outs, its retries and its own limit of rate add up.
@@ -52,12 +55,59 @@ pub(super) struct Refused {
     code: String,
     /// Everything that is wrong, where that is more than one thing.
     pub(super) problems: Option<Vec<String>>,
+    /// All that it said: a problem document (RFC 9457).
+    document: Value,
+}
+
+impl Refused {
+    /// The API's problem document.
+    pub(super) fn document(&self) -> &Value {
+        &self.document
+    }
+
+    /// True if the same arguments would be refused again, whatever the service has stored.
+    pub(super) fn is_about_the_arguments(&self) -> bool {
+        match self.status {
+            400 => true,
+            422 => ["bad_body", "no_selection", "wrong_state"].contains(&self.code.as_str()),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (HTTP {}, code {})", self.detail, self.status, self.code)
+        match self.status {
+            // The status says nothing more.
+            401 => f.write_str(&self.detail),
+            status => write!(f, "{} (HTTP {status}, code {})", self.detail, self.code),
+        }
     }
+}
+
+/// The address of an API or of a receiver, as an argument.
+///
+/// # Errors
+/// What to write instead. What is not repeated in later messages is refused: a user, a password.
+pub(super) fn address(text: &str) -> Result<String, String> {
+    match Url::parse(text) {
+        Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host() => {
+            if url.username().is_empty() && url.password().is_none() {
+                Ok(text.to_owned())
+            } else {
+                Err("it holds a user or a password, which is not used here: leave it out".to_owned())
+            }
+        }
+        _ => Err(
+            "it does not begin with `http://` or `https://` and a host: write, for example, `http://127.0.0.1:8081`"
+                .to_owned(),
+        ),
+    }
+}
+
+/// An address as it may be shown: without a query, which often holds a token.
+pub(super) fn shown(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
 }
 
 impl Error for Refused {}
@@ -85,21 +135,44 @@ pub(super) fn http() -> anyhow::Result<reqwest::Client> {
 
 impl Client {
     /// For the service that this configuration describes, or the one at `url`.
+    ///
+    /// The token is the one of `RELAY_ADMIN_TOKEN`, if that is set: whoever sets it says who asks.
     pub(super) fn new(mut config: Config, url: Option<&str>) -> anyhow::Result<Self> {
-        local::find_made_up(&mut config);
+        let missing = local::find_made_up(&mut config);
         let base = url.map_or_else(
             || format!("http://{}", reachable(config.server.admin_listen)),
             |url| url.trim_end_matches('/').to_owned(),
         );
-        // The most powerful one: the caller can read the configuration and could pick it anyway.
-        let known = config.admin.tokens.iter().filter_map(|token| Some((token.role, token.token.plain()?)));
-        let token = known.max_by_key(|(role, _)| *role).map(|(_, token)| token.clone());
-        if token.is_none() && !config.admin.tokens.is_empty() {
-            bail!(
-                "the configuration knows the admin tokens by their hashes only (`token_sha256`): set RELAY_ADMIN_TOKEN to one of the tokens"
-            );
+        if let Some(token) = config.admin.from_environment {
+            let origin = "RELAY_ADMIN_TOKEN holds one that it does not know".to_owned();
+            return Ok(Self { http: http()?, base, token: Some(token), origin });
         }
-        Ok(Self { http: http()?, base, token })
+        // The most powerful one: the caller can read the configuration and could pick it anyway.
+        let known = config.admin.tokens.iter().filter_map(|token| Some((token, token.token.plain()?)));
+        let token = known.max_by_key(|(token, _)| token.role).map(|(entry, token)| (entry.name.clone(), token.clone()));
+        let (token, origin) = match (token, missing) {
+            (Some((name, token)), _) => {
+                let folder = local::directory(&config).filter(|_| config.made_up.admin_token);
+                let folder = folder.map(|folder| std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()));
+                let from = match (folder, &config.file) {
+                    (Some(folder), _) => folder.join(local::ADMIN_TOKEN).display().to_string(),
+                    (None, Some(file)) => format!("`{name}` in {}", file.display()),
+                    (None, None) => name,
+                };
+                (Some(token), format!("it does not know the one of {from}"))
+            }
+            (None, _) if !config.admin.tokens.is_empty() => bail!(
+                "the configuration knows the admin tokens by their hashes only (`token_sha256`): set RELAY_ADMIN_TOKEN to one of the tokens"
+            ),
+            (None, Some(missing)) => (
+                None,
+                format!(
+                    "{missing}: run the command where the service runs and as its user, name its configuration by --config, or give RELAY_ADMIN_TOKEN"
+                ),
+            ),
+            (None, None) => (None, "no token is configured here".to_owned()),
+        };
+        Ok(Self { http: http()?, base, token, origin })
     }
 
     /// `GET` below `/api/v1`.
@@ -146,11 +219,11 @@ impl Client {
             request = request.bearer_auth(token.expose());
         }
         let response = request.send().await.map_err(|error| {
-            if error.is_connect() {
+            if error.is_connect() && !is_about_tls(&error) {
                 let refused = is_refused(&error);
                 return anyhow!(error.without_url()).context(NotThere { base: self.base.clone(), refused });
             }
-            let what = format!("cannot reach the admin API at {}: the service did not answer", self.base);
+            let what = format!("cannot reach the admin API at {}: {}", self.base, why_not(&error));
             anyhow!(error.without_url()).context(what)
         })?;
         let status = response.status();
@@ -161,25 +234,59 @@ impl Client {
         }
         let body: Value = serde_json::from_slice(&body).context("the admin API's answer is not JSON")?;
         let detail = body.get("detail").and_then(Value::as_str).unwrap_or("no detail was given");
-        match status.as_u16() {
-            401 => bail!(
-                "the admin API does not accept the token: set RELAY_ADMIN_TOKEN to one that it knows; one that was added to the configuration counts after the next reload"
-            ),
-            status => {
-                let problems = body["problems"].as_array().map(|list| list.iter().map(super::output::cell).collect());
-                bail!(Refused { detail: detail.to_owned(), status, code: super::output::cell(&body["code"]), problems })
-            }
+        let mut refused = Refused {
+            detail: detail.to_owned(),
+            status: status.as_u16(),
+            code: super::output::cell(&body["code"]),
+            problems: body["problems"].as_array().map(|list| list.iter().map(super::output::cell).collect()),
+            document: body,
+        };
+        if refused.status == 401 {
+            let (base, origin) = (&self.base, &self.origin);
+            refused.detail = match self.token {
+                Some(_) => format!(
+                    "the admin API at {base} does not accept the token: {origin}. Set RELAY_ADMIN_TOKEN to one that it knows; one that was added to the configuration counts after the next reload"
+                ),
+                None => format!("the admin API at {base} asks for a token, and {origin}"),
+            };
+            refused.document["detail"] = json!(refused.detail);
         }
+        bail!(refused)
     }
 }
 
 fn is_refused(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&dyn Error> = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-            return true;
-        }
-        cause = error.source();
+    causes(error).any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    })
+}
+
+fn is_about_tls(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| cause.downcast_ref::<rustls::Error>().is_some())
+}
+
+/// Why nothing answered, as the end of a sentence.
+pub(super) fn why_not(error: &reqwest::Error) -> &'static str {
+    if is_about_tls(error) {
+        "its TLS certificate is not accepted, or it does not speak TLS"
+    } else if is_refused(error) {
+        "is `finkare-relay serve` running there?"
+    } else if error.is_timeout() {
+        "the service did not answer in time"
+    } else if error.is_connect() {
+        "no connection came about: check the host and the port"
+    } else {
+        "the service did not answer"
     }
-    false
+}
+
+/// The causes of an error, from the outermost in. An I/O error hides the error inside of it from `source`.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(hidden) => Some(hidden),
+            None => error.source(),
+        }
+    }
+    std::iter::successors(Some(error as &(dyn Error + 'static)), |error| inner(*error))
 }

@@ -25,9 +25,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{Failure, client, send};
+use super::{Failure, client, output::print, send};
 use crate::{
-    config::{self, Problems, generated},
+    config::{self, Problems, env, generated},
     finkare::simulator::{self, Faults, Simulator, WebhookId},
     model::{clock, secret::Secret},
     service::{Loader, Service},
@@ -58,7 +58,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Plays the demo; true if every promise held.
 pub(super) async fn run(options: Options) -> Result<bool, Failure> {
-    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "off".to_owned());
+    let filter = env::read("RUST_LOG", &env::of_process)?.unwrap_or_else(|| "off".to_owned());
     let _logging = telemetry::init(Some("pretty"), Some(&filter)).map_err(Problems::of_variables)?;
     let directory = Directory::new()?;
     let result = play(&directory, options.keep).await;
@@ -227,14 +227,15 @@ struct Account {
 }
 
 impl Account {
-    fn note(&mut self, promise: &'static str, held: bool, detail: String) {
-        println!("   {} {detail}", if held { "ok " } else { "BROKEN" });
+    fn note(&mut self, promise: &'static str, held: bool, detail: String) -> anyhow::Result<()> {
+        print(&format!("   {} {detail}", if held { "ok " } else { "BROKEN" }))?;
         self.promises.push((promise, held, detail));
+        Ok(())
     }
 }
 
-fn heading(text: &str) {
-    println!("\n{text}");
+fn heading(text: &str) -> anyhow::Result<()> {
+    print(&format!("\n{text}"))
 }
 
 async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
@@ -246,16 +247,20 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
     let begun = Instant::now();
     let (token, master_key) = (generated::admin_token(), generated::master_key());
     let service = start(directory, &simulator, &sink_secret, &token, &master_key, target_address).await?;
-    println!("finkare-relay {}: a tour", env!("CARGO_PKG_VERSION"));
-    println!("   a local Finkare      http://{}", simulator.address());
-    println!("   the relay            http://{}   (SQLite, ready after {:.0?})", service.public, begun.elapsed());
-    println!("   a company's service  http://{target_address}/events");
+    print(&format!("finkare-relay {}: a tour", env!("CARGO_PKG_VERSION")))?;
+    print(&format!("   a local Finkare      http://{}", simulator.address()))?;
+    print(&format!(
+        "   the relay            http://{}   (SQLite, ready after {:.0?})",
+        service.public,
+        begun.elapsed()
+    ))?;
+    print(&format!("   a company's service  http://{target_address}/events"))?;
     let to = format!("http://{}", service.public).parse().context("an address makes a URL")?;
     simulator.set_deliver_to(to).context("the local Finkare does not deliver there")?;
     let operator =
         Operator { http: client::http()?, url: format!("http://{}/api/v1/endpoints/demo", service.admin), token };
 
-    heading("0. The webhook is registered at Finkare, which shows its secret once");
+    heading("0. The webhook is registered at Finkare, which shows its secret once")?;
     let wanted = json!({"url": PUBLIC_URL, "events": ["payment.received", "invoice.status_changed"]});
     let (first, second) = (operator.post("/register", &wanted).await?, operator.post("/register", &wanted).await?);
     let webhooks = simulator.webhooks();
@@ -270,7 +275,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
             "asked twice, created once; the secret is stored encrypted, its fingerprint is {}",
             first.1["fingerprint"].as_str().unwrap_or("missing")
         ),
-    );
+    )?;
     let finkare = Finkare {
         http: client::http()?,
         url: format!("http://{}/webhooks/finkare", service.public),
@@ -278,7 +283,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
         simulator,
     };
 
-    heading("1. Genuine deliveries: proved, stored, acknowledged, relayed");
+    heading("1. Genuine deliveries: proved, stored, acknowledged, relayed")?;
     let bodies: Vec<_> = (0..200_u64).map(|n| payment(usize::try_from(n).unwrap_or(0) % INVOICES, n)).collect();
     let answers = deliver_all(&finkare, &bodies).await?;
     let mut took: Vec<_> = answers.iter().map(|answer| answer.took).collect();
@@ -288,18 +293,18 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
         "genuine deliveries are acknowledged",
         answers.iter().all(|answer| answer.status == 200 && !answer.duplicate) && stored.len() == bodies.len(),
         format!("{} acknowledged, half of them within {:.1?}", answers.len(), took[took.len() / 2]),
-    );
+    )?;
 
-    heading("2. The same again, at the same moment: one event, once");
+    heading("2. The same again, at the same moment: one event, once")?;
     let repeated: Vec<_> = bodies.iter().take(50).flat_map(|body| [body.clone(), body.clone(), body.clone()]).collect();
     let answers = deliver_all(&finkare, &repeated).await?;
     account.note(
         "a repeated delivery is stored once",
         answers.iter().all(|answer| answer.status == 200 && answer.duplicate && stored.contains(&answer.id)),
         format!("{} repetitions acknowledged with the first one's id", answers.len()),
-    );
+    )?;
 
-    heading("3. Forged, altered and oversized deliveries: refused, nothing stored");
+    heading("3. Forged, altered and oversized deliveries: refused, nothing stored")?;
     let before = count_events(&service).await?;
     let body = payment(0, 900);
     let mut altered = body.clone();
@@ -318,18 +323,18 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
             && large.status == 413
             && count_events(&service).await? == before,
         format!("{} forged: 401; 2 MiB: {}; events stored: {before} before and after", forged.len(), large.status),
-    );
+    )?;
 
-    heading("4. Signed, but not readable: kept for a person, never thrown away");
+    heading("4. Signed, but not readable: kept for a person, never thrown away")?;
     let unreadable = finkare.deliver(b"{\"event\": what is this?").await?;
     let kept = service.store().event(unreadable.id.parse().context("no id was answered")?).await?;
     account.note(
         "genuine input is never thrown away",
         unreadable.status == 200 && kept.is_some_and(|kept| !kept.event.readable && kept.payload.is_some()),
         "acknowledged, stored, marked unreadable".to_owned(),
-    );
+    )?;
 
-    heading("5. Out of order: whatever the timestamps say, in the order in which they came");
+    heading("5. Out of order: whatever the timestamps say, in the order in which they came")?;
     let mut mixed = Vec::new();
     for (number, minutes_ago) in [(1_u64, 1), (2, 30), (3, 5), (4, 60)] {
         let data = json!({"invoiceId": MIXED, "amountCents": 100, "number": number});
@@ -341,9 +346,9 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
         "what overtakes keeps its place",
         target.ids_of(MIXED) == mixed,
         format!("{} events of one invoice, none held back, none reordered", mixed.len()),
-    );
+    )?;
 
-    heading("6. The company's service goes down; Finkare does not wait");
+    heading("6. The company's service goes down; Finkare does not wait")?;
     target.down.store(true, Relaxed);
     let down = Instant::now();
     let mut slowest = Duration::ZERO;
@@ -372,15 +377,19 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
         "a sick sink does not hold up acknowledgements",
         sick.len() == INVOICES * PER_INVOICE,
         format!("{} acknowledged meanwhile, the slowest within {slowest:.1?}", sick.len()),
-    );
+    )?;
     tokio::time::sleep_until((down + DOWN).into()).await;
-    println!("   … it refused {} attempts and comes back after {:.1?}", target.refused.load(Relaxed), down.elapsed());
+    print(&format!(
+        "   … it refused {} attempts and comes back after {:.1?}",
+        target.refused.load(Relaxed),
+        down.elapsed()
+    ))?;
     target.down.store(false, Relaxed);
     let begun = Instant::now();
     let drained = wait_until_drained(&service).await?;
-    println!("   … its backlog is worked off after {:.1?}", begun.elapsed());
+    print(&format!("   … its backlog is worked off after {:.1?}", begun.elapsed()))?;
 
-    heading("7. The secret is rotated under load");
+    heading("7. The secret is rotated under load")?;
     let rotated = rotate_under_load(&finkare, &operator).await?;
     account.note(
         "a rotation drops no delivery",
@@ -389,7 +398,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
             "{} rotations, one of them answered 1 s late, while {} deliveries came: {} acknowledged at the first try",
             rotated.rotations, rotated.deliveries, rotated.first_try
         ),
-    );
+    )?;
     let old = finkare.secret()?;
     let healed = lose_an_answer(&finkare, &operator).await?;
     account.note(
@@ -400,22 +409,22 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
              come again, none was turned away for good",
             healed.after, healed.deliveries, healed.again
         ),
-    );
+    )?;
     let forged = finkare.post(body.clone(), Some(finkare::sign(&Secret::new("whsec_guess"), &body))).await?;
     let overlap = finkare.post(body.clone(), Some(finkare::sign(&old, &body))).await?;
     account.note(
         "the secret before stays good for the overlap",
         overlap.status == 200 && matches!(forged.status, 401 | 503),
         format!("signed with the one before: {}; forged: {}", overlap.status, forged.status),
-    );
+    )?;
     let secrets = [old, finkare.secret()?];
     let database = std::fs::read(directory.0.join("relay.db"))?;
     let log = std::fs::read(directory.0.join("relay.db-wal")).unwrap_or_default();
     let leaked = secrets.iter().any(|secret| holds(&database, secret) || holds(&log, secret));
-    account.note("no secret lies open in the database", !leaked, "searched for in every byte".to_owned());
+    account.note("no secret lies open in the database", !leaked, "searched for in every byte".to_owned())?;
     let drained = wait_until_drained(&service).await? && drained;
 
-    heading("8. What arrived");
+    heading("8. What arrived")?;
     let arrived = target.ids();
     let acknowledged: HashSet<_> = stored.iter().chain(&sick).chain(&mixed).cloned().collect();
     account.note(
@@ -426,7 +435,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
             acknowledged.intersection(&arrived).count(),
             acknowledged.len()
         ),
-    );
+    )?;
     let stored = count_events(&service).await?;
     account.note(
         "every event arrives under one id",
@@ -436,22 +445,22 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
             stored,
             arrived.len()
         ),
-    );
-    account.note("order per invoice", in_order(&target), format!("{INVOICES} invoices, each in order"));
+    )?;
+    account.note("order per invoice", in_order(&target), format!("{INVOICES} invoices, each in order"))?;
     let same_bytes = same_bytes(&target, &bodies);
     account.note(
         "bytes arrive as they came, signed",
         same_bytes && target.badly_signed.load(Relaxed) == 0,
         "compared byte for byte, every signature verified".to_owned(),
-    );
+    )?;
 
     let held = account.promises.iter().all(|(_, held, _)| *held);
-    heading(if held { "Every promise held:" } else { "NOT every promise held:" });
+    heading(if held { "Every promise held:" } else { "NOT every promise held:" })?;
     for (promise, held, _) in &account.promises {
-        println!("   {} {promise}", if *held { "ok    " } else { "BROKEN" });
+        print(&format!("   {} {promise}", if *held { "ok    " } else { "BROKEN" }))?;
     }
     if keep {
-        println!("\nserving on http://{} (admin http://{}) until interrupted", service.public, service.admin);
+        print(&format!("\nserving on http://{} (admin http://{}) until interrupted", service.public, service.admin))?;
         let _ = tokio::signal::ctrl_c().await;
     }
     service.stop().await;

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::{
     Failure,
     client::Client,
+    failure::Usage,
     manage::{Paging, Service, list, path_segment, query},
     output::{Output, cell, time},
 };
@@ -86,17 +87,17 @@ pub(super) struct Rotate {
 }
 
 /// The name that was given, or the one of the only endpoint.
-pub(super) fn name_of(config: &Config, given: Option<&str>) -> anyhow::Result<String> {
+pub(super) fn name_of(config: &Config, given: Option<&str>) -> Result<String, Usage> {
     match (given, config.endpoints.as_slice()) {
         // Whether there is such an endpoint is known by the service, whose configuration may be another.
         (Some(name), _) => Ok(name.to_owned()),
         (None, [only]) => Ok(only.name.as_str().to_owned()),
         (None, several) => {
             let names: Vec<_> = several.iter().map(|endpoint| endpoint.name.as_str()).collect();
-            anyhow::bail!(
+            Err(Usage::new(format!(
                 "several endpoints are configured: say which one is meant by --endpoint: {}",
                 names.join(", ")
-            )
+            )))
         }
     }
 }
@@ -134,7 +135,7 @@ pub(super) async fn endpoints(config: Config, command: Endpoints, output: Output
                     cell(&endpoint["fingerprint"]),
                     time(&endpoint["next_rotation_at"]),
                 ]
-            });
+            })?;
             output.say_besides(&attention(&answer));
         }
         Endpoints::Secrets { name, service } => {
@@ -149,7 +150,7 @@ pub(super) async fn endpoints(config: Config, command: Endpoints, output: Output
                     time(&secret["created_at"]),
                     time(&secret["valid_until"]),
                 ]
-            });
+            })?;
         }
         Endpoints::Deliveries { name, service } => {
             let client = Client::new(config, service.admin_url.as_deref())?;
@@ -164,7 +165,7 @@ pub(super) async fn endpoints(config: Config, command: Endpoints, output: Output
                     // Finkare's own texts: made harmless for the terminal.
                     if is_empty { String::new() } else { cell(&Value::from(other.to_string())) },
                 ]
-            });
+            })?;
         }
         Endpoints::Settle(options) => settle(config, options, output).await?,
     }
@@ -254,7 +255,7 @@ pub(super) async fn audit(config: Config, command: Audit, output: Output) -> Res
             cell(&entry["subject"]),
             if is_empty { String::new() } else { cell(&Value::from(detail.to_string())) },
         ]
-    });
+    })?;
     Ok(true)
 }
 
@@ -263,7 +264,7 @@ pub(super) async fn rotate(config: Config, options: Rotate, output: Output) -> R
     let name = name_of(&config, options.endpoint.as_deref())?;
     let client = Client::new(config, options.service.admin_url.as_deref())?;
     let answer = ask_to_rotate(&client, &name, options.overlap_secs).await?;
-    output.say(&answer, &rotated_text(&name, &answer));
+    output.say(&answer, &rotated_text(&name, &answer))?;
     Ok(true)
 }
 

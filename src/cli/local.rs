@@ -1,12 +1,15 @@
 //! What `serve` makes up where nothing is configured, and where other commands find it again: files
 //! beside the SQLite database that only their owner can read.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 
 use crate::{
-    config::{AdminToken, Config, Role, StoreConfig, Token, generated},
+    config::{AdminToken, Config, Role, StoreConfig, Token, Unsaved, generated},
     model::secret::Secret,
     secrets::vault::Vault,
     service,
@@ -29,75 +32,93 @@ pub(super) fn directory(config: &Config) -> Option<&Path> {
     }
 }
 
-/// Fills in what was made up, making it on first use; answers which files were made now.
+/// Fills in what was made up. What there is no file for yet is made, and stands in [`Config::unsaved`]: it is written by
+/// [`service::keep_made_up`], once the start has come so far that it is used, so that a start that fails leaves nothing
+/// behind that looks like the right key.
+///
+/// Answers the files that will be there then.
 pub(super) fn make_up(config: &mut Config) -> anyhow::Result<Vec<PathBuf>> {
     let Some(directory) = directory(config).map(Path::to_owned) else { return Ok(Vec::new()) };
-    let mut made: Vec<PathBuf> = make_up_master_key(config)?.into_iter().collect();
+    make_up_master_key(config)?;
     if config.made_up.secret {
-        let secret = read_or_create(&directory, WEBHOOK_SECRET, generated::webhook_secret, &mut made)?;
+        let secret = read_or_make(config, &directory, WEBHOOK_SECRET, generated::webhook_secret)?;
         if let Some(endpoint) = config.endpoints.first_mut() {
             endpoint.secrets.push(secret);
         }
     }
     if config.made_up.admin_token {
-        let token = read_or_create(&directory, ADMIN_TOKEN, generated::admin_token, &mut made)?;
-        config.admin.tokens.push(AdminToken {
-            name: "generated".into(),
-            role: Role::Admin,
-            token: Token::Plain(token),
-        });
+        let token = read_or_make(config, &directory, ADMIN_TOKEN, generated::admin_token)?;
+        config.admin.tokens.push(made_up_token(token));
     }
-    Ok(made)
+    Ok(config.unsaved.iter().map(|unsaved| unsaved.folder.join(unsaved.name)).collect())
 }
 
-/// Fills in the master key alone, making it on first use; answers the file if it was made now.
-pub(super) fn make_up_master_key(config: &mut Config) -> anyhow::Result<Option<PathBuf>> {
-    let Some(directory) = directory(config).filter(|_| config.master_key.is_none()) else { return Ok(None) };
-    let mut made = Vec::new();
-    config.master_key = Some(read_or_create(directory, MASTER_KEY, generated::master_key, &mut made)?);
-    Ok(made.pop())
+/// Fills in the master key alone, as [`make_up`] does.
+pub(super) fn make_up_master_key(config: &mut Config) -> anyhow::Result<()> {
+    let Some(directory) = directory(config).filter(|_| config.master_key.is_none()) else { return Ok(()) };
+    let directory = directory.to_owned();
+    config.master_key = Some(read_or_make(config, &directory, MASTER_KEY, generated::master_key)?);
+    Ok(())
 }
 
-fn read_or_create(
+/// Named after its file: so it stands in the audit trail.
+fn made_up_token(token: Secret) -> AdminToken {
+    AdminToken { name: ADMIN_TOKEN.to_owned(), role: Role::Admin, token: Token::Plain(token) }
+}
+
+fn read_or_make(
+    config: &mut Config,
     directory: &Path,
-    name: &str,
+    name: &'static str,
     generate: fn() -> Secret,
-    made: &mut Vec<PathBuf>,
 ) -> anyhow::Result<Secret> {
-    let found = generated::read_or_create(directory, name, generate)
-        .with_context(|| format!("a generated secret cannot be kept in {}", directory.display()))?;
-    if let Some(warning) = &found.warning {
-        tracing::warn!("{warning}");
+    let found = generated::find(directory, name)
+        .with_context(|| format!("a generated secret cannot be read in {}", directory.display()))?;
+    if let Some(found) = found {
+        if let Some(warning) = &found.warning {
+            tracing::warn!("{warning}");
+        }
+        return Ok(found.secret);
     }
-    if found.created {
-        made.push(found.path);
-    }
-    Ok(found.secret)
+    let secret = generate();
+    config.unsaved.push(Unsaved { folder: directory.to_owned(), name, secret: secret.clone() });
+    Ok(secret)
 }
 
-/// Fills in what `serve` has made up already; makes nothing.
-pub(super) fn find_made_up(config: &mut Config) {
-    let Some(directory) = directory(config).map(Path::to_owned) else { return };
+/// Fills in what `serve` has made up already; makes nothing. Answers why there is no admin token, if one should have been
+/// found.
+pub(super) fn find_made_up(config: &mut Config) -> Option<String> {
+    let directory = directory(config).map(Path::to_owned)?;
     let read = |name: &str| {
-        let text = std::fs::read_to_string(directory.join(name)).ok()?;
-        Some(Secret::new(text.trim())).filter(|secret| !secret.expose().is_empty())
+        let text = std::fs::read_to_string(directory.join(name))?;
+        match text.trim() {
+            "" => Err(std::io::Error::new(ErrorKind::InvalidData, "it is empty")),
+            text => Ok(Secret::new(text)),
+        }
     };
     if config.master_key.is_none() {
-        config.master_key = read(MASTER_KEY);
+        config.master_key = read(MASTER_KEY).ok();
     }
     if config.made_up.secret
-        && let (Some(secret), Some(endpoint)) = (read(WEBHOOK_SECRET), config.endpoints.first_mut())
+        && let (Ok(secret), Some(endpoint)) = (read(WEBHOOK_SECRET), config.endpoints.first_mut())
     {
         endpoint.secrets.push(secret);
     }
-    if config.made_up.admin_token
-        && let Some(token) = read(ADMIN_TOKEN)
-    {
-        config.admin.tokens.push(AdminToken {
-            name: "generated".into(),
-            role: Role::Admin,
-            token: Token::Plain(token),
-        });
+    if !config.made_up.admin_token {
+        return None;
+    }
+    match read(ADMIN_TOKEN) {
+        Ok(token) => {
+            config.admin.tokens.push(made_up_token(token));
+            None
+        }
+        Err(error) => {
+            let folder = std::path::absolute(&directory).unwrap_or(directory);
+            Some(match error.kind() {
+                ErrorKind::NotFound => format!("there is no `{ADMIN_TOKEN}` in {}", folder.display()),
+                _ => format!("{} cannot be read ({error})", folder.join(ADMIN_TOKEN).display()),
+            })
+        }
     }
 }
 

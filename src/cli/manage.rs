@@ -1,8 +1,7 @@
-//! `events`, `dispatches`, `sinks`, `health`: the admin API from a terminal.
+//! `events`, `dispatches`, `sinks`: the admin API from a terminal.
 
 use std::{fmt::Write as _, io::IsTerminal as _, time::Duration};
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -11,11 +10,15 @@ use super::{
     Failure,
     client::{self, Client},
     operate,
-    output::{Output, cell, table, time},
+    output::{Output, cell, complain, print, table, time},
 };
 use crate::{
     config::Config,
-    model::{clock, money::Cents},
+    model::{
+        clock,
+        dispatch::{State, UnknownWord},
+        money::Cents,
+    },
 };
 
 /// The pace of `--watch`.
@@ -25,7 +28,7 @@ const WATCH: Duration = Duration::from_secs(2);
 #[derive(Debug, Args)]
 pub(super) struct Service {
     /// The admin API [default: where this configuration has it]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = client::address)]
     pub(super) admin_url: Option<String>,
 }
 
@@ -40,7 +43,7 @@ impl Service {
 #[derive(Debug, Args)]
 pub(super) struct Paging {
     /// At most so many rows (1 to 500)
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
     limit: u32,
     /// Where the last list ended
     #[arg(long)]
@@ -62,10 +65,10 @@ impl Watch {
         &self,
         output: Output,
         fetch: impl AsyncFn() -> anyhow::Result<Value>,
-        print: impl Fn(&Value),
+        show: impl Fn(&Value) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let clear = self.watch && !output.json && std::io::stdout().is_terminal();
-        print(&fetch().await?);
+        let clear = std::io::stdout().is_terminal();
+        show(&fetch().await?)?;
         if !self.watch {
             return Ok(());
         }
@@ -73,13 +76,17 @@ impl Watch {
             tokio::time::sleep(WATCH).await;
             match fetch().await {
                 Ok(answer) => {
-                    if clear {
-                        // Home, and all below it away (ECMA-48, CUP and ED).
-                        print!("\u{1b}[H\u{1b}[2J");
+                    if !output.json {
+                        // Home, and all below it away (ECMA-48, CUP and ED); in a file, the time tells the lists apart.
+                        print(&if clear {
+                            "\u{1b}[H\u{1b}[2J".to_owned()
+                        } else {
+                            format!("\n--- {:.0}", clock::now())
+                        })?;
                     }
-                    print(&answer);
+                    show(&answer)?;
                 }
-                Err(error) => eprintln!("error: {error:#}"),
+                Err(error) => complain(&format!("error: {error:#}")),
             }
         }
     }
@@ -98,11 +105,24 @@ pub(super) struct Selection {
     #[arg(long)]
     invoice_id: Option<String>,
     /// Received at this time (RFC 3339) or later
-    #[arg(long)]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<String>,
     /// Received before this time (RFC 3339)
-    #[arg(long)]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<String>,
+}
+
+/// A time as the admin API takes it.
+pub(super) fn moment(text: &str) -> Result<String, String> {
+    match text.parse::<Timestamp>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("it must be a time like 2026-03-15T10:30:00Z (RFC 3339)".to_owned()),
+    }
+}
+
+/// The state of a dispatch, by its word.
+pub(super) fn state(text: &str) -> Result<State, UnknownWord> {
+    text.parse()
 }
 
 impl Selection {
@@ -151,8 +171,8 @@ pub(super) enum Dispatches {
     /// List dispatches, newest first
     List {
         /// Only in this state: pending, leased, delivered, held, dead, cancelled
-        #[arg(long)]
-        state: Option<String>,
+        #[arg(long, value_parser = state)]
+        state: Option<State>,
         /// Only for this sink
         #[arg(long)]
         sink: Option<String>,
@@ -180,9 +200,9 @@ pub(super) enum Dispatches {
         service: Service,
     },
     /// Try a held, dead or pending dispatch again at once, or many
-    Retry(operate::Choice),
-    /// Call off a pending, held or dead dispatch, or many
-    Cancel(operate::Choice),
+    Retry(operate::Retry),
+    /// Call off a pending, held or dead dispatch for good, or many: the sink never gets the event
+    Cancel(operate::Cancel),
 }
 
 #[derive(Debug, Subcommand)]
@@ -229,15 +249,21 @@ pub(super) fn query(parameters: impl IntoIterator<Item = (&'static str, Option<S
 }
 
 /// Prints a list and where it goes on.
-pub(super) fn list(answer: &Value, output: Output, head: &[&str], row: impl Fn(&Value) -> Vec<String>) {
+pub(super) fn list(
+    answer: &Value,
+    output: Output,
+    head: &[&str],
+    row: impl Fn(&Value) -> Vec<String>,
+) -> anyhow::Result<()> {
     let rows: Vec<_> = answer["data"].as_array().into_iter().flatten().map(row).collect();
-    output.say(answer, &if rows.is_empty() { "Nothing to list.".to_owned() } else { table(head, &rows) });
+    output.say(answer, &if rows.is_empty() { "Nothing to list.".to_owned() } else { table(head, &rows) })?;
     if let (false, Some(cursor)) = (output.json, answer["next_cursor"].as_str()) {
-        match answer["searched_until"].as_str() {
-            None => eprintln!("There are more: add --cursor {cursor}"),
-            Some(until) => eprintln!("Searched back to {until}, not further: to go on, add --cursor {cursor}"),
-        }
+        complain(&match answer["searched_until"].as_str() {
+            None => format!("There are more: add --cursor {cursor}"),
+            Some(until) => format!("Searched back to {until}, not further: to go on, add --cursor {cursor}"),
+        });
     }
+    Ok(())
 }
 
 /// The amount of a row with its currency, as far as they are known: `1500.00 EUR`.
@@ -278,7 +304,7 @@ pub(super) async fn events(config: Config, command: Events, output: Output) -> R
         Events::Show { id, service } => {
             let client = Client::new(config, service.admin_url.as_deref())?;
             let event = client.get(&format!("/events/{}", path_segment(&id)), &[]).await?;
-            output.say(&event, &event_text(&event));
+            output.say(&event, &event_text(&event))?;
         }
         Events::Replay(options) => return operate::replay(config, options, output).await,
     }
@@ -349,7 +375,7 @@ pub(super) fn dispatch_text(dispatch: &Value) -> String {
         let milliseconds = attempt["duration_ms"].as_f64().unwrap_or_default();
         let _ = write!(
             text,
-            "\n  attempt {} at {}: {} after {milliseconds:.1} ms",
+            "\n  attempt {} at {} took {milliseconds:.1} ms and came to `{}`",
             cell(&attempt["number"]),
             time(&attempt["started_at"]),
             cell(&attempt["outcome"]),
@@ -372,6 +398,7 @@ pub(super) fn dispatch_text(dispatch: &Value) -> String {
 pub(super) async fn dispatches(config: Config, command: Dispatches, output: Output) -> Result<bool, Failure> {
     match command {
         Dispatches::List { state, sink, invoice_id, event_id, q, paging, watch, service } => {
+            let state = state.map(|state| state.as_str().to_owned());
             let filters =
                 [("state", state), ("sink", sink), ("invoice_id", invoice_id), ("event_id", event_id), ("q", q)];
             let client = Client::new(config, service.admin_url.as_deref())?;
@@ -406,19 +433,17 @@ pub(super) async fn dispatches(config: Config, command: Dispatches, output: Outp
                 .show(
                     output,
                     async || client.get("/dispatches", &query).await,
-                    |answer| {
-                        list(answer, output, &head, row);
-                    },
+                    |answer| list(answer, output, &head, row),
                 )
                 .await?;
         }
         Dispatches::Show { id, service } => {
             let client = Client::new(config, service.admin_url.as_deref())?;
             let dispatch = client.get(&format!("/dispatches/{}", path_segment(&id)), &[]).await?;
-            output.say(&dispatch, &whole_dispatch_text(&dispatch));
+            output.say(&dispatch, &whole_dispatch_text(&dispatch))?;
         }
-        Dispatches::Retry(choice) => return operate::decide(config, choice, "retry", output).await,
-        Dispatches::Cancel(choice) => return operate::decide(config, choice, "cancel", output).await,
+        Dispatches::Retry(options) => return operate::retry(config, options, output).await,
+        Dispatches::Cancel(options) => return operate::cancel(config, options, output).await,
     }
     Ok(true)
 }
@@ -484,7 +509,7 @@ pub(super) async fn sinks(config: Config, command: Sinks, output: Output) -> Res
     if sink["note"].is_string() {
         let _ = write!(text, " {}", cell(&sink["note"]));
     }
-    output.say(&sink, &text);
+    output.say(&sink, &text)?;
     Ok(true)
 }
 
@@ -520,15 +545,4 @@ pub(super) fn path_segment(text: &str) -> String {
             other => format!("%{other:02X}"),
         })
         .collect()
-}
-
-/// `health`: asks `/readyz` of the public listener.
-pub(super) async fn health(config: &Config) -> Result<bool, Failure> {
-    let url = format!("http://{}/readyz", client::reachable(config.server.listen));
-    let response = client::http()?.get(&url).send().await.map_err(reqwest::Error::without_url);
-    let response = response.with_context(|| format!("nothing answers at {url}"))?;
-    let ready = response.status().is_success();
-    let body = response.text().await.unwrap_or_default();
-    println!("{body}");
-    Ok(ready)
 }

@@ -17,6 +17,6 @@ pub(super) async fn run(config: Config, output: Output) -> Result<bool, Failure>
             1 => format!("The {} store is up to date: 1 migration applied.", open.store.kind()),
             more => format!("The {} store is up to date: {more} migrations applied.", open.store.kind()),
         },
-    );
+    )?;
     Ok(true)
 }

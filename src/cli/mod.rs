@@ -1,28 +1,31 @@
 //! The commands. With `main.rs` the only place that prints for people and the only user of `anyhow`.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. Answers go to standard output
-//! (tables for people, JSON with `--json`), everything else to standard error.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration (more in [`failure`]). Answers go to standard output
+//! (tables for people, JSON with `--json`), everything else to standard error, where errors are problem documents with
+//! `--json`.
 
 use std::{
     fmt::Write as _,
-    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    config::{self, Config, Problems},
+    config::{self, Config, Problems, env},
     service::Loader,
 };
 
 mod bookings;
 mod check;
 mod client;
+mod confirm;
 mod demo;
 mod endpoints;
+mod failure;
+mod health;
 mod local;
 mod manage;
 mod migrate;
@@ -37,6 +40,8 @@ mod send;
 mod serve;
 mod simulate;
 mod trying;
+
+use failure::Failure;
 
 /// Receives Finkare's webhooks, keeps each event once, and relays it until it has arrived.
 #[derive(Debug, Parser)]
@@ -54,7 +59,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the service (also with no command)
+    /// Run the service
     Serve,
     /// Show the main job working, in one process, with nothing to set up
     Demo(demo::Options),
@@ -101,8 +106,8 @@ enum Command {
     Erase(operate::Erase),
     /// Print the OpenAPI document of the admin API
     Openapi,
-    /// Ask the service on this machine whether it is ready; exit 0 if so (for container health checks)
-    Health,
+    /// Ask the service on this machine whether it is up; exit 0 if so (for container health checks)
+    Health(health::Options),
 }
 
 fn after_help() -> String {
@@ -113,70 +118,51 @@ fn after_help() -> String {
     text
 }
 
-/// Why a command ended without success.
-enum Failure {
-    /// Exit code 2: what the operator wrote is wrong.
-    Configuration(Problems),
-    /// Exit code 2: the running service says that what the operator wrote is wrong.
-    Refused(String),
-    /// Exit code 1.
-    Failed(anyhow::Error),
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<Problems> for Failure {
-    fn from(problems: Problems) -> Self {
-        Self::Configuration(problems)
-    }
-}
-
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    // Arguments that clap cannot use end here, with exit code 2.
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Not known from the arguments, which could not be read; what stands after `--` names things.
+            let json = std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json");
+            return failure::of_arguments(&error, json);
+        }
+    };
+    let json = arguments.json;
+    let Some(command) = arguments.command else { return help(json) };
     // Every TLS client of the process uses this provider; a second call would only say that it is there.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the asynchronous runtime could not be started: {error}");
-            return ExitCode::FAILURE;
+            let error = anyhow::Error::new(error).context("the asynchronous runtime could not be started");
+            return failure::told(&error.into(), json);
         }
     };
-    let result = runtime.block_on(run(arguments));
+    let output = output::Output { json };
+    let result = runtime.block_on(run(arguments.config.as_deref(), command, output));
     // Whatever still runs on the runtime's blocking threads must not keep the process.
     runtime.shutdown_background();
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(Failure::Configuration(problems)) => {
-            eprintln!("{problems}");
-            ExitCode::from(2)
-        }
-        Err(Failure::Refused(problems)) => {
-            eprintln!("error: {problems}");
-            ExitCode::from(2)
-        }
-        Err(Failure::Failed(error)) => {
-            // By hand, so that RUST_BACKTRACE does not bury the message.
-            eprintln!("error: {error}");
-            for cause in error.chain().skip(1) {
-                eprintln!("  because: {cause}");
-            }
-            ExitCode::FAILURE
-        }
+        Err(failure) => failure::told(&failure, json),
     }
 }
 
-async fn run(arguments: Arguments) -> Result<bool, Failure> {
-    let path = arguments.config.as_deref();
-    let output = output::Output { json: arguments.json };
-    match arguments.command.unwrap_or(Command::Serve) {
+/// The bare command: what there is. It starts nothing, so that typing it does no harm in any folder.
+fn help(json: bool) -> ExitCode {
+    let text = Arguments::command().render_long_help();
+    let text =
+        if std::io::IsTerminal::is_terminal(&std::io::stdout()) { text.ansi().to_string() } else { text.to_string() };
+    match output::print(text.trim_end()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::told(&error.into(), json),
+    }
+}
+
+async fn run(path: Option<&Path>, command: Command, output: output::Output) -> Result<bool, Failure> {
+    match command {
         Command::Serve => serve::run(load(path)?, reloading(path)).await,
         Command::Demo(options) => demo::run(options).await,
         Command::Check => check::run(load(path)?, output).await,
@@ -196,14 +182,13 @@ async fn run(arguments: Arguments) -> Result<bool, Failure> {
         Command::Sinks(command) => manage::sinks(load(path)?, command, output).await,
         Command::Try(options) => trying::run(load(path)?, options, output).await,
         Command::Erase(options) => operate::erase(load(path)?, options, output).await,
-        Command::Openapi => Ok(openapi()),
-        Command::Health => manage::health(&load(path)?).await,
+        Command::Openapi => {
+            // The text ends in a newline, as a file does.
+            output::print(crate::web::admin::openapi::text().trim_end_matches('\n'))?;
+            Ok(true)
+        }
+        Command::Health(options) => health::run(path, options, output).await,
     }
-}
-
-/// Prints the document as it is served; false if nobody reads it.
-fn openapi() -> bool {
-    std::io::stdout().write_all(crate::web::admin::openapi::text().as_bytes()).is_ok()
 }
 
 /// Reads the configuration again as it was read at the start, with what was made up.
@@ -217,5 +202,5 @@ fn reloading(path: Option<&Path>) -> Loader {
 }
 
 fn load(path: Option<&Path>) -> Result<Config, Problems> {
-    config::load(path, &|name| std::env::var(name).ok())
+    config::load(path, &env::of_process)
 }

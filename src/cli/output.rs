@@ -1,8 +1,35 @@
-//! How answers look: JSON for programs, aligned columns for people.
+//! How answers look: JSON for programs, aligned columns for people; and the one way in which anything is printed.
+//!
+//! The `print!` macros panic where nobody reads any more, as in `events list | head -1`, so clippy refuses them in this
+//! crate (`lib.rs`). [`print`] gives that back as an error, which ends the command quietly.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+};
 
 use serde_json::Value;
+
+/// Standard output could not be written to.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output cannot be written to")]
+pub(super) struct Unwritten(#[source] pub(super) io::Error);
+
+/// Prints a line, or several, on standard output.
+///
+/// # Errors
+/// [`Unwritten`]; where nobody reads any more, that ends the command without a word.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let written =
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
+    Ok(written.map_err(Unwritten)?)
+}
+
+/// Prints a line, or several, on standard error; if nobody reads that, nobody is told.
+pub(super) fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy)]
@@ -13,11 +40,16 @@ pub(super) struct Output {
 
 impl Output {
     /// Says one thing.
-    pub(super) fn say(self, json: &Value, text: &str) {
+    ///
+    /// # Errors
+    /// As for [`print`].
+    pub(super) fn say(self, json: &Value, text: &str) -> anyhow::Result<()> {
         if self.json {
-            println!("{json}");
-        } else if !text.is_empty() {
-            println!("{text}");
+            print(&json.to_string())
+        } else if text.is_empty() {
+            Ok(())
+        } else {
+            print(text)
         }
     }
 
@@ -59,6 +91,11 @@ pub(super) fn cell(value: &Value) -> String {
         Value::String(text) => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
         other => other.to_string(),
     }
+}
+
+/// `1 event`, `2 events`.
+pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// A time as a cell: to the second, in UTC.

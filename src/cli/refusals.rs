@@ -41,6 +41,6 @@ pub(super) async fn run(config: Config, command: Refusals, output: Output) -> Re
             cell(&refusal["body_bytes"]),
             cell(&refusal["explanation"]),
         ]
-    });
+    })?;
     Ok(true)
 }

@@ -14,6 +14,7 @@ use super::{
     Failure,
     client::{Client, NotThere},
     endpoints::{ask_to_rotate, name_of, rotated_text},
+    failure::Usage,
     local,
     manage::{Service, path_segment},
     output::{Output, cell},
@@ -23,7 +24,7 @@ use crate::{
     finkare::link::{Links, Registration},
     lifecycle::Lifecycle,
     model::id::EndpointName,
-    secrets::Secrets,
+    secrets::{Secrets, SecretsError},
     service::{self, OpenStore},
     telemetry::Metrics,
     web::admin::endpoints::{RegisteredRow, RotatedRow, check_registration, default_events},
@@ -65,7 +66,7 @@ enum Worker {
 pub(super) async fn run(config: Config, options: Options, output: Output) -> Result<bool, Failure> {
     let name = name_of(&config, options.endpoint.as_deref())?;
     let events = if options.events.is_empty() { default_events() } else { options.events };
-    check_registration(&events, options.description.as_deref()).map_err(anyhow::Error::msg)?;
+    check_registration(&events, options.description.as_deref()).map_err(Usage::new)?;
     let registration = Registration { url: options.url, events, description: options.description };
 
     let client = Client::new(config.clone(), options.service.admin_url.as_deref())?;
@@ -111,7 +112,7 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     if let Ok(rotated) = &rotated {
         shown["rotation"] = rotated.clone();
     }
-    output.say(&shown, &text(&name, &answer, rotated.as_ref().ok(), is_here));
+    output.say(&shown, &text(&name, &answer, rotated.as_ref().ok(), is_here))?;
     match rotated {
         Ok(_) => Ok(true),
         Err(error) => Err(error.context("the webhook is registered, and its secret could not be rotated").into()),
@@ -168,11 +169,17 @@ impl Here {
         )?;
         let store = &open.store;
         store.migrate().await.context("the store could not be migrated")?;
+        service::keep_made_up(store.as_ref(), &vault, &config).await?;
         if !store.is_shared() {
             // It is locked for us, so whoever was at it is gone.
             store.abandon_intents().await?;
         }
-        let secrets = Secrets::open(store.clone(), Arc::new(vault), service::sources(&config)).await?;
+        let opened = Secrets::open(store.clone(), Arc::new(vault), service::sources(&config)).await;
+        let secrets = opened.inspect_err(|error| {
+            if !matches!(error, SecretsError::Store(_)) {
+                service::discard_made_up(&config);
+            }
+        })?;
         let lifecycle = Lifecycle::new();
         let links = Links::new(store.clone(), secrets, linked, Arc::new(Metrics::new()), lifecycle.clone());
         Ok(Self { open, links, lifecycle })

@@ -22,7 +22,7 @@ const NEW_KEY: &str = "RELAY_NEW_MASTER_KEY";
 
 /// Changes the master key.
 pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Failure> {
-    let given = env::read(NEW_KEY, &|name| std::env::var(name).ok())?.map(|key| Secret::new(key.trim()));
+    let given = env::read(NEW_KEY, &env::of_process)?.map(|key| Secret::new(key.trim()));
     // The key of the file is the one that counts only where none is configured.
     let directory = local::directory(&config).filter(|_| config.master_key.is_none()).map(Path::to_owned);
     if directory.is_some() {
@@ -66,7 +66,7 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
     output.say(
         &json!({"rekeyed": true, "secrets": secrets, "from": old.key_id(), "to": vault.key_id()}),
         &format!("{secrets} stored secrets are encrypted under the new master key ({}). {next}", vault.key_id()),
-    );
+    )?;
     Ok(true)
 }
 

@@ -27,8 +27,10 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     let answer = match client.decide("/reload", &Value::Null).await {
         Ok(answer) => answer,
         Err(error) => {
-            return Err(match error.downcast_ref::<Refused>().and_then(|refused| refused.problems.as_ref()) {
-                Some(problems) => Failure::Refused(problems_text(problems)),
+            let refused = error.downcast_ref::<Refused>();
+            let told = refused.and_then(|refused| Some((refused.problems.as_ref()?, refused.document().clone())));
+            return Err(match told {
+                Some((problems, document)) => Failure::Refused { text: problems_text(problems), document },
                 None => error.into(),
             });
         }
@@ -43,7 +45,7 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     for notice in answer["notices"].as_array().into_iter().flatten() {
         let _ = write!(text, "\nnotice: {}", cell(notice));
     }
-    output.say(&answer, &text);
+    output.say(&answer, &text)?;
     Ok(true)
 }
 

@@ -8,10 +8,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Failure, client, local, output::Output};
+use super::{
+    Failure, client,
+    failure::Usage,
+    local,
+    output::{Output, complain, print},
+};
 use crate::{
     config::{Config, Endpoint, StoreConfig},
-    model::{clock, secret::Secret},
+    model::{chain::Chain, clock, secret::Secret},
     service,
     signature::finkare,
 };
@@ -24,7 +29,7 @@ pub(super) struct Options {
     /// The event's type, such as `payment.received` or `invoice.status_changed`
     event: String,
     /// Where to post [default: this configuration's endpoint on this machine]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = client::address)]
     to: Option<String>,
     /// The endpoint whose secret signs [default: the first one]
     #[arg(long, value_name = "NAME")]
@@ -62,21 +67,35 @@ fn made_up(event: &str, number: u32) -> Value {
 }
 
 /// The newest secret that the store has for the endpoint: where there is an API key, the configured one may have been
-/// rotated away. Whatever is in the way, the configured one is left.
-async fn stored(config: &Config, endpoint: &Endpoint) -> Option<Secret> {
+/// rotated away.
+///
+/// # Errors
+/// Why the store could not be asked, in a sentence.
+async fn stored(config: &Config, endpoint: &Endpoint) -> Result<Option<Secret>, String> {
     let is_new = matches!(&config.store, StoreConfig::Sqlite { path } if !path.exists());
     if is_new || (endpoint.api_key.is_none() && !endpoint.secrets.is_empty()) {
-        return None;
+        return Ok(None);
     }
     let looking = async {
-        let vault = service::vault(config).ok()?;
-        let open = service::open_store(&config.store, false).await.ok()?;
-        let links = open.store.links().await.unwrap_or_default();
+        let open = service::open_store(&config.store, false).await.map_err(|error| Chain(&error).to_string())?;
+        let links = open.store.links().await;
         open.store.close().await;
-        let link = links.into_iter().find(|link| link.endpoint == endpoint.name)?;
-        link.secrets.first().and_then(|newest| vault.open(newest).ok()).flatten()
+        let links = match links {
+            Ok(links) => links,
+            Err(error) => {
+                let problem = Chain(&error).to_string();
+                return if super::check::has_no_schema(&problem) { Ok(None) } else { Err(problem) };
+            }
+        };
+        let link = links.into_iter().find(|link| link.endpoint == endpoint.name);
+        let Some(newest) = link.and_then(|link| link.secrets.into_iter().next()) else { return Ok(None) };
+        let vault = service::vault(config).map_err(|error| error.to_string())?;
+        vault.open(&newest).map_err(|error| error.to_string())
     };
-    tokio::time::timeout(STORE_TIMEOUT, looking).await.ok().flatten()
+    match tokio::time::timeout(STORE_TIMEOUT, looking).await {
+        Ok(found) => found,
+        Err(_) => Err(format!("the database did not answer within {} s", STORE_TIMEOUT.as_secs())),
+    }
 }
 
 /// Posts what the options say; true if each was answered as it should.
@@ -90,7 +109,20 @@ pub(super) async fn run(mut config: Config, options: Options, output: Output) ->
         let names: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
         format!("there is no such endpoint; configured are: {}", names.join(", "))
     })?;
-    let stored = stored(&config, endpoint).await;
+    let stored = match (stored(&config, endpoint).await, endpoint.secrets.first()) {
+        (Ok(stored), _) => stored,
+        (Err(problem), None) => {
+            return Err(anyhow::anyhow!("{problem}").context(
+                "the endpoint's secrets are in the database, which cannot be used: repair that first, or set the endpoint's `secret`",
+            ).into());
+        }
+        (Err(problem), Some(_)) => {
+            complain(&format!(
+                "note: the database cannot be used, so the configured secret signs, which may have been rotated away: {problem}"
+            ));
+            None
+        }
+    };
     let secret = stored.as_ref().or(endpoint.secrets.first()).context(
         "the endpoint has no secret to sign with: start `serve` once (it makes one), run `finkare-relay register`, or set \
          FINKARE_WEBHOOK_SECRET",
@@ -102,7 +134,10 @@ pub(super) async fn run(mut config: Config, options: Options, output: Output) ->
         .unwrap_or_else(|| format!("http://{}{}", client::reachable(config.server.listen), endpoint.path));
     let data: Option<Value> = match &options.data {
         None => None,
-        Some(text) => Some(serde_json::from_str(text).context("--data is not JSON")?),
+        Some(text) => match serde_json::from_str(text) {
+            Ok(data) => Some(data),
+            Err(error) => return Err(Usage::new(format!("--data is not JSON: {error}")).into()),
+        },
     };
     let http = client::http()?;
     let began = clock::now();
@@ -122,8 +157,11 @@ pub(super) async fn run(mut config: Config, options: Options, output: Output) ->
                 .body(body.clone())
                 .send()
                 .await
-                .map_err(reqwest::Error::without_url)
-                .with_context(|| format!("cannot post to {url}: is `finkare-relay serve` running there?"))?;
+                .map_err(reqwest::Error::without_url);
+            let response = response.map_err(|error| {
+                let what = client::why_not(&error);
+                anyhow::Error::new(error).context(format!("cannot post to {}: {what}", client::shown(&url)))
+            })?;
             let status = response.status();
             let answer: Value = response.json().await.unwrap_or(Value::Null);
             let as_expected = if options.forge { status.as_u16() == 401 } else { status.is_success() };
@@ -132,12 +170,12 @@ pub(super) async fn run(mut config: Config, options: Options, output: Output) ->
             } else {
                 bad += 1;
             }
-            report(output, &options.event, status, &answer, sent.elapsed().as_secs_f64() * 1e3, as_expected);
+            report(output, &options.event, status, &answer, clock::fractional_millis(sent.elapsed()), as_expected)?;
         }
     }
     if good + bad > 1 && !output.json {
         let word = if options.forge { "refused, as they should be" } else { "acknowledged" };
-        println!("{good} {word}{}", if bad > 0 { format!(", {bad} NOT") } else { String::new() });
+        print(&format!("{good} {word}{}", if bad > 0 { format!(", {bad} NOT") } else { String::new() }))?;
     }
     if options.forge && bad > 0 {
         return Err(Failure::Failed(anyhow::anyhow!("a forged delivery was not refused with 401")));
@@ -145,7 +183,14 @@ pub(super) async fn run(mut config: Config, options: Options, output: Output) ->
     Ok(bad == 0)
 }
 
-fn report(output: Output, event: &str, status: http::StatusCode, answer: &Value, milliseconds: f64, as_expected: bool) {
+fn report(
+    output: Output,
+    event: &str,
+    status: http::StatusCode,
+    answer: &Value,
+    milliseconds: f64,
+    as_expected: bool,
+) -> anyhow::Result<()> {
     let id = answer["id"].as_str().unwrap_or_default();
     let duplicate = if answer["duplicate"] == true { " (duplicate)" } else { "" };
     let text = if status.is_success() {
@@ -157,7 +202,7 @@ fn report(output: Output, event: &str, status: http::StatusCode, answer: &Value,
     let json = json!({
         "status": status.as_u16(), "answer": answer, "duration_ms": milliseconds, "as_expected": as_expected,
     });
-    output.say(&json, &text);
+    output.say(&json, &text)
 }
 
 #[cfg(test)]

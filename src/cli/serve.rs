@@ -1,10 +1,10 @@
 //! `serve`: runs the service until it is told to stop.
 
-use std::{cell::RefCell, io::IsTerminal};
+use std::{cell::RefCell, io::IsTerminal, path::PathBuf};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, client::reachable, local, private};
+use super::{Failure, client::reachable, local, output::complain, private};
 use crate::{
     config::{Config, Problems, StoreConfig, env},
     service::{Loader, Service},
@@ -14,7 +14,7 @@ use crate::{
 /// Runs until SIGTERM or SIGINT; reloads on SIGHUP; false if a part of the service failed instead. What had to be cut
 /// off at the end went back to the store and is no failure.
 pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failure> {
-    let variable = |name| env::read(name, &|name| std::env::var(name).ok());
+    let variable = |name| env::read(name, &env::of_process);
     let (format, filter) = (variable("RELAY_LOG_FORMAT")?, variable("RUST_LOG")?);
     let _logging = telemetry::init(format.as_deref(), filter.as_deref()).map_err(Problems::of_variables)?;
     private::close_memory();
@@ -63,7 +63,7 @@ pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failur
     }
     tokio::spawn(async move {
         stop.asked().await;
-        eprintln!("ending at once");
+        complain("ending at once");
         std::process::exit(1);
     });
     let failed = service.lifecycle.failed();
@@ -77,7 +77,7 @@ pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failur
 fn start_traces() -> Result<(), Failure> {
     let problems = RefCell::new(None);
     let variable = |name| {
-        let value = env::read(name, &|name| std::env::var(name).ok());
+        let value = env::read(name, &env::of_process);
         value.unwrap_or_else(|problem| {
             problems.borrow_mut().get_or_insert(problem);
             None
@@ -113,7 +113,7 @@ impl Stop {
 }
 
 /// Tells somebody who started it without any configuration what was made up and what to do next.
-fn greet(config: &Config, service: &Service, made: &[std::path::PathBuf]) {
+fn greet(config: &Config, service: &Service, made: &[PathBuf]) {
     let mut lines = Vec::new();
     for file in made {
         lines.push(format!("made {} (only you can read it)", file.display()));
@@ -123,7 +123,8 @@ fn greet(config: &Config, service: &Service, made: &[std::path::PathBuf]) {
         if config.made_up.sink {
             lines.push("no sink is configured: events are printed to standard output".to_owned());
         }
-        let program = std::env::args().next().unwrap_or_else(|| "finkare-relay".to_owned());
+        let program = std::env::args_os().next().unwrap_or_else(|| "finkare-relay".into());
+        let program = program.to_string_lossy();
         let file = config.file.as_ref().map(|file| format!("--config {} ", file.display())).unwrap_or_default();
         lines.push(format!(
             "send a first event:  {program} {file}send payment.received --to http://{}{}",
@@ -139,7 +140,7 @@ fn greet(config: &Config, service: &Service, made: &[std::path::PathBuf]) {
     }
     if std::io::stderr().is_terminal() {
         for line in lines {
-            eprintln!("  {line}");
+            complain(&format!("  {line}"));
         }
     } else {
         for line in lines {

@@ -66,7 +66,7 @@ fn variant(text: &str) -> Result<(String, String), String> {
 
 /// Runs until SIGTERM or SIGINT; false if a part of it failed instead.
 pub(super) async fn run(options: Options, output: Output) -> Result<bool, Failure> {
-    let variable = |name| env::read(name, &|name| std::env::var(name).ok());
+    let variable = |name| env::read(name, &env::of_process);
     let (format, filter) = (variable("RELAY_LOG_FORMAT")?, variable("RUST_LOG")?);
     let _logging = telemetry::init(format.as_deref(), filter.as_deref()).map_err(Problems::of_variables)?;
     // Before anything takes long, so that a signal during the start is not lost.
@@ -115,7 +115,7 @@ pub(super) async fn run(options: Options, output: Output) -> Result<bool, Failur
             "url": url, "id": id, "secret": secret.expose(),
         })).collect::<Vec<_>>(),
     });
-    output.say(&json, &text);
+    output.say(&json, &text)?;
 
     let stopped = simulator.stopped();
     let asked = tokio::select! {

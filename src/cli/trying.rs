@@ -8,7 +8,7 @@ use std::{fmt::Write as _, path::Path, sync::Arc};
 use anyhow::{Context, anyhow, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -16,7 +16,7 @@ use serde_json::{Value, json, value::RawValue};
 use super::{
     Failure,
     client::Client,
-    manage::{Service, path_segment},
+    manage::{Service, moment, path_segment},
     output::{Output, cell, table, time},
 };
 use crate::{
@@ -45,15 +45,16 @@ const MOST: usize = 1000;
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("tried").args(["event", "since"]).required(true)))]
 pub(super) struct Options {
     /// The sink
     #[arg(long, value_name = "NAME")]
     sink: String,
     /// The id of a stored event, or a file that holds a delivery's body
-    #[arg(long, value_name = "ID|FILE", required_unless_present = "since", conflicts_with = "since")]
+    #[arg(long, value_name = "ID|FILE")]
     event: Option<String>,
     /// Instead: every stored event received at this time (RFC 3339) or later, one line each
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<String>,
     /// The endpoint through which a file's delivery would come [default: the first one]
     #[arg(long, value_name = "NAME")]
@@ -144,7 +145,7 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     };
     if sink.kind.is_invoicing() && decide(&route, &message).is_taken() {
         let explained = explained(&config, &sink, &message).await?;
-        show_explained(&sink, &message, &explained, output);
+        show_explained(&sink, &message, &explained, output)?;
         return Ok(true);
     }
     let found =
@@ -267,11 +268,11 @@ fn show(
             let _ = write!(text, "\n\n{}", printable(&body));
         }
     }
-    output.say(&json, &text);
+    output.say(&json, &text)?;
     Ok(!is_broken)
 }
 
-fn show_explained(sink: &Sink, message: &Message, explained: &Explained, output: Output) {
+fn show_explained(sink: &Sink, message: &Message, explained: &Explained, output: Output) -> anyhow::Result<()> {
     let Explained { calls, decision, outcome } = explained;
     let json = json!({
         "sink": sink.name, "event_id": message.event_id, "type": message.event_type, "endpoint": message.endpoint,
@@ -301,7 +302,7 @@ fn show_explained(sink: &Sink, message: &Message, explained: &Explained, output:
         }
     }
     let _ = write!(text, "\n\ndecision  {}\nthen      {outcome}", printable(decision));
-    output.say(&json, &text);
+    output.say(&json, &text)
 }
 
 /// Text that cannot steer a terminal, with its line breaks.
@@ -358,6 +359,6 @@ async fn since_then(client: &Client, since: &str, route: &Route, output: Output)
     if more {
         let _ = write!(text, "; only the newest {MOST} were looked at");
     }
-    output.say(&json!({"data": rows, "taken": taken, "more": more}), &text);
+    output.say(&json!({"data": rows, "taken": taken, "more": more}), &text)?;
     Ok(())
 }

@@ -11,7 +11,10 @@ use crate::{
         link::{DEFAULT_OVERLAP, MAX_OVERLAP},
     },
     ingest::Dedupe,
-    model::{id::EndpointName, secret::Secret},
+    model::{
+        id::EndpointName,
+        secret::{Secret, has_split_password},
+    },
     resolve::{DEFAULT_PATIENCE, DEFAULT_WINDOW_DAYS},
 };
 
@@ -39,20 +42,33 @@ const API_MAX_RETRIES: u64 = 3;
 const ID: &str = "{id}";
 const SECS_PER_DAY: u64 = 24 * 60 * 60;
 
-/// Reads the endpoints. The flag is true if there is only `default`, without any secret that was
-/// meant to be there. `kept_for` is how long dedupe keys are kept.
-pub(super) fn read(root: &mut Section<'_>, kept_for: Duration) -> (Vec<Endpoint>, bool) {
+/// What was read.
+pub(super) struct Read {
+    pub(super) endpoints: Vec<Endpoint>,
+    /// The names of all, also of those that have a problem and are not among the endpoints.
+    pub(super) names: Vec<EndpointName>,
+    /// True if there is only `default`, without any secret that was meant to be there.
+    pub(super) is_without_secret: bool,
+}
+
+/// Reads the endpoints. `kept_for` is how long dedupe keys are kept.
+pub(super) fn read(root: &mut Section<'_>, kept_for: Duration) -> Read {
     let is_configured = root.has("endpoints");
     let sections = root.sections("endpoints");
     if sections.is_empty() {
         let from_environment = default_endpoint(root, kept_for);
         // After `endpoints = 5` the problem is there already.
         let has_no_secret = from_environment.secrets.is_empty() && !root.environment().is_set("FINKARE_WEBHOOK_SECRET");
-        return (vec![from_environment], !is_configured && has_no_secret);
+        let names = vec![from_environment.name.clone()];
+        let is_without_secret = !is_configured && has_no_secret;
+        return Read { endpoints: vec![from_environment], names, is_without_secret };
     }
     let mut endpoints: Vec<Endpoint> = Vec::new();
-    for section in sections {
-        endpoints.extend(one(section, &endpoints, kept_for));
+    let mut names: Vec<EndpointName> = Vec::new();
+    for mut section in sections {
+        let name = name(&mut section, &names);
+        names.extend(name.clone());
+        endpoints.extend(one(section, name, &endpoints, kept_for));
     }
     for (_, variable) in VARIABLES {
         if root.environment().is_set_in_vain(variable) {
@@ -63,7 +79,7 @@ pub(super) fn read(root: &mut Section<'_>, kept_for: Duration) -> (Vec<Endpoint>
             root.report().notice(&place, what);
         }
     }
-    (endpoints, false)
+    Read { endpoints, names, is_without_secret: false }
 }
 
 fn default_endpoint(root: &Section<'_>, kept_for: Duration) -> Endpoint {
@@ -73,12 +89,18 @@ fn default_endpoint(root: &Section<'_>, kept_for: Duration) -> Endpoint {
     for (key, variable) in VARIABLES {
         section.lay_over(key, root.environment().get(variable, root.report()));
     }
-    one(section, &[], kept_for).expect("its name and its path are good, and nothing else makes an endpoint unreadable")
+    let name = name(&mut section, &[]);
+    one(section, name, &[], kept_for)
+        .expect("its name and its path are good, and nothing else makes an endpoint unreadable")
 }
 
 /// Reads one endpoint; `None` if it has no usable name or path. `earlier` are those before it.
-fn one(mut section: Section<'_>, earlier: &[Endpoint], kept_for: Duration) -> Option<Endpoint> {
-    let name = name(&mut section, earlier);
+fn one(
+    mut section: Section<'_>,
+    name: Option<EndpointName>,
+    earlier: &[Endpoint],
+    kept_for: Duration,
+) -> Option<Endpoint> {
     let path = path(&mut section, earlier);
     let webhook_id = section.text("webhook_id").filter(|id| {
         // It becomes a part of a URL's path at Finkare.
@@ -88,7 +110,6 @@ fn one(mut section: Section<'_>, earlier: &[Endpoint], kept_for: Duration) -> Op
         }
         good
     });
-    let has_secret = section.has("secret") || section.has("secrets");
     let secrets = secrets(&mut section);
     let api_key = section.secret("api_key").filter(|key| {
         let good = key.expose().chars().all(|c| c.is_ascii_graphic());
@@ -97,10 +118,6 @@ fn one(mut section: Section<'_>, earlier: &[Endpoint], kept_for: Duration) -> Op
         }
         good
     });
-    // The endpoint of the environment stands on no line; what it lacks depends on the store.
-    if !has_secret && section.here().line.is_some() {
-        section.report().notice(&section.here(), without_secret("`secret`", api_key.is_some()));
-    }
     let api_url = api_url(&mut section);
     let api_rate_limit = super::sink::rate_limit(&mut section, "api_rate_limit").unwrap_or(API_RATE);
     let api_timeout = section.secs("api_timeout_secs", &(1..=300), API_TIMEOUT_SECS);
@@ -142,7 +159,7 @@ fn one(mut section: Section<'_>, earlier: &[Endpoint], kept_for: Duration) -> Op
     })
 }
 
-fn name(section: &mut Section<'_>, earlier: &[Endpoint]) -> Option<EndpointName> {
+fn name(section: &mut Section<'_>, earlier: &[EndpointName]) -> Option<EndpointName> {
     if !section.has("name") {
         section.problem("name", "is missing: an endpoint needs a name");
     }
@@ -155,7 +172,7 @@ fn name(section: &mut Section<'_>, earlier: &[Endpoint]) -> Option<EndpointName>
         }
     };
     section.call(&text);
-    if earlier.iter().any(|other| other.name == name) {
+    if earlier.contains(&name) {
         section.problem("name", format!("there are two endpoints `{name}`: give each its own name"));
     }
     Some(name)
@@ -203,12 +220,9 @@ fn check_path(path: &str) -> Result<(), String> {
 /// `secret` first, then `secrets`; a secret that stands there twice counts once.
 fn secrets(section: &mut Section<'_>) -> Vec<Secret> {
     let mut secrets: Vec<Secret> = Vec::new();
-    let first = section.secret("secret").map(|secret| ("secret", secret));
-    let others = section.secrets("secrets").into_iter().map(|secret| ("secrets", secret));
-    for (key, secret) in first.into_iter().chain(others) {
-        if secret.expose().trim() != secret.expose() {
-            section.notice(key, "begins or ends with a blank or a newline, which is taken for a part of the secret");
-        }
+    let first = section.secret("secret");
+    let others = section.secrets("secrets");
+    for secret in first.into_iter().chain(others) {
         if !secrets.contains(&secret) {
             secrets.push(secret);
         }
@@ -221,7 +235,7 @@ fn api_url(section: &mut Section<'_>) -> Option<Url> {
     // What does not parse is not repeated: it may hold a key.
     let wrong = match Url::parse(&text) {
         Err(error) => format!("is not a URL ({error}): write, for example, `https://api.finkare.io`"),
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() || has_split_password(&text) => {
             "holds a user or a password: Finkare takes only the `api_key`".to_owned()
         }
         Ok(url) if url.query().is_some() || url.fragment().is_some() => {
@@ -261,19 +275,6 @@ fn dedupe(section: &mut Section<'_>) -> Dedupe {
         );
     }
     Dedupe::Pointer(text)
-}
-
-/// What is told of an endpoint for which no secret is configured; `set` names what would configure one.
-///
-/// The store may have one all the same: from an earlier configuration, a registration or a rotation.
-pub(super) fn without_secret(set: &str, has_api_key: bool) -> String {
-    if has_api_key {
-        "no secret is configured: unless the store has one already, run `finkare-relay register --url URL`, which creates the webhook and stores its secret".to_owned()
-    } else {
-        format!(
-            "no secret is configured: unless the store has one already, every delivery is refused. Set {set} to what Finkare showed when the webhook was created"
-        )
-    }
 }
 
 /// Below the time for which dedupe keys are kept: between the two a repeated delivery would be taken for new. A day

@@ -1,6 +1,6 @@
 //! The environment: every variable that the service knows, and how a variable is read.
 
-use std::{cell::RefCell, collections::BTreeSet, path::Path};
+use std::{cell::RefCell, collections::BTreeSet, ffi::OsString, io::ErrorKind, path::Path};
 
 use super::problem::{Place, Problems, Report};
 
@@ -14,6 +14,21 @@ pub struct Variable {
     /// What it sets.
     pub meaning: &'static str,
 }
+
+/// Where variables are looked up: the process's own environment ([`of_process`]), or what a test says it is.
+pub type Lookup<'l> = dyn Fn(&str) -> Option<OsString> + 'l;
+
+/// A variable of this process, whatever bytes it holds.
+///
+/// Everything that reads a variable does so by [`read`] or [`load`](super::load) with this: `std::env::var` takes a
+/// variable that is not UTF-8 for one that is not set.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn of_process(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// What is wrong with a variable whose bytes are no text.
+const NOT_UTF8: &str = "holds bytes that are not UTF-8: set it again as UTF-8 (in a URL, a letter beyond ASCII is written with percent signs, such as `%C3%A9` for `é`)";
 
 const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
     Variable { name, default, meaning }
@@ -70,8 +85,8 @@ pub const VARIABLES: [Variable; 20] = [
 /// Reads one variable for those who need it outside of [`load`](super::load): the setting up of logs.
 ///
 /// # Errors
-/// As for every other variable: both forms are set, or the file cannot be read or is empty.
-pub fn read(name: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, Problems> {
+/// As for every other variable: both forms are set, it is not UTF-8, or the file cannot be read or is empty.
+pub fn read(name: &str, lookup: &Lookup<'_>) -> Result<Option<String>, Problems> {
     let report = Report::default();
     let found = Environment::new(lookup).get(name, &report);
     let (problems, ..) = report.into_parts();
@@ -88,12 +103,12 @@ pub(super) struct Found {
 
 /// The environment as far as it was asked for.
 pub(super) struct Environment<'e> {
-    lookup: &'e dyn Fn(&str) -> Option<String>,
+    lookup: &'e Lookup<'e>,
     named: RefCell<BTreeSet<String>>,
 }
 
 impl<'e> Environment<'e> {
-    pub(super) fn new(lookup: &'e dyn Fn(&str) -> Option<String>) -> Self {
+    pub(super) fn new(lookup: &'e Lookup<'e>) -> Self {
         Self { lookup, named: RefCell::default() }
     }
 
@@ -105,10 +120,14 @@ impl<'e> Environment<'e> {
         let name_of_file = format!("{name}_FILE");
         match (self.set(name), self.set(&name_of_file)) {
             (None, None) => None,
-            (Some(value), None) => Some(Found { value, place: Place::variable(name) }),
+            (Some(value), None) => {
+                let place = Place::variable(name);
+                let value = text(value, &place, report)?;
+                Some(Found { value, place })
+            }
             (None, Some(path)) => {
                 let place = Place::variable(&name_of_file);
-                match read_value(Path::new(&path)) {
+                match read_value(Path::new(&text(path, &place, report)?)) {
                     Ok(value) => Some(Found { value, place }),
                     Err(what) => {
                         report.problem(&place, what);
@@ -133,9 +152,14 @@ impl<'e> Environment<'e> {
         self.set(name).is_some() || self.set(&format!("{name}_FILE")).is_some()
     }
 
-    fn set(&self, name: &str) -> Option<String> {
+    fn set(&self, name: &str) -> Option<OsString> {
         (self.lookup)(name).filter(|value| !value.is_empty())
     }
+}
+
+/// A variable's value as text; `None` after a problem, which is reported without a byte of the value.
+fn text(value: OsString, place: &Place, report: &Report) -> Option<String> {
+    value.into_string().map_err(|_| report.problem(place, NOT_UTF8)).ok()
 }
 
 /// The content of a file that holds one value, without the newline that editors leave at its end.
@@ -143,10 +167,43 @@ impl<'e> Environment<'e> {
 /// # Errors
 /// What is wrong with the file, in a sentence. Never what is in it.
 pub(super) fn read_value(path: &Path) -> Result<String, String> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
+    let text = read_text(path)?;
     let value = text.trim_end_matches(['\r', '\n']);
-    if value.is_empty() { Err(format!("`{}` is empty", path.display())) } else { Ok(value.to_owned()) }
+    if value.is_empty() { Err(format!("{} is empty", shown(path))) } else { Ok(value.to_owned()) }
+}
+
+/// A whole file.
+///
+/// # Errors
+/// As for [`read_value`].
+pub(super) fn read_text(path: &Path) -> Result<zeroize::Zeroizing<String>, String> {
+    let error = match std::fs::read_to_string(path) {
+        Ok(text) => return Ok(zeroize::Zeroizing::new(text)),
+        Err(error) => error,
+    };
+    let shown = shown(path);
+    Err(match error.kind() {
+        ErrorKind::NotFound => match path.read_link() {
+            Ok(to) => format!("{shown} cannot be read: it is a link to `{}`, which does not exist", to.display()),
+            Err(_) => format!("{shown} cannot be read: {error}"),
+        },
+        ErrorKind::IsADirectory => format!(
+            "{shown} cannot be read: it is a folder. (Docker makes one where a file that is to be mounted does not exist.)"
+        ),
+        ErrorKind::InvalidData => format!("{shown} is not UTF-8 text: save it as UTF-8"),
+        ErrorKind::PermissionDenied => {
+            format!("{shown} cannot be read: {error}. The user that runs this program must be able to read it")
+        }
+        _ => format!("{shown} cannot be read: {error}"),
+    })
+}
+
+/// A path in backticks, in which nothing steers a terminal.
+fn shown(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let escaped: String =
+        text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.into() }).collect();
+    format!("`{escaped}`")
 }
 
 #[cfg(test)]
@@ -155,7 +212,7 @@ mod tests {
 
     fn get(name: &str, variables: &[(&str, &str)]) -> (Option<(String, String)>, Vec<String>) {
         let lookup =
-            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(*value));
         let report = Report::default();
         let found = Environment::new(&lookup).get(name, &report).map(|found| (found.value, found.place.path));
         (found, report.into_parts().0.iter().map(ToString::to_string).collect())
@@ -176,10 +233,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "json\n").unwrap();
         let path = file.path().to_str().unwrap().to_owned();
-        let only_file = |name: &str| (name == "X_FILE").then(|| path.clone());
+        let only_file = |name: &str| (name == "X_FILE").then(|| path.clone().into());
         assert_eq!(read("X", &only_file), Ok(Some("json".to_owned())));
         assert_eq!(read("X", &|_| None), Ok(None));
-        let both = |_: &str| Some(path.clone());
+        let both = |_: &str| Some(OsString::from(path.as_str()));
         assert!(read("X", &both).unwrap_err().to_string().contains("X: `X_FILE` is set too"));
     }
 
@@ -195,5 +252,34 @@ mod tests {
         assert_eq!(get("X", &[("X_FILE", path)]), (None, vec![format!("X_FILE: `{path}` is empty")]));
         let (found, problems) = get("X", &[("X_FILE", "/nowhere/at/all")]);
         assert!(found.is_none() && problems[0].starts_with("X_FILE: `/nowhere/at/all` cannot be read: "));
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_a_problem_in_either_form() {
+        use std::os::unix::ffi::OsStringExt;
+        let latin1 = || OsString::from_vec(b"postgres://relay:caf\xe9@db/relay".to_vec());
+        for set in ["X", "X_FILE"] {
+            let lookup = |name: &str| (name == set).then(latin1);
+            let problems = read("X", &lookup).unwrap_err().to_string();
+            assert!(problems.contains(&format!("\n- {set}: holds bytes that are not UTF-8")), "{problems}");
+            assert!(!problems.contains("caf"), "{problems}");
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"whsec_caf\xe9\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let (found, problems) = get("X", &[("X_FILE", path)]);
+        assert!(found.is_none());
+        assert_eq!(problems, [format!("X_FILE: `{path}` is not UTF-8 text: save it as UTF-8")]);
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_named_for_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/nowhere/at/all", &link).unwrap();
+        let (_, problems) = get("X", &[("X_FILE", link.to_str().unwrap())]);
+        assert!(problems[0].ends_with("it is a link to `/nowhere/at/all`, which does not exist"), "{problems:?}");
+        let (_, problems) = get("X", &[("X_FILE", dir.path().to_str().unwrap())]);
+        assert!(problems[0].contains("cannot be read: it is a folder"), "{problems:?}");
     }
 }

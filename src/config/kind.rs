@@ -23,7 +23,7 @@ use url::Url;
 
 use super::{problem::did_you_mean, problem::listed, raw::Section};
 use crate::{
-    model::secret::Secret,
+    model::secret::{Secret, has_split_password},
     signature::standard_webhooks::Signer,
     sinks::{
         self,
@@ -89,11 +89,23 @@ pub(super) fn read(mut section: Section<'_>, is_enriched: bool) -> Option<sinks:
 }
 
 fn file(section: &mut Section<'_>) -> Option<sinks::file::Options> {
-    let options: sinks::file::Options = options(section, Own::default())?;
+    let mut options: sinks::file::Options = options(section, Own::default())?;
     let path = options.path.to_string_lossy();
     if path.is_empty() || path.ends_with('/') {
         section.problem("path", format!("`{path}` does not name a file: write, for example, `data/events.jsonl`"));
     }
+    let anchored = section.anchored("path", &options.path);
+    if anchored != options.path && options.path.exists() && !anchored.exists() {
+        section.notice(
+            "path",
+            format!(
+                "a relative path starts from the folder of the configuration file: events go to `{}`, and no more to `{path}` in \
+                 the working directory",
+                anchored.display()
+            ),
+        );
+    }
+    options.path = anchored;
     Some(options)
 }
 
@@ -121,7 +133,8 @@ fn http(section: &mut Section<'_>, is_enriched: bool) -> Option<sinks::http::Opt
             section.problem(&key, "stands there twice, in upper and in lower case: keep one");
         }
     }
-    let mut options: sinks::http::Options = options(section, own)?;
+    let (options, failed) = options_all_the_same(section, own);
+    let mut options: sinks::http::Options = options?;
 
     if options.connect_timeout_secs == 0 {
         section.problem("connect_timeout_secs", "0 lets nothing connect: write 1 or more");
@@ -137,7 +150,7 @@ fn http(section: &mut Section<'_>, is_enriched: bool) -> Option<sinks::http::Opt
         }
         options.headers.insert("authorization".to_owned(), header);
     }
-    Some(options)
+    (!failed).then_some(options)
 }
 
 /// Nothing can be written to Tiime, so that `status_map` names what its invoices are to show.
@@ -210,10 +223,12 @@ fn facturation_pro(section: &mut Section<'_>) -> Option<sinks::Kind> {
     }
     own.secret(section, "api_id");
     own.secret(section, "api_key");
-    let options: sinks::facturation_pro::Options = options(section, own)?;
+    let (options, failed) = options_all_the_same(section, own);
+    let options: sinks::facturation_pro::Options = options?;
     for (key, what) in options.problems() {
         section.problem(&key, what);
     }
+    let options = Some(options).filter(|_| !failed)?;
     Some(sinks::Kind::FacturationPro(Box::new(options), common?))
 }
 
@@ -325,6 +340,9 @@ fn percent_decoded(text: &str) -> Vec<u8> {
     decoded
 }
 
+/// Stands for an address that cannot be used, until all problems are told (RFC 2606, section 2).
+const IN_PLACE_OF_A_URL: &str = "https://unusable.invalid/";
+
 /// The keys of a kind that were read by hand before the struct is made.
 #[derive(Default)]
 struct Own {
@@ -378,6 +396,10 @@ impl Own {
                 Some("is missing: write the address to post to, for example `https://erp.example/hooks`".to_owned())
             }
             Some(Err(error)) => Some(format!("is not a URL: {error}")),
+            Some(Ok(_)) if given.as_ref().is_some_and(|url| has_split_password(url.expose())) => Some(
+                "seems to hold a password with a `/`, `?` or `#`: write these as `%2F`, `%3F`, `%23` (and `@` as `%40`)"
+                    .to_owned(),
+            ),
             // The scheme is not repeated: in `user:password@host` it is the user.
             Some(Ok(url)) if !["http", "https"].contains(&url.scheme()) => {
                 Some("does not begin with `https://` or `http://`".to_owned())
@@ -385,7 +407,8 @@ impl Own {
             Some(Ok(_)) => return self.put(key, given.as_ref()),
         };
         self.failed = true;
-        self.handled.push(key);
+        // So that the other options can be read and judged, too.
+        self.put(key, Some(&Secret::new(IN_PLACE_OF_A_URL)));
         if let Some(what) = wrong {
             section.problem(key, what);
         }
@@ -403,6 +426,13 @@ impl Own {
 ///
 /// `None` after a problem, its own or one that `own` had.
 fn options<T: DeserializeOwned>(section: &mut Section<'_>, own: Own) -> Option<T> {
+    let (options, failed) = options_all_the_same(section, own);
+    options.filter(|_| !failed)
+}
+
+/// As [`options`], also after a problem if the rest makes a struct: to be judged, so that all is told at once, and not
+/// to be used. The flag says that there was a problem.
+fn options_all_the_same<T: DeserializeOwned>(section: &mut Section<'_>, own: Own) -> (Option<T>, bool) {
     let Own { mut table, handled, mut failed } = own;
     for field in fields_of::<T>() {
         if !handled.contains(field)
@@ -420,7 +450,7 @@ fn options<T: DeserializeOwned>(section: &mut Section<'_>, own: Own) -> Option<T
                 None
             }));
         let error = match T::deserialize(MapDeserializer::<_, toml::de::Error>::new(entries)) {
-            Ok(options) => return if failed { None } else { Some(options) },
+            Ok(options) => return (Some(options), failed),
             Err(error) => error,
         };
         let Some(key) = current.take() else {
@@ -432,7 +462,7 @@ fn options<T: DeserializeOwned>(section: &mut Section<'_>, own: Own) -> Option<T
                 };
                 section.report().problem(&section.here(), what);
             }
-            return None;
+            return (None, true);
         };
         let is_secret = handled.contains(&key.as_str());
         section.problem(&key, if is_secret { "cannot be used" } else { error.message() });

@@ -9,15 +9,16 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use toml::de::{DeTable, DeValue};
 
 use super::{
     Admin, AdminToken, Config, MadeUp, Problem, Problems, Retention, Role, Server, StoreConfig, Token, endpoint,
-    env::{Environment, Found},
+    env::{self, Environment, Found, Lookup},
     problem::{Place, Report},
     raw::{File, Section},
     sink,
 };
-use crate::model::secret::Secret;
+use crate::model::secret::{Secret, has_split_password};
 
 /// The file that is read if it lies in the working directory and nobody names another.
 const DEFAULT_FILE: &str = "relay.toml";
@@ -40,7 +41,7 @@ const COMMIT_BATCH: u64 = 128;
 const MAX_CONNECTIONS: u64 = 1024;
 /// Twice an attempt's default time-out, below the 30 seconds that container platforms grant.
 const SHUTDOWN_TIMEOUT_SECS: u64 = 20;
-/// In the working directory.
+/// In the folder of the configuration file, or the working directory if there is none.
 const STORE_URL: &str = "sqlite://data/relay.db";
 /// Connections to Postgres, of the 100 that it allows by default.
 const STORE_MAX_CONNECTIONS: u64 = 10;
@@ -57,40 +58,92 @@ const SHORT_TOKEN: usize = 16;
 ///
 /// `path` names the file; without it the variable `RELAY_CONFIG` does, and without that it is
 /// `relay.toml` if the working directory has one. `env` looks up environment variables. Relative
-/// paths are taken from the working directory.
+/// paths in the file start from its folder, those in variables from the working directory
+/// (docs/decisions/0034-commands-from-anywhere.md).
 ///
 /// # Errors
 /// Everything that is wrong, at once. Only a file that cannot be read, or is no TOML, stands alone.
-pub fn load(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
+pub fn load(path: Option<&Path>, env: &Lookup<'_>) -> Result<Config, Problems> {
     load_in(Path::new(""), path, env)
 }
 
-/// [`load`], looking for `relay.toml` in the given directory.
-pub(super) fn load_in(
-    directory: &Path,
-    path: Option<&Path>,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Config, Problems> {
+/// Where the public listener is, and nothing else: for asking whether the service is alive, which must not depend on
+/// the rest of the configuration.
+///
+/// # Errors
+/// The variable or the file that says where cannot be used. What else is wrong in the file does not matter, even if
+/// it is no TOML elsewhere.
+pub fn public_address(path: Option<&Path>, env: &Lookup<'_>) -> Result<SocketAddr, Problems> {
     let report = Report::default();
     let environment = Environment::new(env);
-    let from_variable = if path.is_some() { None } else { environment.get("RELAY_CONFIG", &report) };
-    let place = from_variable.as_ref().map_or_else(Place::default, |found| found.place.clone());
-    let path = match (path, from_variable) {
-        (Some(path), _) => Some(path.to_owned()),
-        (None, Some(found)) => Some(PathBuf::from(found.value)),
-        (None, None) => Some(directory.join(DEFAULT_FILE)).filter(|path| path.exists()),
+    let mut file = None;
+    let address = match environment.get("RELAY_LISTEN", &report) {
+        Some(Found { value, place }) => address(&value, LISTEN).map_err(|what| report.problem(&place, what)).ok(),
+        None if environment.is_set("RELAY_LISTEN") => None,
+        None => {
+            let (place, found) = locate(Path::new(""), path, &environment, &report);
+            let text = match &found {
+                None => String::new(),
+                Some(path) => match env::read_text(path) {
+                    Ok(text) => text.to_string(),
+                    Err(what) => {
+                        report.problem(&place, what);
+                        String::new()
+                    }
+                },
+            };
+            file = found;
+            let (table, _) = DeTable::parse_recoverable(&text);
+            let server = table.get_ref().get("server").and_then(|server| match server.get_ref() {
+                DeValue::Table(server) => server.get("listen"),
+                _ => None,
+            });
+            let listen = server.map(|listen| listen.get_ref().as_str().unwrap_or_default());
+            let place = Place { path: "server.listen".to_owned(), line: None };
+            address(listen.unwrap_or(LISTEN), LISTEN).map_err(|what| report.problem(&place, what)).ok()
+        }
     };
+    let (list, ..) = report.into_parts();
+    address.filter(|_| list.is_empty()).ok_or_else(|| Problems::new(file, list))
+}
+
+/// [`load`], looking for `relay.toml` in the given directory.
+pub(super) fn load_in(directory: &Path, path: Option<&Path>, env: &Lookup<'_>) -> Result<Config, Problems> {
+    let report = Report::default();
+    let environment = Environment::new(env);
+    let (place, path) = locate(directory, path, &environment, &report);
     let text = match &path {
         None => String::new(),
-        Some(path) => match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) => {
-                report.problem(&place, format!("`{}` cannot be read: {error}", path.display()));
+        Some(path) => match env::read_text(path) {
+            Ok(text) => text.to_string(),
+            Err(what) => {
+                report.problem(&place, what);
                 return Err(Problems::new(Some(path.clone()), report.into_parts().0));
             }
         },
     };
     read(&text, path.as_deref(), &environment, report).0
+}
+
+/// The file that is meant, and who names it.
+///
+/// A `relay.toml` that cannot be read, such as a link that leads nowhere, is meant all the same: without it another
+/// service would start, on an empty database.
+fn locate(
+    directory: &Path,
+    path: Option<&Path>,
+    environment: &Environment<'_>,
+    report: &Report,
+) -> (Place, Option<PathBuf>) {
+    if let Some(path) = path {
+        return (Place::default(), Some(path.to_owned()));
+    }
+    if let Some(Found { value, place }) = environment.get("RELAY_CONFIG", report) {
+        return (place, Some(PathBuf::from(value)));
+    }
+    let standard = directory.join(DEFAULT_FILE);
+    let is_there = !matches!(standard.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound);
+    (Place::default(), is_there.then_some(standard))
 }
 
 /// Reads a file's text under an environment; also gives the path of every option that it looked for.
@@ -109,13 +162,14 @@ pub(super) fn read(
             return (Err(problems(list)), BTreeSet::new());
         }
     };
+    let file = file.in_folder(path.and_then(Path::parent).unwrap_or(Path::new("")));
     let mut root = file.root(&report, environment);
     let server = server(root.section("server"));
     let store = store(root.section("store"));
     let (admin, has_token) = admin(root.section("admin"));
     let retention = retention(root.section("retention"));
-    let (endpoints, is_without_secret) = endpoint::read(&mut root, retention.dedupe);
-    let (sinks, made_up_sink) = sink::read(&mut root, &endpoints);
+    let endpoint::Read { endpoints, names, is_without_secret } = endpoint::read(&mut root, retention.dedupe);
+    let (sinks, made_up_sink) = sink::read(&mut root, &endpoints, &names);
     root.finish();
     let master_key = master_key(environment, &report);
     let is_sqlite = matches!(store, Some(StoreConfig::Sqlite { .. }));
@@ -126,10 +180,6 @@ pub(super) fn read(
         admin_token: admin.tokens.is_empty() && is_sqlite,
         sink: made_up_sink,
     };
-    if is_without_secret && !made_up.secret {
-        let what = endpoint::without_secret("it", has_api_key);
-        report.notice(&Place::variable("FINKARE_WEBHOOK_SECRET"), what);
-    }
     if let Some(StoreConfig::Postgres { .. }) = &store {
         require_for_postgres(&server, has_token, master_key.is_some(), environment, &report);
     }
@@ -146,6 +196,7 @@ pub(super) fn read(
             sinks,
             master_key,
             made_up,
+            unsaved: Vec::new(),
             file: path.map(Path::to_owned),
             notices,
             written,
@@ -203,19 +254,20 @@ fn default_address(text: &str) -> SocketAddr {
 /// must not come up somewhere else one day. `localhost` alone is taken for 127.0.0.1.
 fn listen(section: &mut Section<'_>, key: &'static str, default: &str) -> Option<SocketAddr> {
     let text = section.text(key).unwrap_or_else(|| default.to_owned());
+    address(&text, default).map_err(|what| section.problem(key, what)).ok()
+}
+
+fn address(text: &str, default: &str) -> Result<SocketAddr, String> {
     let address = match text.strip_prefix("localhost:") {
         Some(port) => port.parse().ok().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
         None => text.parse().ok(),
     };
-    if address.is_none() {
-        section.problem(
-            key,
-            format!(
-                "`{text}` is not an address with a port: write, for example, `{default}`, `0.0.0.0:8080` or `[::]:8080`"
-            ),
-        );
-    }
-    address
+    address.ok_or_else(|| {
+        format!(
+            "`{}` is not an address with a port: write, for example, `{default}`, `0.0.0.0:8080` or `[::]:8080`",
+            text.escape_debug()
+        )
+    })
 }
 
 /// `None` after a problem with the URL.
@@ -230,19 +282,68 @@ fn store(mut section: Section<'_>) -> Option<StoreConfig> {
             if max_connections.is_some() {
                 section.notice("max_connections", "is for Postgres; SQLite has one writer");
             }
-            Some(StoreConfig::Sqlite { path })
+            Some(StoreConfig::Sqlite { path: database_file(&section, &path) })
         }
         Ok(StoreUrl::Postgres) => {
             let max_connections = max_connections.unwrap_or(STORE_MAX_CONNECTIONS);
+            let url = with_certificates(&section, url);
             Some(StoreConfig::Postgres { url, max_connections: u32::try_from(max_connections).unwrap_or(u32::MAX) })
         }
         Err(what) => {
-            section.problem("url", what);
+            // Whoever pastes a URL with its quotes, or a file with the line ends of Windows, sees nothing wrong.
+            match url.oddity() {
+                Some(oddity) => section.problem("url", format!("{oddity}: take that out")),
+                None => section.problem("url", what),
+            }
             None
         }
     });
     section.finish();
     read
+}
+
+/// The SQLite file that is meant: a relative path starts from the folder of the configuration file.
+///
+/// Up to version 0.1 it started from the working directory. A database that is there and not here would be left for an
+/// empty one, which knows no payment that was booked: that is refused.
+fn database_file(section: &Section<'_>, path: &Path) -> PathBuf {
+    let anchored = section.anchored("url", path);
+    if anchored != path && path.exists() && !anchored.exists() {
+        section.problem(
+            "url",
+            format!(
+                "a relative path starts from the folder of the configuration file, and `{}` does not exist, while the working \
+                 directory has a database `{}`: if that is the one, move its folder there with all that it holds, or write its \
+                 absolute path",
+                anchored.display(),
+                path.display()
+            ),
+        );
+    }
+    anchored
+}
+
+/// The URL with the files that its parameters name: relative ones start from the folder of the configuration file.
+fn with_certificates(section: &Section<'_>, url: Secret) -> Secret {
+    const FILES: [&str; 7] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
+    // The driver also takes the text of a certificate here.
+    let file = |key: &str, value: &str| {
+        (FILES.contains(&key) && !value.contains("-----BEGIN")).then(|| section.anchored("url", Path::new(value)))
+    };
+    let Ok(mut parsed) = url::Url::parse(url.expose()) else { return url };
+    let is_moved = |key: &str, value: &str| file(key, value).is_some_and(|path| path != Path::new(value));
+    if !parsed.query_pairs().any(|(key, value)| is_moved(&key, &value)) {
+        return url;
+    }
+    let pairs: Vec<(String, String)> = parsed
+        .query_pairs()
+        .map(|(key, value)| {
+            let value = file(&key, &value).map_or_else(|| value.to_string(), |path| path.display().to_string());
+            (key.into_owned(), value)
+        })
+        .collect();
+    parsed.query_pairs_mut().clear().extend_pairs(pairs);
+    Secret::new(String::from(parsed))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -253,6 +354,11 @@ enum StoreUrl {
 
 fn store_url(url: &Secret) -> Result<StoreUrl, &'static str> {
     const FORMS: &str = "write `sqlite://data/relay.db`, `sqlite:///var/lib/relay/relay.db` or `postgres://user:password@host/database`";
+    const IN_THE_PASSWORD: &str = "has an `@` behind the host, or a `#`, so that a part of the password would be taken for something else: in user and password write `@` as `%40`, `/` as `%2F`, `?` as `%3F`, `#` as `%23`";
+    // The parser would leave out a carriage return or a newline silently, and not where it was meant.
+    if url.expose().chars().any(char::is_control) || url.oddity().is_some() {
+        return Err("has characters that no URL has, such as a carriage return or another line break: take them out");
+    }
     let url = url.expose();
     if let Some(rest) = url.strip_prefix("sqlite:") {
         // `sqlite:///abs` is `//` and the absolute path, `sqlite://data` is `//` and a relative one.
@@ -271,6 +377,18 @@ fn store_url(url: &Secret) -> Result<StoreUrl, &'static str> {
     }
     match url::Url::parse(url) {
         Ok(parsed) if ["postgres", "postgresql"].contains(&parsed.scheme()) && url.contains("://") => {
+            // With a `/`, `?` or `#` in the password its beginning is taken for a port, and its rest for a database, a
+            // parameter or a fragment, which errors and logs would then repeat.
+            if has_split_password(url) || parsed.fragment().is_some() {
+                return Err(IN_THE_PASSWORD);
+            }
+            // The driver writes parameters that it does not know into the log, with their values.
+            let is_password = |key: &str| key != "password" && (key.contains("pass") || key.contains("pwd"));
+            if parsed.query_pairs().any(|(key, _)| is_password(&key)) {
+                return Err(
+                    "has a parameter for a password that is not called `password`: rename it, or write user and password before the host",
+                );
+            }
             Ok(StoreUrl::Postgres)
         }
         Ok(parsed) if ["mysql", "mariadb", "mssql", "redis", "mongodb"].contains(&parsed.scheme()) => {
@@ -316,6 +434,7 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
         // After a problem with the role nothing is used; `Viewer` only lets the reading go on.
         tokens.push(AdminToken { name, role: role.unwrap_or(Role::Viewer), token });
     }
+    let mut from_environment = None;
     if let Some(Found { value, place }) = section.environment().get("RELAY_ADMIN_TOKEN", report) {
         let token = Secret::new(value);
         // The file may use the same variable by { env = … }, with its own name and a lesser role.
@@ -323,6 +442,7 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
         // hash learns the token, for the commands.
         if check_token(&token, &place, report) {
             report.written().text("RELAY_ADMIN_TOKEN", token.expose());
+            from_environment = Some(token.clone());
             let token = Token::Plain(token);
             if let Some(same) = tokens.iter_mut().find(|other| other.token.hash() == token.hash()) {
                 same.token = token;
@@ -340,7 +460,7 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
         }
     }
     section.finish();
-    (Admin { tokens, hosts }, is_given)
+    (Admin { tokens, hosts, from_environment }, is_given)
 }
 
 /// Takes a token, as itself or as its hash, and says where it stands.
@@ -367,10 +487,16 @@ fn token(section: &mut Section<'_>, report: &Report) -> (Place, Option<Token>) {
 
 /// A bearer token is compared with what stands in a header, so it can only hold what a header can.
 fn check_token(token: &Secret, place: &Place, report: &Report) -> bool {
+    let oddity = token.oddity();
     let token = token.expose();
     if !token.chars().all(|c| c.is_ascii_graphic()) {
-        report.problem(place, "has blanks or characters beyond ASCII, which no bearer token can have");
+        let seen = oddity.map(|oddity| format!("; it {oddity}")).unwrap_or_default();
+        report.problem(place, format!("has blanks or characters beyond ASCII, which no bearer token can have{seen}"));
         return false;
+    }
+    // What the file holds is told of where it is read.
+    if let (Some(oddity), None) = (oddity, place.line) {
+        report.notice(place, format!("{oddity}, which is taken for a part of the secret: take it out if it is none"));
     }
     if token.len() < SHORT_TOKEN {
         report.notice(
@@ -414,7 +540,10 @@ fn master_key(environment: &Environment<'_>, report: &Report) -> Option<Secret> 
         Ok(bytes) => {
             report.problem(&place, format!("is base64 of {} bytes instead of 32: {MAKE_A_MASTER_KEY}", bytes.len()));
         }
-        Err(_) => report.problem(&place, format!("is not base64: {MAKE_A_MASTER_KEY}")),
+        Err(_) => {
+            let seen = key.oddity().map(|oddity| format!(" (it {oddity})")).unwrap_or_default();
+            report.problem(&place, format!("is not base64{seen}: {MAKE_A_MASTER_KEY}"));
+        }
     }
     Some(key)
 }

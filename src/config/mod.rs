@@ -40,7 +40,7 @@ mod syntax;
 mod tests;
 mod written;
 
-pub use load::load;
+pub use load::{load, public_address};
 pub use problem::{Problem, Problems};
 pub use written::Written;
 
@@ -65,6 +65,9 @@ pub struct Config {
     pub master_key: Option<Secret>,
     /// What was made up because nothing was configured, for the greeting at the start.
     pub made_up: MadeUp,
+    /// Secrets that were made up a moment ago, with the files that are to hold them: they are written when the start has
+    /// come so far that they are used, and never before.
+    pub unsaved: Vec<Unsaved>,
     /// The file that was read, if there was one.
     pub file: Option<PathBuf>,
     /// What works but may surprise: one sentence each with its place, for the log at the start.
@@ -83,6 +86,17 @@ pub struct MadeUp {
     pub admin_token: bool,
     /// No sink is configured: events go to standard output.
     pub sink: bool,
+}
+
+/// A secret that was made up and is in no file yet.
+#[derive(Debug, Clone)]
+pub struct Unsaved {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The file's name in it.
+    pub name: &'static str,
+    /// The secret.
+    pub secret: Secret,
 }
 
 /// Listeners and limits.
@@ -130,6 +144,9 @@ pub struct Admin {
     pub tokens: Vec<AdminToken>,
     /// Further names for which the admin listener answers, beside addresses and `localhost`.
     pub hosts: Vec<String>,
+    /// What `RELAY_ADMIN_TOKEN` holds, which is among the tokens: the one that the commands send, whatever others there
+    /// are and whatever their roles.
+    pub from_environment: Option<Secret>,
 }
 
 /// One admin token.
@@ -267,6 +284,18 @@ impl Endpoint {
             paths: self.api_paths.clone(),
             update_method: self.api_update_method,
         })
+    }
+
+    /// What to do where neither the configuration nor the store has a secret of it.
+    pub fn how_to_get_a_secret(&self) -> String {
+        if self.api_key.is_some() {
+            format!(
+                "run `finkare-relay register --endpoint {} --url URL`, which creates the webhook and stores its secret",
+                self.name
+            )
+        } else {
+            "set its `secret` to what Finkare showed when the webhook was created".to_owned()
+        }
     }
 
     /// True if its events come from Finkare's sandbox and mean no money: the API key begins with

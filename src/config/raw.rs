@@ -6,7 +6,12 @@
 //! derived deserialiser stops at the first. It also lets a variable lie over a key
 //! ([`Section::lay_over`]) and still be the one that a problem names.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, de::IntoDeserializer};
 use toml::{
@@ -29,6 +34,8 @@ type Lines = BTreeMap<String, usize>;
 pub(super) struct File {
     table: Table,
     lines: Lines,
+    /// The folder that relative paths start from; empty is the working directory.
+    folder: PathBuf,
 }
 
 impl File {
@@ -43,7 +50,12 @@ impl File {
         let table = text.parse::<Table>().map_err(|error| refused(&error))?;
         let mut lines = Lines::new();
         note_lines(spanned.get_ref(), "", &LineStarts::of(text), &mut lines);
-        Ok(Self { table, lines })
+        Ok(Self { table, lines, folder: PathBuf::new() })
+    }
+
+    /// Lets the relative paths in it start from a folder: the one that the file lies in.
+    pub(super) fn in_folder(self, folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), ..self }
     }
 
     /// The whole file as a section.
@@ -54,7 +66,7 @@ impl File {
             path: String::new(),
             asked: Vec::new(),
             variables: BTreeMap::new(),
-            surroundings: Surroundings { lines: &self.lines, report, environment },
+            surroundings: Surroundings { lines: &self.lines, folder: &self.folder, report, environment },
         }
     }
 }
@@ -63,6 +75,7 @@ impl File {
 #[derive(Clone, Copy)]
 struct Surroundings<'r> {
     lines: &'r Lines,
+    folder: &'r Path,
     report: &'r Report,
     environment: &'r Environment<'r>,
 }
@@ -104,6 +117,17 @@ impl<'r> Section<'r> {
             self.table.insert(key.to_owned(), Value::String(value));
             self.variables.insert(key, place);
         }
+    }
+
+    /// True if a variable lies over the key.
+    pub(super) fn is_from_variable(&self, key: &str) -> bool {
+        self.variables.contains_key(key)
+    }
+
+    /// A path as it is used: a relative one starts from the folder of the file that it is written in. One that a variable
+    /// names starts from the working directory, as paths in variables do everywhere.
+    pub(super) fn anchored(&self, key: &str, path: &Path) -> PathBuf {
+        if self.is_from_variable(key) { path.to_owned() } else { self.surroundings.folder.join(path) }
     }
 
     /// The environment of this reading.
@@ -304,14 +328,17 @@ impl<'r> Section<'r> {
     /// Finds out the secret that a value stands for: a text, `{ env = … }` or `{ file = … }`.
     ///
     /// Reports what is wrong without repeating any of it: the operator may have put the secret in
-    /// the wrong place.
+    /// the wrong place. What looks as if it did not belong to the secret is told, and belongs to it.
     pub(super) fn resolve(&self, key: &str, given: Value) -> Option<Secret> {
-        let secret = self.resolve_now(key, given)?;
+        let secret = self.found(key, given)?;
         self.report().written().text(&join(&self.raw_path, key), secret.expose());
+        if let Some(oddity) = secret.oddity() {
+            self.notice(key, format!("{oddity}, which is taken for a part of the secret: take it out if it is none"));
+        }
         Some(secret)
     }
 
-    fn resolve_now(&self, key: &str, given: Value) -> Option<Secret> {
+    fn found(&self, key: &str, given: Value) -> Option<Secret> {
         const IS_IT_THE_SECRET: &str = "if it is the secret itself, write it as a text in quotes";
         const ALLOWED: &str = "write a text in quotes, { env = \"NAME\" } or { file = \"PATH\" }";
         let (way, argument) = match given {
@@ -344,11 +371,19 @@ impl<'r> Section<'r> {
                 }
                 found.map(|found| Secret::new(found.value))
             }
-            "file" => match env::read_value(Path::new(&argument)) {
+            "file" => match env::read_value(&self.anchored("", Path::new(&argument))) {
                 Ok(value) => Some(Secret::new(value)),
                 Err(what) => {
-                    let what = if looks_like_a_path(&argument) {
-                        format!("the file {what}")
+                    let what = if self.looks_like_a_path(&argument) {
+                        // Where a relative path started from before.
+                        let elsewhere = self.anchored("", Path::new(&argument)) != Path::new(&argument)
+                            && Path::new(&argument).is_file();
+                        let hint = if elsewhere {
+                            ". There is one in the working directory; relative paths start from the folder of the configuration file"
+                        } else {
+                            ""
+                        };
+                        format!("the file {what}{hint}")
                     } else {
                         format!("what stands after `file` is not the path of a file with text; {IS_IT_THE_SECRET}")
                     };
@@ -401,6 +436,12 @@ impl<'r> Section<'r> {
         sections
     }
 
+    /// True if a text that names no file can only have been meant as a path.
+    fn looks_like_a_path(&self, text: &str) -> bool {
+        let folder = Path::new(text).parent().filter(|folder| !folder.as_os_str().is_empty());
+        text.starts_with(['/', '.']) || folder.is_some_and(|folder| self.anchored("", folder).is_dir())
+    }
+
     fn within(&self, key: &str, table: Table) -> Section<'r> {
         Section {
             table,
@@ -434,12 +475,6 @@ fn join(path: &str, key: &str) -> String {
 /// is may be the secret, and is not repeated.
 fn looks_like_a_variable(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-}
-
-/// True if a text that names no file can only have been meant as a path.
-fn looks_like_a_path(text: &str) -> bool {
-    let folder = Path::new(text).parent().filter(|folder| !folder.as_os_str().is_empty());
-    text.starts_with(['/', '.']) || folder.is_some_and(Path::is_dir)
 }
 
 /// Says what a value is instead of what it should be, and shows it if it is short and simple.
@@ -495,7 +530,7 @@ mod tests {
     /// Reads one file through `read` and gives its answer and the problems.
     fn read<T>(text: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> (T, Vec<String>) {
         let report = Report::default();
-        let lookup = |name: &str| (name == "SET").then(|| "from the environment".to_owned());
+        let lookup = |name: &str| (name == "SET").then(|| "from the environment".into());
         let environment = Environment::new(&lookup);
         let file = File::parse(text).unwrap();
         let mut root = file.root(&report, &environment);

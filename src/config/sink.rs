@@ -37,7 +37,9 @@ const DOCUMENTED_EVENTS: [&str; 6] = [
 ];
 
 /// Reads the sinks. The flag is true if none is configured and standard output takes its place.
-pub(super) fn read(root: &mut Section<'_>, endpoints: &[Endpoint]) -> (Vec<Sink>, bool) {
+///
+/// `named` are the names of all endpoints, also of those that have a problem.
+pub(super) fn read(root: &mut Section<'_>, endpoints: &[Endpoint], named: &[EndpointName]) -> (Vec<Sink>, bool) {
     let environment = root.environment();
     let sections = root.sections("sinks");
     if sections.is_empty() {
@@ -55,14 +57,14 @@ pub(super) fn read(root: &mut Section<'_>, endpoints: &[Endpoint]) -> (Vec<Sink>
         section.lay_over("url", url);
         section.lay_over("secret", secret);
         let name = name(&mut section, &[]);
-        return (one(section, name, endpoints).into_iter().collect(), false);
+        return (one(section, name, endpoints, named).into_iter().collect(), false);
     }
     let mut sinks: Vec<Sink> = Vec::new();
     let mut names: Vec<SinkName> = Vec::new();
     for mut section in sections {
         let name = name(&mut section, &names);
         names.extend(name.clone());
-        sinks.extend(one(section, name, endpoints));
+        sinks.extend(one(section, name, endpoints, named));
     }
     one_file_each(root, &sinks);
     one_company_each(root, &sinks);
@@ -119,12 +121,12 @@ fn name(section: &mut Section<'_>, earlier: &[SinkName]) -> Option<SinkName> {
 }
 
 /// Reads one sink; `None` if it has no usable name, type or options of its kind.
-fn one(mut section: Section<'_>, name: Option<SinkName>, known: &[Endpoint]) -> Option<Sink> {
+fn one(mut section: Section<'_>, name: Option<SinkName>, known: &[Endpoint], named: &[EndpointName]) -> Option<Sink> {
     let events = events(&mut section);
     if !section.has("endpoints") {
         one_company_alone(&section, known);
     }
-    let endpoints = of_endpoints(&mut section, known);
+    let endpoints = of_endpoints(&mut section, named);
     let live = live(&mut section, endpoints.as_deref(), known);
     let enrich = enrich(&mut section, endpoints.as_deref(), live, known);
     let filter = section.text("filter").and_then(|source| match Filter::compile(&source) {
@@ -194,7 +196,7 @@ fn events(section: &mut Section<'_>) -> Selection {
     if types.iter().any(|event| event == "*") { Selection::All } else { Selection::Types(types) }
 }
 
-fn of_endpoints(section: &mut Section<'_>, known: &[Endpoint]) -> Option<Vec<EndpointName>> {
+fn of_endpoints(section: &mut Section<'_>, known: &[EndpointName]) -> Option<Vec<EndpointName>> {
     let texts = section.texts("endpoints")?;
     if texts.is_empty() {
         section.problem(
@@ -202,14 +204,18 @@ fn of_endpoints(section: &mut Section<'_>, known: &[Endpoint]) -> Option<Vec<End
             "is empty, so that nothing would ever be sent: name endpoints, or leave it out for all",
         );
     }
-    let names = || known.iter().map(|endpoint| endpoint.name.as_str()).collect::<BTreeSet<_>>();
+    let names = || known.iter().map(EndpointName::as_str).collect::<BTreeSet<_>>();
+    let there_is = match names() {
+        none if none.is_empty() => "no endpoint has a usable name".to_owned(),
+        names => format!("there is {}", listed(names)),
+    };
     let mut chosen = Vec::new();
     for (index, text) in texts.iter().enumerate() {
-        match known.iter().find(|endpoint| endpoint.name.as_str() == text) {
-            Some(endpoint) => chosen.push(endpoint.name.clone()),
+        match known.iter().find(|name| name.as_str() == text) {
+            Some(name) => chosen.push(name.clone()),
             None => section.problem(
                 &format!("endpoints[{index}]"),
-                format!("there is no endpoint `{text}`{}; there is {}", did_you_mean(text, names()), listed(names())),
+                format!("there is no endpoint `{text}`{}; {there_is}", did_you_mean(text, names())),
             ),
         }
     }

@@ -55,6 +55,24 @@ pub(super) const SHOWABLE: [&str; 47] = [
     "probe_secs",
 ];
 
+/// Keys whose values are secret, or may be: the key may be shown, what stands behind it may not.
+const KEYS: [&str; 14] = [
+    "secret",
+    "secrets",
+    "token",
+    "tokens",
+    "token_sha256",
+    "api_key",
+    "api_id",
+    "api_url",
+    "session_key",
+    "company_uuid",
+    "url",
+    "base_url",
+    "headers",
+    "template",
+];
+
 /// The words of the tables' headings.
 const TABLES: [&str; 10] =
     ["server", "store", "admin", "tokens", "retention", "endpoints", "sinks", "retry", "breaker", "headers"];
@@ -63,7 +81,8 @@ const TABLES: [&str; 10] =
 ///
 /// The library would show the line as it is, and a forgotten quote is most likely to be forgotten
 /// around a pasted secret. So a line is shown in full only if it is a table's heading or sets an
-/// option that holds no secret; of all others only the key and the punctuation are shown.
+/// option that holds no secret; of all others only the punctuation is shown, and the key if it is one of ours: what
+/// stands before an equals sign may be a secret too, such as base64 on a line of its own.
 pub(super) fn problem(text: &str, span: Range<usize>, message: &str) -> Problem {
     // The library counts in bytes; an error at the very end may lie one past it.
     let at = (0..=span.start.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
@@ -72,7 +91,7 @@ pub(super) fn problem(text: &str, span: Range<usize>, message: &str) -> Problem 
     let line = text[start..].lines().next().unwrap_or_default();
     let column = text[start..at].chars().count();
 
-    let key_ends = line.find('=').unwrap_or(0);
+    let key_ends = line.find('=').filter(|end| is_key(line[..*end].trim())).unwrap_or(0);
     let shown: String = if is_showable(line) {
         line.to_owned()
     } else {
@@ -85,6 +104,10 @@ pub(super) fn problem(text: &str, span: Range<usize>, message: &str) -> Problem 
         line: Some(number),
         what: format!("{message}\n  {gutter} |\n  {number} | {shown}\n  {gutter} | {}^", " ".repeat(column)),
     }
+}
+
+fn is_key(word: &str) -> bool {
+    KEYS.contains(&word) || SHOWABLE.contains(&word)
 }
 
 /// True if a line is the heading of a table that we know, or every key on it is one of [`SHOWABLE`].
@@ -126,6 +149,11 @@ mod tests {
             "x = {\nname = 'ops', token >= hunter2",
             "name = 'x'\n= 'hunter2'",
             "'hunter2",
+            "secrets = [\n  whsec_hunter2=,\n]",
+            "secrets = [\n  whsec_hunter2==\n",
+            "url = 'postgres://relay:x'y=hunter2@db/relay'",
+            "secret = \"whsec\"hunter2=\"",
+            "hunter2 = hunter2",
         ] {
             let problem = shown(text);
             assert!(!problem.contains("hunter2"), "{problem}");

@@ -84,7 +84,7 @@ fn log(
         ($level:ident, $message:literal $(, $field:ident = $value:expr)*) => {
             tracing::$level!(
                 sink.name = %name, dispatch.id = %dispatch.id, event.id = %dispatch.event_id,
-                attempt.number = attempt, duration_ms = duration.as_secs_f64() * 1e3,
+                attempt.number = attempt, duration_ms = clock::fractional_millis(duration),
                 outcome = outcome.as_str(), trace.id = trace, $($field = $value,)* $message
             )
         };

@@ -485,6 +485,13 @@ fn found(certain: Option<Reason>, suspicion: &Suspicion) -> Option<(Reason, Stri
         text.push_str(", in one of several signature headers");
         meet(Reason::HeaderRepeated, "Look for a proxy that adds or repeats the header.");
     }
+    if let Some(oddity) = fit.oddity {
+        text.push_str(", without what stands around it or is unseen in it");
+        meet(
+            Reason::WrongSecret,
+            &format!("The secret as it is configured {oddity}: take that out where it is configured, and reload."),
+        );
+    }
     match fit.written {
         Written::Properly => {}
         Written::WithOtherPrefix => {

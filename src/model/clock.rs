@@ -55,6 +55,15 @@ pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Milliseconds to the microsecond, for log fields and answers: a decimal such as `0.231` that no binary fraction stands
+/// behind, as in `0.23083700000000001`.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 285 years")]
+pub fn fractional_millis(duration: Duration) -> f64 {
+    let micros = (duration.as_nanos() + 500) / 1000;
+    // Divided, never multiplied: a quotient is the double that is nearest to the decimal, and is written as that.
+    micros as f64 / 1e3
+}
+
 /// How much later `later` is; zero when it is not later at all.
 pub fn since(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or(Duration::ZERO)

@@ -49,6 +49,8 @@ pub struct Fit {
     pub whose: Whose,
     /// How the secret has to become a key.
     pub encoding: SecretEncoding,
+    /// What has to be left out of the secret as it is configured ([`Secret::oddity`]), if anything has.
+    pub oddity: Option<&'static str>,
     /// How the header was written.
     pub written: Written,
     /// What the body must have been.
@@ -73,14 +75,27 @@ pub struct Suspicion {
 pub(super) struct Suspect {
     fingerprint: Fingerprint,
     encoding: SecretEncoding,
+    /// What was left out of the secret for this key.
+    oddity: Option<&'static str>,
     key: Key,
 }
 
-/// The keys that a secret may stand for. What cannot be read in an encoding has no key in it.
+impl Suspect {
+    /// True if the endpoint itself would take the secret so.
+    fn is_proper(&self, encoding: SecretEncoding) -> bool {
+        self.encoding == encoding && self.oddity.is_none()
+    }
+}
+
+/// The keys that a secret may stand for, also without the quotes around it and what cannot be seen in it. What cannot be
+/// read in an encoding has no key in it.
 pub(super) fn suspects(secret: &Secret, fingerprint: &Fingerprint) -> impl Iterator<Item = Suspect> {
-    ENCODINGS.into_iter().filter_map(|encoding| {
-        let key = finkare::key(secret, encoding).ok()?;
-        Some(Suspect { fingerprint: fingerprint.clone(), encoding, key })
+    let as_it_is = ENCODINGS.map(|encoding| (finkare::key(secret, encoding), encoding, None));
+    let bare = secret.without_oddities();
+    let without =
+        ENCODINGS.map(|encoding| bare.as_ref().map(|bare| (finkare::key(bare, encoding), encoding, secret.oddity())));
+    as_it_is.into_iter().chain(without.into_iter().flatten()).filter_map(|(key, encoding, oddity)| {
+        Some(Suspect { fingerprint: fingerprint.clone(), encoding, oddity, key: key.ok()? })
     })
 }
 
@@ -97,7 +112,7 @@ impl Memory {
             let Some(before) = before.ring(&source.endpoint) else { continue };
             let retired = memory.entry(source.endpoint.clone()).or_default();
             let gone = before.suspects.iter().filter(|suspect| {
-                suspect.encoding == source.encoding && !after.fingerprints.contains(&suspect.fingerprint)
+                suspect.is_proper(source.encoding) && !after.fingerprints.contains(&suspect.fingerprint)
             });
             retired.extend(gone.cloned());
             retired.retain(|suspect| !after.fingerprints.contains(&suspect.fingerprint));
@@ -113,9 +128,12 @@ impl Memory {
     }
 }
 
+/// Whose key it is, how the secret became it, and what was left out of the secret.
+type Named = (Whose, SecretEncoding, Option<&'static str>);
+
 impl Secrets {
     /// The keys to try for an endpoint: its own that are good come first, in its encoding.
-    fn keys(&self, endpoint: &EndpointName) -> (Vec<Key>, Vec<(Whose, SecretEncoding)>) {
+    fn keys(&self, endpoint: &EndpointName) -> (Vec<Key>, Vec<Named>) {
         let copy = self.copy.borrow().clone();
         let Some(index) = copy.place(endpoint) else { return (Vec::new(), Vec::new()) };
         let (ring, encoding, now) = (&copy.rings[index], copy.sources[index].encoding, clock::now());
@@ -125,17 +143,17 @@ impl Secrets {
         };
         let (over, good): (Vec<_>, Vec<_>) = ring.suspects.iter().partition(|suspect| is_over(&suspect.fingerprint));
         let (proper, otherwise): (Vec<_>, Vec<_>) =
-            good.into_iter().partition(|suspect: &&Suspect| suspect.encoding == encoding);
+            good.into_iter().partition(|suspect: &&Suspect| suspect.is_proper(encoding));
         let own = proper.into_iter().chain(otherwise).cloned().map(|it| (Whose::Own(it.fingerprint.clone()), it));
-        let over = over.into_iter().filter(|suspect| suspect.encoding == encoding).cloned();
+        let over = over.into_iter().filter(|suspect| suspect.is_proper(encoding)).cloned();
         let retired = over.chain(self.memory.of(endpoint)).map(|it| (Whose::Retired(it.fingerprint.clone()), it));
         let others = copy.sources.iter().zip(&copy.rings).enumerate().filter(|(other, _)| *other != index);
         let others = others.flat_map(|(_, (source, ring))| {
-            let theirs = ring.suspects.iter().filter(|suspect| suspect.encoding == source.encoding).cloned();
+            let theirs = ring.suspects.iter().filter(|suspect| suspect.is_proper(source.encoding)).cloned();
             theirs.map(|it| (Whose::Other(source.endpoint.clone(), it.fingerprint.clone()), it))
         });
         let all = own.chain(retired).chain(others).take(MOST_KEYS);
-        all.map(|(whose, suspect)| (suspect.key, (whose, suspect.encoding))).unzip()
+        all.map(|(whose, suspect)| (suspect.key, (whose, suspect.encoding, suspect.oddity))).unzip()
     }
 }
 
@@ -151,7 +169,9 @@ impl Keyring {
         let (as_it_came, changed) = bodies.split_at(1);
         let proper = names
             .iter()
-            .take_while(|(whose, encoding)| matches!(whose, Whose::Own(_)) && *encoding == self.encoding)
+            .take_while(|(whose, encoding, oddity)| {
+                matches!(whose, Whose::Own(_)) && *encoding == self.encoding && oddity.is_none()
+            })
             .count();
         let fits = headers.claims.iter().filter_map(|claim| {
             // Both are always tried, so that the time says nothing of what was found.
@@ -162,8 +182,8 @@ impl Keyring {
                 (None, Some(found)) => (found.key, readings[1 + found.message]),
                 (None, None) => return None,
             };
-            let (whose, encoding) = names[key].clone();
-            Some(Fit { whose, encoding, written: claim.written, reading })
+            let (whose, encoding, oddity) = names[key].clone();
+            Some(Fit { whose, encoding, oddity, written: claim.written, reading })
         });
         let fits: Vec<_> = fits.collect();
         Suspicion { fit: fits.into_iter().next(), headers, encoding: self.encoding, over: self.over }

@@ -312,7 +312,7 @@ fn build_endpoints(
         if keyring.is_empty() {
             tracing::error!(
                 endpoint.name = %endpoint.name,
-                "this endpoint has no secret and refuses every delivery: set its `secret`, or run `finkare-relay register`"
+                "this endpoint has no secret and refuses every delivery: {}", endpoint.how_to_get_a_secret()
             );
         }
         ingest::Endpoint {

@@ -40,6 +40,7 @@ use crate::{
 
 mod difference;
 mod generation;
+mod made_up;
 mod reload;
 mod succession;
 mod trying;
@@ -47,6 +48,7 @@ mod trying;
 use generation::Foundation;
 pub use generation::build_sinks;
 pub(crate) use generation::route;
+pub use made_up::{discard_made_up, keep_made_up};
 pub use reload::Loader;
 use reload::Reloader;
 
@@ -83,6 +85,12 @@ pub enum StartError {
     /// There is no master key.
     #[error("there is no master key to encrypt stored secrets with: set RELAY_MASTER_KEY (`openssl rand -base64 32`)")]
     NoMasterKey,
+    /// A secret that was made up cannot be kept.
+    #[error("a secret that was made up cannot be kept in a file")]
+    Unkept(#[source] std::io::Error),
+    /// Somebody else made it up in the same moment.
+    #[error("`{}` was made by another process meanwhile: start again", .0.display())]
+    MadeMeanwhile(std::path::PathBuf),
     /// What an endpoint needs for Finkare's API.
     #[error("endpoint {name}: {problem}")]
     Api {
@@ -207,7 +215,14 @@ impl Service {
         let beginning = async {
             let (public_listener, public) = bind(config.server.listen, "server.listen").await?;
             let (admin_listener, admin) = bind(config.server.admin_listen, "server.admin_listen").await?;
-            let reloader = Reloader::start(foundation, config, load).await?;
+            // The store is open and ours, and nothing is encrypted yet: from here on what was made up is used.
+            keep_made_up(store.as_ref(), &foundation.vault, config).await?;
+            let reloader = Reloader::start(foundation, config, load).await.inspect_err(|error| {
+                // Where the store failed, something may have been encrypted.
+                if !matches!(error, StartError::Secrets(SecretsError::Store(_))) {
+                    discard_made_up(config);
+                }
+            })?;
             Ok((public_listener, public, admin_listener, admin, reloader))
         };
         let begun: Result<_, StartError> = beginning.await;

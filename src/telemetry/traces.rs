@@ -20,6 +20,7 @@ use crate::model::{
     clock,
     event::Recorded,
     id::EventId,
+    secret::has_split_password,
     trace::{SpanId, TraceId, TraceParent, sampling_point},
 };
 
@@ -103,7 +104,7 @@ impl Settings {
 fn endpoint(name: &'static str, text: &str, path: &str) -> Result<Url, (&'static str, String)> {
     let text = if path.is_empty() { text.to_owned() } else { format!("{}/{path}", text.trim_end_matches('/')) };
     match Url::parse(&text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() && !has_split_password(&text) => Ok(url),
         _ => Err((name, "this is not an http or https address such as `http://127.0.0.1:4318`".to_owned())),
     }
 }

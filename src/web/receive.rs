@@ -88,7 +88,7 @@ impl Hook {
                 }
                 tracing::info!(
                     endpoint.name = %self.endpoint.name, event.id = %recorded.id, bytes,
-                    result = result.as_str(), duration_ms = millis(duration), request.id = request_id.map(tracing::field::display),
+                    result = result.as_str(), duration_ms = clock::fractional_millis(duration), request.id = request_id.map(tracing::field::display),
                     trace.id = traces.map(|_| tracing::field::display(TraceId::from(recorded.id))),
                     "delivery acknowledged"
                 );
@@ -99,7 +99,7 @@ impl Hook {
                 tracing::warn!(
                     endpoint.name = %self.endpoint.name, result = result.as_str(), status = problem.status().as_u16(),
                     error = refusal.told(), peer = peer.map(tracing::field::display),
-                    duration_ms = millis(duration), request.id = request_id.map(tracing::field::display),
+                    duration_ms = clock::fractional_millis(duration), request.id = request_id.map(tracing::field::display),
                     "delivery refused"
                 );
                 (result, problem.into_response())
@@ -136,11 +136,6 @@ impl Hook {
             request_id: head.extensions.get::<RequestId>().map(|id| id.0),
         });
     }
-}
-
-/// Milliseconds with three decimals, as logs show durations.
-fn millis(duration: std::time::Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// Written by hand: two fixed words and a UUID need no serialiser on the hottest path.

@@ -61,7 +61,7 @@ impl Desk {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut serve = bare(directory.path());
-        serve.env("RELAY_LISTEN", "127.0.0.1:0").env("RELAY_ADMIN_LISTEN", "127.0.0.1:0");
+        serve.arg("serve").env("RELAY_LISTEN", "127.0.0.1:0").env("RELAY_ADMIN_LISTEN", "127.0.0.1:0");
         let relay = Relay::start(serve).await;
         Self { directory, relay, story: String::new() }
     }
@@ -198,7 +198,7 @@ async fn from_nothing_to_a_rotation() {
     // Repaired.
     target.script(|_, _| Reply::Status(204, vec![]));
     desk.types(&["sinks", "test", "erp"], &[]).await;
-    desk.types(&["dispatches", "retry", "--sink", "erp", "--state", "dead"], &[]).await;
+    desk.types(&["dispatches", "retry", "--sink", "erp", "--state", "dead", "--yes"], &[]).await;
     let waiting = desk.rows(&["dispatches", "list", "--state", "pending", "--sink", "erp"]).await;
     let waiting = waiting.iter().find(|row| row["attempts"] == 1 && row["trigger"] == "event");
     let waiting = waiting.map(|row| row["id"].to_string()).unwrap_or_default();

@@ -364,7 +364,7 @@ async fn a_person_settles_what_stays_in_doubt(backend: Backend) {
     }
     // Too early: the request might still be on its way.
     let (exit, said) =
-        scene.run(Some(&relay), &["bookings", "settle", &lost, "--sink", "onfact", "--not-recorded"]).await;
+        scene.run(Some(&relay), &["bookings", "settle", &lost, "--sink", "onfact", "--not-recorded", "--yes"]).await;
     assert_eq!(exit, 1, "{said}");
     assert_eq!(booking(&relay, "onfact", &lost).await.expect("a line")["state"], "sending");
     assert!(relay.terminate().await.0.success());
@@ -372,7 +372,7 @@ async fn a_person_settles_what_stays_in_doubt(backend: Backend) {
     crate::operating::execute(&scene.home, "UPDATE bookings SET began_at = began_at - 3600000000").await;
     let relay = scene.home.start().await;
     let settle = async |payment: &str, words: &[&str]| {
-        let arguments = [&["bookings", "settle", payment, "--sink", "onfact"], words].concat();
+        let arguments = [&["bookings", "settle", payment, "--sink", "onfact", "--yes"], words].concat();
         let (exit, said) = scene.run(Some(&relay), &arguments).await;
         assert_eq!(exit, 0, "{said}");
     };

@@ -37,7 +37,7 @@ async fn run(mut command: Command) -> (i32, String, String) {
 async fn the_first_ten_minutes_with_nothing_configured() {
     let directory = tempfile::tempdir().unwrap();
     let mut serve = bare(directory.path());
-    serve.env("RELAY_LISTEN", "127.0.0.1:0").env("RELAY_ADMIN_LISTEN", "127.0.0.1:0");
+    serve.arg("serve").env("RELAY_LISTEN", "127.0.0.1:0").env("RELAY_ADMIN_LISTEN", "127.0.0.1:0");
     let mut relay = Relay::start(serve).await;
     for file in ["webhook-secret", "admin-token", "master-key"] {
         relay.wait_for_line(file).await;
@@ -110,13 +110,13 @@ async fn looking_at_events_dispatches_and_sinks() {
     assert_eq!(code, 0);
     assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["data"][0]["id"], id.as_str());
 
-    for (arguments, word) in [
-        (&["events", "show", "nothing"][..], "There is no event with this id."),
-        (&["dispatches", "list", "--state", "lost"], "`pending`"),
-        (&["sinks", "pause", "../../x"], "There is no sink with this name."),
+    for (arguments, expected, word) in [
+        (&["events", "show", "nothing"][..], 1, "There is no event with this id."),
+        (&["dispatches", "list", "--state", "lost"], 2, "`pending`"),
+        (&["sinks", "pause", "../../x"], 1, "There is no sink with this name."),
     ] {
         let (code, _, stderr) = ask(arguments).await;
-        assert_eq!(code, 1, "{arguments:?}");
+        assert_eq!(code, expected, "{arguments:?}");
         assert!(stderr.contains(word), "{arguments:?}: {stderr}");
     }
     let mut wrong = home.command();
@@ -151,7 +151,7 @@ async fn sending_repeating_and_forging() {
     assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["status"], 401);
     assert_eq!(relay.all("/events").await.len(), 5);
     let (code, _, stderr) = send(&["payment.received", "--data", "{"]).await;
-    assert!(code == 1 && stderr.contains("--data is not JSON"), "{stderr}");
+    assert!(code == 2 && stderr.contains("--data is not JSON"), "{stderr}");
     let mut nowhere = home.command();
     nowhere.args(["send", "payment.received", "--to", "http://127.0.0.1:1/x"]);
     let (code, _, stderr) = run(nowhere).await;
@@ -203,7 +203,7 @@ async fn a_database_without_a_schema_is_ready_for_serve() {
 async fn the_greeting_names_an_address_that_can_be_reached() {
     let directory = tempfile::tempdir().unwrap();
     let mut serve = bare(directory.path());
-    serve.env("RELAY_LISTEN", "0.0.0.0:0").env("RELAY_ADMIN_LISTEN", "0.0.0.0:0");
+    serve.arg("serve").env("RELAY_LISTEN", "0.0.0.0:0").env("RELAY_ADMIN_LISTEN", "0.0.0.0:0");
     let mut relay = Relay::start(serve).await;
     assert!(relay.wait_for_line("send a first event:").await.contains("--to http://127.0.0.1:"));
     assert!(relay.wait_for_line("look at it:").await.contains("--admin-url http://127.0.0.1:"));
@@ -213,7 +213,7 @@ async fn the_greeting_names_an_address_that_can_be_reached() {
 async fn how_to_log_is_configuration_too() {
     let directory = tempfile::tempdir().unwrap();
     let mut serve = bare(directory.path());
-    serve.env("RELAY_LOG_FORMAT", "xml").env("RUST_LOG", "info,finkare_relay=loud");
+    serve.arg("serve").env("RELAY_LOG_FORMAT", "xml").env("RUST_LOG", "info,finkare_relay=loud");
     let (code, _, stderr) = run(serve).await;
     assert_eq!(code, 2, "{stderr}");
     assert!(stderr.contains("- RELAY_LOG_FORMAT: `xml` is not one of") && stderr.contains("- RUST_LOG: "), "{stderr}");
@@ -298,7 +298,7 @@ async fn a_port_that_is_taken_is_named() {
     let address = taken.local_addr().unwrap().to_string();
     let directory = tempfile::tempdir().unwrap();
     let mut serve = bare(directory.path());
-    serve.env("RELAY_LISTEN", &address).env("RELAY_ADMIN_LISTEN", "127.0.0.1:0");
+    serve.arg("serve").env("RELAY_LISTEN", &address).env("RELAY_ADMIN_LISTEN", "127.0.0.1:0");
     let (code, _, stderr) = run(serve).await;
     assert!(code == 1 && stderr.contains(&address) && stderr.contains("server.listen"), "{stderr}");
 }

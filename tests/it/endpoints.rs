@@ -399,7 +399,7 @@ async fn an_endpoint_without_what_it_needs_says_so() {
     }
     for command in [&["rotate-secret"][..], &["register", "--url", URL]] {
         let (code, _, stderr) = ask(&home, &relay, command).await;
-        assert!(code == 1 && stderr.contains("--endpoint: production, other"), "{code}: {stderr}");
+        assert!(code == 2 && stderr.contains("--endpoint: production, other"), "{code}: {stderr}");
     }
     for wrong in [
         &["rotate-secret", "--overlap-secs", "2592001"][..],

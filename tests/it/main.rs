@@ -40,5 +40,6 @@ mod store;
 mod straying;
 mod support;
 mod templates;
+mod terminal;
 mod upgrading;
 mod waiting;

@@ -581,7 +581,7 @@ async fn what_stands_in_the_books_is_said_from_a_terminal() {
     book(&*store, &ids[1], "gone", BookingState::Sending).await;
     store.close().await;
     let settle = async |arguments: &[&str]| {
-        run(&home, &admin, &[&["bookings", "settle", "--sink", "compta"], arguments].concat()).await
+        run(&home, &admin, &[&["bookings", "settle", "--sink", "compta", "--yes"], arguments].concat()).await
     };
     for unclear in [
         &["there"][..],
@@ -734,8 +734,8 @@ async fn everything_from_a_terminal() {
         relay.drained().await;
     }
     for (arguments, words) in [
-        (&["dispatches", "retry", "--sink", "erp", "--state", "dead"][..], "1 dispatches are tried again."),
-        (&["dispatches", "cancel", "--state", "dead"], "1 dispatches were cancelled."),
+        (&["dispatches", "retry", "--sink", "erp", "--state", "dead", "--yes"][..], "1 dispatches are tried again."),
+        (&["dispatches", "cancel", "--state", "dead", "--yes"], "1 dispatches were cancelled."),
         (
             &["erase", "--invoice", "i1", "--yes"],
             "The payloads of 1 of 1 events are removed, 0 dispatches are cancelled.",
@@ -746,9 +746,9 @@ async fn everything_from_a_terminal() {
         relay.drained().await;
     }
     for (arguments, code, words) in [
-        (&["erase", "--invoice", "i2"][..], 1, "add --yes"),
+        (&["erase", "--invoice", "i2"][..], 2, "add --yes"),
         (&["erase", "--invoice", "nothing", "--yes"], 1, "There is no event of this invoice."),
-        (&["events", "replay"], 1, "--all for every one"),
+        (&["events", "replay"], 2, "--all for every one"),
         (&["events", "replay", &small, "--all"], 2, "cannot be used with"),
         (&["dispatches", "retry"], 2, "required"),
         (&["try", "--sink", "nobody", "--event", "event.json"], 1, "there is erp, file"),

@@ -22,6 +22,7 @@ use crate::{
     config::Role,
     model::{
         audit::NewAudit,
+        clock,
         dispatch::{Attempt, Dispatch, State as DispatchState, Trigger},
         id::{DispatchId, EventId},
     },
@@ -121,7 +122,7 @@ impl From<Attempt> for AttemptRow {
         Self {
             number: attempt.number,
             started_at: attempt.started_at,
-            duration_ms: attempt.duration.as_secs_f64() * 1e3,
+            duration_ms: clock::fractional_millis(attempt.duration),
             outcome: attempt.outcome,
             error: attempt.error,
         }

@@ -30,6 +30,7 @@ use crate::{
     config::Role,
     model::{
         audit::NewAudit,
+        clock,
         dispatch::{Outcome, State as DispatchState},
         id::{DispatchId, EventId, SinkName},
     },
@@ -296,6 +297,10 @@ struct Chosen {
     state: Option<String>,
     /// Only of this invoice.
     invoice_id: Option<String>,
+    /// Only count, change nothing.
+    #[serde(default)]
+    #[schema(default = false)]
+    dry_run: bool,
 }
 
 /// What a person decides about dispatches.
@@ -336,22 +341,28 @@ impl Verb {
 /// What retrying many came to.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RetriedMany {
-    /// So many are pending again.
+    /// So many are pending again, or would be.
     retried: u64,
     /// True: there are more than one call decides about; ask again.
     more: bool,
     /// What they wait for all the same: a sink that is paused, tripped or not configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
+    /// There, and true, if nothing was changed because `dry_run` was asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
 }
 
 /// What cancelling many came to.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CancelledMany {
-    /// So many were called off.
+    /// So many were called off, or would be.
     cancelled: u64,
     /// True: there are more than one call decides about; ask again.
     more: bool,
+    /// There, and true, if nothing was changed because `dry_run` was asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
 }
 
 /// Puts dispatches that are `dead` or `held` back to `pending`.
@@ -377,9 +388,9 @@ pub async fn retry_many(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Json<RetriedMany>, Problem> {
-    let (retried, more, sink) = decide(&admin, caller, body, Verb::Retry).await?;
-    let note = if retried == 0 { None } else { after_retry(&admin, sink.as_deref()).await? };
-    Ok(Json(RetriedMany { retried, more, note }))
+    let Decided { count, more, dry_run, sink } = decide(&admin, caller, body, Verb::Retry).await?;
+    let note = if count == 0 || dry_run { None } else { after_retry(&admin, sink.as_deref()).await? };
+    Ok(Json(RetriedMany { retried: count, more, note, dry_run }))
 }
 
 /// Calls off dispatches that are `pending`, `held` or `dead`.
@@ -403,17 +414,19 @@ pub async fn cancel_many(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Json<CancelledMany>, Problem> {
-    let (cancelled, more, _) = decide(&admin, caller, body, Verb::Cancel).await?;
-    Ok(Json(CancelledMany { cancelled, more }))
+    let Decided { count, more, dry_run, .. } = decide(&admin, caller, body, Verb::Cancel).await?;
+    Ok(Json(CancelledMany { cancelled: count, more, dry_run }))
 }
 
-/// Answers how many were changed, whether there are more, and of which sink they are, if only of one.
-async fn decide(
-    admin: &Arc<Admin>,
-    caller: Caller,
-    body: Body,
-    verb: Verb,
-) -> Result<(u64, bool, Option<String>), Problem> {
+/// How many were changed, or would be, whether there are more, and of which sink they are, if only of one.
+struct Decided {
+    count: u64,
+    more: bool,
+    dry_run: bool,
+    sink: Option<String>,
+}
+
+async fn decide(admin: &Arc<Admin>, caller: Caller, body: Body, verb: Verb) -> Result<Decided, Problem> {
     caller.needs(Role::Operator)?;
     let chosen: Chosen = payload(body).await?.unwrap_or_default();
     if chosen.sink.is_none() && chosen.state.is_none() {
@@ -439,6 +452,9 @@ async fn decide(
     let (asked, states) = (admin.clone(), states.to_vec());
     let decision = async move {
         let (ids, more) = find(&*asked.store, &chosen, &states).await?;
+        if chosen.dry_run {
+            return Ok(Decided { count: ids.len() as u64, more, dry_run: true, sink: chosen.sink });
+        }
         let count = carry_out(&*asked.store, &ids, verb).await;
         // Also what was done before the store failed is written down.
         let (done, failure) = match count {
@@ -457,7 +473,7 @@ async fn decide(
         audit::write(&asked, entry).await;
         match failure {
             Some(problem) => Err(problem),
-            None => Ok((done, more, chosen.sink)),
+            None => Ok(Decided { count: done, more, dry_run: false, sink: chosen.sink }),
         }
     };
     in_turn(admin, decision).await
@@ -554,7 +570,7 @@ pub async fn test_sink(
         event_id: tested.event_id,
         outcome: tested.outcome.as_str(),
         reason: tested.outcome.reason().map(str::to_owned),
-        duration_ms: tested.duration.as_secs_f64() * 1e3,
+        duration_ms: clock::fractional_millis(tested.duration),
         sink: name,
     };
     tracing::info!(sink.name = row.sink, outcome = row.outcome, by = %caller.name, "a sink got a test event");

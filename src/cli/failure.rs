@@ -1,0 +1,190 @@
+//! How a command that did not succeed says so: in words on standard error, as a problem document there with `--json`,
+//! and by its exit code (docs/decisions/0034-commands-from-anywhere.md).
+//!
+//! | exit code | when |
+//! |---|---|
+//! | 1 | it failed, or what was asked for is not there |
+//! | 2 | the arguments or the configuration are wrong: the same again fails again |
+//! | 141 | nobody reads the answer any more, as for a process that SIGPIPE ended |
+
+use std::{error::Error, fmt, io, process::ExitCode};
+
+use serde_json::{Value, json};
+
+use super::{
+    client::{NotThere, Refused},
+    output::{Unwritten, complain},
+};
+use crate::config::Problems;
+
+/// What the shell shows of a process that wrote into a pipe without a reader: 128 and the number of SIGPIPE.
+const NO_READER: u8 = 141;
+
+/// Why a command ended without success.
+pub(super) enum Failure {
+    /// What the operator wrote into the configuration is wrong.
+    Configuration(Problems),
+    /// The running service says that its configuration is wrong.
+    Refused {
+        /// In words, with every problem.
+        text: String,
+        /// The service's own document.
+        document: Value,
+    },
+    /// Everything else; the error's kind says which exit code it gets.
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Configuration(problems)
+    }
+}
+
+impl From<Usage> for Failure {
+    fn from(usage: Usage) -> Self {
+        Self::Failed(usage.into())
+    }
+}
+
+/// The arguments cannot be meant: exit code 2.
+#[derive(Debug)]
+pub(super) struct Usage(String);
+
+impl Usage {
+    /// What is wrong with them, and all that could be written instead.
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Usage {}
+
+/// What clap cannot use. Help and versions that were asked for are answers, and end with 0.
+pub(super) fn of_arguments(error: &clap::Error, json: bool) -> ExitCode {
+    if !error.use_stderr() || !json {
+        // Nobody may be reading, which is no error of ours.
+        let _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    }
+    let text = error.render().to_string();
+    let what = text.split("\n\nUsage:").next().unwrap_or(&text);
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    let words: Vec<&str> = what.split_whitespace().collect();
+    complain(&document("Wrong usage", "bad_usage", &words.join(" ")).to_string());
+    ExitCode::from(2)
+}
+
+/// Says why, and gives the exit code.
+pub(super) fn told(failure: &Failure, json: bool) -> ExitCode {
+    let code = match failure {
+        Failure::Configuration(_) | Failure::Refused { .. } => 2,
+        Failure::Failed(error) if is_unread(error) => return ExitCode::from(NO_READER),
+        Failure::Failed(error) => exit_code(error),
+    };
+    if json {
+        complain(&as_json(failure).to_string());
+    } else {
+        complain(&in_words(failure));
+    }
+    ExitCode::from(code)
+}
+
+fn in_words(failure: &Failure) -> String {
+    match failure {
+        Failure::Configuration(problems) => problems.to_string(),
+        Failure::Refused { text, .. } => format!("error: {text}"),
+        // By hand, so that RUST_BACKTRACE does not bury the message.
+        Failure::Failed(error) => {
+            let causes = error.chain().skip(1).map(|cause| format!("\n  because: {cause}"));
+            format!("error: {error}{}", causes.collect::<String>())
+        }
+    }
+}
+
+/// The form of RFC 9457, as in the admin API: of what the API said, its own document.
+fn as_json(failure: &Failure) -> Value {
+    match failure {
+        Failure::Configuration(problems) => {
+            let heading = problems.to_string();
+            let heading = heading.lines().next().unwrap_or_default().trim_end_matches(':').to_owned();
+            let mut document = document("Wrong configuration", "bad_configuration", &heading);
+            document["problems"] = problems.lines().into();
+            document
+        }
+        Failure::Refused { document, .. } => document.clone(),
+        Failure::Failed(error) => {
+            if let Some(refused) = error.downcast_ref::<Refused>() {
+                return refused.document().clone();
+            }
+            let (title, code) = if error.downcast_ref::<Usage>().is_some() {
+                ("Wrong usage", "bad_usage")
+            } else if error.downcast_ref::<NotThere>().is_some() {
+                ("Not reachable", "unreachable")
+            } else {
+                ("Failed", "failed")
+            };
+            let mut document = document(title, code, &error.to_string());
+            let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+            if !causes.is_empty() {
+                document["causes"] = causes.into();
+            }
+            document
+        }
+    }
+}
+
+fn document(title: &str, code: &str, detail: &str) -> Value {
+    json!({"type": "about:blank", "title": title, "detail": detail, "code": code})
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let is_usage = error.downcast_ref::<Usage>().is_some()
+        || error.downcast_ref::<Refused>().is_some_and(Refused::is_about_the_arguments);
+    if is_usage { 2 } else { 1 }
+}
+
+/// True if standard output has no reader any more. Any other error of it, such as a full disk, is told.
+fn is_unread(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Unwritten>().is_some_and(|Unwritten(error)| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn kinds_of_errors_are_told_apart_through_their_contexts() {
+        let usage = || anyhow::Error::from(Usage::new("say which"));
+        assert_eq!((exit_code(&usage()), exit_code(&usage().context("more"))), (2, 2));
+        assert_eq!(exit_code(&anyhow::anyhow!("it broke")), 1);
+        let unread = |kind: io::ErrorKind| anyhow::Error::from(Unwritten(io::Error::from(kind)));
+        assert!(is_unread(&unread(io::ErrorKind::BrokenPipe)));
+        assert!(!is_unread(&unread(io::ErrorKind::StorageFull)));
+    }
+
+    #[test]
+    fn an_error_is_a_document_for_programs() {
+        let error = Err::<(), _>(io::Error::other("no disk")).context("it broke").unwrap_err();
+        assert_eq!(
+            as_json(&Failure::Failed(error)),
+            json!({"type": "about:blank", "title": "Failed", "detail": "it broke", "code": "failed", "causes": ["no disk"]})
+        );
+        let usage = as_json(&Usage::new("say which").into());
+        assert_eq!((&usage["code"], &usage["detail"]), (&json!("bad_usage"), &json!("say which")));
+    }
+}
