@@ -15,9 +15,13 @@ use super::{
     client::Client,
     failure::Usage,
     manage::{Paging, Service, list, path_segment, query},
-    output::{Output, cell, time},
+    output::{Output, cell, complain, time},
 };
-use crate::{config::Config, finkare::link::MAX_OVERLAP, model::secret::Secret};
+use crate::{
+    config::{Config, env},
+    finkare::link::MAX_OVERLAP,
+    model::secret::Secret,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Endpoints {
@@ -199,7 +203,7 @@ async fn settle(config: Config, options: Settle, output: Output) -> Result<(), F
         cell(&answer["fingerprint"]),
         cell(&answer["next"])
     );
-    output.say(&answer, &text);
+    output.say(&answer, &text)?;
     Ok(())
 }
 
@@ -216,7 +220,7 @@ fn given_secret(file: Option<&Path>, variable: Option<&str>) -> anyhow::Result<S
             path.display().to_string()
         }
         (None, Some(name)) => {
-            let value = std::env::var_os(name).with_context(|| format!("the variable {name} is not set"))?;
+            let value = env::of_process(name).with_context(|| format!("the variable {name} is not set"))?;
             let value = value.into_string().map_err(|_| anyhow::anyhow!("the variable {name} is not UTF-8"))?;
             *text = value;
             format!("the variable {name}")
@@ -224,7 +228,7 @@ fn given_secret(file: Option<&Path>, variable: Option<&str>) -> anyhow::Result<S
         (None, None) => {
             let input = std::io::stdin();
             if input.is_terminal() {
-                eprintln!("Paste the secret that Finkare's dashboard shows, and press Enter:");
+                complain("Paste the secret that Finkare's dashboard shows, and press Enter:");
                 input.lock().take(MOST).read_line(&mut text).context("standard input cannot be read")?;
             } else {
                 input.lock().take(MOST).read_to_string(&mut text).context("standard input cannot be read as text")?;

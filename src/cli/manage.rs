@@ -485,7 +485,7 @@ pub(super) async fn sinks(config: Config, command: Sinks, output: Output) -> Res
                 vec![
                     cell(&sink["name"]),
                     if sink["configured"] == true { cell(&sink["type"]) } else { "(not configured)".to_owned() },
-                    state(sink),
+                    sink_state(sink),
                     cell(&sink["backlog"]),
                     cell(&sink["held"]),
                     cell(&sink["dead"]),
@@ -505,7 +505,7 @@ pub(super) async fn sinks(config: Config, command: Sinks, output: Output) -> Res
     };
     let client = Client::new(config, service.admin_url.as_deref())?;
     let sink = client.post(&format!("/sinks/{}/{verb}", path_segment(&name))).await?;
-    let mut text = format!("The sink {} is {}.", cell(&sink["name"]), state(&sink));
+    let mut text = format!("The sink {} is {}.", cell(&sink["name"]), sink_state(&sink));
     if sink["note"].is_string() {
         let _ = write!(text, " {}", cell(&sink["note"]));
     }
@@ -514,7 +514,7 @@ pub(super) async fn sinks(config: Config, command: Sinks, output: Output) -> Res
 }
 
 /// A sink's state in words.
-fn state(sink: &Value) -> String {
+fn sink_state(sink: &Value) -> String {
     cell(&sink["state"]).replace('_', " ")
 }
 

@@ -56,7 +56,7 @@ impl Output {
     /// Says what a person should know besides; a program finds it in the answer.
     pub(super) fn say_besides(self, text: &str) {
         if !self.json && !text.is_empty() {
-            eprintln!("{text}");
+            complain(text);
         }
     }
 }

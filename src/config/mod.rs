@@ -264,7 +264,7 @@ pub struct Endpoint {
 impl Config {
     /// `payment_window_days` of each endpoint, by its name: what invoicing sinks go by as well.
     pub fn payment_window_days(&self) -> std::collections::HashMap<String, u32> {
-        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        const DAY: Duration = Duration::from_hours(24);
         let days = |window: Duration| u32::try_from(window.as_secs() / DAY.as_secs()).unwrap_or(u32::MAX);
         let of = |endpoint: &Endpoint| (endpoint.name.as_str().to_owned(), days(endpoint.payment_window));
         self.endpoints.iter().map(of).collect()

@@ -69,16 +69,19 @@ impl Written {
     }
 
     /// The options of one sink.
+    #[must_use]
     pub fn sink(&self, name: &str) -> Self {
         self.below(&format!("sinks.{name}."))
     }
 
     /// The options of one endpoint.
+    #[must_use]
     pub fn endpoint(&self, name: &str) -> Self {
         self.below(&format!("endpoints.{name}."))
     }
 
     /// The options whose names begin so, without that beginning.
+    #[must_use]
     pub fn below(&self, prefix: &str) -> Self {
         let below = self.0.iter().filter_map(|(path, hash)| Some((path.strip_prefix(prefix)?.to_owned(), *hash)));
         Self(below.collect())

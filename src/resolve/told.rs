@@ -37,19 +37,16 @@ impl Resolver {
         let mut now = known.clone();
         now.currency = case.asked.currency.clone().or(now.currency);
         now.payment_id = case.asked.payment_id.clone().or(now.payment_id);
-        match result {
-            Ok(payment) => {
-                now.currency = Some(payment.currency.clone());
-                now.payment_id = Some(payment.id.clone());
-                now.invoice_number = Some(payment.invoice.number.clone());
-            }
-            Err(_) => {
-                let looked = case.looked.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                now.payment_id = looked.payment.filter(|id| is_plain(id)).or(now.payment_id);
-                // Where Finkare does not answer, it is not asked for more.
-                if looked.is_over && now.invoice_number.is_none() {
-                    now.invoice_number = self.number(case).await;
-                }
+        if let Ok(payment) = result {
+            now.currency = Some(payment.currency.clone());
+            now.payment_id = Some(payment.id.clone());
+            now.invoice_number = Some(payment.invoice.number.clone());
+        } else {
+            let looked = case.looked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            now.payment_id = looked.payment.filter(|id| is_plain(id)).or(now.payment_id);
+            // Where Finkare does not answer, it is not asked for more.
+            if looked.is_over && now.invoice_number.is_none() {
+                now.invoice_number = self.number(case).await;
             }
         }
         if before.as_ref() == Some(&now) { Ok(()) } else { self.store.note_announced(&now).await }

@@ -216,7 +216,7 @@ impl Service {
             let (public_listener, public) = bind(config.server.listen, "server.listen").await?;
             let (admin_listener, admin) = bind(config.server.admin_listen, "server.admin_listen").await?;
             // The store is open and ours, and nothing is encrypted yet: from here on what was made up is used.
-            keep_made_up(store.as_ref(), &foundation.vault, config).await?;
+            keep_made_up(store.as_ref(), foundation.secrets.vault(), config).await?;
             let reloader = Reloader::start(foundation, config, load).await.inspect_err(|error| {
                 // Where the store failed, something may have been encrypted.
                 if !matches!(error, StartError::Secrets(SecretsError::Store(_))) {

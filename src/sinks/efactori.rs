@@ -201,8 +201,8 @@ impl Efactori {
     }
 
     /// The order in which invoices and payments are asked for.
-    fn newest_first(&self) -> Option<&str> {
-        Some(&self.options.lookup_order_by)
+    fn newest_first(&self) -> &str {
+        &self.options.lookup_order_by
     }
 
     // --- invoices
@@ -270,7 +270,7 @@ impl Efactori {
         let purpose = format!("looking for invoice {number}");
         let pages = self.options.lookup_max_pages;
         let listing = self
-            .list(&purpose, &self.invoices, (None, pages, self.newest_first()), |_: &[wire::ListedInvoice]| false)
+            .list(&purpose, &self.invoices, (None, pages, Some(self.newest_first())), |_: &[wire::ListedInvoice]| false)
             .await?;
         Ok(match self.pick(number, &listing.items).await {
             Ok(None) if listing.extent != Extent::Whole => Err(format!(
@@ -292,7 +292,7 @@ impl Efactori {
         }
         let purpose = format!("looking for invoice {number}");
         let (q, pages) = (format!("number_formatted:\"{number}\""), self.options.lookup_max_pages);
-        let which = (Some(&*q), pages, self.newest_first());
+        let which = (Some(&*q), pages, Some(self.newest_first()));
         let found = self.list(&purpose, &self.invoices, which, |_: &[wire::ListedInvoice]| false).await;
         let listing = match found {
             Ok(listing) => listing,

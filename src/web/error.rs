@@ -78,11 +78,6 @@ impl Problem {
         }
     }
 
-    /// Which problem it is.
-    pub fn code(&self) -> &'static str {
-        self.code
-    }
-
     /// 503: our fault, and it may pass.
     pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
         Self { retry_after_secs: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }

@@ -100,7 +100,14 @@ async fn one_silence(connections: u32) {
 
     // Each at its first try, however many connections lie there.
     let erp = SinkName::new("erp").unwrap();
-    let claim = Claim { sink: &erp, order: Order::Invoice, limit: 1, lease: Duration::from_mins(1), now: None };
+    let claim = Claim {
+        sink: &erp,
+        order: Order::Invoice,
+        limit: 1,
+        lease: Duration::from_mins(1),
+        longest_wait: Duration::MAX,
+        now: None,
+    };
     let begun = Instant::now();
     for n in 0..connections {
         let recorded =

@@ -383,7 +383,7 @@ async fn what_is_pending_or_held_is_found_by_number_amount_and_payment(backend: 
 
 /// What stands in a query, percent-encoded.
 fn form_urlencoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 async fn a_bare_date_is_the_day_of_the_booking_and_odd_rows_hide_no_others(backend: Backend) {

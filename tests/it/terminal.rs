@@ -292,7 +292,7 @@ async fn health_reads_the_address_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_database_down_that_is_what_is_said_first() {
     let home = Home::new(Backend::Sqlite).await;
-    let endpoints: String = (1..=30)
+    let endpoints: Vec<String> = (1..=30)
         .map(|number| {
             let key = "api_key = \"fk_test_1\"\napi_url = \"http://127.0.0.1:1\"\napi_max_retries = 0\napi_timeout_secs = 1\n";
             let key = if number <= 3 { key } else { "" };
@@ -301,7 +301,7 @@ async fn with_the_database_down_that_is_what_is_said_first() {
         .collect();
     // Each piece of the password can be told from every word of a message.
     let store = "[store]\nurl = \"postgres://relay:qqa@qqb@127.0.0.1:1/relay\"\n";
-    std::fs::write(home.path("relay.toml"), format!("{store}{endpoints}")).unwrap();
+    std::fs::write(home.path("relay.toml"), format!("{store}{}", endpoints.concat())).unwrap();
     let mut check = home.command();
     check.arg("check");
     let (code, stdout, stderr) = run(check).await;

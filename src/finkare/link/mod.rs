@@ -184,7 +184,7 @@ pub enum LinkError {
         /// The endpoint.
         endpoint: EndpointName,
         /// What Finkare said last.
-        source: Error,
+        source: Box<Error>,
     },
     /// Nobody knows whether Finkare has added event types to a webhook. Nothing else was changed.
     #[error("it is not known whether Finkare has added event types to the webhook; run the registration again")]

@@ -293,7 +293,8 @@ impl Links {
     ) -> LinkError {
         let entry = actions::with_failure(what, &error);
         let todo = what_to_do(&error);
-        if !held.was_tried() && !(asked && error.may_have_happened()) {
+        let is_open = held.was_tried() || (asked && error.may_have_happened());
+        if !is_open {
             held.fail(NewAudit { action: actions::refused(held.kind), ..entry }).await;
             linked.metrics.observe(RotationResult::Refused);
             tracing::warn!(
@@ -334,7 +335,7 @@ impl Links {
         }
         self.see().await;
         if needs_a_person {
-            LinkError::NeedsAPerson { endpoint: linked.name.clone(), source: error }
+            LinkError::NeedsAPerson { endpoint: linked.name.clone(), source: Box::new(error) }
         } else {
             LinkError::Uncertain(error)
         }

@@ -27,6 +27,7 @@ pub(super) fn strict<'a>(expr: &Expr<'a>) -> Expr<'a> {
             Expr::Slice(Spanned::new(Slice { expr: strict(&slice.expr), start, stop, step }, span))
         }
         Expr::UnaryOp(unary) => {
+            #[expect(clippy::needless_match, reason = "the library's type can be neither copied nor cloned")]
             let op = match unary.op {
                 UnaryOpKind::Not => UnaryOpKind::Not,
                 UnaryOpKind::Neg => UnaryOpKind::Neg,

@@ -36,7 +36,7 @@ impl Efactori {
         let days = wanted.rivals_within_days.unwrap_or(0).max(1);
         let day = wanted.date.checked_sub(i64::from(days).days()).unwrap_or(wanted.date);
         let purpose = format!("looking for Finkare's payment {}", wanted.payment.id);
-        let pages = (None, self.options.payments_max_pages, self.newest_first());
+        let pages = (None, self.options.payments_max_pages, Some(self.newest_first()));
         for _ in 0..READINGS {
             let listing = self.list(&purpose, &self.payments, pages, |payments| is_older(payments, day)).await?;
             match self.recognise(wanted, &listing.items) {

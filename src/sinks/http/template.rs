@@ -226,9 +226,8 @@ impl Template {
                 fill(&mut context, &path);
             }
             match self.written(&context) {
-                Ok(_) => return None,
+                Ok(_) | Err((_, false)) => return None,
                 Err((broken, true)) => found = found.or(Some(broken.to_string())),
-                Err((_, false)) => return None,
             }
         }
         found

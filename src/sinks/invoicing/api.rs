@@ -718,7 +718,7 @@ mod tests {
         assert_eq!(answered(&write, ""), Ok(()), "an answer to a write may be empty");
         // Data in between begin the time anew; without them it is over at some time.
         for _ in 0..2 {
-            tokio::time::advance(PAGES_PASS - Duration::from_secs(1)).await;
+            tokio::time::advance(PAGES_PASS.checked_sub(Duration::from_secs(1)).unwrap()).await;
             assert!(matches!(answered(&read, page), Err(Trouble::Later { .. })));
             assert_eq!(answered(&read, "[]"), Ok(()));
             assert!(matches!(answered(&read, page), Err(Trouble::Later { .. })));

@@ -299,7 +299,9 @@ impl Pool {
         let old: Vec<_> = idle.drain(..fresh).collect();
         let popped = idle.pop();
         drop(idle);
-        old.into_iter().for_each(|one| part_from(one.connection));
+        for one in old {
+            part_from(one.connection);
+        }
         popped
     }
 

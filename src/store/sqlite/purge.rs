@@ -113,17 +113,16 @@ async fn look(store: &SqliteStore, ran: Duration, now: i64) -> Result<Belief, sq
         sqlx::query_as("SELECT believed_at, seen_at, doubted_us FROM retention_clock WHERE id = 1")
             .fetch_optional(&mut *transaction)
             .await?;
-    let before = match stored {
-        Some((believed_at, seen_at, doubted_us)) => Belief { believed_at, seen_at, doubted_us },
-        None => {
-            let newest: Option<i64> = sqlx::query_scalar(
-                "SELECT max(newest) FROM (SELECT max(received_at) AS newest FROM events WHERE payload IS NOT NULL
-                 UNION ALL SELECT max(received_at) FROM events WHERE payload IS NULL)",
-            )
-            .fetch_one(&mut *transaction)
-            .await?;
-            Belief::first(newest, now)
-        }
+    let before = if let Some((believed_at, seen_at, doubted_us)) = stored {
+        Belief { believed_at, seen_at, doubted_us }
+    } else {
+        let newest: Option<i64> = sqlx::query_scalar(
+            "SELECT max(newest) FROM (SELECT max(received_at) AS newest FROM events WHERE payload IS NOT NULL
+             UNION ALL SELECT max(received_at) FROM events WHERE payload IS NULL)",
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        Belief::first(newest, now)
     };
     let belief = before.look(now, ran);
     sqlx::query(

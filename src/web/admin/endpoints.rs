@@ -789,7 +789,7 @@ mod tests {
             LinkError::Refused(refused(403)),
             LinkError::Uncertain(refused(503)),
             LinkError::Uncertain(unreadable()),
-            LinkError::NeedsAPerson { endpoint: name.clone(), source: unreadable() },
+            LinkError::NeedsAPerson { endpoint: name.clone(), source: Box::new(unreadable()) },
             LinkError::UpdateUnknown(refused(408)),
             LinkError::NothingToSettle("endpoint e has no secret".into()),
             LinkError::Stopping,

@@ -125,7 +125,7 @@ const CHILD: &str = "SINK_FILE_CHILD";
 /// A process of its own, so that it can be killed in the middle of its work.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_delivered_before_kill_9_is_there() {
-    if let Some(path) = std::env::var_os(CHILD) {
+    if let Some(path) = crate::support::variable(CHILD) {
         let sink = built(&Kind::File(file::Options { max_bytes: 20_000, ..file_at(Path::new(&path)) }));
         println!();
         loop {
@@ -175,7 +175,7 @@ const MOUNTED: &str = "SINK_FILE_MOUNTED";
 /// the test's own; or else, where no such namespace can be made, in a folder in which the service may not write.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_cannot_be_renamed_takes_events_all_the_same_and_check_says_so() {
-    if let Some(path) = std::env::var_os(MOUNTED) {
+    if let Some(path) = crate::support::variable(MOUNTED) {
         return on_a_file_that_cannot_be_renamed(Path::new(&path)).await;
     }
     let (outside, inside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -28,7 +28,7 @@ fn noise() -> String {
 /// Only a process of its own has a standard output to look at: the test starts itself once more.
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_whole_lines_to_the_process_s_standard_output() {
-    if std::env::var_os(CHILD).is_some() {
+    if crate::support::variable(CHILD).is_some() {
         println!();
         let sink = built(&Kind::Stdout(stdout::Options::default()));
         let done = Arc::new(AtomicBool::new(false));

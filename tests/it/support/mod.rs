@@ -48,6 +48,12 @@ pub(crate) async fn as_long_as_it_moves<M: PartialEq + std::fmt::Debug, F: Futur
     }
 }
 
+/// A variable of the test run.
+#[expect(clippy::disallowed_methods, reason = "the tests' own variables are no configuration of the service")]
+pub(crate) fn variable(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
+}
+
 /// A client as a careful sender has it: no redirects, no proxy.
 pub(crate) fn http() -> reqwest::Client {
     // Every test may be the first one in its process.

@@ -80,8 +80,8 @@ rm -rf "$dir"
 /// False when these tests are to be skipped because Postgres is not installed and
 /// `RELAY_TEST_SKIP_POSTGRES` is set.
 pub(crate) fn available() -> bool {
-    let usable = std::env::var_os("RELAY_TEST_POSTGRES_URL").is_some() || program("postgres").is_some();
-    usable || std::env::var_os("RELAY_TEST_SKIP_POSTGRES").is_none()
+    let usable = super::variable("RELAY_TEST_POSTGRES_URL").is_some() || program("postgres").is_some();
+    usable || super::variable("RELAY_TEST_SKIP_POSTGRES").is_none()
 }
 
 /// A database for one test, with the schema; dropped with the value.
@@ -148,9 +148,9 @@ pub(crate) fn unprivileged_command(program: &Path) -> Command {
 
 async fn shared_server() -> String {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    match std::env::var("RELAY_TEST_POSTGRES_URL") {
-        Ok(url) => url,
-        Err(_) => tokio::task::spawn_blocking(|| SERVER.get_or_init(|| Server::join(&shared_dir())).url())
+    match super::variable("RELAY_TEST_POSTGRES_URL") {
+        Some(url) => url.into_string().expect("a database URL is text"),
+        None => tokio::task::spawn_blocking(|| SERVER.get_or_init(|| Server::join(&shared_dir())).url())
             .await
             .expect("joining the server panicked, see above"),
     }
@@ -428,7 +428,7 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
         .collect();
     found.sort();
     let on_path =
-        || std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| path.exists());
+        || std::env::split_paths(&super::variable("PATH")?).map(|dir| dir.join(name)).find(|path| path.exists());
     found.pop().map(|(_, path)| path).or_else(on_path)
 }
 

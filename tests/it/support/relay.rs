@@ -142,7 +142,7 @@ impl Home {
         command
             .current_dir(self.directory.path())
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("PATH", super::variable("PATH").unwrap_or_default())
             .env("RELAY_CONFIG", self.path("relay.toml"))
             .env("RELAY_MASTER_KEY", MASTER_KEY)
             .env("RUST_LOG", "finkare_relay=debug,info")

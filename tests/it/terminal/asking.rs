@@ -51,7 +51,7 @@ impl Scene {
         terminal.args(["-qec", &line.join(" "), "/dev/null"]).current_dir(self.home.directory.path());
         terminal.env_clear().envs(script.get_envs().filter_map(|(name, value)| Some((name, value?))));
         terminal.stdin(Stdio::piped()).stdout(Stdio::piped());
-        drop(script.stdin(Stdio::null()));
+        script.stdin(Stdio::null());
         let answer = format!("{answer}\n");
         let output = tokio::task::spawn_blocking(move || {
             let mut child = terminal.spawn().expect("util-linux is there");

@@ -338,7 +338,8 @@ impl World {
 
 pub(crate) async fn random_operations_agree_with_the_model(on: &Fixture) {
     // Another run every time; the seed of a failed one stands in its output.
-    let given = std::env::var("RELAY_TEST_SEED").ok().map(|seed| seed.parse().expect("the seed is a number"));
+    let given = crate::support::variable("RELAY_TEST_SEED")
+        .map(|seed| seed.to_str().and_then(|seed| seed.parse().ok()).expect("the seed is a number"));
     let seed = given.unwrap_or_else(rand::random::<u64>);
     println!("the same run again: RELAY_TEST_SEED={seed}");
     // Two stores on one database, as two replicas: whichever is asked, the answer is the same.

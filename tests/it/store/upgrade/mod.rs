@@ -130,7 +130,18 @@ async fn states(store: &dyn Store) -> Vec<(i64, State)> {
 async fn claim(store: &dyn Store) -> Vec<LeasedDispatch> {
     let erp = sink("erp");
     let lease = std::time::Duration::from_mins(1);
-    store.claim_due(Claim { sink: &erp, order: Order::Invoice, limit: 100, lease, now: None }).await.unwrap().dispatches
+    store
+        .claim_due(Claim {
+            sink: &erp,
+            order: Order::Invoice,
+            limit: 100,
+            lease,
+            longest_wait: std::time::Duration::MAX,
+            now: None,
+        })
+        .await
+        .unwrap()
+        .dispatches
 }
 
 async fn deliver(store: &dyn Store, leased: &[LeasedDispatch]) {
