@@ -13,6 +13,7 @@ use finkare_relay::{
 use serde_json::{Value, json};
 
 use crate::support::{
+    eventually,
     finkare::{Finkare, payment},
     http,
     relay::{Backend, Home, Relay, TOKEN, on_both_stores},
@@ -259,7 +260,14 @@ async fn health_and_metrics(backend: Backend) {
     for path in ["/healthz", "/readyz"] {
         assert_eq!(ask(&relay, path, None).await.0, 200, "{path}");
     }
-    let text = http().get(format!("http://{}/metrics", relay.admin)).send().await.unwrap().text().await.unwrap();
+    let scrape =
+        async || http().get(format!("http://{}/metrics", relay.admin)).send().await.unwrap().text().await.unwrap();
+    // Who scrapes may get a reading of the sinks that is a second old.
+    eventually("the metrics show what was delivered", async || {
+        scrape().await.contains(r#"relay_dispatches{sink="file",state="delivered"} 1"#)
+    })
+    .await;
+    let text = scrape().await;
     for line in [
         r#"relay_deliveries_total{endpoint="production",result="accepted"} 1"#,
         r#"relay_deliveries_total{endpoint="production",result="duplicate"} 1"#,

@@ -145,7 +145,7 @@ async fn a_retry_says_what_the_dispatches_wait_for(backend: Backend) {
     assert!(row["sink_next_probe_at"].is_string() && relay.sink("erp").await["next_probe_at"].is_string());
 
     let before = target.arrivals().len();
-    let retry = ["dispatches", "retry", "--sink", "erp", "--state", "pending"];
+    let retry = ["dispatches", "retry", "--sink", "erp", "--state", "pending", "--yes"];
     let said = run(&home, &relay, &retry).await;
     assert!(said.starts_with("1 dispatches are due again. The sink erp is tripped: one event is tried now"), "{said}");
     eventually("it is tried", async || target.arrivals().len() == before + 1).await;

@@ -59,13 +59,13 @@ fn event(text: &str) -> NewEvent {
 
 /// Has every connection of a store used at the same time, so that all are there.
 async fn fill(store: &Arc<PostgresStore>, database: &Database, connections: u32) {
-    // Whoever lists waits for this lock, each on a connection of its own.
+    // Whoever reads the links waits for this lock, each on a connection of its own.
     let mut admin = PgConnection::connect(&database.url()).await.unwrap();
-    sqlx::raw_sql("BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE").execute(&mut admin).await.unwrap();
-    let lists: Vec<_> = (1..connections)
+    sqlx::raw_sql("BEGIN; LOCK TABLE secrets IN ACCESS EXCLUSIVE MODE").execute(&mut admin).await.unwrap();
+    let readings: Vec<_> = (1..connections)
         .map(|_| {
             let store = store.clone();
-            tokio::spawn(async move { store.list_events(&EventFilter::default(), 1).await.unwrap() })
+            tokio::spawn(async move { store.links().await.unwrap() })
         })
         .collect();
     let waiting =
@@ -77,8 +77,8 @@ async fn fill(store: &Arc<PostgresStore>, database: &Database, connections: u32)
     })
     .await;
     sqlx::raw_sql("COMMIT").execute(&mut admin).await.unwrap();
-    for list in lists {
-        list.await.unwrap();
+    for reading in readings {
+        reading.await.unwrap();
     }
 }
 

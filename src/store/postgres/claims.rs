@@ -278,7 +278,7 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
     };
     let full = candidates.len() == usize::try_from(looked_at).unwrap_or(usize::MAX);
 
-    let heads = match claim.order {
+    let mut heads = match claim.order {
         Order::Invoice => heads(checkout.on(), claim.sink, &candidates).await?,
         Order::None => HashMap::new(),
     };
@@ -291,11 +291,12 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
     };
 
     // In the order in which they became due; what was looked at beyond the limit stays where it is.
-    let (free, mut gone): (Vec<&Candidate>, Vec<&Candidate>) = candidates
-        .iter()
-        .filter(|candidate| !heads.contains_key(&candidate.id))
-        .partition(|candidate| candidate.bytes.is_some());
-    let mut wanted = free;
+    let (there, mut gone): (Vec<&Candidate>, Vec<&Candidate>) =
+        candidates.iter().partition(|candidate| candidate.bytes.is_some());
+    // Of what has nothing to send, no order is kept: a whole lane of it goes at once.
+    heads.retain(|id, _| !gone.iter().any(|candidate| candidate.id == *id));
+    let mut wanted: Vec<&Candidate> =
+        there.into_iter().filter(|candidate| !heads.contains_key(&candidate.id)).collect();
     let found = wanted.len();
     wanted.truncate(claim.limit as usize);
     wanted.truncate(within_budget(wanted.iter().map(|candidate| candidate.bytes.unwrap_or(0))));

@@ -299,9 +299,9 @@ impl Store for SqliteStore {
 
     async fn ready(&self) -> Result<(), StoreError> {
         let action = "checking that the database is ready";
+        let mut transaction = self.write().await.during(action)?;
         self.file.is_there().map_err(|gone| StoreError::Open(gone.to_string()))?;
         activity::check_space(&self.path, activity::LEAST_FREE_BYTES).await?;
-        let mut transaction = self.write().await.during(action)?;
         migrating::check(self, &migrating::applied(&mut transaction).await.during(action)?)?;
         // No sink can have this name. The row is gone with the transaction.
         sqlx::query("INSERT INTO sinks (name, registered_at) VALUES ('', 0)")

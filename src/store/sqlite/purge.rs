@@ -67,7 +67,7 @@ pub(super) const POSTPONED: &str = "
 
 /// The same condition again, by number: `+`, or the planner may walk the index by due time.
 pub(super) const BRING_BACK: &str = "
-    UPDATE dispatches SET due_at = ?1 + coalesce(wait_us, 0)
+    UPDATE dispatches NOT INDEXED SET due_at = ?1 + coalesce(wait_us, 0)
     WHERE id IN (SELECT value FROM json_each(?3)) AND state IN ('pending', 'held')
       AND +due_at > ?1 + ?2 + coalesce(wait_us, 0)
     RETURNING sink";
