@@ -286,9 +286,10 @@ async fn listen(
     if matches!(error, sqlx::Error::PoolTimedOut) {
         // The driver's pool keeps the reason to itself.
         let again = pool::connect(options, &Place::of(options), tokio::time::Instant::now() + DIAGNOSIS).await;
-        if let Err(reason) = again {
-            return Chain(&reason).to_string();
-        }
+        return match again {
+            Err(reason) => Chain(&reason).to_string(),
+            Ok(_) => format!("no connection came about within {} s; now one does", ACQUIRE_TIMEOUT.as_secs()),
+        };
     }
     Chain(&error).to_string()
 }
