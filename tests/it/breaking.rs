@@ -20,6 +20,7 @@ on_both_stores!(
     a_test_that_succeeds_closes_the_breaker,
     a_retry_says_what_the_dispatches_wait_for,
     the_list_shows_an_error_until_the_next_success,
+    a_reload_for_another_sink_leaves_the_breaker_as_it_is,
 );
 
 /// A target that works or does not.
@@ -193,6 +194,22 @@ async fn the_list_shows_an_error_until_the_next_success(backend: Backend) {
     let row = relay.sink("erp").await;
     assert_eq!((&row["state"], &row["configured"]), (&json!("not_configured"), &json!(false)));
     assert!(run(&home, &relay, &["sinks", "list"]).await.contains("not configured"));
+}
+
+async fn a_reload_for_another_sink_leaves_the_breaker_as_it_is(backend: Backend) {
+    let (home, relay, target, _works) = tripped(backend).await;
+    let before = target.arrivals().len();
+    let other = Target::start().await;
+    let path = home.path("relay.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let added = format!("[[sinks]]\nname = \"other\"\ntype = \"http\"\nurl = \"{}\"\n", other.url());
+    std::fs::write(path, format!("{text}\n{added}")).unwrap();
+    relay.post("/reload").await;
+    assert_eq!(relay.sink("erp").await["state"], "tripped");
+    Finkare::of(&relay).deliver(&payment("j", 2)).await;
+    eventually("the new sink has its event", async || relay.sink("other").await["last_success"].is_string()).await;
+    assert_eq!(target.arrivals().len(), before, "a worker that begins anew would have tried");
+    assert_eq!(relay.sink("erp").await["state"], "tripped");
 }
 
 /// Two processes that have both tripped, with an event that waits.
