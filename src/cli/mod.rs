@@ -1,6 +1,6 @@
 //! The commands. With `main.rs` the only place that prints for people and the only user of `anyhow`.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration (more in [`failure`]). Answers go to standard output
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration (more in `failure`). Answers go to standard output
 //! (tables for people, JSON with `--json`), everything else to standard error, where errors are problem documents with
 //! `--json`.
 

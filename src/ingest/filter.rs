@@ -16,8 +16,8 @@
 //! # How it works
 //!
 //! The library has no place to say what an operator means. So the text is read by the library's own
-//! parser, and [`strict`] makes another tree of its tree: each comparison becomes one of the
-//! [`rules`]' tests, each field that is asked for one of their filters. Nothing here reads the text.
+//! parser, and `strict` makes another tree of its tree: each comparison becomes one of the
+//! `rules`' tests, each field that is asked for one of their filters. Nothing here reads the text.
 //! The library's parser is no stable interface: `Cargo.toml` pins its version, and the tests below
 //! say what must hold after a change.
 

@@ -129,7 +129,7 @@ impl Belief {
     }
 }
 
-/// Where a round of retention has got to, see [`super::Store::purge_from`].
+/// Where a round of retention has got to, see [`RetentionStore::purge_from`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PurgeCursor {
     /// What is looked for, in the store's own order.
