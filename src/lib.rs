@@ -36,13 +36,13 @@
 //!    [`activity`]: endpoints that have gone quiet.
 //! 10. [`resolve`]: which payment and which invoice an event speaks of, found out at Finkare and decided once.
 //! 11. [`web`]: the two listeners.
-//!     [`outgoing`]: what an answer, or a silence, means for a call that writes.
-//! 12. [`options`], [`config`], [`telemetry`], [`lifecycle`], [`pressure`], [`rate`]: reading what the operator wrote, and
-//!     what of it this service has; logs and metrics; stopping well; accepts before relaying; no more requests than a
-//!     target takes. [`listener`]: connections, bounded, before there is a request.
+//! 12. [`options`], [`config`], [`telemetry`], [`lifecycle`], [`pressure`]: reading what the operator wrote, and what of it
+//!     this service has; logs and metrics; stopping well; accepts before relaying. [`listener`]: connections, bounded,
+//!     before there is a request.
 //! 13. [`service`]: puts all of it together, and another configuration in its place; [`cli`]: the commands.
 //!
-//! Who may know whom: [`model`] knows nobody, and [`outgoing`], the meaning of answers to writes, neither; [`signature`], [`store`] and [`sinks`] know only the
+//! Who may know whom: [`model`] knows nobody but the crate [`outgoing`] (which has the
+//! policy of every call to another service, and no knowledge of this one); [`signature`], [`store`] and [`sinks`] know only the
 //! model (and the `http` sink the outgoing signature, the invoicing sinks the ledger of the store); [`secrets`] knows the signature and the store; [`ingest`] knows
 //! these three, [`dispatch`] the store and the sinks, and the two do not know each other; [`replay`] knows the store and
 //! the routes; [`resolve`] knows Finkare's client and the store, and sinks know of it only what `sinks::invoicing` asks
@@ -62,9 +62,7 @@ pub mod lifecycle;
 pub mod listener;
 pub mod model;
 pub mod options;
-pub mod outgoing;
 pub mod pressure;
-pub mod rate;
 pub mod replay;
 pub mod resolve;
 pub mod secrets;

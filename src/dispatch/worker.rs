@@ -13,6 +13,7 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, OptionFuture};
+use outgoing::rate::Rate;
 use tokio::{
     task::{Id, JoinSet},
     time::{Instant, sleep_until},
@@ -34,7 +35,6 @@ use crate::{
         id::{DispatchId, LeaseToken},
     },
     pressure::Pressure,
-    rate::Rate,
     sinks::Sink,
     store::{self, Claim, Store, StoreError, breaker::SinkSigns},
     telemetry::SinkMetrics,

@@ -12,7 +12,6 @@
 //! connection in `failure`.
 
 pub(super) mod answer;
-pub(super) mod failure;
 mod template;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -21,12 +20,12 @@ use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
+use outgoing::failure::{self, Limits};
 use url::Url;
 
 pub use self::template::Broken;
 use self::{
     answer::Redactor,
-    failure::Limits,
     template::{DEFAULT_CONTENT_TYPE, Template},
 };
 use super::{Message, Sink, preview::Preview};

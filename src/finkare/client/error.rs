@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
+use outgoing::Effect;
 use serde_json::Value;
 
-use crate::{
-    model::secret::Secret,
-    outgoing::{self, Effect},
-};
+use crate::model::secret::Secret;
 
 /// Why a call failed. None of these texts holds a key or a secret.
 #[derive(Debug, thiserror::Error)]

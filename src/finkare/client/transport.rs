@@ -2,7 +2,7 @@
 //!
 //! What can come of a request that changes something, and what is said of it, decides what a rotation does next.
 //! So *it never left* is said only of a connection that did not come about; what an answer means for a write is the
-//! rule of all outgoing clients ([`crate::outgoing`], through [`Error::may_have_happened`]), by its status even if its
+//! rule of all outgoing clients ([`outgoing::effect`], through [`Error::may_have_happened`]), by its status even if its
 //! body breaks off.
 
 use std::time::{Duration, SystemTime};

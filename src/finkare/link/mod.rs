@@ -13,7 +13,7 @@
 //! ```text
 //! rotate, register ──begin──▶ Held ──ask──▶ Finkare
 //!                              │ ▲             │ a secret: finish    4xx, never sent: fail
-//! keeper ─────────take over────┼─┘             │ all else: doubt (the rule of crate::outgoing)
+//! keeper ─────────take over────┼─┘             │ all else: doubt (the rule of outgoing::effect)
 //!                              ◀───────────────┘
 //! settle, a secret that is configured ──────────▶ the end of a doubt
 //! ```

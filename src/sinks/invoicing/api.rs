@@ -3,7 +3,7 @@
 //! What decides over money is whether a call that failed *may have happened*: [`Trouble::may_have_happened`] is
 //! false only where the request certainly was not carried out (it never left, or was refused by a status that says
 //! so). All else has to be looked up before it is done again. What an answer means for a call that writes is said by
-//! [`crate::outgoing`], for this client as for that of Finkare.
+//! [`outgoing::effect`], for this client as for that of Finkare.
 //!
 //! Nobody but the configured address gets the credentials: no redirects, no proxies from the environment, no
 //! cookies. Nothing is asked twice by itself.
@@ -18,6 +18,11 @@ use std::{
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
+use outgoing::{
+    Effect,
+    failure::{self, Limits},
+    rate::Rate,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -25,12 +30,7 @@ use url::Url;
 
 use crate::{
     model::{clock, dispatch::Outcome, secret::Secret},
-    outgoing::{self, Effect},
-    rate::Rate,
-    sinks::http::{
-        answer::{Redactor, excerpt, retry_after},
-        failure::{self, Limits},
-    },
+    sinks::http::answer::{Redactor, excerpt, retry_after},
 };
 
 /// For the name's resolution and the TCP and TLS handshakes.

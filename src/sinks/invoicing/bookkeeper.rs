@@ -19,7 +19,7 @@
 //!
 //! How long the write may take is told by who makes it, in the line (`settles_in`): another process may have been given
 //! shorter times. An answer that leaves it open whether the payment was recorded is a doubt like no answer at all
-//! ([`crate::outgoing`]): it is looked for, and only then, once, sent again. A second such answer ends with a person.
+//! ([`outgoing::effect`]): it is looked for, and only then, once, sent again. A second such answer ends with a person.
 //!
 //! Where the books show payments, one of the same amount and about the same day that we did not book is perhaps the same
 //! money, typed by a person or imported from the bank ([`Rival`](super::Rival)): unless `on_same_amount` says otherwise, a person looks.

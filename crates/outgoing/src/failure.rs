@@ -7,17 +7,17 @@ use std::{error::Error, io, time::Duration};
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::sinks) struct Limits {
+pub struct Limits {
     /// The TCP and TLS handshakes.
-    pub(in crate::sinks) connect: Duration,
+    pub connect: Duration,
     /// The attempt as a whole, as the operator set it.
-    pub(in crate::sinks) whole: Duration,
+    pub whole: Duration,
 }
 
 impl Limits {
     /// When the client itself gives up: a little before the dispatcher does, so that what is known
     /// of the attempt is reported and not lost.
-    pub(super) fn ours(self) -> Duration {
+    pub fn ours(self) -> Duration {
         self.whole.saturating_sub((self.whole / 20).min(Duration::from_millis(100)))
     }
 }
@@ -39,7 +39,7 @@ fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 }
 
 /// The text of the innermost cause, where the fact is and no URL.
-pub(in crate::sinks) fn innermost(error: &(dyn Error + 'static)) -> String {
+pub fn innermost(error: &(dyn Error + 'static)) -> String {
     causes(error)
         .last()
         .filter(|cause| !cause.is::<reqwest::Error>())
@@ -47,7 +47,7 @@ pub(in crate::sinks) fn innermost(error: &(dyn Error + 'static)) -> String {
 }
 
 /// What happened and what to change, without the address.
-pub(in crate::sinks) fn explain(error: &reqwest::Error, limits: Limits) -> String {
+pub fn explain(error: &reqwest::Error, limits: Limits) -> String {
     if let Some(tls) = find::<rustls::Error>(error) {
         return explain_tls(tls);
     }
