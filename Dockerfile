@@ -11,15 +11,16 @@ WORKDIR /src
 # cargo builds them for an empty program of the same name and shape.
 COPY Cargo.toml Cargo.lock ./
 COPY bench/Cargo.toml bench/
-RUN mkdir -p src bench/src \
+COPY crates/outgoing/Cargo.toml crates/outgoing/
+RUN mkdir -p src bench/src crates/outgoing/src \
  && echo 'fn main() {}' | tee src/main.rs > bench/src/main.rs \
- && touch src/lib.rs \
+ && touch src/lib.rs crates/outgoing/src/lib.rs \
  && cargo build --release --locked --package finkare-relay
 
 # The sources. cargo compares times, and those of a checkout may be older than the empty program's:
-# hence the clean, which forgets that program and keeps the dependencies.
+# hence the clean, which forgets what was empty and keeps the dependencies.
 COPY . .
-RUN cargo clean --release --locked --package finkare-relay \
+RUN cargo clean --release --locked --package finkare-relay --package finkare-outgoing \
  && cargo build --release --locked --package finkare-relay
 
 FROM debian:bookworm-slim

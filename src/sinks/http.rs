@@ -7,11 +7,10 @@
 //! `x-relay-trigger`; while traces are on, `traceparent` (W3C Trace Context). What of these comes from outside is percent-encoded where it is not visible
 //! ASCII: header values have no agreed encoding beyond it (RFC 9110, section 5.5).
 //!
-//! Nobody but the configured address gets an event: no redirects, no proxies from the environment,
-//! no cookies. How an answer becomes an [`Outcome`] is in `answer`, what to say of a failed
-//! connection in `failure`.
+//! Nobody but the configured address gets an event, by the policy of [`outgoing`]. How an answer becomes an [`Outcome`] is
+//! in `answer`.
 
-pub(super) mod answer;
+mod answer;
 mod template;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -20,14 +19,11 @@ use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use outgoing::failure::{self, Limits};
+use outgoing::{Egress, Limits, Plan, Redactor, explain};
 use url::Url;
 
 pub use self::template::Broken;
-use self::{
-    answer::Redactor,
-    template::{DEFAULT_CONTENT_TYPE, Template},
-};
+use self::template::{DEFAULT_CONTENT_TYPE, Template};
 use super::{Message, Sink, preview::Preview};
 use crate::{
     model::{clock, dispatch::Outcome, secret::Secret},
@@ -194,16 +190,23 @@ impl Http {
         let template = template.map(|template| (template, content_type));
         let mut headers = operator_headers(&options.headers)?;
         let limits = Limits { connect: Duration::from_secs(options.connect_timeout_secs).min(timeout), whole: timeout };
-        let client = client(&options.url, limits)?;
+        let plan = Plan {
+            agent: AGENT,
+            target: &options.url,
+            headers: HeaderMap::new(),
+            limits: limits.before_the_caller(),
+            idle: IDLE,
+        };
+        let client = Egress::default().client(plan).map_err(|error| error.to_string())?;
 
         // Let the client move user and password from the URL to a header.
         let sample = client.post(options.url.clone()).build().map_err(|_| "`url` cannot be posted to".to_owned())?;
-        let mut redactor = Redactor::new(options);
+        let mut redactor = answer::redactor(options);
         if let Some(basic) = sample.headers().get(header::AUTHORIZATION) {
             if headers.contains_key(header::AUTHORIZATION) {
                 return Err("`url` has a user or password and `headers` has `authorization`: keep one".to_owned());
             }
-            redactor.add_basic(basic);
+            answer::add_basic(&mut redactor, basic);
             headers.insert(header::AUTHORIZATION, basic.clone());
         }
         let url = sample.url().clone();
@@ -280,7 +283,7 @@ impl Http {
 
     fn failed(&self, error: &reqwest::Error) -> String {
         // Our words name no address; what they quote of the cause might.
-        self.redactor.redact(&format!("{}: {}", self.target, failure::explain(error, self.limits)))
+        self.redactor.redact(&format!("{}: {}", self.target, explain(error, self.limits)))
     }
 }
 
@@ -319,28 +322,6 @@ fn held(broken: &Broken) -> String {
         "`template` of this sink cannot make a body of the event: {broken}. Change the template (`try` shows what it \
          makes), reload, and retry; or cancel this dispatch"
     )
-}
-
-fn client(url: &Url, limits: Limits) -> Result<reqwest::Client, String> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        return Err("no TLS provider is installed in this process, which is a bug: report it".to_owned());
-    }
-    let builder = reqwest::Client::builder()
-        .user_agent(AGENT)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .connect_timeout(limits.connect)
-        .timeout(limits.ours())
-        .pool_idle_timeout(IDLE)
-        // As many as the sink's concurrency makes; no more can become idle.
-        .pool_max_idle_per_host(usize::MAX)
-        .tcp_keepalive(IDLE);
-    // Without TLS there is no need for the system's certificates, which a small image may not have.
-    let builder = if url.scheme() == "http" { builder.tls_certs_only([]) } else { builder };
-    builder.build().map_err(|error| {
-        let cause = failure::innermost(&error);
-        format!("the HTTPS client cannot start ({cause}): install the system's CA certificates (ca-certificates)")
-    })
 }
 
 fn operator_headers(configured: &BTreeMap<String, Secret>) -> Result<HeaderMap, String> {

@@ -1,11 +1,12 @@
-//! What an answer, or a silence, means for a call that writes.
+//! What is known of a write after the call.
 //!
-//! One rule for every client of this service that changes something elsewhere: a booking in the books, a rotation or a
-//! registration at Finkare. Done again while it was done already, it costs money or a secret; believed done while it was
-//! not, it is lost. So there are three words, and the third is the usual one: what is [`Effect::Unknown`] is looked up
-//! before anything else is done about it.
+//! There is one rule for every client that changes something elsewhere: a booking in the books, a rotation or a
+//! registration at Finkare. A write that is repeated although it was done costs money or a secret; a write that is taken
+//! for done although it was not is lost. So there are three answers, and [`Effect::Unknown`] is the usual one after a
+//! failure: it is looked up before anything else is done about it.
 //!
-//! Pure: asks nobody. What is done about a doubt is decided by the caller. For calls that only read none of this matters.
+//! The rule is pure and asks nobody. What is done about a doubt is decided by the caller. For calls that only read, none of
+//! this matters.
 
 /// What is known of a write after the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +28,13 @@ impl Effect {
 
 /// What an answer with this HTTP status means for a write.
 ///
-/// `says_not_successful` is true if its body contradicts a status of success, or cannot be read: `"success": false`,
+/// `says_not_successful` is true if the body contradicts a status of success or cannot be read: `"success": false`,
 /// an error where the result should be, no JSON.
 ///
 /// A 4xx is the server's own word, given before it did anything, with these exceptions: 408 may come from a proxy that
-/// was tired of waiting, 425 and 409 may be the answer to a repetition of what was done a moment before (by a proxy that
-/// sent it twice, or by us). A 3xx often is what a server answers after having done what was asked (303, "see what was
-/// made"). A 5xx may come from a proxy, or from a server that failed after having written.
+/// stopped waiting, and 425 and 409 may be the answer to a repetition of a request that was carried out a moment before.
+/// A 3xx is often what a server answers after having done what was asked (303, "see what was made"). A 5xx may come from
+/// a proxy, or from a server that failed after having written.
 pub const fn of_answer(status: u16, says_not_successful: bool) -> Effect {
     match status {
         200..=299 if !says_not_successful => Effect::Done,
@@ -43,10 +44,23 @@ pub const fn of_answer(status: u16, says_not_successful: bool) -> Effect {
     }
 }
 
-/// What it means that no answer came. `never_left` is true if not a byte of the request was sent: the connection did not
-/// come about.
+/// What it means that no answer arrived. `never_left` is true if no byte of the request was sent: see [`never_left`].
 pub const fn of_silence(never_left: bool) -> Effect {
     if never_left { Effect::NotDone } else { Effect::Unknown }
+}
+
+/// What a call means for a write that failed without an answer.
+pub fn of_failure(error: &reqwest::Error) -> Effect {
+    of_silence(never_left(error))
+}
+
+/// True if no byte of the request was sent, because the connection was never established.
+///
+/// The library says so of name resolution, TCP, the way through a proxy and the TLS handshake alone, also when these took
+/// too long: the request is written only after them. The time-out of the call as a whole does not say how far the call
+/// came; nor does a kept connection that breaks.
+pub fn never_left(error: &reqwest::Error) -> bool {
+    error.is_connect() || error.is_builder()
 }
 
 #[cfg(test)]

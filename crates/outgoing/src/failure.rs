@@ -1,24 +1,25 @@
-//! What to say of a request that got no answer: what happened, and what to change.
+//! What to tell the operator about a request that got no answer: what happened, and what to change.
 //!
-//! An HTTP client's errors are nested, and the useful one lies deep: this walks down to it. The
-//! outer ones print the URL, so nothing of them is repeated.
+//! An HTTP client's errors are nested, and the useful one is the innermost, so [`explain`] walks down to it. The outer
+//! errors print the URL, which may hold a secret, so none of them is repeated.
 
 use std::{error::Error, io, time::Duration};
 
-/// How long things may take.
+/// How long a call may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The TCP and TLS handshakes.
+    /// Name resolution, the TCP handshake, the way through a proxy and the TLS handshake.
     pub connect: Duration,
-    /// The attempt as a whole, as the operator set it.
+    /// The whole call, from connecting to the last byte of the answer.
     pub whole: Duration,
 }
 
 impl Limits {
-    /// When the client itself gives up: a little before the dispatcher does, so that what is known
-    /// of the attempt is reported and not lost.
-    pub fn ours(self) -> Duration {
-        self.whole.saturating_sub((self.whole / 20).min(Duration::from_millis(100)))
+    /// The same with a little less time for the whole call: the client then gives up before the caller drops the call, so
+    /// that what is known of the failure is reported and not lost.
+    #[must_use]
+    pub fn before_the_caller(self) -> Self {
+        Self { whole: self.whole.saturating_sub((self.whole / 20).min(Duration::from_millis(100))), ..self }
     }
 }
 
@@ -46,10 +47,13 @@ pub fn innermost(error: &(dyn Error + 'static)) -> String {
         .map_or_else(|| "no cause is known".to_owned(), ToString::to_string)
 }
 
-/// What happened and what to change, without the address.
+/// What happened and what to change, without the address. `limits` are those that the operator configured.
 pub fn explain(error: &reqwest::Error, limits: Limits) -> String {
     if let Some(tls) = find::<rustls::Error>(error) {
         return explain_tls(tls);
+    }
+    if let Some(problem) = causes(error).find_map(through_a_proxy) {
+        return problem;
     }
     if error.is_dns() {
         return format!(
@@ -88,9 +92,28 @@ pub fn explain(error: &reqwest::Error, limits: Limits) -> String {
     }
 }
 
-/// An answer came, and our HTTP library cannot read it.
+/// What went wrong between a proxy and the service behind it. The library has no public type for these errors, so they are
+/// known by their words; a test with a real proxy holds them.
+fn through_a_proxy(error: &(dyn Error + 'static)) -> Option<String> {
+    let word = error.to_string();
+    let word = word.strip_prefix("tunnel error: ")?;
+    Some(match word {
+        "proxy authorization required" => {
+            "the proxy asks for a user and a password: write them into `outgoing.proxy`".to_owned()
+        }
+        "failed to create underlying connection" => {
+            format!("the proxy cannot be reached ({}): check `outgoing.proxy`", innermost(error))
+        }
+        _ => format!(
+            "the proxy of `outgoing.proxy` did not open a connection to it ({word}): check the host of the address, and \
+             whether the proxy allows it; `outgoing.no_proxy` names hosts that are called directly"
+        ),
+    })
+}
+
+/// What to say where an answer arrived that the HTTP library cannot read.
 ///
-/// The library says only in words which part it was. What is not known here is told with its words.
+/// The library says only in words which part it was. What is not known here is reported with the library's words.
 fn unreadable(parse: &hyper::Error) -> String {
     let word = parse.to_string();
     if parse.is_parse_too_large() {
@@ -98,7 +121,7 @@ fn unreadable(parse: &hyper::Error) -> String {
                 proxy in between, sends. The event may have arrived"
             .to_owned();
     }
-    // What begins like no answer at all.
+    // The beginning is not that of an answer.
     if parse.is_parse_status() || parse.is_parse_version_h2() || word.contains("version") {
         return format!("its answer is not HTTP/1.1 ({word}): check the scheme and the port of the address");
     }
@@ -114,7 +137,8 @@ fn closed() -> String {
 }
 
 fn untrusted() -> String {
-    "its TLS certificate is not trusted: add its CA to the system's certificates, or have it send the whole chain"
+    "its TLS certificate is not trusted: add its CA to the system's certificates or name it as `outgoing.ca_file`, or have \
+     it send the whole chain"
         .to_owned()
 }
 
@@ -122,7 +146,8 @@ fn explain_tls(error: &rustls::Error) -> String {
     use rustls::{CertificateError as Certificate, Error as Tls};
     match error {
         Tls::InvalidCertificate(Certificate::UnknownIssuer) => untrusted(),
-        // What `openssl req -x509` makes: signed by itself, as a CA's. The verifier has no variant for it.
+        // `openssl req -x509` makes such a certificate, which is signed by itself, as that of a CA. The verifier has no
+        // variant for it.
         Tls::InvalidCertificate(Certificate::Other(other)) if other.to_string().contains("CaUsedAsEndEntity") => {
             untrusted()
         }
@@ -162,8 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn gives_up_before_the_dispatcher_does() {
-        let ours = |millis| Limits { connect: Duration::ZERO, whole: Duration::from_millis(millis) }.ours().as_millis();
+    fn gives_up_before_the_caller_does() {
+        let ours = |millis| {
+            let limits = Limits { connect: Duration::ZERO, whole: Duration::from_millis(millis) };
+            limits.before_the_caller().whole.as_millis()
+        };
         assert_eq!([0, 100, 1000, 10_000, 60_000].map(ours), [0, 95, 950, 9900, 59_900]);
     }
 

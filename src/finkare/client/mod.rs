@@ -401,7 +401,7 @@ impl Client {
         let mut deliveries = self.transport.call(&call).await?.read(&call, |data| wire::list(data, wire::delivery))?;
         // They are shown to people, and nobody knows what stands in them.
         for delivery in &mut deliveries {
-            delivery.other.values_mut().for_each(|value| self.transport.redactor.redact_value(value));
+            delivery.other.values_mut().for_each(|value| error::redact_value(&self.transport.redactor, value));
         }
         Ok(deliveries)
     }
@@ -458,7 +458,7 @@ impl Client {
 
     /// A call that concerns the one thing with this id, which becomes a part of one step of the path.
     fn call_of(&self, method: Method, what: &str, path: &str, id: &str) -> Result<Call, Error> {
-        let what = format!("{what} {}", self.transport.redactor.clean(id, SHOWN_ID));
+        let what = format!("{what} {}", self.transport.redactor.line(id, SHOWN_ID));
         let unusable = |problem: &str| Error::Unusable { call: what.clone(), problem: problem.to_owned() };
         if id.is_empty() {
             return Err(unusable("the id is empty"));

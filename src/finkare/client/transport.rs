@@ -7,21 +7,21 @@
 
 use std::time::{Duration, SystemTime};
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
-    header::{ACCEPT, CONTENT_LENGTH, RETRY_AFTER},
+    header::{ACCEPT, CONTENT_LENGTH},
 };
+use outgoing::{Body, Egress, End, Limits, Pace, Plan, Redactor, read, retry_after};
 use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
 use super::{
     Error, Settings, base_url,
-    error::Redactor,
+    error::{redact_value, redactor},
     wire::{self, Envelope},
 };
-use crate::model::{backoff, clock};
+use crate::model::clock;
 
 /// The header of the key, as documented.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -84,7 +84,7 @@ impl Answer {
 /// Makes calls.
 pub(super) struct Transport {
     http: reqwest::Client,
-    limiter: DefaultDirectRateLimiter,
+    pace: Pace,
     pub(super) redactor: Redactor,
     max_retries: u32,
     retry_initial: Duration,
@@ -98,15 +98,11 @@ impl Transport {
     /// Names the setting that cannot work, never its value.
     pub(super) fn new(settings: &Settings) -> Result<Self, String> {
         let (calls, per) = settings.rate;
-        let quota = per
-            .checked_div(calls.get())
-            .and_then(Quota::with_period)
-            .ok_or("`api_rate_limit` must allow its calls in a longer time than none")?
-            .allow_burst(calls);
+        let pace = Pace::new(calls, per).ok_or("`api_rate_limit` must allow its calls in a longer time than none")?;
         Ok(Self {
             http: client(settings)?,
-            limiter: RateLimiter::direct(quota),
-            redactor: Redactor::new(&settings.api_key),
+            pace,
+            redactor: redactor(&settings.api_key),
             max_retries: settings.max_retries,
             retry_initial: settings.retry_initial,
         })
@@ -118,7 +114,7 @@ impl Transport {
     pub(super) async fn call(&self, call: &Call) -> Result<Answer, Error> {
         let mut attempt = 1;
         loop {
-            self.our_turn().await;
+            self.pace.turn().await;
             let begun = Instant::now();
             let result = self.attempt(call).await;
             self.log(call, attempt, begun.elapsed(), &result);
@@ -143,13 +139,6 @@ impl Transport {
         }
     }
 
-    /// Waits until the limit lets another call pass.
-    async fn our_turn(&self) {
-        while let Err(not_until) = self.limiter.check() {
-            tokio::time::sleep(not_until.wait_time_from(self.limiter.clock().now())).await;
-        }
-    }
-
     async fn attempt(&self, call: &Call) -> Result<Answer, Error> {
         let request = self.http.request(call.method.clone(), call.url.clone());
         let request = match &call.body {
@@ -161,10 +150,10 @@ impl Transport {
         let mut response = request.send().await.map_err(|error| network(call, error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         if status.is_success() {
-            let body = read(&mut response, ANSWER_BYTES).await;
+            let body = read(&mut response, ANSWER_BYTES, None).await;
             self.success(call, status.as_u16(), &headers, body)
         } else {
-            let body = read(&mut response, FAILURE_BYTES).await;
+            let body = read(&mut response, FAILURE_BYTES, None).await;
             // The status has said what matters: whatever came of the body is enough.
             Err(self.failure(call, status.as_u16(), &headers, &body.bytes))
         }
@@ -176,7 +165,7 @@ impl Transport {
             |problem: String| Error::Unreadable { call: call.what.clone(), status, problem, request_id: named.clone() };
         match body.end {
             End::Whole => {}
-            End::TooLong => return Err(unreadable(format!("it is longer than {ANSWER_BYTES} bytes"))),
+            End::TooLong | End::TooSlow => return Err(unreadable(format!("it is longer than {ANSWER_BYTES} bytes"))),
             End::Broken(error) => return Err(network(call, error)),
         }
         let answer: Value = if body.bytes.trim_ascii().is_empty() {
@@ -202,30 +191,29 @@ impl Transport {
             // Written anew, nothing hides behind an escape.
             Some(Value::String(text)) => std::mem::take(text),
             Some(answer) => {
-                self.redactor.redact_value(answer);
+                redact_value(&self.redactor, answer);
                 answer.to_string()
             }
             None => String::from_utf8_lossy(body).into_owned(),
         });
-        let message = match self.redactor.clean(&message, MESSAGE_CHARS) {
+        let message = match self.redactor.line(&message, MESSAGE_CHARS) {
             empty if empty.is_empty() => "it gave no reason".to_owned(),
             message => message,
         };
-        let asked_for = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         Error::Api {
             call: call.what.clone(),
             status,
-            code: code.map(|code| self.redactor.clean(&code, CODE_CHARS)),
+            code: code.map(|code| self.redactor.line(&code, CODE_CHARS)),
             message,
             request_id,
-            retry_after: asked_for.and_then(|text| backoff::asked_for(text, SystemTime::from(clock::now()))),
+            retry_after: retry_after(headers, SystemTime::from(clock::now())),
         }
     }
 
     fn request_id(&self, headers: &HeaderMap, answer: Option<&Value>) -> Option<String> {
         let header = || headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
         let id = answer.and_then(wire::request_id).or_else(header)?;
-        Some(self.redactor.clean(id, CODE_CHARS)).filter(|id| !id.is_empty())
+        Some(self.redactor.line(id, CODE_CHARS)).filter(|id| !id.is_empty())
     }
 
     /// One line for one request. No query, which may name what is none of the log's business, and no body.
@@ -244,55 +232,17 @@ impl Transport {
     }
 }
 
-/// How a body ended.
-enum End {
-    Whole,
-    TooLong,
-    Broken(reqwest::Error),
-}
-
-struct Body {
-    /// What has come, at most as much as was allowed.
-    bytes: Vec<u8>,
-    end: End,
-}
-
-async fn read(response: &mut reqwest::Response, most: usize) -> Body {
-    let mut bytes = Vec::new();
-    let end = loop {
-        match response.chunk().await {
-            Ok(None) => break End::Whole,
-            Err(error) => break End::Broken(error),
-            Ok(Some(chunk)) => {
-                let room = most - bytes.len();
-                bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                if chunk.len() > room {
-                    break End::TooLong;
-                }
-            }
-        }
-    };
-    Body { bytes, end }
-}
-
 /// Says of a request without an answer whether it can have been done.
-///
-/// `is_connect` is true for name resolution, TCP, proxies and the TLS handshake alone, also when these took too
-/// long: no byte of the request is written before they are through. The time-out of the call as a whole does not
-/// say how far it came; nor does a kept connection that breaks.
 fn network(call: &Call, error: reqwest::Error) -> Error {
     Error::Network {
         call: call.what.clone(),
-        never_sent: error.is_connect() || error.is_builder(),
+        never_sent: outgoing::never_left(&error),
         timed_out: error.is_timeout(),
         source: error.without_url(),
     }
 }
 
 fn client(settings: &Settings) -> Result<reqwest::Client, String> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        return Err("no TLS provider is installed in this process, which is a bug: report it".to_owned());
-    }
     if settings.timeout.is_zero() {
         return Err("the time-out of Finkare's API must be longer than none".to_owned());
     }
@@ -307,23 +257,12 @@ fn client(settings: &Settings) -> Result<reqwest::Client, String> {
     let mut key = HeaderValue::from_str(key).map_err(|_| "`api_key` cannot be a header's value".to_owned())?;
     key.set_sensitive(true);
     let json = const { HeaderValue::from_static("application/json") };
-    let builder = reqwest::Client::builder()
-        .user_agent(concat!("finkare-relay/", env!("CARGO_PKG_VERSION")))
-        .default_headers([(API_KEY, key), (ACCEPT, json)].into_iter().collect())
-        // Whoever is not asked gets no key.
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        // What is asked again is decided here, not by the library.
-        .retry(reqwest::retry::never())
-        .connect_timeout(CONNECT.min(settings.timeout / 2))
-        .timeout(settings.timeout)
-        .pool_idle_timeout(IDLE)
-        .tcp_keepalive(IDLE);
-    // Without TLS there is no need for the system's certificates, which a small image may not have.
-    let builder = if base_url(settings)?.scheme() == "http" { builder.tls_certs_only([]) } else { builder };
-    builder.build().map_err(|error| {
-        let cause = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
-        let cause = cause.map(ToString::to_string).unwrap_or_default();
-        format!("the HTTPS client cannot start ({cause}): install the system's CA certificates (ca-certificates)")
-    })
+    let plan = Plan {
+        agent: concat!("finkare-relay/", env!("CARGO_PKG_VERSION")),
+        target: &base_url(settings)?,
+        headers: [(API_KEY, key), (ACCEPT, json)].into_iter().collect(),
+        limits: Limits { connect: CONNECT.min(settings.timeout / 2), whole: settings.timeout },
+        idle: IDLE,
+    };
+    Egress::default().client(plan).map_err(|error| error.to_string())
 }

@@ -5,8 +5,8 @@
 //! so). All else has to be looked up before it is done again. What an answer means for a call that writes is said by
 //! [`outgoing::effect`], for this client as for that of Finkare.
 //!
-//! Nobody but the configured address gets the credentials: no redirects, no proxies from the environment, no
-//! cookies. Nothing is asked twice by itself.
+//! Nobody but the configured address gets the credentials, and nothing is asked twice by itself, by the policy of
+//! [`outgoing`].
 
 use std::{
     fmt,
@@ -16,22 +16,15 @@ use std::{
 };
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use jiff::Timestamp;
-use outgoing::{
-    Effect,
-    failure::{self, Limits},
-    rate::Rate,
-};
+use outgoing::{Effect, Egress, End, Limits, Plan, Rate, Redactor, explain, retry_after};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::{
-    model::{clock, dispatch::Outcome, secret::Secret},
-    sinks::http::answer::{Redactor, excerpt, retry_after},
-};
+use crate::model::{clock, dispatch::Outcome, secret::Secret};
 
 /// For the name's resolution and the TCP and TLS handshakes.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -40,6 +33,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(4);
 /// Bytes of an answer that are read.
 const ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// Characters of an answer that a reason repeats.
+const EXCERPT_CHARS: usize = 200;
 /// A turn that comes within this is waited for; a later one is left to the dispatcher.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The wait after the first "too many requests" that names none; doubled each time.
@@ -358,27 +353,9 @@ impl Api {
         }
         let path = base.path().trim_end_matches('/').to_owned();
         base.set_path(&path);
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            return Err("no TLS provider is installed in this process, which is a bug: report it".to_owned());
-        }
         let limits = Limits { connect: CONNECT.min(settings.timeout / 2), whole: settings.timeout };
-        let builder = reqwest::Client::builder()
-            .user_agent(settings.user_agent)
-            .default_headers(settings.headers)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            // What is asked again is decided by who asks, not by the library.
-            .retry(reqwest::retry::never())
-            .connect_timeout(limits.connect)
-            .timeout(settings.timeout)
-            .pool_idle_timeout(IDLE)
-            .tcp_keepalive(IDLE);
-        // Without TLS there is no need for the system's certificates, which a small image may not have.
-        let builder = if base.scheme() == "http" { builder.tls_certs_only([]) } else { builder };
-        let http = builder.build().map_err(|error| {
-            let cause = failure::innermost(&error);
-            format!("the HTTPS client cannot start ({cause}): install the system's CA certificates (ca-certificates)")
-        })?;
+        let plan = Plan { agent: &settings.user_agent, target: &base, headers: settings.headers, limits, idle: IDLE };
+        let http = Egress::default().client(plan).map_err(|error| error.to_string())?;
         let rates = settings.limits.iter().map(|(requests, per)| Rate::new(*requests, *per)).collect();
         Ok(Self {
             system: settings.system,
@@ -398,7 +375,7 @@ impl Api {
 
     /// What the system wrote, as one short line that a reason may repeat: without our secrets and invisible marks.
     pub fn quote(&self, text: &str) -> String {
-        excerpt(text.as_bytes(), &self.redactor)
+        self.redactor.line(text, EXCERPT_CHARS)
     }
 
     /// A call that reads. `purpose` is a phrase ("looking for invoice F-12"); each of `path` is one step, encoded.
@@ -466,30 +443,22 @@ impl Api {
         }
         let mut response = call.send().await.map_err(|error| self.network(request, &error))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let mut body = BytesMut::new();
-        let end = loop {
-            match response.chunk().await {
-                Ok(None) => break End::Whole,
-                Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_BYTES => body.extend_from_slice(&chunk),
-                Ok(Some(_)) => break End::TooLong,
-                Err(error) => break End::Broken(error),
-            }
-        };
+        let body = outgoing::read(&mut response, ANSWER_BYTES, None).await;
         self.note_limits(status, &headers);
         if !status.is_success() {
-            return Err(self.refusal(request, status, &headers, &body));
+            return Err(self.refusal(request, status, &headers, &body.bytes));
         }
-        let answer =
-            Answer { status, headers, purpose: request.purpose.clone(), system: self.system, body: body.freeze() };
-        match end {
+        let (bytes, purpose) = (body.bytes.into(), request.purpose.clone());
+        let answer = Answer { status, headers, purpose, system: self.system, body: bytes };
+        match body.end {
             End::Whole => {}
-            End::TooLong => return Err(answer.unreadable("it is too long")),
-            // The line has failed, and not the system's understanding of its own interface.
+            End::TooLong | End::TooSlow => return Err(answer.unreadable("it is too long")),
+            // The connection has failed, and not the system's understanding of its own interface.
             End::Broken(error) => return Err(self.network(request, &error)),
         }
         self.look_for_a_page(request, &answer)?;
         if request.is_write() && says_no(&answer.body) {
-            let said = excerpt(&answer.body, &self.redactor);
+            let said = self.redactor.excerpt(&answer.body, EXCERPT_CHARS);
             let reason = format!(
                 "{} answered {status} to {}, and in its body that it was not done: {said}",
                 self.system, request.purpose
@@ -522,17 +491,16 @@ impl Api {
     }
 
     fn network(&self, request: &Request, error: &reqwest::Error) -> Trouble {
-        let what = self.redactor.redact(&failure::explain(error, self.limits));
+        let what = self.redactor.redact(&explain(error, self.limits));
         Trouble::Later {
             reason: format!("{} could not be asked for {}: {what}", self.system, request.purpose),
             after: None,
-            // Connecting comes before the first byte of the request.
-            may_have_happened: outgoing::of_silence(error.is_connect() || error.is_builder()).may_have_happened(),
+            may_have_happened: outgoing::of_failure(error).may_have_happened(),
         }
     }
 
     fn refusal(&self, request: &Request, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Trouble {
-        let said = excerpt(body, &self.redactor);
+        let said = self.redactor.excerpt(body, EXCERPT_CHARS);
         let said = if said.is_empty() { String::new() } else { format!(": {said}") };
         let reason = |advice: &str| format!("{} answered {status}{advice} to {}{said}", self.system, request.purpose);
         let after = retry_after(headers, SystemTime::from(clock::now()));
@@ -620,13 +588,6 @@ impl Api {
     fn gate(&self) -> MutexGuard<'_, Gate> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// How the body of an answer ended.
-enum End {
-    Whole,
-    TooLong,
-    Broken(reqwest::Error),
 }
 
 /// Whether the body of a successful answer to a write says that it was none: `"success": false`, or errors.
