@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use toml::de::{DeTable, DeValue};
 
-use super::{Admin, AdminToken, Config, MadeUp, Retention, Role, Server, StoreConfig, Token, endpoint, sink};
+use super::{Admin, AdminToken, Config, MadeUp, Retention, Role, Server, StoreConfig, Token, endpoint, outgoing, sink};
 use crate::{
     model::secret::{Secret, has_split_password},
     options::{
@@ -170,9 +170,16 @@ pub(super) fn read(
     let store = store(root.section("store"));
     let (admin, has_token) = admin(root.section("admin"));
     let retention = retention(root.section("retention"));
-    let endpoint::Read { endpoints, names, is_without_secret } = endpoint::read(&mut root, retention.dedupe);
-    let (sinks, made_up_sink) = sink::read(&mut root, &endpoints, &names);
+    let outgoing = outgoing::read(root.section("outgoing"));
+    let endpoint::Read { mut endpoints, names, is_without_secret } = endpoint::read(&mut root, retention.dedupe);
+    let (mut sinks, made_up_sink) = sink::read(&mut root, &endpoints, &names);
     root.finish();
+    for endpoint in &mut endpoints {
+        endpoint.egress = outgoing.clone();
+    }
+    for sink in &mut sinks {
+        sink.kind.leave_through(&outgoing);
+    }
     let master_key = master_key(environment, &report);
     let is_sqlite = matches!(store, Some(StoreConfig::Sqlite { .. }));
     // With an API key Finkare gives one: a made-up one would only stand in its way.

@@ -10,6 +10,7 @@
 
 use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
+use ::outgoing::Egress;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -32,6 +33,7 @@ mod endpoint;
 pub mod generated;
 mod kind;
 mod load;
+mod outgoing;
 mod sink;
 #[cfg(test)]
 mod tests;
@@ -237,6 +239,8 @@ pub struct Endpoint {
     pub api_paths: Paths,
     /// With which method a webhook is updated, which nobody documents either.
     pub api_update_method: UpdateMethod,
+    /// On which way calls to Finkare's API leave: the `[outgoing]` section.
+    pub egress: Egress,
     /// How long after its event an invoice or a payment may become visible in Finkare's API.
     pub payment_patience: Duration,
     /// A payment that is dated further from an event is not the event's, unless the event names it.
@@ -279,6 +283,7 @@ impl Endpoint {
             rate: (self.api_rate_limit.requests, self.api_rate_limit.per),
             paths: self.api_paths.clone(),
             update_method: self.api_update_method,
+            egress: self.egress.clone(),
         })
     }
 

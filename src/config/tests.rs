@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod books;
+mod outgoing;
 mod terminal;
 
 use self::books::{KEYED, facturation_pro, fastfaktura_sink, tiime_sink};
@@ -156,8 +157,10 @@ fn the_environment_wins_over_the_file() {
 
 #[test]
 fn every_variable_in_the_list_is_read_and_no_other() {
-    // Logging has its own two, traces theirs, and the command `rekey` one.
-    let elsewhere = ["RELAY_LOG_FORMAT", "RUST_LOG", "RELAY_NEW_MASTER_KEY"];
+    // Logging has its own two, traces theirs, and the command `rekey` one; those of proxies are read only if the
+    // configuration says so.
+    let elsewhere =
+        ["RELAY_LOG_FORMAT", "RUST_LOG", "RELAY_NEW_MASTER_KEY", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"];
     let asked = std::cell::RefCell::new(BTreeSet::new());
     let lookup = |name: &str| {
         asked.borrow_mut().insert(name.trim_end_matches("_FILE").to_owned());
@@ -926,6 +929,13 @@ fn shown_and_default(example: &Config, kind: &str, bare: &str) -> (Sink, Sink) {
     (shown.clone(), good(bare, &KEYED).sinks[0].clone())
 }
 
+/// A certificate, as a file of an authority has it.
+fn authority_in_pem() -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let der = STANDARD.encode(include_bytes!("../../tests/it/sinks/untrusted/ca.der"));
+    format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n")
+}
+
 /// The example with the options switched on that have no default.
 fn full_example() -> String {
     EXAMPLE.lines().fold(String::new(), |mut text, line| {
@@ -1007,10 +1017,13 @@ fn the_example_loads_and_shows_the_defaults() {
 
 #[test]
 fn the_example_has_every_option_and_no_other() {
-    // The file that `secrets` names in the example is on no machine of ours.
-    let file = tempfile::NamedTempFile::new().unwrap();
+    // The files that the example names are on no machine of ours.
+    let (file, authority) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
     std::fs::write(file.path(), "whsec_old").unwrap();
-    let text = full_example().replace("/run/secrets/finkare_webhook_old", file.path().to_str().unwrap());
+    std::fs::write(authority.path(), authority_in_pem()).unwrap();
+    let text = full_example()
+        .replace("/run/secrets/finkare_webhook_old", file.path().to_str().unwrap())
+        .replace("/etc/ssl/company-ca.pem", authority.path().to_str().unwrap());
     let (config, known) = read(&text, &EXAMPLE_VARIABLES);
     let config = config.unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(config.endpoints[0].secrets.len(), 2);

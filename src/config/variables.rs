@@ -7,10 +7,11 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 }
 /// Every variable, for `--help` and the README. An empty variable counts as one that is not set.
 ///
+/// Those of proxies are read only if `[outgoing]` says so, also in small letters.
 /// `RELAY_LOG_FORMAT` and `RUST_LOG` are read where logging is set up, those of traces (the OpenTelemetry
 /// standard's names) where traces are, `RELAY_NEW_MASTER_KEY` by the command that changes the key, all others
 /// by [`load`](super::load).
-pub const VARIABLES: [Variable; 20] = [
+pub const VARIABLES: [Variable; 24] = [
     variable("RELAY_CONFIG", "`relay.toml` if it exists", "the configuration file (also `--config`)"),
     variable("DATABASE_URL", "`sqlite://data/relay.db`", "the database: `sqlite://…` or `postgres://…`"),
     variable("RELAY_LISTEN", "`127.0.0.1:8080`", "the public listener"),
@@ -44,6 +45,10 @@ pub const VARIABLES: [Variable; 20] = [
     variable("FINKARE_API_URL", "from the key's prefix", "Finkare's API, of the same endpoint"),
     variable("RELAY_SINK_URL", "none", "one HTTP sink `default`, where no `[[sinks]]` is configured"),
     variable("RELAY_SINK_SECRET", "none: nothing is signed", "the secret (`whsec_` + base64) of that sink"),
+    variable("HTTPS_PROXY", "none", "with `proxy = \"environment\"` only: the proxy for calls to `https://` addresses"),
+    variable("HTTP_PROXY", "none", "likewise for calls to `http://` addresses"),
+    variable("ALL_PROXY", "none", "likewise for calls for which neither of these two is set"),
+    variable("NO_PROXY", "none", "likewise the hosts that are called directly, separated by commas"),
     variable("RELAY_LOG_FORMAT", "`pretty` on a terminal, else `json`", "how log lines look"),
     variable("RUST_LOG", "`info`", "which log lines are written"),
     variable("OTEL_EXPORTER_OTLP_ENDPOINT", "none: no traces", "the collector that gets traces, by OTLP over HTTP"),

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::problem::Problem;
 
 /// Keys whose values are never secret, so that a line beginning with one may be shown.
-pub(crate) const SHOWABLE: [&str; 47] = [
+pub(crate) const SHOWABLE: [&str; 49] = [
     "listen",
     "admin_listen",
     "max_body_bytes",
@@ -17,6 +17,8 @@ pub(crate) const SHOWABLE: [&str; 47] = [
     "payload_days",
     "dedupe_days",
     "ledger_days",
+    "no_proxy",
+    "ca_file",
     "name",
     "path",
     "role",
@@ -56,7 +58,7 @@ pub(crate) const SHOWABLE: [&str; 47] = [
 ];
 
 /// Keys whose values are secret, or may be: the key may be shown, what stands behind it may not.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "secret",
     "secrets",
     "token",
@@ -71,11 +73,23 @@ const KEYS: [&str; 14] = [
     "base_url",
     "headers",
     "template",
+    "proxy",
 ];
 
 /// The words of the tables' headings.
-const TABLES: [&str; 10] =
-    ["server", "store", "admin", "tokens", "retention", "endpoints", "sinks", "retry", "breaker", "headers"];
+const TABLES: [&str; 11] = [
+    "server",
+    "store",
+    "admin",
+    "tokens",
+    "retention",
+    "outgoing",
+    "endpoints",
+    "sinks",
+    "retry",
+    "breaker",
+    "headers",
+];
 
 /// The library's word on a text that is no TOML, with the line shown and the place marked.
 ///

@@ -64,6 +64,13 @@ impl Written {
         Self(self.0.into_iter().map(|(path, hash)| (named(path), hash)).collect())
     }
 
+    /// These options and others, which have other names.
+    #[must_use]
+    pub fn and(mut self, others: &Self) -> Self {
+        self.0.extend(others.0.iter().map(|(name, hash)| (name.clone(), *hash)));
+        self
+    }
+
     /// The options of one sink.
     #[must_use]
     pub fn sink(&self, name: &str) -> Self {

@@ -208,7 +208,7 @@ fn keep_clients(
 ) -> HashMap<EndpointName, (Written, Option<Arc<Client>>)> {
     let mut clients = HashMap::new();
     for linked in linked {
-        let made_of = config.written.endpoint(linked.name.as_str()).below("api_");
+        let made_of = config.written.endpoint(linked.name.as_str()).below("api_").and(&outgoing(config));
         if let Some((same, client)) = before.clients.get(&linked.name)
             && *same == made_of
         {
@@ -228,7 +228,7 @@ fn resolving(
 ) -> (BTreeMap<String, Written>, Arc<dyn Resolve>) {
     let made_of = |endpoint: &crate::config::Endpoint| {
         let name = endpoint.name.as_str().to_owned();
-        let options = config.written.endpoint(&name).without(&NOT_RESOLVING);
+        let options = config.written.endpoint(&name).without(&NOT_RESOLVING).and(&outgoing(config));
         (name, options)
     };
     let made_of: BTreeMap<_, _> = config.endpoints.iter().map(made_of).collect();
@@ -236,6 +236,11 @@ fn resolving(
         Some((same, resolver)) if *same == made_of => (made_of, resolver.clone()),
         _ => (made_of, Arc::new(Resolver::new(on.store.clone(), &resolved_endpoints(config, linked)))),
     }
+}
+
+/// The options that every client for another service follows from, beside its own.
+fn outgoing(config: &Config) -> Written {
+    config.written.below("outgoing.")
 }
 
 fn meters(config: &Config, before: &Kept) -> HashMap<EndpointName, Meter> {
@@ -255,8 +260,9 @@ fn keep_sinks(
     let (mut begin, mut sinks) = (Vec::new(), HashMap::new());
     for (built, sink) in built.into_iter().zip(&config.sinks) {
         let is_resolving = sink.enrich || sink.kind.is_invoicing();
+        let options = config.written.sink(sink.name.as_str());
         let made_of = MadeOf {
-            options: config.written.sink(sink.name.as_str()),
+            options: if sink.kind.calls_out() { options.and(&outgoing(config)) } else { options },
             sandbox: sink.live.then(|| sandbox(config)),
             resolving: is_resolving.then(|| resolving.clone()),
         };

@@ -80,6 +80,9 @@ pub struct Options {
     pub template: Option<String>,
     /// The content type of what the template makes; `application/json` if it is not named.
     pub content_type: Option<String>,
+    /// On which way requests leave. No option of the sink: it follows from the section `[outgoing]`.
+    #[serde(skip)]
+    pub egress: Egress,
 }
 
 impl Options {
@@ -142,6 +145,7 @@ impl fmt::Debug for Options {
             .field("connect_timeout_secs", &self.connect_timeout_secs)
             .field("template", &self.template.as_ref().map(|_| format_args!("…")))
             .field("content_type", &self.content_type)
+            .field("egress", &self.egress)
             .finish()
     }
 }
@@ -197,7 +201,7 @@ impl Http {
             limits: limits.before_the_caller(),
             idle: IDLE,
         };
-        let client = Egress::default().client(plan).map_err(|error| error.to_string())?;
+        let client = options.egress.client(plan).map_err(|error| error.to_string())?;
 
         // Let the client move user and password from the URL to a header.
         let sample = client.post(options.url.clone()).build().map_err(|_| "`url` cannot be posted to".to_owned())?;

@@ -20,6 +20,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
+use outgoing::Egress;
 
 use self::invoicing::{Bookkeeper, Books, Common, Desk, efactori, facturation_pro, fastfaktura, tiime};
 use crate::model::{
@@ -179,6 +180,28 @@ impl Kind {
             // Each attempt is several calls, of which the system takes few a minute.
             Kind::FacturationPro(..) | Kind::Efactori(..) | Kind::Fastfaktura(..) => 4,
             Kind::Tiime(..) => 1,
+        }
+    }
+
+    /// Lets the calls of the sink leave on this way; a sink that calls nobody has none.
+    pub fn leave_through(&mut self, egress: &Egress) {
+        match self {
+            Kind::Stdout(_) | Kind::File(_) => {}
+            Kind::Http(options) => options.egress = egress.clone(),
+            Kind::FacturationPro(_, common)
+            | Kind::Efactori(_, common)
+            | Kind::Tiime(_, common)
+            | Kind::Fastfaktura(_, common) => common.egress = egress.clone(),
+        }
+    }
+
+    /// True if the sink calls another service: `[outgoing]` is about it.
+    pub const fn calls_out(&self) -> bool {
+        match self {
+            Kind::Stdout(_) | Kind::File(_) => false,
+            Kind::Http(_) | Kind::FacturationPro(..) | Kind::Efactori(..) | Kind::Tiime(..) | Kind::Fastfaktura(..) => {
+                true
+            }
         }
     }
 

@@ -7,8 +7,10 @@
 use super::DEFAULT_FILTER;
 
 /// The crates that write log lines, ours first.
-const CRATES: [&str; 21] = [
+const CRATES: [&str; 23] = [
     "finkare_relay",
+    "finkare",
+    "outgoing",
     "axum",
     "h2",
     "hickory_resolver",

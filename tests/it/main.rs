@@ -24,6 +24,7 @@ mod observing;
 mod openapi;
 mod operating;
 mod outages;
+mod outgoing;
 mod pooling;
 mod readme;
 mod receiving;

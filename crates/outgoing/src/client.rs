@@ -68,8 +68,8 @@ struct Way {
     http: Option<Proxy>,
     /// For `https://` addresses.
     https: Option<Proxy>,
-    /// Hosts that are called directly, separated by commas.
-    direct: String,
+    /// Hosts that are called directly.
+    direct: Vec<String>,
     authorities: Vec<CertificateDer<'static>>,
 }
 
@@ -81,7 +81,7 @@ impl Egress {
         self.change(|way| (way.http, way.https) = (http, https))
     }
 
-    /// Calls these hosts directly. An entry is a name (which includes all names below it), an IP address, a network such as
+    /// Calls these hosts directly, beside those that were named before. An entry is a name (which includes all names below it), an IP address, a network such as
     /// `10.0.0.0/8`, or `*` for all hosts.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl Egress {
         for host in hosts {
             check_host(host)?;
         }
-        Ok(self.change(|way| way.direct = hosts.join(",")))
+        Ok(self.change(|way| way.direct.extend(hosts.iter().cloned())))
     }
 
     /// Also trusts the authorities whose certificates a PEM file holds.
@@ -143,7 +143,7 @@ impl Egress {
             .pool_idle_timeout(plan.idle)
             .tcp_keepalive(plan.idle);
         let unusable = |error: reqwest::Error| NoClient::NoCertificates(innermost(&error));
-        let direct = reqwest::NoProxy::from_string(&self.0.direct);
+        let direct = reqwest::NoProxy::from_string(&self.0.direct.join(","));
         for proxy in [
             self.0
                 .http

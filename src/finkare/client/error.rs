@@ -5,7 +5,7 @@ use std::time::Duration;
 use outgoing::{Effect, Redactor};
 use serde_json::Value;
 
-use crate::model::secret::Secret;
+use super::Settings;
 
 /// Why a call failed. None of these texts holds a key or a secret.
 #[derive(Debug, thiserror::Error)]
@@ -105,11 +105,13 @@ fn no_answer(call: &str, never_sent: bool, timed_out: bool) -> String {
 const PREFIXES: [&str; 3] = ["whsec_", "fk_live_", "fk_test_"];
 
 /// Masks what Finkare, or a proxy before it, might echo: the API key, whole and without its prefix, and all that looks like
-/// a secret of Finkare.
-pub(super) fn redactor(api_key: &Secret) -> Redactor {
-    let whole = api_key.expose();
+/// a secret of Finkare; the login of a proxy.
+pub(super) fn redactor(settings: &Settings) -> Redactor {
+    let whole = settings.api_key.expose();
     let bare = PREFIXES.iter().find_map(|prefix| whole.strip_prefix(prefix));
-    Redactor::of([Some(whole), bare].into_iter().flatten()).with_prefixes(&PREFIXES)
+    let mut redactor = Redactor::of([Some(whole), bare].into_iter().flatten()).with_prefixes(&PREFIXES);
+    settings.egress.private().for_each(|text| redactor.add(&text));
+    redactor
 }
 
 /// Masks every text inside of a JSON value.
@@ -125,11 +127,16 @@ pub(super) fn redact_value(redactor: &Redactor, value: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use outgoing::Secret;
     use serde_json::json;
+
+    fn redactor_for(key: &str) -> Redactor {
+        redactor(&Settings::new(Secret::new(key)))
+    }
 
     #[test]
     fn what_is_echoed_of_keys_and_secrets_is_masked() {
-        let redactor = redactor(&Secret::new("fk_live_abcdef"));
+        let redactor = redactor_for("fk_live_abcdef");
         for (text, masked) in [
             ("key fk_live_abcdef is bad", "key [redacted] is bad"),
             ("key abcdef is bad", "key [redacted] is bad"),
@@ -145,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_key_of_few_characters_does_not_blank_out_the_text() {
-        assert_eq!(redactor(&Secret::new("a")).redact("a bad day"), "a bad day");
-        assert_eq!(redactor(&Secret::new("fk_test_a")).redact("a bad day"), "a bad day");
+        assert_eq!(redactor_for("a").redact("a bad day"), "a bad day");
+        assert_eq!(redactor_for("fk_test_a").redact("a bad day"), "a bad day");
     }
 }

@@ -28,6 +28,7 @@ use std::{collections::HashSet, fmt, num::NonZeroU32, time::Duration};
 
 use http::Method;
 use jiff::Timestamp;
+use outgoing::Egress;
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -128,6 +129,8 @@ pub struct Settings {
     pub paths: Paths,
     /// What is not documented.
     pub update_method: UpdateMethod,
+    /// On which way calls leave: directly, or through a proxy.
+    pub egress: Egress,
 }
 
 impl Settings {
@@ -142,6 +145,7 @@ impl Settings {
             rate: DEFAULT_RATE,
             paths: Paths::default(),
             update_method: UpdateMethod::default(),
+            egress: Egress::default(),
         }
     }
 

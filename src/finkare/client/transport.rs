@@ -11,7 +11,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
     header::{ACCEPT, CONTENT_LENGTH},
 };
-use outgoing::{Body, Egress, End, Limits, Pace, Plan, Redactor, read, retry_after};
+use outgoing::{Body, End, Limits, Pace, Plan, Redactor, read, retry_after};
 use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
@@ -102,7 +102,7 @@ impl Transport {
         Ok(Self {
             http: client(settings)?,
             pace,
-            redactor: redactor(&settings.api_key),
+            redactor: redactor(settings),
             max_retries: settings.max_retries,
             retry_initial: settings.retry_initial,
         })
@@ -264,5 +264,5 @@ fn client(settings: &Settings) -> Result<reqwest::Client, String> {
         limits: Limits { connect: CONNECT.min(settings.timeout / 2), whole: settings.timeout },
         idle: IDLE,
     };
-    Egress::default().client(plan).map_err(|error| error.to_string())
+    settings.egress.client(plan).map_err(|error| error.to_string())
 }

@@ -67,6 +67,7 @@ pub(super) fn redactor(options: &Options) -> Redactor {
         redactor.add(secret.expose());
         redactor.add(secret.expose().trim_start_matches("whsec_"));
     }
+    options.egress.private().for_each(|text| redactor.add(&text));
     redactor
 }
 
@@ -93,6 +94,7 @@ mod tests {
             connect_timeout_secs: 5,
             template: None,
             content_type: None,
+            egress: outgoing::Egress::default(),
         };
         options.headers.insert("authorization".into(), "Bearer headervalue".to_owned().into());
         let mut redactor = redactor(&options);

@@ -289,6 +289,8 @@ pub struct Settings {
     pub limits: Vec<(NonZeroU32, Duration)>,
     /// For one call, from connecting to the last byte.
     pub timeout: Duration,
+    /// On which way calls leave.
+    pub egress: Egress,
     /// Where calls are written down, if anywhere.
     pub transcript: Option<Transcript>,
 }
@@ -355,14 +357,16 @@ impl Api {
         base.set_path(&path);
         let limits = Limits { connect: CONNECT.min(settings.timeout / 2), whole: settings.timeout };
         let plan = Plan { agent: &settings.user_agent, target: &base, headers: settings.headers, limits, idle: IDLE };
-        let http = Egress::default().client(plan).map_err(|error| error.to_string())?;
+        let http = settings.egress.client(plan).map_err(|error| error.to_string())?;
+        let mut redactor = Redactor::of(settings.secrets.iter().map(Secret::expose));
+        settings.egress.private().for_each(|text| redactor.add(&text));
         let rates = settings.limits.iter().map(|(requests, per)| Rate::new(*requests, *per)).collect();
         Ok(Self {
             system: settings.system,
             http,
             base,
             gate: Mutex::new(Gate { rates, closed_until: None, refusals: 0, pages_since: None }),
-            redactor: Redactor::of(settings.secrets.iter().map(Secret::expose)),
+            redactor,
             limits,
             transcript: settings.transcript,
         })
@@ -654,6 +658,7 @@ mod tests {
             secrets: vec![],
             limits: vec![],
             timeout: Duration::from_secs(5),
+            egress: Egress::default(),
             transcript: None,
         })
         .unwrap();

@@ -115,6 +115,7 @@ impl FastFaktura {
             secrets: vec![options.api_key.clone()],
             limits: common.limits(&LIMITS),
             timeout: LONGEST_CALL.min(timeout / 4),
+            egress: common.egress.clone(),
             transcript,
         })?;
         Ok(Self {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
+use outgoing::Egress;
 use serde::Deserialize;
 
 /// Options of every invoicing sink, beside its own.
@@ -30,6 +31,9 @@ pub struct Common {
     pub on_same_amount: OnSameAmount,
     /// At most so many calls in such a time, each of them, in this process; the system's documented limits by default.
     pub api_limits: Option<Vec<ApiLimit>>,
+    /// On which way calls leave. No option of the sink: it follows from the section `[outgoing]`.
+    #[serde(skip)]
+    pub egress: Egress,
 }
 
 /// What to do where the books already hold a payment of the same amount, dated near the one that is to be booked, which
@@ -91,6 +95,7 @@ impl Default for Common {
             recheck_secs: Self::default_recheck_secs(),
             on_same_amount: OnSameAmount::default(),
             api_limits: None,
+            egress: Egress::default(),
         }
     }
 }

@@ -154,6 +154,7 @@ impl Tiime {
             secrets: vec![options.token.clone()],
             limits: common.limits(&LIMITS),
             timeout: LONGEST_CALL.min(timeout / 4),
+            egress: common.egress.clone(),
             transcript,
         })?;
         Ok(Self {

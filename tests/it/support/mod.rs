@@ -3,6 +3,7 @@
 pub(crate) mod books;
 pub(crate) mod fake_finkare;
 pub(crate) mod finkare;
+pub(crate) mod forward_proxy;
 pub(crate) mod load;
 pub(crate) mod postgres;
 pub(crate) mod proxy;

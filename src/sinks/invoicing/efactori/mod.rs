@@ -164,6 +164,7 @@ impl Efactori {
             secrets: vec![options.session_key.clone(), options.company_uuid.clone()],
             limits,
             timeout: CALL.min(timeout / 2),
+            egress: common.egress.clone(),
             transcript,
         })?;
         Ok(Self {

@@ -231,6 +231,7 @@ impl FacturationPro {
             secrets: vec![options.api_id.clone(), options.api_key.clone(), pair, basic],
             limits: common.limits(&LIMITS),
             timeout: timeout / CALLS,
+            egress: common.egress.clone(),
             transcript,
         })?;
         Ok(Self { api, options: options.clone() })

@@ -1,0 +1,91 @@
+//! `[outgoing]`: on which way calls to sinks, accounting systems and Finkare's API leave, and which certificates they
+//! accept.
+//!
+//! Without this section they leave directly, whatever the environment says of proxies: a variable that was set for another
+//! program must not send payments through its proxy.
+
+use std::path::Path;
+
+use outgoing::{Egress, Proxy, Secret};
+
+use crate::options::{
+    env::{self, Found},
+    section::Section,
+};
+
+/// The word that takes the proxies from the environment.
+const ENVIRONMENT: &str = "environment";
+
+/// Reads the section. What has a problem, which is reported, is left out.
+pub(super) fn read(mut section: Section<'_>) -> Egress {
+    let given = section.secret("proxy");
+    let mut egress = Egress::default();
+    match &given {
+        None => {}
+        Some(word) if word.expose() == ENVIRONMENT => egress = from_environment(&section, egress),
+        Some(url) => match Proxy::read(url) {
+            Ok(proxy) => egress = egress.through(Some(proxy.clone()), Some(proxy)),
+            Err(problem) => section.problem("proxy", problem.to_string()),
+        },
+    }
+    if let Some(hosts) = section.texts("no_proxy") {
+        if given.is_none() {
+            section.notice("no_proxy", "has no effect without `proxy`");
+        }
+        egress = egress.clone().except(&hosts).unwrap_or_else(|bad| {
+            section.problem("no_proxy", bad.to_string());
+            egress
+        });
+    }
+    if let Some(file) = section.text("ca_file") {
+        egress = trusting(&section, &file, &egress).unwrap_or_else(|problem| {
+            section.problem("ca_file", problem);
+            egress
+        });
+    }
+    section.finish();
+    egress
+}
+
+/// The proxies that the usual variables name. Each is looked for in both spellings, as other programs do.
+fn from_environment(section: &Section<'_>, egress: Egress) -> Egress {
+    let report = section.report();
+    let found = |names: [&str; 2]| {
+        let found = names.into_iter().find_map(|name| section.environment().get(name, report));
+        found.inspect(|Found { value, .. }| report.written().text(&format!("outgoing.{}", names[0]), value))
+    };
+    let proxy = |names| {
+        let Found { value, place } = found(names)?;
+        // Other programs take a proxy without a scheme for an HTTP proxy.
+        let url = if value.contains("://") { value } else { format!("http://{value}") };
+        Proxy::read(&Secret::new(url)).map_err(|problem| report.problem(&place, problem.to_string())).ok()
+    };
+    let all = proxy(["ALL_PROXY", "all_proxy"]);
+    let http = proxy(["HTTP_PROXY", "http_proxy"]).or_else(|| all.clone());
+    let https = proxy(["HTTPS_PROXY", "https_proxy"]).or(all);
+    if http.is_none() && https.is_none() {
+        section.notice(
+            "proxy",
+            "the environment names no proxy (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY): calls leave directly",
+        );
+    }
+    let egress = egress.through(http, https);
+    let Some(Found { value, place }) = found(["NO_PROXY", "no_proxy"]) else { return egress };
+    let hosts: Vec<String> =
+        value.split(',').map(|host| host.trim().to_owned()).filter(|host| !host.is_empty()).collect();
+    egress.clone().except(&hosts).unwrap_or_else(|bad| {
+        report.problem(&place, bad.to_string());
+        egress
+    })
+}
+
+/// The same with the authorities of a file, whose content counts when a reload looks for what has changed.
+///
+/// # Errors
+/// What is wrong with the file.
+fn trusting(section: &Section<'_>, file: &str, egress: &Egress) -> Result<Egress, String> {
+    let path = section.anchored("ca_file", Path::new(file));
+    let pem = env::read_text(&path)?;
+    section.report().written().text("outgoing.ca_file", &pem);
+    egress.clone().trusting(pem.as_bytes()).map_err(|problem| format!("{} {problem}", path.display()))
+}

@@ -1,0 +1,298 @@
+//! `[outgoing]`: calls leave through a proxy, or trust a private authority, only where that is configured; then all do.
+
+use std::{
+    ffi::OsString,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use finkare_relay::{
+    config::{self, Config},
+    model::{
+        clock,
+        dispatch::{Outcome, Trigger},
+        id::{DispatchId, EventId},
+    },
+    sinks::Message,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::json;
+
+use crate::support::{
+    PATIENCE,
+    finkare::{Finkare, payment},
+    forward_proxy::{ForwardProxy, Manner},
+    receiver::{Answer, Receiver},
+    relay::{Backend, Home},
+    target::Target,
+};
+
+/// A configuration with this section, an HTTP sink and an endpoint whose API is at this address.
+fn configured(outgoing: &str, target: &str, variables: &[(&str, &str)]) -> Config {
+    // Every test may be the first one in its process.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("relay.toml");
+    let text = format!(
+        "[outgoing]\n{outgoing}\n[[endpoints]]\nname = \"e\"\npath = \"/e\"\nsecret = \"whsec_a\"\napi_key = \"fk_test_a\"\n\
+         api_url = \"{target}\"\n[[sinks]]\nname = \"erp\"\ntype = \"http\"\nurl = \"{target}/hook\"\n\
+         [[sinks]]\nname = \"books\"\ntype = \"fastfaktura\"\nlive = false\nbase_url = \"{target}\"\napi_key = \"ffk_a\"\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let lookup =
+        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
+    config::load(Some(&file), &lookup).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+async fn deliver(config: &Config) -> Outcome {
+    let message = Message {
+        event_id: EventId::generate(),
+        dispatch_id: DispatchId(1),
+        endpoint: "e".to_owned(),
+        event_type: "payment.received".to_owned(),
+        invoice_id: None,
+        received_at: clock::now(),
+        content_type: None,
+        payload: Bytes::from_static(b"{}"),
+        attempt: 1,
+        trigger: Trigger::Event,
+        trace: None,
+        resolved: None,
+    };
+    let sink = config.sinks[0].kind.build(PATIENCE, || unreachable!("it is no invoicing sink")).unwrap();
+    sink.deliver(&message).await
+}
+
+fn reason(outcome: &Outcome) -> &str {
+    let Outcome::Retry { reason, .. } = outcome else { panic!("{outcome:?}") };
+    reason
+}
+
+fn proxy(proxy: &ForwardProxy) -> String {
+    format!("proxy = \"{}\"", proxy.url())
+}
+
+/// A target that answers everything with an empty list, and a proxy that leads there.
+async fn behind(manner: Manner) -> (Receiver, ForwardProxy) {
+    let target = Receiver::start(|_| Answer::with(200, "content-type: application/json\r\n", "{\"data\":[]}")).await;
+    let proxy = ForwardProxy::to(address(&target), manner).await;
+    (target, proxy)
+}
+
+fn address(target: &Receiver) -> SocketAddr {
+    target.url("").trim_start_matches("http://").trim_end_matches('/').parse().unwrap()
+}
+
+// --- plain HTTP
+
+#[tokio::test]
+async fn every_call_goes_through_the_configured_proxy() {
+    let (target, forward) = behind(Manner::Serves).await;
+    // A name that exists nowhere: only the proxy knows the way.
+    let config = configured(&proxy(&forward), "http://erp.invalid", &[]);
+    assert_eq!(deliver(&config).await, Outcome::Delivered);
+    let client = finkare_relay::finkare::client::Client::new(config.endpoints[0].api().unwrap()).unwrap();
+    assert!(client.webhooks().await.unwrap().is_empty());
+    // Whatever the books make of that answer: they were asked.
+    let _ = config.sinks[1].kind.check(PATIENCE).await;
+    let asked = forward.asked();
+    assert_eq!(asked[0], "POST http://erp.invalid/hook HTTP/1.1");
+    assert_eq!(asked[1], "GET http://erp.invalid/api/v1/webhooks HTTP/1.1");
+    assert!(asked[2].starts_with("GET http://erp.invalid/"), "{asked:?}");
+    assert_eq!(target.received().len(), asked.len());
+}
+
+#[tokio::test]
+async fn variables_of_the_environment_are_ignored_unless_the_configuration_says_so() {
+    let (target, forward) = behind(Manner::Serves).await;
+    let url = forward.url();
+    let variables = [("HTTP_PROXY", url.as_str()), ("HTTPS_PROXY", &url), ("ALL_PROXY", &url)];
+    assert_eq!(deliver(&configured("", &target.url(""), &variables)).await, Outcome::Delivered);
+    assert_eq!((forward.asked().len(), target.received().len()), (0, 1));
+    let config = configured("proxy = \"environment\"", &target.url(""), &variables);
+    assert_eq!(deliver(&config).await, Outcome::Delivered);
+    assert_eq!((forward.asked().len(), target.received().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn hosts_of_no_proxy_are_called_directly() {
+    let (target, forward) = behind(Manner::Serves).await;
+    let port = address(&target).port();
+    for (host, direct) in [
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1", "127.0.0.0/8"),
+        ("127.0.0.1", "*"),
+        ("localhost", "localhost"),
+        ("localhost", ".localhost"),
+    ] {
+        let outgoing = format!("{}\nno_proxy = [\"erp.internal\", \"{direct}\"]", proxy(&forward));
+        let config = configured(&outgoing, &format!("http://{host}:{port}"), &[]);
+        assert_eq!(deliver(&config).await, Outcome::Delivered, "{direct}");
+    }
+    assert_eq!((forward.asked().len(), target.received().len()), (0, 5));
+    let url = forward.url();
+    let variables = [("HTTP_PROXY", url.as_str()), ("NO_PROXY", "127.0.0.1, erp.internal")];
+    let config = configured("proxy = \"environment\"", &target.url(""), &variables);
+    assert_eq!(deliver(&config).await, Outcome::Delivered);
+    assert_eq!(forward.asked().len(), 0);
+    // A name like another one is another host.
+    let config =
+        configured(&format!("{}\nno_proxy = [\"internal\"]", proxy(&forward)), "http://myinternal.invalid", &[]);
+    assert_eq!(deliver(&config).await, Outcome::Delivered);
+    assert_eq!(forward.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_proxy_gets_its_login_and_no_one_sees_it() {
+    // us@er:p/ss
+    let manner = Manner::Asks("proxy-authorization: Basic dXNAZXI6cC9zcw==");
+    let (target, forward) = behind(manner).await;
+    let with = |login: &str| format!("proxy = \"http://{login}@{}\"", forward.address);
+    for scheme in ["http", "https"] {
+        let config = configured(&with("us%40er:other"), &format!("{scheme}://erp.invalid"), &[]);
+        let outcome = deliver(&config).await;
+        let shown = format!("{outcome:?} {config:?}");
+        assert!(!shown.contains("other"), "{shown}");
+        match scheme {
+            "https" => assert!(reason(&outcome).contains("the proxy asks for a user and a password"), "{outcome:?}"),
+            _ => assert!(matches!(&outcome, Outcome::Rejected { reason } if reason.contains("407")), "{outcome:?}"),
+        }
+    }
+    assert_eq!(target.received().len(), 0);
+    let config = configured(&with("us%40er:p%2Fss"), "http://erp.invalid", &[]);
+    assert_eq!(deliver(&config).await, Outcome::Delivered);
+    assert!(!target.received()[0].has("proxy-authorization") || forward.asked().len() == 3);
+}
+
+// --- TLS
+
+/// `localhost`, signed by itself: its own authority.
+const CERTIFICATE: &[u8] = include_bytes!("sinks/untrusted/leaf.der");
+
+/// The section's line for a file with that certificate, and the file.
+fn authority() -> (String, tempfile::NamedTempFile) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let der = BASE64_STANDARD.encode(CERTIFICATE);
+    write!(file, "-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n").unwrap();
+    (format!("ca_file = \"{}\"", file.path().display()), file)
+}
+
+/// A server for `localhost` over TLS that answers every request with an empty list; it stops with the test's process.
+fn tls_server() -> SocketAddr {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(include_bytes!("sinks/untrusted/key.der").as_slice()));
+    let certificate = CertificateDer::from_slice(CERTIFICATE);
+    let config =
+        rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let tls = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut stream = rustls::StreamOwned::new(tls, stream);
+            let mut bytes = Vec::new();
+            let mut chunk = [0; 4096];
+            // A client that refuses the certificate ends it here. The requests of these tests have tiny bodies or none.
+            while !bytes.windows(4).any(|four: &[u8]| four == b"\r\n\r\n") {
+                match stream.read(&mut chunk) {
+                    Ok(0) | Err(_) => break,
+                    Ok(read) => bytes.extend_from_slice(&chunk[..read]),
+                }
+            }
+            if !bytes.is_empty() {
+                let body = "{\"data\":[]}";
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+                let _ = write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len());
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_authority_is_trusted_only_if_it_is_named() {
+    let url = format!("https://localhost:{}", tls_server().port());
+    let refused = deliver(&configured("", &url, &[])).await;
+    assert!(reason(&refused).contains("certificate is not trusted"), "{refused:?}");
+    assert!(reason(&refused).contains("`outgoing.ca_file`"), "{refused:?}");
+    let (ca_file, _file) = authority();
+    let config = configured(&ca_file, &url, &[]);
+    assert_eq!(deliver(&config).await, Outcome::Delivered);
+    let client = finkare_relay::finkare::client::Client::new(config.endpoints[0].api().unwrap()).unwrap();
+    assert!(client.webhooks().await.unwrap().is_empty());
+    // The authority vouches for the names in its certificates, and for no others.
+    let config = configured(&ca_file, &url.replace("localhost", "127.0.0.1"), &[]);
+    assert!(reason(&deliver(&config).await).contains("for another name"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_over_tls_goes_through_a_tunnel() {
+    let server = tls_server();
+    let forward = ForwardProxy::to(server, Manner::Serves).await;
+    let (ca_file, _file) = authority();
+    let config = configured(&format!("{}\n{ca_file}", proxy(&forward)), "https://localhost:4433", &[]);
+    assert_eq!(deliver(&config).await, Outcome::Delivered);
+    let client = finkare_relay::finkare::client::Client::new(config.endpoints[0].api().unwrap()).unwrap();
+    assert!(client.webhooks().await.unwrap().is_empty());
+    // The proxy sees where the calls go, and nothing of what they say.
+    assert_eq!(forward.asked(), vec!["CONNECT localhost:4433 HTTP/1.1"; 2]);
+}
+
+#[tokio::test]
+async fn a_proxy_that_fails_is_named_and_the_request_never_left() {
+    let (target, forward) = behind(Manner::Refuses(403)).await;
+    let config = configured(&proxy(&forward), "https://erp.invalid", &[]);
+    let outcome = deliver(&config).await;
+    assert!(reason(&outcome).contains("did not open a connection to it"), "{outcome:?}");
+    // A port that was free a moment ago.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config_nobody = configured(&format!("proxy = \"http://{nobody}\""), "https://erp.invalid", &[]);
+    let outcome = deliver(&config_nobody).await;
+    assert!(reason(&outcome).contains("the proxy cannot be reached"), "{outcome:?}");
+    // What was not sent is told apart from what nobody knows, also behind a proxy.
+    for config in [config, config_nobody] {
+        let client = finkare_relay::finkare::client::Client::new(config.endpoints[0].api().unwrap()).unwrap();
+        let error = client.rotate_secret("w").await.unwrap_err();
+        assert!(!error.may_have_happened(), "{error:?}");
+    }
+    assert_eq!(target.received().len(), 0);
+}
+
+// --- the whole service
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_sends_calls_on_another_way() {
+    let target = Target::start().await;
+    let forward = ForwardProxy::to(target.address, Manner::Serves).await;
+    let home = Home::new(Backend::Sqlite).await;
+    let sink = format!("[[sinks]]\nname = \"erp\"\ntype = \"http\"\nurl = \"{}\"\n", target.url());
+    home.configure("", &format!("secret = \"{}\"", crate::support::relay::SECRET), &sink);
+    let mut command = home.command();
+    // Meant for other programs: without the option they are ignored.
+    command.arg("serve").env("HTTP_PROXY", forward.url()).env("ALL_PROXY", forward.url());
+    let relay = crate::support::relay::Relay::start(command).await;
+    let finkare = Finkare::of(&relay);
+    assert_eq!(finkare.deliver(&payment("i", 1)).await.status, 200);
+    relay.drained().await;
+    assert_eq!((target.arrivals().len(), forward.asked().len()), (1, 0));
+
+    let direct = std::fs::read_to_string(home.path("relay.toml")).unwrap();
+    for (outgoing, through) in [(proxy(&forward), 1_usize), ("proxy = \"environment\"".to_owned(), 2)] {
+        std::fs::write(home.path("relay.toml"), format!("{direct}[outgoing]\n{outgoing}\n")).unwrap();
+        let answer = relay.post("/reload").await;
+        assert_eq!(answer["changes"]["sinks"]["changed"], json!(["erp"]), "{answer}");
+        assert_eq!(finkare.deliver(&payment("i", 1)).await.status, 200);
+        relay.drained().await;
+        assert_eq!((target.arrivals().len(), forward.asked().len()), (1 + through, through));
+    }
+    // What cannot be used changes nothing.
+    std::fs::write(home.path("relay.toml"), format!("{direct}[outgoing]\nca_file = \"nowhere.pem\"\n")).unwrap();
+    let (status, answer) = relay.try_post("/reload").await;
+    assert_eq!(status, 422, "{answer}");
+    assert!(answer["problems"].to_string().contains("outgoing.ca_file"), "{answer}");
+}
