@@ -56,6 +56,19 @@ pub enum NoClient {
     NoCertificates(String),
 }
 
+impl Way {
+    /// The hosts that are called directly, as the library reads them: its `*` stands for names alone.
+    fn direct_hosts(&self) -> String {
+        let everything = self.direct.iter().any(|host| host == "*").then_some(["0.0.0.0/0", "::/0"]);
+        let named = self.direct.iter().map(String::as_str);
+        named.chain(everything.into_iter().flatten()).chain(THIS_MACHINE).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// These hosts are always called directly: a proxy on another machine would take its own for them, and what is allowed to
+/// travel unencrypted within this machine must not leave it.
+const THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.0/8", "::1"];
+
 /// How requests leave: directly, or through a proxy, with the authorities that are trusted beside the system's.
 ///
 /// The default is direct, with the system's authorities alone. Cloning it is cheap.
@@ -75,7 +88,7 @@ struct Way {
 
 impl Egress {
     /// Sends requests for `http://` addresses through the first proxy, and those for `https://` addresses through the
-    /// second; directly where there is none.
+    /// second; directly where there is none. Requests to this machine (`localhost`, loopback addresses) are always direct.
     #[must_use]
     pub fn through(self, http: Option<Proxy>, https: Option<Proxy>) -> Self {
         self.change(|way| (way.http, way.https) = (http, https))
@@ -143,7 +156,7 @@ impl Egress {
             .pool_idle_timeout(plan.idle)
             .tcp_keepalive(plan.idle);
         let unusable = |error: reqwest::Error| NoClient::NoCertificates(innermost(&error));
-        let direct = reqwest::NoProxy::from_string(&self.0.direct.join(","));
+        let direct = reqwest::NoProxy::from_string(&self.0.direct_hosts());
         for proxy in [
             self.0
                 .http
