@@ -23,11 +23,11 @@ use std::{
 };
 
 use async_trait::async_trait;
+use finkare::Client;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::{
-    finkare::client::{self, Client},
     lifecycle::Lifecycle,
     model::{chain::Chain, clock, id::EndpointName},
     store::{Store, StoreError, activity::Activity},
@@ -119,7 +119,7 @@ impl Registration for AtFinkare {
         match self.client.webhook(&id).await {
             Ok(webhook) if webhook.enabled => Standing::Enabled,
             Ok(_) => Standing::Disabled,
-            Err(client::Error::Api { status: 404, .. }) => Standing::Missing,
+            Err(finkare::Error::Api { status: 404, .. }) => Standing::Missing,
             Err(error) => Standing::Unknown(Chain(&error).to_string()),
         }
     }

@@ -32,7 +32,8 @@
 //! 6. [`sinks`]: the targets, one file per kind.
 //! 7. [`dispatch`]: claim what is due, try it, record what came of it.
 //! 8. [`replay`]: what is stored already is sent again, one event or a selection.
-//! 9. [`finkare`]: the client of Finkare's API; the link, which registers, rotates and heals; the local Finkare.
+//! 9. [`finkare`]: the link, which registers, rotates and heals; the local Finkare. Finkare's API itself is called by the
+//!    crate of the same name.
 //!    [`activity`]: endpoints that have gone quiet.
 //! 10. [`resolve`]: which payment and which invoice an event speaks of, found out at Finkare and decided once.
 //! 11. [`web`]: the two listeners.
@@ -41,8 +42,9 @@
 //!     before there is a request.
 //! 13. [`service`]: puts all of it together, and another configuration in its place; [`cli`]: the commands.
 //!
-//! Who may know whom: [`model`] knows nobody but the crate [`outgoing`] (which has the
-//! policy of every call to another service, and no knowledge of this one); [`signature`], [`store`] and [`sinks`] know only the
+//! Who may know whom: [`model`] knows nobody but two crates of the workspace that know nothing of the relay:
+//! [`outgoing`] (the policy of every call to another service) and [`finkare`](::finkare) (Finkare's API and signature);
+//! [`signature`], [`store`] and [`sinks`] know only the
 //! model (and the `http` sink the outgoing signature, the invoicing sinks the ledger of the store); [`secrets`] knows the signature and the store; [`ingest`] knows
 //! these three, [`dispatch`] the store and the sinks, and the two do not know each other; [`replay`] knows the store and
 //! the routes; [`resolve`] knows Finkare's client and the store, and sinks know of it only what `sinks::invoicing` asks

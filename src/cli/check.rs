@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use finkare::{Client, Error, Webhook};
+
 use super::{
     Failure, client, local,
     output::{Output, print},
 };
 use crate::{
     config::{Config, Endpoint, Sink, StoreConfig},
-    finkare::client::{Client, Error, Webhook},
     model::{chain::Chain, link::Link},
     secrets::vault::Vault,
     service,
@@ -53,7 +54,10 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
             lines.push(Line { what: format!("endpoint {}", endpoint.name), result });
         }
         let Some(settings) = endpoint.api() else { continue };
-        let asking = async { Client::new(settings)?.webhooks().await.map_err(|error| Chain(&error).to_string()) };
+        let asking = async {
+            let client = Client::new(settings).map_err(|error| error.to_string())?;
+            client.webhooks().await.map_err(|error| Chain(&error).to_string())
+        };
         let result = match tokio::time::timeout(FINKARE_TIMEOUT, asking).await {
             // Which webhook counts stands in the database, unless it is configured.
             Ok(Ok(_)) if !is_known && endpoint.webhook_id.is_none() => Ok("Finkare's API answers".to_owned()),
@@ -137,7 +141,7 @@ async fn readable(endpoint: &Endpoint, sink: &Sink) -> Result<String, String> {
             sink.name
         ));
     };
-    let client = Client::new(settings)?;
+    let client = Client::new(settings).map_err(|error| error.to_string())?;
     for (scope, error) in [
         ("invoices:read", client.invoice(NOBODY).await.err()),
         ("payments:read", client.payments_of_invoice(NOBODY).await.err()),

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
+use finkare::{DEFAULT_RATE, Paths};
 use url::{Host, Url};
 
 use super::{Endpoint, RateLimit};
 use crate::{
-    finkare::{
-        client::{DEFAULT_RATE, Paths},
-        link::{DEFAULT_OVERLAP, MAX_OVERLAP},
-    },
+    finkare::link::{DEFAULT_OVERLAP, MAX_OVERLAP},
     ingest::Dedupe,
     model::{
         id::EndpointName,

@@ -11,10 +11,10 @@
 use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use ::outgoing::Egress;
+use finkare::{Paths, Settings, UpdateMethod};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    finkare::client::{Paths, Settings, UpdateMethod},
     ingest::{
         Dedupe,
         route::{Filter, Selection},
@@ -279,8 +279,9 @@ impl Endpoint {
             api_url: self.api_url.clone(),
             timeout: self.api_timeout,
             max_retries: self.api_max_retries,
-            retry_initial: crate::finkare::client::DEFAULT_RETRY_INITIAL,
-            rate: (self.api_rate_limit.requests, self.api_rate_limit.per),
+            retry_initial: finkare::DEFAULT_RETRY_INITIAL,
+            user_agent: concat!("finkare-relay/", env!("CARGO_PKG_VERSION")).to_owned(),
+            rate_limit: (self.api_rate_limit.requests, self.api_rate_limit.per),
             paths: self.api_paths.clone(),
             update_method: self.api_update_method,
             egress: self.egress.clone(),

@@ -10,9 +10,10 @@ use std::{
 
 use proptest::prelude::*;
 
+use finkare::{Paths, UpdateMethod};
+
 use super::{Config, Dedupe, Role, Sink, StoreConfig, VARIABLES};
 use crate::{
-    finkare::client::{Paths, UpdateMethod},
     ingest::route::Selection,
     model::dispatch::Order,
     options::{Problems, env::Environment, problem::Report},
@@ -500,7 +501,7 @@ secret_encoding = 'stripped'",
     assert_eq!(api.api_key.expose(), "fk_test_1");
     assert_eq!(api.api_url.unwrap().as_str(), "https://api-sandbox.finkare.io/");
     assert_eq!((api.timeout, api.max_retries), (Duration::from_secs(7), 0));
-    assert_eq!((api.rate.0.get(), api.rate.1), (5, Duration::from_secs(2)));
+    assert_eq!((api.rate_limit.0.get(), api.rate_limit.1), (5, Duration::from_secs(2)));
     assert_eq!(
         (api.paths.rotate_secret.as_str(), api.paths.invoice.as_str()),
         ("/webhooks/{id}/rotate", "/v2/invoices/{id}")
@@ -516,7 +517,8 @@ fn finkares_api_has_careful_defaults() {
     let config = good(&endpoint("api_key = 'fk_live_1'"), &[]);
     let api = config.endpoints[0].api().unwrap();
     assert_eq!((api.timeout, api.max_retries), (Duration::from_secs(30), 3), "as in the vendor's SDK");
-    assert_eq!((api.rate.0.get(), api.rate.1), (5, Duration::from_secs(5)));
+    assert_eq!((api.rate_limit.0.get(), api.rate_limit.1), (5, Duration::from_secs(5)));
+    assert!(api.user_agent.starts_with("finkare-relay/"));
     assert_eq!((api.paths, api.update_method, api.api_url), (Paths::default(), UpdateMethod::Put, None));
     assert_eq!(config.endpoints[0].rotate_every, None, "never by itself");
     assert_eq!(config.endpoints[0].rotate_overlap, crate::finkare::link::DEFAULT_OVERLAP);

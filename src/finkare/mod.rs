@@ -1,13 +1,10 @@
-//! The provider: what we ask of Finkare, how its secrets are changed, and a local stand-in.
+//! The provider: how its secrets are changed, and a local stand-in.
 //!
-//! - [`client`]: Finkare's API, typed.
 //! - [`link`]: registers webhooks and rotates their secrets without dropping a delivery; heals what
 //!   a crash or a lost answer left unfinished.
 //! - [`simulator`]: a local Finkare, for trying out, the demo and tests.
 //!
-//! No Rust client of Finkare exists, and much of its API is documented by example only. What nobody
-//! documents is a setting here, with the most careful reading as its default.
+//! Finkare's API itself is called by the crate [`finkare`](::finkare), which knows nothing of the relay.
 
-pub mod client;
 pub mod link;
 pub mod simulator;

@@ -12,6 +12,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use finkare::PaidAt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -20,7 +21,6 @@ use uuid::Uuid;
 use super::{
     id::{EventId, SinkName},
     money::Cents,
-    paid_at::PaidAt,
 };
 
 /// An invoice, as Finkare knows it.

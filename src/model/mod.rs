@@ -15,6 +15,5 @@ pub mod event;
 pub mod id;
 pub mod link;
 pub mod money;
-pub mod paid_at;
 pub mod secret;
 pub mod trace;

@@ -4,11 +4,12 @@
 //! if they are there (<https://docs.finkare.io/guides/webhook-setup>). What is there and cannot be read is never passed over: a body
 //! that means another payment than the one we would find is held.
 
+use finkare::PaidAt;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::model::{event::MAX_TEXT, money::Cents, paid_at::PaidAt};
+use crate::model::{event::MAX_TEXT, money::Cents};
 
 /// What an event asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

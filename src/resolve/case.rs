@@ -16,7 +16,6 @@ use super::{
     source::{Failure, Source},
 };
 use crate::{
-    finkare::client,
     model::clock,
     sinks::{Message, invoicing::Unresolved},
 };
@@ -58,7 +57,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn note(&self, payment: &client::Payment) {
+    fn note(&self, payment: &finkare::Payment) {
         self.looked.lock().unwrap_or_else(PoisonError::into_inner).payment = Some(payment.id.clone());
     }
 
@@ -241,7 +240,7 @@ pub(super) fn growing(attempt: u32, longest: Duration) -> Duration {
 }
 
 /// A payment as a person tells it from another.
-fn described(payment: &client::Payment) -> String {
+fn described(payment: &finkare::Payment) -> String {
     let or_none = |text: Option<&str>| text.map_or_else(|| "not given".to_owned(), shown);
     format!(
         "payment {} (paid at {}, method {}, currency {})",
@@ -253,7 +252,7 @@ fn described(payment: &client::Payment) -> String {
 }
 
 /// The completed payment that is not taken in the place of another, as the rest of a sentence.
-fn beside(other: Option<&client::Payment>) -> String {
+fn beside(other: Option<&finkare::Payment>) -> String {
     other.map_or_else(String::new, |other| {
         format!("; {} is completed, has no event, and is not taken in its place", described(other))
     })

@@ -9,15 +9,12 @@
 //! Between payments that are the same to a bookkeeper (time, method, currency) the smallest id is taken; between others
 //! that fit equally well nobody but a person chooses.
 
+use finkare::{PaidAt, Payment, UnreadablePayment};
 use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::asked::Asked;
-use crate::{
-    finkare::client::{Payment, UnreadablePayment},
-    model::paid_at::PaidAt,
-};
 
 /// The word for a payment that has arrived (<https://docs.finkare.io/api-reference/payments>, as are the next three).
 pub(super) const COMPLETED: &str = "completed";

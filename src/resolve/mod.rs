@@ -49,6 +49,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use finkare::Client;
 
 use self::{
     asked::Asked,
@@ -58,7 +59,6 @@ use self::{
     source::{Failure, Source},
 };
 use crate::{
-    finkare::client::{self, Client},
     model::{
         booking::{Assignment, Invoice, Payment},
         chain::Chain,
@@ -223,7 +223,7 @@ impl Resolver {
         assignment: Option<&Assignment>,
         lost: &HashSet<String>,
         mut since: Option<Instant>,
-    ) -> Result<client::Payment, Unresolved> {
+    ) -> Result<finkare::Payment, Unresolved> {
         let begun = since.unwrap_or_else(Instant::now);
         loop {
             let seen = match source.payments(&case.asked.invoice_id, since).await {
@@ -231,7 +231,7 @@ impl Resolver {
                 Err(failure) if is_not_found(&failure) => None,
                 Err(failure) => return Err(case.failed(&failure)),
             };
-            let none = client::PaymentsOfInvoice::default();
+            let none = finkare::PaymentsOfInvoice::default();
             let found = seen.as_ref().map_or(&none, |seen| &seen.value);
             let choice = if let Some(assignment) = assignment {
                 kept(assignment, &found.payments)
@@ -277,7 +277,7 @@ impl Resolver {
         &self,
         case: &Case<'_>,
         source: &Source,
-        theirs: &client::Payment,
+        theirs: &finkare::Payment,
         since: Option<Instant>,
     ) -> Result<Payment, Unresolved> {
         let Case { message, asked, .. } = case;
@@ -347,7 +347,7 @@ impl Resolve for Resolver {
 }
 
 /// The payment that an event was given earlier, as it stands now.
-fn kept<'a>(assignment: &Assignment, payments: &'a [client::Payment]) -> Choice<'a> {
+fn kept<'a>(assignment: &Assignment, payments: &'a [finkare::Payment]) -> Choice<'a> {
     let Some(payment) = payments.iter().find(|payment| payment.id == assignment.payment_id) else {
         return Choice::Nothing;
     };
@@ -432,7 +432,7 @@ fn hold(reason: String, recheck_after: Duration) -> Unresolved {
 }
 
 fn is_not_found(failure: &Failure) -> bool {
-    matches!(failure, Failure::Api(client::Error::Api { status: 404, .. }))
+    matches!(failure, Failure::Api(finkare::Error::Api { status: 404, .. }))
 }
 
 /// What a failed question to Finkare means for the event.
@@ -449,28 +449,28 @@ fn failed(failure: &Failure, message: &Message) -> Unresolved {
     };
     let reason = Chain(error).to_string();
     match error {
-        client::Error::Unusable { .. } => Unresolved::Hold {
+        finkare::Error::Unusable { .. } => Unresolved::Hold {
             reason: format!("{reason}. Look at the event, book by hand what it says, and cancel this dispatch"),
             recheck_after: None,
         },
-        client::Error::Api { status: 401 | 403, .. } => Unresolved::Stop {
+        finkare::Error::Api { status: 401 | 403, .. } => Unresolved::Stop {
             reason: format!(
                 "{reason}. Give endpoint `{}` an `api_key` with the scopes `invoices:read` and `payments:read`, reload, and \
                  resume the sink",
                 message.endpoint
             ),
         },
-        client::Error::Api { status: 408 | 425 | 429 | 500.., retry_after, .. } => {
+        finkare::Error::Api { status: 408 | 425 | 429 | 500.., retry_after, .. } => {
             Unresolved::Retry { reason, after: *retry_after }
         }
-        client::Error::Api { .. } => hold(
+        finkare::Error::Api { .. } => hold(
             format!(
                 "{reason}. Look whether `api_url` and `api_paths` of endpoint `{}` are right; it is asked again each hour",
                 message.endpoint
             ),
             RECHECK,
         ),
-        client::Error::Network { .. } | client::Error::Unreadable { .. } => Unresolved::Retry { reason, after: None },
+        finkare::Error::Network { .. } | finkare::Error::Unreadable { .. } => Unresolved::Retry { reason, after: None },
     }
 }
 

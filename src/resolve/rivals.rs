@@ -6,6 +6,7 @@
 //! another event lies nearer to, and would be given now, is counted as that one's as long as that event is young. Nobody
 //! waits for the other event itself: it may stand behind this one in its invoice's line.
 
+use finkare::{PaidAt, Payment};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -17,8 +18,7 @@ use super::{
     shown,
 };
 use crate::{
-    finkare::client::Payment,
-    model::{clock, paid_at::PaidAt},
+    model::clock,
     store::{
         StoreError,
         ledger::{LedgerStore, Unassigned},

@@ -15,15 +15,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use finkare::{Client, Error, Invoice, PaymentsOfInvoice};
 use jiff::{SignedDuration, Timestamp};
 use moka::future::Cache;
 use tokio::sync::Semaphore;
 
 use super::Endpoint;
-use crate::{
-    finkare::client::{Client, Error, Invoice, PaymentsOfInvoice},
-    model::clock,
-};
+use crate::model::clock;
 
 /// How long an invoice is kept: its number does not change.
 const INVOICE_KEPT: Duration = Duration::from_mins(10);

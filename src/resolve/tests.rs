@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use finkare::PaidAt;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
@@ -20,7 +21,6 @@ use crate::{
         clock,
         dispatch::Trigger,
         id::{DispatchId, EventId, SinkName},
-        paid_at::PaidAt,
     },
     store::{
         Page,
@@ -164,19 +164,19 @@ impl LedgerStore for Memory {
 
 /// Finkare, as far as it is asked.
 struct Books {
-    payments: Mutex<Vec<client::Payment>>,
-    unreadable: Mutex<Vec<client::UnreadablePayment>>,
+    payments: Mutex<Vec<finkare::Payment>>,
+    unreadable: Mutex<Vec<finkare::UnreadablePayment>>,
     /// `None`: not visible.
-    invoice: Mutex<Option<client::Invoice>>,
+    invoice: Mutex<Option<finkare::Invoice>>,
     /// What the next calls fail with.
-    fails: Mutex<VecDeque<client::Error>>,
+    fails: Mutex<VecDeque<finkare::Error>>,
     calls: AtomicUsize,
     /// Each question takes one.
     gate: Semaphore,
 }
 
 impl Books {
-    fn admit(&self) -> Result<(), client::Error> {
+    fn admit(&self) -> Result<(), finkare::Error> {
         self.calls.fetch_add(1, Relaxed);
         self.fails.lock().unwrap().pop_front().map_or(Ok(()), Err)
     }
@@ -184,22 +184,22 @@ impl Books {
 
 #[async_trait]
 impl Api for Books {
-    async fn invoice(&self, _: &str) -> Result<client::Invoice, client::Error> {
+    async fn invoice(&self, _: &str) -> Result<finkare::Invoice, finkare::Error> {
         self.gate.acquire().await.unwrap().forget();
         self.admit()?;
         self.invoice.lock().unwrap().clone().ok_or_else(|| refusal(404))
     }
 
-    async fn payments(&self, _: &str) -> Result<client::PaymentsOfInvoice, client::Error> {
+    async fn payments(&self, _: &str) -> Result<finkare::PaymentsOfInvoice, finkare::Error> {
         self.gate.acquire().await.unwrap().forget();
         self.admit()?;
         let (payments, unreadable) = (self.payments.lock().unwrap().clone(), self.unreadable.lock().unwrap().clone());
-        Ok(client::PaymentsOfInvoice { payments, unreadable })
+        Ok(finkare::PaymentsOfInvoice { payments, unreadable })
     }
 }
 
-fn refusal(status: u16) -> client::Error {
-    client::Error::Api {
+fn refusal(status: u16) -> finkare::Error {
+    finkare::Error::Api {
         call: "reading".into(),
         status,
         code: None,
@@ -228,8 +228,8 @@ fn endpoint() -> Endpoint {
 }
 
 /// A world whose invoice `i` is known, with these payments.
-fn world(payments: Vec<client::Payment>) -> World {
-    let invoice = client::Invoice {
+fn world(payments: Vec<finkare::Payment>) -> World {
+    let invoice = finkare::Invoice {
         id: "i".into(),
         invoice_number: "F-1".into(),
         amount_cents: Some(300),
@@ -260,8 +260,8 @@ fn at(minute: u64) -> Timestamp {
     "2026-03-15T10:00:00Z".parse::<Timestamp>().unwrap() + MINUTE * u32::try_from(minute).unwrap()
 }
 
-fn payment(id: &str, minute: u64, status: &str) -> client::Payment {
-    client::Payment {
+fn payment(id: &str, minute: u64, status: &str) -> finkare::Payment {
+    finkare::Payment {
         id: id.into(),
         invoice_id: "i".into(),
         amount_cents: 100,
@@ -350,7 +350,7 @@ async fn what_an_event_has_must_still_be_completed() {
             let mut payments = world.books.payments.lock().unwrap();
             payments.retain(|payment| payment.id != id);
             payments.extend(
-                change.map(|(status, amount_cents)| client::Payment { amount_cents, ..payment(&id, 10, status) }),
+                change.map(|(status, amount_cents)| finkare::Payment { amount_cents, ..payment(&id, 10, status) }),
             );
         }
         let reason = held(resolver(&world.memory, &world.books).payment(&event).await);
@@ -501,7 +501,7 @@ async fn a_payment_is_left_to_the_event_that_lies_nearer() {
 
     // What was made only now, long after the event, has a moment for an event of its own.
     let now = clock::now();
-    let fresh = client::Payment { paid_at: Some(PaidAt::At(now - MINUTE)), ..payment("fresh", 0, "completed") };
+    let fresh = finkare::Payment { paid_at: Some(PaidAt::At(now - MINUTE)), ..payment("fresh", 0, "completed") };
     let world = self::world(vec![fresh]);
     let days_ago = now - Duration::from_hours(3 * 24);
     let held_for_long = Message {
@@ -517,7 +517,7 @@ async fn a_payment_is_left_to_the_event_that_lies_nearer() {
 #[tokio::test]
 async fn one_payment_that_cannot_be_read_is_one_payments_problem() {
     let world = world(vec![payment("own", 11, "completed")]);
-    let odd = client::UnreadablePayment { id: Some("odd".into()), problem: "`status` is missing".into() };
+    let odd = finkare::UnreadablePayment { id: Some("odd".into()), problem: "`status` is missing".into() };
     world.books.unreadable.lock().unwrap().push(odd);
     assert_eq!(world.resolver.payment(&event(10)).await.unwrap().id, "own");
     let other = event(11);
@@ -528,12 +528,12 @@ async fn one_payment_that_cannot_be_read_is_one_payments_problem() {
 
 #[tokio::test]
 async fn a_bare_date_is_the_day_of_the_booking() {
-    let on = |date: &str| client::Payment { paid_at: Some(date.parse().unwrap()), ..payment("p", 0, "completed") };
+    let on = |date: &str| finkare::Payment { paid_at: Some(date.parse().unwrap()), ..payment("p", 0, "completed") };
     let world = world(vec![on("2026-03-15")]);
     let found = world.resolver.payment(&event(10)).await.unwrap();
     assert_eq!(found.paid_at, PaidAt::On(jiff::civil::date(2026, 3, 15)));
     // As the event says it, where Finkare's payment has none.
-    let world = self::world(vec![client::Payment { paid_at: None, ..payment("p", 0, "completed") }]);
+    let world = self::world(vec![finkare::Payment { paid_at: None, ..payment("p", 0, "completed") }]);
     let said = with_body(r#"{"invoiceId":"i","amountCents":100,"paymentId":"p","paidAt":"2026-03-14"}"#);
     assert_eq!(world.resolver.payment(&said).await.unwrap().paid_at, PaidAt::On(jiff::civil::date(2026, 3, 14)));
 }
@@ -632,7 +632,7 @@ async fn a_payment_that_the_body_names_must_agree() {
 
 #[tokio::test]
 async fn a_bookkeeper_gets_all_or_nothing() {
-    let change = |change: fn(&mut client::Payment, &mut client::Invoice)| {
+    let change = |change: fn(&mut finkare::Payment, &mut finkare::Invoice)| {
         let world = world(vec![payment("p", 10, "completed")]);
         let mut payments = world.books.payments.lock().unwrap();
         let mut invoice = world.books.invoice.lock().unwrap();
@@ -724,9 +724,9 @@ async fn failures_of_finkare_and_of_the_store_are_told_apart() {
         };
     }
     let unreadable =
-        client::Error::Unreadable { call: "x".into(), status: 200, problem: "odd".into(), request_id: None };
+        finkare::Error::Unreadable { call: "x".into(), status: 200, problem: "odd".into(), request_id: None };
     assert!(matches!(answer(unreadable).await, Unresolved::Retry { .. }));
-    let unusable = client::Error::Unusable { call: "x".into(), problem: "odd".into() };
+    let unusable = finkare::Error::Unusable { call: "x".into(), problem: "odd".into() };
     assert!(matches!(answer(unusable).await, Unresolved::Hold { recheck_after: None, .. }));
     *world.memory.fails.lock().unwrap() = true;
     let Err(Unresolved::Retry { reason, .. }) = world.resolver.payment(&event).await else { panic!("the store fails") };

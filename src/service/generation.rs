@@ -11,16 +11,14 @@ use std::{
 };
 
 use axum::{Router, extract::Request};
+use finkare::Client;
 
 use super::{StartError, difference, linked_endpoints, resolved_endpoints, sources, trying::Trying};
 use crate::{
     activity::{AtFinkare, Board, Meter, Registration, Watch, Watched},
     config::{Config, Retention},
     dispatch::{Feeding, Relaying, SinkView},
-    finkare::{
-        client::Client,
-        link::{LinkedEndpoint, Links},
-    },
+    finkare::link::{LinkedEndpoint, Links},
     ingest::{self, Ingest, committer::Committer, explain::Refusals, route::Route},
     lifecycle::Lifecycle,
     model::id::{EndpointName, SinkName},

@@ -6,6 +6,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use finkare::Client;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -13,10 +14,7 @@ use crate::{
     activity::Board,
     config::{Config, StoreConfig},
     dispatch::Relaying,
-    finkare::{
-        client::Client,
-        link::{LinkedEndpoint, Links},
-    },
+    finkare::link::{LinkedEndpoint, Links},
     ingest::{committer, explain::Refusals},
     lifecycle::Lifecycle,
     listener::{self, Routes},
@@ -340,7 +338,10 @@ pub fn resolved_endpoints(config: &Config, linked: &[LinkedEndpoint]) -> Vec<res
 pub fn linked_endpoints(config: &Config) -> Result<Vec<LinkedEndpoint>, StartError> {
     let link = |endpoint: &crate::config::Endpoint| {
         let client = endpoint.api().map(Client::new).transpose();
-        let client = client.map_err(|problem| StartError::Api { name: endpoint.name.as_str().to_owned(), problem })?;
+        let client = client.map_err(|problem| StartError::Api {
+            name: endpoint.name.as_str().to_owned(),
+            problem: problem.to_string(),
+        })?;
         Ok(LinkedEndpoint {
             name: endpoint.name.clone(),
             path: endpoint.path.clone(),

@@ -8,7 +8,10 @@ use std::fmt;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-use super::{SECRET_PREFIX, decode_secret, hmac::Key};
+use super::{
+    finkare::{SECRET_PREFIX, decode_secret},
+    hmac::Key,
+};
 use crate::model::secret::Secret;
 
 /// The header with the message's id: the same on every retry and replay.

@@ -50,7 +50,7 @@ fn as_shown<S: serde::Serializer>(payment: &Option<Payment>, serializer: S) -> R
         amount_cents: crate::model::money::Cents,
         currency: &'a str,
         method: Option<&'a str>,
-        paid_at: crate::model::paid_at::PaidAt,
+        paid_at: finkare::PaidAt,
     }
     let shown = payment.as_ref().map(|payment| Shown {
         id: &payment.id,

@@ -39,6 +39,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 pub(super) fn understood(given: &str) -> (String, Vec<String>) {
     let mut says_of_the_rest = false;
     let mut unmatched = Vec::new();
+    let mut ours = String::new();
     for directive in split(given) {
         let directive = directive.trim();
         if directive.is_empty() {
@@ -51,9 +52,15 @@ pub(super) fn understood(given: &str) -> (String, Vec<String>) {
         } else if !target.is_empty() && !is_known(target) {
             unmatched.push(told(directive, target));
         }
+        // The calls to Finkare's API are made by a crate of their own, and their lines are the service's all the same. A
+        // directive that names that crate counts for itself.
+        if target == "finkare_relay" && !split(given).any(|other| other.trim().starts_with("finkare=")) {
+            ours = format!(",{}", directive.replacen(target, "finkare", 1));
+        }
     }
     // Later directives win over earlier ones for the same target.
-    let directives = if says_of_the_rest { given.to_owned() } else { format!("{DEFAULT_FILTER},{given}") };
+    let directives =
+        if says_of_the_rest { format!("{given}{ours}") } else { format!("{DEFAULT_FILTER},{given}{ours}") };
     (directives, unmatched)
 }
 
@@ -101,10 +108,11 @@ mod tests {
     fn what_is_said_counts_and_the_rest_stays() {
         for (given, used) in [
             ("finkare-relay=debug", "info,sqlx=warn,finkare-relay=debug"),
-            ("finkare_relay=debug", "info,sqlx=warn,finkare_relay=debug"),
+            ("finkare_relay=debug", "info,sqlx=warn,finkare_relay=debug,finkare=debug"),
+            ("finkare_relay=debug,finkare=info", "info,sqlx=warn,finkare_relay=debug,finkare=info"),
             ("warn", "warn"),
             ("OFF", "OFF"),
-            ("finkare_relay=debug,warn", "finkare_relay=debug,warn"),
+            ("finkare_relay=debug,warn", "finkare_relay=debug,warn,finkare=debug"),
             ("", "info,sqlx=warn,"),
         ] {
             assert_eq!(understood(given).0, used, "{given}");

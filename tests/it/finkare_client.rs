@@ -11,10 +11,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use finkare_relay::{
-    finkare::client::{Client, Error, NewWebhook, PaymentFilter, Settings, UpdateMethod, WebhookUpdate},
-    model::{clock, secret::Secret},
-};
+use finkare::{Client, Error, NewWebhook, PaymentFilter, Settings, UpdateMethod, WebhookUpdate};
+use finkare_relay::model::{clock, secret::Secret};
 use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt, net::TcpListener};
 
@@ -32,7 +30,8 @@ fn client_with(base: &str, change: impl FnOnce(&mut Settings)) -> Client {
         api_url: Some(base.parse().unwrap()),
         timeout: PATIENCE,
         retry_initial: Duration::from_millis(1),
-        rate: (NonZeroU32::new(100_000).unwrap(), Duration::from_secs(1)),
+        user_agent: "tests/1".to_owned(),
+        rate_limit: (NonZeroU32::new(100_000).unwrap(), Duration::from_secs(1)),
         ..Settings::new(Secret::new(KEY))
     };
     change(&mut settings);
@@ -146,7 +145,7 @@ async fn every_call_asks_in_the_documented_way() {
     );
     for request in &requests {
         assert_eq!(request.header("x-api-key"), KEY);
-        assert_eq!(request.header("user-agent"), format!("finkare-relay/{}", env!("CARGO_PKG_VERSION")));
+        assert_eq!(request.header("user-agent"), "tests/1");
         assert_eq!(request.header("accept"), "application/json");
         assert_eq!(request.has("content-type"), !request.body.is_empty());
     }
@@ -503,7 +502,8 @@ async fn a_long_wait_is_left_to_the_caller() {
 #[tokio::test]
 async fn all_calls_of_a_client_share_our_own_limit_and_retries_count() {
     let (server, _) = answering(enveloped(&json!({ "secret": "whsec_a" }))).await;
-    let limited = |settings: &mut Settings| settings.rate = (NonZeroU32::new(2).unwrap(), Duration::from_millis(200));
+    let limited =
+        |settings: &mut Settings| settings.rate_limit = (NonZeroU32::new(2).unwrap(), Duration::from_millis(200));
     let client = Arc::new(client_with(&server.url(""), limited));
     let begun = Instant::now();
     let calls: Vec<_> = (0..6)
@@ -758,7 +758,7 @@ async fn one_line_is_logged_for_each_request_and_one_for_each_wait() {
     let server = busy(2, "x-request-id: req_9\r\n").await;
     client(&server.url("")).rotate_secret("w").await.unwrap();
     let log = log.text();
-    let ours: Vec<&str> = log.lines().filter(|line| line.contains("finkare::client")).collect();
+    let ours: Vec<&str> = log.lines().filter(|line| line.contains("finkare::transport")).collect();
     let [first, wait, second, _, third] = ours.as_slice() else { panic!("{log}") };
     for (line, words) in [
         (
@@ -773,7 +773,7 @@ async fn one_line_is_logged_for_each_request_and_one_for_each_wait() {
                 "duration_ms=",
             ],
         ),
-        (wait, vec!["WARN", "attempt=1", "wait_ms=", "api_rate_limit"]),
+        (wait, vec!["WARN", "attempt=1", "wait_ms=", "rate limit"]),
         (second, vec!["DEBUG", "status=429", "attempt=2"]),
         (third, vec!["DEBUG", "status=200", "request_id=\"req_0a1b2c\"", "attempt=3"]),
     ] {

@@ -7,15 +7,13 @@ use std::{
     time::Duration,
 };
 
+use ::finkare::{Client, Settings};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use finkare_relay::{
-    finkare::{
-        client::{Client, Settings},
-        link::{
-            DEFAULT_OVERLAP, LinkError, LinkedEndpoint, Links, MAX_OVERLAP, MIN_OVERLAP, Registered, Registration,
-            settling::{Said, Settled},
-        },
+    finkare::link::{
+        DEFAULT_OVERLAP, LinkError, LinkedEndpoint, Links, MAX_OVERLAP, MIN_OVERLAP, Registered, Registration,
+        settling::{Said, Settled},
     },
     lifecycle::Lifecycle,
     model::{
@@ -325,7 +323,7 @@ impl Node {
         let settings = Settings {
             api_url: Some(provider.url.parse().unwrap()),
             timeout: setup.timeout,
-            rate: (1000.try_into().unwrap(), Duration::from_secs(1)),
+            rate_limit: (1000.try_into().unwrap(), Duration::from_secs(1)),
             ..Settings::new(Secret::new("fk_test_the-key-of-the-tests"))
         };
         let linked = LinkedEndpoint {

@@ -30,15 +30,16 @@ use crate::support::{
     target::Target,
 };
 
-/// A configuration with this section, an HTTP sink and an endpoint whose API is at this address.
+/// A configuration with this section and sinks at this address; Finkare's API is there too, if it speaks TLS.
 fn configured(outgoing: &str, target: &str, variables: &[(&str, &str)]) -> Config {
     // Every test may be the first one in its process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("relay.toml");
+    let api = if target.starts_with("https:") { target } else { "https://api.invalid" };
     let text = format!(
         "[outgoing]\n{outgoing}\n[[endpoints]]\nname = \"e\"\npath = \"/e\"\nsecret = \"whsec_a\"\napi_key = \"fk_test_a\"\n\
-         api_url = \"{target}\"\n[[sinks]]\nname = \"erp\"\ntype = \"http\"\nurl = \"{target}/hook\"\n\
+         api_url = \"{api}\"\n[[sinks]]\nname = \"erp\"\ntype = \"http\"\nurl = \"{target}/hook\"\n\
          [[sinks]]\nname = \"books\"\ntype = \"fastfaktura\"\nlive = false\nbase_url = \"{target}\"\napi_key = \"ffk_a\"\n"
     );
     std::fs::write(&file, text).unwrap();
@@ -94,55 +95,65 @@ async fn every_call_goes_through_the_configured_proxy() {
     // A name that exists nowhere: only the proxy knows the way.
     let config = configured(&proxy(&forward), "http://erp.invalid", &[]);
     assert_eq!(deliver(&config).await, Outcome::Delivered);
-    let client = finkare_relay::finkare::client::Client::new(config.endpoints[0].api().unwrap()).unwrap();
-    assert!(client.webhooks().await.unwrap().is_empty());
     // Whatever the books make of that answer: they were asked.
     let _ = config.sinks[1].kind.check(PATIENCE).await;
+    assert!(target.received().len() >= 2);
+    // What is behind this proxy speaks no TLS, so nothing but the tunnel comes of it.
+    let client = ::finkare::Client::new(config.endpoints[0].api().unwrap()).unwrap();
+    assert!(!client.webhooks().await.unwrap_err().may_have_happened());
     let asked = forward.asked();
     assert_eq!(asked[0], "POST http://erp.invalid/hook HTTP/1.1");
-    assert_eq!(asked[1], "GET http://erp.invalid/api/v1/webhooks HTTP/1.1");
-    assert!(asked[2].starts_with("GET http://erp.invalid/"), "{asked:?}");
-    assert_eq!(target.received().len(), asked.len());
+    assert!(asked[1].starts_with("GET http://erp.invalid/"), "{asked:?}");
+    assert_eq!(asked.last().unwrap(), "CONNECT api.invalid:443 HTTP/1.1");
+}
+
+/// An address of this machine that is not known to be one: what is known is always called directly.
+fn elsewhere(target: SocketAddr) -> String {
+    format!("http://0.0.0.0:{}", target.port())
 }
 
 #[tokio::test]
 async fn variables_of_the_environment_are_ignored_unless_the_configuration_says_so() {
     let (target, forward) = behind(Manner::Serves).await;
-    let url = forward.url();
+    let (url, there) = (forward.url(), elsewhere(address(&target)));
     let variables = [("HTTP_PROXY", url.as_str()), ("HTTPS_PROXY", &url), ("ALL_PROXY", &url)];
-    assert_eq!(deliver(&configured("", &target.url(""), &variables)).await, Outcome::Delivered);
+    assert_eq!(deliver(&configured("", &there, &variables)).await, Outcome::Delivered);
     assert_eq!((forward.asked().len(), target.received().len()), (0, 1));
-    let config = configured("proxy = \"environment\"", &target.url(""), &variables);
+    let config = configured("proxy = \"environment\"", &there, &variables);
     assert_eq!(deliver(&config).await, Outcome::Delivered);
     assert_eq!((forward.asked().len(), target.received().len()), (1, 2));
 }
 
 #[tokio::test]
-async fn hosts_of_no_proxy_are_called_directly() {
+async fn hosts_of_no_proxy_and_this_machine_are_called_directly() {
     let (target, forward) = behind(Manner::Serves).await;
-    let port = address(&target).port();
-    for (host, direct) in [
-        ("127.0.0.1", "127.0.0.1"),
-        ("127.0.0.1", "127.0.0.0/8"),
-        ("127.0.0.1", "*"),
-        ("localhost", "localhost"),
-        ("localhost", ".localhost"),
-    ] {
-        let outgoing = format!("{}\nno_proxy = [\"erp.internal\", \"{direct}\"]", proxy(&forward));
-        let config = configured(&outgoing, &format!("http://{host}:{port}"), &[]);
-        assert_eq!(deliver(&config).await, Outcome::Delivered, "{direct}");
+    let (port, there) = (address(&target).port(), elsewhere(address(&target)));
+    let with = |direct: &str| format!("{}\nno_proxy = [\"erp.internal\", \"{direct}\"]", proxy(&forward));
+    for direct in ["0.0.0.0", "0.0.0.0/8", "*"] {
+        assert_eq!(deliver(&configured(&with(direct), &there, &[])).await, Outcome::Delivered, "{direct}");
     }
-    assert_eq!((forward.asked().len(), target.received().len()), (0, 5));
+    for host in ["127.0.0.1", "localhost"] {
+        let config = configured(&proxy(&forward), &format!("http://{host}:{port}"), &[]);
+        assert_eq!(deliver(&config).await, Outcome::Delivered, "{host}");
+    }
     let url = forward.url();
-    let variables = [("HTTP_PROXY", url.as_str()), ("NO_PROXY", "127.0.0.1, erp.internal")];
-    let config = configured("proxy = \"environment\"", &target.url(""), &variables);
+    let variables = [("HTTP_PROXY", url.as_str()), ("NO_PROXY", "0.0.0.0, erp.internal")];
+    let config = configured("proxy = \"environment\"", &there, &variables);
     assert_eq!(deliver(&config).await, Outcome::Delivered);
+    assert_eq!((forward.asked().len(), target.received().len()), (0, 6));
+
+    // Longer than a name may be: whoever calls it directly fails, whatever network there is.
+    let long = format!("{}.invalid", "x".repeat(64));
+    let (target, direct) = (format!("http://erp.{long}"), ["invalid", ".invalid", &long, "*"]);
+    for direct in direct {
+        let outcome = deliver(&configured(&with(direct), &target, &[])).await;
+        assert!(reason(&outcome).contains("cannot be resolved"), "{direct}: {outcome:?}");
+    }
     assert_eq!(forward.asked().len(), 0);
-    // A name like another one is another host.
-    let config =
-        configured(&format!("{}\nno_proxy = [\"internal\"]", proxy(&forward)), "http://myinternal.invalid", &[]);
-    assert_eq!(deliver(&config).await, Outcome::Delivered);
-    assert_eq!(forward.asked().len(), 1);
+    for other in ["nvalid", "rp.invalid", "internal"] {
+        assert_eq!(deliver(&configured(&with(other), &target, &[])).await, Outcome::Delivered, "{other}");
+    }
+    assert_eq!(forward.asked().len(), 3);
 }
 
 #[tokio::test]
@@ -223,7 +234,7 @@ async fn a_private_authority_is_trusted_only_if_it_is_named() {
     let (ca_file, _file) = authority();
     let config = configured(&ca_file, &url, &[]);
     assert_eq!(deliver(&config).await, Outcome::Delivered);
-    let client = finkare_relay::finkare::client::Client::new(config.endpoints[0].api().unwrap()).unwrap();
+    let client = ::finkare::Client::new(config.endpoints[0].api().unwrap()).unwrap();
     assert!(client.webhooks().await.unwrap().is_empty());
     // The authority vouches for the names in its certificates, and for no others.
     let config = configured(&ca_file, &url.replace("localhost", "127.0.0.1"), &[]);
@@ -237,7 +248,7 @@ async fn a_call_over_tls_goes_through_a_tunnel() {
     let (ca_file, _file) = authority();
     let config = configured(&format!("{}\n{ca_file}", proxy(&forward)), "https://localhost:4433", &[]);
     assert_eq!(deliver(&config).await, Outcome::Delivered);
-    let client = finkare_relay::finkare::client::Client::new(config.endpoints[0].api().unwrap()).unwrap();
+    let client = ::finkare::Client::new(config.endpoints[0].api().unwrap()).unwrap();
     assert!(client.webhooks().await.unwrap().is_empty());
     // The proxy sees where the calls go, and nothing of what they say.
     assert_eq!(forward.asked(), vec!["CONNECT localhost:4433 HTTP/1.1"; 2]);
@@ -256,7 +267,7 @@ async fn a_proxy_that_fails_is_named_and_the_request_never_left() {
     assert!(reason(&outcome).contains("the proxy cannot be reached"), "{outcome:?}");
     // What was not sent is told apart from what nobody knows, also behind a proxy.
     for config in [config, config_nobody] {
-        let client = finkare_relay::finkare::client::Client::new(config.endpoints[0].api().unwrap()).unwrap();
+        let client = ::finkare::Client::new(config.endpoints[0].api().unwrap()).unwrap();
         let error = client.rotate_secret("w").await.unwrap_err();
         assert!(!error.may_have_happened(), "{error:?}");
     }
@@ -270,7 +281,8 @@ async fn a_reload_sends_calls_on_another_way() {
     let target = Target::start().await;
     let forward = ForwardProxy::to(target.address, Manner::Serves).await;
     let home = Home::new(Backend::Sqlite).await;
-    let sink = format!("[[sinks]]\nname = \"erp\"\ntype = \"http\"\nurl = \"{}\"\n", target.url());
+    let url = elsewhere(target.address);
+    let sink = format!("[[sinks]]\nname = \"erp\"\ntype = \"http\"\nurl = \"{url}/hooks\"\n");
     home.configure("", &format!("secret = \"{}\"", crate::support::relay::SECRET), &sink);
     let mut command = home.command();
     // Meant for other programs: without the option they are ignored.

@@ -1,9 +1,8 @@
 //! The words of the audit trail; the [module above](super) explains them.
 
-use crate::{
-    finkare::client::Error,
-    model::{audit::NewAudit, id::EndpointName, link::IntentKind},
-};
+use finkare::Error;
+
+use crate::model::{audit::NewAudit, id::EndpointName, link::IntentKind};
 
 pub(super) const WEBHOOK_ADOPTED: &str = "webhook.adopted";
 pub(super) const INTENT_DROPPED: &str = "intent.dropped";

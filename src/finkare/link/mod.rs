@@ -60,7 +60,8 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::client::{Client, Delivery, Error};
+use finkare::{Client, Delivery, Error};
+
 use crate::{
     lifecycle::Lifecycle,
     model::{

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use url::Url;
 
+use finkare::{NewWebhook, Webhook, WebhookUpdate};
+
 use super::{
     LinkError, Linked, Links, Registered, Registration, actions, in_flight,
     lease::Held,
     rotation::{ROUNDS, audit, new_intent},
 };
 use crate::{
-    finkare::client::{NewWebhook, Webhook, WebhookUpdate},
     model::{
         chain::Chain,
         clock,

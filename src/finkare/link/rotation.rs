@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use finkare::Error;
+
 use super::{
     LinkError, Linked, Links, MIN_OVERLAP, Rotated, actions, in_flight, lease, lease::Held, registration,
     what_a_person_does,
 };
 use crate::{
-    finkare::client::Error,
     model::{
         audit::NewAudit,
         backoff,

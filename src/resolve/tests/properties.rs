@@ -46,8 +46,8 @@ proptest! {
     ) {
         run(async {
             let world = world(vec![]);
-            let mut all: Vec<client::Payment> = minutes.iter().enumerate().map(|(number, (minute, cents))| {
-                client::Payment { amount_cents: *cents, ..payment(&format!("p{number}"), *minute, "pending") }
+            let mut all: Vec<finkare::Payment> = minutes.iter().enumerate().map(|(number, (minute, cents))| {
+                finkare::Payment { amount_cents: *cents, ..payment(&format!("p{number}"), *minute, "pending") }
             }).collect();
             let messages: Vec<Message> = events.iter().map(|(minute, cents)| {
                 with_body(&format!(r#"{{"invoiceId":"i","amountCents":{cents}}},"timestamp":"{}""#, at(*minute)))
@@ -76,7 +76,7 @@ proptest! {
                             prop_assert_eq!(seen.status.as_str(), "completed");
                             prop_assert!(visible[all.iter().position(|known| known.id == *payment).unwrap()]);
                             let asked = PaidAt::At(at(events[event].0));
-                            let distance = |payment: &client::Payment| payment.paid_at.unwrap().distance(asked);
+                            let distance = |payment: &finkare::Payment| payment.paid_at.unwrap().distance(asked);
                             prop_assert!(distance(seen) <= jiff::SignedDuration::from_hours(7 * 24));
                             for (other, _) in all.iter().zip(visible).filter(|(_, visible)| *visible) {
                                 let is_free = !given.values().any(|id| *id == other.id);
@@ -118,14 +118,14 @@ proptest! {
             // One that is dated as an announced one is the same to a bookkeeper: which of the two it is, nobody can say.
             let unannounced = unannounced.iter().filter(|time| !times.contains(time));
             let all_times: Vec<u32> = times.iter().chain(unannounced).copied().collect();
-            let payments: Vec<client::Payment> = all_times.iter().enumerate()
+            let payments: Vec<finkare::Payment> = all_times.iter().enumerate()
                 .map(|(number, time)| payment(&format!("p{number}"), minute(*time), "completed")).collect();
             let events: Vec<Message> = times.iter().map(|time| event(minute(*time))).collect();
             world.memory.events.lock().unwrap().extend(events.iter().cloned());
             // Those that nobody announces are not nearer to an event than its own only if that one is in sight: pending.
             for payment in &payments {
                 let status = if payments.len() > times.len() { "pending" } else { "completed" };
-                let shown = client::Payment { status: status.into(), ..payment.clone() };
+                let shown = finkare::Payment { status: status.into(), ..payment.clone() };
                 if status == "pending" {
                     world.books.payments.lock().unwrap().push(shown);
                 }

@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{Extension, Json, body::Body, extract::State};
+use finkare::Delivery;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,13 +17,10 @@ use utoipa::ToSchema;
 use super::{super::error::Problem, Admin, List, Segment, auth::Caller, not_found, payload, store_problem};
 use crate::{
     config::Role,
-    finkare::{
-        client::{self, Delivery},
-        link::{
-            LinkError, LinkedEndpoint, MAX_OVERLAP, Registered, Registration, Rotated,
-            settling::{Said, Settled},
-            what_a_person_does,
-        },
+    finkare::link::{
+        LinkError, LinkedEndpoint, MAX_OVERLAP, Registered, Registration, Rotated,
+        settling::{Said, Settled},
+        what_a_person_does,
     },
     ingest::route::Selection,
     model::{
@@ -639,18 +637,18 @@ fn link_problem(error: LinkError, invalid: &'static str, asked: Asked) -> Proble
 }
 
 /// 502, with Finkare's own words.
-fn finkare_problem(error: &client::Error, outcome: &str) -> Problem {
+fn finkare_problem(error: &finkare::Error, outcome: &str) -> Problem {
     let (code, told) = match error {
-        client::Error::Unusable { .. } => {
+        finkare::Error::Unusable { .. } => {
             ("finkare_unusable", json!({"status": null, "code": null, "message": null, "request_id": null}))
         }
-        client::Error::Api { status, code, message, request_id, .. } => {
+        finkare::Error::Api { status, code, message, request_id, .. } => {
             ("finkare_refused", json!({"status": status, "code": code, "message": message, "request_id": request_id}))
         }
-        client::Error::Network { .. } => {
+        finkare::Error::Network { .. } => {
             ("finkare_unreachable", json!({"status": null, "code": null, "message": null, "request_id": null}))
         }
-        client::Error::Unreadable { status, request_id, .. } => {
+        finkare::Error::Unreadable { status, request_id, .. } => {
             ("finkare_unreadable", json!({"status": status, "code": null, "message": null, "request_id": request_id}))
         }
     };
@@ -759,8 +757,8 @@ mod tests {
         insta::assert_json_snapshot!(shown);
     }
 
-    fn refused(status: u16) -> client::Error {
-        client::Error::Api {
+    fn refused(status: u16) -> finkare::Error {
+        finkare::Error::Api {
             call: "rotating the secret of webhook w-1".into(),
             status,
             code: Some("AUTH_003".into()),
@@ -772,7 +770,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_no_has_its_status_and_code() {
-        let unreadable = || client::Error::Unreadable {
+        let unreadable = || finkare::Error::Unreadable {
             call: "x".into(),
             status: 200,
             problem: "no `secret` in it".into(),

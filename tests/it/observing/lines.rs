@@ -10,10 +10,12 @@ const APART: [&str; 2] = ["finkare/simulator", "cli/simulate.rs"];
 
 /// Every message in the code, with its levels.
 fn written() -> BTreeMap<String, BTreeSet<String>> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = root.join("src");
     let mut messages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for file in files(&source) {
-        if APART.iter().any(|apart| file.strip_prefix(&source).unwrap().starts_with(apart)) {
+    let crates = ["finkare", "outgoing"].map(|name| root.join("crates").join(name).join("src"));
+    for file in files(&source).into_iter().chain(crates.iter().flat_map(|source| files(source))) {
+        if APART.iter().any(|apart| file.strip_prefix(&source).is_ok_and(|file| file.starts_with(apart))) {
             continue;
         }
         let text = std::fs::read_to_string(&file).unwrap();

@@ -1,60 +1,60 @@
-//! Why a call failed, and what may be repeated of what Finkare said.
+//! Why a call failed, and which of Finkare's words may be repeated.
 
 use std::time::Duration;
 
 use outgoing::{Effect, Redactor};
 use serde_json::Value;
 
-use super::Settings;
+use crate::Settings;
 
 /// Why a call failed. None of these texts holds a key or a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The call cannot be made: what it names cannot stand in an address. Nobody was asked.
+    /// The call cannot be made, because what it names cannot be part of an address. Nothing was sent.
     #[error("Finkare cannot be asked for {call}: {problem}")]
     Unusable {
-        /// What was to be asked, as a phrase ("rotating the secret of webhook 5e4f").
+        /// The purpose of the call, as a phrase ("rotating the secret of webhook 5e4f").
         call: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// Finkare answered, and said no; with a status of success where the body says so (`"success": false`).
+    /// Finkare refused, or answered with a status of success and a body that says otherwise (`"success": false`).
     #[error("Finkare answered {status}{} to {call}: {message}", code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default())]
     Api {
-        /// What was asked.
+        /// The purpose of the call.
         call: String,
         /// The HTTP status.
         status: u16,
         /// Finkare's own code, such as `RES_001`.
         code: Option<String>,
-        /// Finkare's own words; the first 500 characters of the answer where it has none.
+        /// Finkare's own words; the first 500 characters of an answer without a message.
         message: String,
         /// `req_…`, for asking Finkare about it.
         request_id: Option<String>,
         /// When to try again, if Finkare said so; at most a day.
         retry_after: Option<Duration>,
     },
-    /// No answer, or only a part of one.
+    /// No answer arrived, or only a part of one.
     #[error("{}", no_answer(call, *never_sent, *timed_out))]
     Network {
-        /// What was asked.
+        /// The purpose of the call.
         call: String,
-        /// True if the request certainly never left: the connection did not come about.
+        /// True if the request was certainly never sent: the connection was not established.
         never_sent: bool,
         /// True if it took too long: the connecting, or the answer.
         timed_out: bool,
-        /// The library's word, without the URL.
+        /// The library's error, without the URL.
         #[source]
         source: reqwest::Error,
     },
     /// An answer of success that cannot be read.
     #[error("Finkare's answer to {call} cannot be read: {problem}")]
     Unreadable {
-        /// What was asked.
+        /// The purpose of the call.
         call: String,
         /// The HTTP status.
         status: u16,
-        /// What is wrong with it; never the body.
+        /// What is wrong with it, without any of the body.
         problem: String,
         /// `req_…`
         request_id: Option<String>,
@@ -62,20 +62,21 @@ pub enum Error {
 }
 
 impl Error {
-    /// True if Finkare may have done what was asked all the same, by the rule of all writes ([`outgoing`]): after a
-    /// time-out or a cut connection; after 3xx, 408, 409, 425 and every 5xx; after an answer of success that cannot be
-    /// read or says of itself that it is none. False where it has certainly done nothing: the request never left, or was refused with another 4xx.
+    /// True if Finkare may have carried out the call in spite of the failure, by the rule for all writes
+    /// ([`outgoing::effect`]): after a time-out or a broken connection; after 3xx, 408, 409, 425 and every 5xx; after an
+    /// answer of success that cannot be read or contradicts itself. False if it has certainly done nothing: the request was
+    /// never sent, or was refused with another 4xx.
     pub fn may_have_happened(&self) -> bool {
         let effect = match self {
             Self::Unusable { .. } => Effect::NotDone,
-            // A status of success is here only because its body says no, or nothing that can be read.
+            // A status of success is an error only because its body says no, or cannot be read.
             Self::Api { status, .. } | Self::Unreadable { status, .. } => outgoing::of_answer(*status, true),
             Self::Network { never_sent, .. } => outgoing::of_silence(*never_sent),
         };
         effect.may_have_happened()
     }
 
-    /// True if Finkare answered with success and yet without what was asked for: asking again will hardly help.
+    /// True if Finkare answered with a status of success but without what was asked for. Asking again hardly helps.
     pub fn is_unreadable_success(&self) -> bool {
         match self {
             Self::Api { status, .. } | Self::Unreadable { status, .. } => (200..300).contains(status),
@@ -100,13 +101,13 @@ fn no_answer(call: &str, never_sent: bool, timed_out: bool) -> String {
     }
 }
 
-/// How secrets of Finkare begin. What begins so is masked even where we have never seen it: a secret that was
-/// just made, another key of the same company.
+/// How secrets of Finkare begin. Such words are masked even if they were never seen: a secret that was just made, another
+/// key of the same company.
 const PREFIXES: [&str; 3] = ["whsec_", "fk_live_", "fk_test_"];
 
 /// Masks what Finkare, or a proxy before it, might echo: the API key, whole and without its prefix, and all that looks like
 /// a secret of Finkare; the login of a proxy.
-pub(super) fn redactor(settings: &Settings) -> Redactor {
+pub(crate) fn redactor(settings: &Settings) -> Redactor {
     let whole = settings.api_key.expose();
     let bare = PREFIXES.iter().find_map(|prefix| whole.strip_prefix(prefix));
     let mut redactor = Redactor::of([Some(whole), bare].into_iter().flatten()).with_prefixes(&PREFIXES);
@@ -115,7 +116,7 @@ pub(super) fn redactor(settings: &Settings) -> Redactor {
 }
 
 /// Masks every text inside of a JSON value.
-pub(super) fn redact_value(redactor: &Redactor, value: &mut Value) {
+pub(crate) fn redact_value(redactor: &Redactor, value: &mut Value) {
     match value {
         Value::String(text) => *text = redactor.redact(text),
         Value::Array(items) => items.iter_mut().for_each(|item| redact_value(redactor, item)),

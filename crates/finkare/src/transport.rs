@@ -1,9 +1,9 @@
-//! One call: the limit, the request, the wait after a 429, the envelope.
+//! One call: the rate limit, the request, the wait after a 429, the envelope.
 //!
-//! What can come of a request that changes something, and what is said of it, decides what a rotation does next.
-//! So *it never left* is said only of a connection that did not come about; what an answer means for a write is the
-//! rule of all outgoing clients ([`outgoing::effect`], through [`Error::may_have_happened`]), by its status even if its
-//! body breaks off.
+//! A caller that changes something (a rotation above all) decides by the outcome what to do next. So a request counts as
+//! never sent only if the connection was never established, and what an answer means for a write follows from its status,
+//! even if its body breaks off. Both are the rule of all outgoing clients ([`outgoing::effect`], through
+//! [`Error::may_have_happened`]).
 
 use std::time::{Duration, SystemTime};
 
@@ -16,12 +16,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{
-    Error, Settings, base_url,
+use crate::{
+    Error, Settings, SettingsError,
     error::{redact_value, redactor},
     wire::{self, Envelope},
 };
-use crate::model::clock;
 
 /// The header of the key, as documented.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -29,22 +28,22 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// The request's id where the body has none.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// For the name's resolution, the TCP and TLS handshakes; never more than half of the call's time, so that a
-/// connection that does not come about is known to be that.
+/// The bound on connecting. It is never more than half of the time for the call, so that a connection that cannot be
+/// established is known as such.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// How long an unused connection is kept. Node's servers close theirs after 5 s
-/// (<https://nodejs.org/api/http.html#serverkeepalivetimeout>), and what Finkare runs is not known. A request into a connection
-/// that is just being closed leaves open whether it was done; leaving first avoids that.
+/// (<https://nodejs.org/api/http.html#serverkeepalivetimeout>), and what Finkare runs is not known. The outcome of a request
+/// that is sent into a connection that is just being closed is unknown, so the client closes first.
 const IDLE: Duration = Duration::from_secs(4);
 
 /// Bytes of an answer of success that are read; a longer one cannot be read.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
-/// Bytes of an answer of failure that are read; the rest of a longer one is passed over.
+/// Bytes of an answer of failure that are read; the rest of a longer one is ignored.
 const FAILURE_BYTES: usize = 64 * 1024;
 
-/// A longer wait than this is left to the caller.
+/// The longest wait between two attempts. If Finkare asks for more, the call fails and the caller decides.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// Characters of Finkare's words that an error repeats.
@@ -54,38 +53,38 @@ const MESSAGE_CHARS: usize = 500;
 const CODE_CHARS: usize = 100;
 
 /// What is asked.
-pub(super) struct Call {
-    /// As a phrase: "rotating the secret of webhook 5e4f".
-    pub(super) what: String,
-    pub(super) method: Method,
-    pub(super) url: Url,
+pub(crate) struct Call {
+    /// The purpose as a phrase: "rotating the secret of webhook 5e4f".
+    pub(crate) what: String,
+    pub(crate) method: Method,
+    pub(crate) url: Url,
     /// JSON.
-    pub(super) body: Option<Value>,
+    pub(crate) body: Option<Value>,
 }
 
 /// What was answered, with success.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) request_id: Option<String>,
-    pub(super) envelope: Envelope,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) request_id: Option<String>,
+    pub(crate) envelope: Envelope,
 }
 
 impl Answer {
     /// Reads the data; what cannot be read becomes an error.
-    pub(super) fn read<T>(&self, call: &Call, read: impl FnOnce(&Value) -> Result<T, String>) -> Result<T, Error> {
+    pub(crate) fn read<T>(&self, call: &Call, read: impl FnOnce(&Value) -> Result<T, String>) -> Result<T, Error> {
         read(&self.envelope.data).map_err(|problem| self.unreadable(call, problem))
     }
 
-    pub(super) fn unreadable(&self, call: &Call, problem: String) -> Error {
+    pub(crate) fn unreadable(&self, call: &Call, problem: String) -> Error {
         Error::Unreadable { call: call.what.clone(), status: self.status, problem, request_id: self.request_id.clone() }
     }
 }
 
 /// Makes calls.
-pub(super) struct Transport {
+pub(crate) struct Transport {
     http: reqwest::Client,
     pace: Pace,
-    pub(super) redactor: Redactor,
+    pub(crate) redactor: Redactor,
     max_retries: u32,
     retry_initial: Duration,
 }
@@ -96,11 +95,11 @@ impl Transport {
     ///
     /// # Errors
     /// Names the setting that cannot work, never its value.
-    pub(super) fn new(settings: &Settings) -> Result<Self, String> {
-        let (calls, per) = settings.rate;
-        let pace = Pace::new(calls, per).ok_or("`api_rate_limit` must allow its calls in a longer time than none")?;
+    pub(crate) fn new(settings: &Settings, base: &Url) -> Result<Self, SettingsError> {
+        let (calls, per) = settings.rate_limit;
+        let pace = Pace::new(calls, per).ok_or(SettingsError::RateLimit)?;
         Ok(Self {
-            http: client(settings)?,
+            http: client(settings, base)?,
             pace,
             redactor: redactor(settings),
             max_retries: settings.max_retries,
@@ -108,10 +107,10 @@ impl Transport {
         })
     }
 
-    /// Makes the call; again after a wait as long as the answer is 429. Nothing else is asked twice.
+    /// Makes the call, and retries it after a wait while the answer is 429. No other failure is retried.
     ///
-    /// Dropped, it drops the request; what has left by then may have been done.
-    pub(super) async fn call(&self, call: &Call) -> Result<Answer, Error> {
+    /// Dropping the future drops the request; what was sent by then may have been carried out.
+    pub(crate) async fn call(&self, call: &Call) -> Result<Answer, Error> {
         let mut attempt = 1;
         loop {
             self.pace.turn().await;
@@ -126,13 +125,13 @@ impl Transport {
             if attempt > self.max_retries || wait > LONGEST_WAIT {
                 return result;
             }
-            // Never less than was asked for; a tenth more at most, so that replicas do not come back as one.
+            // Never less than Finkare asked for, and up to a tenth more, so that replicas do not all return at once.
             let wait = wait.mul_f64(1.0 + 0.1 * rand::random::<f64>());
             tracing::warn!(
                 call = call.what,
                 attempt,
-                wait_ms = clock::millis(wait),
-                "Finkare has had too many calls with this key: waiting; lower `api_rate_limit` if this is often so"
+                wait_ms = millis(wait),
+                "Finkare received too many calls with this key: waiting; lower the rate limit for its API if this happens often"
             );
             tokio::time::sleep(wait).await;
             attempt += 1;
@@ -154,7 +153,7 @@ impl Transport {
             self.success(call, status.as_u16(), &headers, body)
         } else {
             let body = read(&mut response, FAILURE_BYTES, None).await;
-            // The status has said what matters: whatever came of the body is enough.
+            // The status has said what matters: whatever arrived of the body is enough.
             Err(self.failure(call, status.as_u16(), &headers, &body.bytes))
         }
     }
@@ -206,7 +205,7 @@ impl Transport {
             code: code.map(|code| self.redactor.line(&code, CODE_CHARS)),
             message,
             request_id,
-            retry_after: retry_after(headers, SystemTime::from(clock::now())),
+            retry_after: retry_after(headers, now()),
         }
     }
 
@@ -216,7 +215,7 @@ impl Transport {
         Some(self.redactor.line(id, CODE_CHARS)).filter(|id| !id.is_empty())
     }
 
-    /// One line for one request. No query, which may name what is none of the log's business, and no body.
+    /// Writes one line for each request. The query and the body are left out: they may name people and amounts.
     fn log(&self, call: &Call, attempt: u32, took: Duration, result: &Result<Answer, Error>) {
         let (status, request_id) = match result {
             Ok(Answer { status, request_id, .. })
@@ -227,12 +226,23 @@ impl Transport {
         };
         tracing::debug!(
             method = %call.method, path = self.redactor.redact(call.url.path()), status, request_id, attempt,
-            duration_ms = clock::millis(took), "asked Finkare for {}", call.what
+            duration_ms = millis(took), "asked Finkare for {}", call.what
         );
     }
 }
 
-/// Says of a request without an answer whether it can have been done.
+/// The system's clock, for a `Retry-After` that names a date.
+#[expect(clippy::disallowed_methods, reason = "the one place of this crate that reads it")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Whole milliseconds, for log fields.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Says of a request without an answer whether it can have been carried out.
 fn network(call: &Call, error: reqwest::Error) -> Error {
     Error::Network {
         call: call.what.clone(),
@@ -242,27 +252,24 @@ fn network(call: &Call, error: reqwest::Error) -> Error {
     }
 }
 
-fn client(settings: &Settings) -> Result<reqwest::Client, String> {
+fn client(settings: &Settings, base: &Url) -> Result<reqwest::Client, SettingsError> {
     if settings.timeout.is_zero() {
-        return Err("the time-out of Finkare's API must be longer than none".to_owned());
+        return Err(SettingsError::Timeout);
     }
     let key = settings.api_key.expose();
     // With quotes or backslashes it would look different in JSON, and not be recognised where it is echoed.
     if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\') {
-        return Err(
-            "`api_key` is empty, or has a blank, a line break or another character that no key has: copy it again"
-                .to_owned(),
-        );
+        return Err(SettingsError::ApiKey);
     }
-    let mut key = HeaderValue::from_str(key).map_err(|_| "`api_key` cannot be a header's value".to_owned())?;
+    let mut key = HeaderValue::from_str(key).map_err(|_| SettingsError::ApiKey)?;
     key.set_sensitive(true);
     let json = const { HeaderValue::from_static("application/json") };
     let plan = Plan {
-        agent: concat!("finkare-relay/", env!("CARGO_PKG_VERSION")),
-        target: &base_url(settings)?,
+        agent: &settings.user_agent,
+        target: base,
         headers: [(API_KEY, key), (ACCEPT, json)].into_iter().collect(),
         limits: Limits { connect: CONNECT.min(settings.timeout / 2), whole: settings.timeout },
         idle: IDLE,
     };
-    settings.egress.client(plan).map_err(|error| error.to_string())
+    Ok(settings.egress.client(plan)?)
 }

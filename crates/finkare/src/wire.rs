@@ -16,31 +16,30 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{Delivery, Invoice, NewWebhook, Payment, UnreadablePayment, Webhook};
-use crate::model::{paid_at::PaidAt, secret::Secret};
+use crate::{Delivery, Invoice, NewWebhook, PaidAt, Payment, Secret, UnreadablePayment, Webhook};
 
 /// More characters than any secret has.
 const LONGEST_SECRET: usize = 1024;
 
 /// How far a list goes on. Only the fields that we need of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pagination {
+pub(crate) struct Pagination {
     /// Items on a full page.
-    pub(super) limit: Option<u64>,
+    pub(crate) limit: Option<u64>,
     /// Items on all pages.
-    pub(super) total: Option<u64>,
+    pub(crate) total: Option<u64>,
 }
 
 /// An answer of success, out of its envelope.
 #[derive(Debug, PartialEq)]
-pub(super) struct Envelope {
+pub(crate) struct Envelope {
     /// `data`; the whole answer if it has none, [`Value::Null`] if there is no answer at all.
-    pub(super) data: Value,
-    pub(super) pagination: Option<Pagination>,
+    pub(crate) data: Value,
+    pub(crate) pagination: Option<Pagination>,
 }
 
 /// Takes the data out of its envelope.
-pub(super) fn open(answer: Value) -> Envelope {
+pub(crate) fn open(answer: Value) -> Envelope {
     let Value::Object(mut fields) = answer else {
         return Envelope { data: answer, pagination: None };
     };
@@ -53,17 +52,17 @@ pub(super) fn open(answer: Value) -> Envelope {
 }
 
 /// True if an answer says of itself that it is none of success.
-pub(super) fn is_refusal(answer: &Value) -> bool {
+pub(crate) fn is_refusal(answer: &Value) -> bool {
     answer.get("success") == Some(&Value::Bool(false))
 }
 
 /// `requestId` of an answer.
-pub(super) fn request_id(answer: &Value) -> Option<&str> {
+pub(crate) fn request_id(answer: &Value) -> Option<&str> {
     Fields::of(answer)?.optional_text(["requestId", "request_id"]).ok()?
 }
 
 /// What an answer of failure says of itself: its code and its message. Its shape is not documented.
-pub(super) fn failure(answer: &Value) -> (Option<String>, Option<String>) {
+pub(crate) fn failure(answer: &Value) -> (Option<String>, Option<String>) {
     let inner = answer.get("error");
     let said = |name| inner.and_then(|inner| words(inner.get(name)?)).or_else(|| words(answer.get(name)?));
     (said("code"), said("message").or_else(|| words(inner?)))
@@ -81,14 +80,14 @@ fn words(value: &Value) -> Option<String> {
 }
 
 /// The items of a list.
-pub(super) fn list<T>(data: &Value, read: impl Fn(&Value) -> Result<T, String>) -> Result<Vec<T>, String> {
+pub(crate) fn list<T>(data: &Value, read: impl Fn(&Value) -> Result<T, String>) -> Result<Vec<T>, String> {
     let items = data.as_array().ok_or("`data` is not a list")?;
     let read = |(index, item)| read(item).map_err(|problem| format!("item {index}: {problem}"));
     items.iter().enumerate().map(read).collect()
 }
 
 /// A webhook as it is listed.
-pub(super) fn webhook(data: &Value) -> Result<Webhook, String> {
+pub(crate) fn webhook(data: &Value) -> Result<Webhook, String> {
     let fields = Fields::of(data).ok_or(NO_OBJECT)?;
     Ok(Webhook {
         id: fields.text(["id"])?,
@@ -105,7 +104,7 @@ pub(super) fn webhook(data: &Value) -> Result<Webhook, String> {
 ///
 /// The secret is shown only here: what else is missing or odd, apart from the id, must not cost it, so that
 /// what was asked for stands in.
-pub(super) fn created(data: &Value, asked: &NewWebhook) -> Result<(Webhook, Secret), String> {
+pub(crate) fn created(data: &Value, asked: &NewWebhook) -> Result<(Webhook, Secret), String> {
     let secret = secret(data)?;
     let fields = Fields::of(data).ok_or(NO_OBJECT)?;
     // One level deeper only where the id is not here.
@@ -130,7 +129,7 @@ pub(super) fn created(data: &Value, asked: &NewWebhook) -> Result<(Webhook, Secr
 ///
 /// A secret that is there but masked (`whsec_****`) is not the secret: taking it for one would refuse every
 /// delivery once the secret before it has expired.
-pub(super) fn secret(data: &Value) -> Result<Secret, String> {
+pub(crate) fn secret(data: &Value) -> Result<Secret, String> {
     let at = |value: &Value| value.get("secret").filter(|secret| !secret.is_null()).cloned();
     let found = at(data).or_else(|| at(data.get("webhook")?)).ok_or("`secret` is missing")?;
     let Value::String(text) = found else { return Err("`secret` is not a text".to_owned()) };
@@ -148,7 +147,7 @@ pub(super) fn secret(data: &Value) -> Result<Secret, String> {
 
 /// One delivery of Finkare's own history. It is read for people to look at: what is not as documented stays in
 /// `other`, and fails nothing.
-pub(super) fn delivery(item: &Value) -> Result<Delivery, String> {
+pub(crate) fn delivery(item: &Value) -> Result<Delivery, String> {
     let mut other = item.as_object().ok_or(NO_OBJECT)?.clone();
     let mut text = |names: &[&str]| {
         let name = names.iter().find(|name| other.get(**name).is_some_and(Value::is_string))?;
@@ -164,7 +163,7 @@ pub(super) fn delivery(item: &Value) -> Result<Delivery, String> {
 }
 
 /// An invoice, as far as we need it.
-pub(super) fn invoice(data: &Value) -> Result<Invoice, String> {
+pub(crate) fn invoice(data: &Value) -> Result<Invoice, String> {
     let fields = Fields::of(data).ok_or(NO_OBJECT)?;
     Ok(Invoice {
         id: fields.text(["id"])?,
@@ -176,7 +175,7 @@ pub(super) fn invoice(data: &Value) -> Result<Invoice, String> {
 }
 
 /// A payment.
-pub(super) fn payment(item: &Value) -> Result<Payment, String> {
+pub(crate) fn payment(item: &Value) -> Result<Payment, String> {
     let fields = Fields::of(item).ok_or(NO_OBJECT)?;
     Ok(Payment {
         id: fields.text(["id"])?,
@@ -191,7 +190,7 @@ pub(super) fn payment(item: &Value) -> Result<Payment, String> {
 
 /// A payment of a list, or what can be said of one that cannot be read.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum PaymentRow {
+pub(crate) enum PaymentRow {
     Read(Payment),
     /// `key` tells it from others: its id, or all of it.
     Unreadable {
@@ -202,7 +201,7 @@ pub(super) enum PaymentRow {
 
 impl PaymentRow {
     /// What tells it from others.
-    pub(super) fn key(&self) -> &String {
+    pub(crate) fn key(&self) -> &String {
         match self {
             Self::Read(payment) => &payment.id,
             Self::Unreadable { key, .. } => key,
@@ -212,7 +211,7 @@ impl PaymentRow {
 
 /// A payment among others: one that cannot be read must not hide them.
 #[expect(clippy::unnecessary_wraps, reason = "what reads an item of a list may fail")]
-pub(super) fn payment_row(item: &Value) -> Result<PaymentRow, String> {
+pub(crate) fn payment_row(item: &Value) -> Result<PaymentRow, String> {
     Ok(match payment(item) {
         Ok(payment) => PaymentRow::Read(payment),
         Err(problem) => {

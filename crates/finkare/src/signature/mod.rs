@@ -7,19 +7,59 @@
 //!
 //! [`Verifier`] is made once for the secrets that are valid now and replaced when they change. A
 //! caller takes the header with [`header_of`], verifies, and acts upon [`Verified::message`] alone.
+//!
+//! Everything here is pure: bytes, headers and secrets are arguments. Only [`hmac`] touches the hmac crate, and only it
+//! compares; [`mod@reserialize`] writes JSON again as the vendor's example does before it signs.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use finkare::{Secret, signature::{SecretEncoding, SignatureOver, Verifier, sign}};
+//!
+//! let secret = Secret::new("whsec_example");
+//! let verifier = Verifier::new(vec![secret.clone()], SecretEncoding::Literal, SignatureOver::Raw)?;
+//!
+//! let body = Bytes::from_static(br#"{"event":"payment.received"}"#);
+//! let header = sign(&secret, &body);
+//! let verified = verifier.verify(Some(header.as_bytes()), &body).expect("it is genuine");
+//! assert_eq!(verified.message, body);
+//! assert!(verifier.verify(Some(header.as_bytes()), &Bytes::from_static(b"{}")).is_err());
+//! # Ok::<(), String>(())
+//! ```
 
 use std::{fmt, sync::Arc};
 
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
-use super::{
-    SECRET_PREFIX, decode_secret,
-    hmac::{self, Key, Tag},
-    reserialize::{self, reserialize},
+use self::{
+    hmac::{Key, Tag},
+    reserialize::reserialize,
 };
-use crate::model::secret::Secret;
+use crate::Secret;
+
+pub mod hmac;
+pub mod reserialize;
+
+/// How secrets begin, so that people and scanners know one when they see it.
+pub const SECRET_PREFIX: &str = "whsec_";
+
+/// Standard alphabet; padding may be missing, as people lose it when they copy.
+const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The bytes that a base64 text stands for; its padding may be missing. The decoder's own error is dropped on purpose: it
+/// quotes a character of the secret.
+pub fn decode_secret(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    SECRET_BASE64.decode(text).ok().map(Zeroizing::new)
+}
 
 /// The header that carries the signature.
 pub const HEADER: &str = "x-finkare-signature";
@@ -189,7 +229,7 @@ impl fmt::Debug for Verifier {
 
 /// The HMAC key that a secret stands for; else what is wrong with it and what to do, to follow the
 /// words "webhook secret 1 of 2".
-pub(crate) fn key(secret: &Secret, encoding: SecretEncoding) -> Result<Key, &'static str> {
+pub fn key(secret: &Secret, encoding: SecretEncoding) -> Result<Key, &'static str> {
     let whole = secret.expose();
     let stripped = whole.strip_prefix(SECRET_PREFIX).unwrap_or(whole);
     let text = match encoding {

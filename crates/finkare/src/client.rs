@@ -1,54 +1,30 @@
-//! Finkare's API, typed: what the link, the commands and the invoicing sinks ask of it.
-//!
-//! [`Client`] has one method for each call that we need. What none of them does: guess. A status decides whether
-//! a call succeeded, an amount is an integer of cents or the answer cannot be read, and [`Error`] says of every
-//! failure whether Finkare [may have done](Error::may_have_happened) what was asked, which a rotation builds on.
-//!
-//! - `transport` makes one call: our own limit first, the request, the wait after a 429, the envelope.
-//! - `wire` knows what the answers look like, as far as it is documented, and reads them.
-//! - `error` says what failed, without keys and secrets, whatever the other side echoes.
-//!
-//! Nobody but Finkare gets the key: no redirects, no proxies from the environment, no cookies. Every method drops
-//! its request when its future is dropped; what had left by then may have been done.
-//!
-//! # How to add a call
-//!
-//! A method on [`Client`] that names the call in a phrase, builds its address ([`Paths`] if its path is not
-//! documented) and reads the answer by a function in `wire`, with the documented example as its unit test; a test
-//! against a real server in `tests/it/finkare_client.rs`.
-//!
-//! Sources: <https://docs.finkare.io/api-reference/webhooks>, <https://docs.finkare.io/api-reference/payments>,
-//! <https://docs.finkare.io/guides/sdk-typescript>. None of it has been tried against the real service.
-
-mod error;
-mod transport;
-mod wire;
+//! The client: its settings, what it answers, and one method for each call.
 
 use std::{collections::HashSet, fmt, num::NonZeroU32, time::Duration};
 
 use http::Method;
 use jiff::Timestamp;
-use outgoing::Egress;
+use outgoing::{Egress, NoClient};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-pub use self::error::Error;
-use self::{
+use crate::{
+    Error, PaidAt, Secret,
+    error::redact_value,
     transport::{Answer, Call, Transport},
-    wire::Pagination,
+    wire::{self, Pagination},
 };
-use crate::model::{paid_at::PaidAt, secret::Secret};
 
-/// How long one attempt may take unless told otherwise, as in the vendor's SDK.
+/// How long one attempt may take by default, as in the vendor's SDK.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often a call that was answered 429 is made again unless told otherwise, as in the vendor's SDK.
+/// How many times a call is retried after a 429 by default, as in the vendor's SDK.
 pub const DEFAULT_MAX_RETRIES: u32 = 3;
 
-/// The wait after the first 429 that asks for none, as in the vendor's SDK.
+/// The wait after the first 429 without a `Retry-After`, as in the vendor's SDK.
 pub const DEFAULT_RETRY_INITIAL: Duration = Duration::from_secs(1);
 
-/// Calls in a time unless told otherwise: one in a second on average, five at once. Finkare's own numbers are not documented.
+/// The rate limit by default: one call per second on average, five at once. Finkare's own limits are not documented.
 pub const DEFAULT_RATE: (NonZeroU32, Duration) = (NonZeroU32::new(5).unwrap(), Duration::from_secs(5));
 
 const PRODUCTION: &str = "https://api.finkare.io";
@@ -58,13 +34,13 @@ const SANDBOX_HOST: &str = "api-sandbox.finkare.io";
 /// How keys of the sandbox begin.
 const SANDBOX_KEY: &str = "fk_test_";
 
-/// What a base URL without a path gets.
+/// The path of a base URL that has none.
 const DEFAULT_PATH: &str = "/api/v1";
 
 /// Payments on a page: the most that is documented.
 const PAGE: u64 = 100;
 
-/// So many pages of a list are followed. What is longer is an error, not a part that looks like the whole.
+/// How many pages of a list are followed. A longer list is an error: a part must not look like the whole.
 const MOST_PAGES: u64 = 1000;
 
 /// Bytes of an id; Finkare's are UUIDs.
@@ -73,7 +49,7 @@ const LONGEST_ID: usize = 200;
 /// Characters of an id that a text repeats.
 const SHOWN_ID: usize = 64;
 
-/// Paths below the base URL that nobody documents; `{id}` stands for the id.
+/// Paths below the base URL that are not documented; `{id}` stands for the id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
     /// One webhook, for get, update and delete: `/webhooks/{id}`.
@@ -97,7 +73,7 @@ impl Default for Paths {
     }
 }
 
-/// With which method a webhook is updated; not documented.
+/// The HTTP method that updates a webhook, which is not documented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum UpdateMethod {
@@ -115,21 +91,24 @@ pub struct Settings {
     pub api_key: Secret,
     /// Where the API is; `None` follows from the key's prefix. Without a path, `/api/v1` is added.
     pub api_url: Option<Url>,
-    /// How long one attempt may take, from connecting to the last byte; 30 s as in the vendor's SDK. What our own
-    /// limit and a 429 make a call wait comes on top.
+    /// How long one attempt may take, from connecting to the last byte; 30 s as in the vendor's SDK. Waits for the rate
+    /// limit and after a 429 are not included.
     pub timeout: Duration,
-    /// How often a call that was answered 429 is made again; 3 as in the vendor's SDK.
+    /// How many times a call is retried after a 429; 3 as in the vendor's SDK.
     pub max_retries: u32,
-    /// The wait after the first 429 that asks for none, doubled each time; 1 s as in the vendor's SDK. At most a
-    /// minute, as is a wait that Finkare asks for: a longer one is not waited for but answered.
+    /// The wait after the first 429 without a `Retry-After`, doubled each time and at most a minute; 1 s as in the vendor's
+    /// SDK. If Finkare asks for more than a minute, the call fails instead of waiting.
     pub retry_initial: Duration,
-    /// At most so many calls in such a time, ours towards Finkare.
-    pub rate: (NonZeroU32, Duration),
-    /// What is not documented.
+    /// The number of calls per period, for all clones of the client together: as many at once after a pause, and evenly
+    /// spread from then on.
+    pub rate_limit: (NonZeroU32, Duration),
+    /// How the caller introduces itself; `finkare-rust/<version>` by default.
+    pub user_agent: String,
+    /// Paths that are not documented.
     pub paths: Paths,
-    /// What is not documented.
+    /// The method of an update, which is not documented.
     pub update_method: UpdateMethod,
-    /// On which way calls leave: directly, or through a proxy.
+    /// How calls leave: directly, or through a proxy, and which authorities they trust.
     pub egress: Egress,
 }
 
@@ -142,7 +121,8 @@ impl Settings {
             timeout: DEFAULT_TIMEOUT,
             max_retries: DEFAULT_MAX_RETRIES,
             retry_initial: DEFAULT_RETRY_INITIAL,
-            rate: DEFAULT_RATE,
+            rate_limit: DEFAULT_RATE,
+            user_agent: concat!("finkare-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             paths: Paths::default(),
             update_method: UpdateMethod::default(),
             egress: Egress::default(),
@@ -154,18 +134,50 @@ impl Settings {
     }
 }
 
+/// Why a client cannot be made. The texts name the setting and never repeat its value.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// `api_key` cannot be a key.
+    #[error("`api_key` is empty, or has a blank, a line break or another character that no key has: copy it again")]
+    ApiKey,
+    /// `api_url` is not the address of a web server.
+    #[error("`api_url` must begin with https:// (or http://) and a host, not {scheme}:")]
+    ApiUrl {
+        /// The scheme that it has.
+        scheme: String,
+    },
+    /// `api_url` has a part that an address of the API does not have.
+    #[error("`api_url` must have no user, password, query or fragment: the key is in `api_key`")]
+    ApiUrlParts,
+    /// One of `paths` cannot be used.
+    #[error("`paths.{name}` must begin with `/`, have `{{id}}` in it, and no query, fragment or dots as a step")]
+    Path {
+        /// Which of them.
+        name: &'static str,
+    },
+    /// `rate_limit` limits nothing.
+    #[error("`rate_limit` must allow its calls in a longer time than none")]
+    RateLimit,
+    /// `timeout` leaves no time.
+    #[error("the time-out of Finkare's API must be longer than none")]
+    Timeout,
+    /// The HTTP client cannot be built.
+    #[error(transparent)]
+    Client(#[from] NoClient),
+}
+
 /// Where the calls go: never with a slash at its end, always with a path.
-fn base_url(settings: &Settings) -> Result<Url, String> {
+fn base_url(settings: &Settings) -> Result<Url, SettingsError> {
     let by_key = if settings.is_sandbox_key() { SANDBOX } else { PRODUCTION };
     let mut url = match &settings.api_url {
         Some(url) => url.clone(),
-        None => Url::parse(by_key).map_err(|error| format!("{by_key} is no URL: {error}"))?,
+        None => Url::parse(by_key).expect("both addresses are written as URLs"),
     };
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(format!("`api_url` must begin with https:// (or http://) and a host, not {}:", url.scheme()));
+        return Err(SettingsError::ApiUrl { scheme: url.scheme().to_owned() });
     }
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err("`api_url` must have no user, password, query or fragment: the key is in `api_key`".to_owned());
+        return Err(SettingsError::ApiUrlParts);
     }
     let path = match url.path().trim_end_matches('/') {
         "" => DEFAULT_PATH.to_owned(),
@@ -205,7 +217,7 @@ pub struct NewWebhook {
     pub description: Option<String>,
 }
 
-/// What to change of a webhook; `None` leaves as it is.
+/// What to change about a webhook; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WebhookUpdate {
     /// Where Finkare posts.
@@ -218,7 +230,7 @@ pub struct WebhookUpdate {
     pub enabled: Option<bool>,
 }
 
-/// One delivery in Finkare's own history. Only three fields are documented; whatever else is there is in `other`.
+/// One delivery in Finkare's own history. Only three fields are documented; all others are in `other`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery {
     /// `eventType`
@@ -231,7 +243,7 @@ pub struct Delivery {
     pub other: serde_json::Map<String, serde_json::Value>,
 }
 
-/// An invoice, as far as we need it.
+/// An invoice: the fields that this crate reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invoice {
     /// A UUID.
@@ -251,7 +263,7 @@ pub struct Invoice {
 pub struct Payment {
     /// A UUID.
     pub id: String,
-    /// Whose.
+    /// The invoice that was paid.
     pub invoice_id: String,
     /// In cents; may be a part of the invoice's amount.
     pub amount_cents: i64,
@@ -265,12 +277,12 @@ pub struct Payment {
     pub paid_at: Option<PaidAt>,
 }
 
-/// A payment of a list that cannot be read as one. It hides no other.
+/// A payment of a list that cannot be read. The others of the list can be read all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadablePayment {
     /// Its id, if at least that can be read.
     pub id: Option<String>,
-    /// What is wrong with it: the field, never its value.
+    /// What is wrong with it. The text names the field and never repeats its value.
     pub problem: String,
 }
 
@@ -310,26 +322,25 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Makes a client; calls nobody.
+    /// Makes a client. Nothing is sent yet.
     ///
     /// Wants the process's TLS provider to be installed
     /// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`).
     ///
     /// # Errors
-    /// What cannot be used, in a sentence that names the setting and not its value.
-    pub fn new(settings: Settings) -> Result<Self, String> {
+    /// The setting that cannot be used.
+    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
         let Paths { webhook, rotate_secret, deliveries, invoice } = &settings.paths;
         for (name, path) in
             [("webhook", webhook), ("rotate_secret", rotate_secret), ("deliveries", deliveries), ("invoice", invoice)]
         {
             let dots = path.split('/').any(|segment| matches!(segment, "." | ".."));
             if !path.starts_with('/') || !path.contains("{id}") || path.contains(['?', '#']) || dots {
-                return Err(format!(
-                    "`paths.{name}` must begin with `/`, have `{{id}}` in it, and no query, fragment or dots as a step"
-                ));
+                return Err(SettingsError::Path { name });
             }
         }
-        Ok(Self { base: base_url(&settings)?, transport: Transport::new(&settings)?, settings })
+        let base = base_url(&settings)?;
+        Ok(Self { transport: Transport::new(&settings, &base)?, base, settings })
     }
 
     /// True if the key or the URL is the sandbox's.
@@ -349,9 +360,9 @@ impl Client {
         self.transport.call(&call).await?.read(&call, wire::webhook)
     }
 
-    /// Creates a webhook; the secret is shown only here.
+    /// Creates a webhook. Finkare shows its secret only in this answer.
     ///
-    /// An answer of success without a secret is [`Error::Unreadable`]: the webhook may be there all the same.
+    /// An answer of success without a secret is [`Error::Unreadable`]; the webhook may exist all the same.
     pub async fn create_webhook(&self, webhook: &NewWebhook) -> Result<(Webhook, Secret), Error> {
         let mut body = json!({ "url": webhook.url, "events": webhook.events });
         if let Some(description) = &webhook.description {
@@ -390,22 +401,22 @@ impl Client {
         self.transport.call(&call).await.map(drop)
     }
 
-    /// Gives a webhook a new secret and answers it. Finkare has switched when this returns `Ok`, and may have
-    /// when it fails: see [`Error::may_have_happened`].
+    /// Gives a webhook a new secret and returns it. When this succeeds, Finkare signs with the new secret; when it fails,
+    /// Finkare may do so as well: see [`Error::may_have_happened`].
     pub async fn rotate_secret(&self, id: &str) -> Result<Secret, Error> {
         let path = &self.settings.paths.rotate_secret;
         let call = self.call_of(Method::POST, "rotating the secret of webhook", path, id)?;
         self.transport.call(&call).await?.read(&call, wire::secret)
     }
 
-    /// Finkare's own history of a webhook's deliveries: as much of it as one answer has.
+    /// Finkare's own history of a webhook's deliveries, as far as one answer shows it.
     pub async fn deliveries(&self, id: &str) -> Result<Vec<Delivery>, Error> {
         let path = &self.settings.paths.deliveries;
         let call = self.call_of(Method::GET, "listing the deliveries of webhook", path, id)?;
         let mut deliveries = self.transport.call(&call).await?.read(&call, |data| wire::list(data, wire::delivery))?;
-        // They are shown to people, and nobody knows what stands in them.
+        // They are shown to people, and their content is not documented.
         for delivery in &mut deliveries {
-            delivery.other.values_mut().for_each(|value| error::redact_value(&self.transport.redactor, value));
+            delivery.other.values_mut().for_each(|value| redact_value(&self.transport.redactor, value));
         }
         Ok(deliveries)
     }
@@ -416,11 +427,11 @@ impl Client {
         self.transport.call(&call).await?.read(&call, wire::invoice)
     }
 
-    /// All payments that fit, page by page; each once, in the order in which they came.
+    /// All payments that match the filter, read page by page; each once, in Finkare's order.
     ///
     /// # Errors
-    /// More than 100,000 payments are [`Error::Unreadable`], and so is a list that ends before the number of
-    /// payments that it announced: a part is never given for the whole.
+    /// More than 100,000 payments are [`Error::Unreadable`], and so is a list that ends before the number of payments that
+    /// it announced: a part is never returned as the whole.
     pub async fn payments(&self, filter: &PaymentFilter) -> Result<Vec<Payment>, Error> {
         let PaymentFilter { status, from_date, to_date, invoice_id } = filter;
         let mut url = self.url("/payments");
@@ -438,7 +449,7 @@ impl Client {
         self.list("listing payments", &url, Paging::Asked, wire::payment, |payment| &payment.id).await
     }
 
-    /// All payments of one invoice; see [`payments`](Self::payments). One that cannot be read is told with the others.
+    /// All payments of one invoice; see [`payments`](Self::payments). Payments that cannot be read are listed apart.
     pub async fn payments_of_invoice(&self, invoice_id: &str) -> Result<PaymentsOfInvoice, Error> {
         let Call { what, url, .. } =
             self.call_of(Method::GET, "listing the payments of invoice", "/payments/invoice/{id}", invoice_id)?;
@@ -460,7 +471,7 @@ impl Client {
         url
     }
 
-    /// A call that concerns the one thing with this id, which becomes a part of one step of the path.
+    /// A call about the one thing with this id, which becomes a part of one segment of the path.
     fn call_of(&self, method: Method, what: &str, path: &str, id: &str) -> Result<Call, Error> {
         let what = format!("{what} {}", self.transport.redactor.line(id, SHOWN_ID));
         let unusable = |problem: &str| Error::Unusable { call: what.clone(), problem: problem.to_owned() };
@@ -483,9 +494,8 @@ impl Client {
 
     /// Follows a list to its end.
     ///
-    /// It ends when as many items have come as the answer announces (`total`); without such a number with the
-    /// first page that is not full, or brings nothing new (a server that knows no pages gives the same one for
-    /// ever).
+    /// It ends when as many items have arrived as the answer announces (`total`). Without that number, it ends with the
+    /// first page that is not full or has nothing new: a server without pages answers every request with the same list.
     async fn list<T>(
         &self,
         what: &str,
@@ -515,7 +525,7 @@ impl Client {
             let length = ids.len() as u64;
             let repeated = !ids.is_empty() && ids == previous;
             let known_before = known.len();
-            // Something new at the front of a list moves the rest on to the next page: it comes again there.
+            // A new item at the front of a list moves others to the next page, where they appear again.
             all.extend(items.into_iter().filter(|item| known.insert(id(item).clone())));
             let nothing_new = known.len() == known_before;
             came += length;
@@ -529,7 +539,7 @@ impl Client {
                 }
                 Pagination { total: Some(_), .. } => {}
                 Pagination { total: None, limit } => {
-                    // Who was not asked for pages and does not speak of them has given everything.
+                    // A server that was not asked for pages and does not mention them has returned everything.
                     let full = match paging {
                         Paging::Asked => Some(limit.map_or(PAGE, |limit| limit.min(PAGE))),
                         Paging::IfAnswered => limit,
@@ -553,7 +563,7 @@ impl Client {
 enum Paging {
     /// Pages are documented.
     Asked,
-    /// They are not: the first page is asked for without a number, further ones only if the answer speaks of them.
+    /// They are not: the first page is asked for without a number, further pages only if the answer mentions them.
     IfAnswered,
 }
 
@@ -565,7 +575,7 @@ fn announced(answer: &Answer) -> Pagination {
 mod tests {
     use super::*;
 
-    fn client(key: &str, url: Option<&str>) -> Result<Client, String> {
+    fn client(key: &str, url: Option<&str>) -> Result<Client, SettingsError> {
         let _installed_already = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let api_url = url.map(|url| url.parse().unwrap());
         Client::new(Settings { api_url, ..Settings::new(Secret::new(key)) })
@@ -635,18 +645,19 @@ mod tests {
             ("fk_live_a", Some("https://privat:privat@x.example"), "`api_url`"),
             ("fk_live_a", Some("https://x.example?key=privat"), "`api_url`"),
         ] {
-            let problem = client(key, url).unwrap_err();
+            let problem = client(key, url).unwrap_err().to_string();
             assert!(problem.contains(word) && !problem.contains("privat"), "{problem}");
         }
         for path in ["invoices/{id}", "/invoices", "/invoices/{id}?x", "/../{id}"] {
             let mut settings = Settings::new(Secret::new("fk_live_a"));
             settings.paths.invoice = path.to_owned();
-            assert!(Client::new(settings).unwrap_err().contains("`paths.invoice`"), "{path}");
+            assert!(Client::new(settings).unwrap_err().to_string().contains("`paths.invoice`"), "{path}");
         }
         let settings = Settings::new(Secret::new("fk_live_a"));
-        let no_time = Settings { rate: (DEFAULT_RATE.0, Duration::ZERO), ..settings.clone() };
-        assert!(Client::new(no_time).unwrap_err().contains("`api_rate_limit`"));
-        assert!(Client::new(Settings { timeout: Duration::ZERO, ..settings }).unwrap_err().contains("time-out"));
+        let no_time = Settings { rate_limit: (DEFAULT_RATE.0, Duration::ZERO), ..settings.clone() };
+        assert!(matches!(Client::new(no_time), Err(SettingsError::RateLimit)));
+        let no_time = Settings { timeout: Duration::ZERO, ..settings };
+        assert!(matches!(Client::new(no_time), Err(SettingsError::Timeout)));
     }
 
     #[test]
