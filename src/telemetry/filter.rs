@@ -7,8 +7,9 @@
 use super::DEFAULT_FILTER;
 
 /// The crates that write log lines, ours first.
-const CRATES: [&str; 21] = [
+const CRATES: [&str; 22] = [
     "finkare_relay",
+    "finkare_simulator",
     "axum",
     "h2",
     "hickory_resolver",
