@@ -60,7 +60,7 @@ use crate::{
     store::{Store, StoreError},
 };
 
-pub mod suspicion;
+pub mod misread;
 pub mod vault;
 
 use vault::{Vault, VaultError};
@@ -150,7 +150,7 @@ pub enum Undecided {
     #[error("a change of the secret was still under way after {PATIENCE:?}")]
     Changing,
     /// A change was cut off.
-    #[error("it is not known whether Finkare has switched to another")]
+    #[error("it is not known whether Finkare has switched to another secret")]
     Unknown,
     /// A change was cut off, and made again a moment ago.
     #[error("until a moment ago it was not known which secret Finkare uses")]
@@ -165,7 +165,9 @@ pub enum Undecided {
     #[error("the endpoint has just been removed from the configuration")]
     Gone,
     /// One of the endpoint's secrets is there and does not open.
-    #[error("a stored secret of this endpoint cannot be used")]
+    #[error(
+        "a stored secret of this endpoint cannot be used (`finkare-relay endpoints list` says which one, and what to do)"
+    )]
     Closed,
 }
 
@@ -180,8 +182,6 @@ pub struct Secrets {
     turn: Mutex<Option<Failure>>,
     room: Semaphore,
     reads: AtomicU64,
-    /// For explaining refusals only.
-    memory: suspicion::Memory,
 }
 
 /// The last reading, if it failed.
@@ -216,8 +216,8 @@ struct Ring {
     /// For each of the verifier's keys, until when it is good; `None` is for ever.
     until: Vec<Option<Timestamp>>,
     fingerprints: Vec<Fingerprint>,
-    /// Every key that the secrets may stand for; never for verifying.
-    suspects: Vec<suspicion::Suspect>,
+    /// Every key that the secrets may stand for, for explaining refusals only.
+    suspects: Vec<misread::Suspect>,
     /// Stored secrets that cannot be used.
     closed: Vec<Closed>,
     standing: Standing,
@@ -260,7 +260,6 @@ impl Secrets {
             turn: Mutex::default(),
             room: Semaphore::new(WAITING),
             reads: AtomicU64::new(0),
-            memory: suspicion::Memory::default(),
         })
     }
 
@@ -289,7 +288,6 @@ impl Secrets {
                 newest = ring.fingerprints.first().map(tracing::field::display), "secrets are ready"
             );
         }
-        self.memory.learn(&self.copy.borrow(), &copy);
         self.copy.send_replace(copy);
         Ok(())
     }
@@ -376,7 +374,6 @@ impl Secrets {
             Ok(copy) => {
                 *last_failure = None;
                 self.tell_closed(&copy);
-                self.memory.learn(&self.copy.borrow(), &copy);
                 self.copy.send_replace(copy);
                 Ok(())
             }
@@ -494,7 +491,7 @@ impl Secrets {
                 closed.push(Closed { fingerprint: row.fingerprint.clone(), problem, is_replaced: false });
                 continue;
             }
-            suspects.extend(suspicion::suspects(&secret, &row.fingerprint));
+            suspects.extend(misread::suspects(&secret, &row.fingerprint));
             keys.push(secret);
             until.push(row.valid_until);
             fingerprints.push(row.fingerprint.clone());

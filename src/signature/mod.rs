@@ -10,10 +10,10 @@ use base64::{
 use zeroize::Zeroizing;
 
 pub mod finkare;
+pub mod header_shape;
 pub mod hmac;
 pub mod reserialize;
 pub mod standard_webhooks;
-pub mod suspicion;
 
 /// What both schemes put before a secret, so that people and scanners know one when they see it.
 const SECRET_PREFIX: &str = "whsec_";
