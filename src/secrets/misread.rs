@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::Keyring;
 use crate::{
-    model::{link::Fingerprint, secret::Secret},
+    model::{secret::Secret, stored_secret::Fingerprint},
     signature::{
         finkare::{self, SecretEncoding, SignatureOver},
         hmac::{self, Key, Tag},

@@ -1,6 +1,6 @@
 //! An endpoint's secrets: encrypted in the store, live in memory, never old when it matters.
 //!
-//! The store has the truth ([`crate::model::link`] tells a secret's life). [`Secrets`] keeps a copy of
+//! The store has the truth ([`crate::model::stored_secret`] tells a secret's life). [`Secrets`] keeps a copy of
 //! it that deliveries are verified by, a [`Keyring`] for each endpoint; [`vault`] encrypts what goes
 //! into the store and opens what comes out.
 //!
@@ -53,8 +53,9 @@ use crate::{
         chain::Chain,
         clock,
         id::EndpointName,
-        link::{Fingerprint, IntentState, Link},
+        intent::{IntentState, Link},
         secret::Secret,
+        stored_secret::Fingerprint,
     },
     signature::finkare::{self, Rejection, SecretEncoding, SignatureOver, Verified, Verifier},
     store::{Store, StoreError},

@@ -21,8 +21,9 @@ use finkare_relay::{
     model::{
         clock,
         id::{EndpointName, LeaseToken},
-        link::{Fingerprint, IntentKind, IntentState, Link, Origin, SecretState},
+        intent::{IntentKind, IntentState, Link},
         secret::Secret,
+        stored_secret::{Fingerprint, Origin, SecretState},
     },
     secrets::{NotProved, Secrets, Source, vault::Vault},
     signature::finkare::{HEADER, SecretEncoding, SignatureOver},

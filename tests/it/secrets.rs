@@ -9,8 +9,9 @@ use finkare_relay::{
     model::{
         audit::NewAudit,
         id::{EndpointName, LeaseToken},
-        link::{Begun, Fingerprint, IntentId, IntentKind, NewIntent, Origin},
+        intent::{Begun, IntentId, IntentKind, NewIntent},
         secret::Secret,
+        stored_secret::{Fingerprint, Origin},
     },
     secrets::{Keyring, NotProved, Secrets, SecretsError, Source, Undecided, vault::Vault},
     signature::finkare::{HEADER, Rejection, SecretEncoding, SignatureOver},

@@ -2,7 +2,7 @@
 
 use crate::{
     finkare::client::Error,
-    model::{audit::NewAudit, id::EndpointName, link::IntentKind},
+    model::{audit::NewAudit, id::EndpointName, intent::IntentKind},
 };
 
 pub(super) const WEBHOOK_ADOPTED: &str = "webhook.adopted";

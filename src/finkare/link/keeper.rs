@@ -22,7 +22,7 @@ use crate::{
         chain::Chain,
         clock,
         id::{EndpointName, LeaseToken},
-        link::{Intent, IntentId, IntentState, Link, SERVICE},
+        intent::{Intent, IntentId, IntentState, Link, SERVICE},
     },
     store::{StoreError, link::Doubt},
 };

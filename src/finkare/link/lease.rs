@@ -10,7 +10,7 @@ use crate::{
         audit::NewAudit,
         chain::Chain,
         id::{EndpointName, LeaseToken},
-        link::{Intent, IntentId, IntentKind, NewIntent},
+        intent::{Intent, IntentId, IntentKind, NewIntent},
     },
     store::{
         Store, StoreError,

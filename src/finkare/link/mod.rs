@@ -2,7 +2,7 @@
 //!
 //! Finkare switches a secret before we can know the new one, and shows it once. So every change has four steps:
 //!
-//! 1. An intent is written down and leased ([`crate::model::link`] tells its life): whatever happens from
+//! 1. An intent is written down and leased ([`crate::model::stored_secret`] tells its life): whatever happens from
 //!    here on, somebody will know that something was begun.
 //! 2. This process reads its secrets again, so that deliveries which fit none wait from now on, before Finkare
 //!    switches.
@@ -65,7 +65,8 @@ use crate::{
     lifecycle::Lifecycle,
     model::{
         id::EndpointName,
-        link::{Fingerprint, Intent, Link, MOST_UNREADABLE, SERVICE},
+        intent::{Intent, Link, MOST_UNREADABLE, SERVICE},
+        stored_secret::Fingerprint,
     },
     secrets::{Closed, Secrets, SecretsError},
     store::{Store, StoreError},

@@ -15,7 +15,8 @@ use crate::{
     model::{
         chain::Chain,
         clock,
-        link::{Begun, Intent, IntentKind, Link, NewIntent, Origin},
+        intent::{Begun, Intent, IntentKind, Link, NewIntent},
+        stored_secret::Origin,
     },
     store::link::Change,
     telemetry::RotationResult,

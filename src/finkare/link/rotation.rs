@@ -17,10 +17,8 @@ use crate::{
         chain::Chain,
         clock,
         id::LeaseToken,
-        link::{
-            Begun, Fingerprint, Intent, IntentId, IntentKind, IntentState, Link, MOST_UNREADABLE, NewIntent, Origin,
-            SecretState,
-        },
+        intent::{Begun, Intent, IntentId, IntentKind, IntentState, Link, MOST_UNREADABLE, NewIntent},
+        stored_secret::{Fingerprint, Origin, SecretState},
     },
     store::link::{Change, Doubt, Ended},
     telemetry::RotationResult,

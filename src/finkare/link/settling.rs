@@ -4,12 +4,7 @@ use std::sync::Arc;
 
 use super::{LinkError, Links, actions, in_flight};
 use crate::{
-    model::{
-        audit::NewAudit,
-        id::EndpointName,
-        link::{Fingerprint, IntentKind},
-        secret::Secret,
-    },
+    model::{audit::NewAudit, id::EndpointName, intent::IntentKind, secret::Secret, stored_secret::Fingerprint},
     store::link::{Given, Settlement},
     telemetry::RotationResult,
 };
