@@ -60,7 +60,7 @@ impl Keyring {
     /// Tries every reading of the endpoint's secrets with every message, the configured reading first. Comparisons take
     /// constant time, as everywhere; call it where nobody waits.
     pub fn misread(&self, claimed: &Tag, messages: &[Bytes]) -> Option<Fit> {
-        let ring = self.secrets.copy.borrow().ring(&self.endpoint).cloned()?;
+        let ring = self.secrets.snapshot.borrow().ring(&self.endpoint).cloned()?;
         let mut suspects: Vec<&Suspect> = ring.suspects.iter().collect();
         suspects.sort_by_key(|suspect| suspect.encoding != self.encoding || suspect.oddity.is_some());
         let keys: Vec<Key> = suspects.iter().map(|suspect| suspect.key.clone()).collect();

@@ -383,7 +383,7 @@ impl Node {
         let body = Bytes::from_static(br#"{"event":"payment.received"}"#);
         let signature = HeaderValue::from_str(&finkare::sign(secret, &body)).unwrap();
         let headers = HeaderMap::from_iter([(http::HeaderName::from_static(HEADER), signature)]);
-        self.secrets.keyring(&endpoint()).unwrap().verify(&headers, &body).await.map(drop)
+        self.secrets.keyring(&endpoint()).unwrap().prove(&headers, &body).await.map(drop)
     }
 
     /// The trail's actions, oldest first; no secret stands in it.
