@@ -32,8 +32,8 @@
 //! 6. [`sinks`]: the targets, one file per kind.
 //! 7. [`dispatch`]: claim what is due, try it, record what came of it.
 //! 8. [`replay`]: what is stored already is sent again, one event or a selection.
-//! 9. [`finkare`]: the link, which registers, rotates and heals; the local Finkare. Finkare's API itself is called by the
-//!    crate of the same name.
+//! 9. [`finkare`]: the link, which registers, rotates and heals. Finkare's API itself is called by the crate of the same
+//!    name.
 //!    [`activity`]: endpoints that have gone quiet.
 //! 10. [`resolve`]: which payment and which invoice an event speaks of, found out at Finkare and decided once.
 //! 11. [`web`]: the two listeners.
@@ -48,8 +48,8 @@
 //! model (and the `http` sink the outgoing signature, the invoicing sinks the ledger of the store); [`secrets`] knows the signature and the store; [`ingest`] knows
 //! these three, [`dispatch`] the store and the sinks, and the two do not know each other; [`replay`] knows the store and
 //! the routes; [`resolve`] knows Finkare's client and the store, and sinks know of it only what `sinks::invoicing` asks
-//! for; [`finkare::link`] knows the store and the secrets, not who asks for a rotation; the simulator shares
-//! nothing with the client and the link; [`web`] never knows a sink; [`service`] and [`cli`] know all.
+//! for; [`finkare::link`] knows the store and the secrets, not who asks for a rotation; the local
+//! Finkare is a crate of its own that knows nothing of this one, and only [`cli`] knows it; [`web`] never knows a sink; [`service`] and [`cli`] know all.
 
 // The macros that print panic where nobody reads any more: `cli::output` has what takes their place.
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]

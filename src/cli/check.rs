@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::{Config, Endpoint, Sink, StoreConfig},
-    model::{chain::Chain, link::Link},
+    model::{chain::Chain, intent::Link},
     secrets::vault::Vault,
     service,
 };
@@ -181,7 +181,7 @@ fn secrets(config: &Config, endpoint: &Endpoint, link: Option<&Link>) -> Result<
         }
     }
     let known = |secret: &&crate::model::secret::Secret| {
-        let fingerprint = crate::model::link::Fingerprint::of(secret);
+        let fingerprint = crate::model::stored_secret::Fingerprint::of(secret);
         stored.iter().any(|stored| stored.fingerprint == fingerprint)
     };
     let configured = endpoint.secrets.iter().filter(|secret| !known(secret)).count();
@@ -265,8 +265,8 @@ mod tests {
         config,
         model::{
             clock,
-            link::{Fingerprint, Origin, SecretState, StoredSecret},
             secret::Secret,
+            stored_secret::{Fingerprint, Origin, SecretState, StoredSecret},
         },
     };
 
@@ -282,7 +282,7 @@ mod tests {
         let name = config.endpoints[0].name.clone();
         let sealed = Vault::new(&Secret::new(key)).unwrap().seal(&name, &Secret::new("whsec_stored"));
         Link {
-            webhook: webhook.map(|(id, url)| crate::model::link::Webhook {
+            webhook: webhook.map(|(id, url)| crate::model::intent::Webhook {
                 id: id.into(),
                 url: url.into(),
                 registered_at: clock::now(),

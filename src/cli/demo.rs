@@ -20,6 +20,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use clap::Args;
+use finkare_simulator::{self as simulator, Faults, Simulator, WebhookId};
 use futures_util::{StreamExt, stream};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -28,7 +29,6 @@ use tokio::net::TcpListener;
 use super::{Failure, client, output::print, send};
 use crate::{
     config::{self, generated},
-    finkare::simulator::{self, Faults, Simulator, WebhookId},
     model::{clock, secret::Secret},
     options::{Problems, env},
     service::{Loader, Service},
@@ -198,7 +198,8 @@ impl Finkare {
     }
 
     fn secret(&self) -> anyhow::Result<Secret> {
-        self.simulator.secret_of(self.webhook).context("the webhook is gone from Finkare")
+        let secret = self.simulator.secret_of(self.webhook).context("the webhook is gone from Finkare")?;
+        Ok(Secret::new(secret.expose()))
     }
 }
 

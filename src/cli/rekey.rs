@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Failure, local, output::Output, register::ACTOR};
 use crate::{
     config::{Config, generated},
-    model::{audit::NewAudit, link::SealedSecret, secret::Secret},
+    model::{audit::NewAudit, secret::Secret, stored_secret::SealedSecret},
     options::{Problems, env},
     secrets::vault::Vault,
     service,

@@ -3,12 +3,12 @@
 use std::{fmt::Write as _, net::SocketAddr, num::NonZeroU32};
 
 use clap::Args;
+use finkare_simulator::{self as simulator, Faults, Simulator, Variants};
 use serde_json::json;
 use url::Url;
 
 use super::{Failure, client::reachable, output::Output, serve::Stop};
 use crate::{
-    finkare::simulator::{self, Faults, Simulator, Variants},
     options::{Problems, env},
     telemetry,
 };

@@ -1,23 +1,19 @@
-//! Why was it refused? An answer for the operator, never for the sender.
+//! Tells the operator, and never the sender, why a delivery was refused.
 //!
-//! A delivery that is turned away tells its sender nothing, and that is right; but whoever runs the
-//! service must learn from the first one whether a secret was mistyped, a proxy changes bodies, or
-//! somebody forges. So every refusal is noted ([`Refusals::note`]), and one task tries what the
-//! delivery may have been signed with ([`Keyring::suspect`]).
+//! The sender learns nothing from a refusal, which is right; but whoever runs the service must learn from the first one
+//! whether a secret was mistyped, a proxy changes bodies, or somebody forges. Most refusals explain themselves. Where no
+//! secret fits, one task tries other readings of the secrets and of the body, after the answer was decided. What it finds
+//! is a line in the log, a count, and a row of `GET /api/v1/refusals`, and changes nothing else. It is bounded:
 //!
-//! It happens after the answer was decided, in a task of its own, and changes nothing: what is found
-//! is a line in the log, a count, and a row of `GET /api/v1/refusals`. It is bounded throughout:
-//!
-//! - After each explanation the task rests nine times as long as that took, and at least [`REST`]: a
-//!   flood costs a tenth of a core, and makes at most twenty explanations a second.
-//! - At most [`QUEUE`] deliveries with [`QUEUE_BYTES`] of bodies wait; what finds no room, and what is
-//!   larger than [`LARGEST`], is counted as not examined.
-//! - The last [`KEPT`] refusals are kept, in this process's memory alone: a restart forgets them, and each
-//!   replica has its own. No body is kept, and no signature.
+//! - After each explanation the task rests nine times as long as that took, and at least [`REST`]: a flood costs a tenth
+//!   of a core, and makes at most twenty explanations a second.
+//! - At most [`QUEUE`] deliveries wait, which is 4 MiB of bodies. A delivery that finds no room, or that is larger than
+//!   [`LARGEST`], is counted as not examined.
+//! - The last [`KEPT`] refusals are kept, in the memory of this process: a restart forgets them, and each replica has its
+//!   own. Neither bodies nor signatures are kept.
 
 use std::{
     collections::VecDeque,
-    fmt::Write as _,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -26,24 +22,22 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Endpoint, Refused};
 use crate::{
     lifecycle::Lifecycle,
     model::{clock, id::EndpointName},
-    secrets::{
-        Keyring, Undecided,
-        suspicion::{Suspicion, Whose},
-    },
+    secrets::Keyring,
     signature::{
         finkare::{HEADER, Rejection, SecretEncoding, SignatureOver},
-        suspicion::{self, Reading, Shape, Written},
+        header_shape::{self, Shape},
+        hmac::Tag,
+        reserialize::reserialize,
     },
     telemetry::Metrics,
 };
@@ -51,12 +45,10 @@ use crate::{
 /// Refusals that are kept; beyond that the oldest is forgotten.
 pub const KEPT: usize = 1000;
 /// Refused deliveries that wait to be examined.
-pub const QUEUE: usize = 32;
-/// Bytes of their bodies together.
-pub const QUEUE_BYTES: usize = 4 * 1024 * 1024;
+pub const QUEUE: usize = 16;
 /// Larger bodies are not examined: Finkare's have a few hundred bytes.
 pub const LARGEST: usize = 256 * 1024;
-/// Between two explanations, at least.
+/// The shortest time between two explanations.
 pub const REST: Duration = Duration::from_millis(50);
 /// The rest, as a multiple of the time that the explanation took.
 const REST_FACTOR: u32 = 9;
@@ -64,9 +56,9 @@ const REST_FACTOR: u32 = 9;
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $word:literal),+ $(,)?) => {
         /// What a refusal looks like. The words are stable: metrics and the admin API show them.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
         pub enum Reason {
-            $($(#[$doc])* $name),+
+            $($(#[$doc])* #[serde(rename = $word)] $name),+
         }
 
         impl Reason {
@@ -83,9 +75,9 @@ macro_rules! reasons {
     };
 }
 reasons! {
-    /// Nothing that we know fits.
+    /// None of the endpoint's secrets fits, or one fits without its quotes or blanks.
     WrongSecret = "wrong_secret",
-    /// A secret fits that was retired.
+    /// A secret fits whose overlap after a rotation is over.
     RetiredSecret = "retired_secret",
     /// A secret fits that was not known when the delivery came.
     SecretKnownSince = "secret_known_since",
@@ -97,86 +89,76 @@ reasons! {
     HeaderEncoding = "header_encoding",
     /// A secret fits the body as it was before something changed it.
     BodyChanged = "body_changed",
-    /// A secret fits if it becomes a key in another way.
+    /// A secret fits under another value of `secret_encoding`.
     SecretEncoding = "secret_encoding",
-    /// A secret fits what `signature_over` rules out.
+    /// A secret fits under another value of `signature_over`.
     SignatureOver = "signature_over",
-    /// The secret of another endpoint fits.
-    OtherEndpoint = "other_endpoint",
     /// The endpoint has no secret.
     NoSecret = "no_secret",
-    /// It could not be told at that time whether it was genuine.
+    /// It was not known at that time whether the delivery was genuine.
     Undecided = "undecided",
-    /// It is genuine and older than `max_age_days`.
+    /// The delivery is genuine and older than `max_age_days`.
     TooOld = "too_old",
-    /// It came to a path that no endpoint has.
+    /// The delivery came to a path that no endpoint has.
     UnknownPath = "unknown_path",
-    /// There was no time or no room to look at it.
+    /// There was no time or no room to look at the delivery.
     NotExamined = "not_examined",
 }
 
-/// One refusal, as it is kept.
-#[derive(Debug, Clone)]
+/// A refusal as the API shows it: never the body, never the signature.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = RefusalRow)]
 pub struct Refusal {
-    /// Counted from 1 in this process.
+    /// The refusal's number, counted from 1 in this process.
     pub number: u64,
-    /// When it was answered.
+    /// When the delivery came.
     pub at: Timestamp,
-    /// To which endpoint it came; `None` if to a path that no endpoint has.
+    /// The endpoint that the delivery came to; null for a path that no endpoint has.
+    #[schema(required, value_type = Option<String>)]
     pub endpoint: Option<EndpointName>,
-    /// From where, as the connection says: behind a proxy, the proxy.
+    /// The address that the delivery came from, as the connection says: behind a proxy, the proxy's.
+    #[schema(required, value_type = Option<String>)]
     pub peer: Option<SocketAddr>,
-    /// What was answered.
+    /// The status of the answer.
     pub status: u16,
-    /// What it looks like.
+    /// The reason, as a stable word.
+    #[schema(value_type = String)]
     pub reason: Reason,
-    /// The same in words, with what to do.
+    /// The reason in words, and what to do.
     pub explanation: String,
-    /// The body's length.
-    pub body_bytes: usize,
-    /// The body's SHA-256, in hexadecimal; `None` if it was not examined.
-    pub body_sha256: Option<String>,
-    /// The signature header's length in bytes.
-    pub header_bytes: Option<usize>,
-    /// How it looks.
-    pub header_shape: Shape,
-    /// The id that the answer carried.
-    pub request_id: Option<Uuid>,
-    /// True once it was looked at.
+    /// False if there was no time or no room to look at the delivery, and for a moment after it was refused.
     pub examined: bool,
-}
-
-/// A delivery that was just refused.
-#[derive(Debug)]
-pub struct Seen<'a> {
-    /// To which endpoint it came.
-    pub endpoint: &'a Endpoint,
-    /// Its headers.
-    pub headers: &'a HeaderMap,
-    /// Its body.
-    pub body: &'a Bytes,
-    /// Why it was refused.
-    pub refused: &'a Refused,
-    /// What is answered.
-    pub status: u16,
-    /// From where it came.
-    pub peer: Option<SocketAddr>,
-    /// The request's id.
+    /// The length of the body in bytes; what the delivery says of it, where nobody read it.
+    pub body_bytes: usize,
+    /// The SHA-256 of the body in hexadecimal; null if the delivery was not examined.
+    #[schema(required)]
+    pub body_sha256: Option<String>,
+    /// What the signature header looked like.
+    pub signature_header: SignatureHeader,
+    /// The request id of the answer.
+    #[schema(required)]
     pub request_id: Option<Uuid>,
 }
 
-/// A request with a signature that came to a path that no endpoint has.
-#[derive(Debug)]
-pub struct Stray<'a> {
+/// What a signature header looked like.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub struct SignatureHeader {
+    /// The header's length in bytes; null if it was missing.
+    #[schema(required)]
+    pub bytes: Option<usize>,
+    /// What the header looks like, as a stable word.
+    #[schema(value_type = String)]
+    pub shape: Shape,
+}
+
+/// A request that was answered with a refusal.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
     /// Its headers.
     pub headers: &'a HeaderMap,
-    /// What its path is, and what it may have been meant for.
-    pub explanation: String,
-    /// Its body's length, as it says: nobody read it.
-    pub body_bytes: usize,
-    /// What is answered.
+    /// The status of the answer.
     pub status: u16,
-    /// From where it came.
+    /// Where it came from.
     pub peer: Option<SocketAddr>,
     /// The request's id.
     pub request_id: Option<Uuid>,
@@ -185,114 +167,94 @@ pub struct Stray<'a> {
 /// The refusals of this process.
 #[derive(Debug)]
 pub struct Refusals {
-    kept: Mutex<Kept>,
+    /// Oldest first.
+    kept: Mutex<VecDeque<Refusal>>,
     queue: mpsc::Sender<Case>,
-    room: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    /// Oldest first.
-    rows: VecDeque<Refusal>,
-    last: u64,
-}
-
-/// What waits to be examined. Dropped after that, with the body.
-#[derive(Debug)]
+/// A refusal that waits to be examined; the body is dropped after that.
 struct Case {
     refusal: Refusal,
-    certain: Option<Reason>,
+    /// The signature that fits no secret, if that is why the delivery was refused.
+    claimed: Option<Tag>,
     keyring: Keyring,
-    /// The signature headers alone.
-    headers: HeaderMap,
     body: Bytes,
-    _room: OwnedSemaphorePermit,
 }
 
 impl Refusals {
     /// Makes the list, and the future that explains what is on it, to be spawned by the caller.
     pub fn new(metrics: Arc<Metrics>, lifecycle: Lifecycle) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
         let (queue, cases) = mpsc::channel(QUEUE);
-        let refusals =
-            Arc::new(Self { kept: Mutex::default(), queue, room: Arc::new(Semaphore::new(QUEUE_BYTES)), metrics });
+        let refusals = Arc::new(Self { kept: Mutex::default(), queue, metrics });
         (refusals.clone(), explain(refusals, cases, lifecycle))
     }
 
-    /// Notes a refusal, if it is about who the sender is, and has it examined if there is room. Never waits.
-    pub fn note(&self, seen: &Seen<'_>) {
-        let Some(certain) = certainty(seen.refused) else { return };
-        let headers = signature_headers(seen.headers);
-        let looks = suspicion::headers(&headers);
-        let room = u32::try_from(seen.body.len())
-            .ok()
-            .filter(|_| seen.body.len() <= LARGEST)
-            .and_then(|bytes| self.room.clone().try_acquire_many_owned(bytes).ok());
-        let place = room.and_then(|room| Some((room, self.queue.try_reserve().ok()?)));
-        let reason = certain.unwrap_or(Reason::NotExamined);
-        let mut refusal = Refusal {
-            number: 0,
-            at: clock::now(),
-            endpoint: Some(seen.endpoint.name.clone()),
-            peer: seen.peer,
-            status: seen.status,
-            reason,
-            explanation: told_at_once(seen.refused, place.is_some()),
-            body_bytes: seen.body.len(),
-            body_sha256: None,
-            header_bytes: looks.length,
-            header_shape: looks.shape,
-            request_id: seen.request_id,
-            examined: false,
-        };
-        refusal.number = self.keep(refusal.clone());
-        match place {
-            None => self.metrics.refused(seen.endpoint.name.as_str(), reason.as_str()),
-            Some((room, place)) => place.send(Case {
-                refusal,
-                certain,
-                keyring: seen.endpoint.keyring.clone(),
-                headers,
-                body: seen.body.clone(),
-                _room: room,
-            }),
-        }
-    }
-
-    /// Notes a signed request to a path that no endpoint has. Nothing is examined: whom it was meant for is not known.
-    pub fn note_stray(&self, stray: &Stray<'_>) {
-        let looks = suspicion::headers(&signature_headers(stray.headers));
-        self.keep(Refusal {
-            number: 0,
-            at: clock::now(),
-            endpoint: None,
-            peer: stray.peer,
-            status: stray.status,
-            reason: Reason::UnknownPath,
-            explanation: stray.explanation.clone(),
-            body_bytes: stray.body_bytes,
-            body_sha256: None,
-            header_bytes: looks.length,
-            header_shape: looks.shape,
-            request_id: stray.request_id,
-            examined: false,
+    /// Notes a refused delivery, if the refusal is about who the sender is, and has it examined if there is room. Never
+    /// waits.
+    pub fn note(&self, seen: Seen<'_>, endpoint: &Endpoint, body: &Bytes, refused: &Refused) {
+        let header = header_shape::of(seen.headers);
+        let Some(told) = told(refused, header.shape) else { return };
+        let place = self.queue.try_reserve().ok().filter(|_| body.len() <= LARGEST);
+        let claimed = if told.is_some() { None } else { header.claimed };
+        let (reason, explanation) = told.unwrap_or_else(|| {
+            let why = if place.is_some() {
+                "; it will be examined in a moment."
+            } else {
+                ". It was not examined further, because too many deliveries were refused at the same time, or because its body is too large for that."
+            };
+            (Reason::NotExamined, format!("The signature fits none of the endpoint's secrets{why}"))
         });
-    }
-
-    /// Keeps a row, and answers its number.
-    fn keep(&self, refusal: Refusal) -> u64 {
-        let mut kept = self.kept();
-        kept.last += 1;
-        let number = kept.last;
-        if kept.rows.len() >= KEPT {
-            kept.rows.pop_front();
+        let refusal = self.keep(seen, Some(endpoint.name.clone()), body.len(), reason, explanation);
+        match place {
+            None => self.metrics.refused(endpoint.name.as_str(), reason.as_str()),
+            Some(place) => {
+                place.send(Case { refusal, claimed, keyring: endpoint.keyring.clone(), body: body.clone() });
+            }
         }
-        kept.rows.push_back(Refusal { number, ..refusal });
-        number
     }
 
-    /// Newest first, before (older than) the given number, of one endpoint or of all; at most `limit`. The flag says
-    /// whether there are more.
+    /// Notes a signed request to a path that no endpoint has; its body was not read. There is nothing to examine, since
+    /// the endpoint that it was meant for is not known.
+    pub fn note_stray(&self, seen: Seen<'_>, body_bytes: usize, explanation: String) {
+        self.keep(seen, None, body_bytes, Reason::UnknownPath, explanation);
+    }
+
+    /// Keeps a row under the next number.
+    fn keep(
+        &self,
+        seen: Seen<'_>,
+        endpoint: Option<EndpointName>,
+        body_bytes: usize,
+        reason: Reason,
+        explanation: String,
+    ) -> Refusal {
+        let Seen { headers, status, peer, request_id } = seen;
+        let header_shape::Header { shape, bytes, .. } = header_shape::of(headers);
+        let mut kept = self.kept();
+        let refusal = Refusal {
+            number: kept.back().map_or(1, |last| last.number + 1),
+            at: clock::now(),
+            endpoint,
+            peer,
+            status,
+            reason,
+            explanation,
+            examined: false,
+            body_bytes,
+            body_sha256: None,
+            signature_header: SignatureHeader { bytes, shape },
+            request_id,
+        };
+        if kept.len() >= KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(refusal.clone());
+        refusal
+    }
+
+    /// Lists refusals, newest first: those older than the number `before`, of one endpoint or of all, at most `limit`.
+    /// The flag says whether there are more.
     pub fn list(&self, endpoint: Option<&str>, before: Option<u64>, limit: usize) -> (Vec<Refusal>, bool) {
         let kept = self.kept();
         let fits = |refusal: &&Refusal| {
@@ -300,36 +262,32 @@ impl Refusals {
                 && endpoint
                     .is_none_or(|endpoint| refusal.endpoint.as_ref().is_some_and(|name| name.as_str() == endpoint))
         };
-        let mut rows: Vec<Refusal> = kept.rows.iter().rev().filter(fits).take(limit + 1).cloned().collect();
+        let mut rows: Vec<Refusal> = kept.iter().rev().filter(fits).take(limit + 1).cloned().collect();
         let more = rows.len() > limit;
         rows.truncate(limit);
         (rows, more)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, VecDeque<Refusal>> {
         self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Puts what was found in the place of what was noted, unless that was pushed out meanwhile.
+    /// Replaces a row by its examined form, unless the row was pushed out meanwhile.
     fn amend(&self, examined: Refusal) {
-        let mut kept = self.kept();
-        let Some(first) = kept.rows.front().map(|refusal| refusal.number) else { return };
-        let place = examined.number.checked_sub(first).and_then(|place| usize::try_from(place).ok());
-        if let Some(refusal) = place.and_then(|place| kept.rows.get_mut(place)) {
-            *refusal = examined;
+        if let Some(row) = self.kept().iter_mut().rev().find(|row| row.number == examined.number) {
+            *row = examined;
         }
     }
 }
 
-/// Examines one case after the other until asked to stop; what waits then is dropped.
+/// Examines one case after the other until asked to stop; those that wait then are dropped.
 async fn explain(refusals: Arc<Refusals>, mut cases: mpsc::Receiver<Case>, lifecycle: Lifecycle) {
     let working = async {
         // The queue never closes: `refusals` holds its other end.
         while let Some(case) = cases.recv().await {
             let begun = Instant::now();
-            // A megabyte of hashing would hold up whoever shares the thread.
-            let examining = tokio::task::spawn_blocking(move || examine(case));
-            match examining.await {
+            // On a thread of its own: hashing takes milliseconds, in which no other task would run on this one.
+            match tokio::task::spawn_blocking(move || examine(case)).await {
                 Ok(refusal) => {
                     let endpoint = refusal.endpoint.as_ref().map_or("", EndpointName::as_str);
                     refusals.metrics.refused(endpoint, refusal.reason.as_str());
@@ -353,197 +311,175 @@ async fn explain(refusals: Arc<Refusals>, mut cases: mpsc::Receiver<Case>, lifec
 }
 
 fn examine(case: Case) -> Refusal {
-    let Case { mut refusal, certain, keyring, headers, body, _room } = case;
-    let suspicion = keyring.suspect(&headers, &body);
-    let found = found(certain, &suspicion);
-    if let Some((reason, explanation)) = found {
-        refusal.reason = reason;
-        refusal.explanation = explanation;
+    let Case { mut refusal, claimed, keyring, body } = case;
+    if let Some(claimed) = claimed {
+        (refusal.reason, refusal.explanation) = tried(&keyring, &claimed, &body);
     }
     refusal.body_sha256 = Some(hex::encode(Sha256::digest(&body)));
     refusal.examined = true;
     refusal
 }
 
-fn signature_headers(headers: &HeaderMap) -> HeaderMap {
-    headers
-        .get_all(HEADER)
-        .iter()
-        .take(8)
-        .map(|value| (Some(http::HeaderName::from_static(HEADER)), value.clone()))
-        .fold(HeaderMap::new(), |mut map, (name, value)| {
-            if let Some(name) = name {
-                map.append(name, value);
-            }
-            map
-        })
-}
-
-/// The outer `None`: not about who the sender is. The inner one: only an examination can tell.
-#[expect(clippy::option_option, reason = "both are answers, and both have a name here")]
-fn certainty(refused: &Refused) -> Option<Option<Reason>> {
-    match refused {
-        Refused::NotGenuine(rejection) => Some(match rejection {
-            Rejection::NoSecret => Some(Reason::NoSecret),
-            Rejection::HeaderMissing => Some(Reason::HeaderMissing),
-            Rejection::HeaderRepeated => Some(Reason::HeaderRepeated),
-            Rejection::HeaderNotHex | Rejection::HeaderLength { .. } => Some(Reason::HeaderEncoding),
-            Rejection::Retired => Some(Reason::RetiredSecret),
-            Rejection::Mismatch | Rejection::NotReserializable(_) => None,
-        }),
-        Refused::Undecided(_) => Some(Some(Reason::Undecided)),
-        Refused::TooOld { .. } => Some(Some(Reason::TooOld)),
-        Refused::QueueFull | Refused::TooLate(_) | Refused::Store(_) => None,
-    }
-}
-
-/// What can be said without an examination.
-fn told_at_once(refused: &Refused, is_examined_next: bool) -> String {
-    match refused {
-        Refused::NotGenuine(rejection) => match rejection {
-            Rejection::NoSecret => {
-                "The endpoint has no secret, so nothing can be genuine. Set its `secret`, or run `finkare-relay register`.".into()
-            }
-            Rejection::HeaderMissing => format!(
-                "There is no `{HEADER}` header. Either it does not come from Finkare, or a proxy in front removes the header: let it through."
-            ),
-            Rejection::HeaderRepeated => format!(
-                "The `{HEADER}` header is there more than once, and which one counts is not defined. Look for a proxy that adds one."
-            ),
-            Rejection::HeaderNotHex | Rejection::HeaderLength { .. } => format!(
-                "The `{HEADER}` header does not hold the 64 hexadecimal digits of an HMAC-SHA256. If it comes from Finkare, its form has changed: ask them."
-            ),
-            Rejection::Retired => {
-                "It is signed with a secret of this endpoint that was retired: the overlap after its rotation is over. If Finkare still signs with it, rotate again; otherwise it is an old delivery that somebody repeats.".into()
-            }
-            Rejection::Mismatch | Rejection::NotReserializable(_) if is_examined_next => {
-                "The signature fits no secret of the endpoint; it will be examined in a moment.".into()
-            }
-            Rejection::Mismatch | Rejection::NotReserializable(_) => {
-                "The signature fits no secret of the endpoint. It was not examined further: too many were refused at a time, or its body is too large for that.".into()
-            }
-        },
-        Refused::Undecided(undecided) => {
-            let why = match undecided {
-                Undecided::Changing => "a change of the secret was still under way",
-                Undecided::Unknown => "nobody knew whether Finkare had switched to another secret",
-                Undecided::Aftermath => "until a moment before nobody knew which secret Finkare used",
-                Undecided::Crowded => "too many deliveries waited for the end of a change of the secret",
-                Undecided::Unreadable => "the stored secrets could not be read again",
-                Undecided::Gone => "the endpoint was just being removed from the configuration",
-                Undecided::Closed => "a stored secret of the endpoint cannot be used (`finkare-relay endpoints list` says which, and what to do)",
+/// What a refusal says by itself. The outer `None`: it is not about who the sender is. The inner one: no secret fits, and
+/// only an examination can tell why.
+#[expect(clippy::option_option, reason = "both are answers, and both have a meaning of their own")]
+fn told(refused: &Refused, shape: Shape) -> Option<Option<(Reason, String)>> {
+    let (reason, text) = match refused {
+        Refused::NotGenuine(Rejection::Mismatch | Rejection::NotReserializable(_)) => return Some(None),
+        Refused::QueueFull | Refused::TooLate(_) | Refused::Store(_) => return None,
+        Refused::NotGenuine(Rejection::NoSecret) => (
+            Reason::NoSecret,
+            "The endpoint has no secret, so nothing can be genuine. Set its `secret`, or run `finkare-relay register`.".into(),
+        ),
+        Refused::NotGenuine(Rejection::HeaderMissing) => (
+            Reason::HeaderMissing,
+            format!("There is no `{HEADER}` header. Either the delivery does not come from Finkare, or a proxy in front removes the header: let it through."),
+        ),
+        Refused::NotGenuine(Rejection::HeaderRepeated) => (
+            Reason::HeaderRepeated,
+            format!("The `{HEADER}` header is there more than once, and which one counts is not defined. Look for a proxy that adds or repeats it."),
+        ),
+        Refused::NotGenuine(Rejection::HeaderNotHex | Rejection::HeaderLength { .. }) => {
+            let form = match shape {
+                Shape::Base64 => "is written in base64 instead of hexadecimal",
+                Shape::OtherPrefix => "has a prefix other than `sha256=`",
+                _ => "does not hold the 64 hexadecimal digits of an HMAC-SHA256",
             };
-            format!("The signature fitted no secret that was known, and {why}: the sender was asked to come again. Nothing to do unless this goes on; then look at the audit trail and rotate again.")
+            (
+                Reason::HeaderEncoding,
+                format!("The `{HEADER}` header {form}. If the delivery comes from Finkare, ask Finkare about the form of the header, or look for a proxy that rewrites it."),
+            )
         }
-        Refused::TooOld { .. } => {
-            "It is genuine, and its timestamp is older than `max_age_days`. Somebody repeats an old delivery, or Finkare was late by days: compare its payments with yours.".into()
-        }
-        // Not noted.
-        Refused::QueueFull | Refused::TooLate(_) | Refused::Store(_) => String::new(),
-    }
+        Refused::NotGenuine(Rejection::Retired) => (
+            Reason::RetiredSecret,
+            "The delivery is signed with a secret of this endpoint whose overlap after a rotation is over. If Finkare still signs with it, rotate again; otherwise somebody repeats an old delivery.".into(),
+        ),
+        Refused::Undecided(undecided) => (
+            Reason::Undecided,
+            format!("The signature fitted no secret that was known, and {undecided}, so the sender was asked to try again. There is nothing to do unless this goes on; then look at the audit trail and rotate again."),
+        ),
+        Refused::TooOld { .. } => (
+            Reason::TooOld,
+            "The delivery is genuine, and its timestamp is older than `max_age_days`. Either somebody repeats an old delivery, or Finkare was late by days: compare Finkare's payments with yours.".into(),
+        ),
+    };
+    Some(Some((reason, text)))
 }
 
-/// What the examination says; `None` leaves what was said at once.
-fn found(certain: Option<Reason>, suspicion: &Suspicion) -> Option<(Reason, String)> {
-    let Some(fit) = &suspicion.fit else {
-        return certain.is_none().then(|| {
-            (
-                Reason::WrongSecret,
-                "The signature fits no secret that this process knows, in any way that it knows to read it. Either it is forged, or the secret was changed at Finkare, or copied wrongly: compare its fingerprint (`printf %s \"$SECRET\" | sha256sum`) with the endpoint's, and set it anew. Secrets that were retired before the service started are not remembered.".to_owned(),
-            )
-        });
+/// How a body may have looked when it was signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    AsItCame,
+    /// Written again, compactly, as `JSON.stringify` does.
+    Reserialized,
+    /// Before something on the way changed it; the text follows "the signature fits if".
+    Changed(&'static str),
+}
+
+/// The body as it came, and the other ways in which it may have been signed.
+fn readings(body: &Bytes) -> (Vec<Reading>, Vec<Bytes>) {
+    let (mut readings, mut bodies) = (vec![Reading::AsItCame], vec![body.clone()]);
+    let mut add = |reading, text: Vec<u8>| {
+        if !bodies.iter().any(|body| *body == text) {
+            readings.push(reading);
+            bodies.push(text.into());
+        }
     };
-    // These stay what they are, whatever would have fitted.
-    if matches!(certain, Some(Reason::NoSecret | Reason::Undecided | Reason::TooOld | Reason::RetiredSecret))
-        && !matches!((certain, &fit.whose), (Some(Reason::NoSecret), Whose::Other(..)))
-    {
-        return None;
-    }
-    let whose = match &fit.whose {
-        Whose::Own(fingerprint) => format!("the endpoint's secret {fingerprint}"),
-        Whose::Retired(fingerprint) => format!("the endpoint's secret {fingerprint}, which was retired"),
-        Whose::Other(endpoint, fingerprint) => format!("the secret {fingerprint} of the endpoint `{endpoint}`"),
-    };
-    let mut text = format!("The signature fits {whose}");
-    let (mut reason, mut remedies) = (None, Vec::new());
-    let mut meet = |which: Reason, remedy: &str| {
-        reason.get_or_insert(which);
-        remedies.push(remedy.to_owned());
-    };
-    match &fit.whose {
-        Whose::Own(_) => {}
-        Whose::Retired(_) => meet(
-            Reason::RetiredSecret,
-            "If Finkare still signs with it, rotate again; otherwise it is an old delivery that somebody repeats.",
-        ),
-        Whose::Other(..) => meet(
-            Reason::OtherEndpoint,
-            "The webhook's URL at Finkare leads to the wrong path, or its secret stands at the wrong endpoint (a sandbox secret at a live one?): swap one of the two.",
-        ),
-    }
-    if certain == Some(Reason::HeaderRepeated) {
-        text.push_str(", in one of several signature headers");
-        meet(Reason::HeaderRepeated, "Look for a proxy that adds or repeats the header.");
-    }
-    if let Some(oddity) = fit.oddity {
-        text.push_str(", without what stands around it or is unseen in it");
-        meet(
-            Reason::WrongSecret,
-            &format!("The secret as it is configured {oddity}: take that out where it is configured, and reload."),
+    if let Ok(text) = std::str::from_utf8(body) {
+        let lf = text.replace("\r\n", "\n");
+        let crlf = lf.replace('\n', "\r\n");
+        let bare = text.trim_start_matches('\u{feff}').trim();
+        add(
+            Reading::Changed("the blanks, newlines or byte order mark around it are removed: something added them"),
+            bare.into(),
         );
+        add(Reading::Changed("a newline is added at its end: something removed it"), format!("{text}\n").into());
+        add(Reading::Changed("its line ends are LF: something turned them into CRLF"), lf.into());
+        add(Reading::Changed("its line ends are CRLF: something turned them into LF"), crlf.into());
     }
-    match fit.written {
-        Written::Properly => {}
-        Written::WithOtherPrefix => {
-            text.push_str(", written behind a prefix other than `sha256=`");
-            meet(
-                Reason::HeaderEncoding,
-                "Only bare hexadecimal digits and `sha256=` are taken: ask Finkare about the form, or look for what rewrites the header.",
-            );
-        }
-        Written::InBase64 => {
-            text.push_str(", written in base64 instead of hexadecimal");
-            meet(
-                Reason::HeaderEncoding,
-                "Only hexadecimal digits are taken: ask Finkare about the form, or look for what rewrites the header.",
-            );
-        }
+    if let Ok(written) = reserialize(body) {
+        add(Reading::Reserialized, written);
     }
-    // Another endpoint's secret was tried as that endpoint takes it.
-    if matches!(fit.whose, Whose::Own(_)) && fit.encoding != suspicion.encoding {
-        let (how, word) = match fit.encoding {
-            SecretEncoding::Literal => ("taken as a whole", "literal"),
-            SecretEncoding::Stripped => ("taken without `whsec_`", "stripped"),
-            SecretEncoding::Base64 => ("taken without `whsec_` and decoded from base64", "base64"),
-        };
-        let _ = write!(text, ", {how}");
-        meet(Reason::SecretEncoding, &format!("Set `secret_encoding = \"{word}\"`."));
-    }
-    match (fit.reading, suspicion.over) {
-        (Reading::AsItCame, SignatureOver::Reserialized) => {
-            text.push_str(" over the body as it came");
-            meet(Reason::SignatureOver, "Set `signature_over = \"raw\"`.");
-        }
-        (Reading::AsItCame, SignatureOver::Raw | SignatureOver::Either) => {}
-        (Reading::Reserialized, _) => {
-            let _ = write!(text, " if the body is read otherwise: {}", fit.reading.told());
-            meet(
-                Reason::SignatureOver,
-                "Either something on the way adds blanks to the JSON, or Finkare signs another form of it than it sends: set `signature_over = \"either\"`.",
-            );
-        }
-        (reading, _) => {
-            let _ = write!(text, " if {}", reading.told());
-            meet(Reason::BodyChanged, "Let the proxy in front pass bodies on byte for byte.");
-        }
-    }
-    let Some(reason) = reason else {
-        return Some((
-            Reason::SecretKnownSince,
-            format!("{text}, which was not known when the delivery came. Nothing to do: a repetition is taken."),
-        ));
+    (readings, bodies)
+}
+
+/// What the signature fits if the secrets or the body are read in another way.
+fn tried(keyring: &Keyring, claimed: &Tag, body: &Bytes) -> (Reason, String) {
+    let (readings, bodies) = readings(body);
+    let (encoding, over) = keyring.reading();
+    let Some(fit) = keyring.misread(claimed, &bodies) else {
+        return (
+            Reason::WrongSecret,
+            "The signature fits none of the endpoint's secrets, in whatever way they are read. Either the delivery is forged, or the secret was changed at Finkare or copied wrongly: compare its fingerprint (`printf %s \"$SECRET\" | sha256sum`) with the endpoint's, and set it again.".into(),
+        );
     };
-    text.push_str(". ");
-    text.push_str(&remedies.join(" "));
-    Some((reason, text))
+    let mut text = format!("The signature fits the endpoint's secret {}", fit.fingerprint);
+    let mut found: Vec<(Reason, String)> = Vec::new();
+    if let Some(oddity) = fit.oddity {
+        text.push_str(" without what stands around it or cannot be seen in it");
+        let remedy =
+            format!("The secret as it is configured {oddity}: take that out where it is configured, and reload.");
+        found.push((Reason::WrongSecret, remedy));
+    }
+    if fit.encoding != encoding {
+        let (how, word) = match fit.encoding {
+            SecretEncoding::Literal => (" taken as a whole", "literal"),
+            SecretEncoding::Stripped => (" taken without `whsec_`", "stripped"),
+            SecretEncoding::Base64 => (" taken without `whsec_` and decoded from base64", "base64"),
+        };
+        text.push_str(how);
+        found.push((Reason::SecretEncoding, format!("Set `secret_encoding = \"{word}\"`.")));
+    }
+    match (readings[fit.message], over) {
+        (Reading::AsItCame, SignatureOver::Reserialized) => {
+            text.push_str(", over the body as it came");
+            found.push((Reason::SignatureOver, "Set `signature_over = \"raw\"`.".into()));
+        }
+        (Reading::Reserialized, SignatureOver::Raw) => {
+            text.push_str(" if the body's JSON is written again without blanks");
+            found.push((
+                Reason::SignatureOver,
+                "Either something on the way adds blanks to the JSON, or Finkare signs another form of it than it sends: set `signature_over = \"either\"`.".into(),
+            ));
+        }
+        (Reading::AsItCame, SignatureOver::Raw | SignatureOver::Either)
+        | (Reading::Reserialized, SignatureOver::Reserialized | SignatureOver::Either) => {}
+        (Reading::Changed(how), _) => {
+            text.push_str(" over the body if ");
+            text.push_str(how);
+            found.push((Reason::BodyChanged, "Let the proxy in front pass bodies on byte for byte.".into()));
+        }
+    }
+    let Some((reason, _)) = found.first() else {
+        text.push_str(
+            ", which was not known when the delivery came. There is nothing to do: a repetition is accepted.",
+        );
+        return (Reason::SecretKnownSince, text);
+    };
+    let remedies: Vec<&str> = found.iter().map(|(_, remedy)| remedy.as_str()).collect();
+    (*reason, format!("{text}. {}", remedies.join(" ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_read_as_it_may_have_been_signed() {
+        for (came, was, reading) in [
+            ("{\"a\":1}\n", "{\"a\":1}", "byte order mark"),
+            ("\u{feff}[1.0 ]", "[1.0 ]", "byte order mark"),
+            ("{\"a\":1}", "{\"a\":1}\n", "newline is added"),
+            ("{\r\n\"a\":1}", "{\n\"a\":1}", "line ends are LF"),
+            ("{\n\"a\":1}", "{\r\n\"a\":1}", "line ends are CRLF"),
+        ] {
+            let (which, bodies) = readings(&came.into());
+            let at = bodies.iter().position(|body| body == was).unwrap_or_else(|| panic!("{came:?}: {bodies:?}"));
+            assert!(matches!(which[at], Reading::Changed(how) if how.contains(reading)), "{came:?}: {:?}", which[at]);
+        }
+        let (which, bodies) = readings(&"{ \"a\" : 1 }".into());
+        let last = which.last().zip(bodies.last().map(|body| &body[..]));
+        assert_eq!((which[0], last), (Reading::AsItCame, Some((&Reading::Reserialized, &b"{\"a\":1}"[..]))));
+        assert_eq!(readings(&Bytes::from_static(b"\xff")).0, [Reading::AsItCame]);
+    }
 }

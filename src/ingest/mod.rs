@@ -137,7 +137,7 @@ impl Ingest {
         received_at: Timestamp,
     ) -> Result<Committed, Refused> {
         let begun = Instant::now();
-        let verified = endpoint.keyring.verify(headers, body).await.map_err(|error| match error {
+        let verified = endpoint.keyring.prove(headers, body).await.map_err(|error| match error {
             NotProved::Rejected(rejection) => Refused::NotGenuine(rejection),
             NotProved::Undecided(undecided) => Refused::Undecided(undecided),
         })?;

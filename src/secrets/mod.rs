@@ -1,33 +1,33 @@
-//! An endpoint's secrets: encrypted in the store, live in memory, never old when it matters.
+//! An endpoint's secrets: encrypted in the store, and read into memory to prove deliveries by.
 //!
-//! The store has the truth ([`crate::model::link`] tells a secret's life). [`Secrets`] keeps a copy of
-//! it that deliveries are verified by, a [`Keyring`] for each endpoint; [`vault`] encrypts what goes
-//! into the store and opens what comes out.
+//! The store has the truth ([`crate::model::stored_secret`] describes a secret's life). [`Secrets`] holds a snapshot of
+//! the store, by which a [`Keyring`] for each endpoint proves deliveries; [`vault`] encrypts the secrets that go into the
+//! store and decrypts those that come out; [`misread`] explains refusals.
 //!
-//! # When a signature fits none
+//! # When a signature fits no secret
 //!
-//! Most such deliveries are forged. But Finkare switches a secret before we can know the new one, and
-//! another replica may know it before this one does. So [`Keyring::verify`] looks again before it
-//! says no:
+//! Most such deliveries are forged. But Finkare switches to a new secret before the relay can know it, and another replica
+//! may know it before this one does. So [`Keyring::prove`] looks again before it refuses:
 //!
-//! - The copy was read before the delivery came, and others work on the same database: it is read
-//!   once more. All who wait share one reading, and there are at most five a second, so a flood of
+//! - If the snapshot was read before the delivery came, and other processes work on the same database, the store is read
+//!   once more. All deliveries that wait share one reading, and there are at most five a second, so that a flood of
 //!   forgeries does not become a load on the database.
-//! - A change of the secret is under way: the delivery waits for its end, up to [`PATIENCE`], and
-//!   is checked again. At most [`WAITING`] wait at a time.
-//! - Nobody knows whether Finkare has switched (a crash, a lost answer): it waits a moment for the
-//!   cure. After that, and whenever one of these bounds is met, the sender is asked to come again: it may be
-//!   genuine, and 401 would turn it away for good.
-//! - It was not known until a moment ago ([`AFTERMATH`]): a delivery that was signed with a secret that was lost,
-//!   and is still on its way or waiting here when the cure brings another, is asked to come again as well.
+//! - If a change of the secret is under way, the delivery waits for its end, up to [`PATIENCE`], and is checked again. At
+//!   most [`WAITING`] deliveries wait at the same time.
+//! - If it is not known whether Finkare has switched (after a crash or a lost answer), the delivery waits for the outcome,
+//!   up to [`UNKNOWN_PATIENCE`]. After that, and whenever one of these bounds is met, the sender is asked to try again: the
+//!   delivery may be genuine, and a 401 would reject it permanently.
+//! - If this was not known until a moment ago ([`AFTERMATH`]), the sender is asked to try again as well: the delivery may
+//!   have been signed with a secret that was lost before the relay got the next one.
 //!
-//! A header that is missing or malformed is refused at once: no secret would make it genuine.
+//! A header that is missing or malformed is refused at once: no secret would make the delivery genuine.
 //!
-//! # When a stored secret does not open
+//! # When a stored secret cannot be decrypted
 //!
-//! A row that was damaged, or that was sealed under another master key, costs its own secret and nothing else. The text of a configured secret
-//! with the same fingerprint stands in for it. Where none does, whoever fits none of the endpoint's other secrets is
-//! asked to come again: it may be genuine. Only if not one row opens is it the master key that is wrong, which is an error.
+//! A row that was damaged, or that was encrypted under another master key, affects its own secret and nothing else. A
+//! configured secret with the same fingerprint is used in its place. Where there is none, the sender of a delivery that
+//! fits none of the endpoint's other secrets is asked to try again: the delivery may be genuine. Only if no row at all can
+//! be decrypted is the master key itself wrong, which is an error.
 
 use std::{
     collections::HashMap,
@@ -53,40 +53,41 @@ use crate::{
         chain::Chain,
         clock,
         id::EndpointName,
-        link::{Fingerprint, IntentState, Link},
+        intent::{IntentState, Link},
         secret::Secret,
+        stored_secret::Fingerprint,
     },
     signature::finkare::{self, Rejection, SecretEncoding, SignatureOver, Verified, Verifier},
     store::{Store, StoreError},
 };
 
-pub mod suspicion;
+pub mod misread;
 pub mod vault;
 
 use vault::{Vault, VaultError};
 
-/// How long a delivery waits for a change of the secret that is under way. Finkare waits 5 seconds
-/// for an answer, and what waited has to be committed yet.
+/// How long a delivery waits for a change of the secret that is under way. Finkare waits 5 seconds for an answer, in
+/// which the delivery also has to be committed.
 pub const PATIENCE: Duration = Duration::from_millis(3500);
 
-/// How long a delivery waits where nobody knows which secret Finkare uses: the cure may take long.
+/// How long a delivery waits while it is not known which secret Finkare uses: finding out may take long.
 pub const UNKNOWN_PATIENCE: Duration = Duration::from_secs(1);
 
-/// For so long after the cure, whoever fits no secret is still asked to come again: as long as Finkare
-/// waits for an answer, so that whatever it signed before the cure has arrived.
+/// How long, after the secret is known again, the sender of a delivery that fits no secret is still asked to try again. As
+/// long as Finkare waits for an answer, so that everything that was signed before has arrived by then.
 pub const AFTERMATH: Duration = Duration::from_secs(5);
 
-/// Deliveries, of all endpoints together, that may wait to be checked again. What they hold in memory counts to the
-/// same budget as all bodies.
+/// How many deliveries, of all endpoints together, may wait to be checked again. Their bodies count to the same memory
+/// budget as all others.
 pub const WAITING: usize = 2048;
 
-/// Between the beginnings of two readings that unproved deliveries ask for.
+/// The shortest time between the beginnings of two readings that unproved deliveries ask for.
 const PACE: Duration = Duration::from_millis(200);
 
-/// The copy is read again so often while a change is under way, should its announcement be lost…
+/// How often the store is read again while a change is under way, in case its announcement is lost…
 const LOOK_WHILE_CHANGING: Duration = Duration::from_millis(250);
 
-/// … and so often while there is none.
+/// … and while there is none.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// What the secrets of an endpoint are made of.
@@ -135,24 +136,24 @@ pub struct Closed {
 /// Why a delivery is not proved.
 #[derive(Debug, thiserror::Error)]
 pub enum NotProved {
-    /// It is not genuine: the sender need not come again.
+    /// It is not genuine: the sender need not try again.
     #[error(transparent)]
     Rejected(Rejection),
-    /// It may be genuine: the sender should come again.
+    /// It may be genuine: the sender should try again.
     #[error("the signature fits no secret that is known, and {0}")]
     Undecided(Undecided),
 }
 
-/// Why nobody can say now whether a delivery is genuine.
+/// Why it is not known now whether a delivery is genuine.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Undecided {
     /// [`PATIENCE`] was not enough.
     #[error("a change of the secret was still under way after {PATIENCE:?}")]
     Changing,
     /// A change was cut off.
-    #[error("it is not known whether Finkare has switched to another")]
+    #[error("it is not known whether Finkare has switched to another secret")]
     Unknown,
-    /// A change was cut off, and made again a moment ago.
+    /// A change was cut off, and was made again a moment ago.
     #[error("until a moment ago it was not known which secret Finkare uses")]
     Aftermath,
     /// Too many wait already.
@@ -164,41 +165,41 @@ pub enum Undecided {
     /// It came while the endpoint was being removed.
     #[error("the endpoint has just been removed from the configuration")]
     Gone,
-    /// One of the endpoint's secrets is there and does not open.
-    #[error("a stored secret of this endpoint cannot be used")]
+    /// One of the endpoint's stored secrets cannot be used.
+    #[error(
+        "a stored secret of this endpoint cannot be used (`finkare-relay endpoints list` says which one, and what to do)"
+    )]
     Closed,
 }
 
-/// The live secrets of all endpoints: one copy for the process. Another configuration is told to it by
-/// [`Secrets::update`], so that a change of a secret that is under way is seen by whatever answers.
+/// The live secrets of all endpoints, once per process. A reload replaces the endpoints by [`Secrets::update`], so that a
+/// change of a secret that is under way is seen by everything that proves deliveries.
 #[derive(Debug)]
 pub struct Secrets {
     store: Arc<dyn Store>,
     vault: Arc<Vault>,
-    copy: watch::Sender<Arc<Copy>>,
-    /// Held by who reads; those who wait for it find that it was done for them.
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    /// Held while the store is read; a task that waited for it finds that another one has read for it.
     turn: Mutex<Option<Failure>>,
     room: Semaphore,
     reads: AtomicU64,
-    /// For explaining refusals only.
-    memory: suspicion::Memory,
 }
 
 /// The last reading, if it failed.
 type Failure = (Instant, Arc<SecretsError>);
 
-/// What was read at one time.
+/// What the store held at one time.
 #[derive(Debug)]
-struct Copy {
-    /// When the reading began: whatever was committed before stands in it.
+struct Snapshot {
+    /// When the reading began: the snapshot has everything that was committed before.
     begun: Instant,
-    /// What it was read for.
+    /// The endpoints that it was read for.
     sources: Arc<[Source]>,
     /// In the order of the sources.
     rings: Vec<Arc<Ring>>,
 }
 
-impl Copy {
+impl Snapshot {
     /// An endpoint's place among the sources.
     fn place(&self, endpoint: &EndpointName) -> Option<usize> {
         self.sources.iter().position(|source| source.endpoint == *endpoint)
@@ -209,19 +210,19 @@ impl Copy {
     }
 }
 
-/// One endpoint's part of a copy.
+/// One endpoint's part of a snapshot.
 #[derive(Debug)]
 struct Ring {
     verifier: Verifier,
-    /// For each of the verifier's keys, until when it is good; `None` is for ever.
+    /// The end of validity of each of the verifier's keys; `None` if there is none.
     until: Vec<Option<Timestamp>>,
     fingerprints: Vec<Fingerprint>,
-    /// Every key that the secrets may stand for; never for verifying.
-    suspects: Vec<suspicion::Suspect>,
+    /// Every key that the secrets may stand for, for explaining refusals only.
+    suspects: Vec<misread::Suspect>,
     /// Stored secrets that cannot be used.
     closed: Vec<Closed>,
     standing: Standing,
-    /// Until when a delivery that comes may have been signed with a secret that was lost.
+    /// Until this time a delivery may have been signed with a secret that was lost.
     doubtful_until: Option<Instant>,
 }
 
@@ -234,12 +235,12 @@ enum Standing {
 }
 
 impl Secrets {
-    /// Reads the store, checks that the master key opens what is there, adds configured secrets that the
-    /// store never had, and makes everything ready to verify.
+    /// Reads the store, checks that the master key decrypts its secrets, stores the configured secrets that it never had,
+    /// and is then ready to prove deliveries.
     ///
     /// # Errors
-    /// See [`SecretsError`]; a wrong master key is found before anything is written. A single row that does not open is
-    /// none: [`Secrets::closed`].
+    /// See [`SecretsError`]; a wrong master key is found before anything is written. A single row that cannot be decrypted
+    /// is no error: see [`Secrets::closed`].
     pub async fn open(
         store: Arc<dyn Store>,
         vault: impl Into<Arc<Vault>>,
@@ -250,47 +251,45 @@ impl Secrets {
         Ok(secrets)
     }
 
-    /// Knows no endpoint yet; see [`Secrets::update`].
+    /// Makes secrets without any endpoint; see [`Secrets::update`].
     pub fn without_endpoints(store: Arc<dyn Store>, vault: Arc<Vault>) -> Arc<Self> {
-        let nothing = Copy { begun: Instant::now(), sources: Arc::default(), rings: Vec::new() };
+        let nothing = Snapshot { begun: Instant::now(), sources: Arc::default(), rings: Vec::new() };
         Arc::new(Self {
             store,
             vault,
-            copy: watch::Sender::new(Arc::new(nothing)),
+            snapshot: watch::Sender::new(Arc::new(nothing)),
             turn: Mutex::default(),
             room: Semaphore::new(WAITING),
             reads: AtomicU64::new(0),
-            memory: suspicion::Memory::default(),
         })
     }
 
-    /// Goes over to these sources, as a whole or not at all: what is stored must open, and configured secrets that the
-    /// store never had are added. When this returns, this process verifies by what the store held after the call.
+    /// Replaces the endpoints by these, as a whole or not at all, and stores the configured secrets that the store never
+    /// had. When this returns, this process proves deliveries by what the store held after the call.
     ///
     /// # Errors
-    /// See [`SecretsError`]; the sources before stay in force.
+    /// See [`SecretsError`]; the previous endpoints stay in force.
     pub async fn update(&self, sources: Vec<Source>) -> Result<(), SecretsError> {
         for source in &sources {
             Verifier::new(source.configured.clone(), source.encoding, source.over)
                 .map_err(|problem| SecretsError::Unusable { endpoint: source.endpoint.clone(), problem })?;
         }
         let sources: Arc<[Source]> = sources.into();
-        // Before anything is sealed: what is there must open.
+        // Before anything is encrypted: a wrong master key shows here.
         self.read(&sources).await?;
         self.seed(&sources).await?;
-        // Nobody else reads meanwhile: a copy never gives way to one that was read earlier.
+        // No other task reads meanwhile, so that a snapshot is never replaced by an older one.
         let mut last_failure = self.turn.lock().await;
-        let copy = self.read(&sources).await?;
+        let snapshot = self.read(&sources).await?;
         *last_failure = None;
-        self.tell_closed(&copy);
-        for (source, ring) in copy.sources.iter().zip(&copy.rings) {
+        self.tell_closed(&snapshot);
+        for (source, ring) in snapshot.sources.iter().zip(&snapshot.rings) {
             tracing::info!(
                 endpoint.name = %source.endpoint, secrets = ring.fingerprints.len(),
                 newest = ring.fingerprints.first().map(tracing::field::display), "secrets are ready"
             );
         }
-        self.memory.learn(&self.copy.borrow(), &copy);
-        self.copy.send_replace(copy);
+        self.snapshot.send_replace(snapshot);
         Ok(())
     }
 
@@ -299,15 +298,15 @@ impl Secrets {
         &self.vault
     }
 
-    /// How often the store was read so far.
+    /// How many times the store was read so far.
     pub fn reads(&self) -> u64 {
         self.reads.load(Relaxed)
     }
 
     /// One endpoint's secrets; `None` if it was not among the sources.
     pub fn keyring(self: &Arc<Self>, endpoint: &EndpointName) -> Option<Keyring> {
-        let copy = self.copy.borrow().clone();
-        let source = &copy.sources[copy.place(endpoint)?];
+        let snapshot = self.snapshot.borrow().clone();
+        let source = &snapshot.sources[snapshot.place(endpoint)?];
         let (endpoint, encoding, over) = (source.endpoint.clone(), source.encoding, source.over);
         Some(Keyring { secrets: self.clone(), endpoint, encoding, over })
     }
@@ -317,27 +316,27 @@ impl Secrets {
     /// # Errors
     /// What is wrong with it, never the secret.
     pub fn is_usable(&self, endpoint: &EndpointName, secret: &Secret) -> Result<(), String> {
-        let copy = self.copy.borrow().clone();
-        let source = copy.place(endpoint).map(|place| &copy.sources[place]);
+        let snapshot = self.snapshot.borrow().clone();
+        let source = snapshot.place(endpoint).map(|place| &snapshot.sources[place]);
         let (encoding, over) = source.map(|source| (source.encoding, source.over)).unwrap_or_default();
         Verifier::new(vec![secret.clone()], encoding, over).map(drop)
     }
 
     /// The stored secrets of an endpoint that cannot be used, as of the last reading.
     pub fn closed(&self, endpoint: &EndpointName) -> Vec<Closed> {
-        self.copy.borrow().ring(endpoint).map(|ring| ring.closed.clone()).unwrap_or_default()
+        self.snapshot.borrow().ring(endpoint).map(|ring| ring.closed.clone()).unwrap_or_default()
     }
 
-    /// Says which secrets have become unusable since the last copy.
-    fn tell_closed(&self, copy: &Copy) {
-        let before = self.copy.borrow().clone();
-        for (source, ring) in copy.sources.iter().zip(&copy.rings) {
+    /// Logs which secrets have become unusable since the last snapshot.
+    fn tell_closed(&self, snapshot: &Snapshot) {
+        let before = self.snapshot.borrow().clone();
+        for (source, ring) in snapshot.sources.iter().zip(&snapshot.rings) {
             let known = before.ring(&source.endpoint).map(|ring| &*ring.closed).unwrap_or_default();
             for closed in ring.closed.iter().filter(|closed| !known.contains(closed)) {
                 let instead = if closed.is_replaced {
                     "the configured secret is used in its place"
                 } else {
-                    "deliveries that fit none of this endpoint's other secrets are asked to come again"
+                    "deliveries that fit none of this endpoint's other secrets are answered 503, so that Finkare tries again"
                 };
                 tracing::error!(
                     endpoint.name = %source.endpoint, fingerprint = %closed.fingerprint, problem = closed.problem,
@@ -347,19 +346,19 @@ impl Secrets {
         }
     }
 
-    /// Reads the store again; when this returns, this process verifies by what the store held after the
-    /// call. Calls at the same time share a reading.
+    /// Reads the store again. When this returns, this process proves deliveries by what the store held after the call. Calls
+    /// at the same time share a reading.
     ///
     /// # Errors
-    /// When the store cannot be read, or none of its secrets can be opened; the copy stays as it was.
+    /// When the store cannot be read, or none of its secrets can be decrypted; the snapshot stays as it was.
     pub async fn refresh(&self) -> Result<(), Arc<SecretsError>> {
         self.read_since(Instant::now(), Duration::ZERO).await
     }
 
-    /// Makes sure of a reading that began at `since` or later, and begins none within `pace` of the last.
+    /// Returns once a reading that began at `since` or later is done, and begins none within `pace` of the last.
     async fn read_since(&self, since: Instant, pace: Duration) -> Result<(), Arc<SecretsError>> {
         let mut last_failure = self.turn.lock().await;
-        let mut last = self.copy.borrow().begun;
+        let mut last = self.snapshot.borrow().begun;
         if last >= since {
             return Ok(());
         }
@@ -371,13 +370,12 @@ impl Secrets {
         }
         tokio::time::sleep_until(last + pace).await;
         let begun = Instant::now();
-        let sources = self.copy.borrow().sources.clone();
+        let sources = self.snapshot.borrow().sources.clone();
         match self.read(&sources).await {
-            Ok(copy) => {
+            Ok(snapshot) => {
                 *last_failure = None;
-                self.tell_closed(&copy);
-                self.memory.learn(&self.copy.borrow(), &copy);
-                self.copy.send_replace(copy);
+                self.tell_closed(&snapshot);
+                self.snapshot.send_replace(snapshot);
                 Ok(())
             }
             Err(error) => {
@@ -389,13 +387,13 @@ impl Secrets {
         }
     }
 
-    /// Keeps the copy up to date until asked to stop: after every announcement, and now and then.
+    /// Keeps the snapshot up to date until asked to stop: reads after every announcement, and at intervals.
     pub async fn run(self: Arc<Self>, lifecycle: Lifecycle) {
         let mut changes = self.store.wakeups().link();
-        // What was announced before we listened is seen by this.
+        // For what was announced before this task listened.
         let _ = lifecycle.soft.run_until_cancelled(self.refresh()).await;
         loop {
-            let settled = self.copy.borrow().rings.iter().all(|ring| ring.standing == Standing::Settled);
+            let settled = self.snapshot.borrow().rings.iter().all(|ring| ring.standing == Standing::Settled);
             let look = if settled { LOOK } else { LOOK_WHILE_CHANGING };
             tokio::select! {
                 () = lifecycle.soft.cancelled() => return,
@@ -403,7 +401,7 @@ impl Secrets {
                 _ = changes.changed() => {}
                 () = tokio::time::sleep(look) => {}
             }
-            // What failed stands in the log.
+            // A failure is in the log already.
             let _ = lifecycle.soft.run_until_cancelled(self.refresh()).await;
         }
     }
@@ -429,17 +427,17 @@ impl Secrets {
         Ok(())
     }
 
-    async fn read(&self, sources: &Arc<[Source]>) -> Result<Arc<Copy>, SecretsError> {
+    async fn read(&self, sources: &Arc<[Source]>) -> Result<Arc<Snapshot>, SecretsError> {
         let begun = Instant::now();
         self.reads.fetch_add(1, Relaxed);
         let links = self.store.links().await?;
         let links: HashMap<_, _> = links.into_iter().map(|link| (link.endpoint.clone(), link)).collect();
-        let before = self.copy.borrow().clone();
+        let before = self.snapshot.borrow().clone();
         let (mut opened, mut under_another_key) = (0, None);
         let rings = sources.iter().map(|source| {
             let link = links.get(&source.endpoint);
             let mut ring = self.ring(source, link, &mut opened, &mut under_another_key)?;
-            // One that is being asked for again was unknown before.
+            // An intent with more than one try was unknown before.
             let is_doubtful = link
                 .and_then(|link| link.intent.as_ref())
                 .is_some_and(|intent| intent.state == IntentState::Unknown || intent.tries > 1);
@@ -452,13 +450,13 @@ impl Secrets {
         });
         let rings = rings.collect::<Result<_, _>>()?;
         match under_another_key {
-            // Not one row, but the key.
+            // The key is wrong, not one row.
             Some(wrong_key) if opened == 0 => Err(wrong_key),
-            _ => Ok(Arc::new(Copy { begun, sources: sources.clone(), rings })),
+            _ => Ok(Arc::new(Snapshot { begun, sources: sources.clone(), rings })),
         }
     }
 
-    /// Counts the rows that opened, and remembers the first that was sealed under another master key.
+    /// Counts the rows that were decrypted, and keeps the first error of a row that was encrypted under another master key.
     fn ring(
         &self,
         source: &Source,
@@ -476,7 +474,7 @@ impl Secrets {
                     *opened += 1;
                     secret
                 }
-                // It must not take the others with it.
+                // It must not affect the other secrets.
                 Err(error) => {
                     let problem = error.to_string();
                     if matches!(error, VaultError::WrongKey { .. }) {
@@ -488,13 +486,13 @@ impl Secrets {
                     configured.clone()
                 }
             };
-            // Nor must one that Finkare gave and that cannot be read as configured.
+            // Nor must a secret of Finkare's that cannot be read as configured.
             if let Err(problem) = Verifier::new(vec![secret.clone()], source.encoding, source.over) {
                 let problem = format!("{problem}: check the endpoint's `secret_encoding`");
                 closed.push(Closed { fingerprint: row.fingerprint.clone(), problem, is_replaced: false });
                 continue;
             }
-            suspects.extend(suspicion::suspects(&secret, &row.fingerprint));
+            suspects.extend(misread::suspects(&secret, &row.fingerprint));
             keys.push(secret);
             until.push(row.valid_until);
             fingerprints.push(row.fingerprint.clone());
@@ -530,22 +528,22 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// True if there is no secret at all: every delivery is refused.
+    /// True if the endpoint has no secret at all, so that every delivery is refused.
     pub fn is_empty(&self) -> bool {
-        let copy = self.secrets.copy.borrow();
-        copy.ring(&self.endpoint).is_none_or(|ring| ring.fingerprints.is_empty() && ring.closed.is_empty())
+        let snapshot = self.secrets.snapshot.borrow();
+        snapshot.ring(&self.endpoint).is_none_or(|ring| ring.fingerprints.is_empty() && ring.closed.is_empty())
     }
 
-    /// Proves that a delivery is genuine, waiting for a change of the secret where that may matter;
-    /// the [module](self) tells when. A genuine one whose secret is known never waits.
+    /// Proves that a delivery is genuine, and waits for a change of the secret where that may matter; the [module](self)
+    /// describes when. A genuine delivery whose secret is known never waits.
     ///
-    /// Dropping the future gives up the place among those who wait.
+    /// Dropping the future gives up the delivery's place among those that wait.
     ///
     /// # Errors
-    /// [`NotProved`]: whether the sender should come again.
-    pub async fn verify(&self, headers: &HeaderMap, body: &Bytes) -> Result<Verified, NotProved> {
+    /// [`NotProved`], which says whether the sender should try again.
+    pub async fn prove(&self, headers: &HeaderMap, body: &Bytes) -> Result<Verified, NotProved> {
         let signature = finkare::header_of(headers).map_err(NotProved::Rejected)?;
-        let ring = self.secrets.copy.borrow().ring(&self.endpoint).cloned();
+        let ring = self.secrets.snapshot.borrow().ring(&self.endpoint).cloned();
         let ring = ring.ok_or(NotProved::Undecided(Undecided::Gone))?;
         match ring.verify(signature, body) {
             Ok(verified) => Ok(verified),
@@ -557,13 +555,13 @@ impl Keyring {
     async fn look_again(&self, signature: Option<&[u8]>, body: &Bytes) -> Result<Verified, NotProved> {
         let came = Instant::now();
         let is_shared = self.secrets.store.is_shared();
-        // From before the first look on, so that no change is missed between two looks.
-        let mut copies = self.secrets.copy.subscribe();
+        // Subscribed before the first look, so that no change is missed between two looks.
+        let mut snapshots = self.secrets.snapshot.subscribe();
         let mut place = None;
         loop {
             let (ring, begun) = {
-                let copy = copies.borrow_and_update();
-                (copy.ring(&self.endpoint).cloned(), copy.begun)
+                let snapshot = snapshots.borrow_and_update();
+                (snapshot.ring(&self.endpoint).cloned(), snapshot.begun)
             };
             let ring = ring.ok_or(NotProved::Undecided(Undecided::Gone))?;
             let rejection = match ring.verify(signature, body) {
@@ -596,8 +594,8 @@ impl Keyring {
                 if is_old {
                     self.secrets.read_since(came, PACE).await.map_err(|_| Undecided::Unreadable)
                 } else {
-                    // The sender lives as long as we do.
-                    let _ = copies.changed().await;
+                    // The sender lives as long as this does.
+                    let _ = snapshots.changed().await;
                     Ok(())
                 }
             });

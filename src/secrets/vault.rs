@@ -18,8 +18,8 @@ use zeroize::Zeroizing;
 
 use crate::model::{
     id::EndpointName,
-    link::{Fingerprint, SealedSecret, SecretId, StoredSecret},
     secret::Secret,
+    stored_secret::{Fingerprint, SealedSecret, SecretId, StoredSecret},
 };
 
 /// How a sealed text is laid out: this byte, the nonce, the ciphertext with its tag.
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
     use crate::model::{
         clock,
-        link::{Origin, SecretState},
+        stored_secret::{Origin, SecretState},
     };
 
     fn vault(byte: u8) -> Vault {

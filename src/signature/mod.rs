@@ -1,9 +1,9 @@
 //! Proof that a message is genuine, coming in ([`finkare`](mod@finkare)) and going out ([`standard_webhooks`]).
 //!
 //! Pure: bytes, headers, secrets and time are arguments. Finkare's own signature is checked by the crate
-//! [`finkare`](::finkare); what was refused is explained by [`suspicion`].
+//! [`finkare`](::finkare); the shape of a rejected header is told by [`header_shape`].
 
 pub use ::finkare::signature::{self as finkare, hmac, reserialize};
 
+pub mod header_shape;
 pub mod standard_webhooks;
-pub mod suspicion;

@@ -18,7 +18,8 @@ use super::{Page, StoreError};
 use crate::model::{
     audit::{AuditEntry, NewAudit},
     id::{EndpointName, LeaseToken},
-    link::{Begun, Fingerprint, Intent, IntentId, Link, NewIntent, Origin, SealedSecret, SecretId, StoredSecret},
+    intent::{Begun, Intent, IntentId, Link, NewIntent},
+    stored_secret::{Fingerprint, Origin, SealedSecret, SecretId, StoredSecret},
 };
 
 pub(in crate::store) mod rows;
@@ -42,7 +43,7 @@ pub struct Doubt {
     /// When it may be taken over by itself.
     pub retry_in: Duration,
     /// True if Finkare answered with success and without a secret that can be read; see
-    /// [`crate::model::link::MOST_UNREADABLE`].
+    /// [`crate::model::intent::MOST_UNREADABLE`].
     pub is_unreadable: bool,
 }
 

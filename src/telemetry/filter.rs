@@ -7,9 +7,10 @@
 use super::DEFAULT_FILTER;
 
 /// The crates that write log lines, ours first.
-const CRATES: [&str; 23] = [
+const CRATES: [&str; 24] = [
     "finkare_relay",
     "finkare",
+    "finkare_simulator",
     "outgoing",
     "axum",
     "h2",

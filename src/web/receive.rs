@@ -126,15 +126,13 @@ impl Hook {
     /// For the operator: what it looked like. The answer is decided by now, and waits for nothing here.
     fn note(&self, refusal: &Refusal, head: &Parts, body: &Bytes) {
         let Refusal::Ingest(refused) = refusal else { return };
-        self.refusals.note(&Seen {
-            endpoint: &self.endpoint,
+        let seen = Seen {
             headers: &head.headers,
-            body,
-            refused,
             status: refusal.tell().1.status().as_u16(),
             peer: head.extensions.get::<Peer>().map(|peer| peer.0),
             request_id: head.extensions.get::<RequestId>().map(|id| id.0),
-        });
+        };
+        self.refusals.note(seen, &self.endpoint, body, refused);
     }
 }
 

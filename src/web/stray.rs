@@ -21,7 +21,7 @@ use super::error::{Problem, RequestId};
 use crate::{
     ingest::{
         Endpoint,
-        explain::{Refusals, Stray},
+        explain::{Refusals, Seen},
     },
     listener::Peer,
     signature::finkare::HEADER,
@@ -92,14 +92,14 @@ impl Strays {
             let hint = self.hint(request.uri().path());
             let length =
                 request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-            self.refusals.note_stray(&Stray {
+            let seen = Seen {
                 headers: request.headers(),
-                explanation: format!("No endpoint has the path `{shown}`. {hint}"),
-                body_bytes: length.unwrap_or(0),
                 status: problem.status().as_u16(),
                 peer,
                 request_id: request.extensions().get::<RequestId>().map(|id| id.0),
-            });
+            };
+            let explanation = format!("No endpoint has the path `{shown}`. {hint}");
+            self.refusals.note_stray(seen, length.unwrap_or(0), explanation);
             if let Some(silent) = silent {
                 tracing::warn!(
                     path = shown,

@@ -19,8 +19,9 @@ use finkare_relay::{
     model::{
         clock,
         id::{EndpointName, LeaseToken},
-        link::{Fingerprint, IntentKind, IntentState, Link, Origin, SecretState},
+        intent::{IntentKind, IntentState, Link},
         secret::Secret,
+        stored_secret::{Fingerprint, Origin, SecretState},
     },
     secrets::{NotProved, Secrets, Source, vault::Vault},
     signature::finkare::{HEADER, SecretEncoding, SignatureOver},
@@ -380,7 +381,7 @@ impl Node {
         let body = Bytes::from_static(br#"{"event":"payment.received"}"#);
         let signature = HeaderValue::from_str(&finkare::sign(secret, &body)).unwrap();
         let headers = HeaderMap::from_iter([(http::HeaderName::from_static(HEADER), signature)]);
-        self.secrets.keyring(&endpoint()).unwrap().verify(&headers, &body).await.map(drop)
+        self.secrets.keyring(&endpoint()).unwrap().prove(&headers, &body).await.map(drop)
     }
 
     /// The trail's actions, oldest first; no secret stands in it.

@@ -35,7 +35,7 @@ mod resolving;
 mod rotation;
 mod secrets;
 mod signature;
-mod simulator;
+mod simulate_command;
 mod sinks;
 mod store;
 mod straying;

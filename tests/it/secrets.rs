@@ -9,8 +9,9 @@ use finkare_relay::{
     model::{
         audit::NewAudit,
         id::{EndpointName, LeaseToken},
-        link::{Begun, Fingerprint, IntentId, IntentKind, NewIntent, Origin},
+        intent::{Begun, IntentId, IntentKind, NewIntent},
         secret::Secret,
+        stored_secret::{Fingerprint, Origin},
     },
     secrets::{Keyring, NotProved, Secrets, SecretsError, Source, Undecided, vault::Vault},
     signature::finkare::{HEADER, Rejection, SecretEncoding, SignatureOver},
@@ -61,7 +62,7 @@ fn headers(secret: &str) -> HeaderMap {
 }
 
 async fn verify(keyring: &Keyring, secret: &str) -> Result<(), NotProved> {
-    keyring.verify(&headers(secret), &Bytes::from_static(BODY)).await.map(drop)
+    keyring.prove(&headers(secret), &Bytes::from_static(BODY)).await.map(drop)
 }
 
 fn is_rejected(result: &Result<(), NotProved>) -> bool {
@@ -330,7 +331,7 @@ async fn a_malformed_header_never_waits(fixture: Fixture) {
     let before = secrets.reads();
     for headers in [HeaderMap::new(), HeaderMap::from_iter([(HEADER.parse().unwrap(), HeaderValue::from_static("x"))])]
     {
-        let result = keyring(&secrets).verify(&headers, &Bytes::from_static(BODY)).await;
+        let result = keyring(&secrets).prove(&headers, &Bytes::from_static(BODY)).await;
         assert!(matches!(result, Err(NotProved::Rejected(_))), "{result:?}");
     }
     assert_eq!(secrets.reads(), before);

@@ -1,8 +1,9 @@
-//! The words of the audit trail; the [module above](super) explains them.
+//! The entries of the audit trail; the [module above](super) explains their words.
 
 use finkare::Error;
 
-use crate::model::{audit::NewAudit, id::EndpointName, link::IntentKind};
+use super::Linked;
+use crate::model::{audit::NewAudit, id::EndpointName, intent::IntentKind};
 
 pub(super) const WEBHOOK_ADOPTED: &str = "webhook.adopted";
 pub(super) const INTENT_DROPPED: &str = "intent.dropped";
@@ -16,7 +17,7 @@ pub(super) const fn begun(kind: IntentKind) -> &'static str {
     }
 }
 
-/// The new secret is kept.
+/// The new secret is stored.
 pub(super) const fn done(kind: IntentKind) -> &'static str {
     match kind {
         IntentKind::Rotate => "rotation.done",
@@ -32,7 +33,7 @@ pub(super) const fn refused(kind: IntentKind) -> &'static str {
     }
 }
 
-/// Nobody knows.
+/// It is not known whether Finkare did it.
 pub(super) const fn uncertain(kind: IntentKind) -> &'static str {
     match kind {
         IntentKind::Rotate => "rotation.uncertain",
@@ -40,12 +41,17 @@ pub(super) const fn uncertain(kind: IntentKind) -> &'static str {
     }
 }
 
-/// What an entry about an endpoint is about.
+/// The subject of an entry about an endpoint.
 pub(super) fn subject(endpoint: &EndpointName) -> String {
     format!("endpoint/{endpoint}")
 }
 
-/// Adds what Finkare said. Its own words are left out: nobody knows what stands in them.
+/// An entry about an endpoint.
+pub(super) fn audit(action: &'static str, linked: &Linked, actor: &str) -> NewAudit {
+    NewAudit::new(actor, action, subject(&linked.name))
+}
+
+/// Adds Finkare's answer to an entry. Its message is left out, because it may hold anything.
 pub(super) fn with_failure(audit: NewAudit, error: &Error) -> NewAudit {
     let optional = |audit: NewAudit, name, value: &Option<String>| match value {
         Some(value) => audit.with(name, value.as_str()),

@@ -1,7 +1,7 @@
-//! Looks after the links by itself: heals what is unfinished, follows the schedules, lets secrets expire.
+//! Looks after the links without being asked: heals unfinished changes, follows the schedules, lets secrets expire.
 //!
-//! Every replica has one. Whoever takes an unfinished intent over first heals it; the store sees to it that two
-//! who follow the same schedule rotate once.
+//! Every replica has one. The first to take over an unfinished intent heals it, and the store makes sure that two replicas
+//! which follow the same schedule rotate once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,49 +22,49 @@ use crate::{
         chain::Chain,
         clock,
         id::{EndpointName, LeaseToken},
-        link::{Intent, IntentId, IntentState, Link, SERVICE},
+        intent::{Intent, IntentId, IntentState, Link, SERVICE},
     },
     store::{StoreError, link::Doubt},
 };
 
-/// Between two rounds while something is unfinished or the store failed, at most…
+/// The longest pause between two rounds while a change is unfinished or the store failed…
 const SOON: Duration = Duration::from_secs(1);
 
-/// … and otherwise; an announcement begins a round at once.
+/// … and otherwise. An announcement begins a round at once.
 const LATER: Duration = Duration::from_secs(5);
 
-/// Between two looks for secrets whose time has passed.
+/// The time between two searches for secrets that have expired.
 const EXPIRE: Duration = Duration::from_secs(10);
 
-/// At most so many endpoints are healed at a time: one that waits for Finkare holds up few others. When all are
-/// busy, the rest waits for the next round.
+/// The most endpoints that are healed at the same time, so that one that waits for Finkare delays few others. The rest
+/// waits for the next round.
 const HEALING: usize = 16;
 
-/// After a scheduled rotation has failed.
+/// The pause after a scheduled rotation has failed.
 const AFTER_FAILURE: Duration = Duration::from_hours(1);
 
-/// Before an unfinished change that this process cannot heal is looked at again.
+/// The pause before an unfinished change that this process cannot heal is tried again.
 const CANNOT_HEAL: Duration = Duration::from_mins(1);
 
-/// How often the log says so.
+/// The shortest time between two log lines on such a change.
 const COMPLAIN: Duration = Duration::from_hours(1);
 
-/// Who rotates by schedule.
+/// The actor of scheduled rotations.
 const SCHEDULE: &str = "schedule";
 
-/// When each endpoint may be attended to again.
+/// The time before which an endpoint is left alone.
 type NotBefore = Arc<Mutex<HashMap<EndpointName, Instant>>>;
 
 pub(super) struct Keeper {
     links: Arc<Links>,
     room: Arc<Semaphore>,
-    /// Endpoints whose schedule is being followed, or was in vain.
+    /// Endpoints whose scheduled rotation is running, or has just failed.
     scheduled: NotBefore,
-    /// Endpoints of which the log says that they cannot be healed.
+    /// Endpoints for which the log says that they cannot be healed.
     complained: NotBefore,
-    /// What these two are about: after a reload, what was in vain may work.
+    /// The endpoints as of the last round: after a reload, a rotation that failed before may work.
     configured: Arc<[LinkedEndpoint]>,
-    /// Intents of which the log says that they need a person. It grows by one for each doubt that did not heal.
+    /// Intents for which the log says that they need a person; grows by one for each doubt that did not heal.
     left_alone: HashSet<IntentId>,
     next_expiry: Instant,
     is_failing: bool,
@@ -84,13 +84,13 @@ impl Keeper {
         }
     }
 
-    /// Works until the soft stop. What has been begun by then goes on by itself.
+    /// Works until the soft stop. Changes that have been begun by then go on.
     pub(super) async fn run(mut self) {
         let soft = self.links.lifecycle.soft.clone();
         let store = self.links.store.clone();
         let mut changes = store.wakeups().link();
         loop {
-            // Before the round, so that what changes during it begins another one.
+            // Before the round, so that a change during it begins another one.
             changes.borrow_and_update();
             let Some(round) = soft.run_until_cancelled(self.round()).await else { return };
             let pause = match round {
@@ -112,14 +112,14 @@ impl Keeper {
             };
             tokio::select! {
                 () = soft.cancelled() => return,
-                // The store lives as long as we do, so this never ends.
+                // The store lives as long as this task, so its announcements never end.
                 _ = changes.changed() => {}
                 () = tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * rand::random::<f64>())) => {}
             }
         }
     }
 
-    /// Looks at everything once; true if something is unfinished.
+    /// Looks at everything once; true if a change is unfinished.
     async fn round(&mut self) -> Result<bool, StoreError> {
         let configured = self.links.endpoints();
         if !Arc::ptr_eq(&configured, &self.configured) {
@@ -153,7 +153,7 @@ impl Keeper {
             let token = LeaseToken::generate();
             let Some(intent) = self.links.store.take_over_intent(token, LEASE).await? else { break };
             let (links, complained) = (self.links.clone(), self.complained.clone());
-            // A task for each, so that no endpoint waits for another's time-out.
+            // A task for each, so that no endpoint waits for the time-out of another.
             drop(self.links.lifecycle.run_to_end("healing", async move {
                 heal(&links, &complained, &intent, token).await;
                 drop(place);
@@ -162,14 +162,14 @@ impl Keeper {
         Ok(())
     }
 
-    /// Says, once for each intent, that it is left to a person.
+    /// Logs, once for each intent, that it is left to a person.
     fn call_a_person(&mut self, intent: &Intent) {
         if self.left_alone.insert(intent.id) {
             tracing::error!(
                 endpoint.name = %intent.endpoint, intent.id = %intent.id, change = intent.kind.as_str(),
                 tries = intent.tries, unreadable = intent.unreadable,
-                "nobody knows which secret Finkare signs with, and it is not asked again by itself: deliveries that fit \
-                 no secret are asked to come again. {}", super::what_a_person_does(&intent.endpoint)
+                "it is not known which secret Finkare signs with, and the service does not ask again by itself: deliveries \
+                 that fit no secret are answered 503. {}", super::what_a_person_does(&intent.endpoint)
             );
         }
     }
@@ -195,7 +195,7 @@ impl Keeper {
                 Err(error) => Err(error),
             };
             match rotated {
-                // Done, by us or by somebody else.
+                // Done, by this process or by another one.
                 Ok(_) | Err(LinkError::InFlight { .. }) => {
                     lock(&scheduled).remove(&name);
                 }
@@ -216,7 +216,7 @@ fn is_due(endpoint: &LinkedEndpoint, link: &Link) -> bool {
     clock::since(newest.created_at, clock::now()) >= every
 }
 
-/// True if the endpoint's turn has come; then it does not come again for so long.
+/// True if the endpoint's time has come; the next time comes after `again_after`.
 fn may_begin(turns: &NotBefore, name: &EndpointName, again_after: Duration) -> bool {
     let now = Instant::now();
     let mut turns = lock(turns);
@@ -249,19 +249,19 @@ async fn heal(links: &Arc<Links>, complained: &NotBefore, intent: &Intent, token
         }
     };
     match links.heal(&linked, &held, intent, SERVICE, None).await {
-        // Finkare's answers stand in the log already.
+        // Finkare's answers are in the log already.
         Ok(_) | Err(LinkError::Refused(_) | LinkError::Uncertain(_) | LinkError::NeedsAPerson { .. }) => {}
         Err(error) => complain(complained, intent, &error),
     }
 }
 
-/// Says that something cannot be healed, now and then.
+/// Logs that a change cannot be healed, at intervals.
 fn complain(complained: &NotBefore, intent: &Intent, error: &LinkError) {
     if may_begin(complained, &intent.endpoint, COMPLAIN) {
         tracing::error!(
             endpoint.name = %intent.endpoint, intent.id = %intent.id, change = intent.kind.as_str(), error = %Chain(error),
             "a change of the webhook's secret is unfinished and could not be healed: deliveries that fit no secret \
-             are asked to come again, and it is tried again by itself"
+             are answered 503, and the service tries again by itself"
         );
     }
 }

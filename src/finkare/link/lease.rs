@@ -1,16 +1,18 @@
-//! An intent in our hands: its lease is kept up while we work, and it is ended whatever the store does.
+//! An intent that this process holds: its lease is renewed while the work goes on, and its outcome is stored even if the
+//! store is away for a while.
 
 use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
-use super::actions;
+use super::{DEFAULT_OVERLAP, Linked, actions};
 use crate::{
     model::{
         audit::NewAudit,
         chain::Chain,
         id::{EndpointName, LeaseToken},
-        link::{Intent, IntentId, IntentKind, NewIntent},
+        intent::{Intent, IntentId, IntentKind, NewIntent},
     },
     store::{
         Store, StoreError,
@@ -18,11 +20,11 @@ use crate::{
     },
 };
 
-/// How long an intent is ours unless its lease is renewed: so much later another process may heal what a
-/// crash left unfinished.
+/// How long a lease lasts unless it is renewed. After a crash, another process may heal the unfinished change once the lease
+/// has run out.
 pub const LEASE: Duration = Duration::from_secs(8);
 
-/// Between two renewals: three may fail before the lease is lost.
+/// The time between two renewals: three may fail before the lease is lost.
 const RENEW: Duration = Duration::from_secs(2);
 
 /// The first wait before the store is asked again…
@@ -31,58 +33,78 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// … which doubles up to this one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// An intent that we hold.
+/// How many times a change starts again after it found another unfinished change, which then came to nothing.
+pub(super) const ROUNDS: usize = 3;
+
+/// A new intent with a new id and a new token.
+pub(super) fn new_intent(linked: &Linked, kind: IntentKind, actor: &str) -> NewIntent {
+    NewIntent {
+        id: IntentId(Uuid::now_v7()),
+        endpoint: linked.name.clone(),
+        kind,
+        actor: actor.to_owned(),
+        webhook_id: None,
+        url: None,
+        events: Vec::new(),
+        overlap: DEFAULT_OVERLAP,
+        token: LeaseToken::generate(),
+        lease: LEASE,
+        only_if_newest: None,
+    }
+}
+
+/// An intent that this process holds.
 ///
 /// Dropping it lets the lease run out: the intent then reads as unknown, and is healed.
 pub(super) struct Held {
     store: Arc<dyn Store>,
-    /// For which endpoint.
+    /// The endpoint.
     pub(super) endpoint: EndpointName,
-    /// Which intent.
+    /// The intent's id.
     pub(super) id: IntentId,
-    /// What it wants of Finkare.
+    /// What Finkare is asked for.
     pub(super) kind: IntentKind,
     token: LeaseToken,
-    /// How often Finkare has been asked, this time included. More than once means that nobody knows what became
-    /// of the times before.
+    /// How many times Finkare has been asked, this time included. More than once means that the outcome of the earlier tries
+    /// is not known.
     pub(super) tries: u32,
-    /// How often Finkare has answered with success and without a secret that can be read, before this time.
+    /// How many of Finkare's earlier answers were a success without a secret that can be read.
     unreadable: u32,
 }
 
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The token is nobody's business.
+        // Without the token, which proves the lease.
         f.debug_struct("Held").field("endpoint", &self.endpoint).field("id", &self.id).finish_non_exhaustive()
     }
 }
 
 impl Held {
-    /// One that has just begun.
+    /// An intent that this process has just begun.
     pub(super) fn begun(store: Arc<dyn Store>, intent: &NewIntent) -> Self {
         let NewIntent { id, endpoint, kind, token, .. } = intent;
         Self { store, endpoint: endpoint.clone(), id: *id, kind: *kind, token: *token, tries: 1, unreadable: 0 }
     }
 
-    /// One that somebody else left unfinished.
+    /// An intent that another worker left unfinished.
     pub(super) fn taken_over(store: Arc<dyn Store>, intent: &Intent, token: LeaseToken) -> Self {
         let Intent { id, endpoint, kind, tries, unreadable, .. } = intent;
         let (endpoint, tries, unreadable) = (endpoint.clone(), *tries, *unreadable);
         Self { store, endpoint, id: *id, kind: *kind, token, tries, unreadable }
     }
 
-    /// True if somebody tried before us and nobody knows with what success.
+    /// True if there was an earlier try, whose outcome is not known.
     pub(super) fn was_tried(&self) -> bool {
         self.tries > 1
     }
 
-    /// How often Finkare will have answered without a secret that can be read, after one more answer.
+    /// The number of Finkare's answers without a secret that can be read, after one more answer.
     pub(super) fn unreadable_after(&self, is_unreadable: bool) -> u32 {
         self.unreadable.saturating_add(u32::from(is_unreadable))
     }
 
-    /// Does the work and renews the lease meanwhile. A lost lease does not stop the work: Finkare's answer is
-    /// worth having all the same.
+    /// Does the work and renews the lease meanwhile. A lost lease does not stop the work: Finkare's answer is stored all the
+    /// same.
     pub(super) async fn keeping<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             biased;
@@ -112,8 +134,8 @@ impl Held {
         }
     }
 
-    /// Keeps what Finkare gave, for as long as it takes: the secret in our memory is the only copy. Gives up only when
-    /// the store refuses for good.
+    /// Stores the secret that Finkare gave, however long that takes: the one in memory is the only copy. Gives up only if the
+    /// store refuses it permanently.
     pub(super) async fn finish(&self, change: Change, audit: NewAudit) -> Result<Ended, StoreError> {
         let begun = Instant::now();
         let finish = || self.store.finish_intent(self.id, self.token, change.clone(), audit.clone());
@@ -141,13 +163,13 @@ impl Held {
         self.note("ended", self.insist(Some(LEASE), fail).await);
     }
 
-    /// Lets go of the intent, to be tried again by itself unless it needs a person.
+    /// Gives the intent back as a doubt, to be tried again by the service unless it needs a person.
     pub(super) async fn doubt(&self, doubt: Doubt, audit: NewAudit) {
         let doubt = || self.store.doubt_intent(self.id, self.token, doubt, audit.clone());
         self.note("given back", self.insist(Some(LEASE), doubt).await);
     }
 
-    /// Ends the intent because there is nothing to ask Finkare for.
+    /// Ends the intent because there is nothing to ask Finkare.
     pub(super) async fn drop_unneeded(&self, actor: &str, reason: &str) {
         let subject = actions::subject(&self.endpoint);
         self.fail(NewAudit::new(actor, actions::INTENT_DROPPED, subject).with("reason", reason)).await;
@@ -169,7 +191,7 @@ impl Held {
         }
     }
 
-    /// Asks the store until it answers, at most for so long; the lease is renewed meanwhile.
+    /// Asks the store until it answers, at most for `bound`; the lease is renewed meanwhile.
     async fn insist<F>(&self, bound: Option<Duration>, mut ask: impl FnMut() -> F) -> Result<Ended, StoreError>
     where
         F: Future<Output = Result<Ended, StoreError>>,

@@ -1,56 +1,55 @@
 //! Registers webhooks and rotates their secrets without dropping a delivery.
 //!
-//! Finkare switches a secret before we can know the new one, and shows it once. So every change has four steps:
+//! Finkare switches to a new secret before the relay can know it, and shows it once. So every change has four steps:
 //!
-//! 1. An intent is written down and leased ([`crate::model::link`] tells its life): whatever happens from
-//!    here on, somebody will know that something was begun.
-//! 2. This process reads its secrets again, so that deliveries which fit none wait from now on, before Finkare
+//! 1. An intent is stored and leased ([`crate::model::intent`] describes its life): whatever happens after that, the store
+//!    shows that a change was begun.
+//! 2. This process reads its secrets again, so that from now on deliveries that fit none of them wait, before Finkare
 //!    switches.
-//! 3. Finkare is asked. Our lease is renewed meanwhile.
-//! 4. The new secret is committed as active and the ones before retire, in the transaction that ends the intent;
-//!    all replicas hear of it. Only then is the new secret used.
+//! 3. Finkare is asked, and the lease is renewed meanwhile.
+//! 4. The new secret is committed as active and the previous ones retire, in the transaction that ends the intent. All
+//!    replicas are told. Only then is the new secret used.
 //!
 //! ```text
 //! rotate, register ──begin──▶ Held ──ask──▶ Finkare
 //!                              │ ▲             │ a secret: finish    4xx, never sent: fail
-//! keeper ─────────take over────┼─┘             │ all else: doubt (the rule of outgoing::effect)
+//! keeper ─────────take over────┼─┘             │ anything else: doubt (outgoing::effect)
 //!                              ◀───────────────┘
-//! settle, a secret that is configured ──────────▶ the end of a doubt
+//! settle, a secret that is configured ──────────▶ ends a doubt
 //! ```
 //!
-//! An intent in doubt is healed by doing it again: by the [keeper] of any replica, with growing pauses, or by the next
-//! person who asks. For a registration, Finkare's list tells whether the webhook came about; if it did, its
-//! secret is rotated, because it was shown to nobody. While an intent is healed, a refusal proves nothing about the
-//! tries before it, so the doubt stays.
+//! An intent in doubt is healed by asking Finkare again: by the [keeper] of any replica, with growing pauses, or by the
+//! next person who asks. For a registration, Finkare's list shows whether the webhook was created; if it was, its secret is
+//! rotated, because the relay never saw it. While an intent is healed, a refusal proves nothing about the earlier tries,
+//! so the doubt stays.
 //!
-//! A doubt can always be ended by a person, who gives a secret that the endpoint never had (by configuring it or by
-//! [`Links::settle`]) or says that the newest one is right. And it is not healed without end: once Finkare has answered
-//! [`MOST_UNREADABLE`] times with success and without a secret that can be read, it is not asked again by itself, because each of
-//! these answers may have lost another secret. What somebody asks for is still tried.
+//! A person can always end a doubt, by giving a secret that the endpoint never had (in the configuration or by
+//! [`Links::settle`]) or by confirming the newest one. And the relay does not ask without end: after [`MOST_UNREADABLE`]
+//! answers of success without a secret that can be read, it does not ask again by itself, because each of these answers
+//! may have lost another secret. When a person asks for a rotation, it is still tried.
 //!
-//! [`rotation`], [`registration`], [`settling`] and [`keeper`] are those who change something; [`lease`] is what they
-//! have in common.
+//! [`rotation`], [`registration`], [`settling`] and [`keeper`] make the changes; [`lease`] is what they have in common.
 //!
-//! # What stands in the audit trail
+//! # The audit trail
 //!
-//! The subject is `endpoint/NAME`. Secrets appear by fingerprint. What Finkare said appears as `status`, `code` and
-//! `request_id`, or as `problem` where it said nothing that can be read.
+//! The subject is `endpoint/NAME`. Secrets appear by fingerprint. Finkare's answer appears as `status`, `code` and
+//! `request_id`, or as `problem` where there was no readable answer.
 //!
 //! | action | what happened | detail |
 //! |---|---|---|
 //! | `rotation.begun` | Finkare is about to be asked for a new secret | `webhook_id`, `overlap_secs` |
-//! | `rotation.done` | the new secret is active | `webhook_id`, `fingerprint`, `overlap_secs` (the secrets before are good for so long from then on), `previous`, `tries` |
+//! | `rotation.done` | the new secret is active | `webhook_id`, `fingerprint`, `overlap_secs` (how long the previous secrets stay valid from then on), `previous`, `tries` |
 //! | `rotation.refused` | Finkare refused, nothing changed | `webhook_id`, what Finkare said |
-//! | `rotation.uncertain` | nobody knows whether Finkare did it | `webhook_id`, what Finkare said, `tries`, `unreadable` (answers of success without a secret so far), `retry_in_ms` (null: it is left to a person) |
+//! | `rotation.uncertain` | it is not known whether Finkare did it | `webhook_id`, what Finkare said, `tries`, `unreadable` (answers of success without a secret so far), `retry_in_ms` (null: it is left to a person) |
 //! | `registration.begun` | Finkare is about to be asked for a webhook | `url`, `events` |
 //! | `registration.done` | the webhook and its secret are stored | `webhook_id`, `url`, `fingerprint`, `tries` |
 //! | `registration.refused`, `registration.uncertain` | as for rotations | `url`, what Finkare said … |
-//! | `webhook.adopted` | a webhook that was there is ours now | `webhook_id`, `url` |
+//! | `webhook.adopted` | an existing webhook was adopted | `webhook_id`, `url` |
 //! | `intent.taken_over` | an unfinished change is healed (written by the store) | |
 //! | `intent.dropped` | an unfinished change has ended, as there was nothing to do | `reason` |
-//! | `intent.settled` | a secret was configured that the endpoint never had, and has ended a doubt (written by the store) | `intent`, `kind`, `fingerprint` |
-//! | `secret.settled` | a person has said which secret is right | `current` (it is the newest one that we had), `fingerprint`, and of the doubt that it ended `intent`, `kind` |
-//! | `secret.expired` | a retired secret's time has passed (written by the store) | |
+//! | `intent.settled` | a secret that the endpoint never had was configured, and ended a doubt (written by the store) | `intent`, `kind`, `fingerprint` |
+//! | `secret.settled` | a person has said which secret is right | `current` (true if it is the newest stored one), `fingerprint`; of the doubt that it ended, `intent` and `kind` |
+//! | `secret.expired` | a retired secret has expired (written by the store) | |
 //! | `secret.configured` | a configured secret was stored (written by [`crate::secrets`]) | |
 
 use std::{
@@ -66,7 +65,8 @@ use crate::{
     lifecycle::Lifecycle,
     model::{
         id::EndpointName,
-        link::{Fingerprint, Intent, Link, MOST_UNREADABLE, SERVICE},
+        intent::{Intent, Link, MOST_UNREADABLE, SERVICE},
+        stored_secret::Fingerprint,
     },
     secrets::{Closed, Secrets, SecretsError},
     store::{Store, StoreError},
@@ -80,11 +80,11 @@ pub mod registration;
 pub mod rotation;
 pub mod settling;
 
-/// For how long the secrets before a new one stay good unless told otherwise: a day.
+/// How long the previous secrets stay valid by default: a day.
 pub const DEFAULT_OVERLAP: Duration = Duration::from_hours(24);
 
-/// The shortest overlap, also where less is asked for. What Finkare signed just before the switch is on its way for as
-/// long as Finkare waits for an answer (5 s), and a sender's clock and ours are not one.
+/// The shortest overlap, also where less is asked for. A delivery that Finkare signed just before the switch may arrive for
+/// as long as Finkare waits for an answer (5 s), and Finkare's clock may differ from this one.
 pub const MIN_OVERLAP: Duration = Duration::from_secs(10);
 
 /// The longest overlap: thirty days.
@@ -97,24 +97,24 @@ pub struct LinkedEndpoint {
     pub name: EndpointName,
     /// Its public path, to warn of a URL that leads elsewhere.
     pub path: String,
-    /// Its webhook's id, if configured; else the one that was registered counts.
+    /// Its webhook's id, if configured; otherwise the registered one is used.
     pub webhook_id: Option<String>,
     /// For Finkare's API; `None` without an API key.
     pub client: Option<Arc<Client>>,
     /// True if its events come from Finkare's sandbox.
     pub is_sandbox: bool,
-    /// Rotates by itself so often.
+    /// The time between two rotations by schedule; `None` without a schedule.
     pub rotate_every: Option<Duration>,
-    /// For how long the secrets before a new one stay good, unless a rotation is told otherwise.
+    /// How long the previous secrets stay valid after a rotation that does not say otherwise.
     pub rotate_overlap: Duration,
 }
 
 /// A rotation that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rotated {
-    /// Of the new secret.
+    /// The new secret's fingerprint.
     pub fingerprint: Fingerprint,
-    /// Until when the ones before are good; `None` if there were none, or none is any more.
+    /// The time until which the previous secrets are valid; `None` if there were none, or none is valid any more.
     pub previous_valid_until: Option<Timestamp>,
 }
 
@@ -136,12 +136,12 @@ pub struct Registered {
     pub webhook_id: String,
     /// Its URL.
     pub url: String,
-    /// True if this call created it; false if it was there.
+    /// True if this call created it; false if it existed already.
     pub created: bool,
-    /// The endpoint's newest secret; `None` if we have none, so that the webhook's secret is not known: rotate.
+    /// The endpoint's newest secret; `None` if none is stored, so that the webhook's secret is not known: rotate.
     pub fingerprint: Option<Fingerprint>,
-    /// What to look at: it was there and our secret may not be its, its events were changed, the URL
-    /// does not end with the endpoint's path …
+    /// What a person should look at: the webhook existed already and may have another secret, its events were changed, the
+    /// URL does not end with the endpoint's path …
     pub notes: Vec<String>,
 }
 
@@ -151,10 +151,10 @@ pub enum LinkError {
     /// No such endpoint is configured.
     #[error("no endpoint `{0}` is configured")]
     NoSuchEndpoint(String),
-    /// The endpoint lacks what is needed; the text says what to set.
+    /// The endpoint lacks something that is needed; the text says what to set.
     #[error("{0}")]
     NotLinked(String),
-    /// What was asked for cannot be; the text says why.
+    /// The request is not valid; the text says why.
     #[error("{0}")]
     Invalid(String),
     /// A rotation or a registration of this endpoint is under way.
@@ -162,35 +162,35 @@ pub enum LinkError {
     InFlight {
         /// The endpoint.
         endpoint: EndpointName,
-        /// Since when.
+        /// When the change began.
         since: Timestamp,
         /// Who asked for it.
         actor: String,
     },
-    /// Finkare refused, or could not be asked: nothing has changed, the secrets before stay in force.
-    #[error("Finkare did not do it; the secrets before stay in force")]
+    /// Finkare refused, or could not be asked: nothing has changed, the previous secrets stay in force.
+    #[error("Finkare did not do it; the previous secrets stay in force")]
     Refused(#[source] Error),
-    /// Nobody knows whether Finkare did it. The secrets before stay in force, and the service asks again by itself.
+    /// It is not known whether Finkare did it. The previous secrets stay in force, and the service asks again by itself.
     #[error(
-        "it is not known whether Finkare did it; the secrets before stay in force, and the service asks again by itself"
+        "it is not known whether Finkare did it; the previous secrets stay in force, and the service asks again by itself"
     )]
     Uncertain(#[source] Error),
-    /// Nobody knows whether Finkare did it, and it is not asked again by itself: see [`MOST_UNREADABLE`].
+    /// It is not known whether Finkare did it, and the service does not ask again by itself: see [`MOST_UNREADABLE`].
     #[error(
-        "it is not known whether Finkare did it, and Finkare is not asked again by itself, because {MOST_UNREADABLE} of \
-         its answers of success held no secret that can be read; {}",
+        "it is not known whether Finkare did it, and the service does not ask again by itself, because {MOST_UNREADABLE} \
+         answers of success held no secret that can be read; {}",
         what_a_person_does(endpoint)
     )]
     NeedsAPerson {
         /// The endpoint.
         endpoint: EndpointName,
-        /// What Finkare said last.
+        /// Finkare's last answer.
         source: Box<Error>,
     },
-    /// Nobody knows whether Finkare has added event types to a webhook. Nothing else was changed.
+    /// It is not known whether Finkare has added event types to a webhook. Nothing else was changed.
     #[error("it is not known whether Finkare has added event types to the webhook; run the registration again")]
     UpdateUnknown(#[source] Error),
-    /// A person's word that cannot count: the text says why.
+    /// There is no secret that a person could confirm; the text says what to do.
     #[error("{0}")]
     NothingToSettle(String),
     /// The store.
@@ -204,8 +204,8 @@ pub enum LinkError {
     Stopping,
 }
 
-/// All endpoints' links, for as long as the process lives: another configuration is told to them by
-/// [`Links::update`], and what is under way goes on.
+/// All endpoints' links, for as long as the process lives. A reload replaces the endpoints by [`Links::update`], and changes
+/// that are under way go on.
 #[derive(Debug)]
 pub struct Links {
     store: Arc<dyn Store>,
@@ -215,7 +215,7 @@ pub struct Links {
     lifecycle: Lifecycle,
 }
 
-/// An endpoint whose API key we have: what each piece of work takes along.
+/// An endpoint with an API key: what each piece of work needs of it.
 #[derive(Debug, Clone)]
 struct Linked {
     name: EndpointName,
@@ -226,7 +226,7 @@ struct Linked {
 }
 
 impl Linked {
-    /// The webhook's id: the configured one, else the one that was registered.
+    /// The webhook's id: the configured one, otherwise the registered one.
     fn webhook_id(&self, link: &Link) -> Option<String> {
         self.configured_id.clone().or_else(|| link.webhook.as_ref().map(|webhook| webhook.id.clone()))
     }
@@ -241,7 +241,7 @@ impl Linked {
 }
 
 impl Links {
-    /// Puts them together; asks nobody.
+    /// Puts the links together. Neither the store nor Finkare is asked.
     pub fn new(
         store: Arc<dyn Store>,
         secrets: Arc<Secrets>,
@@ -254,10 +254,10 @@ impl Links {
         Arc::new(links)
     }
 
-    /// Goes over to these endpoints. What is under way goes on as it began.
+    /// Replaces the endpoints. Changes that are under way go on as they began.
     pub fn update(&self, endpoints: Vec<LinkedEndpoint>) {
         for endpoint in &endpoints {
-            // Shown from the start, with zero.
+            // So that the metric is shown from the start, with zero.
             drop(self.metrics.rotations(endpoint.name.as_str()));
         }
         *self.endpoints.write().unwrap_or_else(PoisonError::into_inner) = endpoints.into();
@@ -268,14 +268,14 @@ impl Links {
         self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Gives an endpoint's webhook a new secret. The secrets before it stay good for `overlap`, and for [`MIN_OVERLAP`] at
+    /// Gives an endpoint's webhook a new secret. The previous secrets stay valid for `overlap`, and for [`MIN_OVERLAP`] at
     /// least.
     ///
-    /// An unfinished change that nobody holds is finished instead, which comes to the same. Goes on to its end if the
-    /// future is dropped, and after a soft stop; a hard stop cuts it off, and it is healed later.
+    /// An unfinished change without a lease is finished instead, which has the same result. The work goes on if the future
+    /// is dropped, and after a soft stop; a hard stop cuts it off, and it is healed later.
     ///
     /// # Errors
-    /// See [`LinkError`]. Unless Finkare has answered with a new secret, the secrets before stay in force.
+    /// See [`LinkError`]. Unless Finkare has answered with a new secret, the previous secrets stay in force.
     pub async fn rotate(
         self: &Arc<Self>,
         endpoint: &EndpointName,
@@ -285,8 +285,7 @@ impl Links {
         let linked = self.linked(endpoint)?;
         if overlap > MAX_OVERLAP {
             return Err(LinkError::Invalid(format!(
-                "an overlap of {} seconds is too long: secrets before a new one stay good for at most {} seconds (30 \
-                 days)",
+                "an overlap of {} seconds is too long: the previous secrets stay valid for at most {} seconds (30 days)",
                 overlap.as_secs(),
                 MAX_OVERLAP.as_secs()
             )));
@@ -299,8 +298,8 @@ impl Links {
 
     /// Registers an endpoint's webhook, or adopts the one that has this URL; see [`Registered`].
     ///
-    /// Asked twice, or twice at the same time, it makes one webhook. Secrets that the endpoint had stay active, the
-    /// next rotation retires them. Goes on to its end like [`Links::rotate`].
+    /// Two calls, also at the same time, create one webhook. The endpoint's previous secrets stay active until the next
+    /// rotation. The work goes on like that of [`Links::rotate`] if the future is dropped.
     pub async fn register(
         self: &Arc<Self>,
         endpoint: &EndpointName,
@@ -349,14 +348,14 @@ impl Links {
         })
     }
 
-    /// Everything that the store knows of one endpoint.
+    /// Everything that the store knows of one endpoint's link.
     async fn link(&self, endpoint: &EndpointName) -> Result<Link, StoreError> {
         let links = self.store.links().await?;
         let nothing = || Link { endpoint: endpoint.clone(), webhook: None, secrets: Vec::new(), intent: None };
         Ok(links.into_iter().find(|link| link.endpoint == *endpoint).unwrap_or_else(nothing))
     }
 
-    /// Runs work that must not be interrupted halfway just because nobody waits for it any more.
+    /// Runs work that must not be interrupted when its caller no longer waits for it.
     async fn to_end<T: Send + 'static>(
         &self,
         name: &'static str,
@@ -368,8 +367,8 @@ impl Links {
         self.lifecycle.run_to_end(name, work).await.unwrap_or(Err(LinkError::Stopping))
     }
 
-    /// Makes this process verify by what the store holds now. What failed stands in the log, and the copy is read again
-    /// soon anyway.
+    /// Makes this process prove deliveries by what the store holds now. A failure is in the log already, and the store is
+    /// read again soon anyway.
     async fn see(&self) {
         let _ = self.secrets.refresh().await;
     }
@@ -380,7 +379,7 @@ fn in_flight(intent: Intent) -> LinkError {
     LinkError::InFlight { endpoint: intent.endpoint, since: intent.begun_at, actor }
 }
 
-/// What a person does about a doubt that the service does not heal by itself any more.
+/// What a person should do about a doubt that the service no longer heals by itself.
 pub fn what_a_person_does(endpoint: &EndpointName) -> String {
     format!(
         "Take the webhook's secret from Finkare's dashboard and give it by `finkare-relay endpoints settle {endpoint}`, or \

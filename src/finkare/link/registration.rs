@@ -1,4 +1,4 @@
-//! Creates an endpoint's webhook at Finkare, or adopts the one that is there.
+//! Creates an endpoint's webhook at Finkare, or adopts the one that exists already.
 
 use std::sync::Arc;
 
@@ -8,15 +8,17 @@ use url::Url;
 use finkare::{NewWebhook, Webhook, WebhookUpdate};
 
 use super::{
-    LinkError, Linked, Links, Registered, Registration, actions, in_flight,
-    lease::Held,
-    rotation::{ROUNDS, audit, new_intent},
+    LinkError, Linked, Links, Registered, Registration,
+    actions::{self, audit},
+    in_flight,
+    lease::{Held, ROUNDS, new_intent},
 };
 use crate::{
     model::{
         chain::Chain,
         clock,
-        link::{Begun, Intent, IntentKind, Link, NewIntent, Origin},
+        intent::{Begun, Intent, IntentKind, Link, NewIntent},
+        stored_secret::Origin,
     },
     store::link::Change,
     telemetry::RotationResult,
@@ -25,16 +27,16 @@ use crate::{
 /// The longest URL, in bytes.
 const LONGEST_URL: usize = 2000;
 
-/// At most so many event types…
+/// The most event types of a registration…
 const MOST_EVENTS: usize = 100;
 
-/// … and none longer than this, in bytes.
+/// … and the longest of them, in bytes.
 const LONGEST_EVENT: usize = 100;
 
 /// The longest description, in bytes.
 const LONGEST_DESCRIPTION: usize = 500;
 
-/// A registration that can be asked for.
+/// A valid registration.
 #[derive(Debug)]
 pub(super) struct Wanted {
     url: String,
@@ -44,10 +46,10 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Checks what was asked for.
+    /// Checks a registration.
     ///
     /// # Errors
-    /// What is wrong, and what to write.
+    /// A sentence on what is wrong and what to write.
     pub(super) fn new(registration: Registration) -> Result<Self, String> {
         let Registration { url, mut events, description } = registration;
         let like = "write our public address, such as https://relay.example.com/webhooks/finkare";
@@ -59,7 +61,7 @@ impl Wanted {
             return Err(format!("the URL begins with `{}:`, and Finkare posts to HTTPS only: {like}", parsed.scheme()));
         }
         if !parsed.username().is_empty() || parsed.password().is_some() {
-            return Err(format!("the URL holds a user or a password, which Finkare is not to know: {like}"));
+            return Err(format!("the URL holds a user or a password, which Finkare must not know: {like}"));
         }
         if parsed.fragment().is_some() {
             return Err(format!("the URL has a part after `#`, which no request carries: {like}"));
@@ -90,13 +92,13 @@ impl Wanted {
     }
 }
 
-/// Those webhooks that post to this URL, however it is written.
+/// The webhooks that post to this URL, however it is written.
 pub(super) fn same_url<'a>(url: &str, listed: &'a [Webhook]) -> Vec<&'a Webhook> {
     let Ok(url) = Url::parse(url) else { return Vec::new() };
     listed.iter().filter(|webhook| Url::parse(&webhook.url).is_ok_and(|other| other == url)).collect()
 }
 
-/// Which of several is ours: the known one, else the first that is enabled, else the first.
+/// Chooses the endpoint's webhook among several: the known one, otherwise the first that is enabled, otherwise the first.
 pub(super) fn choose<'a>(webhooks: &[&'a Webhook], known: Option<&str>) -> Option<&'a Webhook> {
     let first = |fits: &dyn Fn(&Webhook) -> bool| webhooks.iter().copied().find(|webhook| fits(webhook));
     first(&|webhook| known == Some(webhook.id.as_str()))
@@ -113,7 +115,7 @@ impl Links {
     ) -> Result<Registered, LinkError> {
         for _ in 0..ROUNDS {
             let link = self.link(&linked.name).await?;
-            // What is unfinished comes first: it may be this very webhook, or its secret.
+            // An unfinished change comes first: it may concern this very webhook, or its secret.
             if link.intent.is_none() {
                 let listed = linked.client.webhooks().await.map_err(|error| {
                     tracing::warn!(
@@ -149,22 +151,21 @@ impl Links {
                     }
                 }
                 Begun::InFlight(intent) => return Err(in_flight(intent)),
-                // It depends on no secret, so this is for the next round to see.
+                // A registration depends on no secret; the next round shows what has changed.
                 Begun::Outdated => {}
             }
         }
         Err(self.overtaken(linked).await)
     }
 
-    /// True if an unfinished rotation is of a webhook that is no more: nothing is signed with its secret. It is
-    /// ended then.
+    /// Ends an unfinished rotation whose webhook no longer exists, and returns true: nothing is signed with its secret.
     ///
-    /// Only for a person who asks for a webhook in this account: by itself, the service cannot know that
-    /// the key is of the right one.
+    /// Only where a person asks for a webhook: by itself, the service cannot know that the API key belongs to the right
+    /// account.
     async fn is_moot(&self, linked: &Linked, held: &Held, intent: &Intent, link: &Link, actor: &str) -> bool {
         let id = linked.webhook_id(link).or_else(|| intent.webhook_id.clone());
         let (IntentKind::Rotate, Some(id)) = (intent.kind, id) else { return false };
-        // Should the list fail, healing fails too, and says so.
+        // If the list fails, healing fails as well, and logs it.
         let Ok(listed) = held.keeping(linked.client.webhooks()).await else { return false };
         if listed.iter().any(|webhook| webhook.id == id) {
             return false;
@@ -177,7 +178,7 @@ impl Links {
         true
     }
 
-    /// Creates the webhook under an intent that we hold; `None` if somebody else did meanwhile.
+    /// Creates the webhook under an intent that this process holds; `None` if it was created elsewhere meanwhile.
     async fn create(
         &self,
         linked: &Linked,
@@ -189,11 +190,11 @@ impl Links {
         let url = wanted.url.as_str();
         let failed = || audit(actions::refused(held.kind), linked, actor).with("url", url);
         self.know(linked, held, actor).await?;
-        // Once more: between the first look and the intent somebody may have registered it.
+        // Looks once more: the webhook may have been registered between the first look and the intent.
         match held.keeping(linked.client.webhooks()).await {
             Ok(listed) if same_url(url, &listed).is_empty() => {}
             Ok(_) => {
-                held.drop_unneeded(actor, "the webhook has come about meanwhile").await;
+                held.drop_unneeded(actor, "the webhook was created meanwhile").await;
                 self.see().await;
                 return Ok(None);
             }
@@ -242,7 +243,7 @@ impl Links {
         }))
     }
 
-    /// Takes a webhook that is there for ours.
+    /// Adopts a webhook that exists already.
     async fn adopt(
         &self,
         linked: &Linked,
@@ -256,9 +257,9 @@ impl Links {
         let mut notes = notes(linked, wanted, webhook);
         let missing: Vec<_> = wanted.events.iter().filter(|event| !webhook.events.contains(event)).cloned().collect();
         if !missing.is_empty() {
-            // Before anything is adopted, so that what fails here leaves everything as it was.
+            // Before anything is adopted, so that a failure leaves everything as it was.
             let events = webhook.events.iter().chain(&missing).cloned().collect();
-            // All of it: whether what an update leaves out stays as it was is not documented.
+            // Every field: whether a field that an update leaves out stays as it was is not documented.
             let update = WebhookUpdate {
                 url: Some(webhook.url.clone()),
                 events: Some(events),
@@ -308,11 +309,10 @@ impl Links {
 }
 
 impl Links {
-    /// Changes a webhook's event types. Where the answer leaves open whether Finkare did it, its list tells.
+    /// Changes a webhook's event types. Where the answer leaves open whether Finkare did it, its list shows it.
     ///
     /// # Errors
-    /// [`LinkError::UpdateUnknown`] if even the list does not show them: asking again does no harm, as the same is asked
-    /// for.
+    /// [`LinkError::UpdateUnknown`] if the list does not show them either. The same call can be repeated without harm.
     async fn add_events(
         &self,
         linked: &Linked,
@@ -339,7 +339,7 @@ impl Links {
     }
 }
 
-/// What to look at, whether the webhook is new or not.
+/// What a person should look at, whether the webhook is new or not.
 fn notes(linked: &Linked, wanted: &Wanted, webhook: &Webhook) -> Vec<String> {
     let mut notes = Vec::new();
     if !wanted.parsed.path().ends_with(&linked.path) {
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_the_known_one_is_ours_then_one_that_posts() {
+    fn of_several_the_known_one_is_chosen_then_one_that_posts() {
         let listed = [webhook("off", "u", false), webhook("on", "u", true), webhook("on too", "u", true)];
         let all: Vec<_> = listed.iter().collect();
         let chosen = |webhooks: &[&Webhook], known| choose(webhooks, known).map(|webhook| webhook.id.clone());

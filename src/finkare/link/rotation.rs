@@ -1,15 +1,17 @@
-//! Gives a webhook a new secret, and heals what was left unfinished: both end in asking Finkare for one.
+//! Gives a webhook a new secret, and heals changes that were left unfinished: both ask Finkare for a secret.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use finkare::Error;
 
 use super::{
-    LinkError, Linked, Links, MIN_OVERLAP, Rotated, actions, in_flight, lease, lease::Held, registration,
-    what_a_person_does,
+    LinkError, Linked, Links, MIN_OVERLAP, Rotated,
+    actions::{self, audit},
+    in_flight,
+    lease::{Held, ROUNDS, new_intent},
+    registration, what_a_person_does,
 };
 use crate::{
     model::{
@@ -17,11 +19,8 @@ use crate::{
         backoff,
         chain::Chain,
         clock,
-        id::LeaseToken,
-        link::{
-            Begun, Fingerprint, Intent, IntentId, IntentKind, IntentState, Link, MOST_UNREADABLE, NewIntent, Origin,
-            SecretState,
-        },
+        intent::{Begun, Intent, IntentKind, IntentState, Link, MOST_UNREADABLE, NewIntent},
+        stored_secret::{Fingerprint, Origin, SecretState},
     },
     store::link::{Change, Doubt, Ended},
     telemetry::RotationResult,
@@ -33,28 +32,25 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// … which doubles up to this one.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
 
-/// Finkare may ask for a longer pause, but not for a longer one than this.
+/// The longest pause that Finkare may ask for.
 const LONGEST_ASKED_FOR: Duration = Duration::from_mins(10);
 
-/// For so long a rotation that somebody asks for waits for the end of a cure.
+/// How long a rotation that a person asks for waits while the service heals an earlier change.
 const FOR_A_CURE: Duration = Duration::from_secs(5);
 
-/// How often a change begins anew after it found something else unfinished, which then came to nothing.
-pub(super) const ROUNDS: usize = 3;
-
-/// A rotation that somebody wants.
+/// A rotation that was asked for.
 #[derive(Debug)]
 pub(super) struct Order {
-    /// Who.
+    /// Who asked for it.
     pub(super) actor: String,
-    /// For how long the secrets before stay good: [`MIN_OVERLAP`] at least.
+    /// How long the previous secrets stay valid: [`MIN_OVERLAP`] at least.
     overlap: Duration,
-    /// Only if this is still the newest secret.
+    /// Rotate only if this is still the newest secret.
     only_if_newest: Option<Fingerprint>,
 }
 
 impl Order {
-    /// A rotation that is asked for, with at least the shortest overlap.
+    /// Makes an order, with at least the shortest overlap.
     pub(super) fn new(actor: &str, overlap: Duration, only_if_newest: Option<Fingerprint>) -> Self {
         Self { actor: actor.to_owned(), overlap: overlap.max(MIN_OVERLAP), only_if_newest }
     }
@@ -64,14 +60,14 @@ impl Order {
 struct Asking<'a> {
     actor: &'a str,
     webhook_id: &'a str,
-    /// For how long the secrets before stay good, [`MIN_OVERLAP`] at least; `None` leaves them as they are.
+    /// How long the previous secrets stay valid, [`MIN_OVERLAP`] at least; `None` leaves them as they are.
     overlap: Option<Duration>,
-    /// The webhook's URL, if the webhook is new to us.
+    /// The webhook's URL, if the store does not know the webhook yet.
     url: Option<&'a str>,
 }
 
 impl Links {
-    /// Rotates; `None` if somebody else was faster, see [`Order::only_if_newest`].
+    /// Rotates; `None` if another worker was faster, see [`Order::only_if_newest`].
     pub(super) async fn rotate_now(
         self: &Arc<Self>,
         linked: &Linked,
@@ -110,8 +106,8 @@ impl Links {
                         return Ok(healed);
                     }
                 }
-                // The service heals what was left unfinished: that ends soon, and then it is our turn. Whoever else
-                // is at it does what we want.
+                // The service is healing an earlier change, which ends soon. Any other change under way is the rotation
+                // that was asked for.
                 Begun::InFlight(intent) if !intent.is_asked_for() && self.ends_soon(&intent).await => {}
                 Begun::InFlight(intent) => return Err(in_flight(intent)),
                 Begun::Outdated => return Ok(None),
@@ -120,7 +116,7 @@ impl Links {
         Err(self.overtaken(linked).await)
     }
 
-    /// Waits for the end of a cure; false if it lasts, or somebody else has asked for the same meanwhile.
+    /// Waits until the service has healed an intent; false if that takes too long, or if a rotation was asked for meanwhile.
     async fn ends_soon(&self, intent: &Intent) -> bool {
         let mut changes = self.store.wakeups().link();
         let ending = async {
@@ -145,9 +141,8 @@ impl Links {
         tokio::time::timeout(FOR_A_CURE, ending).await.unwrap_or(false)
     }
 
-    /// Finishes what somebody else left unfinished, by asking Finkare for a new secret; `None` if it turned out that
-    /// nothing
-    /// had happened. `overlap` replaces what the intent says.
+    /// Finishes a change that another worker left unfinished, by asking Finkare for a new secret; `None` if it turned out
+    /// that nothing had happened. `overlap` replaces the intent's own.
     ///
     /// # Errors
     /// The doubt stays in the store, with a time for the next try.
@@ -196,12 +191,12 @@ impl Links {
         }
     }
 
-    /// Asks Finkare for a new secret under an intent that we hold, and keeps it: steps 2 to 4.
+    /// Asks Finkare for a new secret under an intent that this process holds, and stores it: steps 2 to 4.
     async fn ask(&self, linked: &Linked, held: &Held, asking: &Asking<'_>) -> Result<Rotated, LinkError> {
         let begun = Instant::now();
         let &Asking { actor, webhook_id, overlap, url } = asking;
         self.know(linked, held, actor).await?;
-        // Before Finkare is asked: from its answer on, nothing stands between the secret and its commit.
+        // Read before Finkare is asked, so that after its answer nothing delays the commit of the secret.
         let before = self.link(&linked.name).await.ok();
         let secret = match held.keeping(linked.client.rotate_secret(webhook_id)).await {
             Ok(secret) => secret,
@@ -241,7 +236,7 @@ impl Links {
         Ok(Rotated { fingerprint, previous_valid_until })
     }
 
-    /// Step 2: this process knows of the intent, so deliveries that fit no secret wait from now on.
+    /// Step 2: this process learns of the intent, so that deliveries that fit no secret wait from now on.
     pub(super) async fn know(&self, linked: &Linked, held: &Held, actor: &str) -> Result<(), LinkError> {
         let Err(error) = held.keeping(self.secrets.refresh()).await else { return Ok(()) };
         let reason = "the stored secrets could not be read again, so Finkare was not asked";
@@ -258,7 +253,7 @@ impl Links {
         Err(LinkError::Secrets(error))
     }
 
-    /// Step 4: commits the new secret, and uses it.
+    /// Step 4: commits the new secret, and then uses it.
     pub(super) async fn keep(
         &self,
         linked: &Linked,
@@ -281,9 +276,8 @@ impl Links {
         }
     }
 
-    /// Finkare did not do it, or did not say so. `asked` is true if it was asked to change something. The entry
-    /// `what` is written with Finkare's
-    /// answer added, as a refusal or as a doubt.
+    /// Finkare did not do it, or did not say so. `asked` is true if it was asked to change something. The audit entry `what`
+    /// is written with Finkare's answer added, as a refusal or as a doubt.
     pub(super) async fn not_done(
         &self,
         linked: &Linked,
@@ -300,7 +294,7 @@ impl Links {
             linked.metrics.observe(RotationResult::Refused);
             tracing::warn!(
                 endpoint.name = %linked.name, intent.id = %held.id, change = held.kind.as_str(), error = %Chain(&error),
-                "Finkare did not change the webhook's secret: the secrets before stay in force. {todo}"
+                "Finkare did not change the webhook's secret: the previous secrets stay in force. {todo}"
             );
             self.see().await;
             return LinkError::Refused(error);
@@ -313,7 +307,7 @@ impl Links {
         if unreadable > 0 {
             entry = entry.with("unreadable", unreadable);
         }
-        // Null: it is left to a person.
+        // Null means that it is left to a person.
         entry = entry.with("retry_in_ms", (!needs_a_person).then(|| clock::millis(retry_in)));
         held.doubt(Doubt { retry_in, is_unreadable }, entry).await;
         linked.metrics.observe(RotationResult::Uncertain);
@@ -323,15 +317,15 @@ impl Links {
                 endpoint.name = %linked.name, intent.id = %held.id, change = held.kind.as_str(), tries = held.tries,
                 unreadable, error = %Chain(&error),
                 "it is not known whether Finkare changed the webhook's secret, and its answers of success hold no \
-                 secret that can be read: deliveries that fit no secret are asked to come again, and Finkare is not \
-                 asked again by itself. {}", what_a_person_does(&linked.name)
+                 secret that can be read: deliveries that fit no secret are answered 503, and the service does not \
+                 ask Finkare again by itself. {}", what_a_person_does(&linked.name)
             );
         } else {
             tracing::error!(
                 endpoint.name = %linked.name, intent.id = %held.id, change = held.kind.as_str(), tries = held.tries,
                 retry_in_ms = clock::millis(retry_in), error = %Chain(&error),
                 "it is not known whether Finkare changed the webhook's secret: deliveries that fit no secret are \
-                 asked to come again, and Finkare is asked again by itself. {todo}"
+                 answered 503, and the service asks Finkare again by itself. {todo}"
             );
         }
         self.see().await;
@@ -342,7 +336,7 @@ impl Links {
         }
     }
 
-    /// Somebody else has what we were at.
+    /// The answer where another worker has taken over this intent.
     pub(super) async fn overtaken(&self, linked: &Linked) -> LinkError {
         match self.link(&linked.name).await {
             Ok(Link { intent: Some(intent), .. }) => in_flight(intent),
@@ -354,30 +348,8 @@ impl Links {
     }
 }
 
-/// An intent with a new id and a new token.
-pub(super) fn new_intent(linked: &Linked, kind: IntentKind, actor: &str) -> NewIntent {
-    NewIntent {
-        id: IntentId(Uuid::now_v7()),
-        endpoint: linked.name.clone(),
-        kind,
-        actor: actor.to_owned(),
-        webhook_id: None,
-        url: None,
-        events: Vec::new(),
-        overlap: super::DEFAULT_OVERLAP,
-        token: LeaseToken::generate(),
-        lease: lease::LEASE,
-        only_if_newest: None,
-    }
-}
-
-/// An entry about an endpoint.
-pub(super) fn audit(action: &'static str, linked: &Linked, actor: &str) -> NewAudit {
-    NewAudit::new(actor, action, actions::subject(&linked.name))
-}
-
-/// The pause before the next try: 1 s, 2 s, 4 s … 60 s, the second half of each by chance; longer if Finkare asks
-/// for it.
+/// The pause before the next try: 1 s, 2 s, 4 s … 60 s, of which the second half is random; longer if Finkare asks for
+/// it.
 fn retry_in(tries: u32, error: Option<&Error>) -> Duration {
     let wait = backoff::next_wait(FIRST_RETRY, LONGEST_RETRY, tries, 0.5 + 0.5 * rand::random::<f64>());
     match error {
@@ -411,7 +383,7 @@ fn active(link: &Link, new: &Fingerprint) -> Vec<String> {
     before.map(|secret| secret.fingerprint.to_string()).collect()
 }
 
-/// Until when the last of the retiring secrets is good.
+/// The time until which the last of the retiring secrets is valid.
 fn last_end(link: &Link, new: &Fingerprint) -> Option<jiff::Timestamp> {
     let retiring =
         link.secrets.iter().filter(|secret| secret.state == SecretState::Retiring && secret.fingerprint != *new);

@@ -1,20 +1,15 @@
-//! Takes a person's word on which secret Finkare signs with, and ends a doubt by it. Finkare is not asked.
+//! Lets a person say which secret Finkare signs with, which ends a doubt. Finkare is not asked.
 
 use std::sync::Arc;
 
 use super::{LinkError, Links, actions, in_flight};
 use crate::{
-    model::{
-        audit::NewAudit,
-        id::EndpointName,
-        link::{Fingerprint, IntentKind},
-        secret::Secret,
-    },
+    model::{audit::NewAudit, id::EndpointName, intent::IntentKind, secret::Secret, stored_secret::Fingerprint},
     store::link::{Given, Settlement},
     telemetry::RotationResult,
 };
 
-/// More bytes than any secret has.
+/// The longest secret, in bytes; Finkare's are far shorter.
 const LONGEST_SECRET: usize = 1024;
 
 /// What a person says.
@@ -22,28 +17,27 @@ const LONGEST_SECRET: usize = 1024;
 pub enum Said {
     /// Finkare signs with this secret.
     Secret(Secret),
-    /// Finkare signs with the newest secret that we have.
+    /// Finkare signs with the newest stored secret.
     Current,
 }
 
-/// What came of it.
+/// The result of settling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
-    /// The endpoint's newest secret, which is the one that was meant.
+    /// The endpoint's newest secret, which is the one that the person named.
     pub fingerprint: Fingerprint,
-    /// The unfinished change that has ended by it; `None` if there was none.
+    /// The unfinished change that was ended; `None` if there was none.
     pub ended: Option<IntentKind>,
 }
 
 impl Links {
-    /// Takes a person's word on which secret Finkare signs with. A given secret is encrypted, stored, and in force on this
-    /// process when this returns; the others stay as they are until the next rotation. An unfinished change ends, so that the service
-    /// does not rotate because of it.
+    /// Stores which secret Finkare signs with, as a person says. A given secret is encrypted and stored, and this process
+    /// accepts it when this returns; the other secrets stay as they are until the next rotation. An unfinished change ends,
+    /// so that the service does not rotate because of it.
     ///
     /// # Errors
-    /// [`LinkError::InFlight`] while Finkare is being asked, [`LinkError::Invalid`] for what cannot be a secret,
-    /// [`LinkError::NothingToSettle`] if there is no secret that could be the right one. None of them repeats what was
-    /// given.
+    /// [`LinkError::InFlight`] while Finkare is being asked, [`LinkError::Invalid`] for a text that cannot be a secret,
+    /// [`LinkError::NothingToSettle`] if the endpoint has no secret to confirm. None of them repeats the given secret.
     pub async fn settle(
         self: &Arc<Self>,
         endpoint: &EndpointName,
@@ -98,7 +92,7 @@ impl Links {
         if text.len() > LONGEST_SECRET {
             return Err(invalid("is longer than any secret of Finkare's: copy the secret alone"));
         }
-        // A masked one (`whsec_****`) is what a dashboard shows of a secret that it shows no more.
+        // A dashboard shows a mask such as `whsec_****` in place of a secret that it no longer shows.
         if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'*') {
             return Err(invalid(
                 "is masked, or has a blank, a line break or another character that no secret has: copy it again",

@@ -12,10 +12,8 @@ use crate::{
         audit::{AuditEntry, NewAudit},
         clock,
         id::{EndpointName, LeaseToken},
-        link::{
-            Fingerprint, Intent, IntentId, IntentKind, IntentState, Link, Origin, SERVICE, SealedSecret, SecretId,
-            SecretState, StoredSecret, Webhook,
-        },
+        intent::{Intent, IntentId, IntentKind, IntentState, Link, SERVICE, Webhook},
+        stored_secret::{Fingerprint, Origin, SealedSecret, SecretId, SecretState, StoredSecret},
     },
     store::{Page, StoreError, link::Change},
 };

@@ -8,7 +8,8 @@ use crate::{
     model::{
         audit::NewAudit,
         id::EndpointName,
-        link::{Link, Origin, SealedSecret, SecretId, StoredSecret},
+        intent::Link,
+        stored_secret::{Origin, SealedSecret, SecretId, StoredSecret},
     },
     store::{
         StoreError,

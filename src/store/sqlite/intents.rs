@@ -18,7 +18,8 @@ use crate::{
         audit::NewAudit,
         clock,
         id::{EndpointName, LeaseToken},
-        link::{Begun, Fingerprint, Intent, IntentId, MOST_UNREADABLE, NewIntent, SecretId},
+        intent::{Begun, Intent, IntentId, MOST_UNREADABLE, NewIntent},
+        stored_secret::{Fingerprint, SecretId},
     },
     store::{
         StoreError,

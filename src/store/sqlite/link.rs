@@ -9,7 +9,8 @@ use crate::{
     model::{
         audit::{AuditEntry, NewAudit},
         id::{EndpointName, LeaseToken},
-        link::{Begun, Intent, IntentId, Link, NewIntent, SealedSecret, SecretId, StoredSecret},
+        intent::{Begun, Intent, IntentId, Link, NewIntent},
+        stored_secret::{SealedSecret, SecretId, StoredSecret},
     },
     store::{
         Page, StoreError,

@@ -27,8 +27,9 @@ use crate::{
         chain::Chain,
         clock,
         id::EndpointName,
-        link::{Fingerprint, Intent, IntentKind, IntentState, Link, Origin, SecretState, StoredSecret},
+        intent::{Intent, IntentKind, IntentState, Link},
         secret::Secret,
+        stored_secret::{Fingerprint, Origin, SecretState, StoredSecret},
     },
     secrets::Closed,
 };
@@ -667,7 +668,10 @@ fn sentence(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::link::{IntentId, SecretId, Webhook};
+    use crate::model::{
+        intent::{IntentId, Webhook},
+        stored_secret::SecretId,
+    };
 
     fn time(text: &str) -> Timestamp {
         text.parse().unwrap()

@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The commands that are no service, and the local Finkare, speak to the one who started them.
-const APART: [&str; 2] = ["finkare/simulator", "cli/simulate.rs"];
+/// The command that is no service speaks to the one who started it.
+const APART: [&str; 1] = ["cli/simulate.rs"];
 
 /// Every message in the code, with its levels.
 fn written() -> BTreeMap<String, BTreeSet<String>> {

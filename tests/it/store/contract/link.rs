@@ -12,11 +12,9 @@ use finkare_relay::{
     model::{
         audit::{AuditEntry, NewAudit},
         id::LeaseToken,
-        link::{
-            Begun, Fingerprint, Intent, IntentId, IntentKind, IntentState, Link, NewIntent, Origin, SealedSecret,
-            SecretId, SecretState, StoredSecret,
-        },
+        intent::{Begun, Intent, IntentId, IntentKind, IntentState, Link, NewIntent},
         secret::Secret,
+        stored_secret::{Fingerprint, Origin, SealedSecret, SecretId, SecretState, StoredSecret},
     },
     store::{
         StoreError,

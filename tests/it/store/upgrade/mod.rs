@@ -21,8 +21,9 @@ use finkare_relay::{
         dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, Outcome, State},
         event::{DedupeKey, NewEvent},
         id::{DispatchId, EndpointName, EventId, SinkName},
-        link::{IntentState, SecretState},
+        intent::IntentState,
         secret::Secret,
+        stored_secret::SecretState,
     },
     store::{
         Claim, DispatchFilter, EventFilter, Purge, Store, ledger::BookingFilter, postgres::PostgresStore,

@@ -11,11 +11,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{
+use crate::{
     Error,
+    secret::Secret,
     settings::{Faults, Variants},
 };
-use crate::model::secret::Secret;
 
 /// Webhooks; a further one is refused.
 const MAX_WEBHOOKS: usize = 100;
@@ -63,11 +63,11 @@ ids!(
 );
 
 /// A time as Finkare writes it: milliseconds, `Z`.
-pub(super) fn written(time: Timestamp) -> String {
+pub(crate) fn written(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
-/// A webhook, without its secret: for that, ask [`Simulator::secret_of`](super::Simulator::secret_of).
+/// A webhook, without its secret: for that, ask [`Simulator::secret_of`](crate::Simulator::secret_of).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
     /// Its id.
@@ -87,9 +87,9 @@ pub struct Webhook {
 }
 
 /// A webhook with what only Finkare knows.
-pub(super) struct Hook {
-    pub(super) webhook: Webhook,
-    pub(super) secret: Secret,
+pub(crate) struct Hook {
+    pub(crate) webhook: Webhook,
+    pub(crate) secret: Secret,
     /// The secret before, and until when it goes on signing.
     previous: Option<(Secret, Timestamp)>,
     history: VecDeque<Delivery>,
@@ -97,7 +97,7 @@ pub(super) struct Hook {
 
 impl Hook {
     /// What signs at this instant.
-    pub(super) fn signing_secret(&self, now: Timestamp) -> &Secret {
+    pub(crate) fn signing_secret(&self, now: Timestamp) -> &Secret {
         match &self.previous {
             Some((secret, until)) if now < *until => secret,
             _ => &self.secret,
@@ -212,14 +212,14 @@ pub struct Counters {
 
 /// A delivery on its way.
 #[derive(Debug, Clone)]
-pub(super) struct Outgoing {
-    pub(super) id: DeliveryId,
-    pub(super) webhook: WebhookId,
-    pub(super) event: String,
-    pub(super) data: Value,
-    pub(super) timestamp: Timestamp,
+pub(crate) struct Outgoing {
+    pub(crate) id: DeliveryId,
+    pub(crate) webhook: WebhookId,
+    pub(crate) event: String,
+    pub(crate) data: Value,
+    pub(crate) timestamp: Timestamp,
     /// The same for every webhook that gets this event.
-    pub(super) event_id: Uuid,
+    pub(crate) event_id: Uuid,
 }
 
 /// Which webhooks get an event.
@@ -234,22 +234,22 @@ enum To {
 }
 
 /// Everything behind the mutex.
-pub(super) struct State {
+pub(crate) struct State {
     rng: StdRng,
-    pub(super) faults: Faults,
-    pub(super) variants: Variants,
-    pub(super) counters: Counters,
+    pub(crate) faults: Faults,
+    pub(crate) variants: Variants,
+    pub(crate) counters: Counters,
     hooks: Vec<Hook>,
     invoices: VecDeque<Invoice>,
     payments: VecDeque<Payment>,
     open: usize,
     numbers: u64,
     /// Deliveries gathered to be turned around.
-    pub(super) gathered: Vec<Outgoing>,
+    pub(crate) gathered: Vec<Outgoing>,
 }
 
 impl State {
-    pub(super) fn new(seed: u64, faults: Faults, variants: Variants) -> Self {
+    pub(crate) fn new(seed: u64, faults: Faults, variants: Variants) -> Self {
         Self {
             rng: StdRng::seed_from_u64(seed),
             faults,
@@ -264,41 +264,41 @@ impl State {
         }
     }
 
-    pub(super) fn uuid(&mut self) -> Uuid {
+    pub(crate) fn uuid(&mut self) -> Uuid {
         uuid::Builder::from_random_bytes(self.rng.random()).into_uuid()
     }
 
-    pub(super) fn request_id(&mut self) -> String {
+    pub(crate) fn request_id(&mut self) -> String {
         format!("req_{:012x}", self.rng.random::<u64>() >> 16)
     }
 
-    pub(super) fn secret(&mut self) -> Secret {
+    pub(crate) fn secret(&mut self) -> Secret {
         let mut bytes = [0; 32];
         self.rng.fill_bytes(&mut bytes);
         Secret::new(format!("whsec_{}", BASE64_STANDARD.encode(bytes)))
     }
 
     /// A plausible amount, in cents.
-    pub(super) fn amount(&mut self) -> i64 {
+    pub(crate) fn amount(&mut self) -> i64 {
         self.rng.random_range(1_000..500_000)
     }
 
     // --- webhooks
 
-    pub(super) fn hooks(&self) -> &[Hook] {
+    pub(crate) fn hooks(&self) -> &[Hook] {
         &self.hooks
     }
 
-    pub(super) fn hook(&self, id: WebhookId) -> Option<&Hook> {
+    pub(crate) fn hook(&self, id: WebhookId) -> Option<&Hook> {
         self.hooks.iter().find(|hook| hook.webhook.id == id)
     }
 
-    pub(super) fn hook_mut(&mut self, id: WebhookId) -> Option<&mut Hook> {
+    pub(crate) fn hook_mut(&mut self, id: WebhookId) -> Option<&mut Hook> {
         self.hooks.iter_mut().find(|hook| hook.webhook.id == id)
     }
 
     /// Creates a webhook, and the delivery of its ping where there is one.
-    pub(super) fn create_webhook(
+    pub(crate) fn create_webhook(
         &mut self,
         url: String,
         events: Vec<String>,
@@ -325,7 +325,7 @@ impl State {
     }
 
     /// Gives a webhook a new secret; `None` without such a webhook.
-    pub(super) fn rotate(&mut self, id: WebhookId, now: Timestamp) -> Option<Secret> {
+    pub(crate) fn rotate(&mut self, id: WebhookId, now: Timestamp) -> Option<Secret> {
         let new = self.secret();
         let grace = jiff::SignedDuration::from_millis(i64::try_from(self.variants.rotation_grace_ms).unwrap_or(0));
         let hook = self.hook_mut(id)?;
@@ -336,7 +336,7 @@ impl State {
     }
 
     /// True if there was such a webhook. Its history goes with it.
-    pub(super) fn delete_webhook(&mut self, id: WebhookId) -> bool {
+    pub(crate) fn delete_webhook(&mut self, id: WebhookId) -> bool {
         let before = self.hooks.len();
         self.hooks.retain(|hook| hook.webhook.id != id);
         self.hooks.len() < before
@@ -344,20 +344,20 @@ impl State {
 
     // --- invoices and payments
 
-    pub(super) fn invoices(&self) -> impl DoubleEndedIterator<Item = &Invoice> {
+    pub(crate) fn invoices(&self) -> impl DoubleEndedIterator<Item = &Invoice> {
         self.invoices.iter()
     }
 
-    pub(super) fn invoice(&self, id: InvoiceId) -> Option<&Invoice> {
+    pub(crate) fn invoice(&self, id: InvoiceId) -> Option<&Invoice> {
         self.invoices.iter().rev().find(|invoice| invoice.id == id)
     }
 
     /// The payments that the API knows.
-    pub(super) fn payments(&self, now: Timestamp) -> impl DoubleEndedIterator<Item = &Payment> {
+    pub(crate) fn payments(&self, now: Timestamp) -> impl DoubleEndedIterator<Item = &Payment> {
         self.payments.iter().filter(move |payment| payment.visible_at <= now)
     }
 
-    pub(super) fn create_invoice(
+    pub(crate) fn create_invoice(
         &mut self,
         number: Option<String>,
         amount_cents: i64,
@@ -373,7 +373,7 @@ impl State {
         Ok((invoice, outgoing))
     }
 
-    pub(super) fn set_status(&mut self, id: InvoiceId, status: String, now: Timestamp) -> Result<Vec<Outgoing>, Error> {
+    pub(crate) fn set_status(&mut self, id: InvoiceId, status: String, now: Timestamp) -> Result<Vec<Outgoing>, Error> {
         let previous = self.invoice(id).ok_or(Error::NoSuchInvoice(id))?.status.clone();
         let data = json!({"invoiceId": id, "previousStatus": previous, "newStatus": status});
         let outgoing = self.emit("invoice.status_changed", &data, now)?;
@@ -383,7 +383,7 @@ impl State {
         Ok(outgoing)
     }
 
-    pub(super) fn pay(
+    pub(crate) fn pay(
         &mut self,
         invoice: InvoiceId,
         amount_cents: i64,
@@ -414,7 +414,7 @@ impl State {
     // --- deliveries
 
     /// Makes the deliveries of an event, one for each webhook that asked for it.
-    pub(super) fn emit(&mut self, event: &str, data: &Value, now: Timestamp) -> Result<Vec<Outgoing>, Error> {
+    pub(crate) fn emit(&mut self, event: &str, data: &Value, now: Timestamp) -> Result<Vec<Outgoing>, Error> {
         let mut outgoing = self.deliver(To::Subscribers, event, data, now)?;
         if self.variants.unknown_events {
             outgoing.extend(self.deliver(To::Everybody, "simulator.unknown", &json!({"beside": event}), now)?);
@@ -464,22 +464,22 @@ impl State {
     }
 
     /// Deliveries that are not finished.
-    pub(super) fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.open
     }
 
     /// One webhook's history, the oldest first.
-    pub(super) fn history(&self, id: WebhookId) -> impl DoubleEndedIterator<Item = &Delivery> {
+    pub(crate) fn history(&self, id: WebhookId) -> impl DoubleEndedIterator<Item = &Delivery> {
         self.hook(id).into_iter().flat_map(|hook| hook.history.iter())
     }
 
     /// The entry of a delivery; `None` once its webhook is gone.
-    pub(super) fn entry(&mut self, webhook: WebhookId, id: DeliveryId) -> Option<&mut Delivery> {
+    pub(crate) fn entry(&mut self, webhook: WebhookId, id: DeliveryId) -> Option<&mut Delivery> {
         self.hook_mut(webhook)?.history.iter_mut().rev().find(|delivery| delivery.id == id)
     }
 
     /// Writes down how a delivery ended.
-    pub(super) fn finish(&mut self, outgoing: &Outgoing, status: Status) {
+    pub(crate) fn finish(&mut self, outgoing: &Outgoing, status: Status) {
         self.open -= 1;
         match status {
             Status::Success => self.counters.acknowledged += 1,
@@ -500,7 +500,7 @@ fn push_bounded<T>(all: &mut VecDeque<T>, item: T, most: usize) {
 }
 
 /// Whether a webhook may have this URL and these events.
-pub(super) fn check_webhook(url: &str, events: &[String]) -> Result<(), Error> {
+pub(crate) fn check_webhook(url: &str, events: &[String]) -> Result<(), Error> {
     let good = url::Url::parse(url).is_ok_and(|url| url.scheme() == "https" && url.has_host());
     if !good || url.len() > 2000 {
         return Err(Error::Webhook("`url` must be an HTTPS URL".into()));
@@ -512,7 +512,7 @@ pub(super) fn check_webhook(url: &str, events: &[String]) -> Result<(), Error> {
 }
 
 /// The body of a delivery, in Finkare's order of fields.
-pub(super) fn body_of(
+pub(crate) fn body_of(
     event: &str,
     data: &Value,
     timestamp: Timestamp,

@@ -10,7 +10,7 @@
 //! | `POST /_simulator/invoices` | `{"invoiceNumber"?:…,"amountCents"?:…}` and delivers `invoice.created` |
 //! | `POST /_simulator/invoices/{id}/status` | `{"status":…}` and delivers `invoice.status_changed` |
 //! | `POST /_simulator/payments` | `{"invoiceId"?:…,"amountCents"?:…,"method"?:…,"status"?:…}` and delivers `payment.received`; without an invoice, a new one |
-//! | `GET /_simulator/state` | webhooks (secrets by fingerprint), counts, [`Counters`](super::Counters) |
+//! | `GET /_simulator/state` | webhooks (secrets by fingerprint), counts, [`Counters`](crate::Counters) |
 //!
 //! Errors are `{"error":"…"}`.
 
@@ -27,17 +27,17 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
+use crate::{
     Error, NewPayment, World,
+    server::Peer,
     settings::{Faults, Variants},
     state::{InvoiceId, written},
 };
-use crate::{listener::Peer, model::link::Fingerprint};
 
 /// An event's data is at most what a receiver takes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-pub(super) fn router() -> Router<Arc<World>> {
+pub(crate) fn router() -> Router<Arc<World>> {
     Router::new()
         .route("/faults", get(faults).put(set_faults))
         .route("/variants", get(variants).put(set_variants))
@@ -198,7 +198,7 @@ async fn state(Extract(world): Extract<Arc<World>>) -> Json<Value> {
             let webhook = &hook.webhook;
             json!({
                 "id": webhook.id, "url": webhook.url, "events": webhook.events, "enabled": webhook.enabled,
-                "secret": Fingerprint::of(&hook.secret).as_str(),
+                "secret": hook.secret.fingerprint(),
                 "createdAt": written(webhook.created_at),
                 "lastTriggeredAt": webhook.last_triggered_at.map(written),
             })

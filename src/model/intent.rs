@@ -1,11 +1,5 @@
-//! The link to Finkare as the store keeps it: an endpoint's webhook, its secrets, and the intent
-//! that is written down before Finkare is asked to change one.
-//!
-//! # A secret's life
-//!
-//! `active` → `retiring` (until a time) → `expired`. Several may be active: whatever the operator
-//! configured, and the last one that Finkare gave. A rotation makes every other one retire. An
-//! expired secret keeps its fingerprint and loses its sealed text.
+//! The intent that is written down before Finkare is asked to change a webhook or its secret, and what else the store
+//! knows of an endpoint's link to Finkare.
 //!
 //! # An intent's life
 //!
@@ -27,102 +21,14 @@ use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{id::EndpointName, id::LeaseToken, secret::Secret};
-
-/// What may be shown of a secret: the first 16 hex digits of its SHA-256.
-///
-/// The same secret has the same fingerprint everywhere, also outside of the service
-/// (`printf %s "$SECRET" | sha256sum`), so that a person can tell which one is meant.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(transparent)]
-#[schema(pattern = "^[0-9a-f]{16}$")]
-pub struct Fingerprint(String);
-
-impl Fingerprint {
-    /// The fingerprint of a secret.
-    pub fn of(secret: &Secret) -> Self {
-        Self(hex::encode(&Sha256::digest(secret.expose())[..8]))
-    }
-
-    /// One that was stored.
-    pub fn from_stored(text: String) -> Self {
-        Self(text)
-    }
-
-    /// As text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fingerprint({})", self.0)
-    }
-}
-
-/// Which words a column may hold.
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant),+
-        }
-
-        impl $name {
-            /// The word in SQL and JSON.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word),+
-                }
-            }
-
-            /// The other way round; `None` for any other word.
-            pub fn from_word(word: &str) -> Option<Self> {
-                match word {
-                    $($word => Some(Self::$variant),)+
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-words! {
-    /// Where a secret came from.
-    Origin {
-        /// The operator wrote it down (or `serve` made it up for trying out).
-        Configured = "configured",
-        /// Finkare showed it when the webhook was created.
-        Registered = "registered",
-        /// Finkare showed it when it was rotated.
-        Rotated = "rotated",
-    }
-}
-
-words! {
-    /// A secret's state.
-    SecretState {
-        /// Deliveries signed with it are genuine.
-        Active = "active",
-        /// The same, until a time.
-        Retiring = "retiring",
-        /// Deliveries signed with it are refused; its text is gone.
-        Expired = "expired",
-    }
-}
+use super::{
+    id::{EndpointName, LeaseToken},
+    stored_secret::{Fingerprint, StoredSecret},
+    words::words,
+};
 
 words! {
     /// What an intent wants of Finkare.
@@ -152,10 +58,6 @@ words! {
 /// each of them may have switched the secret, and the next answer will be no better.
 pub const MOST_UNREADABLE: u32 = 3;
 
-/// The id of a stored secret; part of what its encryption is bound to.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct SecretId(pub Uuid);
-
 /// The id of an intent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct IntentId(pub Uuid);
@@ -164,48 +66,6 @@ impl fmt::Display for IntentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
-}
-
-impl fmt::Display for SecretId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// An encrypted secret, ready to be stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SealedSecret {
-    /// The row that it is bound to.
-    pub id: SecretId,
-    /// What may be shown of it.
-    pub fingerprint: Fingerprint,
-    /// Under which master key it is encrypted: a name for the key that says nothing about it.
-    pub key_id: String,
-    /// The encrypted text.
-    pub sealed: Vec<u8>,
-}
-
-/// A secret as it stands in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredSecret {
-    /// Its row.
-    pub id: SecretId,
-    /// Whose it is.
-    pub endpoint: EndpointName,
-    /// What may be shown of it.
-    pub fingerprint: Fingerprint,
-    /// Where it came from.
-    pub origin: Origin,
-    /// As the row says; a retiring one whose time has passed is as good as expired.
-    pub state: SecretState,
-    /// When it was stored.
-    pub created_at: Timestamp,
-    /// Until when a retiring one is good, or an expired one was.
-    pub valid_until: Option<Timestamp>,
-    /// Under which master key it is encrypted.
-    pub key_id: String,
-    /// The encrypted text; `None` once expired.
-    pub sealed: Option<Vec<u8>>,
 }
 
 /// An unfinished change at Finkare.
@@ -329,21 +189,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_is_what_sha256sum_says() {
-        // printf %s whsec_abc | sha256sum
-        assert_eq!(Fingerprint::of(&Secret::new("whsec_abc")).as_str(), "e1ac16da4cace73e");
-    }
-
-    #[test]
     fn words_go_both_ways() {
-        for state in [SecretState::Active, SecretState::Retiring, SecretState::Expired] {
-            assert_eq!(SecretState::from_word(state.as_str()), Some(state));
-            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
-        }
         for state in [IntentState::InFlight, IntentState::Unknown, IntentState::Done, IntentState::Failed] {
             assert_eq!(IntentState::from_word(state.as_str()), Some(state));
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
         }
-        assert_eq!(Origin::from_word("stolen"), None);
     }
 }

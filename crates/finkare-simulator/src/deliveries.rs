@@ -1,29 +1,22 @@
 //! Posting: signed at the instant of sending, 5 s for the answer, again with growing waits on anything but 2xx.
 //!
 //! Each delivery is a task of its own: no order is promised between them (nor does Finkare promise any). What is
-//! posted at the same time is bounded by [`Options::concurrency`](super::Options::concurrency). No redirect is
+//! posted at the same time is bounded by [`Options::concurrency`](crate::Options::concurrency). No redirect is
 //! followed and no proxy asked.
 
 use std::{sync::Arc, time::Duration};
 
-use base64::{
-    Engine,
-    alphabet::STANDARD,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{
-    World,
-    settings::{Encoding, Over, Variants},
-    state::{Outgoing, Status, body_of},
-};
 use crate::{
-    model::{clock, secret::Secret},
-    signature::{finkare::HEADER, hmac::Key},
+    World, now,
+    secret::Secret,
+    settings::{Over, Variants},
+    signing::{HEADER, sign},
+    state::{Outgoing, Status, body_of},
 };
 
 /// For how long deliveries are gathered to be turned around.
@@ -32,7 +25,7 @@ const GATHERING: Duration = Duration::from_millis(300);
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Sends deliveries on their way.
-pub(super) fn start(world: &Arc<World>, outgoing: Vec<Outgoing>) {
+pub(crate) fn start(world: &Arc<World>, outgoing: Vec<Outgoing>) {
     let mut state = world.lock();
     let size = state.faults.reorder as usize;
     if size <= 1 {
@@ -78,7 +71,7 @@ async fn deliver(world: Arc<World>, outgoing: Outgoing) {
 async fn retry(world: Arc<World>, outgoing: Outgoing) {
     for (number, wait) in (2..).zip(&world.options.retry_waits) {
         world.pause(*wait).await;
-        if world.stop.is_cancelled() || attempt(&world, &outgoing, number).await {
+        if world.stopping.soft.is_cancelled() || attempt(&world, &outgoing, number).await {
             return;
         }
     }
@@ -100,7 +93,7 @@ async fn attempt(world: &Arc<World>, outgoing: &Outgoing, number: u32) -> bool {
     let delay = Duration::from_millis(world.lock().faults.delivery_delay_ms);
     world.pause(delay).await;
     let result = tokio::select! {
-        () = world.stop.cancelled() => return true,
+        () = world.stopping.soft.cancelled() => return true,
         result = posted(world, outgoing, number) => result,
     };
     let Some(answer) = result else {
@@ -141,7 +134,7 @@ async fn posted(world: &World, outgoing: &Outgoing, number: u32) -> Option<Optio
 
 /// Writes and signs the body with the secret of this instant.
 fn prepare(world: &World, outgoing: &Outgoing, number: u32) -> Option<Prepared> {
-    let now = clock::now();
+    let now = now();
     let mut state = world.lock();
     let (faults, variants) = (state.faults.clone(), state.variants.clone());
     let timestamp = if faults.fresh_timestamp && number > 1 { now } else { outgoing.timestamp };
@@ -180,28 +173,7 @@ fn written_and_signed(body: &Value, secret: &Secret, variants: &Variants) -> (By
         Over::Raw => Bytes::from(compact.clone()),
         Over::Reserialized => Bytes::from(format!("{body:#}\n")),
     };
-    let mut signature = hex::encode(key(secret, variants.secret_encoding).tag(&[compact.as_bytes()]));
-    if variants.signature_upper_case {
-        signature.make_ascii_uppercase();
-    }
-    if variants.signature_prefix {
-        signature.insert_str(0, "sha256=");
-    }
-    (sent, signature)
-}
-
-fn key(secret: &Secret, encoding: Encoding) -> Key {
-    let whole = secret.expose();
-    let stripped = whole.strip_prefix("whsec_").unwrap_or(whole);
-    match encoding {
-        Encoding::Literal => Key::new(whole.as_bytes()),
-        Encoding::Stripped => Key::new(stripped.as_bytes()),
-        Encoding::Base64 => {
-            let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-            let bytes = GeneralPurpose::new(&STANDARD, config).decode(stripped);
-            Key::new(&bytes.expect("every secret is `whsec_` and base64: `State::secret` made it"))
-        }
-    }
+    (sent, sign(compact.as_bytes(), secret, variants))
 }
 
 /// Posts once; the status of the answer, or nothing if none came in time.

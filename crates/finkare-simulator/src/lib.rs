@@ -1,26 +1,34 @@
-//! A local Finkare: its API, its signed deliveries with retries, and faults on demand.
+//! A local stand-in for Finkare: its API, its signed deliveries with retries, and faults on demand.
 //!
-//! For trying out the relay without an account (`finkare-relay simulate`), for the demo and for tests. It stands on the
-//! other side of the wire and shares nothing with our own client or our secrets. What Finkare's documentation shows, it
-//! does; where the documentation is silent, the most careful reading is the default and the others are [`Variants`]; what
-//! can go wrong between two machines are [`Faults`]. That a relay gets along with this simulator says that it keeps to
-//! the documentation, no more: nobody has compared it with the real service.
+//! It is for trying out the relay without an account (`finkare-relay simulate`), for the demo and for tests. It stands on
+//! the other side of the wire and shares no code with the relay: not its client, its signature check, its types or its
+//! listener, so that an error there cannot cancel itself here. What Finkare's documentation shows, the simulator does;
+//! where the documentation is silent, the most careful reading is the default and the others are [`Variants`]; what can
+//! go wrong between two machines are [`Faults`]. That a relay works with this simulator shows that it keeps to the
+//! documentation, no more: nobody has compared the simulator with the real service.
 //!
 //! - `api`: the calls below `/api/v1`.
-//! - `deliver`: posting, signing, retrying.
-//! - `control`: the simulator's own API below `/_simulator`, for this machine only. `PUT /_simulator/faults` and `variants`
+//! - `deliveries`: posting and retrying; `signing`: the signature.
+//! - `controls`: the simulator's own API below `/_simulator`, for this machine only. `PUT /_simulator/faults` and `variants`
 //!   change what goes wrong; `POST /_simulator/events`, `invoices`, `invoices/{id}/status` and `payments` make things
-//!   happen; `GET /_simulator/state` shows how it stands.
-//! - `settings`: the faults and variants.
+//!   happen; `GET /_simulator/state` shows the current state.
+//! - `settings`: the faults and the variants.
 //! - `state`: what is remembered, all of it in memory and bounded.
+//! - `server`: connections.
 //!
-//! Webhooks have to be HTTPS, as Finkare demands. So that a relay without TLS can be fed, [`Options::deliver_to`]
-//! sends all deliveries to one server, with the path of the registered URL; like curl's `--connect-to`.
+//! Webhooks have to be HTTPS, as Finkare demands. So that a relay without TLS can receive deliveries,
+//! [`Options::deliver_to`] sends all of them to one server, with the path of the registered URL; like curl's
+//! `--connect-to`.
+
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
 mod api;
-mod control;
-mod deliver;
+mod controls;
+mod deliveries;
+mod secret;
+mod server;
 mod settings;
+mod signing;
 mod state;
 
 use std::{
@@ -31,6 +39,7 @@ use std::{
 };
 
 use axum::{Router, routing::any};
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::{
     net::TcpListener,
@@ -42,19 +51,12 @@ use url::Url;
 
 use self::state::{Outgoing, State};
 pub use self::{
+    secret::Secret,
     settings::{Encoding, ErrorBody, EventIdField, Faults, Over, SettingError, Spelling, UpdateMethod, Variants},
     state::{Counters, Delivery, DeliveryId, Invoice, InvoiceId, Payment, PaymentId, Status, Webhook, WebhookId},
 };
-use crate::{
-    lifecycle::Lifecycle,
-    listener,
-    model::{clock, secret::Secret},
-};
-
 /// Everything of Finkare's is below.
 const API_PATH: &str = "/api/v1";
-/// Connections to the API; those beyond wait.
-const MAX_CONNECTIONS: usize = 256;
 /// Statuses of payments, as documented.
 const PAYMENT_STATUSES: [&str; 4] = ["pending", "completed", "failed", "refunded"];
 /// Methods of payment, as documented.
@@ -63,7 +65,7 @@ const PAYMENT_METHODS: [&str; 4] = ["card", "bank_transfer", "sepa_debit", "paym
 const INVOICES_BY_ITSELF: usize = 50;
 /// The most payments a second that are made by themselves.
 const MAX_RATE: u32 = 10_000;
-/// For how long calls may finish when the simulator is stopped.
+/// For how long calls may finish when the simulator is stopped; those that have not are dropped.
 const STOP_BOUND: Duration = Duration::from_secs(2);
 
 /// How the simulator runs.
@@ -171,11 +173,26 @@ struct World {
     state: Mutex<State>,
     client: reqwest::Client,
     permits: Semaphore,
-    /// Deliveries and rotations under way.
+    /// The server, and the deliveries and rotations under way.
     tracker: TaskTracker,
     /// Told whenever a delivery is finished.
     finished: Notify,
-    stop: CancellationToken,
+    stopping: Stopping,
+}
+
+/// How the simulator is asked to stop.
+#[derive(Debug, Clone, Default)]
+struct Stopping {
+    /// Cancelled: take no more calls, post no more.
+    soft: CancellationToken,
+    /// Cancelled: drop the calls that are under way.
+    hard: CancellationToken,
+}
+
+/// The system's clock.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
+fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 impl World {
@@ -183,15 +200,27 @@ impl World {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 
-    /// Waits so long, or until the simulator stops.
+    /// Runs a part that has to live until the simulator stops. Should it end or panic before that, all stops.
+    fn spawn(&self, part: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tracker.spawn(task);
+        let stop = self.stopping.soft.clone();
+        self.tracker.spawn(async move {
+            let ended = task.await;
+            if let Err(error) = &ended {
+                tracing::error!(task = part, %error, "a task panicked: stopping");
+            } else if !stop.is_cancelled() {
+                tracing::error!(task = part, "a task ended by itself: stopping");
+            }
+            stop.cancel();
+        });
+    }
+
+    /// Waits for this time, or until the simulator stops.
     async fn pause(&self, time: Duration) {
         if time.is_zero() {
             return;
         }
-        tokio::select! {
-            () = tokio::time::sleep(time) => {}
-            () = self.stop.cancelled() => {}
-        }
+        let _ = self.stopping.soft.run_until_cancelled(tokio::time::sleep(time)).await;
     }
 
     /// Where a delivery for this URL really goes.
@@ -224,9 +253,9 @@ impl World {
     }
 
     fn emit(self: &Arc<Self>, event: &str, data: &Value) -> Result<usize, Error> {
-        let outgoing = self.lock().emit(event, data, clock::now())?;
+        let outgoing = self.lock().emit(event, data, now())?;
         let count = outgoing.len();
-        deliver::start(self, outgoing);
+        deliveries::start(self, outgoing);
         Ok(count)
     }
 
@@ -234,16 +263,16 @@ impl World {
         let (invoice, outgoing) = {
             let mut state = self.lock();
             let cents = cents.unwrap_or_else(|| state.amount());
-            state.create_invoice(number, cents, clock::now())?
+            state.create_invoice(number, cents, now())?
         };
-        deliver::start(self, outgoing);
+        deliveries::start(self, outgoing);
         Ok(invoice)
     }
 
     fn set_status(self: &Arc<Self>, invoice: InvoiceId, status: String) -> Result<usize, Error> {
-        let outgoing = self.lock().set_status(invoice, status, clock::now())?;
+        let outgoing = self.lock().set_status(invoice, status, now())?;
         let count = outgoing.len();
-        deliver::start(self, outgoing);
+        deliveries::start(self, outgoing);
         Ok(count)
     }
 
@@ -259,9 +288,9 @@ impl World {
             let mut state = self.lock();
             let whole = state.invoice(invoice).ok_or(Error::NoSuchInvoice(invoice))?.amount_cents;
             let cents = new.amount_cents.unwrap_or(whole);
-            state.pay(invoice, cents, new.method, new.status, clock::now())?
+            state.pay(invoice, cents, new.method, new.status, now())?
         };
-        deliver::start(self, outgoing);
+        deliveries::start(self, outgoing);
         Ok(payment)
     }
 
@@ -274,7 +303,7 @@ impl World {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = self.stop.cancelled() => return,
+                () = self.stopping.soft.cancelled() => return,
             }
             // A receiver that does not keep up is counted (`overflows`), and gets no more until it does.
             if invoices.len() < INVOICES_BY_ITSELF {
@@ -313,7 +342,6 @@ fn check_deliver_to(to: &Url) -> Result<(), Error> {
 pub struct Simulator {
     world: Arc<World>,
     address: SocketAddr,
-    lifecycle: Lifecycle,
 }
 
 impl std::fmt::Debug for Simulator {
@@ -351,24 +379,24 @@ impl Simulator {
         let listen = |source| Error::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let lifecycle = Lifecycle::default();
+        let stopping = Stopping::default();
         let world = Arc::new(World {
             state: Mutex::new(State::new(options.seed, options.faults.clone(), options.variants.clone())),
             client,
             permits: Semaphore::new(options.concurrency),
             tracker: TaskTracker::new(),
             finished: Notify::new(),
-            stop: lifecycle.soft.clone(),
+            stopping: stopping.clone(),
             deliver_to: Mutex::new(options.deliver_to.clone()),
             options,
         });
         let router =
-            Router::new().nest("/_simulator", control::router()).fallback(any(api::call)).with_state(world.clone());
-        lifecycle.spawn("simulator", listener::serve(listener, router, MAX_CONNECTIONS, lifecycle.clone()));
+            Router::new().nest("/_simulator", controls::router()).fallback(any(api::call)).with_state(world.clone());
+        world.spawn("simulator", server::serve(listener, router, stopping));
         if let Some(rate) = world.options.rate {
-            lifecycle.spawn("payments", world.clone().pay_by_itself(rate));
+            world.spawn("payments", world.clone().pay_by_itself(rate));
         }
-        Ok(Self { world, address, lifecycle })
+        Ok(Self { world, address })
     }
 
     /// Where it listens.
@@ -394,7 +422,7 @@ impl Simulator {
 
     /// Cancelled once a part has failed, which stops all; or when somebody stopped it.
     pub fn stopped(&self) -> CancellationToken {
-        self.lifecycle.soft.clone()
+        self.world.stopping.soft.clone()
     }
 
     /// Creates a webhook for these events, as `POST /webhooks` does; answers its id and its secret.
@@ -403,9 +431,9 @@ impl Simulator {
     /// [`Error::Webhook`]: Finkare would not have it either.
     pub fn create_webhook(&self, url: &str, events: &[&str]) -> Result<(WebhookId, Secret), Error> {
         let events = events.iter().copied().map(str::to_owned).collect();
-        let created = self.world.lock().create_webhook(url.to_owned(), events, None, true, clock::now());
+        let created = self.world.lock().create_webhook(url.to_owned(), events, None, true, now());
         let (webhook, secret, ping) = created?;
-        deliver::start(&self.world, ping);
+        deliveries::start(&self.world, ping);
         Ok((webhook.id, secret))
     }
 
@@ -498,15 +526,19 @@ impl Simulator {
 
     /// Stops: no more calls, no more deliveries. Open deliveries are dropped.
     pub async fn stop(self) {
-        self.lifecycle.stop(STOP_BOUND).await;
-        self.world.tracker.close();
-        self.world.tracker.wait().await;
+        let World { tracker, stopping, .. } = &*self.world;
+        stopping.soft.cancel();
+        tracker.close();
+        if tokio::time::timeout(STOP_BOUND, tracker.wait()).await.is_err() {
+            stopping.hard.cancel();
+            tracker.wait().await;
+        }
     }
 }
 
 impl Drop for Simulator {
     fn drop(&mut self) {
-        self.lifecycle.soft.cancel();
-        self.lifecycle.hard.cancel();
+        self.world.stopping.soft.cancel();
+        self.world.stopping.hard.cancel();
     }
 }

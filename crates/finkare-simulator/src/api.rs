@@ -20,12 +20,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::{
-    Error, World, deliver,
+use crate::{
+    API_PATH, Error, PAYMENT_STATUSES, World, deliveries as posting, now,
+    secret::Secret,
     settings::{ErrorBody, Spelling, UpdateMethod, Variants, spend},
     state::{Delivery, Invoice, InvoiceId, Payment, PaymentId, Webhook, WebhookId, check_webhook, written},
 };
-use crate::model::clock;
 
 /// The body of a call is small.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -141,7 +141,7 @@ fn id_in(template: &str, path: &str) -> Option<String> {
 }
 
 /// Answers a call.
-pub(super) async fn call(Extract(world): Extract<Arc<World>>, request: Request) -> Response {
+pub(crate) async fn call(Extract(world): Extract<Arc<World>>, request: Request) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let answer = match toll(&world) {
         Some(answer) => answer,
@@ -176,7 +176,7 @@ async fn answered(world: &Arc<World>, request: Request) -> Result<Answer, Refusa
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, "AUTH_001", "X-API-Key is missing or not valid"));
     }
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path().strip_prefix(super::API_PATH).unwrap_or_default().to_owned();
+    let path = parts.uri.path().strip_prefix(API_PATH).unwrap_or_default().to_owned();
     let found = target(&world.lock().variants, &parts.method, &path);
     let target = match found {
         Ok(target) => target,
@@ -215,7 +215,7 @@ fn authorized(world: &World, headers: &HeaderMap) -> bool {
     }
     // Of equal length, whatever was sent.
     let claimed = Sha256::digest(key.as_bytes());
-    let fits = |key: &crate::model::secret::Secret| Sha256::digest(key.expose().as_bytes()).ct_eq(&claimed);
+    let fits = |key: &Secret| Sha256::digest(key.expose().as_bytes()).ct_eq(&claimed);
     world.options.api_keys.iter().fold(Choice::from(0), |found, key| found | fits(key)).into()
 }
 
@@ -245,11 +245,11 @@ struct Update {
 fn create_webhook(world: &Arc<World>, body: &[u8]) -> Result<Answer, Refusal> {
     let new: NewWebhook = read(body)?;
     let mut state = world.lock();
-    let created = state.create_webhook(new.url, new.events, new.description, new.enabled, clock::now());
+    let created = state.create_webhook(new.url, new.events, new.description, new.enabled, now());
     let (webhook, secret, ping) = created.map_err(refusal)?;
     let lost = spend(&mut state.faults.lost_creates);
     drop(state);
-    deliver::start(world, ping);
+    posting::start(world, ping);
     if lost {
         return Ok(Answer::Cut);
     }
@@ -327,7 +327,7 @@ async fn rotate(world: &Arc<World>, id: &str) -> Result<Answer, Refusal> {
             world.pause(Duration::from_millis(before)).await;
             let (answer, id) = {
                 let mut state = world.lock();
-                let secret = state.rotate(id, clock::now()).ok_or_else(Refusal::not_found)?;
+                let secret = state.rotate(id, now()).ok_or_else(Refusal::not_found)?;
                 let faults = &mut state.faults;
                 let answer = if spend(&mut faults.lost_rotations) {
                     Answer::Cut
@@ -395,14 +395,14 @@ fn shown_payment(payment: &Payment, now: Timestamp) -> Value {
 
 fn payment(world: &World, id: &str) -> Result<Answer, Refusal> {
     let id: PaymentId = id.parse().map_err(|_| Refusal::not_found())?;
-    let (state, now) = (world.lock(), clock::now());
+    let (state, now) = (world.lock(), now());
     let found = state.payments(now).find(|payment| payment.id == id);
     found.map(|payment| Answer::data(shown_payment(payment, now))).ok_or_else(Refusal::not_found)
 }
 
 fn payments_of_invoice(world: &World, id: &str) -> Result<Answer, Refusal> {
     let id: InvoiceId = id.parse().map_err(|_| Refusal::not_found())?;
-    let (state, now) = (world.lock(), clock::now());
+    let (state, now) = (world.lock(), now());
     state.invoice(id).ok_or_else(Refusal::not_found)?;
     let found = state.payments(now).rev().filter(|payment| payment.invoice == id);
     Ok(Answer::data(found.map(|payment| shown_payment(payment, now)).collect()))
@@ -412,14 +412,14 @@ fn payments(world: &World, uri: &Uri) -> Result<Answer, Refusal> {
     let query = query(uri)?;
     let page = Page::of(&query)?;
     let status = query.get("status").map(String::as_str);
-    if status.is_some_and(|status| !super::PAYMENT_STATUSES.contains(&status)) {
-        return Err(Refusal::invalid(format!("`status` must be one of {}", super::PAYMENT_STATUSES.join(", "))));
+    if status.is_some_and(|status| !PAYMENT_STATUSES.contains(&status)) {
+        return Err(Refusal::invalid(format!("`status` must be one of {}", PAYMENT_STATUSES.join(", "))));
     }
     let invoice = query.get("invoiceId").map(|id| id.parse::<InvoiceId>());
     let invoice = invoice.transpose().map_err(|_| Refusal::invalid("`invoiceId` must be a UUID"))?;
     let from = query.get("fromDate").map(|text| time("fromDate", text, false)).transpose()?;
     let to = query.get("toDate").map(|text| time("toDate", text, true)).transpose()?;
-    let (state, now) = (world.lock(), clock::now());
+    let (state, now) = (world.lock(), now());
     let found = state.payments(now).rev().filter(|payment| {
         status.is_none_or(|status| status == payment.status(now))
             && invoice.is_none_or(|invoice| invoice == payment.invoice)
@@ -499,7 +499,7 @@ fn written_answer(world: &World, answer: Answer) -> Response {
         let mut state = world.lock();
         (state.request_id(), state.variants.error_body)
     };
-    let timestamp = written(clock::now());
+    let timestamp = written(now());
     let mut retry_after = None;
     let (status, body) = match answer {
         Answer::Cut => return cut(),

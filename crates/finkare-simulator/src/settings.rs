@@ -96,7 +96,7 @@ impl Faults {
     }
 
     /// Whether the values are in their bounds.
-    pub(super) fn check(&self) -> Result<(), SettingError> {
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
         for (name, copies) in [("repeats", self.repeats), ("reorder", self.reorder), ("forged", self.forged)] {
             at_most("fault", name, copies.into(), MAX_COPIES.into())?;
         }
@@ -117,7 +117,7 @@ impl Faults {
 }
 
 /// Takes one off a count; true if there was one.
-pub(super) fn spend(count: &mut u32) -> bool {
+pub(crate) fn spend(count: &mut u32) -> bool {
     let left = count.checked_sub(1);
     *count = left.unwrap_or(0);
     left.is_some()
@@ -163,7 +163,7 @@ pub enum EventIdField {
 }
 
 impl EventIdField {
-    pub(super) fn key(self) -> Option<&'static str> {
+    pub(crate) fn key(self) -> Option<&'static str> {
         match self {
             Self::None => None,
             Self::Id => Some("id"),
@@ -291,7 +291,7 @@ impl Variants {
     }
 
     /// Whether the values are in their bounds.
-    pub(super) fn check(&self) -> Result<(), SettingError> {
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
         for (name, millis) in [
             ("rotation_grace_ms", self.rotation_grace_ms),
             ("payment_pending_ms", self.payment_pending_ms),

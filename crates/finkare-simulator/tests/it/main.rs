@@ -1,0 +1,8 @@
+//! The local Finkare, asked over HTTP as the relay asks it: one binary, a module per subject.
+
+mod api;
+mod controls;
+mod deliveries;
+mod faults;
+mod scene;
+mod variants;
