@@ -37,8 +37,9 @@
 //! 10. [`resolve`]: which payment and which invoice an event speaks of, found out at Finkare and decided once.
 //! 11. [`web`]: the two listeners.
 //!     [`outgoing`]: what an answer, or a silence, means for a call that writes.
-//! 12. [`config`], [`telemetry`], [`lifecycle`], [`pressure`], [`rate`]: what the operator wrote, logs and metrics, stopping
-//!     well, accepts before relaying, no more requests than a target takes.
+//! 12. [`options`], [`config`], [`telemetry`], [`lifecycle`], [`pressure`], [`rate`]: reading what the operator wrote, and
+//!     what of it this service has; logs and metrics; stopping well; accepts before relaying; no more requests than a
+//!     target takes. [`listener`]: connections, bounded, before there is a request.
 //! 13. [`service`]: puts all of it together, and another configuration in its place; [`cli`]: the commands.
 //!
 //! Who may know whom: [`model`] knows nobody, and [`outgoing`], the meaning of answers to writes, neither; [`signature`], [`store`] and [`sinks`] know only the
@@ -58,7 +59,9 @@ pub mod dispatch;
 pub mod finkare;
 pub mod ingest;
 pub mod lifecycle;
+pub mod listener;
 pub mod model;
+pub mod options;
 pub mod outgoing;
 pub mod pressure;
 pub mod rate;

@@ -27,9 +27,10 @@ use tokio::net::TcpListener;
 
 use super::{Failure, client, output::print, send};
 use crate::{
-    config::{self, Problems, env, generated},
+    config::{self, generated},
     finkare::simulator::{self, Faults, Simulator, WebhookId},
     model::{clock, secret::Secret},
+    options::{Problems, env},
     service::{Loader, Service},
     signature::{finkare, standard_webhooks::Signer},
     store::EventFilter,
@@ -150,7 +151,7 @@ impl Target {
 
 async fn axum_serve(listener: TcpListener, router: Router) {
     let lifecycle = crate::lifecycle::Lifecycle::default();
-    crate::web::listener::serve(listener, router, 256, lifecycle).await;
+    crate::listener::serve(listener, router, 256, lifecycle).await;
 }
 
 /// Finkare's side, for deliveries that the simulator would not make: whatever is signed here is signed with

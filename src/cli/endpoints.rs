@@ -17,11 +17,7 @@ use super::{
     manage::{Paging, Service, list, path_segment, query},
     output::{Output, cell, complain, time},
 };
-use crate::{
-    config::{Config, env},
-    finkare::link::MAX_OVERLAP,
-    model::secret::Secret,
-};
+use crate::{config::Config, finkare::link::MAX_OVERLAP, model::secret::Secret, options::env};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Endpoints {

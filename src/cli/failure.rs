@@ -15,7 +15,7 @@ use super::{
     client::{NotThere, Refused},
     output::{Unwritten, complain},
 };
-use crate::config::Problems;
+use crate::options::Problems;
 
 /// What the shell shows of a process that wrote into a pipe without a reader: 128 and the number of SIGPIPE.
 const NO_READER: u8 = 141;

@@ -14,7 +14,7 @@ use super::{
     client::{self, reachable},
     output::{Output, cell},
 };
-use crate::config::{self, env};
+use crate::{config, options::env};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {

@@ -14,7 +14,8 @@ use std::{
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    config::{self, Config, Problems, env},
+    config::{self, Config},
+    options::{Problems, env},
     service::Loader,
 };
 
@@ -112,7 +113,7 @@ enum Command {
 
 fn after_help() -> String {
     let mut text = String::from("Environment (each also as NAME_FILE, naming a file that holds the value):\n");
-    for variable in &config::env::VARIABLES {
+    for variable in &config::VARIABLES {
         let _ = writeln!(text, "  {:<24} {} [default: {}]", variable.name, variable.meaning, variable.default);
     }
     text

@@ -11,8 +11,9 @@ use serde_json::json;
 
 use super::{Failure, local, output::Output, register::ACTOR};
 use crate::{
-    config::{Config, Problems, env, generated},
+    config::{Config, generated},
     model::{audit::NewAudit, link::SealedSecret, secret::Secret},
+    options::{Problems, env},
     secrets::vault::Vault,
     service,
     store::{Store, StoreError},

@@ -6,7 +6,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, client::reachable, local, output::complain, private};
 use crate::{
-    config::{Config, Problems, StoreConfig, env},
+    config::{Config, StoreConfig},
+    options::{Problems, env},
     service::{Loader, Service},
     telemetry::{self, traces::Settings},
 };

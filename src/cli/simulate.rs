@@ -8,8 +8,8 @@ use url::Url;
 
 use super::{Failure, client::reachable, output::Output, serve::Stop};
 use crate::{
-    config::{Problems, env},
     finkare::simulator::{self, Faults, Simulator, Variants},
+    options::{Problems, env},
     telemetry,
 };
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::{Endpoint, RateLimit, raw::Section};
+use super::{Endpoint, RateLimit};
 use crate::{
     finkare::{
         client::{DEFAULT_RATE, Paths},
@@ -15,6 +15,7 @@ use crate::{
         id::EndpointName,
         secret::{Secret, has_split_password},
     },
+    options::section::Section,
     resolve::{DEFAULT_PATIENCE, DEFAULT_WINDOW_DAYS},
 };
 
@@ -72,7 +73,7 @@ pub(super) fn read(root: &mut Section<'_>, kept_for: Duration) -> Read {
     }
     for (_, variable) in VARIABLES {
         if root.environment().is_set_in_vain(variable) {
-            let place = super::problem::Place::variable(variable);
+            let place = crate::options::problem::Place::variable(variable);
             let what = format!(
                 "is set but not used, because [[endpoints]] is configured: name it there by {{ env = \"{variable}\" }}"
             );

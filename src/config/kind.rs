@@ -21,9 +21,12 @@ use serde::{
 use toml::{Table, Value};
 use url::Url;
 
-use super::{problem::did_you_mean, problem::listed, raw::Section};
 use crate::{
     model::secret::{Secret, has_split_password},
+    options::{
+        problem::{did_you_mean, listed},
+        section::Section,
+    },
     signature::standard_webhooks::Signer,
     sinks::{
         self,
@@ -157,12 +160,12 @@ fn http(section: &mut Section<'_>, is_enriched: bool) -> Option<sinks::http::Opt
 fn tiime(section: &mut Section<'_>) -> Option<sinks::Kind> {
     let mut own = Own::default();
     header_secret(section, &mut own, "token");
-    let options: Option<sinks::tiime::Options> = options(section, own);
+    let options: Option<sinks::invoicing::tiime::Options> = options(section, own);
     let common = common(section, &[]);
     let options = options?;
     base_url(section, &options.base_url);
     if !options.i_accept_unofficial_api {
-        section.problem("i_accept_unofficial_api", sinks::tiime::REFUSAL);
+        section.problem("i_accept_unofficial_api", sinks::invoicing::tiime::REFUSAL);
     }
     let is_part = |text: &str, other: u8| {
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == other)
@@ -187,7 +190,7 @@ fn tiime(section: &mut Section<'_>) -> Option<sinks::Kind> {
 fn fastfaktura(section: &mut Section<'_>) -> Option<sinks::Kind> {
     let mut own = Own::default();
     header_secret(section, &mut own, "api_key");
-    let options: Option<sinks::fastfaktura::Options> = options(section, own);
+    let options: Option<sinks::invoicing::fastfaktura::Options> = options(section, own);
     let common = common(section, &[]);
     let options = options?;
     base_url(section, &options.base_url);
@@ -216,7 +219,7 @@ fn header_secret(section: &mut Section<'_>, own: &mut Own, key: &'static str) {
 }
 
 fn facturation_pro(section: &mut Section<'_>) -> Option<sinks::Kind> {
-    let common = common(section, &sinks::facturation_pro::ACTIONS);
+    let common = common(section, &sinks::invoicing::facturation_pro::ACTIONS);
     let mut own = Own::default();
     if section.has("base_url") {
         own.url(section, "base_url");
@@ -224,7 +227,7 @@ fn facturation_pro(section: &mut Section<'_>) -> Option<sinks::Kind> {
     own.secret(section, "api_id");
     own.secret(section, "api_key");
     let (options, failed) = options_all_the_same(section, own);
-    let options: sinks::facturation_pro::Options = options?;
+    let options: sinks::invoicing::facturation_pro::Options = options?;
     for (key, what) in options.problems() {
         section.problem(&key, what);
     }
@@ -241,8 +244,8 @@ fn efactori(section: &mut Section<'_>) -> Option<sinks::Kind> {
         }
     }
     own.failed |= own.table.len() < 2;
-    let options: Option<sinks::efactori::Options> = options(section, own);
-    let common = common(section, &sinks::efactori::Options::ACTIONS);
+    let options: Option<sinks::invoicing::efactori::Options> = options(section, own);
+    let common = common(section, &sinks::invoicing::efactori::Options::ACTIONS);
     let (options, common) = (options?, common?);
     base_url(section, &options.base_url);
     for (key, what) in options.problems(&common) {

@@ -11,14 +11,16 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use toml::de::{DeTable, DeValue};
 
-use super::{
-    Admin, AdminToken, Config, MadeUp, Problem, Problems, Retention, Role, Server, StoreConfig, Token, endpoint,
-    env::{self, Environment, Found, Lookup},
-    problem::{Place, Report},
-    raw::{File, Section},
-    sink,
+use super::{Admin, AdminToken, Config, MadeUp, Retention, Role, Server, StoreConfig, Token, endpoint, sink};
+use crate::{
+    model::secret::{Secret, has_split_password},
+    options::{
+        Problem, Problems,
+        env::{self, Environment, Found, Lookup},
+        problem::{Place, Report},
+        section::{File, Section},
+    },
 };
-use crate::model::secret::{Secret, has_split_password};
 
 /// The file that is read if it lies in the working directory and nobody names another.
 const DEFAULT_FILE: &str = "relay.toml";
@@ -184,7 +186,10 @@ pub(super) fn read(
         require_for_postgres(&server, has_token, master_key.is_some(), environment, &report);
     }
 
-    let written = std::mem::take(&mut *report.written()).by_name(&endpoints, &sinks);
+    let written = std::mem::take(&mut *report.written()).by_name(
+        &endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>(),
+        &sinks.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>(),
+    );
     let (list, notices, known) = report.into_parts();
     let config = match (store, list.is_empty()) {
         (Some(store), true) => Ok(Config {

@@ -23,26 +23,22 @@ use crate::{
         id::{EndpointName, SinkName},
         secret::Secret,
     },
+    options::Written,
     signature::finkare::{SecretEncoding, SignatureOver},
     sinks,
 };
 
 mod endpoint;
-pub mod env;
 pub mod generated;
 mod kind;
 mod load;
-mod problem;
-mod raw;
 mod sink;
-mod syntax;
 #[cfg(test)]
 mod tests;
-mod written;
+mod variables;
 
 pub use load::{load, public_address};
-pub use problem::{Problem, Problems};
-pub use written::Written;
+pub use variables::VARIABLES;
 
 /// Everything that `serve` needs to know.
 #[derive(Debug, Clone)]

@@ -2,16 +2,16 @@
 
 use std::{collections::BTreeSet, num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
-use super::{
-    Breaker, Endpoint, RateLimit, Sink, kind,
-    problem::{Place, did_you_mean, listed},
-    raw::Section,
-};
+use super::{Breaker, Endpoint, RateLimit, Sink, kind};
 use crate::{
     ingest::route::{Filter, Selection},
     model::{
         dispatch::{Order, RetryPolicy},
         id::{EndpointName, SinkName},
+    },
+    options::{
+        problem::{Place, did_you_mean, listed},
+        section::Section,
     },
     sinks::{Kind, stdout},
 };

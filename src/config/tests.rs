@@ -10,15 +10,12 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{
-    Config, Dedupe, Problems, Role, Sink, StoreConfig,
-    env::{Environment, VARIABLES},
-    problem::Report,
-};
+use super::{Config, Dedupe, Role, Sink, StoreConfig, VARIABLES};
 use crate::{
     finkare::client::{Paths, UpdateMethod},
     ingest::route::Selection,
     model::dispatch::Order,
+    options::{Problems, env::Environment, problem::Report},
     signature::finkare::{SecretEncoding, SignatureOver},
     sinks::{Kind, invoicing},
 };
@@ -179,7 +176,8 @@ fn every_variable_in_the_list_is_read_and_no_other() {
 #[test]
 fn the_file_is_found() {
     let dir = tempfile::tempdir().unwrap();
-    let in_dir = |path: Option<&Path>, env: &super::env::Lookup<'_>| super::load::load_in(dir.path(), path, env);
+    let in_dir =
+        |path: Option<&Path>, env: &crate::options::env::Lookup<'_>| super::load::load_in(dir.path(), path, env);
     let none = |_: &str| None;
     assert_eq!(in_dir(None, &none).unwrap().file, None);
 
@@ -1062,7 +1060,7 @@ fn what_a_syntax_error_may_show_are_options_without_secrets() {
     keys(&full_example().parse().unwrap(), "", &mut paths);
     let names: BTreeSet<_> = paths.iter().map(|path| path.rsplit('.').next().unwrap_or(path)).collect();
     let secret = ["secret", "secrets", "token", "tokens", "api_key", "api_url", "url", "headers"];
-    for name in super::syntax::SHOWABLE {
+    for name in crate::options::syntax::SHOWABLE {
         assert!(names.contains(name) && !secret.contains(&name), "{name}");
     }
 }

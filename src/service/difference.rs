@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    config::Written,
+    options::Written,
     web::admin::reload::{Changes, Difference},
 };
 

@@ -15,7 +15,7 @@ use axum::{Router, extract::Request};
 use super::{StartError, difference, linked_endpoints, resolved_endpoints, sources, trying::Trying};
 use crate::{
     activity::{AtFinkare, Board, Meter, Registration, Watch, Watched},
-    config::{Config, Retention, Written},
+    config::{Config, Retention},
     dispatch::{Feeding, Relaying, SinkView},
     finkare::{
         client::Client,
@@ -24,6 +24,7 @@ use crate::{
     ingest::{self, Ingest, committer::Committer, explain::Refusals, route::Route},
     lifecycle::Lifecycle,
     model::id::{EndpointName, SinkName},
+    options::Written,
     replay::Replayer,
     resolve::Resolver,
     secrets::Secrets,

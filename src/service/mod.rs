@@ -19,6 +19,7 @@ use crate::{
     },
     ingest::{committer, explain::Refusals},
     lifecycle::Lifecycle,
+    listener::{self, Routes},
     pressure::Pressure,
     resolve,
     secrets::{
@@ -34,7 +35,6 @@ use crate::{
     web::{
         admin::reload::{Reload, ReloadError, Reloaded},
         health::Health,
-        listener::{self, Routes},
     },
 };
 

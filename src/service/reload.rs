@@ -23,9 +23,10 @@ use super::{
 };
 use crate::{
     activity,
-    config::{Config, Problems, StoreConfig},
+    config::{Config, StoreConfig},
     dispatch::maintenance,
     model::{audit::NewAudit, chain::Chain, id::SinkName},
+    options::Problems,
     web::admin::reload::{Reload, ReloadError, Reloaded},
 };
 

@@ -22,17 +22,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use self::invoicing::{Bookkeeper, Books, Common, Desk};
+use self::invoicing::{Bookkeeper, Books, Common, Desk, efactori, facturation_pro, fastfaktura, tiime};
 use crate::model::{
     dispatch::{LeasedDispatch, Outcome, Trigger},
     id::{DispatchId, EventId},
     trace::TraceParent,
 };
 
-pub mod efactori;
 pub mod enrich;
-pub mod facturation_pro;
-pub mod fastfaktura;
 pub mod file;
 pub mod guard;
 pub mod http;
@@ -41,7 +38,6 @@ mod lines;
 pub mod message;
 pub mod preview;
 pub mod stdout;
-pub mod tiime;
 
 /// What a sink receives.
 #[derive(Debug, Clone)]

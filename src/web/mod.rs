@@ -10,6 +10,5 @@ pub mod admin;
 pub mod body;
 pub mod error;
 pub mod health;
-pub mod listener;
 pub mod receive;
 pub mod stray;

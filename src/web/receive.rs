@@ -19,7 +19,6 @@ use http::{HeaderValue, StatusCode, header, request::Parts};
 use super::{
     body::{self, BodyError, Budget},
     error::{Problem, RequestId},
-    listener::Peer,
 };
 use crate::{
     config::Server,
@@ -27,6 +26,7 @@ use crate::{
         Committed, Endpoint, Ingest, Refused,
         explain::{Reason, Refusals, Seen},
     },
+    listener::Peer,
     model::{chain::Chain, clock, event::Recorded, trace::TraceId},
     telemetry::{
         DeliveryResult, EndpointMetrics, Metrics,

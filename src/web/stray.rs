@@ -17,15 +17,13 @@ use axum::{
 };
 use http::header;
 
-use super::{
-    error::{Problem, RequestId},
-    listener::Peer,
-};
+use super::error::{Problem, RequestId};
 use crate::{
     ingest::{
         Endpoint,
         explain::{Refusals, Stray},
     },
+    listener::Peer,
     signature::finkare::HEADER,
     telemetry::Metrics,
 };

@@ -11,7 +11,7 @@ use std::{
 };
 
 use finkare_relay::{
-    config::env::VARIABLES,
+    config::VARIABLES,
     sinks::Kind,
     store::SinkStatus,
     telemetry::{DeliveryResult, Metrics, RotationResult},

@@ -58,7 +58,7 @@ impl Receiver {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().fallback(take).with_state(shared.clone());
-        tokio::spawn(finkare_relay::web::listener::serve(listener, router, 256, Lifecycle::default()));
+        tokio::spawn(finkare_relay::listener::serve(listener, router, 256, Lifecycle::default()));
         Self { address, shared }
     }
 

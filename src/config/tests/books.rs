@@ -178,7 +178,7 @@ fn the_example_of_efactori_shows_its_defaults() {
     shown.company_uuid = options.company_uuid.clone();
     shown.accounts = options.accounts.clone();
     assert_eq!(shown, options);
-    assert_eq!(shown_common.timezone.take().as_deref(), Some(crate::sinks::efactori::Options::ZONE));
+    assert_eq!(shown_common.timezone.take().as_deref(), Some(crate::sinks::invoicing::efactori::Options::ZONE));
     let limits = shown_common.limits(&[]);
     shown_common.api_limits = None;
     assert_eq!((shown_common, limits), (common.clone(), common.limits(&[(60, 60)])));

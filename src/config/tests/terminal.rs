@@ -4,12 +4,15 @@
 use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::Path};
 
 use super::{KEY, good, one_problem, read, wrong};
-use crate::config::{self, StoreConfig, env::VARIABLES};
+use crate::{
+    config::{self, StoreConfig, VARIABLES},
+    options::Problems,
+};
 
 const LATIN1: &[u8] = b"caf\xe9";
 
 /// Loads a file in a folder of its own under an environment of bytes.
-fn load(file: &Path, variables: &[(&str, &[u8])]) -> Result<config::Config, config::Problems> {
+fn load(file: &Path, variables: &[(&str, &[u8])]) -> Result<config::Config, Problems> {
     let lookup = |name: &str| {
         variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from_vec(value.to_vec()))
     };

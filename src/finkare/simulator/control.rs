@@ -32,7 +32,7 @@ use super::{
     settings::{Faults, Variants},
     state::{InvoiceId, written},
 };
-use crate::{model::link::Fingerprint, web::listener::Peer};
+use crate::{listener::Peer, model::link::Fingerprint};
 
 /// An event's data is at most what a receiver takes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;

@@ -47,8 +47,8 @@ pub use self::{
 };
 use crate::{
     lifecycle::Lifecycle,
+    listener,
     model::{clock, secret::Secret},
-    web::listener,
 };
 
 /// Everything of Finkare's is below.

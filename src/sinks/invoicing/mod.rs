@@ -14,16 +14,20 @@
 //!
 //! # How to add a system
 //!
-//! One file beside this folder: its options, an implementation of [`Books`], its unit tests. Then the steps of
+//! One file in this folder, or a folder where it is more than one: its options, an implementation of [`Books`], its unit tests. Then the steps of
 //! [`crate::sinks`]'s list, and a stand-in of the system for the tests that keeps books and complains
 //! (`tests/it/support`), so that books are compared and not calls.
 
 pub mod api;
 mod bookkeeper;
 mod books;
+pub mod efactori;
+pub mod facturation_pro;
+pub mod fastfaktura;
 mod number;
 mod options;
 mod resolve;
+pub mod tiime;
 pub(in crate::sinks) mod watching;
 
 pub use api::{Answer, Api, Request, Settings, Step, Transcript, Trouble};

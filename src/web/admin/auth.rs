@@ -15,8 +15,9 @@ use http::{StatusCode, header};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use super::{super::error::Problem, super::listener::Peer, Admin};
+use super::{super::error::Problem, Admin};
 use crate::config::{AdminToken, Role};
+use crate::listener::Peer;
 
 /// The tokens, by their hashes.
 #[derive(Debug)]

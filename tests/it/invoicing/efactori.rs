@@ -6,8 +6,7 @@ use finkare_relay::{
     model::booking::BookingState,
     sinks::{
         Kind, Sink,
-        efactori::Options,
-        invoicing::{Common, OnSameAmount},
+        invoicing::{Common, OnSameAmount, efactori::Options},
     },
 };
 use futures_util::future::join_all;

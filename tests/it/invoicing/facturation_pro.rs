@@ -7,8 +7,10 @@ use finkare_relay::{
     model::{booking::Payment, dispatch::Outcome},
     sinks::{
         Kind, Message, Sink,
-        facturation_pro::{NumberField, OnAlreadyPaid, Options},
-        invoicing::{ApiLimit, Common, OnSameAmount},
+        invoicing::{
+            ApiLimit, Common, OnSameAmount,
+            facturation_pro::{NumberField, OnAlreadyPaid, Options},
+        },
     },
 };
 use futures_util::future::join_all;

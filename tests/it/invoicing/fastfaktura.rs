@@ -8,7 +8,10 @@ use finkare_relay::{
         dispatch::{Outcome, Trigger},
         money::Cents,
     },
-    sinks::{Kind, Message, Sink, fastfaktura::Options, invoicing::Common},
+    sinks::{
+        Kind, Message, Sink,
+        invoicing::{Common, fastfaktura::Options},
+    },
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use finkare_relay::{
     model::{booking::BookingToken, booking::NewBooking, booking::Payment, dispatch::Outcome, money::Cents},
-    sinks::{Kind, Message, Sink, invoicing::Common, tiime::Options},
+    sinks::{
+        Kind, Message, Sink,
+        invoicing::{Common, tiime::Options},
+    },
     store::ledger::LedgerStore,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};

@@ -72,7 +72,7 @@ impl Target {
         let router = Router::new().fallback(take).with_state(shared.clone());
         tokio::spawn(async move {
             let lifecycle = finkare_relay::lifecycle::Lifecycle::default();
-            finkare_relay::web::listener::serve(listener, router, 1024, lifecycle).await;
+            finkare_relay::listener::serve(listener, router, 1024, lifecycle).await;
         });
         Self { address, shared }
     }

@@ -8,8 +8,6 @@ use std::{
 use sha2::{Digest, Sha256};
 use toml::Value;
 
-use super::{Endpoint, Sink};
-
 /// Every option that was written, in the file or by a variable, with the SHA-256 of what it says.
 ///
 /// A secret that stands elsewhere (`{ env = … }`, `{ file = … }`) counts with the text that it stood for when it was
@@ -26,7 +24,7 @@ impl fmt::Debug for Written {
 
 impl Written {
     /// Notes an option and all that stands below it. `path` is as in `sinks[0].url`.
-    pub(super) fn value(&mut self, path: &str, value: &Value) {
+    pub(crate) fn value(&mut self, path: &str, value: &Value) {
         match value {
             Value::Table(table) => {
                 for (key, value) in table {
@@ -43,16 +41,14 @@ impl Written {
     }
 
     /// Notes what an option stands for.
-    pub(super) fn text(&mut self, path: &str, text: &str) {
+    pub(crate) fn text(&mut self, path: &str, text: &str) {
         self.0.insert(path.to_owned(), Sha256::digest(text).into());
     }
 
     /// Calls sinks and endpoints by their names instead of their places, so that their order does not count.
-    pub(super) fn by_name(self, endpoints: &[Endpoint], sinks: &[Sink]) -> Self {
-        let endpoints: Vec<_> = endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
-        let sinks: Vec<_> = sinks.iter().map(|sink| sink.name.as_str()).collect();
+    pub(crate) fn by_name(self, endpoints: &[&str], sinks: &[&str]) -> Self {
         let named = |path: String| {
-            [("endpoints", &endpoints), ("sinks", &sinks)]
+            [("endpoints", endpoints), ("sinks", sinks)]
                 .into_iter()
                 .find_map(|(list, names)| {
                     let rest = path.strip_prefix(list)?;

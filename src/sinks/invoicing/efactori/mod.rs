@@ -42,7 +42,7 @@ use self::{
     options::LIMITS,
     wire::{Id, Listed as _},
 };
-use super::invoicing::{
+use super::{
     Answer, Api, Books, Common, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified,
     Wanted,
 };

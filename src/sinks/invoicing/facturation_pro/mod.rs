@@ -28,7 +28,7 @@ use url::Url;
 
 pub use self::judge::Open;
 use self::wire::{Account, Invoice, Made, Settlement, Shown, Whole, pages};
-use super::invoicing::{
+use super::{
     Answer, Api, Books, Common, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified,
     Wanted,
 };

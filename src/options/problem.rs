@@ -40,7 +40,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    pub(super) fn new(file: Option<PathBuf>, mut list: Vec<Problem>) -> Self {
+    pub(crate) fn new(file: Option<PathBuf>, mut list: Vec<Problem>) -> Self {
         list.sort_by_key(|problem| (problem.line.is_none(), problem.line));
         Self { file, list }
     }
@@ -79,21 +79,21 @@ impl std::error::Error for Problems {}
 
 /// Where something stands, for a [`Problem`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Place {
-    pub(super) path: String,
-    pub(super) line: Option<usize>,
+pub(crate) struct Place {
+    pub(crate) path: String,
+    pub(crate) line: Option<usize>,
 }
 
 impl Place {
     /// An environment variable.
-    pub(super) fn variable(name: &str) -> Self {
+    pub(crate) fn variable(name: &str) -> Self {
         Self { path: name.to_owned(), line: None }
     }
 }
 
 /// What is found while a configuration is read. Shared by all parts of the reading, hence the cells.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(crate) struct Report {
     problems: RefCell<Vec<Problem>>,
     notices: RefCell<Vec<String>>,
     known: RefCell<BTreeSet<String>>,
@@ -102,27 +102,27 @@ pub(super) struct Report {
 
 impl Report {
     /// Something cannot work.
-    pub(super) fn problem(&self, place: &Place, what: impl Into<String>) {
+    pub(crate) fn problem(&self, place: &Place, what: impl Into<String>) {
         self.problems.borrow_mut().push(Problem { place: place.path.clone(), line: place.line, what: what.into() });
     }
 
     /// Something works, but the operator should know of it.
-    pub(super) fn notice(&self, place: &Place, what: impl fmt::Display) {
+    pub(crate) fn notice(&self, place: &Place, what: impl fmt::Display) {
         self.notices.borrow_mut().push(format!("{}: {what}", place.path));
     }
 
     /// An option was looked for, whether it is there or not. `path` is as in `sinks[0].url`.
-    pub(super) fn asked(&self, path: String) {
+    pub(crate) fn asked(&self, path: String) {
         self.known.borrow_mut().insert(path);
     }
 
     /// What was written is noted here.
-    pub(super) fn written(&self) -> std::cell::RefMut<'_, Written> {
+    pub(crate) fn written(&self) -> std::cell::RefMut<'_, Written> {
         self.written.borrow_mut()
     }
 
     /// The problems, the notices, and every option that was looked for.
-    pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<String>, BTreeSet<String>) {
+    pub(crate) fn into_parts(self) -> (Vec<Problem>, Vec<String>, BTreeSet<String>) {
         (self.problems.into_inner(), self.notices.into_inner(), self.known.into_inner())
     }
 }
@@ -130,7 +130,7 @@ impl Report {
 /// The one of `known` that was probably meant, as a phrase to append, or nothing.
 ///
 /// Near is one change for each three letters, at least one; swapped neighbours are one change.
-pub(super) fn did_you_mean<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+pub(crate) fn did_you_mean<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> String {
     let allowed = (given.chars().count() / 3).max(1);
     known
         .into_iter()
@@ -141,7 +141,7 @@ pub(super) fn did_you_mean<'k>(given: &str, known: impl IntoIterator<Item = &'k 
 }
 
 /// `` `a`, `b`, `c` ``
-pub(super) fn listed<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
+pub(crate) fn listed<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
     words.into_iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 

@@ -31,7 +31,7 @@ type Lines = BTreeMap<String, usize>;
 
 /// A parsed file.
 #[derive(Debug, Default)]
-pub(super) struct File {
+pub(crate) struct File {
     table: Table,
     lines: Lines,
     /// The folder that relative paths start from; empty is the working directory.
@@ -44,7 +44,7 @@ impl File {
     /// # Errors
     /// The first place where the text is no TOML, with the line. What may be a secret in that line
     /// is not shown.
-    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
         let refused = |error: &toml::de::Error| syntax::problem(text, error.span().unwrap_or(0..0), error.message());
         let spanned = DeTable::parse(text).map_err(|error| refused(&error))?;
         let table = text.parse::<Table>().map_err(|error| refused(&error))?;
@@ -54,12 +54,12 @@ impl File {
     }
 
     /// Lets the relative paths in it start from a folder: the one that the file lies in.
-    pub(super) fn in_folder(self, folder: &Path) -> Self {
+    pub(crate) fn in_folder(self, folder: &Path) -> Self {
         Self { folder: folder.to_owned(), ..self }
     }
 
     /// The whole file as a section.
-    pub(super) fn root<'r>(&'r self, report: &'r Report, environment: &'r Environment<'r>) -> Section<'r> {
+    pub(crate) fn root<'r>(&'r self, report: &'r Report, environment: &'r Environment<'r>) -> Section<'r> {
         Section {
             table: self.table.clone(),
             raw_path: String::new(),
@@ -81,7 +81,7 @@ struct Surroundings<'r> {
 }
 
 /// One table while it is read.
-pub(super) struct Section<'r> {
+pub(crate) struct Section<'r> {
     table: Table,
     /// `sinks[1]`, for the line.
     raw_path: String,
@@ -95,7 +95,7 @@ pub(super) struct Section<'r> {
 
 impl<'r> Section<'r> {
     /// A table that stands in no file: made of variables with [`Section::lay_over`].
-    pub(super) fn beside(other: &Section<'r>, path: &str) -> Self {
+    pub(crate) fn beside(other: &Section<'r>, path: &str) -> Self {
         Self {
             table: Table::new(),
             raw_path: path.to_owned(),
@@ -107,12 +107,12 @@ impl<'r> Section<'r> {
     }
 
     /// A value by the program's own hand.
-    pub(super) fn put(&mut self, key: &'static str, value: &str) {
+    pub(crate) fn put(&mut self, key: &'static str, value: &str) {
         self.table.insert(key.to_owned(), Value::String(value.to_owned()));
     }
 
     /// Lets a variable win over the key. Problems with the value then name the variable.
-    pub(super) fn lay_over(&mut self, key: &'static str, found: Option<Found>) {
+    pub(crate) fn lay_over(&mut self, key: &'static str, found: Option<Found>) {
         if let Some(Found { value, place }) = found {
             self.table.insert(key.to_owned(), Value::String(value));
             self.variables.insert(key, place);
@@ -120,38 +120,38 @@ impl<'r> Section<'r> {
     }
 
     /// True if a variable lies over the key.
-    pub(super) fn is_from_variable(&self, key: &str) -> bool {
+    pub(crate) fn is_from_variable(&self, key: &str) -> bool {
         self.variables.contains_key(key)
     }
 
     /// A path as it is used: a relative one starts from the folder of the file that it is written in. One that a variable
     /// names starts from the working directory, as paths in variables do everywhere.
-    pub(super) fn anchored(&self, key: &str, path: &Path) -> PathBuf {
+    pub(crate) fn anchored(&self, key: &str, path: &Path) -> PathBuf {
         if self.is_from_variable(key) { path.to_owned() } else { self.surroundings.folder.join(path) }
     }
 
     /// The environment of this reading.
-    pub(super) fn environment(&self) -> &'r Environment<'r> {
+    pub(crate) fn environment(&self) -> &'r Environment<'r> {
         self.surroundings.environment
     }
 
     /// Where findings go.
-    pub(super) fn report(&self) -> &'r Report {
+    pub(crate) fn report(&self) -> &'r Report {
         self.surroundings.report
     }
 
     /// Adds the name of what the section describes to its place in problems.
-    pub(super) fn call(&mut self, name: &str) {
+    pub(crate) fn call(&mut self, name: &str) {
         self.path = format!("{} ({name})", self.raw_path);
     }
 
     /// The section's own place.
-    pub(super) fn here(&self) -> Place {
+    pub(crate) fn here(&self) -> Place {
         Place { path: self.path.clone(), line: self.surroundings.lines.get(&self.raw_path).copied() }
     }
 
     /// A key's place; `key` may lead further down, as in `headers.x-team` or `events[0]`.
-    pub(super) fn place(&self, key: &str) -> Place {
+    pub(crate) fn place(&self, key: &str) -> Place {
         let first = key.split(['.', '[']).next().unwrap_or(key);
         if let Some(place) = self.variables.get(first) {
             return place.clone();
@@ -162,27 +162,27 @@ impl<'r> Section<'r> {
     }
 
     /// Reports a problem with a key.
-    pub(super) fn problem(&self, key: &str, what: impl Into<String>) {
+    pub(crate) fn problem(&self, key: &str, what: impl Into<String>) {
         self.report().problem(&self.place(key), what);
     }
 
     /// Reports something about a key that the operator should know.
-    pub(super) fn notice(&self, key: &str, what: impl std::fmt::Display) {
+    pub(crate) fn notice(&self, key: &str, what: impl std::fmt::Display) {
         self.report().notice(&self.place(key), what);
     }
 
     /// True if the key is there and not taken yet.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
     /// True if the key is there with just this text, and not taken yet.
-    pub(super) fn is_text(&self, key: &str, text: &str) -> bool {
+    pub(crate) fn is_text(&self, key: &str, text: &str) -> bool {
         self.table.get(key).and_then(Value::as_str) == Some(text)
     }
 
     /// Takes a key's value as it is.
-    pub(super) fn take(&mut self, key: &'static str) -> Option<Value> {
+    pub(crate) fn take(&mut self, key: &'static str) -> Option<Value> {
         self.asked.push(key);
         let path = join(&self.raw_path, key);
         let value = self.table.remove(key);
@@ -194,7 +194,7 @@ impl<'r> Section<'r> {
     }
 
     /// Takes a text.
-    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+    pub(crate) fn text(&mut self, key: &'static str) -> Option<String> {
         match self.take(key)? {
             Value::String(text) => Some(text),
             other => {
@@ -205,7 +205,7 @@ impl<'r> Section<'r> {
     }
 
     /// Takes one of a few words.
-    pub(super) fn word<T>(&mut self, key: &'static str, words: &[&str]) -> Option<T>
+    pub(crate) fn word<T>(&mut self, key: &'static str, words: &[&str]) -> Option<T>
     where
         T: for<'de> Deserialize<'de>,
     {
@@ -221,12 +221,12 @@ impl<'r> Section<'r> {
     }
 
     /// Takes a whole number, or the default.
-    pub(super) fn whole(&mut self, key: &'static str, allowed: &RangeInclusive<u64>, default: u64) -> u64 {
+    pub(crate) fn whole(&mut self, key: &'static str, allowed: &RangeInclusive<u64>, default: u64) -> u64 {
         self.whole_if_set(key, allowed).unwrap_or(default)
     }
 
     /// Takes a whole number, if the key is there.
-    pub(super) fn whole_if_set(&mut self, key: &'static str, allowed: &RangeInclusive<u64>) -> Option<u64> {
+    pub(crate) fn whole_if_set(&mut self, key: &'static str, allowed: &RangeInclusive<u64>) -> Option<u64> {
         let given = self.take(key)?;
         let read = match &given {
             Value::Integer(number) => u64::try_from(*number).ok().filter(|number| allowed.contains(number)),
@@ -242,7 +242,7 @@ impl<'r> Section<'r> {
     }
 
     /// Takes `true` or `false`, or what it is if the key is not there.
-    pub(super) fn flag(&mut self, key: &'static str, otherwise: bool) -> bool {
+    pub(crate) fn flag(&mut self, key: &'static str, otherwise: bool) -> bool {
         match self.take(key) {
             None => otherwise,
             Some(Value::Boolean(flag)) => flag,
@@ -254,12 +254,12 @@ impl<'r> Section<'r> {
     }
 
     /// Takes a time in whole seconds.
-    pub(super) fn secs(&mut self, key: &'static str, allowed: &RangeInclusive<u64>, default: u64) -> Duration {
+    pub(crate) fn secs(&mut self, key: &'static str, allowed: &RangeInclusive<u64>, default: u64) -> Duration {
         Duration::from_secs(self.whole(key, allowed, default))
     }
 
     /// Takes a time in seconds that may have a fraction.
-    pub(super) fn fractional_secs(
+    pub(crate) fn fractional_secs(
         &mut self,
         key: &'static str,
         allowed: &RangeInclusive<f64>,
@@ -283,7 +283,7 @@ impl<'r> Section<'r> {
     }
 
     /// Takes a list of texts.
-    pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+    pub(crate) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
         let items = match self.take(key)? {
             Value::Array(items) => items,
             other => {
@@ -304,13 +304,13 @@ impl<'r> Section<'r> {
     }
 
     /// Takes a secret.
-    pub(super) fn secret(&mut self, key: &'static str) -> Option<Secret> {
+    pub(crate) fn secret(&mut self, key: &'static str) -> Option<Secret> {
         let given = self.take(key)?;
         self.resolve(key, given)
     }
 
     /// Takes a list of secrets.
-    pub(super) fn secrets(&mut self, key: &'static str) -> Vec<Secret> {
+    pub(crate) fn secrets(&mut self, key: &'static str) -> Vec<Secret> {
         match self.take(key) {
             None => Vec::new(),
             Some(Value::Array(items)) => items
@@ -329,7 +329,7 @@ impl<'r> Section<'r> {
     ///
     /// Reports what is wrong without repeating any of it: the operator may have put the secret in
     /// the wrong place. What looks as if it did not belong to the secret is told, and belongs to it.
-    pub(super) fn resolve(&self, key: &str, given: Value) -> Option<Secret> {
+    pub(crate) fn resolve(&self, key: &str, given: Value) -> Option<Secret> {
         let secret = self.found(key, given)?;
         self.report().written().text(&join(&self.raw_path, key), secret.expose());
         if let Some(oddity) = secret.oddity() {
@@ -399,12 +399,12 @@ impl<'r> Section<'r> {
     }
 
     /// Takes a table; an empty one if the key is not there.
-    pub(super) fn section(&mut self, key: &'static str) -> Section<'r> {
+    pub(crate) fn section(&mut self, key: &'static str) -> Section<'r> {
         self.section_if_set(key).unwrap_or_else(|| self.within(key, Table::new()))
     }
 
     /// Takes a table, if the key is there.
-    pub(super) fn section_if_set(&mut self, key: &'static str) -> Option<Section<'r>> {
+    pub(crate) fn section_if_set(&mut self, key: &'static str) -> Option<Section<'r>> {
         match self.take(key)? {
             Value::Table(table) => Some(self.within(key, table)),
             other => {
@@ -415,7 +415,7 @@ impl<'r> Section<'r> {
     }
 
     /// Takes a list of tables, `[[key]]`.
-    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'r>> {
+    pub(crate) fn sections(&mut self, key: &'static str) -> Vec<Section<'r>> {
         let items = match self.take(key) {
             None => return Vec::new(),
             Some(Value::Array(items)) => items,
@@ -454,7 +454,7 @@ impl<'r> Section<'r> {
     }
 
     /// Reports every key that nobody took.
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         for key in self.table.keys() {
             let meant = did_you_mean(key, self.asked.iter().copied());
             let mut known = self.asked.clone();

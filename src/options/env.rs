@@ -1,4 +1,4 @@
-//! The environment: every variable that the service knows, and how a variable is read.
+//! How an environment variable is read: directly, or through the file that `NAME_FILE` names.
 
 use std::{cell::RefCell, collections::BTreeSet, ffi::OsString, io::ErrorKind, path::Path};
 
@@ -20,7 +20,7 @@ pub type Lookup<'l> = dyn Fn(&str) -> Option<OsString> + 'l;
 
 /// A variable of this process, whatever bytes it holds.
 ///
-/// Everything that reads a variable does so by [`read`] or [`load`](super::load) with this: `std::env::var` takes a
+/// Everything that reads a variable does so by [`read`] or [`load`](crate::config::load) with this: `std::env::var` takes a
 /// variable that is not UTF-8 for one that is not set.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn of_process(name: &str) -> Option<OsString> {
@@ -30,59 +30,7 @@ pub fn of_process(name: &str) -> Option<OsString> {
 /// What is wrong with a variable whose bytes are no text.
 const NOT_UTF8: &str = "holds bytes that are not UTF-8: set it again as UTF-8 (in a URL, a letter beyond ASCII is written with percent signs, such as `%C3%A9` for `é`)";
 
-const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
-    Variable { name, default, meaning }
-}
-
-/// Every variable, for `--help` and the README. An empty variable counts as one that is not set.
-///
-/// `RELAY_LOG_FORMAT` and `RUST_LOG` are read where logging is set up, those of traces (the OpenTelemetry
-/// standard's names) where traces are, `RELAY_NEW_MASTER_KEY` by the command that changes the key, all others
-/// by [`load`](super::load).
-pub const VARIABLES: [Variable; 20] = [
-    variable("RELAY_CONFIG", "`relay.toml` if it exists", "the configuration file (also `--config`)"),
-    variable("DATABASE_URL", "`sqlite://data/relay.db`", "the database: `sqlite://…` or `postgres://…`"),
-    variable("RELAY_LISTEN", "`127.0.0.1:8080`", "the public listener"),
-    variable("RELAY_ADMIN_LISTEN", "`127.0.0.1:8081`", "the admin listener"),
-    variable(
-        "RELAY_ADMIN_TOKEN",
-        "generated on SQLite, kept beside the database",
-        "a bearer token of the admin API, with the role `admin`",
-    ),
-    variable(
-        "RELAY_MASTER_KEY",
-        "generated on SQLite, kept beside the database; required on Postgres",
-        "32 bytes in base64: what the stored webhook secrets are encrypted under",
-    ),
-    variable("RELAY_NEW_MASTER_KEY", "none", "for `rekey` only: the key that takes the place of `RELAY_MASTER_KEY`"),
-    variable(
-        "FINKARE_WEBHOOK_SECRET",
-        "generated on SQLite where no API key is set either",
-        "the webhook's secret (`whsec_…`) of the endpoint `default`, where no `[[endpoints]]` is configured",
-    ),
-    variable(
-        "FINKARE_WEBHOOK_ID",
-        "none",
-        "the webhook's id at Finkare, of the same endpoint; what `register` stores needs no setting",
-    ),
-    variable(
-        "FINKARE_API_KEY",
-        "none",
-        "the key (`fk_live_…`, `fk_test_…`) for Finkare's API, of the same endpoint: to register and to rotate",
-    ),
-    variable("FINKARE_API_URL", "from the key's prefix", "Finkare's API, of the same endpoint"),
-    variable("RELAY_SINK_URL", "none", "one HTTP sink `default`, where no `[[sinks]]` is configured"),
-    variable("RELAY_SINK_SECRET", "none: nothing is signed", "the secret (`whsec_` + base64) of that sink"),
-    variable("RELAY_LOG_FORMAT", "`pretty` on a terminal, else `json`", "how log lines look"),
-    variable("RUST_LOG", "`info`", "which log lines are written"),
-    variable("OTEL_EXPORTER_OTLP_ENDPOINT", "none: no traces", "the collector that gets traces, by OTLP over HTTP"),
-    variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "`/v1/traces` there", "the whole address for traces instead"),
-    variable("OTEL_SERVICE_NAME", "`finkare-relay`", "what the service is called in traces"),
-    variable("OTEL_TRACES_SAMPLER", "`always_on`", "which events' traces are exported, such as `traceidratio`"),
-    variable("OTEL_TRACES_SAMPLER_ARG", "`1`", "the share of events, from 0 to 1, with `traceidratio`"),
-];
-
-/// Reads one variable for those who need it outside of [`load`](super::load): the setting up of logs.
+/// Reads one variable for those who need it outside of [`load`](crate::config::load): the setting up of logs.
 ///
 /// # Errors
 /// As for every other variable: both forms are set, it is not UTF-8, or the file cannot be read or is empty.
@@ -95,27 +43,27 @@ pub fn read(name: &str, lookup: &Lookup<'_>) -> Result<Option<String>, Problems>
 
 /// A variable's value and where it came from.
 #[derive(Clone)]
-pub(super) struct Found {
-    pub(super) value: String,
+pub(crate) struct Found {
+    pub(crate) value: String,
     /// The variable: `NAME` or `NAME_FILE`.
-    pub(super) place: Place,
+    pub(crate) place: Place,
 }
 
 /// The environment as far as it was asked for.
-pub(super) struct Environment<'e> {
+pub(crate) struct Environment<'e> {
     lookup: &'e Lookup<'e>,
     named: RefCell<BTreeSet<String>>,
 }
 
 impl<'e> Environment<'e> {
-    pub(super) fn new(lookup: &'e Lookup<'e>) -> Self {
+    pub(crate) fn new(lookup: &'e Lookup<'e>) -> Self {
         Self { lookup, named: RefCell::default() }
     }
 
     /// Reads a variable, directly or through the file that `NAME_FILE` names.
     ///
     /// `None` when neither is set, and after a problem, which is reported.
-    pub(super) fn get(&self, name: &str, report: &Report) -> Option<Found> {
+    pub(crate) fn get(&self, name: &str, report: &Report) -> Option<Found> {
         self.named.borrow_mut().insert(name.to_owned());
         let name_of_file = format!("{name}_FILE");
         match (self.set(name), self.set(&name_of_file)) {
@@ -143,12 +91,12 @@ impl<'e> Environment<'e> {
     }
 
     /// True if the variable, in either form, is set although nobody asked for it.
-    pub(super) fn is_set_in_vain(&self, name: &str) -> bool {
+    pub(crate) fn is_set_in_vain(&self, name: &str) -> bool {
         !self.named.borrow().contains(name) && self.is_set(name)
     }
 
     /// True if the variable is set, in either form. Does not count as asking for it.
-    pub(super) fn is_set(&self, name: &str) -> bool {
+    pub(crate) fn is_set(&self, name: &str) -> bool {
         self.set(name).is_some() || self.set(&format!("{name}_FILE")).is_some()
     }
 
@@ -166,7 +114,7 @@ fn text(value: OsString, place: &Place, report: &Report) -> Option<String> {
 ///
 /// # Errors
 /// What is wrong with the file, in a sentence. Never what is in it.
-pub(super) fn read_value(path: &Path) -> Result<String, String> {
+pub(crate) fn read_value(path: &Path) -> Result<String, String> {
     let text = read_text(path)?;
     let value = text.trim_end_matches(['\r', '\n']);
     if value.is_empty() { Err(format!("{} is empty", shown(path))) } else { Ok(value.to_owned()) }
@@ -176,7 +124,7 @@ pub(super) fn read_value(path: &Path) -> Result<String, String> {
 ///
 /// # Errors
 /// As for [`read_value`].
-pub(super) fn read_text(path: &Path) -> Result<zeroize::Zeroizing<String>, String> {
+pub(crate) fn read_text(path: &Path) -> Result<zeroize::Zeroizing<String>, String> {
     let error = match std::fs::read_to_string(path) {
         Ok(text) => return Ok(zeroize::Zeroizing::new(text)),
         Err(error) => error,

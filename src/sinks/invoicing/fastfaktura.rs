@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::invoicing::{
+use super::{
     Answer, Api, Books, Common, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified,
     Wanted,
     watching::{

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::problem::Problem;
 
 /// Keys whose values are never secret, so that a line beginning with one may be shown.
-pub(super) const SHOWABLE: [&str; 47] = [
+pub(crate) const SHOWABLE: [&str; 47] = [
     "listen",
     "admin_listen",
     "max_body_bytes",
@@ -83,7 +83,7 @@ const TABLES: [&str; 10] =
 /// around a pasted secret. So a line is shown in full only if it is a table's heading or sets an
 /// option that holds no secret; of all others only the punctuation is shown, and the key if it is one of ours: what
 /// stands before an equals sign may be a secret too, such as base64 on a line of its own.
-pub(super) fn problem(text: &str, span: Range<usize>, message: &str) -> Problem {
+pub(crate) fn problem(text: &str, span: Range<usize>, message: &str) -> Problem {
     // The library counts in bytes; an error at the very end may lie one past it.
     let at = (0..=span.start.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
@@ -129,7 +129,7 @@ fn is_showable(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::raw::File;
+    use crate::options::section::File;
 
     #[test]
     fn a_syntax_error_shows_the_line_but_no_secret() {

@@ -21,7 +21,7 @@ use jiff::{ToSpan, civil::Date};
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::invoicing::{
+use super::{
     Answer, Api, Books, Common, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified,
     Wanted,
     watching::{
