@@ -172,6 +172,16 @@ fn every_page_is_in_the_summary_once_and_has_a_title() {
 }
 
 #[test]
+fn the_accountants_pages_need_no_terminal() {
+    let pages: Vec<_> = pages().into_iter().filter(|page| page.starts_with("docs/comptable/")).collect();
+    assert_eq!(pages.len(), 2, "{pages:?}");
+    for page in pages {
+        let text = read(&page);
+        assert!(!text.contains("```") && !text.contains("finkare-relay"), "{page} shows a command");
+    }
+}
+
+#[test]
 fn the_readme_is_short() {
     let readme = read("README.md");
     assert!(readme.lines().count() <= README_LINES, "README.md has {} lines", readme.lines().count());
@@ -188,7 +198,8 @@ fn what_a_page_cites_is_in_the_code() {
     let texts: Vec<_> = sources.iter().filter(|file| *file != "tests/it/book.rs").map(|file| read(file)).collect();
     let known: BTreeSet<&str> = texts.iter().flat_map(|text| text.split(|letter| !is_of_name(letter))).collect();
     let mut wrong = Vec::new();
-    for page in pages() {
+    let beside = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned);
+    for page in pages().into_iter().chain(beside) {
         // A decision tells of the day on which it was taken.
         let is_decision = page.starts_with("docs/decisions/");
         let text = read(&page);
@@ -250,6 +261,21 @@ fn every_error_code_has_its_row() {
     for code in codes(&page, "Commands").iter().filter(|code| *code != "code") {
         assert!(failures.contains(&format!("\"{code}\"")), "{code} is no code of a command");
     }
+}
+
+#[test]
+fn every_call_of_the_api_has_its_row() {
+    let page = read("docs/reference/api.md");
+    let spans: Vec<_> = page.lines().filter(|line| line.starts_with("| ")).flat_map(|row| code_spans(row).0).collect();
+    let calls = spans.into_iter().filter(|span| span.starts_with("GET ") || span.starts_with("POST "));
+    let shown: BTreeSet<_> = calls.map(|call| call.split('?').next().unwrap().to_owned()).collect();
+    let document: serde_json::Value = serde_json::from_str(&read("docs/openapi.json")).unwrap();
+    let mut known = BTreeSet::new();
+    for (path, calls) in document["paths"].as_object().unwrap() {
+        let path = path.strip_prefix("/api/v1").unwrap_or(path);
+        known.extend(calls.as_object().unwrap().keys().map(|method| format!("{} {path}", method.to_uppercase())));
+    }
+    assert_eq!(shown, known, "in docs/reference/api.md, and in docs/openapi.json");
 }
 
 /// What the samples' variables hold, by what their names end with.
@@ -525,4 +551,35 @@ fn every_command_that_is_shown_is_understood() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The commands below this one, as its help lists them.
+fn commands_below(directory: &Path, command: &[String]) -> Vec<Vec<String>> {
+    let output = program(directory).args(command).arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let list = help.split_once("\nCommands:\n").map_or("", |(_, rest)| rest.split("\n\n").next().unwrap());
+    // What is wrapped goes on further to the right.
+    let names = list.lines().filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+    let names = names.map(|line| line.split(' ').next().unwrap().to_owned()).filter(|name| name != "help");
+    names.map(|name| [command, &[name]].concat()).collect()
+}
+
+#[test]
+fn every_command_has_its_row() {
+    let directory = tempfile::tempdir().unwrap();
+    let page = read("docs/reference/commands.md");
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| ")).collect();
+    let groups = commands_below(directory.path(), &[]);
+    assert!(groups.len() > 20, "{groups:?}");
+    for group in groups {
+        let below = commands_below(directory.path(), &group);
+        for command in if below.is_empty() { vec![group] } else { below } {
+            let command = command.join(" ");
+            let has_row = rows
+                .iter()
+                .flat_map(|row| code_spans(row).0)
+                .any(|span| span.strip_prefix(&*command).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')));
+            assert!(has_row, "`{command}` has no row in docs/reference/commands.md");
+        }
+    }
 }
