@@ -1057,10 +1057,10 @@ fn the_example_has_every_option_and_no_other() {
             assert!(is_common || own.contains(*key), "not in relay.example.toml for {}: {key}", sink["name"]);
         }
     }
-    let readme = include_str!("../../README.md");
-    let section = readme.split("#### Invoicing sinks\n").nth(1).unwrap().split("\n#").next().unwrap();
+    let page = include_str!("../../docs/configuration.md");
+    let section = page.split("#### Invoicing sinks\n").nth(1).unwrap().split("\n#").next().unwrap();
     let rows = section.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()));
-    assert_eq!(rows.collect::<BTreeSet<_>>(), of_invoicing, "under \"Invoicing sinks\" in README.md");
+    assert_eq!(rows.collect::<BTreeSet<_>>(), of_invoicing, "under \"Invoicing sinks\" in docs/configuration.md");
 
     let known: BTreeSet<_> = known.iter().map(without_numbers).collect();
     let missing: Vec<_> = known.difference(&shown).collect();

@@ -13,7 +13,8 @@
 //! 2. One variant in [`Kind`], with its arms in the matches below it (the compiler names them).
 //! 3. A case in the sink contract suite (`tests/it/sinks`): delivered, refused, timed out, gone,
 //!    nothing secret in what it says.
-//! 4. Its options in the README's table and in `relay.example.toml`, which a test loads.
+//! 4. Its options in docs/configuration.md and in `relay.example.toml`, which a test loads. docs/new-sink.md has the
+//!    whole check list.
 
 use std::{fmt, sync::Arc, time::Duration};
 

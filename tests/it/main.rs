@@ -2,6 +2,7 @@
 
 mod admin;
 mod afternoon;
+mod book;
 mod bookkeeping;
 mod breaking;
 mod clocks;

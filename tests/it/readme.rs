@@ -1,4 +1,4 @@
-//! The README says everything that an operator can set or watch, and nothing else.
+//! The documentation says everything that an operator can set or watch, and nothing else.
 //!
 //! Each table of a section of the configuration stands under a heading with the section's name; its
 //! rows are compared with `relay.example.toml`, which another test compares with the code. What only
@@ -25,10 +25,10 @@ fn read(file: &str) -> String {
 
 /// The rows of the tables under the heading that ends with `title`: what stands in backticks at
 /// their beginning, and the rest.
-fn rows(readme: &str, title: &str) -> BTreeMap<String, String> {
+fn rows(page: &str, title: &str) -> BTreeMap<String, String> {
     let is_it = |line: &str| line.starts_with('#') && line.trim_start_matches(['#', ' ']) == title;
-    let mut section = readme.lines().skip_while(|line| !is_it(line));
-    assert!(section.next().is_some(), "README.md has no heading {title}");
+    let mut section = page.lines().skip_while(|line| !is_it(line));
+    assert!(section.next().is_some(), "no heading {title}");
     section
         .take_while(|line| !line.starts_with('#'))
         .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
@@ -36,6 +36,8 @@ fn rows(readme: &str, title: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// The page of all options and variables.
+const CONFIGURATION: &str = "docs/configuration.md";
 /// The table of the keys that all invoicing sinks have.
 const INVOICING: &str = "Invoicing sinks";
 
@@ -83,10 +85,10 @@ fn collect(path: &str, title: &str, table: Table, sections: &mut BTreeMap<String
 
 #[test]
 fn every_option_is_in_its_sections_table() {
-    let readme = read("README.md");
+    let page = read(CONFIGURATION);
     let mut example = example();
     // Each invoicing sink shows its own keys, and some that all of them or all sinks have.
-    let (of_all, common) = (rows(&readme, "`[[sinks]]`"), rows(&readme, INVOICING));
+    let (of_all, common) = (rows(&page, "`[[sinks]]`"), rows(&page, INVOICING));
     assert!(common.keys().all(|key| !of_all.contains_key(key)), "in both tables: {common:?}");
     let mut shown_common: BTreeMap<String, Value> = BTreeMap::new();
     for kind in Kind::INVOICING {
@@ -105,9 +107,9 @@ fn every_option_is_in_its_sections_table() {
     example.insert(INVOICING.to_owned(), shown_common);
     assert!(example.len() >= 13, "{:?}", example.keys());
     for (title, options) in &example {
-        let rows = rows(&readme, title);
+        let rows = rows(&page, title);
         let (shown, known): (BTreeSet<_>, BTreeSet<_>) = (rows.keys().collect(), options.keys().collect());
-        assert_eq!(shown, known, "under {title} in README.md, and in relay.example.toml");
+        assert_eq!(shown, known, "under {title} in {CONFIGURATION}, and in relay.example.toml");
         for (key, value) in options {
             has_default(title, key, value, &rows[key]);
         }
@@ -138,7 +140,7 @@ fn has_default(title: &str, key: &str, value: &Value, row: &str) {
 
 #[test]
 fn every_variable_is_in_the_table() {
-    let rows = rows(&read("README.md"), "Environment");
+    let rows = rows(&read(CONFIGURATION), "Environment");
     let known: BTreeSet<_> = VARIABLES.iter().map(|variable| variable.name).collect();
     assert_eq!(rows.keys().map(String::as_str).collect::<BTreeSet<_>>(), known);
 }
@@ -174,7 +176,7 @@ fn every_metric_is_in_the_table() {
             known.insert(format!("{name}{{{}}}", labels.join(",")), *kind.expect("every metric has a type"));
         }
     }
-    let rows = rows(&read("README.md"), "Metrics");
+    let rows = rows(&read("docs/reference/metrics.md"), "Metrics");
     let shown: BTreeMap<_, _> =
         rows.iter().map(|(name, rest)| (name.clone(), rest.split(" | ").nth(1).unwrap_or_default())).collect();
     assert_eq!(shown, known);
@@ -183,30 +185,10 @@ fn every_metric_is_in_the_table() {
     }
 }
 
-/// Links to files of this repository lead somewhere, in every document.
-#[test]
-fn links_lead_to_files() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = ["", "docs", "docs/decisions"];
-    let documents = folders.iter().flat_map(|folder| {
-        let entries = std::fs::read_dir(root.join(folder)).unwrap();
-        entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "md"))
-    });
-    for document in documents {
-        let text = std::fs::read_to_string(&document).unwrap();
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let path = link.split('#').next().unwrap_or(link);
-            if !path.is_empty() && !path.contains("://") {
-                assert!(document.with_file_name(path).exists(), "{}: {link}", document.display());
-            }
-        }
-    }
-}
-
-/// The blocks of code in the README that deal with a signature: their language and their text.
-fn samples(readme: &str) -> Vec<(String, String)> {
+/// The blocks of code on a page that deal with a signature: their language and their text.
+fn samples(page: &str) -> Vec<(String, String)> {
     let mut samples = Vec::new();
-    let mut lines = readme.lines();
+    let mut lines = page.lines();
     while let Some(line) = lines.next() {
         let Some(language) = line.strip_prefix("```") else { continue };
         let text: Vec<&str> = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
@@ -285,6 +267,7 @@ fn each_sample_takes_what_is_genuine_and_nothing_else() {
 
     let samples = samples(&read("README.md"));
     assert!(!samples.is_empty(), "the README has a sample of how a signature is verified");
+    assert_eq!(self::samples(&read("docs/guide/sinks/http.md")), samples, "the page and the README show the same");
     for (language, text) in samples {
         let (program, run) = match language.as_str() {
             "python" => ("python3", PYTHON),
@@ -298,7 +281,7 @@ fn each_sample_takes_what_is_genuine_and_nothing_else() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| {
-                panic!("{program} is needed to run the README's samples, and cannot be started: {error}")
+                panic!("{program} is needed to run the documentation's samples, and cannot be started: {error}")
             });
         child.stdin.take().unwrap().write_all(json!(cases).to_string().as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();

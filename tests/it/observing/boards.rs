@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::Value;
 
+use crate::book::anchors;
 use crate::support::{
     eventually,
     finkare::{Finkare, payment},
@@ -162,12 +163,8 @@ async fn the_dashboard_shows_every_metric_and_nothing_else() {
 async fn alerts_ask_for_what_is_shown_and_say_what_to_do() {
     let shown = shown().await;
     let rules: Value = serde_norway::from_str(&read("deploy/prometheus/alerts.yml")).unwrap();
-    let operations = read("docs/operations.md");
-    let anchors: BTreeSet<_> = operations
-        .lines()
-        .filter_map(|line| line.strip_prefix("## "))
-        .map(|title| title.to_lowercase().replace(' ', "-").replace(',', ""))
-        .collect();
+    let page = "docs/guide/watch.md";
+    let told = read(page);
     let mut names = BTreeSet::new();
     for rule in rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()) {
         let name = rule["alert"].as_str().unwrap();
@@ -185,12 +182,12 @@ async fn alerts_ask_for_what_is_shown_and_say_what_to_do() {
             }
         }
         let runbook = annotations["runbook"].as_str().unwrap();
-        let anchor = runbook.strip_prefix("docs/operations.md#").unwrap_or_else(|| panic!("{name}: {runbook}"));
-        assert!(anchors.contains(anchor), "{name}: docs/operations.md has no heading for #{anchor}");
+        let (file, anchor) = runbook.split_once('#').unwrap_or_else(|| panic!("{name}: {runbook}"));
+        assert!(anchors(&read(file)).contains(anchor), "{name}: {file} has no heading for #{anchor}");
     }
-    let section = operations.split("\n## ").find(|section| section.starts_with("What to alert on")).unwrap();
+    let section = told.split("\n## ").find(|section| section.starts_with("What to alert on")).unwrap();
     let told: BTreeSet<_> = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    assert_eq!(told, names, "in docs/operations.md, and in alerts.yml");
+    assert_eq!(told, names, "in {page}, and in alerts.yml");
     // The rules' own tests need Prometheus; that each rule has one can be seen without.
     let tests = read("deploy/prometheus/alerts_test.yml");
     for name in names {

@@ -1,4 +1,4 @@
-//! Certificates of Postgres' own making, and what one reads where they do not do: docs/operations.md, "Postgres over TLS".
+//! Certificates of Postgres' own making, and what one reads where they do not do: docs/guide/deploy.md, "Postgres over TLS".
 //!
 //! The files in `tls/` are made as that page says; they are good for a hundred years and secret to nobody.
 
