@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::{
     Failure,
+    admin::{Paging, Service, Watch, amount, list, query},
     client::Client,
     confirm::{Sure, ask},
-    manage::{Paging, Service, Watch, amount, list, query},
     output::{Output, cell, complain, print, time},
 };
 use crate::{

@@ -12,9 +12,9 @@ use zeroize::Zeroizing;
 
 use super::{
     Failure,
+    admin::{Paging, Service, list, path_segment, query},
     client::Client,
     failure::Usage,
-    manage::{Paging, Service, list, path_segment, query},
     output::{Output, cell, complain, time},
 };
 use crate::{config::Config, finkare::link::MAX_OVERLAP, model::secret::Secret, options::env};

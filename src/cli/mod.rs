@@ -19,19 +19,22 @@ use crate::{
     service::Loader,
 };
 
+mod admin;
 mod bookings;
 mod check;
 mod client;
 mod confirm;
 mod demo;
+mod dispatches;
 mod endpoints;
+mod erase;
+mod events;
 mod failure;
 mod health;
 mod local;
-mod manage;
 mod migrate;
-mod operate;
 mod output;
+mod preview;
 mod private;
 mod refusals;
 mod register;
@@ -40,7 +43,7 @@ mod reload;
 mod send;
 mod serve;
 mod simulate;
-mod trying;
+mod sinks;
 
 use failure::Failure;
 
@@ -88,10 +91,10 @@ enum Command {
     Audit(endpoints::Audit),
     /// Look at events, send them again
     #[command(subcommand)]
-    Events(manage::Events),
+    Events(events::Events),
     /// Look at dispatches (one event for one sink, with its state), retry and cancel them
     #[command(subcommand)]
-    Dispatches(manage::Dispatches),
+    Dispatches(dispatches::Dispatches),
     /// Look at what was refused, and why
     #[command(subcommand)]
     Refusals(refusals::Refusals),
@@ -100,11 +103,11 @@ enum Command {
     Bookings(bookings::Bookings),
     /// Look at sinks, pause, resume and test them
     #[command(subcommand)]
-    Sinks(manage::Sinks),
+    Sinks(sinks::Sinks),
     /// Show what a sink would get of an event, or why it would not, without sending anything
-    Try(trying::Options),
+    Try(preview::Options),
     /// Remove the payloads of one invoice for good; ids, hashes and times stay
-    Erase(operate::Erase),
+    Erase(erase::Options),
     /// Print the OpenAPI document of the admin API
     Openapi,
     /// Ask the service on this machine whether it is up; exit 0 if so (for container health checks)
@@ -176,13 +179,13 @@ async fn run(path: Option<&Path>, command: Command, output: output::Output) -> R
         Command::Audit(command) => endpoints::audit(load(path)?, command, output).await,
         Command::Send(options) => send::run(load(path)?, options, output).await,
         Command::Simulate(options) => simulate::run(options, output).await,
-        Command::Events(command) => manage::events(load(path)?, command, output).await,
-        Command::Dispatches(command) => manage::dispatches(load(path)?, command, output).await,
+        Command::Events(command) => events::run(load(path)?, command, output).await,
+        Command::Dispatches(command) => dispatches::run(load(path)?, command, output).await,
         Command::Refusals(command) => refusals::run(load(path)?, command, output).await,
         Command::Bookings(command) => bookings::run(load(path)?, command, output).await,
-        Command::Sinks(command) => manage::sinks(load(path)?, command, output).await,
-        Command::Try(options) => trying::run(load(path)?, options, output).await,
-        Command::Erase(options) => operate::erase(load(path)?, options, output).await,
+        Command::Sinks(command) => sinks::run(load(path)?, command, output).await,
+        Command::Try(options) => preview::run(load(path)?, options, output).await,
+        Command::Erase(options) => erase::run(load(path)?, options, output).await,
         Command::Openapi => {
             // The text ends in a newline, as a file does.
             output::print(crate::web::admin::openapi::text().trim_end_matches('\n'))?;

@@ -4,8 +4,8 @@ use clap::Subcommand;
 
 use super::{
     Failure,
+    admin::{Paging, Service, list, query},
     client::Client,
-    manage::{Paging, Service, list, query},
     output::{Output, cell, time},
 };
 use crate::config::Config;

@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 use super::{
     Failure,
+    admin::{Service, path_segment},
     client::{Client, NotThere},
     endpoints::{ask_to_rotate, name_of, rotated_text},
     failure::Usage,
     local,
-    manage::{Service, path_segment},
     output::{Output, cell},
 };
 use crate::{

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{
     Failure,
+    admin::Service,
     client::{Client, Refused},
-    manage::Service,
     output::{Output, cell},
 };
 use crate::config::Config;

@@ -15,8 +15,8 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     Failure,
+    admin::{Service, moment, path_segment},
     client::Client,
-    manage::{Service, moment, path_segment},
     output::{Output, cell, table, time},
 };
 use crate::{

@@ -1,0 +1,190 @@
+//! What the commands over the admin API share: where the service is, which rows, how many, and how often.
+
+use std::{io::IsTerminal as _, time::Duration};
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::{
+    client,
+    output::{Output, cell, complain, print, table},
+};
+use crate::model::{
+    clock,
+    dispatch::{State, UnknownWord},
+    money::Cents,
+};
+
+/// The pace of `--watch`.
+const WATCH: Duration = Duration::from_secs(2);
+
+/// Where the service is.
+#[derive(Debug, Args)]
+pub(super) struct Service {
+    /// The admin API [default: where this configuration has it]
+    #[arg(long, value_name = "URL", value_parser = client::address)]
+    pub(super) admin_url: Option<String>,
+}
+
+impl Service {
+    /// Where, if the operator said so.
+    pub(super) fn url(&self) -> Option<&str> {
+        self.admin_url.as_deref()
+    }
+}
+
+/// How much to list.
+#[derive(Debug, Args)]
+pub(super) struct Paging {
+    /// At most so many rows (1 to 500)
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    limit: u32,
+    /// Where the last list ended
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+/// Whether to look again and again.
+#[derive(Debug, Args)]
+pub(super) struct Watch {
+    /// Look again every 2 seconds, until interrupted
+    #[arg(long)]
+    watch: bool,
+}
+
+impl Watch {
+    /// Shows what is fetched, once or again and again. Only the first failure ends it: a service that restarts
+    /// comes back.
+    pub(super) async fn show(
+        &self,
+        output: Output,
+        fetch: impl AsyncFn() -> anyhow::Result<Value>,
+        show: impl Fn(&Value) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let clear = std::io::stdout().is_terminal();
+        show(&fetch().await?)?;
+        if !self.watch {
+            return Ok(());
+        }
+        loop {
+            tokio::time::sleep(WATCH).await;
+            match fetch().await {
+                Ok(answer) => {
+                    if !output.json {
+                        // Home, and all below it away (ECMA-48, CUP and ED); in a file, the time tells the lists apart.
+                        print(&if clear {
+                            "\u{1b}[H\u{1b}[2J".to_owned()
+                        } else {
+                            format!("\n--- {:.0}", clock::now())
+                        })?;
+                    }
+                    show(&answer)?;
+                }
+                Err(error) => complain(&format!("error: {error:#}")),
+            }
+        }
+    }
+}
+
+/// Which events.
+#[derive(Debug, Args)]
+pub(super) struct Selection {
+    /// Only this type
+    #[arg(long)]
+    r#type: Option<String>,
+    /// Only of this endpoint
+    #[arg(long)]
+    endpoint: Option<String>,
+    /// Only of this invoice
+    #[arg(long)]
+    invoice_id: Option<String>,
+    /// Received at this time (RFC 3339) or later
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<String>,
+    /// Received before this time (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<String>,
+}
+
+/// A time as the admin API takes it.
+pub(super) fn moment(text: &str) -> Result<String, String> {
+    match text.parse::<Timestamp>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("it must be a time like 2026-03-15T10:30:00Z (RFC 3339)".to_owned()),
+    }
+}
+
+/// The state of a dispatch, by its word.
+pub(super) fn state(text: &str) -> Result<State, UnknownWord> {
+    text.parse()
+}
+
+impl Selection {
+    /// As the admin API calls them.
+    pub(super) fn named(self) -> [(&'static str, Option<String>); 5] {
+        [
+            ("type", self.r#type),
+            ("endpoint", self.endpoint),
+            ("invoice_id", self.invoice_id),
+            ("since", self.since),
+            ("until", self.until),
+        ]
+    }
+}
+
+pub(super) type Query = Vec<(&'static str, String)>;
+
+/// The parameters that are set, with those of paging.
+pub(super) fn query(parameters: impl IntoIterator<Item = (&'static str, Option<String>)>, paging: Paging) -> Query {
+    let mut query: Query =
+        parameters.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
+    query.push(("limit", paging.limit.to_string()));
+    query.extend(paging.cursor.map(|cursor| ("cursor", cursor)));
+    query
+}
+
+/// Prints a list and where it goes on.
+pub(super) fn list(
+    answer: &Value,
+    output: Output,
+    head: &[&str],
+    row: impl Fn(&Value) -> Vec<String>,
+) -> anyhow::Result<()> {
+    let rows: Vec<_> = answer["data"].as_array().into_iter().flatten().map(row).collect();
+    output.say(answer, &if rows.is_empty() { "Nothing to list.".to_owned() } else { table(head, &rows) })?;
+    if let (false, Some(cursor)) = (output.json, answer["next_cursor"].as_str()) {
+        complain(&match answer["searched_until"].as_str() {
+            None => format!("There are more: add --cursor {cursor}"),
+            Some(until) => format!("Searched back to {until}, not further: to go on, add --cursor {cursor}"),
+        });
+    }
+    Ok(())
+}
+
+/// The amount of a row with its currency, as far as they are known: `1500.00 EUR`.
+pub(super) fn amount(row: &Value) -> String {
+    let cents = row["amount_cents"].as_i64().map(Cents);
+    cents.map(|cents| cents.of(&cell(&row["currency"])).trim_end().to_owned()).unwrap_or_default()
+}
+
+/// A cell of a list, with a mark if a part of the row could not be read.
+pub(super) fn damaged(cell: String, row: &Value) -> String {
+    if row["fault"].is_string() { format!("{cell} (damaged row, see `show`)") } else { cell }
+}
+
+/// An id as typed, made safe to stand in a path.
+pub(super) fn path_segment(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+/// An object of what is there.
+pub(super) fn object<'a>(members: impl IntoIterator<Item = (&'a str, Option<String>)>) -> Map<String, Value> {
+    let there = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
+    there.collect()
+}

@@ -1,0 +1,84 @@
+//! `erase`: the payloads of one invoice are removed permanently.
+
+use anyhow::bail;
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Failure,
+    admin::{Service, path_segment},
+    client::Client,
+    confirm::{Sure, ask},
+    output::{Output, cell, complain, counted},
+};
+use crate::{config::Config, model::dispatch::State};
+
+/// Which invoice to erase.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The invoice's id at Finkare (`data.invoiceId`)
+    #[arg(long, value_name = "ID")]
+    invoice: String,
+    #[command(flatten)]
+    sure: Sure,
+    #[command(flatten)]
+    service: Service,
+}
+
+/// `erase`
+pub(super) async fn run(config: Config, options: Options, output: Output) -> Result<bool, Failure> {
+    let Options { invoice, sure, service } = options;
+    let wants_preview = sure.wants_preview("Erasing cannot be undone")?;
+    let client = Client::new(config, service.url())?;
+    if wants_preview {
+        let events = count(&client, "/events", &invoice, None).await?;
+        let mut open = 0;
+        for state in [State::Pending, State::Leased, State::Held, State::Dead] {
+            open += count(&client, "/dispatches", &invoice, Some(state)).await?;
+        }
+        if events == 0 {
+            return Err(anyhow::anyhow!("There is no event of this invoice.").into());
+        }
+        let text = format!(
+            "The payloads of {} of invoice {} would be removed for good, and {} that {} not delivered would be cancelled",
+            counted(events, "event", "events"),
+            cell(&invoice.as_str().into()),
+            counted(open, "dispatch", "dispatches"),
+            if open == 1 { "is" } else { "are" },
+        );
+        if sure.dry_run {
+            let answer = json!({"events": events, "cancelled": open, "dry_run": true});
+            output.say(&answer, &format!("{text}; nothing was changed."))?;
+            return Ok(true);
+        }
+        if !ask(&format!("{text}.\nErase the invoice?"))? {
+            complain("Nothing was erased.");
+            return Ok(false);
+        }
+    }
+    let path = format!("/invoices/{}/erase", path_segment(&invoice));
+    let answer = client.decide(&path, &Value::Object(Map::new())).await?;
+    let text = format!(
+        "The payloads of {} of {} events are removed, {} dispatches are cancelled.",
+        cell(&answer["payloads"]),
+        cell(&answer["events"]),
+        cell(&answer["cancelled"])
+    );
+    output.say(&answer, &text)?;
+    Ok(true)
+}
+
+/// How many rows a list has for an invoice, page by page.
+async fn count(client: &Client, path: &str, invoice: &str, state: Option<State>) -> anyhow::Result<u64> {
+    let mut query = vec![("invoice_id", invoice.to_owned()), ("limit", "500".to_owned())];
+    query.extend(state.map(|state| ("state", state.as_str().to_owned())));
+    let mut counted = 0;
+    loop {
+        let page = client.get(path, &query).await?;
+        let Some(rows) = page["data"].as_array() else { bail!("the admin API's answer is no list") };
+        counted += rows.len() as u64;
+        let Some(cursor) = page["next_cursor"].as_str() else { return Ok(counted) };
+        query.retain(|(name, _)| *name != "cursor");
+        query.push(("cursor", cursor.to_owned()));
+    }
+}
