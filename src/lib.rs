@@ -53,6 +53,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
 pub mod activity;
+pub mod bulk;
 pub mod cli;
 pub mod config;
 pub mod dispatch;

@@ -12,9 +12,10 @@ use std::{
 
 use axum::{Router, extract::Request};
 
-use super::{StartError, difference, linked_endpoints, resolved_endpoints, sources, trying::Trying};
+use super::{StartError, difference, linked_endpoints, resolved_endpoints, sources, test_event::TestEvents};
 use crate::{
     activity::{AtFinkare, Board, Meter, Registration, Watch, Watched},
+    bulk::Bulk,
     config::{Config, Retention},
     dispatch::{Feeding, Relaying, SinkView},
     finkare::{
@@ -41,7 +42,6 @@ use crate::{
             self, Admin,
             auth::Tokens,
             gate::Gate,
-            operate::Operate,
             reload::{Changes, Reload},
             statuses::Statuses,
         },
@@ -164,8 +164,9 @@ impl Generation {
         let changes = changes(config, before, &sinks);
 
         let routes: Arc<[Route]> = config.sinks.iter().map(|sink| route(sink, config)).collect();
-        let trying = config.sinks.iter().map(|sink| (sink.name.clone(), sink.timeout, sinks[&sink.name].sink.clone()));
-        let operate = Operate::new(Replayer::new(on.store.clone(), routes.clone()), Arc::new(Trying::new(trying)));
+        let tested = config.sinks.iter().map(|sink| (sink.name.clone(), sink.timeout, sinks[&sink.name].sink.clone()));
+        let tests = Arc::new(TestEvents::new(tested));
+        let replayer = Arc::new(Replayer::new(on.store.clone(), routes.clone()));
         let ingest = Arc::new(Ingest::new(routes, on.committer.clone(), config.server.ack_timeout));
         let strays = Strays::new(&endpoints, &on.refusals, &on.metrics);
         let hooks = receive::router(endpoints, &ingest, &on.metrics, &on.refusals, &config.server)
@@ -175,7 +176,9 @@ impl Generation {
             statuses: Statuses::new(on.store.clone()),
             sinks: config.sinks.iter().map(|sink| sinks[&sink.name].view.clone()).collect(),
             links: on.links.clone(),
-            operate,
+            bulk: Bulk::new(on.store.clone(), replayer.clone()),
+            replayer,
+            tests,
             gate: Gate::new(&config.admin),
             tokens: Tokens::new(&config.admin.tokens),
             metrics: on.metrics.clone(),

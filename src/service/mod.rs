@@ -43,7 +43,7 @@ mod generation;
 mod made_up;
 mod reload;
 mod succession;
-mod trying;
+mod test_event;
 
 use generation::Foundation;
 pub use generation::build_sinks;

@@ -9,9 +9,9 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{super::error::Problem, Admin, List, Params, limit, parse, store_problem};
-use crate::model::{
-    audit::{AuditEntry, NewAudit},
-    chain::Chain,
+use crate::{
+    bulk,
+    model::audit::{AuditEntry, NewAudit},
 };
 
 /// An entry as the API shows it.
@@ -70,11 +70,7 @@ pub async fn list(
     Ok(Json(List::from_page(page, |entry| entry.id.to_string(), AuditRow::from)))
 }
 
-/// Writes down what a handler has done. It is done: should the store fail now, the log has the entry
-/// and the caller is not told to do it again.
+/// Writes down what a handler has done, see [`bulk::write_down`].
 pub(super) async fn write(admin: &Admin, entry: NewAudit) {
-    let (actor, action, subject) = (entry.actor.clone(), entry.action, entry.subject.clone());
-    if let Err(error) = admin.store.audit(entry).await {
-        tracing::error!(actor, action, subject, error = %Chain(&error), "this was done and could not be written into the audit trail");
-    }
+    bulk::write_down(&*admin.store, entry).await;
 }

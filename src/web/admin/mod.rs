@@ -32,10 +32,12 @@ use utoipa_axum::{
 use super::{error::Problem, health::Health};
 use crate::{
     activity::Meter,
+    bulk::Bulk,
     dispatch::SinkView,
     finkare::link::Links,
     ingest::explain::Refusals,
     model::{chain::Chain, id::EndpointName},
+    replay::Replayer,
     store::{Page, Store, StoreError},
     telemetry::Metrics,
 };
@@ -44,14 +46,17 @@ mod announced;
 pub mod audit;
 pub mod auth;
 pub mod bookings;
+pub mod bulk;
 pub mod dispatches;
 pub mod endpoints;
 pub mod events;
 pub mod gate;
+pub mod invoices;
 pub mod openapi;
-pub mod operate;
 pub mod refusals;
 pub mod reload;
+pub mod replay;
+pub mod sink_test;
 pub mod sinks;
 pub mod statuses;
 
@@ -74,8 +79,12 @@ pub struct Admin {
     pub sinks: Vec<SinkView>,
     /// The endpoints and their webhooks at Finkare.
     pub links: Arc<Links>,
-    /// Decisions about many things at once.
-    pub operate: operate::Operate,
+    /// Carries out decisions about many things at once.
+    pub bulk: Bulk,
+    /// Replays events.
+    pub replayer: Arc<Replayer>,
+    /// Sends test events to sinks.
+    pub tests: Arc<dyn sink_test::TestSinks>,
     /// Who is let as far as the routes.
     pub gate: Gate,
     /// Who may ask.
@@ -119,22 +128,22 @@ fn guarded() -> OpenApiRouter<Arc<Admin>> {
     OpenApiRouter::new()
         .routes(reads(routes!(events::list)))
         .routes(reads(routes!(events::show)))
-        .routes(posts(routes!(operate::replay_one)))
-        .routes(posts(routes!(operate::replay_many)))
+        .routes(posts(routes!(replay::one)))
+        .routes(posts(routes!(replay::many)))
         .routes(reads(routes!(dispatches::list)))
         .routes(reads(routes!(dispatches::show)))
         .routes(posts(routes!(dispatches::retry)))
         .routes(posts(routes!(dispatches::cancel)))
-        .routes(posts(routes!(operate::retry_many)))
-        .routes(posts(routes!(operate::cancel_many)))
-        .routes(posts(routes!(operate::erase_invoice)))
+        .routes(posts(routes!(bulk::retry)))
+        .routes(posts(routes!(bulk::cancel)))
+        .routes(posts(routes!(invoices::erase)))
         .routes(reads(routes!(refusals::list)))
         .routes(reads(routes!(bookings::list)))
         .routes(posts(routes!(bookings::settle)))
         .routes(reads(routes!(sinks::list)))
         .routes(posts(routes!(sinks::pause)))
         .routes(posts(routes!(sinks::resume)))
-        .routes(posts(routes!(operate::test_sink)))
+        .routes(posts(routes!(sink_test::test)))
         .routes(reads(routes!(endpoints::list)))
         .routes(reads(routes!(endpoints::secrets)))
         .routes(reads(routes!(endpoints::deliveries)))

@@ -18,7 +18,7 @@ use crate::{
         id::{DispatchId, EventId, SinkName},
     },
     sinks::{Message, Sink},
-    web::admin::operate::{TestSinks, Tested},
+    web::admin::sink_test::{TestSinks, Tested},
 };
 
 /// What a test event says it is, and where it says it comes from.
@@ -27,10 +27,10 @@ const ENDPOINT: &str = "relay";
 
 /// The sinks of one configuration.
 #[derive(Debug)]
-pub(super) struct Trying(Vec<Tried>);
+pub(super) struct TestEvents(Vec<TestedSink>);
 
 #[derive(Debug)]
-struct Tried {
+struct TestedSink {
     name: SinkName,
     timeout: Duration,
     /// The worker has it. A test must not keep an old configuration's sink alive: it may own a file that the next
@@ -38,10 +38,10 @@ struct Tried {
     sink: Weak<dyn Sink>,
 }
 
-impl Trying {
+impl TestEvents {
     /// The sinks, each with the time that one attempt may take.
     pub(super) fn new(sinks: impl Iterator<Item = (SinkName, Duration, Weak<dyn Sink>)>) -> Self {
-        Self(sinks.map(|(name, timeout, sink)| Tried { name, timeout, sink }).collect())
+        Self(sinks.map(|(name, timeout, sink)| TestedSink { name, timeout, sink }).collect())
     }
 }
 
@@ -67,7 +67,7 @@ fn message() -> Message {
 }
 
 #[async_trait]
-impl TestSinks for Trying {
+impl TestSinks for TestEvents {
     async fn test(&self, name: &str) -> Option<Tested> {
         let tried = self.0.iter().find(|tried| tried.name.as_str() == name)?;
         let sink = tried.sink.upgrade()?;
