@@ -23,7 +23,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
@@ -64,7 +64,7 @@ pub enum ReplayError {
 }
 
 /// What a replay of a selection came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ReplaySummary)]
 pub struct Summary {
     /// Events selected, the skipped ones included.
@@ -77,7 +77,7 @@ pub struct Summary {
     pub dry_run: bool,
     /// Of the dispatches, those to a sink that was named and asks for no event of that endpoint: another company's,
     /// perhaps. There if it is not 0.
-    #[serde(skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_none")]
     pub foreign: u64,
 }
 

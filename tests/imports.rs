@@ -137,7 +137,7 @@ fn nobody_imports_what_the_rule_does_not_allow() {
     let mut wrong = Vec::new();
     let mut told = BTreeSet::new();
     for import in house.imports() {
-        let (from, to) = (import.from_module(), &import.to_module);
+        let (from, to) = (import.module_of_file(), &import.to_module);
         if from == *to || EVERYTHING.contains(&from) || !told.insert((import.file, to.clone())) {
             continue;
         }
@@ -158,7 +158,7 @@ fn top_level_modules_form_no_cycle() {
     let house = House::read();
     let mut graph = Graph::default();
     for import in house.imports().filter(|import| !import.to_module.starts_with("crates/")) {
-        graph.add(import.from_module(), &import.to_module, &import.to_string());
+        graph.add(import.module_of_file(), &import.to_module, &import.to_string());
     }
     assert_eq!(graph.cycles().join("\n"), "", "cycles between top-level modules");
 }
@@ -169,7 +169,7 @@ fn files_of_one_module_form_no_cycle() {
     let mut graph = Graph::default();
     for import in house.imports() {
         if let Some(to) = &import.to_file
-            && import.from_module() == import.to_module
+            && import.module_of_file() == import.to_module
             && !house.is_below(import.file, *to)
             && !house.is_below(*to, import.file)
         {
@@ -287,7 +287,7 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    fn from_module(&self) -> &str {
+    fn module_of_file(&self) -> &str {
         self.house.files[self.file].module.first().map_or("lib", String::as_str)
     }
 }
@@ -301,19 +301,19 @@ impl std::fmt::Display for Import<'_> {
 impl House {
     fn read() -> Self {
         let mut house = Self { files: Vec::new(), crates: crate_names() };
-        house.add(root().join("src/lib.rs"), Vec::new());
+        house.add(&root().join("src/lib.rs"), &[]);
         assert!(house.files.len() > 50, "the tree of modules was not read");
         house
     }
 
-    fn add(&mut self, path: PathBuf, module: Vec<String>) -> usize {
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    fn add(&mut self, path: &Path, module: &[String]) -> usize {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let tokens: TokenStream = text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut reader = Reader::default();
         reader.read(tokens);
         let number = self.files.len();
         let Reader { modules, uses, named } = reader;
-        self.files.push(File { path: path.clone(), module: module.clone(), uses, named, ..File::default() });
+        self.files.push(File { path: path.to_owned(), module: module.to_owned(), uses, named, ..File::default() });
         for (name, file) in modules {
             let folder = match path.file_name().and_then(|name| name.to_str()) {
                 Some("lib.rs" | "mod.rs") => path.parent().unwrap().to_owned(),
@@ -325,8 +325,8 @@ impl House {
             };
             let file = candidates.iter().find(|path| path.exists());
             let file = file.unwrap_or_else(|| panic!("no file for `mod {name}` of {}", path.display()));
-            let below = module.iter().cloned().chain([name.clone()]).collect();
-            let child = self.add(file.clone(), below);
+            let below = [module, std::slice::from_ref(&name)].concat();
+            let child = self.add(file, &below);
             self.files[number].children.insert(name, child);
         }
         number

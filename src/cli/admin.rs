@@ -2,13 +2,15 @@
 
 use std::{io::IsTerminal as _, time::Duration};
 
+use anyhow::Context;
 use clap::Args;
 use jiff::Timestamp;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::{
     client,
-    output::{Output, cell, complain, print, table},
+    output::{Output, complain, plain_or_empty, print, table},
 };
 use crate::model::{
     clock,
@@ -144,17 +146,38 @@ pub(super) fn query(parameters: impl IntoIterator<Item = (&'static str, Option<S
     query
 }
 
-/// Prints a list and where it goes on.
-pub(super) fn list(
+/// A page of a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct Rows<T> {
+    pub(super) data: Vec<T>,
+    pub(super) next_cursor: Option<String>,
+    searched_until: Option<String>,
+}
+
+/// Reads an answer of the admin API.
+///
+/// # Errors
+/// If it has another shape, as that of another version may have.
+pub(super) fn read<T: DeserializeOwned>(answer: &Value) -> anyhow::Result<T> {
+    T::deserialize(answer)
+        .context("the admin API's answer cannot be read: do this command and the service have the same version?")
+}
+
+/// Prints a page of a list, and how to get the next page. For programs the answer is passed on as it came.
+pub(super) fn list<T: DeserializeOwned>(
     answer: &Value,
     output: Output,
     head: &[&str],
-    row: impl Fn(&Value) -> Vec<String>,
+    row: impl Fn(&T) -> Vec<String>,
 ) -> anyhow::Result<()> {
-    let rows: Vec<_> = answer["data"].as_array().into_iter().flatten().map(row).collect();
-    output.say(answer, &if rows.is_empty() { "Nothing to list.".to_owned() } else { table(head, &rows) })?;
-    if let (false, Some(cursor)) = (output.json, answer["next_cursor"].as_str()) {
-        complain(&match answer["searched_until"].as_str() {
+    if output.json {
+        return output.say(answer, "");
+    }
+    let Rows { data, next_cursor, searched_until } = read::<Rows<T>>(answer)?;
+    let rows: Vec<_> = data.iter().map(row).collect();
+    print(&if rows.is_empty() { "Nothing to list.".to_owned() } else { table(head, &rows) })?;
+    if let Some(cursor) = next_cursor {
+        complain(&match searched_until {
             None => format!("There are more: add --cursor {cursor}"),
             Some(until) => format!("Searched back to {until}, not further: to go on, add --cursor {cursor}"),
         });
@@ -162,15 +185,14 @@ pub(super) fn list(
     Ok(())
 }
 
-/// The amount of a row with its currency, as far as they are known: `1500.00 EUR`.
-pub(super) fn amount(row: &Value) -> String {
-    let cents = row["amount_cents"].as_i64().map(Cents);
-    cents.map(|cents| cents.of(&cell(&row["currency"])).trim_end().to_owned()).unwrap_or_default()
+/// An amount with its currency, as far as they are known: `1500.00 EUR`.
+pub(super) fn amount(cents: Option<i64>, currency: Option<&str>) -> String {
+    cents.map(|cents| Cents(cents).of(&plain_or_empty(currency)).trim_end().to_owned()).unwrap_or_default()
 }
 
-/// A cell of a list, with a mark if a part of the row could not be read.
-pub(super) fn damaged(cell: String, row: &Value) -> String {
-    if row["fault"].is_string() { format!("{cell} (damaged row, see `show`)") } else { cell }
+/// A cell of a list, with a mark if a part of the stored row could not be read.
+pub(super) fn damaged(cell: String, fault: Option<&str>) -> String {
+    if fault.is_some() { format!("{cell} (damaged row, see `show`)") } else { cell }
 }
 
 /// An id as typed, made safe to stand in a path.

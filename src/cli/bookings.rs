@@ -5,15 +5,22 @@ use serde_json::{Value, json};
 
 use super::{
     Failure,
-    admin::{Paging, Service, Watch, amount, list, query},
+    admin::{Paging, Rows, Service, Watch, amount, list, query, read},
     client::Client,
     confirm::{Sure, ask},
-    output::{Output, cell, complain, print, time},
+    output::{Output, complain, plain, plain_or_empty, print, second},
 };
 use crate::{
     config::Config,
-    model::booking::{BookingState, UnknownBookingState},
+    model::{
+        booking::{BookingState, UnknownBookingState},
+        dispatch::State,
+    },
     store::ledger::number_key,
+    web::admin::{
+        bookings::{BookingRow, Settlement},
+        dispatches::DispatchRow,
+    },
 };
 
 #[derive(Debug, Subcommand)]
@@ -78,34 +85,33 @@ pub(super) struct Settle {
 /// What is on its way, held or given up of the payments that were asked for, as lines for a person; `sink` as asked for.
 ///
 /// A search by number finds parts of numbers too; where one has the very number, only such are told.
-fn not_booked(answer: &Value, number: Option<&str>, sink: Option<&str>) -> Vec<String> {
-    let rows = answer["data"].as_array().into_iter().flatten();
-    let is_open = |row: &&Value| {
-        matches!(row["state"].as_str(), Some("pending" | "leased" | "held" | "dead"))
-            && sink.is_none_or(|sink| row["sink"] == sink)
+fn not_booked(rows: &[DispatchRow], number: Option<&str>, sink: Option<&str>) -> Vec<String> {
+    let is_open = |row: &&DispatchRow| {
+        matches!(row.state, State::Pending | State::Leased | State::Held | State::Dead)
+            && sink.is_none_or(|sink| row.sink == sink)
     };
-    let open: Vec<&Value> = rows.filter(is_open).collect();
-    let is_it = |row: &Value| {
-        let found = row["invoice_number"].as_str().map(number_key);
+    let open: Vec<&DispatchRow> = rows.iter().filter(is_open).collect();
+    let is_it = |row: &DispatchRow| {
+        let found = row.payment.invoice_number.as_deref().map(number_key);
         number.is_none_or(|number| found == Some(number_key(number)))
     };
     let has_it = open.iter().any(|row| is_it(row));
     open.into_iter()
         .filter(|row| !has_it || is_it(row))
         .map(|row| {
-            let text = |name: &str| cell(&row[name]);
+            let payment = &row.payment;
             let mut line = format!(
                 "dispatch {} to {} is {}: {} of invoice {}",
-                text("id"),
-                text("sink"),
-                text("state"),
-                amount(row),
-                text("invoice_number")
+                row.id,
+                plain(&row.sink),
+                row.state,
+                amount(payment.amount_cents, payment.currency.as_deref()),
+                plain_or_empty(payment.invoice_number.as_deref())
             );
-            for (before, name) in [(", payment ", "payment_id"), (": ", "last_error")] {
-                if row[name].is_string() {
+            for (before, text) in [(", payment ", &payment.payment_id), (": ", &row.last_error)] {
+                if let Some(text) = text {
                     line.push_str(before);
-                    line.push_str(&text(name));
+                    line.push_str(&plain(text));
                 }
             }
             line
@@ -133,16 +139,16 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
     let client = Client::new(config, service.url())?;
     let query = query(filters, paging);
     let head = ["PAYMENT", "SINK", "STATE", "INVOICE", "AMOUNT", "CHANGED (UTC)", "ID THERE", "NOTE"];
-    let row = |booking: &Value| {
+    let row = |booking: &BookingRow| {
         vec![
-            cell(&booking["payment_id"]),
-            cell(&booking["sink"]),
-            cell(&booking["state"]),
-            cell(&booking["invoice_number"]),
-            amount(booking),
-            time(&booking["changed_at"]),
-            cell(&booking["target_id"]),
-            cell(&booking["note"]),
+            plain(&booking.payment_id),
+            plain(&booking.sink),
+            booking.state.to_string(),
+            plain(&booking.invoice_number),
+            amount(Some(booking.amount_cents), Some(&booking.currency)),
+            second(booking.changed_at),
+            plain_or_empty(booking.target_id.as_deref()),
+            plain_or_empty(booking.note.as_deref()),
         ]
     };
     let fetch = async || {
@@ -151,7 +157,8 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
         let waiting = match &looked_for {
             Some(text) if !output.json => {
                 let search = vec![("q", text.clone()), ("limit", "500".to_owned())];
-                not_booked(&client.get("/dispatches", &search).await?, number.as_deref(), of_sink.as_deref())
+                let Rows { data, .. } = read(&client.get("/dispatches", &search).await?)?;
+                not_booked(&data, number.as_deref(), of_sink.as_deref())
             }
             _ => Vec::new(),
         };
@@ -189,7 +196,7 @@ async fn settle(config: Config, options: Settle, output: Output) -> Result<bool,
         let Some(booking) = answer["data"].as_array().and_then(|rows| rows.first()) else {
             return Err(anyhow::anyhow!("There is no booking of this payment in this sink.").into());
         };
-        let text = settle_preview(booking, recorded);
+        let text = settle_preview(&read(booking)?, recorded);
         if sure.dry_run {
             output.say(
                 &json!({"dry_run": true, "recorded": recorded, "booking": booking}),
@@ -207,30 +214,28 @@ async fn settle(config: Config, options: Settle, output: Output) -> Result<bool,
         body["target_id"] = id.into();
     }
     let answer = client.decide("/bookings/settle", &body).await?;
-    let said = if answer["recorded"] == true { "stands" } else { "does not stand" };
+    let settled: Settlement = read(&answer)?;
+    let said = if settled.recorded { "stands" } else { "does not stand" };
     let text = format!(
         "Written down: payment {} {said} in the books of {}.\n{}",
-        cell(&answer["payment_id"]),
-        cell(&answer["sink"]),
-        cell(&answer["next"])
+        plain(&settled.payment_id),
+        plain(&settled.sink),
+        plain(&settled.next)
     );
     output.say(&answer, &text)?;
     Ok(true)
 }
 
 /// What the line says now, and what the decision would make of it.
-fn settle_preview(booking: &Value, recorded: bool) -> String {
-    let (payment, sink) = (cell(&booking["payment_id"]), cell(&booking["sink"]));
+fn settle_preview(booking: &BookingRow, recorded: bool) -> String {
+    let (payment, sink) = (plain(&booking.payment_id), plain(&booking.sink));
     format!(
         "payment  {payment}, {} for invoice {}\nin       {sink}: {} since {} UTC{}\n{}",
-        amount(booking),
-        cell(&booking["invoice_number"]),
-        cell(&booking["state"]),
-        time(&booking["changed_at"]),
-        match cell(&booking["note"]) {
-            note if note.is_empty() => String::new(),
-            note => format!(" ({note})"),
-        },
+        amount(Some(booking.amount_cents), Some(&booking.currency)),
+        plain(&booking.invoice_number),
+        booking.state,
+        second(booking.changed_at),
+        booking.note.as_deref().map(|note| format!(" ({})", plain(note))).unwrap_or_default(),
         if recorded {
             "It would count as booked: the relay never writes it."
         } else {

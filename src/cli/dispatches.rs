@@ -3,19 +3,26 @@
 use std::fmt::Write as _;
 
 use clap::{ArgGroup, Args, Subcommand};
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
     Failure,
-    admin::{self, Paging, Service, Watch, amount, damaged, list, object, path_segment, query},
+    admin::{self, Paging, Service, Watch, amount, damaged, list, object, path_segment, query, read},
     client::Client,
     confirm::{Sure, ask},
-    output::{Output, cell, complain, counted, time},
+    output::{Output, complain, counted, plain, plain_or_empty, second, second_or_empty},
 };
 use crate::{
     config::Config,
-    model::{clock, dispatch::State},
+    model::{
+        clock,
+        dispatch::{State, Trigger},
+    },
+    web::admin::{
+        bulk::{CancelledMany, RetriedMany},
+        dispatches::{AttemptRow, DispatchPage, DispatchRow},
+        sinks::SinkState,
+    },
 };
 
 #[derive(Debug, Subcommand)]
@@ -122,18 +129,19 @@ pub(super) async fn run(config: Config, command: Dispatches, output: Output) -> 
                 "NEXT ATTEMPT (UTC)",
                 "LAST ERROR",
             ];
-            let row = |dispatch: &Value| {
+            let row = |dispatch: &DispatchRow| {
+                let last_error = dispatch.last_error.as_deref().filter(|_| dispatch.state != State::Delivered);
                 vec![
-                    cell(&dispatch["id"]),
-                    cell(&dispatch["sink"]),
-                    damaged(cell(&dispatch["state"]), dispatch),
-                    cell(&dispatch["attempts"]),
-                    cell(&dispatch["event_type"]),
-                    cell(&dispatch["invoice_id"]),
-                    cell(&dispatch["invoice_number"]),
-                    amount(dispatch),
+                    dispatch.id.to_string(),
+                    plain(&dispatch.sink),
+                    damaged(dispatch.state.to_string(), dispatch.fault.as_deref()),
+                    dispatch.attempts.to_string(),
+                    plain(&dispatch.event_type),
+                    plain_or_empty(dispatch.invoice_id.as_deref()),
+                    plain_or_empty(dispatch.payment.invoice_number.as_deref()),
+                    amount(dispatch.payment.amount_cents, dispatch.payment.currency.as_deref()),
                     next_attempt(dispatch),
-                    if dispatch["state"] == "delivered" { String::new() } else { cell(&dispatch["last_error"]) },
+                    plain_or_empty(last_error),
                 ]
             };
             watch
@@ -147,7 +155,7 @@ pub(super) async fn run(config: Config, command: Dispatches, output: Output) -> 
         Dispatches::Show { id, service } => {
             let client = Client::new(config, service.admin_url.as_deref())?;
             let dispatch = client.get(&format!("/dispatches/{}", path_segment(&id)), &[]).await?;
-            output.say(&dispatch, &whole_dispatch_text(&dispatch))?;
+            output.say(&dispatch, &whole_dispatch_text(&read(&dispatch)?))?;
         }
         Dispatches::Retry(options) => return retry(config, options, output).await,
         Dispatches::Cancel(options) => return cancel(config, options, output).await,
@@ -155,51 +163,51 @@ pub(super) async fn run(config: Config, command: Dispatches, output: Output) -> 
     Ok(true)
 }
 
-fn whole_dispatch_text(dispatch: &Value) -> String {
-    let mut text = format!("event    {}\n{}", cell(&dispatch["event_id"]), dispatch_text(dispatch));
-    if dispatch["note"].is_string() {
-        let _ = write!(text, "\n{}", cell(&dispatch["note"]));
+fn whole_dispatch_text(page: &DispatchPage) -> String {
+    let DispatchPage { dispatch, attempt_log, note } = page;
+    let mut text = format!("event    {}\n{}", dispatch.event_id, dispatch_text(dispatch, attempt_log));
+    if let Some(note) = note {
+        let _ = write!(text, "\n{}", plain(note));
     }
     text
 }
 
-pub(super) fn dispatch_text(dispatch: &Value) -> String {
-    let mut text =
-        format!("dispatch {} to {}: {}", cell(&dispatch["id"]), cell(&dispatch["sink"]), cell(&dispatch["state"]));
-    if dispatch["trigger"] == "replay" {
+pub(super) fn dispatch_text(dispatch: &DispatchRow, log: &[AttemptRow]) -> String {
+    let DispatchRow { id, state, .. } = dispatch;
+    let mut text = format!("dispatch {id} to {}: {state}", plain(&dispatch.sink));
+    if dispatch.trigger == Trigger::Replay {
         text.push_str(" (replay)");
     }
-    if dispatch["fault"].is_string() {
-        let _ = write!(text, "\n  the stored row is damaged: {}", cell(&dispatch["fault"]));
+    if let Some(fault) = &dispatch.fault {
+        let _ = write!(text, "\n  the stored row is damaged: {}", plain(fault));
     }
-    if dispatch["waits_for"].is_number() {
-        let _ = write!(text, ", waits for dispatch {} of the same invoice", cell(&dispatch["waits_for"]));
+    if let Some(earlier) = dispatch.waits_for {
+        let _ = write!(text, ", waits for dispatch {earlier} of the same invoice");
     } else if let Some(why) = waits_for_sink(dispatch) {
         let _ = write!(text, ", waits: {why}");
-    } else if dispatch["next_attempt_at"].is_string() {
-        let _ = write!(text, ", next attempt {}", time(&dispatch["next_attempt_at"]));
+    } else if let Some(at) = dispatch.next_attempt_at {
+        let _ = write!(text, ", next attempt {}", second(at));
     }
-    // Not twice: the last attempt says it too.
-    let log = dispatch["attempt_log"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let is_told = log.last().is_some_and(|attempt| attempt["error"] == dispatch["last_error"]);
-    if dispatch["last_error"].is_string() && dispatch["state"] != "delivered" && !is_told {
-        let _ = write!(text, "\n  {}", cell(&dispatch["last_error"]));
+    // The last attempt usually says the same; it is not said twice.
+    let is_told = log.last().is_some_and(|attempt| attempt.error == dispatch.last_error);
+    if let Some(error) = &dispatch.last_error
+        && *state != State::Delivered
+        && !is_told
+    {
+        let _ = write!(text, "\n  {}", plain(error));
     }
-    for attempt in log {
-        let milliseconds = attempt["duration_ms"].as_f64().unwrap_or_default();
+    for AttemptRow { number, started_at, duration_ms, outcome, error } in log {
         let _ = write!(
             text,
-            "\n  attempt {} at {} took {milliseconds:.1} ms and came to `{}`",
-            cell(&attempt["number"]),
-            time(&attempt["started_at"]),
-            cell(&attempt["outcome"]),
+            "\n  attempt {number} at {} took {duration_ms:.1} ms and came to `{}`",
+            second(*started_at),
+            plain(outcome),
         );
-        if attempt["error"].is_string() {
-            let _ = write!(text, ": {}", cell(&attempt["error"]));
+        if let Some(error) = error {
+            let _ = write!(text, ": {}", plain(error));
         }
     }
-    if dispatch["state"] == "dead" || dispatch["state"] == "held" {
-        let id = cell(&dispatch["id"]);
+    if matches!(state, State::Dead | State::Held) {
         let _ = write!(
             text,
             "\n  once it is repaired: finkare-relay dispatches retry {id}; to call it off: finkare-relay dispatches cancel {id}"
@@ -208,22 +216,22 @@ pub(super) fn dispatch_text(dispatch: &Value) -> String {
     text
 }
 
-/// Why a dispatch that is due, or will be, is not sent: its sink sends nothing now. A tripped one may be probed before
+/// Why a dispatch that is due, or will be, is not sent: its sink sends nothing now. A tripped sink may be probed before
 /// the dispatch is due.
-fn waits_for_sink(dispatch: &Value) -> Option<String> {
-    let due_at = dispatch["next_attempt_at"].as_str()?.parse::<Timestamp>().ok()?;
-    match dispatch["sink_state"].as_str()? {
-        "paused" => Some("sink paused".to_owned()),
-        "not_configured" => Some("sink not configured".to_owned()),
-        "tripped" if due_at <= clock::now() => {
-            Some(format!("sink tripped, probed at {}", time(&dispatch["sink_next_probe_at"])))
+fn waits_for_sink(dispatch: &DispatchRow) -> Option<String> {
+    let due_at = dispatch.next_attempt_at?;
+    match dispatch.sink_state {
+        SinkState::Paused => Some("sink paused".to_owned()),
+        SinkState::NotConfigured => Some("sink not configured".to_owned()),
+        SinkState::Tripped if due_at <= clock::now() => {
+            Some(format!("sink tripped, probed at {}", second_or_empty(dispatch.sink_next_probe_at)))
         }
-        _ => None,
+        SinkState::Tripped | SinkState::Active => None,
     }
 }
 
-fn next_attempt(dispatch: &Value) -> String {
-    waits_for_sink(dispatch).unwrap_or_else(|| time(&dispatch["next_attempt_at"]))
+fn next_attempt(dispatch: &DispatchRow) -> String {
+    waits_for_sink(dispatch).unwrap_or_else(|| second_or_empty(dispatch.next_attempt_at))
 }
 
 /// What is decided about dispatches.
@@ -256,6 +264,20 @@ impl Verb {
         }
     }
 
+    /// What the API answers to it.
+    fn read(self, answer: &Value) -> anyhow::Result<Changed> {
+        Ok(match self {
+            Verb::Retry => {
+                let RetriedMany { retried, more, note, dry_run: _ } = read(answer)?;
+                Changed { count: retried, more, note }
+            }
+            Verb::Cancel => {
+                let CancelledMany { cancelled, more, dry_run: _ } = read(answer)?;
+                Changed { count: cancelled, more, note: None }
+            }
+        })
+    }
+
     /// What the API takes for meant if no state is said.
     const fn usual(self) -> &'static [State] {
         match self {
@@ -263,6 +285,13 @@ impl Verb {
             Verb::Cancel => &[State::Pending, State::Held, State::Dead],
         }
     }
+}
+
+/// How many dispatches a call has changed, or would change.
+struct Changed {
+    count: u64,
+    more: bool,
+    note: Option<String>,
 }
 
 /// `dispatches retry`
@@ -293,7 +322,7 @@ async fn one(client: &Client, id: &str, verb: Verb, sure: Sure, asks: bool, outp
     let path = format!("/dispatches/{}", path_segment(id));
     if sure.dry_run || asks {
         let dispatch = client.get(&path, &[]).await?;
-        let text = whole_dispatch_text(&dispatch);
+        let text = whole_dispatch_text(&read(&dispatch)?);
         if sure.dry_run {
             output.say(&dispatch, &format!("{text}\nIt would be {}; nothing was changed.", verb.done()))?;
             return Ok(true);
@@ -304,7 +333,7 @@ async fn one(client: &Client, id: &str, verb: Verb, sure: Sure, asks: bool, outp
         }
     }
     let dispatch = client.post(&format!("{path}/{}", verb.word())).await?;
-    output.say(&dispatch, &whole_dispatch_text(&dispatch))?;
+    output.say(&dispatch, &whole_dispatch_text(&read(&dispatch)?))?;
     Ok(true)
 }
 
@@ -356,14 +385,14 @@ async fn many(
             let mut body = chosen.body(Some(*state));
             body["dry_run"] = true.into();
             let answer = client.decide(&path, &body).await?;
-            let count = answer[verb.done()].as_u64().unwrap_or_default();
+            let Changed { count, more: has_more, .. } = verb.read(&answer)?;
             if counts.insert(state.as_str().to_owned(), count.into()).is_none() {
                 all += count;
             }
-            more |= answer["more"] == true;
+            more |= has_more;
         }
         let by_state: Vec<String> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
-        let to = chosen.sink.as_ref().map(|sink| format!(" to {}", cell(&sink.as_str().into()))).unwrap_or_default();
+        let to = chosen.sink.as_ref().map(|sink| format!(" to {}", plain(sink))).unwrap_or_default();
         let text = format!(
             "{}{}{to} would be {}: {}",
             if more { "At least " } else { "" },
@@ -388,9 +417,10 @@ async fn many(
     let (mut done, mut more, mut note) = (0, false, None);
     for state in chosen.calls(verb) {
         let answer = client.decide(&path, &chosen.body(state)).await?;
-        done += answer[verb.done()].as_u64().unwrap_or_default();
-        more |= answer["more"] == true;
-        note = answer["note"].as_str().map(str::to_owned).or(note);
+        let changed = verb.read(&answer)?;
+        done += changed.count;
+        more |= changed.more;
+        note = changed.note.or(note);
     }
     let mut text = match verb {
         // What waits for its sink is not tried yet.
@@ -403,7 +433,7 @@ async fn many(
     }
     let mut answer = json!({verb.done(): done, "more": more});
     if let Some(note) = note {
-        let _ = write!(text, " {}", cell(&note.as_str().into()));
+        let _ = write!(text, " {}", plain(&note));
         answer["note"] = note.into();
     }
     output.say(&answer, &text)?;

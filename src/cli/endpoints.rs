@@ -15,9 +15,11 @@ use super::{
     admin::{Paging, Service, list, path_segment, query},
     client::Client,
     failure::Usage,
-    output::{Output, cell, complain, time},
+    output::{Output, cell, complain, plain, second, time},
 };
-use crate::{config::Config, finkare::link::MAX_OVERLAP, model::secret::Secret, options::env};
+use crate::{
+    config::Config, finkare::link::MAX_OVERLAP, model::secret::Secret, options::env, web::admin::audit::AuditRow,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Endpoints {
@@ -118,7 +120,7 @@ pub(super) async fn endpoints(config: Config, command: Endpoints, output: Output
                 "FINGERPRINT",
                 "NEXT ROTATION (UTC)",
             ];
-            list(&answer, output, &head, |endpoint| {
+            list(&answer, output, &head, |endpoint: &Value| {
                 let sandbox = if endpoint["sandbox"] == true { " (sandbox)" } else { "" };
                 vec![
                     format!("{}{sandbox}", cell(&endpoint["name"])),
@@ -142,7 +144,7 @@ pub(super) async fn endpoints(config: Config, command: Endpoints, output: Output
             let client = Client::new(config, service.admin_url.as_deref())?;
             let answer = client.get(&format!("/endpoints/{}/secrets", path_segment(&name)), &[]).await?;
             let head = ["FINGERPRINT", "STATE", "ORIGIN", "CREATED (UTC)", "VALID UNTIL (UTC)"];
-            list(&answer, output, &head, |secret| {
+            list(&answer, output, &head, |secret: &Value| {
                 vec![
                     cell(&secret["fingerprint"]),
                     cell(&secret["state"]),
@@ -155,7 +157,7 @@ pub(super) async fn endpoints(config: Config, command: Endpoints, output: Output
         Endpoints::Deliveries { name, service } => {
             let client = Client::new(config, service.admin_url.as_deref())?;
             let answer = client.get_from_finkare(&format!("/endpoints/{}/deliveries", path_segment(&name))).await?;
-            list(&answer, output, &["TYPE", "STATUS", "ATTEMPTS", "OTHER"], |delivery| {
+            list(&answer, output, &["TYPE", "STATUS", "ATTEMPTS", "OTHER"], |delivery: &Value| {
                 let other = &delivery["other"];
                 let is_empty = other.as_object().is_none_or(serde_json::Map::is_empty);
                 vec![
@@ -245,14 +247,14 @@ pub(super) async fn audit(config: Config, command: Audit, output: Output) -> Res
     let Audit::List { paging, service } = command;
     let client = Client::new(config, service.admin_url.as_deref())?;
     let answer = client.get("/audit", &query([], paging)).await?;
-    list(&answer, output, &["AT (UTC)", "ACTOR", "ACTION", "SUBJECT", "DETAIL"], |entry| {
-        let detail = &entry["detail"];
+    list(&answer, output, &["AT (UTC)", "ACTOR", "ACTION", "SUBJECT", "DETAIL"], |entry: &AuditRow| {
+        let AuditRow { at, actor, action, subject, detail, .. } = entry;
         let is_empty = detail.as_object().is_none_or(serde_json::Map::is_empty);
         vec![
-            time(&entry["at"]),
-            cell(&entry["actor"]),
-            cell(&entry["action"]),
-            cell(&entry["subject"]),
+            second(*at),
+            plain(actor),
+            plain(action),
+            plain(subject),
             if is_empty { String::new() } else { cell(&Value::from(detail.to_string())) },
         ]
     })?;

@@ -1,17 +1,17 @@
 //! `erase`: the payloads of one invoice are removed permanently.
 
-use anyhow::bail;
 use clap::Args;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::{
     Failure,
-    admin::{Service, path_segment},
+    admin::{Rows, Service, path_segment, read},
     client::Client,
     confirm::{Sure, ask},
-    output::{Output, cell, complain, counted},
+    output::{Output, complain, counted, plain},
 };
-use crate::{config::Config, model::dispatch::State};
+use crate::{config::Config, model::dispatch::State, web::admin::invoices::ErasedRow};
 
 /// Which invoice to erase.
 #[derive(Debug, Args)]
@@ -42,7 +42,7 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
         let text = format!(
             "The payloads of {} of invoice {} would be removed for good, and {} that {} not delivered would be cancelled",
             counted(events, "event", "events"),
-            cell(&invoice.as_str().into()),
+            plain(&invoice),
             counted(open, "dispatch", "dispatches"),
             if open == 1 { "is" } else { "are" },
         );
@@ -58,12 +58,9 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     }
     let path = format!("/invoices/{}/erase", path_segment(&invoice));
     let answer = client.decide(&path, &Value::Object(Map::new())).await?;
-    let text = format!(
-        "The payloads of {} of {} events are removed, {} dispatches are cancelled.",
-        cell(&answer["payloads"]),
-        cell(&answer["events"]),
-        cell(&answer["cancelled"])
-    );
+    let ErasedRow { events, payloads, cancelled } = read(&answer)?;
+    let text =
+        format!("The payloads of {payloads} of {events} events are removed, {cancelled} dispatches are cancelled.");
     output.say(&answer, &text)?;
     Ok(true)
 }
@@ -74,11 +71,10 @@ async fn count(client: &Client, path: &str, invoice: &str, state: Option<State>)
     query.extend(state.map(|state| ("state", state.as_str().to_owned())));
     let mut counted = 0;
     loop {
-        let page = client.get(path, &query).await?;
-        let Some(rows) = page["data"].as_array() else { bail!("the admin API's answer is no list") };
-        counted += rows.len() as u64;
-        let Some(cursor) = page["next_cursor"].as_str() else { return Ok(counted) };
+        let page: Rows<IgnoredAny> = read(&client.get(path, &query).await?)?;
+        counted += page.data.len() as u64;
+        let Some(cursor) = page.next_cursor else { return Ok(counted) };
         query.retain(|(name, _)| *name != "cursor");
-        query.push(("cursor", cursor.to_owned()));
+        query.push(("cursor", cursor));
     }
 }

@@ -3,18 +3,26 @@
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
     Failure,
-    admin::{Paging, Selection, Service, Watch, amount, damaged, list, object, path_segment, query},
+    admin::{Paging, Rows, Selection, Service, Watch, amount, damaged, list, object, path_segment, query, read},
     client::Client,
     confirm::{Sure, ask},
     dispatches::dispatch_text,
     failure::Usage,
-    output::{Output, cell, complain, time},
+    output::{Output, complain, plain, plain_or_empty, second},
 };
-use crate::config::Config;
+use crate::{
+    config::Config,
+    replay::Summary,
+    web::admin::{
+        dispatches::{DispatchPage, DispatchRow},
+        events::EventRow,
+    },
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Events {
@@ -72,16 +80,16 @@ pub(super) async fn run(config: Config, command: Events, output: Output) -> Resu
             let client = Client::new(config, service.admin_url.as_deref())?;
             let query = query(filters, paging);
             let head = ["ID", "RECEIVED (UTC)", "TYPE", "INVOICE", "NUMBER", "AMOUNT", "DELIVERIES", "ENDPOINT"];
-            let row = |event: &Value| {
+            let row = |event: &EventRow| {
                 vec![
-                    cell(&event["id"]),
-                    time(&event["received_at"]),
-                    damaged(cell(&event["type"]), event),
-                    cell(&event["invoice_id"]),
-                    cell(&event["invoice_number"]),
-                    amount(event),
-                    cell(&event["deliveries"]),
-                    cell(&event["endpoint"]),
+                    event.id.to_string(),
+                    second(event.received_at),
+                    damaged(plain(&event.r#type), event.fault.as_deref()),
+                    plain_or_empty(event.invoice_id.as_deref()),
+                    plain_or_empty(event.payment.invoice_number.as_deref()),
+                    amount(event.payment.amount_cents, event.payment.currency.as_deref()),
+                    event.deliveries.to_string(),
+                    plain(&event.endpoint),
                 ]
             };
             watch
@@ -91,47 +99,59 @@ pub(super) async fn run(config: Config, command: Events, output: Output) -> Resu
         Events::Show { id, service } => {
             let client = Client::new(config, service.admin_url.as_deref())?;
             let event = client.get(&format!("/events/{}", path_segment(&id)), &[]).await?;
-            output.say(&event, &event_text(&event))?;
+            output.say(&event, &event_text(&read(&event)?))?;
         }
         Events::Replay(options) => return replay(config, options, output).await,
     }
     Ok(true)
 }
 
-fn event_text(event: &Value) -> String {
+/// One event as the admin API shows it. The payload is read as a plain value, since it is only printed.
+#[derive(Deserialize)]
+struct EventPage {
+    #[serde(flatten)]
+    event: EventRow,
+    payload: Value,
+    payload_base64: Option<String>,
+    dispatches: Vec<DispatchPage>,
+}
+
+fn event_text(page: &EventPage) -> String {
+    let EventPage { event, payload, payload_base64, dispatches } = page;
+    let payment = &event.payment;
     let mut text = String::new();
     for (label, value) in [
-        ("event", cell(&event["id"])),
-        ("type", cell(&event["type"])),
-        ("endpoint", cell(&event["endpoint"])),
-        ("invoice", cell(&event["invoice_id"])),
-        ("number", cell(&event["invoice_number"])),
-        ("payment", cell(&event["payment_id"])),
-        ("amount", amount(event)),
-        ("occurred", cell(&event["occurred_at"])),
-        ("received", cell(&event["received_at"])),
-        ("deliveries", cell(&event["deliveries"])),
+        ("event", event.id.to_string()),
+        ("type", plain(&event.r#type)),
+        ("endpoint", plain(&event.endpoint)),
+        ("invoice", plain_or_empty(event.invoice_id.as_deref())),
+        ("number", plain_or_empty(payment.invoice_number.as_deref())),
+        ("payment", plain_or_empty(payment.payment_id.as_deref())),
+        ("amount", amount(payment.amount_cents, payment.currency.as_deref())),
+        ("occurred", event.occurred_at.map(|time| time.to_string()).unwrap_or_default()),
+        ("received", event.received_at.to_string()),
+        ("deliveries", event.deliveries.to_string()),
     ] {
-        // Only what concerns payments may be unknown without a word.
+        // Only the lines about a payment are left out where nothing is known.
         if !value.is_empty() || !matches!(label, "number" | "payment" | "amount") {
             let _ = writeln!(text, "{label:<11} {value}");
         }
     }
-    if event["readable"] == Value::Bool(false) {
+    if !event.readable {
         text.push_str("            signed correctly, but not readable: a person has to look at it\n");
     }
-    if event["fault"].is_string() {
-        let _ = writeln!(text, "            the stored row is damaged: {}", cell(&event["fault"]));
+    if let Some(fault) = &event.fault {
+        let _ = writeln!(text, "            the stored row is damaged: {}", plain(fault));
     }
-    let payload = match (&event["payload"], &event["payload_base64"]) {
-        (Value::Null, Value::String(base64)) => format!("(base64) {base64}"),
-        (Value::Null, _) => "(purged)".to_owned(),
-        (Value::String(plain), _) => cell(&Value::from(plain.as_str())),
+    let payload = match (payload, payload_base64) {
+        (Value::Null, Some(base64)) => format!("(base64) {base64}"),
+        (Value::Null, None) => "(purged)".to_owned(),
+        (Value::String(text), _) => plain(text),
         (json, _) => serde_json::to_string_pretty(json).unwrap_or_default(),
     };
     let _ = write!(text, "payload\n{payload}");
-    for dispatch in event["dispatches"].as_array().into_iter().flatten() {
-        let _ = write!(text, "\n\n{}", dispatch_text(dispatch));
+    for dispatch in dispatches {
+        let _ = write!(text, "\n\n{}", dispatch_text(&dispatch.dispatch, &dispatch.attempt_log));
     }
     text
 }
@@ -149,10 +169,10 @@ async fn replay(config: Config, options: Replay, output: Output) -> Result<bool,
         let client = Client::new(config, service.url())?;
         let body = Value::Object(sinks.into_iter().collect());
         let answer = client.decide(&format!("/events/{}/replay", path_segment(&id)), &body).await?;
-        let rows = answer["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let Rows::<DispatchRow> { data: rows, .. } = read(&answer)?;
         let mut text = String::new();
-        for dispatch in rows {
-            let _ = writeln!(text, "{}", dispatch_text(dispatch));
+        for dispatch in &rows {
+            let _ = writeln!(text, "{}", dispatch_text(dispatch, &[]));
         }
         if rows.is_empty() {
             text.push_str("No configured sink takes this event: see why with `try`, or name one with --sink.");
@@ -175,13 +195,14 @@ async fn replay(config: Config, options: Replay, output: Output) -> Result<bool,
     let mut body = Value::Object(body);
     if wants_preview {
         body["dry_run"] = true.into();
-        let preview = client.decide("/events/replay", &body).await?;
+        let answer = client.decide("/events/replay", &body).await?;
+        let preview: Summary = read(&answer)?;
         let would = replay_text(&preview, "would give");
         if sure.dry_run {
-            output.say(&preview, &would.replacen("dispatches.", "dispatches; nothing was written.", 1))?;
+            output.say(&answer, &would.replacen("dispatches.", "dispatches; nothing was written.", 1))?;
             return Ok(true);
         }
-        let is_more_than_one = preview["dispatches"].as_u64().unwrap_or_default() > 1 || preview["foreign"].is_number();
+        let is_more_than_one = preview.dispatches > 1 || preview.foreign > 0;
         if is_more_than_one && !ask(&format!("{would}\nSend them again?"))? {
             complain("Nothing was replayed.");
             return Ok(false);
@@ -189,21 +210,21 @@ async fn replay(config: Config, options: Replay, output: Output) -> Result<bool,
     }
     body["dry_run"] = false.into();
     let answer = client.decide("/events/replay", &body).await?;
-    output.say(&answer, &replay_text(&answer, "were replayed by"))?;
+    output.say(&answer, &replay_text(&read(&answer)?, "were replayed by"))?;
     Ok(true)
 }
 
-fn replay_text(answer: &Value, verb: &str) -> String {
-    let mut text = format!("{} events {verb} {} dispatches.", cell(&answer["events"]), cell(&answer["dispatches"]));
-    if answer["skipped"] != 0 {
-        let _ = write!(text, " {} have no payload any more and are skipped.", cell(&answer["skipped"]));
+fn replay_text(summary: &Summary, verb: &str) -> String {
+    let Summary { events, dispatches, skipped, foreign, dry_run: _ } = summary;
+    let mut text = format!("{events} events {verb} {dispatches} dispatches.");
+    if *skipped > 0 {
+        let _ = write!(text, " {skipped} have no payload any more and are skipped.");
     }
-    if answer["foreign"].is_number() {
+    if *foreign > 0 {
         let _ = write!(
             text,
-            "\nwarning: {} of these dispatches go to a sink whose `endpoints` do not include the event's endpoint, such as \
-             another company's",
-            cell(&answer["foreign"])
+            "\nwarning: {foreign} of these dispatches go to a sink whose `endpoints` do not include the event's endpoint, such as \
+             another company's"
         );
     }
     text

@@ -8,6 +8,7 @@ use std::{
     io::{self, Write as _},
 };
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// Standard output could not be written to.
@@ -84,11 +85,21 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A JSON value as a cell: texts without quotes, nothing for null, control characters made harmless.
+/// A text on one line, with a blank for each control character: it cannot steer the terminal.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The same; nothing for no text.
+pub(super) fn plain_or_empty(text: Option<&str>) -> String {
+    text.map(plain).unwrap_or_default()
+}
+
+/// A JSON value as a cell: texts without quotes and [`plain`], nothing for null.
 pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        Value::String(text) => plain(text),
         other => other.to_string(),
     }
 }
@@ -99,12 +110,19 @@ pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
 }
 
 /// A time as a cell: to the second, in UTC.
+pub(super) fn second(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// The same; nothing for no time.
+pub(super) fn second_or_empty(time: Option<Timestamp>) -> String {
+    time.map(second).unwrap_or_default()
+}
+
+/// A time in JSON as a cell: to the second, in UTC.
 pub(super) fn time(value: &Value) -> String {
     let text = cell(value);
-    match text.parse::<jiff::Timestamp>() {
-        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-        Err(_) => text,
-    }
+    text.parse().map_or(text, second)
 }
 
 #[cfg(test)]

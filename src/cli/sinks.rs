@@ -3,16 +3,21 @@
 use std::fmt::Write as _;
 
 use clap::Subcommand;
-use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{
     Failure,
-    admin::{Service, Watch, list, path_segment},
+    admin::{Service, Watch, list, path_segment, read},
     client::Client,
-    output::{Output, cell, time},
+    output::{Output, plain, second, second_or_empty},
 };
-use crate::config::Config;
+use crate::{
+    config::Config,
+    web::admin::{
+        sink_test::TestRow,
+        sinks::{LastError, SinkRow, SinkState},
+    },
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Sinks {
@@ -53,16 +58,17 @@ pub(super) async fn run(config: Config, command: Sinks, output: Output) -> Resul
             let client = Client::new(config, service.admin_url.as_deref())?;
             let head =
                 ["SINK", "TYPE", "STATE", "BACKLOG", "HELD", "DEAD", "DELIVERED", "LAST SUCCESS (UTC)", "NOTES (UTC)"];
-            let row = |sink: &Value| {
+            let row = |sink: &SinkRow| {
+                let kind = sink.r#type.as_deref().filter(|_| sink.configured);
                 vec![
-                    cell(&sink["name"]),
-                    if sink["configured"] == true { cell(&sink["type"]) } else { "(not configured)".to_owned() },
+                    plain(&sink.name),
+                    kind.map_or_else(|| "(not configured)".to_owned(), plain),
                     sink_state(sink),
-                    cell(&sink["backlog"]),
-                    cell(&sink["held"]),
-                    cell(&sink["dead"]),
-                    cell(&sink["delivered"]),
-                    time(&sink["last_success"]),
+                    sink.backlog.to_string(),
+                    sink.held.to_string(),
+                    sink.dead.to_string(),
+                    sink.delivered.to_string(),
+                    second_or_empty(sink.last_success),
                     sink_notes(sink),
                 ]
             };
@@ -76,35 +82,36 @@ pub(super) async fn run(config: Config, command: Sinks, output: Output) -> Resul
         Sinks::Test { name, service } => return test(config, &name, &service, output).await,
     };
     let client = Client::new(config, service.admin_url.as_deref())?;
-    let sink = client.post(&format!("/sinks/{}/{verb}", path_segment(&name))).await?;
-    let mut text = format!("The sink {} is {}.", cell(&sink["name"]), sink_state(&sink));
-    if sink["note"].is_string() {
-        let _ = write!(text, " {}", cell(&sink["note"]));
+    let answer = client.post(&format!("/sinks/{}/{verb}", path_segment(&name))).await?;
+    let sink: SinkRow = read(&answer)?;
+    let mut text = format!("The sink {} is {}.", plain(&sink.name), sink_state(&sink));
+    if let Some(note) = &sink.note {
+        let _ = write!(text, " {}", plain(note));
     }
-    output.say(&sink, &text)?;
+    output.say(&answer, &text)?;
     Ok(true)
 }
 
 /// A sink's state in words.
-fn sink_state(sink: &Value) -> String {
-    cell(&sink["state"]).replace('_', " ")
+fn sink_state(sink: &SinkRow) -> String {
+    sink.state.as_str().replace('_', " ")
 }
 
-/// Why a sink is paused, when it is probed, and its last error with its time unless it has got something since.
-fn sink_notes(sink: &Value) -> String {
+/// Why a sink is paused, when it is probed, and its last error with its time unless something was delivered since.
+fn sink_notes(sink: &SinkRow) -> String {
     let mut notes = Vec::new();
-    let error = &sink["last_error"]["error"];
-    if sink["paused_reason"].is_string() {
-        notes.push(cell(&sink["paused_reason"]));
+    notes.extend(sink.paused_reason.as_deref().map(plain));
+    if let Some(at) = sink.next_probe_at
+        && sink.state == SinkState::Tripped
+    {
+        notes.push(format!("next probe {}", second(at)));
     }
-    if sink["next_probe_at"].is_string() && sink["state"] == "tripped" {
-        notes.push(format!("next probe {}", time(&sink["next_probe_at"])));
-    }
-    let at = |value: &Value| value.as_str().and_then(|at| at.parse::<Timestamp>().ok());
-    let is_over = at(&sink["last_success"]) > at(&sink["last_error"]["at"]);
-    // A sink that its target ended is paused for that very error.
-    if error.is_string() && !is_over && *error != sink["paused_reason"] {
-        notes.push(format!("last error {}: {}", time(&sink["last_error"]["at"]), cell(error)));
+    // A sink that was paused because its target said that it is gone has the same text twice.
+    if let Some(LastError { at, error }) = &sink.last_error
+        && sink.last_success <= Some(*at)
+        && sink.paused_reason.as_ref() != Some(error)
+    {
+        notes.push(format!("last error {}: {}", second(*at), plain(error)));
     }
     notes.join("; ")
 }
@@ -114,18 +121,16 @@ async fn test(config: Config, name: &str, service: &Service, output: Output) -> 
     let client = Client::new(config, service.admin_url.as_deref())?;
     // As long as a sink's time-out may be.
     let answer = client.decide(&format!("/sinks/{}/test", path_segment(name)), &Value::Object(Map::new())).await?;
-    let mut text = format!(
-        "The test of the sink {} came to `{}` after {:.1} ms.",
-        cell(&answer["sink"]),
-        cell(&answer["outcome"]),
-        answer["duration_ms"].as_f64().unwrap_or_default()
-    );
-    if answer["reason"].is_string() {
-        let _ = write!(text, "\n  {}", cell(&answer["reason"]));
+    let test: TestRow = read(&answer)?;
+    let TestRow { sink, outcome, duration_ms, .. } = &test;
+    let mut text =
+        format!("The test of the sink {} came to `{}` after {duration_ms:.1} ms.", plain(sink), plain(outcome));
+    if let Some(reason) = &test.reason {
+        let _ = write!(text, "\n  {}", plain(reason));
     }
-    if answer["note"].is_string() {
-        let _ = write!(text, "\n{}", cell(&answer["note"]));
+    if let Some(note) = &test.note {
+        let _ = write!(text, "\n{}", plain(note));
     }
     output.say(&answer, &text)?;
-    Ok(answer["outcome"] == "delivered")
+    Ok(outcome == "delivered")
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{super::error::Problem, store_problem};
@@ -15,20 +15,20 @@ use crate::{
 const MOST_FOUND: u32 = 2000;
 
 /// What is known of the payment that an event announces, as soon as it is known, decided or not.
-#[derive(Debug, Default, Serialize, ToSchema)]
-pub(super) struct AnnouncedPayment {
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+pub(crate) struct AnnouncedPayment {
     /// The number of the invoice, as Finkare knows it.
     #[schema(required)]
-    invoice_number: Option<String>,
+    pub(crate) invoice_number: Option<String>,
     /// The payment at Finkare: the event's own, or the one that it seems to announce.
     #[schema(required)]
-    payment_id: Option<String>,
+    pub(crate) payment_id: Option<String>,
     /// The amount, in cents.
     #[schema(required)]
-    amount_cents: Option<i64>,
+    pub(crate) amount_cents: Option<i64>,
     /// The amount's currency, such as `EUR`.
     #[schema(required)]
-    currency: Option<String>,
+    pub(crate) currency: Option<String>,
 }
 
 /// The same of several events.

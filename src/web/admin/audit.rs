@@ -15,21 +15,21 @@ use crate::{
 };
 
 /// An entry as the API shows it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct AuditRow {
     /// Its number: a later entry has a larger one.
-    id: i64,
+    pub(crate) id: i64,
     /// When.
-    at: Timestamp,
+    pub(crate) at: Timestamp,
     /// The name of a token, `loopback`, `cli`, `schedule` or `service`.
-    actor: String,
+    pub(crate) actor: String,
     /// What was done, as a stable word: `sink.paused`, `rotation.begun` …
-    action: String,
+    pub(crate) action: String,
     /// To what: `sink/erp`, `endpoint/production`, `dispatch/17` …
-    subject: String,
+    pub(crate) subject: String,
     /// What else is worth knowing. Secrets stand here by fingerprint only.
     #[schema(value_type = Object)]
-    detail: Value,
+    pub(crate) detail: Value,
 }
 
 impl From<AuditEntry> for AuditRow {

@@ -31,34 +31,34 @@ pub const QUIET_FOR: Duration = Duration::from_mins(5);
 const LONGEST_TARGET_ID: usize = 200;
 
 /// A booking as the API shows it. Its token stays inside: whoever has it may go on with the booking.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct BookingRow {
     /// In which sink.
-    sink: String,
+    pub(crate) sink: String,
     /// The payment, at Finkare.
-    payment_id: String,
+    pub(crate) payment_id: String,
     /// The event that asked for it last; it may have been purged.
-    event_id: EventId,
+    pub(crate) event_id: EventId,
     /// The payment's invoice, at Finkare.
-    invoice_id: String,
+    pub(crate) invoice_id: String,
     /// The number by which the sink's target knows the invoice.
-    invoice_number: String,
+    pub(crate) invoice_number: String,
     /// The amount, in cents.
-    amount_cents: i64,
+    pub(crate) amount_cents: i64,
     /// The amount's currency, such as `EUR`.
-    currency: String,
+    pub(crate) currency: String,
     /// How far it has come.
-    state: BookingState,
+    pub(crate) state: BookingState,
     /// The target's own id of what was written, as soon as it is known.
     #[schema(required)]
-    target_id: Option<String>,
+    pub(crate) target_id: Option<String>,
     /// What a person may want to know of it.
     #[schema(required)]
-    note: Option<String>,
+    pub(crate) note: Option<String>,
     /// When it was begun, or begun again after a doubt.
-    began_at: Timestamp,
+    pub(crate) began_at: Timestamp,
     /// When it came to its state.
-    changed_at: Timestamp,
+    pub(crate) changed_at: Timestamp,
 }
 
 impl From<Booking> for BookingRow {
@@ -166,18 +166,18 @@ fn is_usable(id: &str) -> bool {
 }
 
 /// What came of a person's word.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Settlement {
     /// In which sink.
-    sink: String,
+    pub(crate) sink: String,
     /// The payment, at Finkare.
-    payment_id: String,
+    pub(crate) payment_id: String,
     /// The event that asked for it last: its dispatch is the one to retry.
-    event_id: EventId,
+    pub(crate) event_id: EventId,
     /// What was said.
-    recorded: bool,
+    pub(crate) recorded: bool,
     /// What follows from it, and what to do next.
-    next: String,
+    pub(crate) next: String,
 }
 
 /// Says what stands in the books of a payment whose booking is not finished: recorded, or not.

@@ -50,30 +50,30 @@ struct Chosen {
 }
 
 /// What retrying many came to.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct RetriedMany {
     /// So many are pending again, or would be.
-    retried: u64,
+    pub(crate) retried: u64,
     /// True: there are more than one call decides about; ask again.
-    more: bool,
+    pub(crate) more: bool,
     /// What they wait for all the same: a sink that is paused, tripped or not configured.
     #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<String>,
+    pub(crate) note: Option<String>,
     /// There, and true, if nothing was changed because `dry_run` was asked for.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    dry_run: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) dry_run: bool,
 }
 
 /// What cancelling many came to.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct CancelledMany {
     /// So many were called off, or would be.
-    cancelled: u64,
+    pub(crate) cancelled: u64,
     /// True: there are more than one call decides about; ask again.
-    more: bool,
+    pub(crate) more: bool,
     /// There, and true, if nothing was changed because `dry_run` was asked for.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    dry_run: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) dry_run: bool,
 }
 
 /// Puts dispatches that are `dead` or `held` back to `pending`.

@@ -30,49 +30,49 @@ use crate::{
 };
 
 /// A dispatch as the API shows it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DispatchRow {
     /// Its number.
-    id: DispatchId,
+    pub(crate) id: DispatchId,
     /// The event that is sent.
-    event_id: EventId,
+    pub(crate) event_id: EventId,
     /// The event's type.
-    event_type: String,
+    pub(crate) event_type: String,
     /// The event's invoice, at Finkare.
     #[schema(required)]
-    invoice_id: Option<String>,
+    pub(crate) invoice_id: Option<String>,
     /// The sink that gets it.
-    sink: String,
+    pub(crate) sink: String,
     /// Where it stands.
-    state: DispatchState,
+    pub(crate) state: DispatchState,
     /// How many attempts were made.
-    attempts: u32,
+    pub(crate) attempts: u32,
     /// When it was written.
-    created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     /// When it is due next; null if it is finished or waits for a person.
     #[schema(required)]
-    next_attempt_at: Option<Timestamp>,
+    pub(crate) next_attempt_at: Option<Timestamp>,
     /// When it was delivered, given up or cancelled.
     #[schema(required)]
-    finished_at: Option<Timestamp>,
+    pub(crate) finished_at: Option<Timestamp>,
     /// Why the last attempt did not deliver, or what a person should do.
     #[schema(required)]
-    last_error: Option<String>,
+    pub(crate) last_error: Option<String>,
     /// Why it exists.
-    trigger: Trigger,
+    pub(crate) trigger: Trigger,
     /// The earlier dispatch of the same invoice that has to be finished first.
     #[schema(required)]
-    waits_for: Option<DispatchId>,
+    pub(crate) waits_for: Option<DispatchId>,
     /// How its sink stands: only an `active` one is sent what is due.
-    sink_state: SinkState,
+    pub(crate) sink_state: SinkState,
     /// While the sink is tripped: when this process probes it next, with whatever is due first.
     #[schema(required)]
-    sink_next_probe_at: Option<Timestamp>,
+    pub(crate) sink_next_probe_at: Option<Timestamp>,
     #[serde(flatten)]
-    payment: AnnouncedPayment,
+    pub(crate) payment: AnnouncedPayment,
     /// Only where a part of the stored row cannot be read, which is empty or the nearest value here: what it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    fault: Option<String>,
+    pub(crate) fault: Option<String>,
 }
 
 impl DispatchRow {
@@ -102,19 +102,19 @@ impl DispatchRow {
 }
 
 /// An attempt as the API shows it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct AttemptRow {
     /// Counted from 1.
-    number: u32,
+    pub(crate) number: u32,
     /// When it began.
-    started_at: Timestamp,
+    pub(crate) started_at: Timestamp,
     /// How long it took, in milliseconds.
-    duration_ms: f64,
+    pub(crate) duration_ms: f64,
     /// `delivered`, `retry`, `rejected` or `hold`.
-    outcome: String,
+    pub(crate) outcome: String,
     /// What went wrong, or what a person should do.
     #[schema(required)]
-    error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 impl From<Attempt> for AttemptRow {
@@ -130,15 +130,15 @@ impl From<Attempt> for AttemptRow {
 }
 
 /// One dispatch with its attempts.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DispatchPage {
     #[serde(flatten)]
-    dispatch: DispatchRow,
+    pub(crate) dispatch: DispatchRow,
     /// Its attempts, oldest first.
-    attempt_log: Vec<AttemptRow>,
+    pub(crate) attempt_log: Vec<AttemptRow>,
     /// What it waits for all the same, after a retry.
     #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<String>,
+    pub(crate) note: Option<String>,
 }
 
 /// The filters of the list.

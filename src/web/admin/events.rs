@@ -24,31 +24,31 @@ use crate::{
 };
 
 /// An event as the API shows it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct EventRow {
     /// Its id; every sink gets it as message id.
-    id: EventId,
+    pub(crate) id: EventId,
     /// The endpoint that it came to.
-    endpoint: String,
+    pub(crate) endpoint: String,
     /// What happened, in Finkare's word; `unreadable` for a body that could not be read.
-    r#type: String,
+    pub(crate) r#type: String,
     /// The invoice that it is about, at Finkare.
     #[schema(required)]
-    invoice_id: Option<String>,
+    pub(crate) invoice_id: Option<String>,
     /// Finkare's own time.
     #[schema(required)]
-    occurred_at: Option<Timestamp>,
+    pub(crate) occurred_at: Option<Timestamp>,
     /// When it was stored.
-    received_at: Timestamp,
+    pub(crate) received_at: Timestamp,
     /// How often Finkare delivered it.
-    deliveries: u32,
+    pub(crate) deliveries: u32,
     /// False: it was kept, but not understood.
-    readable: bool,
+    pub(crate) readable: bool,
     #[serde(flatten)]
-    payment: AnnouncedPayment,
+    pub(crate) payment: AnnouncedPayment,
     /// Only where a part of the stored row cannot be read, which is empty or the nearest value here: what it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    fault: Option<String>,
+    pub(crate) fault: Option<String>,
 }
 
 impl EventRow {

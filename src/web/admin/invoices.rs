@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use axum::{Extension, Json, extract::State};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{super::error::Problem, Admin, Segment, auth::Caller, bulk::bulk_problem, not_found};
 use crate::config::Role;
 
 /// What erasing an invoice came to.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ErasedRow {
     /// Events of this invoice.
-    events: u64,
+    pub(crate) events: u64,
     /// Payloads that are gone for good now.
-    payloads: u64,
+    pub(crate) payloads: u64,
     /// Unfinished dispatches that were called off.
-    cancelled: u64,
+    pub(crate) cancelled: u64,
 }
 
 /// Removes the payloads of an invoice for good; ids, hashes and times stay.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use axum::{Extension, Json, extract::State};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
@@ -44,22 +44,22 @@ pub struct Tested {
 }
 
 /// What a test came to.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct TestRow {
     /// The sink.
-    sink: String,
+    pub(crate) sink: String,
     /// The id that the test event had.
-    event_id: EventId,
+    pub(crate) event_id: EventId,
     /// `delivered`, `retry`, `rejected` or `hold`.
-    outcome: &'static str,
+    pub(crate) outcome: String,
     /// What the target said, or what a person should do.
     #[schema(required)]
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// How long it took, in milliseconds.
-    duration_ms: f64,
+    pub(crate) duration_ms: f64,
     /// What follows from it for the sink's events.
     #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<String>,
+    pub(crate) note: Option<String>,
 }
 
 /// Sends a test event straight to a sink, past the store, also to a paused one.
@@ -84,7 +84,7 @@ pub async fn test(
     let row = TestRow {
         note,
         event_id: tested.event_id,
-        outcome: tested.outcome.as_str(),
+        outcome: tested.outcome.as_str().to_owned(),
         reason: tested.outcome.reason().map(str::to_owned),
         duration_ms: clock::fractional_millis(tested.duration),
         sink: name,
@@ -92,7 +92,7 @@ pub async fn test(
     tracing::info!(sink.name = row.sink, outcome = row.outcome, by = %caller.name, "a sink got a test event");
     let entry = NewAudit::new(&caller.name, "sink.tested", format!("sink/{}", row.sink))
         .with("event_id", row.event_id.to_string())
-        .with("outcome", row.outcome);
+        .with("outcome", row.outcome.as_str());
     audit::write(&admin, entry).await;
     Ok(Json(row))
 }

@@ -7,7 +7,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use axum::{Extension, Json, extract::State};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{super::error::Problem, Admin, List, Segment, audit, auth::Caller, not_found, store_problem};
@@ -19,72 +19,72 @@ use crate::{
 };
 
 /// A sink as the API shows it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct SinkRow {
     /// Its name.
-    name: String,
+    pub(crate) name: String,
     /// Null for a sink that is no longer configured.
     #[schema(required)]
-    r#type: Option<&'static str>,
+    pub(crate) r#type: Option<String>,
     /// Whether it takes dispatches.
-    state: SinkState,
+    pub(crate) state: SinkState,
     /// False: its dispatches stay where they are until it is configured again.
-    configured: bool,
+    pub(crate) configured: bool,
     /// Dispatches that are pending or leased.
-    backlog: u64,
+    pub(crate) backlog: u64,
     /// When the oldest pending dispatch was written.
     #[schema(required)]
-    oldest_pending: Option<Timestamp>,
+    pub(crate) oldest_pending: Option<Timestamp>,
     /// Only for a large backlog, which is counted now and then: `backlog`, `pending`, `leased`, `held`, `dead` and
     /// `oldest_pending` are of this time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    counted_at: Option<Timestamp>,
+    pub(crate) counted_at: Option<Timestamp>,
     /// Only, as true, for a large backlog that is being counted for the first time: there are at least so many.
     #[serde(skip_serializing_if = "Option::is_none")]
-    at_least: Option<bool>,
+    pub(crate) at_least: Option<bool>,
     /// Dispatches that wait for their time, their turn, or a worker.
-    pending: u64,
+    pub(crate) pending: u64,
     /// Dispatches that a worker has.
-    leased: u64,
+    pub(crate) leased: u64,
     /// Dispatches that wait for a person.
-    held: u64,
+    pub(crate) held: u64,
     /// Dispatches that were given up.
-    dead: u64,
+    pub(crate) dead: u64,
     /// Dispatches that it has got.
-    delivered: u64,
+    pub(crate) delivered: u64,
     /// Since when it is paused.
     #[schema(required)]
-    paused_at: Option<Timestamp>,
+    pub(crate) paused_at: Option<Timestamp>,
     /// Why it is paused.
     #[schema(required)]
-    paused_reason: Option<String>,
+    pub(crate) paused_reason: Option<String>,
     /// When it last got something.
     #[schema(required)]
-    last_success: Option<Timestamp>,
+    pub(crate) last_success: Option<Timestamp>,
     /// What went wrong last. It is over if `last_success` is later.
     #[schema(required)]
-    last_error: Option<LastError>,
+    pub(crate) last_error: Option<LastError>,
     /// While it is tripped: when this process probes it next.
     #[schema(required)]
-    next_probe_at: Option<Timestamp>,
+    pub(crate) next_probe_at: Option<Timestamp>,
     /// What was done, if that does not follow from the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<String>,
+    pub(crate) note: Option<String>,
 }
 
 /// What went wrong last.
-#[derive(Debug, Serialize, ToSchema)]
-struct LastError {
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct LastError {
     /// When.
-    at: Timestamp,
+    pub(crate) at: Timestamp,
     /// What the target said, or what went wrong.
-    error: String,
+    pub(crate) error: String,
 }
 
 /// Whether a sink takes dispatches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum SinkState {
+pub enum SinkState {
     /// It does.
     Active,
     /// A person, or the target's own wish (HTTP 410), has paused it.
@@ -97,7 +97,7 @@ pub(super) enum SinkState {
 
 impl SinkState {
     /// The word for it.
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             SinkState::Active => "active",
             SinkState::Paused => "paused",
@@ -183,7 +183,7 @@ fn row(configured: &[SinkView], status: SinkStatus) -> SinkRow {
     };
     let view = configured.iter().find(|sink| sink.name.as_str() == status.name);
     SinkRow {
-        r#type: view.map(|view| view.kind),
+        r#type: view.map(|view| view.kind.to_owned()),
         state: state(configured, &status.name, status.paused.is_some()),
         configured: view.is_some(),
         backlog: status.pending + status.leased,
