@@ -1,4 +1,4 @@
-//! `GET /audit`: who did what, when. And how the handlers of this API write it down.
+//! `GET /audit`: who did what, and when. The handlers of this API write the audit trail here.
 
 use std::sync::Arc;
 
@@ -14,20 +14,20 @@ use crate::{
     model::audit::{AuditEntry, NewAudit},
 };
 
-/// An entry as the API shows it.
+/// An entry of the audit trail.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct AuditRow {
-    /// Its number: a later entry has a larger one.
+    /// The number of the entry; later entries have larger numbers.
     pub(crate) id: i64,
-    /// When.
+    /// When it was done.
     pub(crate) at: Timestamp,
-    /// The name of a token, `loopback`, `cli`, `schedule` or `service`.
+    /// Who did it: the name of a token, `loopback`, `cli`, `schedule` or `service`.
     pub(crate) actor: String,
-    /// What was done, as a stable word: `sink.paused`, `rotation.begun` …
+    /// What was done, as a stable word, such as `sink.paused` or `rotation.begun`.
     pub(crate) action: String,
-    /// To what: `sink/erp`, `endpoint/production`, `dispatch/17` …
+    /// The object that was changed, such as `sink/erp`, `endpoint/production` or `dispatch/17`.
     pub(crate) subject: String,
-    /// What else is worth knowing. Secrets stand here by fingerprint only.
+    /// Further details. A secret appears only as its fingerprint.
     #[schema(value_type = Object)]
     pub(crate) detail: Value,
 }
@@ -44,15 +44,15 @@ impl From<AuditEntry> for AuditRow {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AuditQuery {
-    /// How many rows: 50 unless told otherwise.
+    /// How many rows a page has, by default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(value_type = Option<i64>)]
     cursor: Option<String>,
 }
 
-/// Lists entries, newest first.
+/// Lists the entries of the audit trail, newest first.
 #[utoipa::path(
     get,
     path = "/audit",
@@ -70,7 +70,7 @@ pub async fn list(
     Ok(Json(List::from_page(page, |entry| entry.id.to_string(), AuditRow::from)))
 }
 
-/// Writes down what a handler has done, see [`bulk::write_down`].
+/// Records what a handler has done, see [`bulk::write_down`].
 pub(super) async fn write(admin: &Admin, entry: NewAudit) {
     bulk::write_down(&*admin.store, entry).await;
 }

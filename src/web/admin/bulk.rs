@@ -16,7 +16,7 @@ use crate::{
     replay::ReplayError,
 };
 
-/// Why a decision about many was not carried out, as the client is told.
+/// The answer to a client whose bulk operation was not carried out.
 pub(super) fn bulk_problem(error: BulkError) -> Problem {
     let detail = error.to_string();
     let refused = |status, code| Problem::new(status, code, detail);
@@ -32,55 +32,55 @@ pub(super) fn bulk_problem(error: BulkError) -> Problem {
     }
 }
 
-/// Which dispatches are meant.
+/// Which dispatches are selected.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Chosen {
-    /// Only of this sink.
+    /// Only dispatches of this sink.
     sink: Option<String>,
-    /// Only in this state.
+    /// Only dispatches in this state.
     #[schema(value_type = Option<DispatchState>)]
     state: Option<String>,
-    /// Only of this invoice.
+    /// Only dispatches of this invoice.
     invoice_id: Option<String>,
-    /// Only count, change nothing.
+    /// If true, only counts the dispatches and changes nothing.
     #[serde(default)]
     #[schema(default = false)]
     dry_run: bool,
 }
 
-/// What retrying many came to.
+/// The result of retrying many dispatches.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct RetriedMany {
-    /// So many are pending again, or would be.
+    /// How many dispatches are pending again, or would be.
     pub(crate) retried: u64,
-    /// True: there are more than one call decides about; ask again.
+    /// True if there are more dispatches than one call changes. Repeat the call.
     pub(crate) more: bool,
-    /// What they wait for all the same: a sink that is paused, tripped or not configured.
+    /// What the dispatches still wait for: a sink that is paused, tripped or not configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) note: Option<String>,
-    /// There, and true, if nothing was changed because `dry_run` was asked for.
+    /// Present and true if nothing was changed because of `dry_run`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) dry_run: bool,
 }
 
-/// What cancelling many came to.
+/// The result of cancelling many dispatches.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct CancelledMany {
-    /// So many were called off, or would be.
+    /// How many dispatches were cancelled, or would be.
     pub(crate) cancelled: u64,
-    /// True: there are more than one call decides about; ask again.
+    /// True if there are more dispatches than one call changes. Repeat the call.
     pub(crate) more: bool,
-    /// There, and true, if nothing was changed because `dry_run` was asked for.
+    /// Present and true if nothing was changed because of `dry_run`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) dry_run: bool,
 }
 
-/// Puts dispatches that are `dead` or `held` back to `pending`.
+/// Puts `dead` and `held` dispatches back to `pending`.
 ///
-/// With the state `pending`, those that wait for their next try are due at once.
+/// With the state `pending`, dispatches that wait for their next attempt become due at once.
 ///
-/// Needs the role operator.
+/// Requires the role operator.
 #[utoipa::path(
     post,
     path = "/dispatches/retry",
@@ -88,10 +88,10 @@ pub struct CancelledMany {
     tag = "dispatches",
     request_body(content = Chosen, description = "A `sink`, a `state`, or both"),
     responses(
-        (status = 200, description = "How many", body = RetriedMany),
+        (status = 200, description = "How many dispatches", body = RetriedMany),
         (status = 404, description = "There is no sink with this name: `not_found`."),
-        (status = 409, description = "Another decision about many is being carried out: `busy`."),
-        (status = 422, description = "The body has another shape: `bad_body`; it says nothing about which dispatches are meant: `no_selection`; their state does not allow it: `wrong_state`."),
+        (status = 409, description = "Another bulk operation is running: `busy`."),
+        (status = 422, description = "The body has the wrong shape: `bad_body`; it has neither a `sink` nor a `state`: `no_selection`; dispatches in this state cannot be changed in this way: `wrong_state`."),
     )
 )]
 pub async fn retry(
@@ -105,9 +105,9 @@ pub async fn retry(
     Ok(Json(RetriedMany { retried: count, more, note, dry_run }))
 }
 
-/// Calls off dispatches that are `pending`, `held` or `dead`.
+/// Cancels `pending`, `held` and `dead` dispatches.
 ///
-/// Also those of a sink that is no longer configured. Needs the role operator.
+/// The sink need not be configured any more. Requires the role operator.
 #[utoipa::path(
     post,
     path = "/dispatches/cancel",
@@ -115,10 +115,10 @@ pub async fn retry(
     tag = "dispatches",
     request_body(content = Chosen, description = "A `sink`, a `state`, or both"),
     responses(
-        (status = 200, description = "How many", body = CancelledMany),
+        (status = 200, description = "How many dispatches", body = CancelledMany),
         (status = 404, description = "There is no sink with this name: `not_found`."),
-        (status = 409, description = "Another decision about many is being carried out: `busy`."),
-        (status = 422, description = "The body has another shape: `bad_body`; it says nothing about which dispatches are meant: `no_selection`; their state does not allow it: `wrong_state`."),
+        (status = 409, description = "Another bulk operation is running: `busy`."),
+        (status = 422, description = "The body has the wrong shape: `bad_body`; it has neither a `sink` nor a `state`: `no_selection`; dispatches in this state cannot be changed in this way: `wrong_state`."),
     )
 )]
 pub async fn cancel(
@@ -130,16 +130,16 @@ pub async fn cancel(
     Ok(Json(CancelledMany { cancelled: count, more, dry_run: chosen.dry_run }))
 }
 
-/// Reads which dispatches are meant and carries the decision out.
+/// Reads the selection and carries the operation out.
 async fn decide(admin: &Admin, caller: Caller, body: Body, decision: Decision) -> Result<(Decided, Chosen), Problem> {
     caller.needs(Role::Operator)?;
     let chosen: Chosen = payload(body).await?.unwrap_or_default();
     if chosen.sink.is_none() && chosen.state.is_none() {
-        let detail = "Say which dispatches: a `sink`, a `state`, or both.";
+        let detail = "Select dispatches by `sink`, `state`, or both.";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "no_selection", detail));
     }
     let state: Option<DispatchState> = chosen.state.as_deref().map(|state| parse("state", state)).transpose()?;
-    // Before the store is asked for the sink.
+    // A wrong state is reported before the store is queried for the sink.
     decision.states(state).map_err(bulk_problem)?;
     if let Some(sink) = &chosen.sink {
         let statuses = admin.statuses.now().await?;

@@ -9,20 +9,20 @@ use utoipa::ToSchema;
 use super::{super::error::Problem, Admin, Segment, auth::Caller, bulk::bulk_problem, not_found};
 use crate::config::Role;
 
-/// What erasing an invoice came to.
+/// The result of erasing an invoice.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ErasedRow {
-    /// Events of this invoice.
+    /// How many events belong to the invoice.
     pub(crate) events: u64,
-    /// Payloads that are gone for good now.
+    /// How many payloads were permanently removed.
     pub(crate) payloads: u64,
-    /// Unfinished dispatches that were called off.
+    /// How many unfinished dispatches were cancelled.
     pub(crate) cancelled: u64,
 }
 
-/// Removes the payloads of an invoice for good; ids, hashes and times stay.
+/// Permanently removes the payloads of an invoice. Ids, hashes and times remain.
 ///
-/// Needs the role admin.
+/// Requires the role admin.
 #[utoipa::path(
     post,
     path = "/invoices/{invoice_id}/erase",
@@ -32,7 +32,7 @@ pub struct ErasedRow {
     responses(
         (status = 200, description = "What was removed", body = ErasedRow),
         (status = 404, description = "There is no event of this invoice: `not_found`."),
-        (status = 409, description = "Another decision about many is being carried out: `busy`."),
+        (status = 409, description = "Another bulk operation is running: `busy`."),
     )
 )]
 pub async fn erase(

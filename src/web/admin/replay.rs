@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ReplayOne {
-    /// The sinks that get it. Default: all whose route takes the event.
+    /// The sinks to send the event to. Default: all sinks whose route accepts the event.
     #[schema(min_items = 1)]
     sinks: Option<Vec<String>>,
 }
@@ -32,15 +32,15 @@ struct ReplayOne {
 fn named(sinks: Option<&[String]>) -> Result<(), Problem> {
     if sinks.is_some_and(<[String]>::is_empty) {
         return Err(bad_parameter(
-            "`sinks` is empty: name sinks, or leave it out for all whose route takes the event.",
+            "`sinks` is empty: name sinks, or leave it out to send to all sinks whose route accepts the event.",
         ));
     }
     Ok(())
 }
 
-/// Sends one event again.
+/// Replays one event.
 ///
-/// Needs the role operator.
+/// Requires the role operator.
 #[utoipa::path(
     post,
     path = "/events/{id}/replay",
@@ -51,8 +51,8 @@ fn named(sinks: Option<&[String]>) -> Result<(), Problem> {
     responses(
         (status = 200, description = "The new dispatches", body = List<DispatchRow>),
         (status = 404, description = "There is no event with this id: `not_found`."),
-        (status = 409, description = "The event has no payload any more: `payload_gone`."),
-        (status = 422, description = "The body has another shape: `bad_body`; it names a sink that is not configured: `unknown_sink`."),
+        (status = 409, description = "The payload of the event has been removed: `payload_gone`."),
+        (status = 422, description = "The body has the wrong shape: `bad_body`; it names a sink that is not configured: `unknown_sink`."),
     )
 )]
 pub async fn one(
@@ -64,7 +64,7 @@ pub async fn one(
     caller.needs(Role::Operator)?;
     let body: ReplayOne = payload(body).await?.unwrap_or_default();
     named(body.sinks.as_deref())?;
-    // What is no id at all names no event either.
+    // An invalid id does not name an event either.
     let id: EventId = id.parse().map_err(|_| not_found("event with this id"))?;
     let ids = admin.replayer.one(id, body.sinks.as_deref()).await.map_err(|error| bulk_problem(error.into()))?;
     let numbers: Vec<Value> = ids.iter().map(|id| id.0.into()).collect();
@@ -78,7 +78,7 @@ pub async fn one(
     let standings = Standings::now(&admin).await?;
     let mut data = Vec::with_capacity(ids.len());
     for id in ids {
-        // One that a short retention has removed since is no error.
+        // A short retention may have removed it meanwhile, which is no error.
         if let Some((dispatch, _)) = admin.store.dispatch(id).await.map_err(store_problem)? {
             data.push(DispatchRow::new(dispatch, &known, &standings));
         }
@@ -86,29 +86,29 @@ pub async fn one(
     Ok(Json(List { data, next_cursor: None }))
 }
 
-/// Which events to send again.
+/// Which events to replay.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ReplayMany {
-    /// Only this type.
+    /// Only events of this type.
     r#type: Option<String>,
-    /// Only of this endpoint.
+    /// Only events of this endpoint.
     endpoint: Option<String>,
-    /// Only of this invoice.
+    /// Only events of this invoice.
     invoice_id: Option<String>,
-    /// Received at this time or later.
+    /// Only events received at this time or later.
     #[schema(value_type = Option<Timestamp>)]
     since: Option<String>,
-    /// Received before this time.
+    /// Only events received before this time.
     #[schema(value_type = Option<Timestamp>)]
     until: Option<String>,
-    /// Where no filter is given: really all.
+    /// Selects every event; only without any filter.
     #[serde(default)]
     all: bool,
-    /// The sinks that get them. Default: all whose route takes the event.
+    /// The sinks to send the events to. Default: all sinks whose route accepts the event.
     #[schema(min_items = 1)]
     sinks: Option<Vec<String>>,
-    /// True: say what it would come to, and write nothing.
+    /// If true, only counts what would be replayed and writes nothing.
     #[serde(default)]
     dry_run: bool,
 }
@@ -129,7 +129,7 @@ impl ReplayMany {
         [&self.r#type, &self.endpoint, &self.invoice_id, &self.since, &self.until].into_iter().any(Option::is_some)
     }
 
-    /// What the audit trail keeps of it.
+    /// The selection, for the audit trail.
     fn told(&self) -> Value {
         let mut told = serde_json::Map::new();
         for (name, value) in [
@@ -146,9 +146,9 @@ impl ReplayMany {
     }
 }
 
-/// Sends a selection of events again, or says what that would come to.
+/// Replays a selection of events, or counts what would be replayed.
 ///
-/// Needs the role operator.
+/// Requires the role operator.
 #[utoipa::path(
     post,
     path = "/events/replay",
@@ -156,9 +156,9 @@ impl ReplayMany {
     tag = "events",
     request_body(content = ReplayMany, description = "A filter, or `all`"),
     responses(
-        (status = 200, description = "What it came to, or would", body = Summary),
-        (status = 409, description = "Another decision about many is being carried out: `busy`."),
-        (status = 422, description = "The body has another shape: `bad_body`; it says nothing, or two things, about which events are meant: `no_selection`; it names a sink that is not configured: `unknown_sink`; it selects too many: `too_many`."),
+        (status = 200, description = "What was replayed, or would be replayed", body = Summary),
+        (status = 409, description = "Another bulk operation is running: `busy`."),
+        (status = 422, description = "The body has the wrong shape: `bad_body`; it has neither a filter nor `all`, or both: `no_selection`; it names a sink that is not configured: `unknown_sink`; it selects too many events: `too_many`."),
     )
 )]
 pub async fn many(
@@ -171,7 +171,7 @@ pub async fn many(
     named(body.sinks.as_deref())?;
     if body.all == body.has_filter() {
         let detail = if body.all {
-            "`all` says that every event is meant, and a filter that only some are: keep one of the two."
+            "`all` selects every event, and a filter selects some: use only one of them."
         } else {
             "Say which events: `type`, `endpoint`, `invoice_id`, `since` or `until`; or `\"all\": true` for every one."
         };

@@ -1,4 +1,4 @@
-//! Sending a test event to a sink, past the store.
+//! Sends a test event directly to a sink, without storing it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,17 +25,17 @@ use crate::{
     },
 };
 
-/// Sends a test event to a sink: the admin API knows no sink itself.
+/// Sends test events to sinks. The admin API itself knows no sink.
 #[async_trait]
 pub trait TestSinks: Send + Sync + std::fmt::Debug {
-    /// Sends a test event past the store, within the sink's time-out; `None` if no sink of this name is configured.
+    /// Sends a test event without storing it, within the sink's time-out; `None` if no sink of this name is configured.
     async fn test(&self, name: &str) -> Option<Tested>;
 }
 
-/// What came of a test.
+/// The result of a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tested {
-    /// The id that the test event had.
+    /// The id of the test event.
     pub event_id: EventId,
     /// The sink's answer.
     pub outcome: Outcome,
@@ -43,35 +43,35 @@ pub struct Tested {
     pub duration: Duration,
 }
 
-/// What a test came to.
+/// The result of a test.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct TestRow {
-    /// The sink.
+    /// The name of the sink.
     pub(crate) sink: String,
-    /// The id that the test event had.
+    /// The id of the test event.
     pub(crate) event_id: EventId,
-    /// `delivered`, `retry`, `rejected` or `hold`.
+    /// The outcome: `delivered`, `retry`, `rejected` or `hold`.
     pub(crate) outcome: String,
-    /// What the target said, or what a person should do.
+    /// What the target answered, or what a person should do.
     #[schema(required)]
     pub(crate) reason: Option<String>,
-    /// How long it took, in milliseconds.
+    /// How long the test took, in milliseconds.
     pub(crate) duration_ms: f64,
-    /// What follows from it for the sink's events.
+    /// What this means for the sink's events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) note: Option<String>,
 }
 
-/// Sends a test event straight to a sink, past the store, also to a paused one.
+/// Sends a test event directly to a sink, without storing it. Paused sinks get it as well.
 ///
-/// If the sink takes it, one that was tripped is sent its events again. Needs the role operator.
+/// If a tripped sink accepts the test event, its events are sent again. Requires the role operator.
 #[utoipa::path(
     post,
     path = "/sinks/{name}/test",
     operation_id = "test_sink",
     tag = "sinks",
     params(("name" = String, Path, description = "The name of a sink")),
-    responses((status = 200, description = "What the sink made of it", body = TestRow), (status = 404, description = "There is no configured sink with this name: `not_found`."))
+    responses((status = 200, description = "The result of the test", body = TestRow), (status = 404, description = "There is no configured sink with this name: `not_found`."))
 )]
 pub async fn test(
     State(admin): State<Arc<Admin>>,
@@ -97,7 +97,7 @@ pub async fn test(
     Ok(Json(row))
 }
 
-/// A target that took a test event works: its breaker closes, and the other processes try it again.
+/// A target that has accepted a test event works: its breaker closes, and the other processes try the sink again.
 async fn after_test(admin: &Admin, name: &str, outcome: &Outcome) -> Result<Option<String>, Problem> {
     let Ok(sink) = SinkName::new(name) else { return Ok(None) };
     if *outcome != Outcome::Delivered {
