@@ -1,4 +1,4 @@
-//! What the commands over the admin API share: where the service is, which rows, how many, and how often.
+//! What the commands share that use the admin API: the address of the service, selections, paging and `--watch`.
 
 use std::{io::IsTerminal as _, time::Duration};
 
@@ -18,46 +18,46 @@ use crate::model::{
     money::Cents,
 };
 
-/// The pace of `--watch`.
+/// The interval of `--watch`.
 const WATCH: Duration = Duration::from_secs(2);
 
-/// Where the service is.
+/// The address of the service.
 #[derive(Debug, Args)]
 pub(super) struct Service {
-    /// The admin API [default: where this configuration has it]
+    /// The URL of the admin API [default: the address in this configuration]
     #[arg(long, value_name = "URL", value_parser = client::address)]
     pub(super) admin_url: Option<String>,
 }
 
 impl Service {
-    /// Where, if the operator said so.
+    /// The URL, if the operator has given one.
     pub(super) fn url(&self) -> Option<&str> {
         self.admin_url.as_deref()
     }
 }
 
-/// How much to list.
+/// The size and the place of a page.
 #[derive(Debug, Args)]
 pub(super) struct Paging {
-    /// At most so many rows (1 to 500)
+    /// The most rows to list (1 to 500)
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
     limit: u32,
-    /// Where the last list ended
+    /// Continue after the previous page, with the cursor that it showed
     #[arg(long)]
     cursor: Option<String>,
 }
 
-/// Whether to look again and again.
+/// Whether to repeat a list.
 #[derive(Debug, Args)]
 pub(super) struct Watch {
-    /// Look again every 2 seconds, until interrupted
+    /// Repeat the list every 2 seconds, until interrupted
     #[arg(long)]
     watch: bool,
 }
 
 impl Watch {
-    /// Shows what is fetched, once or again and again. Only the first failure ends it: a service that restarts
-    /// comes back.
+    /// Fetches and shows an answer, once or repeatedly. Only a failure of the first fetch ends the command: a service that
+    /// restarts will be back.
     pub(super) async fn show(
         &self,
         output: Output,
@@ -74,7 +74,7 @@ impl Watch {
             match fetch().await {
                 Ok(answer) => {
                     if !output.json {
-                        // Home, and all below it away (ECMA-48, CUP and ED); in a file, the time tells the lists apart.
+                        // Clears the screen (ECMA-48, CUP and ED); in a file, a line with the time separates the lists.
                         print(&if clear {
                             "\u{1b}[H\u{1b}[2J".to_owned()
                         } else {
@@ -89,27 +89,27 @@ impl Watch {
     }
 }
 
-/// Which events.
+/// Which events to select.
 #[derive(Debug, Args)]
 pub(super) struct Selection {
-    /// Only this type
+    /// Only events of this type
     #[arg(long)]
     r#type: Option<String>,
-    /// Only of this endpoint
+    /// Only events of this endpoint
     #[arg(long)]
     endpoint: Option<String>,
-    /// Only of this invoice
+    /// Only events of this invoice, by its id at Finkare
     #[arg(long)]
     invoice_id: Option<String>,
-    /// Received at this time (RFC 3339) or later
+    /// Only events received at this time (RFC 3339) or later
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<String>,
-    /// Received before this time (RFC 3339)
+    /// Only events received before this time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<String>,
 }
 
-/// A time as the admin API takes it.
+/// Checks a time, which is passed on to the admin API unchanged.
 pub(super) fn moment(text: &str) -> Result<String, String> {
     match text.parse::<Timestamp>() {
         Ok(_) => Ok(text.to_owned()),
@@ -117,13 +117,13 @@ pub(super) fn moment(text: &str) -> Result<String, String> {
     }
 }
 
-/// The state of a dispatch, by its word.
+/// Parses the state of a dispatch.
 pub(super) fn state(text: &str) -> Result<State, UnknownWord> {
     text.parse()
 }
 
 impl Selection {
-    /// As the admin API calls them.
+    /// The values with the names of the admin API's parameters.
     pub(super) fn named(self) -> [(&'static str, Option<String>); 5] {
         [
             ("type", self.r#type),
@@ -157,13 +157,13 @@ pub(super) struct Rows<T> {
 /// Reads an answer of the admin API.
 ///
 /// # Errors
-/// If it has another shape, as that of another version may have.
+/// If the answer has another shape, for example because the service has another version.
 pub(super) fn read<T: DeserializeOwned>(answer: &Value) -> anyhow::Result<T> {
     T::deserialize(answer)
         .context("the admin API's answer cannot be read: do this command and the service have the same version?")
 }
 
-/// Prints a page of a list, and how to get the next page. For programs the answer is passed on as it came.
+/// Prints a page of a list, and how to get the next page. With `--json` the answer is passed on unchanged.
 pub(super) fn list<T: DeserializeOwned>(
     answer: &Value,
     output: Output,
@@ -195,7 +195,7 @@ pub(super) fn damaged(cell: String, fault: Option<&str>) -> String {
     if fault.is_some() { format!("{cell} (damaged row, see `show`)") } else { cell }
 }
 
-/// An id as typed, made safe to stand in a path.
+/// An id as typed, encoded for a path.
 pub(super) fn path_segment(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
@@ -205,7 +205,7 @@ pub(super) fn path_segment(text: &str) -> String {
         .collect()
 }
 
-/// An object of what is there.
+/// A JSON object of the values that are present.
 pub(super) fn object<'a>(members: impl IntoIterator<Item = (&'a str, Option<String>)>) -> Map<String, Value> {
     let there = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
     there.collect()

@@ -1,4 +1,4 @@
-//! `dispatches`: looking at dispatches, retrying and cancelling them, one or many.
+//! `dispatches`: lists and shows dispatches, retries and cancels them, one or many.
 
 use std::fmt::Write as _;
 
@@ -29,19 +29,19 @@ use crate::{
 pub(super) enum Dispatches {
     /// List dispatches, newest first
     List {
-        /// Only in this state: pending, leased, delivered, held, dead, cancelled
+        /// Only dispatches in this state: pending, leased, delivered, held, dead, cancelled
         #[arg(long, value_parser = admin::state)]
         state: Option<State>,
-        /// Only for this sink
+        /// Only dispatches for this sink
         #[arg(long)]
         sink: Option<String>,
-        /// Only of this invoice
+        /// Only dispatches of this invoice, by its id at Finkare
         #[arg(long)]
         invoice_id: Option<String>,
-        /// Only of this event
+        /// Only dispatches of this event
         #[arg(long)]
         event_id: Option<String>,
-        /// Only of payments with this invoice number (or a part of it), this amount (1500.00) or this id
+        /// Only dispatches of payments with this id, this amount (1500.00), or this invoice number or a part of it
         #[arg(long, value_name = "TEXT")]
         q: Option<String>,
         #[command(flatten)]
@@ -58,26 +58,26 @@ pub(super) enum Dispatches {
         #[command(flatten)]
         service: Service,
     },
-    /// Try a held, dead or pending dispatch again at once, or many
+    /// Retry held, dead or pending dispatches at once
     Retry(Retry),
-    /// Call off a pending, held or dead dispatch for good, or many: the sink never gets the event
+    /// Cancel pending, held or dead dispatches permanently: the sink never gets the event
     Cancel(Cancel),
 }
 
-/// One dispatch, or which.
+/// Which dispatches to retry.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("retried").args(["id", "sink", "state"]).required(true).multiple(true)))]
 pub(super) struct Retry {
-    /// One dispatch's number; or say which by the options below
+    /// The number of one dispatch; or select dispatches with the options below
     #[arg(conflicts_with_all = ["sink", "state", "invoice_id"])]
     id: Option<String>,
-    /// All of this sink
+    /// All dispatches of this sink
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
-    /// All in this state: dead, held or pending; several with commas [default: dead,held]
+    /// All dispatches in this state: dead, held or pending; several separated by commas [default: dead,held]
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = admin::state)]
     state: Vec<State>,
-    /// Of those, only of this invoice
+    /// Of the selected dispatches, only those of this invoice
     #[arg(long, value_name = "ID")]
     invoice_id: Option<String>,
     #[command(flatten)]
@@ -86,20 +86,20 @@ pub(super) struct Retry {
     service: Service,
 }
 
-/// As [`Retry`], for what is called off.
+/// Which dispatches to cancel.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("cancelled").args(["id", "sink", "state"]).required(true).multiple(true)))]
 pub(super) struct Cancel {
-    /// One dispatch's number; or say which by the options below
+    /// The number of one dispatch; or select dispatches with the options below
     #[arg(conflicts_with_all = ["sink", "state", "invoice_id"])]
     id: Option<String>,
-    /// Only of this sink
+    /// Only dispatches of this sink
     #[arg(long, value_name = "NAME", requires = "state")]
     sink: Option<String>,
-    /// All in this state: dead, held or pending; several with commas. No other is touched
+    /// All dispatches in this state: dead, held or pending; several separated by commas
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = admin::state)]
     state: Vec<State>,
-    /// Of those, only of this invoice
+    /// Of the selected dispatches, only those of this invoice
     #[arg(long, value_name = "ID")]
     invoice_id: Option<String>,
     #[command(flatten)]
@@ -199,9 +199,10 @@ pub(super) fn dispatch_text(dispatch: &DispatchRow, log: &[AttemptRow]) -> Strin
     for AttemptRow { number, started_at, duration_ms, outcome, error } in log {
         let _ = write!(
             text,
-            "\n  attempt {number} at {} took {duration_ms:.1} ms and came to `{}`",
+            "\n  attempt {number} at {} {} after {}",
             second(*started_at),
-            plain(outcome),
+            outcome_text(outcome),
+            duration_text(*duration_ms),
         );
         if let Some(error) = error {
             let _ = write!(text, ": {}", plain(error));
@@ -210,14 +211,30 @@ pub(super) fn dispatch_text(dispatch: &DispatchRow, log: &[AttemptRow]) -> Strin
     if matches!(state, State::Dead | State::Held) {
         let _ = write!(
             text,
-            "\n  once it is repaired: finkare-relay dispatches retry {id}; to call it off: finkare-relay dispatches cancel {id}"
+            "\n  to retry it once the cause is fixed: finkare-relay dispatches retry {id}; to cancel it: finkare-relay dispatches cancel {id}"
         );
     }
     text
 }
 
-/// Why a dispatch that is due, or will be, is not sent: its sink sends nothing now. A tripped sink may be probed before
-/// the dispatch is due.
+/// The outcome of an attempt as a verb. The words are those of the API; `retry` means that this attempt has failed.
+pub(super) fn outcome_text(outcome: &str) -> String {
+    match outcome {
+        "delivered" => "delivered".to_owned(),
+        "retry" => "failed".to_owned(),
+        "rejected" => "was rejected".to_owned(),
+        "hold" => "was held".to_owned(),
+        other => format!("ended as `{}`", plain(other)),
+    }
+}
+
+/// A duration in the unit that reads best: `12.3 ms`, `1.05 s`.
+pub(super) fn duration_text(milliseconds: f64) -> String {
+    if milliseconds < 1000.0 { format!("{milliseconds:.1} ms") } else { format!("{:.2} s", milliseconds / 1000.0) }
+}
+
+/// Why a dispatch that is due, now or later, is not sent: its sink sends nothing at the moment. A tripped sink may be
+/// probed before the dispatch is due.
 fn waits_for_sink(dispatch: &DispatchRow) -> Option<String> {
     let due_at = dispatch.next_attempt_at?;
     match dispatch.sink_state {
@@ -234,7 +251,7 @@ fn next_attempt(dispatch: &DispatchRow) -> String {
     waits_for_sink(dispatch).unwrap_or_else(|| second_or_empty(dispatch.next_attempt_at))
 }
 
-/// What is decided about dispatches.
+/// What to do with dispatches.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Retry,
@@ -256,15 +273,15 @@ impl Verb {
         }
     }
 
-    /// What it comes to, for whoever has not said yes.
+    /// What the operation means, for the request to confirm it.
     const fn what(self) -> &'static str {
         match self {
-            Verb::Retry => "All that is selected would be sent again",
+            Verb::Retry => "All selected dispatches would be sent again",
             Verb::Cancel => "Cancelling cannot be undone",
         }
     }
 
-    /// What the API answers to it.
+    /// Reads the API's answer.
     fn read(self, answer: &Value) -> anyhow::Result<Changed> {
         Ok(match self {
             Verb::Retry => {
@@ -278,7 +295,7 @@ impl Verb {
         })
     }
 
-    /// What the API takes for meant if no state is said.
+    /// The states that the API selects if none is given.
     const fn usual(self) -> &'static [State] {
         match self {
             Verb::Retry => &[State::Held, State::Dead],
@@ -298,7 +315,7 @@ struct Changed {
 async fn retry(config: Config, options: Retry, output: Output) -> Result<bool, Failure> {
     let Retry { id, sink, mut state, invoice_id, sure, service } = options;
     if let Some(id) = id {
-        // One that is tried again is tried as it would be in any case.
+        // Retrying one dispatch needs no confirmation: it does no harm.
         return one(&Client::new(config, service.url())?, &id, Verb::Retry, sure, false, output).await;
     }
     if state.is_empty() {
@@ -317,7 +334,7 @@ async fn cancel(config: Config, options: Cancel, output: Output) -> Result<bool,
     many(config, Chosen { sink, states: state, invoice_id }, Verb::Cancel, sure, &service, output).await
 }
 
-/// One dispatch.
+/// Retries or cancels one dispatch.
 async fn one(client: &Client, id: &str, verb: Verb, sure: Sure, asks: bool, output: Output) -> Result<bool, Failure> {
     let path = format!("/dispatches/{}", path_segment(id));
     if sure.dry_run || asks {
@@ -337,7 +354,7 @@ async fn one(client: &Client, id: &str, verb: Verb, sure: Sure, asks: bool, outp
     Ok(true)
 }
 
-/// Which dispatches.
+/// The selected dispatches.
 struct Chosen {
     sink: Option<String>,
     states: Vec<State>,
@@ -345,17 +362,18 @@ struct Chosen {
 }
 
 impl Chosen {
-    /// As the API asks for it; no state means the usual ones.
+    /// The body of the API call; without a state the API selects its usual ones.
     fn body(&self, state: Option<State>) -> Value {
         let state = state.map(|state| state.as_str().to_owned());
         object([("sink", self.sink.clone()), ("state", state), ("invoice_id", self.invoice_id.clone())]).into()
     }
 
-    /// The calls to make. What waits behind another goes first: it must not get its turn because that one is gone.
+    /// The states of the calls to make. Dispatches that wait behind others come first, so that cancelling one never releases
+    /// another that is about to be cancelled.
     fn calls(&self, verb: Verb) -> Vec<Option<State>> {
         let in_order = [State::Pending, State::Held, State::Dead, State::Leased, State::Delivered, State::Cancelled];
         let states: Vec<State> = in_order.into_iter().filter(|state| self.states.contains(state)).collect();
-        // In one go what the API means without a state, if it may be asked without one.
+        // One call for the usual states together, where the API allows a call without a state.
         let usual = verb.usual();
         if self.sink.is_some() && usual.iter().all(|state| states.contains(state)) {
             let others = states.into_iter().filter(|state| !usual.contains(state)).map(Some);
@@ -366,7 +384,7 @@ impl Chosen {
     }
 }
 
-/// Many dispatches: each call decides about what was there when it began.
+/// Retries or cancels many dispatches. Each call changes the dispatches that were there when it began.
 async fn many(
     config: Config,
     chosen: Chosen,
@@ -406,8 +424,8 @@ async fn many(
             return Ok(true);
         }
         let question = match verb {
-            Verb::Retry => "Try them again?",
-            Verb::Cancel => "Cancel them for good?",
+            Verb::Retry => "Retry them?",
+            Verb::Cancel => "Cancel them permanently?",
         };
         if all > 0 && !ask(&format!("{text}.\n{question}"))? {
             complain("Nothing was changed.");
@@ -423,13 +441,13 @@ async fn many(
         note = changed.note.or(note);
     }
     let mut text = match verb {
-        // What waits for its sink is not tried yet.
-        Verb::Retry if note.is_some() => format!("{done} dispatches are due again."),
-        Verb::Retry => format!("{done} dispatches are tried again."),
-        Verb::Cancel => format!("{done} dispatches were cancelled."),
+        // Dispatches that wait for their sink are not sent yet.
+        Verb::Retry if note.is_some() => format!("{} due again.", counted(done, "dispatch is", "dispatches are")),
+        Verb::Retry => format!("{} being retried.", counted(done, "dispatch is", "dispatches are")),
+        Verb::Cancel => format!("{} cancelled.", counted(done, "dispatch was", "dispatches were")),
     };
     if more {
-        text.push_str(" There are more: run the same again.");
+        text.push_str(" There are more: run the command again.");
     }
     let mut answer = json!({verb.done(): done, "more": more});
     if let Some(note) = note {

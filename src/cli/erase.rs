@@ -1,4 +1,4 @@
-//! `erase`: the payloads of one invoice are removed permanently.
+//! `erase`: permanently removes the payloads of one invoice.
 
 use clap::Args;
 use serde::de::IgnoredAny;
@@ -40,7 +40,7 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
             return Err(anyhow::anyhow!("There is no event of this invoice.").into());
         }
         let text = format!(
-            "The payloads of {} of invoice {} would be removed for good, and {} that {} not delivered would be cancelled",
+            "The payloads of {} of invoice {} would be removed permanently, and {} that {} not delivered would be cancelled",
             counted(events, "event", "events"),
             plain(&invoice),
             counted(open, "dispatch", "dispatches"),
@@ -60,12 +60,12 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     let answer = client.decide(&path, &Value::Object(Map::new())).await?;
     let ErasedRow { events, payloads, cancelled } = read(&answer)?;
     let text =
-        format!("The payloads of {payloads} of {events} events are removed, {cancelled} dispatches are cancelled.");
+        format!("The payloads of {payloads} of {events} events were removed, {cancelled} dispatches were cancelled.");
     output.say(&answer, &text)?;
     Ok(true)
 }
 
-/// How many rows a list has for an invoice, page by page.
+/// Counts the rows of a list for an invoice, page by page.
 async fn count(client: &Client, path: &str, invoice: &str, state: Option<State>) -> anyhow::Result<u64> {
     let mut query = vec![("invoice_id", invoice.to_owned()), ("limit", "500".to_owned())];
     query.extend(state.map(|state| ("state", state.as_str().to_owned())));

@@ -1,4 +1,4 @@
-//! `events`: looking at events, and sending them again.
+//! `events`: lists, shows and replays events.
 
 use std::fmt::Write as _;
 
@@ -30,8 +30,8 @@ pub(super) enum Events {
     List {
         #[command(flatten)]
         selection: Selection,
-        /// Only events whose payload holds this text, or whose payment has this invoice number (or a part of it), this amount
-        /// (1500.00) or this id
+        /// Only events whose payload contains this text, or whose payment has this id, this amount (1500.00), or this invoice
+        /// number or a part of it
         #[arg(long, value_name = "TEXT")]
         q: Option<String>,
         #[command(flatten)]
@@ -48,22 +48,22 @@ pub(super) enum Events {
         #[command(flatten)]
         service: Service,
     },
-    /// Send an event again, or a selection: the same id, the same bytes
+    /// Replay one event or a selection: the same ids, the same bytes
     Replay(Replay),
 }
 
-/// Which events to send again, and where.
+/// Which events to replay, and to which sinks.
 #[derive(Debug, Args)]
 pub(super) struct Replay {
-    /// One event's id; or say which by the options below
+    /// The id of one event; or select events with the options below
     #[arg(conflicts_with_all = ["type", "endpoint", "invoice_id", "since", "until", "all"])]
     id: Option<String>,
     #[command(flatten)]
     selection: Selection,
-    /// Every event that is stored
+    /// All stored events
     #[arg(long, conflicts_with_all = ["type", "endpoint", "invoice_id", "since", "until"])]
     all: bool,
-    /// To this sink, whatever it asked for; may be repeated [default: those whose route takes the event]
+    /// Replay to this sink, regardless of its route; may be repeated [default: the sinks whose route accepts the event]
     #[arg(long = "sink", value_name = "NAME")]
     sinks: Vec<String>,
     #[command(flatten)]
@@ -162,8 +162,8 @@ async fn replay(config: Config, options: Replay, output: Output) -> Result<bool,
     let sinks = (!sinks.is_empty()).then(|| ("sinks".to_owned(), Value::from(sinks)));
     if let Some(id) = id {
         if sure.dry_run {
-            let hint = "--dry-run counts a selection (--type, --endpoint, --invoice-id, --since, --until, --all): what one event \
-                        would give is shown by `finkare-relay try --sink NAME --event ID`";
+            let hint = "--dry-run counts a selection (--type, --endpoint, --invoice-id, --since, --until, --all); for one event, \
+                        `finkare-relay try --sink NAME --event ID` shows what would be sent";
             return Err(Usage::new(hint).into());
         }
         let client = Client::new(config, service.url())?;
@@ -175,20 +175,21 @@ async fn replay(config: Config, options: Replay, output: Output) -> Result<bool,
             let _ = writeln!(text, "{}", dispatch_text(dispatch, &[]));
         }
         if rows.is_empty() {
-            text.push_str("No configured sink takes this event: see why with `try`, or name one with --sink.");
+            text.push_str(
+                "No configured sink accepts this event: `try` shows why; --sink replays it to a sink regardless.",
+            );
         }
         output.say(&answer, text.trim_end())?;
         return Ok(true);
     }
     let mut body = object(selection.named());
     if body.is_empty() && !all {
-        let hint =
-            "say which events: an id, --type, --endpoint, --invoice-id, --since, --until, or --all for every one";
+        let hint = "select events: an id, --type, --endpoint, --invoice-id, --since, --until, or --all for all of them";
         return Err(Usage::new(hint).into());
     }
-    // A selection is bounded by what it says, and asked about only where somebody can be asked.
+    // A selection has limits, so it is confirmed only on a terminal; `--all` needs a confirmation everywhere.
     let wants_preview =
-        if all { sure.wants_preview("Every event would be sent again")? } else { sure.dry_run || sure.can_be_asked() };
+        if all { sure.wants_preview("All events would be sent again")? } else { sure.dry_run || sure.can_be_asked() };
     let client = Client::new(config, service.url())?;
     body.extend(sinks);
     body.extend(all.then(|| ("all".to_owned(), true.into())));
@@ -197,7 +198,7 @@ async fn replay(config: Config, options: Replay, output: Output) -> Result<bool,
         body["dry_run"] = true.into();
         let answer = client.decide("/events/replay", &body).await?;
         let preview: Summary = read(&answer)?;
-        let would = replay_text(&preview, "would give");
+        let would = replay_text(&preview, "would be replayed with");
         if sure.dry_run {
             output.say(&answer, &would.replacen("dispatches.", "dispatches; nothing was written.", 1))?;
             return Ok(true);
@@ -210,7 +211,7 @@ async fn replay(config: Config, options: Replay, output: Output) -> Result<bool,
     }
     body["dry_run"] = false.into();
     let answer = client.decide("/events/replay", &body).await?;
-    output.say(&answer, &replay_text(&read(&answer)?, "were replayed by"))?;
+    output.say(&answer, &replay_text(&read(&answer)?, "were replayed with"))?;
     Ok(true)
 }
 
@@ -218,7 +219,7 @@ fn replay_text(summary: &Summary, verb: &str) -> String {
     let Summary { events, dispatches, skipped, foreign, dry_run: _ } = summary;
     let mut text = format!("{events} events {verb} {dispatches} dispatches.");
     if *skipped > 0 {
-        let _ = write!(text, " {skipped} have no payload any more and are skipped.");
+        let _ = write!(text, " {skipped} are skipped because their payload was removed.");
     }
     if *foreign > 0 {
         let _ = write!(

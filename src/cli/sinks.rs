@@ -1,4 +1,4 @@
-//! `sinks`: how they stand, pausing, resuming and testing them.
+//! `sinks`: lists, pauses, resumes and tests sinks.
 
 use std::fmt::Write as _;
 
@@ -9,6 +9,7 @@ use super::{
     Failure,
     admin::{Service, Watch, list, path_segment, read},
     client::Client,
+    dispatches::{duration_text, outcome_text},
     output::{Output, plain, second, second_or_empty},
 };
 use crate::{
@@ -28,21 +29,21 @@ pub(super) enum Sinks {
         #[command(flatten)]
         service: Service,
     },
-    /// Pause a sink: its events wait, nothing is lost
+    /// Pause a sink: its events wait and are not lost
     Pause {
         /// The sink's name
         name: String,
         #[command(flatten)]
         service: Service,
     },
-    /// Let a paused or tripped sink go on
+    /// Resume a paused or tripped sink
     Resume {
         /// The sink's name
         name: String,
         #[command(flatten)]
         service: Service,
     },
-    /// Send a test event (`relay.test`) straight to a sink, past the store
+    /// Send a test event (`relay.test`) directly to a sink, without storing it
     Test {
         /// The sink's name
         name: String,
@@ -116,15 +117,16 @@ fn sink_notes(sink: &SinkRow) -> String {
     notes.join("; ")
 }
 
-/// `sinks test`: exit 0 only if the sink took the event.
+/// `sinks test`: exit 0 only if the sink accepted the event.
 async fn test(config: Config, name: &str, service: &Service, output: Output) -> Result<bool, Failure> {
     let client = Client::new(config, service.admin_url.as_deref())?;
-    // As long as a sink's time-out may be.
+    // The call takes at most as long as the sink's time-out.
     let answer = client.decide(&format!("/sinks/{}/test", path_segment(name)), &Value::Object(Map::new())).await?;
     let test: TestRow = read(&answer)?;
     let TestRow { sink, outcome, duration_ms, .. } = &test;
-    let mut text =
-        format!("The test of the sink {} came to `{}` after {duration_ms:.1} ms.", plain(sink), plain(outcome));
+    let is_delivered = outcome == "delivered";
+    let what = if is_delivered { "was delivered".to_owned() } else { outcome_text(outcome) };
+    let mut text = format!("The test event for the sink {} {what} after {}.", plain(sink), duration_text(*duration_ms));
     if let Some(reason) = &test.reason {
         let _ = write!(text, "\n  {}", plain(reason));
     }
@@ -132,5 +134,5 @@ async fn test(config: Config, name: &str, service: &Service, output: Output) -> 
         let _ = write!(text, "\n{}", plain(note));
     }
     output.say(&answer, &text)?;
-    Ok(outcome == "delivered")
+    Ok(is_delivered)
 }

@@ -372,7 +372,7 @@ async fn what_is_pending_or_held_is_found_by_number_amount_and_payment(backend: 
     // Not in the books is said, and why.
     let said = scene.run(&relay, &["bookings", "list", "--invoice-number", "F-2026-0042"]).await;
     assert!(!said.contains("Nothing to list"), "{said}");
-    for word in ["Nothing of it is in the books", "compta is pending", "1500.00", &slow, "still pending"] {
+    for word in ["Not in the books yet", "compta is pending", "1500.00", &slow, "still pending"] {
         assert!(said.contains(word), "`{word}` is not in: {said}");
     }
     let said = scene.run(&relay, &["bookings", "list", "--invoice-number", "F-2026-0043", "--sink", "onfact"]).await;
