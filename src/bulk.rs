@@ -1,13 +1,12 @@
-//! Decisions about many things at once: replaying a selection of events, retrying and cancelling dispatches in bulk,
-//! erasing an invoice.
+//! Bulk operations: replaying a selection of events, retrying and cancelling many dispatches, erasing an invoice.
 //!
-//! The admin API translates requests into these calls. Each call is told who decided, writes one log line and one audit
-//! entry, and answers what it came to.
+//! The admin API translates requests into these calls. Each call writes one log line and one audit entry, both with the
+//! name of the caller, and answers its result.
 //!
 //! # To the end
 //!
-//! A decision runs to its end even if the caller hangs up: a decision that was carried out in part would be hard to
-//! reconstruct afterwards. Only one runs at a time in a process; a second one is refused with [`BulkError::Busy`].
+//! An operation runs to its end even if the caller hangs up: it would be hard to find out afterwards which part of it was
+//! done. Only one operation runs at a time in a process; a second one is rejected with [`BulkError::Busy`].
 //!
 //! # In which order
 //!
@@ -17,8 +16,8 @@
 //!
 //! # How many
 //!
-//! One call decides about at most [`MOST`] dispatches, which it chooses before it changes the first one. It changes them
-//! in pages, each in one transaction. If the store fails on the way, the pages before stay changed, and the audit entry
+//! One call changes at most [`MOST`] dispatches. It selects all of them before it changes the first one, and changes them
+//! in pages, each in one transaction. If the store fails on the way, the earlier pages stay changed, and the audit entry
 //! counts them.
 
 use std::sync::Arc;
@@ -32,19 +31,19 @@ use crate::{
     store::{DispatchFilter, Erased, EventFilter, Store, StoreError},
 };
 
-/// The most dispatches that one call decides about. Their numbers take 8 MB of memory.
+/// The most dispatches that one call changes. Their numbers take 8 MB of memory.
 pub const MOST: usize = 1_000_000;
 
 /// Dispatches in one transaction.
 const PAGE: usize = 500;
 
-/// Why a decision was not carried out, or not to its end.
+/// Why an operation was not carried out, or not to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum BulkError {
-    /// Another decision is running.
-    #[error("Another decision about many events or dispatches is being carried out. Please try again after it.")]
+    /// Another operation is running.
+    #[error("Another bulk operation is running. Please try again when it has finished.")]
     Busy,
-    /// The decision is not possible for dispatches in this state.
+    /// Dispatches in this state cannot be changed in this way.
     #[error("Dispatches that are {state} cannot be {}; these states can: {}.", decision.done(), words(Decision::STATES))]
     WrongState {
         /// The state that was asked for.
@@ -56,14 +55,14 @@ pub enum BulkError {
     #[error(transparent)]
     Replay(#[from] ReplayError),
     /// The store failed; what was done before that stays done.
-    #[error("the store failed a decision about many")]
+    #[error("the store failed a bulk operation")]
     Store(#[from] StoreError),
-    /// The decision panicked: a bug of ours, which the log describes.
-    #[error("a decision about many panicked")]
+    /// The operation has panicked, which is a bug; the log has the details.
+    #[error("a bulk operation panicked")]
     Panicked,
 }
 
-/// What is to be done with dispatches.
+/// What to do with dispatches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// Put them back to `pending`, due at once.
@@ -76,7 +75,7 @@ impl Decision {
     /// The states in which dispatches can be retried and cancelled in bulk.
     const STATES: &'static [State] = &[State::Dead, State::Held, State::Pending];
 
-    /// The states that are meant if none is named. Pending dispatches are retried by the service in any case, so a
+    /// The states that are selected if none is named. Pending dispatches are retried by the service in any case, so a
     /// retry has to name that state: it skips their waits once a target works again.
     const fn usual_states(self) -> &'static [State] {
         match self {
@@ -85,7 +84,7 @@ impl Decision {
         }
     }
 
-    /// The states of the dispatches that are meant.
+    /// The states of the selected dispatches.
     ///
     /// # Errors
     /// [`BulkError::WrongState`].
@@ -119,44 +118,44 @@ fn words(states: &[State]) -> String {
     words.join(", ")
 }
 
-/// Which dispatches are meant.
+/// Which dispatches are selected.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
     /// Only of this sink.
     pub sink: Option<String>,
-    /// Only in this state; `None` means the states that the decision is usually about.
+    /// Only in this state; `None` selects the usual states of the decision.
     pub state: Option<State>,
     /// Only of this invoice.
     pub invoice_id: Option<String>,
 }
 
-/// What a decision about dispatches came to, or would come to.
+/// The result of an operation on dispatches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decided {
     /// How many dispatches were changed, or would be.
     pub count: u64,
-    /// True if there are more than [`MOST`]: the same call has to be made again.
+    /// True if there are more than [`MOST`]: the call has to be repeated.
     pub more: bool,
 }
 
-/// Carries out decisions about many things, one at a time.
+/// Carries out bulk operations, one at a time.
 #[derive(Debug)]
 pub struct Bulk {
     store: Arc<dyn Store>,
     replayer: Arc<Replayer>,
-    /// Held by the decision that is running.
+    /// Held by the running operation.
     turn: Arc<Mutex<()>>,
 }
 
 impl Bulk {
-    /// Decisions over this store; `replayer` knows the routes of one configuration.
+    /// Operations on this store; `replayer` knows the routes of one configuration.
     pub fn new(store: Arc<dyn Store>, replayer: Arc<Replayer>) -> Self {
         Self { store, replayer, turn: Arc::default() }
     }
 
     /// Retries or cancels the selected dispatches. With `dry_run` it only counts them.
     ///
-    /// `by` names the caller. Dropping the future changes nothing: the decision goes on.
+    /// `by` names the caller. Dropping the future does not stop the operation.
     ///
     /// # Errors
     /// [`BulkError::WrongState`], [`BulkError::Busy`]: nothing was changed. After [`BulkError::Store`] a part may have
@@ -196,7 +195,7 @@ impl Bulk {
     /// Replays the selected events, see [`Replayer::many`]. With `dry_run` it only counts what it would write.
     ///
     /// `told` is the selection as the caller wrote it, for the audit trail; `by` names the caller. Dropping the future
-    /// changes nothing: the replay goes on.
+    /// does not stop the replay.
     ///
     /// # Errors
     /// [`BulkError::Replay`], [`BulkError::Busy`].
@@ -229,7 +228,7 @@ impl Bulk {
     /// Permanently removes the payloads of an invoice and cancels its unfinished dispatches. Zero events means that no
     /// event of this invoice is stored.
     ///
-    /// `by` names the caller. Dropping the future changes nothing: the erasure goes on.
+    /// `by` names the caller. Dropping the future does not stop the erasure.
     ///
     /// # Errors
     /// [`BulkError::Store`], [`BulkError::Busy`]: nothing was removed.
@@ -247,7 +246,7 @@ impl Bulk {
         .await
     }
 
-    /// Runs a decision to its end whatever becomes of the caller; one at a time.
+    /// Runs an operation to its end, even if the caller is dropped; one at a time.
     async fn in_turn<T: Send + 'static>(
         &self,
         decision: impl Future<Output = Result<T, BulkError>> + Send + 'static,
@@ -261,8 +260,8 @@ impl Bulk {
     }
 }
 
-/// Writes an entry into the audit trail for something that has been done. If the store fails, the log has the entry and
-/// the caller gets no error, since it must not do the same again.
+/// Writes an entry about something that has been done into the audit trail. If the store fails, the entry goes to the log
+/// and the caller gets no error, since it must not repeat what was done.
 pub(crate) async fn write_down(store: &dyn Store, entry: NewAudit) {
     let (actor, action, subject) = (entry.actor.clone(), entry.action, entry.subject.clone());
     if let Err(error) = store.audit(entry).await {

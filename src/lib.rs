@@ -1,4 +1,4 @@
-//! finkare-relay: receives Finkare's webhooks, keeps each event once, relays it until it has arrived.
+//! finkare-relay: receives Finkare's webhooks, stores each event once, relays it until it has arrived.
 //!
 //! # The way of an event
 //!
@@ -59,7 +59,7 @@
 //! The whole rule is a table in `tests/imports.rs`. The test there reads every import and fails for one that the table does
 //! not allow.
 
-// The macros that print panic where nobody reads any more: `cli::output` has what takes their place.
+// The printing macros panic if the reader has gone. `cli::output` replaces them.
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
 pub mod activity;
