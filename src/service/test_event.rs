@@ -1,4 +1,4 @@
-//! Tries a configured sink: one test event, straight to it, past the store.
+//! Tests a configured sink: sends one test event directly to it, without storing it.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -21,7 +21,7 @@ use crate::{
     web::admin::sink_test::{TestSinks, Tested},
 };
 
-/// What a test event says it is, and where it says it comes from.
+/// The type and the endpoint of a test event.
 const TYPE: &str = "relay.test";
 const ENDPOINT: &str = "relay";
 
@@ -33,8 +33,8 @@ pub(super) struct TestEvents(Vec<TestedSink>);
 struct TestedSink {
     name: SinkName,
     timeout: Duration,
-    /// The worker has it. A test must not keep an old configuration's sink alive: it may own a file that the next
-    /// one waits for.
+    /// Owned by the worker. A test must not keep a sink of an old configuration alive, since it may own a file that its
+    /// successor waits for.
     sink: Weak<dyn Sink>,
 }
 
@@ -51,7 +51,7 @@ fn message() -> Message {
     let payload = json!({"event": TYPE, "data": {}, "timestamp": format!("{now:.3}")});
     Message {
         event_id: EventId::generate(),
-        // Of no dispatch: their numbers begin at 1.
+        // No dispatch has this number: they begin at 1.
         dispatch_id: DispatchId(0),
         endpoint: ENDPOINT.to_owned(),
         event_type: TYPE.to_owned(),
