@@ -1,16 +1,15 @@
-//! Who has gone quiet? An endpoint that Finkare no longer posts to loses payments without any error.
+//! The silence alarm: an endpoint to which Finkare no longer posts loses payments without any error.
 //!
-//! A webhook that was disabled, a proxy that leads elsewhere, a certificate that ran out: nothing
-//! arrives, so nothing fails. With `silence_alarm_hours` an endpoint that was not heard of for longer is
-//! reported: by an error in the log (once for each silence, and a line when it speaks again), by
-//! `relay_endpoint_silent`, and by `/readyz` as information.
+//! If a webhook was disabled, a proxy leads elsewhere, or a certificate has expired, nothing arrives and so nothing fails.
+//! With `silence_alarm_hours`, an endpoint without deliveries for longer is reported: by an error in the log (once for each
+//! silence, and a line when deliveries come again), by `relay_endpoint_silent`, and by `/readyz` as information.
 //!
-//! Heard of is an endpoint with every genuine delivery, new or repeated, through whichever replica. Each
-//! process keeps the time in memory ([`Meter`]); [`watch`] writes it to the store every [`LOOK`], reads
-//! back what others wrote, and judges. A silence that began before a restart goes on counting.
+//! Every genuine delivery, new or repeated, through any replica, counts as a sign of life. Each process keeps the time in
+//! memory ([`Meter`]). Every [`LOOK`], [`watch`] writes it to the store, reads what other replicas wrote, and decides. A
+//! restart does not reset a silence.
 //!
-//! Where there is an API key, Finkare is asked whether the webhook of a silent endpoint is still
-//! enabled: every [`ASK`] at most.
+//! With an API key, the process asks Finkare at most every [`ASK`] whether the webhook of a silent endpoint is still
+//! enabled.
 
 use std::{
     collections::HashMap,
@@ -34,58 +33,58 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Between two looks.
+/// The time between two checks.
 pub const LOOK: Duration = Duration::from_mins(1);
-/// Between two questions to Finkare about one silent endpoint.
+/// The shortest time between two calls to Finkare about one silent endpoint.
 pub const ASK: Duration = Duration::from_hours(1);
-/// A last note, when the service stops, may take so long.
+/// How long the last write may take when the service stops.
 const LAST_NOTE: Duration = Duration::from_secs(2);
 
-/// When this process last heard of an endpoint. Clones share it.
+/// When this process last received a genuine delivery for an endpoint. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Meter(Arc<AtomicI64>);
 
 impl Default for Meter {
-    /// Never.
+    /// No delivery so far.
     fn default() -> Self {
         Self(Arc::new(AtomicI64::new(i64::MIN)))
     }
 }
 
 impl Meter {
-    /// A genuine delivery came at this time.
+    /// Notes a genuine delivery at this time.
     pub fn heard(&self, at: Timestamp) {
         self.0.fetch_max(clock::to_micros(at), Relaxed);
     }
 
-    /// Nothing came later than this, whatever a clock said that was set back since.
+    /// Corrects times that lie after this one, in case the clock has been set back since.
     fn no_later_than(&self, now: Timestamp) {
         self.0.fetch_min(clock::to_micros(now), Relaxed);
     }
 
-    /// When the last one came, if any did.
+    /// The time of the last delivery, if there was one.
     pub fn last(&self) -> Option<Timestamp> {
         Some(self.0.load(Relaxed)).filter(|micros| *micros > i64::MIN).and_then(clock::from_micros)
     }
 }
 
-/// Whoever knows whether an endpoint's webhook is enabled.
+/// Finds out whether an endpoint's webhook is enabled.
 #[async_trait]
 pub trait Registration: Send + Sync + std::fmt::Debug {
-    /// Asks.
+    /// Asks for the webhook's state.
     async fn ask(&self) -> Standing;
 }
 
-/// What is known of a webhook at Finkare.
+/// The state of a webhook at Finkare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// It is there and enabled: the silence has another reason.
+    /// The webhook is enabled: the silence has another reason.
     Enabled,
-    /// It is there and disabled.
+    /// The webhook is disabled.
     Disabled,
     /// Finkare knows no webhook with this id.
     Missing,
-    /// It is not known: no id, or no answer. Why stands here.
+    /// The state is not known: there is no id or no answer. The text says why.
     Unknown(String),
 }
 
@@ -94,11 +93,11 @@ pub enum Standing {
 pub struct AtFinkare {
     /// For the endpoint's API key.
     pub client: Arc<Client>,
-    /// The configured id; else the one that was registered counts.
+    /// The configured id; without one, the registered id is used.
     pub webhook_id: Option<String>,
     /// The endpoint.
     pub endpoint: EndpointName,
-    /// Where a registration left the id.
+    /// Where a registration has stored the id.
     pub store: Arc<dyn Store>,
 }
 
@@ -130,11 +129,12 @@ impl Registration for AtFinkare {
 pub struct Watched {
     /// The endpoint.
     pub name: EndpointName,
-    /// Shared with whoever takes its deliveries.
+    /// Shared with the part that receives its deliveries.
     pub meter: Meter,
-    /// Quiet for longer is silent; `None` never is, and its activity is noted all the same.
+    /// After how long without deliveries the endpoint counts as silent. With `None` it never does, but its activity is
+    /// recorded as well.
     pub alarm: Option<Duration>,
-    /// Whom to ask.
+    /// Finds out the state of its webhook.
     pub registration: Option<Arc<dyn Registration>>,
 }
 
@@ -147,12 +147,12 @@ pub struct Board(Arc<Mutex<Vec<Silence>>>);
 pub struct Silence {
     /// The endpoint.
     pub endpoint: EndpointName,
-    /// A sentence.
+    /// The explanation, one sentence.
     pub detail: String,
 }
 
 impl Board {
-    /// What is silent now.
+    /// The endpoints that are silent now.
     pub fn silences(&self) -> Vec<Silence> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
@@ -162,14 +162,14 @@ impl Board {
     }
 }
 
-/// Notes, reads back and judges.
+/// Records the activity, reads that of other replicas, and decides which endpoints are silent.
 #[derive(Debug)]
 pub struct Watch {
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
     board: Board,
     endpoints: Vec<Watched>,
-    /// The silences that were told, by endpoint.
+    /// The silences that have been reported, by endpoint.
     told: HashMap<EndpointName, Told>,
 }
 
@@ -185,10 +185,10 @@ impl Watch {
         Self { store, metrics, board, endpoints, told: HashMap::new() }
     }
 
-    /// One look: writes what was heard, reads what others heard, tells what changed at the time `now`.
+    /// One check at the time `now`: writes the activity, reads that of other replicas, and reports what has changed.
     ///
     /// # Errors
-    /// When the store fails; then nothing is judged, because other replicas may have heard of it.
+    /// If the store fails. Nothing is decided then, since other replicas may have received deliveries.
     pub async fn look(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let known = self.note().await?;
         let mut silences = Vec::new();
@@ -198,7 +198,7 @@ impl Watch {
                 endpoint.meter.heard(last);
             }
             endpoint.meter.no_later_than(now);
-            // What came while the store was asked counts, too.
+            // Deliveries that came during the query count as well.
             let last = endpoint.meter.last();
             if let Some(last) = last {
                 self.metrics.set_last_delivery(endpoint.name.as_str(), last);
@@ -231,7 +231,7 @@ impl Watch {
                     write!(detail, "; Finkare says that the webhook is disabled: enable it there")
                 }
                 Some(Standing::Missing) => write!(detail, "; Finkare knows no such webhook: register it again"),
-                // The reason stands in the log; it can name addresses.
+                // The reason is in the log only, since it can contain addresses.
                 Some(Standing::Unknown(_)) => write!(detail, "; Finkare could not tell whether the webhook is enabled"),
             };
             silences.push(Silence { endpoint: endpoint.name.clone(), detail });
@@ -247,7 +247,7 @@ impl Watch {
     }
 }
 
-/// Asks if the last question is old enough, and tells the log what is new.
+/// Asks Finkare if the last call is long enough ago, and logs what is new.
 async fn ask(endpoint: &EndpointName, registration: &dyn Registration, told: &mut Told) {
     if told.asked.is_some_and(|asked| asked.elapsed() < ASK) {
         return;
@@ -278,12 +278,14 @@ fn told(last: Option<Timestamp>, watched_since: Timestamp, alarm: Duration) -> S
     match last {
         Some(last) => format!("no genuine delivery since {last:.0}, which is more than {hours} h ago"),
         None => {
-            format!("no genuine delivery ever came, and it is watched since {watched_since:.0}, more than {hours} h")
+            format!(
+                "no genuine delivery has ever come, and it has been watched since {watched_since:.0}, for more than {hours} h"
+            )
         }
     }
 }
 
-/// Looks every [`LOOK`] until asked to stop; notes once more then, so that a restart forgets nothing.
+/// Checks every [`LOOK`] until it is asked to stop. It writes once more then, so that a restart loses nothing.
 pub async fn watch(mut watch: Watch, lifecycle: Lifecycle) {
     loop {
         let looking = async {
@@ -296,7 +298,7 @@ pub async fn watch(mut watch: Watch, lifecycle: Lifecycle) {
             break;
         }
     }
-    // A store that hangs must not hold up the end. What is lost is a minute.
+    // A store that hangs must not delay the end. At most one minute of activity is lost.
     if !matches!(tokio::time::timeout(LAST_NOTE, watch.note()).await, Ok(Ok(_))) {
         tracing::warn!("when endpoints were last heard of could not be noted at the end");
     }

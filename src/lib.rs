@@ -1,4 +1,4 @@
-//! finkare-relay: receives Finkare's webhooks, keeps each event once, relays it until it has arrived.
+//! finkare-relay: receives Finkare's webhooks, stores each event once, relays it until it has arrived.
 //!
 //! # The way of an event
 //!
@@ -26,35 +26,44 @@
 //!
 //! 1. [`model`]: the words. Events, dispatches and their states, ids, time; decisions as pure functions.
 //! 2. [`signature`]: proof that a message is genuine, coming in and going out.
-//! 3. [`store`]: what is kept and what is promised about it; SQLite and Postgres.
-//! 4. [`secrets`]: an endpoint's secrets, encrypted in the store and live in memory; what waits before it is refused.
-//! 5. [`ingest`]: verify, find the dedupe key, choose the sinks, commit in groups; what a refused delivery looks like.
-//! 6. [`sinks`]: the targets, one file per kind.
-//! 7. [`dispatch`]: claim what is due, try it, record what came of it.
-//! 8. [`replay`]: what is stored already is sent again, one event or a selection.
-//! 9. [`finkare`]: the link, which registers, rotates and heals. Finkare's API itself is called by the crate of the same
-//!    name.
-//!    [`activity`]: endpoints that have gone quiet.
-//! 10. [`resolve`]: which payment and which invoice an event speaks of, found out at Finkare and decided once.
+//! 3. [`store`]: what is stored and what is promised about it; SQLite and Postgres.
+//! 4. [`secrets`]: an endpoint's secrets, encrypted in the store and live in memory; what waits before it is rejected.
+//! 5. [`ingest`]: verify, find the dedupe key, choose the sinks, commit in groups; why a delivery was rejected.
+//! 6. [`sinks`]: the targets, one file or folder per kind.
+//! 7. [`dispatch`]: claim what is due, try it, record the outcome.
+//! 8. [`replay`]: sends stored events again. [`bulk`]: decisions about many events or dispatches at once.
+//! 9. [`finkare`]: the link to Finkare, which registers, rotates and heals. [`activity`]: endpoints that have gone quiet.
+//! 10. [`resolve`]: which payment and which invoice an event means, found out at Finkare and decided once.
 //! 11. [`web`]: the two listeners.
-//! 12. [`options`], [`config`], [`telemetry`], [`lifecycle`], [`pressure`]: reading what the operator wrote, and what of it
-//!     this service has; logs and metrics; stopping well; accepts before relaying. [`listener`]: connections, bounded,
-//!     before there is a request.
-//! 13. [`service`]: puts all of it together, and another configuration in its place; [`cli`]: the commands.
+//! 12. [`options`], [`config`]: reading what the operator wrote. [`telemetry`]: logs, metrics and traces. [`lifecycle`]:
+//!     stopping in order. [`pressure`]: accepts go before relaying. [`listener`]: connections, bounded, before there is a
+//!     request.
+//! 13. [`service`]: puts all of it together, and replaces one configuration by the next; [`cli`]: the commands.
 //!
-//! Who may know whom: [`model`] knows nobody but two crates of the workspace that know nothing of the relay:
-//! [`outgoing`] (the policy of every call to another service) and [`finkare`](::finkare) (Finkare's API and signature);
-//! [`signature`], [`store`] and [`sinks`] know only the
-//! model (and the `http` sink the outgoing signature, the invoicing sinks the ledger of the store); [`secrets`] knows the signature and the store; [`ingest`] knows
-//! these three, [`dispatch`] the store and the sinks, and the two do not know each other; [`replay`] knows the store and
-//! the routes; [`resolve`] knows Finkare's client and the store, and sinks know of it only what `sinks::invoicing` asks
-//! for; [`finkare::link`] knows the store and the secrets, not who asks for a rotation; the local
-//! Finkare is a crate of its own that knows nothing of this one, and only [`cli`] knows it; [`web`] never knows a sink; [`service`] and [`cli`] know all.
+//! Beside them stand the workspace's crates: `crates/outgoing`, the only place that builds HTTP clients and says what an
+//! answer or a silence means; `crates/finkare`, the typed client of Finkare's API; `crates/finkare-simulator`, a local
+//! Finkare that shares nothing with them.
+//!
+//! # Who may know whom
+//!
+//! Imports point downwards, and there are no cycles:
+//!
+//! - [`model`] knows no other module. [`options`], [`signature`] and [`store`] know only the model.
+//! - Receiving ([`ingest`]) knows the secrets and the store, relaying ([`dispatch`]) knows the sinks and the store; the two
+//!   halves do not know each other.
+//! - [`sinks`] know the store's ledger, and of [`resolve`] only the trait that `sinks::invoicing` defines.
+//! - [`finkare`] does not know who asks for a rotation. The simulator shares nothing with the client and the link.
+//! - [`web`] translates requests, and never knows a sink. [`config`] knows the options of all parts.
+//! - [`service`] and [`cli`] know everything.
+//!
+//! The whole rule is a table in `tests/imports.rs`. The test there reads every import and fails for one that the table does
+//! not allow.
 
-// The macros that print panic where nobody reads any more: `cli::output` has what takes their place.
+// The printing macros panic if the reader has gone. `cli::output` replaces them.
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
 pub mod activity;
+pub mod bulk;
 pub mod cli;
 pub mod config;
 pub mod dispatch;

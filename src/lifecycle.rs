@@ -1,10 +1,9 @@
-//! Starting to stop: two tokens and a tracker.
+//! Stopping in order: two tokens and a tracker.
 //!
-//! [`Lifecycle::soft`] says: take nothing new (connections, claims), finish what is under way.
-//! [`Lifecycle::hard`] says: drop what is under way; leases go back to the store. Every task runs on
-//! the tracker, so that "everything has ended" is a fact and not a guess. A task that ends by itself
-//! while nobody asked it to is a failure: the process exits with an error, and its supervisor starts
-//! it again, rather than go on half alive.
+//! [`Lifecycle::soft`] asks tasks to accept nothing new (connections, claims) and to finish their running work.
+//! [`Lifecycle::hard`] asks them to drop their running work; leases go back to the store. Every task runs on the tracker, so
+//! that it is known when everything has ended. A task that ends although it was not asked to is a failure: the process
+//! exits with an error and its supervisor restarts it, rather than go on with a part missing.
 
 use std::time::Duration;
 
@@ -14,9 +13,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// Clones share them.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
-    /// Cancelled: take nothing new.
+    /// Cancelled when nothing new may be accepted.
     pub soft: CancellationToken,
-    /// Cancelled: drop what is under way.
+    /// Cancelled when running work has to be dropped.
     pub hard: CancellationToken,
     tasks: TaskTracker,
     whole: Whole,
@@ -25,7 +24,7 @@ pub struct Lifecycle {
 /// What all parts of one service share.
 #[derive(Debug, Clone, Default)]
 struct Whole {
-    /// Every task, of whichever part.
+    /// The tasks of all parts.
     tasks: TaskTracker,
     /// Asks the whole service to stop.
     stop: CancellationToken,
@@ -39,14 +38,14 @@ impl Default for Lifecycle {
 }
 
 impl Lifecycle {
-    /// A new service's.
+    /// The lifecycle of a new service.
     pub fn new() -> Self {
         let whole = Whole::default();
         Self { soft: whole.stop.clone(), hard: CancellationToken::new(), tasks: whole.tasks.clone(), whole }
     }
 
-    /// A part that stops with the whole or by itself ([`Lifecycle::stop`] of the part). A task of it that
-    /// ends by itself is a failure of the whole.
+    /// A part that stops together with the whole service, or alone by its own [`Lifecycle::stop`]. If one of its tasks ends
+    /// unasked, the whole service has failed.
     #[must_use]
     pub fn part(&self) -> Self {
         Self {
@@ -57,8 +56,8 @@ impl Lifecycle {
         }
     }
 
-    /// Runs a task that has to live until it is asked to stop. Should it end (or panic) before
-    /// that, the whole service stops, with [`Lifecycle::failed`] set.
+    /// Runs a task that has to live until it is asked to stop. If it ends or panics before that, the whole service stops,
+    /// and [`Lifecycle::failed`] answers true.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let counted = self.whole.tasks.token();
         let task = self.tasks.spawn(task);
@@ -78,10 +77,8 @@ impl Lifecycle {
         });
     }
 
-    /// Runs a piece of work to its end, even if nobody waits for its answer any more (the future that this
-    /// gives may be dropped). It goes on after a soft stop; the hard one drops it. The answer is `None` if it was
-    /// dropped
-    /// or panicked, which stands in the log.
+    /// Runs a piece of work to its end, even if the returned future is dropped. The work continues after a soft stop; a hard
+    /// stop drops it. The answer is `None` if it was dropped, or if it panicked, which is logged.
     ///
     /// The work begins at once, not when the future is first polled.
     pub fn run_to_end<T, F>(&self, name: &'static str, work: F) -> impl Future<Output = Option<T>> + Send + use<T, F>
@@ -104,15 +101,15 @@ impl Lifecycle {
         }
     }
 
-    /// True once a task has ended that should not have.
+    /// True once a task has ended unasked.
     pub fn failed(&self) -> bool {
         self.whole.failed.is_cancelled()
     }
 
-    /// Stops: asks everything to finish, and after `bound` drops what has not. Answers true when
-    /// everything finished by itself.
+    /// Stops: asks everything to finish, and after `bound` drops what has not finished. Answers true if everything finished
+    /// in time.
     ///
-    /// Dropping the future leaves the tokens as they are by then.
+    /// Dropping the future leaves the tokens as they are.
     pub async fn stop(&self, bound: Duration) -> bool {
         self.soft.cancel();
         self.tasks.close();
@@ -124,7 +121,7 @@ impl Lifecycle {
             "not everything finished in time: dropping the rest"
         );
         self.hard.cancel();
-        // What is dropped now only has to give its leases back.
+        // Dropped work only has to return its leases.
         let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;
         false
     }

@@ -1,8 +1,8 @@
 //! Accepts connections and serves HTTP/1.1 on them, within limits.
 //!
-//! axum's own server sets no limit to the head of a request; here the head is bounded in time, in
-//! size and in the number of its headers (431), and connections are bounded in number: those beyond
-//! wait in the operating system's queue, where they cost nothing.
+//! axum's own server does not limit the head of a request. Here the head is limited in time, in size and in the number of
+//! headers (431), and the number of connections is limited: further connections wait in the operating system's queue, where
+//! they cost nothing.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,33 +16,33 @@ use tower::ServiceExt;
 
 use crate::lifecycle::Lifecycle;
 
-/// A head must be complete, and an idle connection must speak again, within this time. Longer than
-/// the 60 seconds for which common proxies keep idle connections, so that it is they who close:
-/// the other way round a delivery can meet a connection that is just being closed.
+/// How long the head of a request may take, and how long a connection may be idle. This is longer than the 60 seconds for
+/// which common proxies keep idle connections, so that the proxy closes first; otherwise it could send a delivery on a
+/// connection that is just being closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// Finkare sends a handful of headers, proxies add a dozen.
+/// The most headers of a request. Finkare sends a few, and proxies add about a dozen.
 const MAX_HEADERS: usize = 100;
-/// For the whole head; also the size of the read buffer.
+/// The largest head, in bytes; also the size of the read buffer.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
 /// The address of the peer of a request's connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// The routes that a listener serves now. They can be replaced while it serves: each request is answered by those that
-/// are there when its head has come.
+/// The routes of a listener. They can be replaced while it serves: each request is answered by the routes that are in place
+/// when its head is complete.
 #[derive(Debug, Clone)]
 pub struct Routes(watch::Receiver<Router>);
 
 impl Routes {
-    /// Whatever the sender holds.
+    /// The routes in the sender, which can be replaced.
     pub fn new(routes: watch::Receiver<Router>) -> Self {
         Self(routes)
     }
 }
 
 impl From<Router> for Routes {
-    /// Always these.
+    /// Fixed routes.
     fn from(router: Router) -> Self {
         Self(watch::Sender::new(router).subscribe())
     }
@@ -64,8 +64,7 @@ pub async fn serve(listener: TcpListener, routes: impl Into<Routes>, max_connect
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of file descriptors, or the peer went away: neither is ours to fix, and
-                    // an error that stays must not spin.
+                    // Out of file descriptors, or the peer has gone. A lasting error must not cause a busy loop.
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
@@ -84,7 +83,7 @@ pub async fn serve(listener: TcpListener, routes: impl Into<Routes>, max_connect
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, routes: Routes, lifecycle: Lifecycle) {
-    // An acknowledgement is small and must not wait for more to send.
+    // An acknowledgement is small and must not wait for more data.
     let _ = stream.set_nodelay(true);
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Peer(peer));

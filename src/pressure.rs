@@ -1,11 +1,10 @@
-//! Accepts come first: how much of the database's time the relaying half takes.
+//! Accepting deliveries has priority: this limits how much of the database's time the relaying half takes.
 //!
-//! Both halves use the same database. After each claim and each record of outcomes the relaying half
-//! takes a breather of a few milliseconds, so that what arrives meanwhile shares a transaction: a
-//! claim of one costs nearly as much as a claim of ten. After a silence nothing is held back. When
-//! deliveries queue up for the store, the breather is as long as the work was: relaying gets at most
-//! half of the time that it could use, in still larger groups, and the senders get the rest. Events that are
-//! stored are safe and can wait; a sender that waits too long sends again.
+//! Both halves use the same database. After each claim and each record of outcomes, the relaying half pauses for a few
+//! milliseconds, so that what arrives meanwhile shares a transaction: claiming one dispatch costs nearly as much as claiming
+//! ten. Without load there is no delay. When deliveries queue up for the store, the pause is as long as the preceding work:
+//! relaying then gets at most half of the time, in larger groups, and accepting gets the rest. Stored events are safe and
+//! can wait; a sender that waits too long sends again.
 
 use std::{
     sync::{
@@ -15,29 +14,29 @@ use std::{
     time::Duration,
 };
 
-/// So many waiting deliveries are a queue; fewer go into the next transaction anyway.
+/// How many waiting deliveries count as a queue; fewer fit into the next transaction anyway.
 const QUEUE: usize = 16;
-/// No breather is shorter. An event that follows another one within this time is relayed so much later.
+/// The shortest pause. It delays an event that follows another one within this time.
 const SHORTEST: Duration = Duration::from_millis(4);
-/// No breather is longer, so that relaying goes on however slow the database is.
+/// The longest pause, so that relaying continues even if the database is slow.
 const LONGEST: Duration = Duration::from_millis(50);
 
 /// The number of deliveries that wait for the store; clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Pressure(Arc<AtomicUsize>);
 
-/// One delivery that waits, until this is dropped.
+/// A waiting delivery. Dropping it ends the wait.
 #[derive(Debug)]
 pub struct Waiting(Pressure);
 
 impl Pressure {
-    /// One more delivery waits.
+    /// Counts one more waiting delivery.
     pub fn wait(&self) -> Waiting {
         self.0.fetch_add(1, Relaxed);
         Waiting(self.clone())
     }
 
-    /// How long the relaying half should leave the database alone after work that took so long.
+    /// How long the relaying half should pause after work on the database of this duration.
     pub fn breather(&self, took: Duration) -> Duration {
         if self.0.load(Relaxed) >= QUEUE { took.clamp(SHORTEST, LONGEST) } else { SHORTEST }
     }

@@ -1,29 +1,29 @@
-//! Replay: what is stored already is sent again, under the same id and with the same bytes.
+//! Replay: sends stored events again, with the same id and the same bytes.
 //!
-//! A replay is a new dispatch with the trigger `replay`; everything after that (order, retries, dead
-//! letters) is the common path. The admin API asks here, and the commands ask the admin API.
+//! A replay is a new dispatch with the trigger `replay`. From then on it is treated like any other dispatch (order,
+//! retries, dead letters). The admin API calls this module, and the commands call the admin API.
 //!
 //! # Which sinks
 //!
-//! The ones that are named, whatever their `events`, `endpoints` and `filter` say: a person asked. None
-//! named means every configured sink that would get the event if it arrived now, also one that was added later
-//! than the event.
+//! The named sinks, regardless of their `events`, `endpoints` and `filter`, since a person asked for them. If none is
+//! named: every configured sink that would get the event if it arrived now, including sinks that were added after the
+//! event.
 //!
 //! # In which order
 //!
-//! Oldest event first, so that of one invoice the earlier event has the smaller number and goes
-//! first, as ever. What is unfinished already goes before all of it.
+//! Oldest event first, so that the earlier event of an invoice gets the smaller dispatch number and is sent first, as
+//! always. Unfinished earlier dispatches are sent before the replayed ones.
 //!
 //! # How much
 //!
-//! A selection is counted before anything is written, and refused if it is larger than [`MOST`]. It ends at
-//! the newest event of the moment, and is written in pages, each in one transaction. What ends half-way
-//! (the process, the database) has replayed the older part; targets drop repetitions by the event's id, so asking
-//! again does no harm.
+//! A selection is counted before anything is written, and rejected if it is larger than [`MOST`]. It ends at the event
+//! that is the newest when the replay begins. It is written in pages, each in one transaction. If the process or the
+//! database fails halfway, the older part has been replayed. Repeating the replay does no harm, since targets recognise
+//! an event by its id.
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
@@ -42,17 +42,17 @@ const PAGE: u32 = 500;
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// The sink is not configured.
-    #[error("There is no configured sink `{name}`; there is {configured}.")]
+    #[error("There is no configured sink `{name}`; configured are: {configured}.")]
     UnknownSink {
-        /// What was asked for.
+        /// The unknown name.
         name: String,
-        /// What there is.
+        /// The configured names.
         configured: String,
     },
     /// There is no such event.
     #[error("There is no event with this id.")]
     NoSuchEvent,
-    /// The event has no payload any more.
+    /// The payload of the event has been removed.
     #[error("The payload of this event has been purged or erased: there is nothing left to send.")]
     PayloadGone,
     /// The selection is too large.
@@ -63,25 +63,25 @@ pub enum ReplayError {
     Store(#[from] StoreError),
 }
 
-/// What a replay of a selection came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+/// The result of replaying a selection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ReplaySummary)]
 pub struct Summary {
-    /// Events selected, the skipped ones included.
+    /// The number of selected events, including the skipped ones.
     pub events: u64,
-    /// Dispatches written, or that would be.
+    /// The number of dispatches that were written, or would be.
     pub dispatches: u64,
-    /// Events without a payload, which was purged or erased.
+    /// The number of events that were skipped because their payload was removed.
     pub skipped: u64,
-    /// True: nothing was written.
+    /// True if nothing was written.
     pub dry_run: bool,
-    /// Of the dispatches, those to a sink that was named and asks for no event of that endpoint: another company's,
-    /// perhaps. There if it is not 0.
-    #[serde(skip_serializing_if = "is_none")]
+    /// The number of dispatches to named sinks whose `endpoints` do not include the event's endpoint, for example sinks of
+    /// another company. Present if it is not 0.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub foreign: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires it")]
 const fn is_none(count: &u64) -> bool {
     *count == 0
 }
@@ -100,7 +100,7 @@ impl Replayer {
         Self { store, routes, most: MOST }
     }
 
-    /// The named sinks as they are configured, each once; `None` if none is named.
+    /// The configured sinks with these names, each once; `None` if no names are given.
     ///
     /// # Errors
     /// [`ReplayError::UnknownSink`].
@@ -120,8 +120,8 @@ impl Replayer {
         Ok(Some(sinks))
     }
 
-    /// Replays one event; answers the new dispatches, in the order of the sinks. With no sink named, and none whose
-    /// route takes the event, there are none.
+    /// Replays one event; answers the new dispatches, in the order of the sinks. There are none if no sink is named and no
+    /// route accepts the event.
     ///
     /// # Errors
     /// See [`ReplayError`]; nothing is written then.
@@ -131,16 +131,16 @@ impl Replayer {
         let payload = detail.payload.ok_or(ReplayError::PayloadGone)?;
         let event = detail.event;
         let sinks = named.unwrap_or_else(|| sinks_for(&self.routes, &event.endpoint, &event.event_type, &payload));
-        // Gone since we looked.
+        // The payload may have been removed since the event was read.
         self.store.replay_event(id, &sinks).await?.ok_or(ReplayError::PayloadGone)
     }
 
     /// Replays a selection, oldest first. With `dry_run` nothing is written, and the numbers are the same.
     ///
-    /// Dropping the future ends it after some page.
+    /// Dropping the future stops the replay after the current page.
     ///
     /// # Errors
-    /// See [`ReplayError`]; nothing is written then, unless it is the store that failed.
+    /// See [`ReplayError`]; nothing is written then, unless the store has failed.
     pub async fn many(
         &self,
         filter: &EventFilter,
@@ -149,7 +149,7 @@ impl Replayer {
     ) -> Result<Summary, ReplayError> {
         let named = self.named(sinks)?;
         let mut summary = Summary { dry_run, ..Summary::default() };
-        // What arrives from now on is not meant.
+        // Events that arrive from now on are not part of the selection.
         let Some(newest) = self.newest(filter).await? else { return Ok(summary) };
         if self.store.count_events(filter, self.most + 1).await? > u64::from(self.most) {
             return Err(ReplayError::TooMany);
@@ -168,7 +168,7 @@ impl Replayer {
         Ok(summary)
     }
 
-    /// The newest event of a selection, however long the search for it.
+    /// The newest event of a selection, even if the search for it takes several steps.
     async fn newest(&self, filter: &EventFilter) -> Result<Option<EventId>, StoreError> {
         let mut filter = filter.clone();
         loop {
@@ -209,7 +209,7 @@ impl Replayer {
         for written in self.store.replay_events(&wanted).await? {
             match written {
                 Some(ids) => summary.dispatches += count(ids.len()),
-                // Erased since we looked.
+                // The payload may have been erased since the event was read.
                 None => summary.skipped += 1,
             }
         }

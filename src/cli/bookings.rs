@@ -1,39 +1,46 @@
-//! `bookings`: what was written of payments in invoicing software, and what a person has found there.
+//! `bookings`: lists payments that were recorded in invoicing software, and settles those whose outcome is unknown.
 
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
     Failure,
+    admin::{Paging, Rows, Service, Watch, amount, list, query, read},
     client::Client,
     confirm::{Sure, ask},
-    manage::{Paging, Service, Watch, amount, list, query},
-    output::{Output, cell, complain, print, time},
+    output::{Output, complain, plain, plain_or_empty, print, second},
 };
 use crate::{
     config::Config,
-    model::booking::{BookingState, UnknownBookingState},
+    model::{
+        booking::{BookingState, UnknownBookingState},
+        dispatch::State,
+    },
     store::ledger::number_key,
+    web::admin::{
+        bookings::{BookingRow, Settlement},
+        dispatches::DispatchRow,
+    },
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Bookings {
-    /// List what was written of payments where, newest first
+    /// List bookings (payments in the books of a sink), newest first
     List {
-        /// Only in this sink
+        /// Only bookings of this sink
         #[arg(long)]
         sink: Option<String>,
-        /// Only in this state: reserved (being looked at), sending (may have been written), written (not read back yet),
-        /// booked, seen (paid there, we wrote nothing)
+        /// Only bookings in this state: reserved (being checked), sending (may have been written), written (not verified yet),
+        /// booked, seen (already paid in the books, nothing was written)
         #[arg(long, value_parser = state)]
         state: Option<BookingState>,
-        /// Only of this payment, by Finkare's id
+        /// Only bookings of this payment, by its id at Finkare
         #[arg(long)]
         payment_id: Option<String>,
-        /// Only of this invoice, by Finkare's id
+        /// Only bookings of this invoice, by its id at Finkare
         #[arg(long)]
         invoice_id: Option<String>,
-        /// Only of this invoice, by its number in the books
+        /// Only bookings of this invoice, by its number in the books
         #[arg(long)]
         invoice_number: Option<String>,
         #[command(flatten)]
@@ -43,7 +50,7 @@ pub(super) enum Bookings {
         #[command(flatten)]
         service: Service,
     },
-    /// Say what stands in the books of a payment that stays `sending` or `written`, after looking there
+    /// Settle a booking that stays `sending` or `written`, after looking into the books
     Settle(Settle),
 }
 
@@ -55,18 +62,18 @@ fn state(text: &str) -> Result<BookingState, UnknownBookingState> {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("found").args(["recorded", "not_recorded"]).required(true)))]
 pub(super) struct Settle {
-    /// The payment, by Finkare's id
+    /// The payment, by its id at Finkare
     payment: String,
-    /// The sink in whose books it was looked for
+    /// The sink whose books were checked
     #[arg(long, value_name = "NAME")]
     sink: String,
-    /// It stands there, once: it is never written
+    /// The books hold the payment, once: it is never written
     #[arg(long)]
     recorded: bool,
-    /// It does not stand there: its dispatch, once retried, writes it
+    /// The books do not hold the payment: its dispatch writes it as soon as it is retried
     #[arg(long)]
     not_recorded: bool,
-    /// The id that it has there
+    /// The id of the payment's record in the books
     #[arg(long, value_name = "ID", conflicts_with = "not_recorded")]
     target_id: Option<String>,
     #[command(flatten)]
@@ -75,37 +82,36 @@ pub(super) struct Settle {
     service: Service,
 }
 
-/// What is on its way, held or given up of the payments that were asked for, as lines for a person; `sink` as asked for.
+/// Describes the requested payments that are not in the books yet: on their way, held or given up, one line each.
 ///
-/// A search by number finds parts of numbers too; where one has the very number, only such are told.
-fn not_booked(answer: &Value, number: Option<&str>, sink: Option<&str>) -> Vec<String> {
-    let rows = answer["data"].as_array().into_iter().flatten();
-    let is_open = |row: &&Value| {
-        matches!(row["state"].as_str(), Some("pending" | "leased" | "held" | "dead"))
-            && sink.is_none_or(|sink| row["sink"] == sink)
+/// A search by number also finds parts of numbers. If an invoice has exactly this number, only its payments are listed.
+fn not_booked(rows: &[DispatchRow], number: Option<&str>, sink: Option<&str>) -> Vec<String> {
+    let is_open = |row: &&DispatchRow| {
+        matches!(row.state, State::Pending | State::Leased | State::Held | State::Dead)
+            && sink.is_none_or(|sink| row.sink == sink)
     };
-    let open: Vec<&Value> = rows.filter(is_open).collect();
-    let is_it = |row: &Value| {
-        let found = row["invoice_number"].as_str().map(number_key);
+    let open: Vec<&DispatchRow> = rows.iter().filter(is_open).collect();
+    let is_it = |row: &DispatchRow| {
+        let found = row.payment.invoice_number.as_deref().map(number_key);
         number.is_none_or(|number| found == Some(number_key(number)))
     };
     let has_it = open.iter().any(|row| is_it(row));
     open.into_iter()
         .filter(|row| !has_it || is_it(row))
         .map(|row| {
-            let text = |name: &str| cell(&row[name]);
+            let payment = &row.payment;
             let mut line = format!(
                 "dispatch {} to {} is {}: {} of invoice {}",
-                text("id"),
-                text("sink"),
-                text("state"),
-                amount(row),
-                text("invoice_number")
+                row.id,
+                plain(&row.sink),
+                row.state,
+                amount(payment.amount_cents, payment.currency.as_deref()),
+                plain_or_empty(payment.invoice_number.as_deref())
             );
-            for (before, name) in [(", payment ", "payment_id"), (": ", "last_error")] {
-                if row[name].is_string() {
+            for (before, text) in [(", payment ", &payment.payment_id), (": ", &row.last_error)] {
+                if let Some(text) = text {
                     line.push_str(before);
-                    line.push_str(&text(name));
+                    line.push_str(&plain(text));
                 }
             }
             line
@@ -133,25 +139,26 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
     let client = Client::new(config, service.url())?;
     let query = query(filters, paging);
     let head = ["PAYMENT", "SINK", "STATE", "INVOICE", "AMOUNT", "CHANGED (UTC)", "ID THERE", "NOTE"];
-    let row = |booking: &Value| {
+    let row = |booking: &BookingRow| {
         vec![
-            cell(&booking["payment_id"]),
-            cell(&booking["sink"]),
-            cell(&booking["state"]),
-            cell(&booking["invoice_number"]),
-            amount(booking),
-            time(&booking["changed_at"]),
-            cell(&booking["target_id"]),
-            cell(&booking["note"]),
+            plain(&booking.payment_id),
+            plain(&booking.sink),
+            booking.state.to_string(),
+            plain(&booking.invoice_number),
+            amount(Some(booking.amount_cents), Some(&booking.currency)),
+            second(booking.changed_at),
+            plain_or_empty(booking.target_id.as_deref()),
+            plain_or_empty(booking.note.as_deref()),
         ]
     };
     let fetch = async || {
         let bookings = client.get("/bookings", &query).await?;
-        // What is asked for by number or payment may not be in the books yet, which a person has to hear as well.
+        // A payment that is asked for by its id or number may not be in the books yet, which people need to know as well.
         let waiting = match &looked_for {
             Some(text) if !output.json => {
                 let search = vec![("q", text.clone()), ("limit", "500".to_owned())];
-                not_booked(&client.get("/dispatches", &search).await?, number.as_deref(), of_sink.as_deref())
+                let Rows { data, .. } = read(&client.get("/dispatches", &search).await?)?;
+                not_booked(&data, number.as_deref(), of_sink.as_deref())
             }
             _ => Vec::new(),
         };
@@ -164,8 +171,8 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
             list(&answer["bookings"], output, &head, row)?;
         }
         if !waiting.is_empty() {
-            let lead = if has_bookings { "\nNot in the books:" } else { "Nothing of it is in the books:" };
-            print(&format!("{lead}\n  {}\nSee one by: finkare-relay dispatches show ID", waiting.join("\n  ")))?;
+            let lead = if has_bookings { "\nNot in the books yet:" } else { "Not in the books yet:" };
+            print(&format!("{lead}\n  {}\nFor details: finkare-relay dispatches show ID", waiting.join("\n  ")))?;
         }
         Ok(())
     };
@@ -177,9 +184,9 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
 async fn settle(config: Config, options: Settle, output: Output) -> Result<bool, Failure> {
     let Settle { payment, sink, recorded, not_recorded: _, target_id, sure, service } = options;
     let what = if recorded {
-        "What is said to be recorded is never written"
+        "A payment that counts as recorded is never written"
     } else {
-        "What is said not to be recorded may be written again"
+        "A payment that counts as not recorded may be written again"
     };
     let wants_preview = sure.wants_preview(what)?;
     let client = Client::new(config, service.url())?;
@@ -189,7 +196,7 @@ async fn settle(config: Config, options: Settle, output: Output) -> Result<bool,
         let Some(booking) = answer["data"].as_array().and_then(|rows| rows.first()) else {
             return Err(anyhow::anyhow!("There is no booking of this payment in this sink.").into());
         };
-        let text = settle_preview(booking, recorded);
+        let text = settle_preview(&read(booking)?, recorded);
         if sure.dry_run {
             output.say(
                 &json!({"dry_run": true, "recorded": recorded, "booking": booking}),
@@ -207,34 +214,32 @@ async fn settle(config: Config, options: Settle, output: Output) -> Result<bool,
         body["target_id"] = id.into();
     }
     let answer = client.decide("/bookings/settle", &body).await?;
-    let said = if answer["recorded"] == true { "stands" } else { "does not stand" };
+    let settled: Settlement = read(&answer)?;
+    let said = if settled.recorded { "is" } else { "is not" };
     let text = format!(
-        "Written down: payment {} {said} in the books of {}.\n{}",
-        cell(&answer["payment_id"]),
-        cell(&answer["sink"]),
-        cell(&answer["next"])
+        "Settled: payment {} {said} in the books of {}.\n{}",
+        plain(&settled.payment_id),
+        plain(&settled.sink),
+        plain(&settled.next)
     );
     output.say(&answer, &text)?;
     Ok(true)
 }
 
-/// What the line says now, and what the decision would make of it.
-fn settle_preview(booking: &Value, recorded: bool) -> String {
-    let (payment, sink) = (cell(&booking["payment_id"]), cell(&booking["sink"]));
+/// The booking as it is now, and what settling it would change.
+fn settle_preview(booking: &BookingRow, recorded: bool) -> String {
+    let (payment, sink) = (plain(&booking.payment_id), plain(&booking.sink));
     format!(
         "payment  {payment}, {} for invoice {}\nin       {sink}: {} since {} UTC{}\n{}",
-        amount(booking),
-        cell(&booking["invoice_number"]),
-        cell(&booking["state"]),
-        time(&booking["changed_at"]),
-        match cell(&booking["note"]) {
-            note if note.is_empty() => String::new(),
-            note => format!(" ({note})"),
-        },
+        amount(Some(booking.amount_cents), Some(&booking.currency)),
+        plain(&booking.invoice_number),
+        booking.state,
+        second(booking.changed_at),
+        booking.note.as_deref().map(|note| format!(" ({})", plain(note))).unwrap_or_default(),
         if recorded {
-            "It would count as booked: the relay never writes it."
+            "The payment would count as booked: the relay never writes it."
         } else {
-            "The relay would forget that it may have written it: its dispatch, once retried, writes it into the books."
+            "The payment would count as not written: its dispatch writes it into the books as soon as it is retried."
         },
     )
 }

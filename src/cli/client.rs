@@ -14,26 +14,26 @@ use url::Url;
 use super::local;
 use crate::{config::Config, model::secret::Secret};
 
-/// A replay of very many events on a slow disk is done by then.
+/// How long a bulk operation may take: enough for a replay of very many events on a slow disk.
 const PATIENCE_WITH_DECISIONS: std::time::Duration = std::time::Duration::from_hours(1);
 
-/// Talks to the running service.
+/// A client for the running service.
 pub(super) struct Client {
     http: reqwest::Client,
     base: String,
     token: Option<Secret>,
-    /// Where the token is from, or why there is none.
+    /// Where the token comes from, or why there is none.
     origin: String,
 }
 
-/// For a question that the service passes on to Finkare: its time-outs, its retries and its own limit of rate add up.
+/// How long a call may take that the service passes on to Finkare: time-outs, retries and the rate limit add up.
 const PATIENCE_WITH_FINKARE: Duration = Duration::from_secs(150);
 
-/// Nothing takes connections where the admin API should be.
+/// The admin API does not accept connections.
 #[derive(Debug)]
 pub(super) struct NotThere {
     base: String,
-    /// True if this machine (or that one) said so itself: nobody listens there.
+    /// True if the connection was refused: nothing listens at this address.
     pub(super) refused: bool,
 }
 
@@ -41,21 +41,21 @@ impl fmt::Display for NotThere {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "cannot reach the admin API at {}: is `finkare-relay serve` running there? Otherwise say where with --admin-url",
+            "cannot reach the admin API at {}: is `finkare-relay serve` running there? If it runs elsewhere, give its address with --admin-url",
             self.base
         )
     }
 }
 
-/// The admin API understood and said no.
+/// The admin API has rejected the request.
 #[derive(Debug)]
 pub(super) struct Refused {
     detail: String,
     status: u16,
     code: String,
-    /// Everything that is wrong, where that is more than one thing.
+    /// All problems, if there can be more than one.
     pub(super) problems: Option<Vec<String>>,
-    /// All that it said: a problem document (RFC 9457).
+    /// The whole answer: a problem document (RFC 9457).
     document: Value,
 }
 
@@ -65,7 +65,7 @@ impl Refused {
         &self.document
     }
 
-    /// True if the same arguments would be refused again, whatever the service has stored.
+    /// True if the same arguments would be rejected again, regardless of what the service has stored.
     pub(super) fn is_about_the_arguments(&self) -> bool {
         match self.status {
             400 => true,
@@ -78,7 +78,7 @@ impl Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.status {
-            // The status says nothing more.
+            // The status adds nothing to the text.
             401 => f.write_str(&self.detail),
             status => write!(f, "{} (HTTP {status}, code {})", self.detail, self.code),
         }
@@ -88,7 +88,7 @@ impl fmt::Display for Refused {
 /// The address of an API or of a receiver, as an argument.
 ///
 /// # Errors
-/// What to write instead. What is not repeated in later messages is refused: a user, a password.
+/// What to write instead. A user or a password is refused, since later messages repeat the address.
 pub(super) fn address(text: &str) -> Result<String, String> {
     match Url::parse(text) {
         Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host() => {
@@ -105,7 +105,7 @@ pub(super) fn address(text: &str) -> Result<String, String> {
     }
 }
 
-/// An address as it may be shown: without a query, which often holds a token.
+/// An address without its query, which often holds a token.
 pub(super) fn shown(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
@@ -136,7 +136,7 @@ pub(super) fn http() -> anyhow::Result<reqwest::Client> {
 impl Client {
     /// For the service that this configuration describes, or the one at `url`.
     ///
-    /// The token is the one of `RELAY_ADMIN_TOKEN`, if that is set: whoever sets it says who asks.
+    /// If `RELAY_ADMIN_TOKEN` is set, it is the token that is used.
     pub(super) fn new(mut config: Config, url: Option<&str>) -> anyhow::Result<Self> {
         let missing = local::find_made_up(&mut config);
         let base = url.map_or_else(
@@ -147,7 +147,7 @@ impl Client {
             let origin = "RELAY_ADMIN_TOKEN holds one that it does not know".to_owned();
             return Ok(Self { http: http()?, base, token: Some(token), origin });
         }
-        // The most powerful one: the caller can read the configuration and could pick it anyway.
+        // The token with the highest role: the caller can read the configuration and could choose it anyway.
         let known = config.admin.tokens.iter().filter_map(|token| Some((token, token.token.plain()?)));
         let token = known.max_by_key(|(token, _)| token.role).map(|(entry, token)| (entry.name.clone(), token.clone()));
         let (token, origin) = match (token, missing) {
@@ -185,24 +185,24 @@ impl Client {
         self.answer(self.http.post(format!("{}/api/v1{path}", self.base))).await
     }
 
-    /// `GET` below `/api/v1`, of what the service has to ask Finkare for.
+    /// `GET` below `/api/v1`, for a call that the service passes on to Finkare.
     pub(super) async fn get_from_finkare(&self, path: &str) -> anyhow::Result<Value> {
         self.answer(self.http.get(format!("{}/api/v1{path}", self.base)).timeout(PATIENCE_WITH_FINKARE)).await
     }
 
-    /// `POST` below `/api/v1`, for what the service has to ask Finkare.
+    /// `POST` below `/api/v1`, for a call that the service passes on to Finkare.
     pub(super) async fn post_for_finkare(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let request = self.http.post(format!("{}/api/v1{path}", self.base));
         self.answer(request.json(body).timeout(PATIENCE_WITH_FINKARE)).await
     }
 
-    /// `POST` below `/api/v1`, of a decision that may take its time.
+    /// `POST` below `/api/v1`, for an operation that may take long.
     pub(super) async fn decide(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let request = self.http.post(format!("{}/api/v1{path}", self.base));
         self.answer(request.json(body).timeout(PATIENCE_WITH_DECISIONS)).await
     }
 
-    /// `GET` below `/api/v1`, into a type that keeps what [`Value`] would not, such as the text of numbers.
+    /// `GET` below `/api/v1`, into a type that preserves more than [`Value`], such as the text of numbers.
     pub(super) async fn get_as<T: serde::de::DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let body = self.send(self.http.get(format!("{}/api/v1{path}", self.base))).await?;
         serde_json::from_slice(&body).context("the admin API's answer cannot be read")
@@ -213,7 +213,7 @@ impl Client {
         serde_json::from_slice(&body).context("the admin API's answer is not JSON")
     }
 
-    /// The body of a good answer.
+    /// The body of a successful answer.
     async fn send(&self, mut request: reqwest::RequestBuilder) -> anyhow::Result<bytes::Bytes> {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose());
@@ -245,9 +245,9 @@ impl Client {
             let (base, origin) = (&self.base, &self.origin);
             refused.detail = match self.token {
                 Some(_) => format!(
-                    "the admin API at {base} does not accept the token: {origin}. Set RELAY_ADMIN_TOKEN to one that it knows; one that was added to the configuration counts after the next reload"
+                    "the admin API at {base} does not accept the token: {origin}. Set RELAY_ADMIN_TOKEN to one that it knows; one that was added to the configuration is accepted after the next reload"
                 ),
-                None => format!("the admin API at {base} asks for a token, and {origin}"),
+                None => format!("the admin API at {base} requires a token, and {origin}"),
             };
             refused.document["detail"] = json!(refused.detail);
         }
@@ -274,13 +274,13 @@ pub(super) fn why_not(error: &reqwest::Error) -> &'static str {
     } else if error.is_timeout() {
         "the service did not answer in time"
     } else if error.is_connect() {
-        "no connection came about: check the host and the port"
+        "no connection could be made: check the host and the port"
     } else {
         "the service did not answer"
     }
 }
 
-/// The causes of an error, from the outermost in. An I/O error hides the error inside of it from `source`.
+/// The causes of an error, the outermost first. An I/O error does not show its inner error through `source`.
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {

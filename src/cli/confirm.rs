@@ -1,12 +1,12 @@
-//! Decisions that cannot be taken back, or that touch many things at once: said before they are carried out, asked about
-//! on a terminal, and carried out elsewhere only with `--yes`.
+//! Confirms operations that cannot be undone or that change many objects. On a terminal the command says what will happen
+//! and asks; elsewhere it needs `--yes`.
 //!
-//! One pattern for `dispatches cancel` and `retry`, `events replay`, `bookings settle` and `erase`:
+//! `dispatches cancel` and `retry`, `events replay`, `bookings settle` and `erase` all work in this way:
 //!
-//! 1. `--dry-run` says what would happen, and does nothing.
-//! 2. `--yes` asks nothing.
-//! 3. On a terminal it says what will happen, and to how many, and asks.
-//! 4. Where nobody can be asked it does nothing: exit code 2, with what to add.
+//! 1. With `--dry-run` the command says what would happen, and changes nothing.
+//! 2. With `--yes` it does not ask.
+//! 3. On a terminal it says what will happen, and to how many objects, and asks.
+//! 4. Otherwise it changes nothing, says which option is missing, and exits with 2.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -15,23 +15,23 @@ use clap::Args;
 
 use super::failure::{Failure, Usage};
 
-/// How sure the caller is.
+/// The options `--yes` and `--dry-run`.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct Sure {
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, conflicts_with = "dry_run")]
     yes: bool,
-    /// Say what would happen, and do nothing
+    /// Say what would happen, and change nothing
     #[arg(long)]
     pub(super) dry_run: bool,
 }
 
 impl Sure {
-    /// Whether a preview is needed: to be shown, or to be asked about. `what` is the decision, as the beginning of a
+    /// True if a preview is needed, to be shown or to be confirmed. `what` describes the operation as the beginning of a
     /// sentence: "Erasing cannot be undone".
     ///
     /// # Errors
-    /// [`Usage`] where nobody can be asked and nobody has said yes. Nothing was looked at then.
+    /// [`Usage`] without `--yes` where no terminal can be asked.
     pub(super) fn wants_preview(self, what: &str) -> Result<bool, Usage> {
         if self.dry_run {
             return Ok(true);
@@ -43,24 +43,24 @@ impl Sure {
             return Ok(true);
         }
         Err(Usage::new(format!(
-            "{what}, and nobody can be asked here: add --yes to do it, or --dry-run to see what it would do"
+            "{what}, and there is no terminal to ask for confirmation: add --yes to do it, or --dry-run to see what it would do"
         )))
     }
 }
 
 impl Sure {
-    /// True if nobody has said yes, and somebody can be asked.
+    /// True if `--yes` was not given and a terminal can be asked.
     pub(super) fn can_be_asked(self) -> bool {
         !self.yes && can_ask()
     }
 }
 
-/// True if there is somebody at a terminal who can answer a question.
+/// True if a person at a terminal can answer a question.
 fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks at the terminal, after what the decision would do was said; anything but a yes is a no.
+/// Asks at the terminal. Any answer but yes counts as no.
 pub(super) fn ask(question: &str) -> Result<bool, Failure> {
     let mut terminal = io::stderr();
     let written = write!(terminal, "{question} [y/N] ").and_then(|()| terminal.flush());

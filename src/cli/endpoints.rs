@@ -1,4 +1,4 @@
-//! `endpoints`, `rotate-secret`, `audit`: the link to Finkare from a terminal, through the running service.
+//! `endpoints`, `rotate-secret`, `audit`: the link to Finkare, through the running service.
 
 use std::{
     io::{BufRead as _, IsTerminal as _, Read as _},
@@ -12,40 +12,42 @@ use zeroize::Zeroizing;
 
 use super::{
     Failure,
+    admin::{Paging, Service, list, path_segment, query},
     client::Client,
     failure::Usage,
-    manage::{Paging, Service, list, path_segment, query},
-    output::{Output, cell, complain, time},
+    output::{Output, cell, complain, plain, second, time},
 };
-use crate::{config::Config, finkare::link::MAX_OVERLAP, model::secret::Secret, options::env};
+use crate::{
+    config::Config, finkare::link::MAX_OVERLAP, model::secret::Secret, options::env, web::admin::audit::AuditRow,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Endpoints {
-    /// List endpoints: their paths, their last deliveries, their webhooks at Finkare, their secrets, what is under way
+    /// List endpoints with their paths, last deliveries, webhooks at Finkare, secrets, and unfinished changes
     List {
         #[command(flatten)]
         service: Service,
     },
-    /// List every secret that an endpoint ever had, by fingerprint
+    /// List all secrets that an endpoint has or had, by fingerprint
     Secrets {
         /// The endpoint's name
         name: String,
         #[command(flatten)]
         service: Service,
     },
-    /// Ask Finkare for its own history of an endpoint's deliveries
+    /// Show Finkare's own delivery history of an endpoint
     Deliveries {
         /// The endpoint's name
         name: String,
         #[command(flatten)]
         service: Service,
     },
-    /// Say which secret Finkare signs with, as its dashboard shows it, and end an unfinished change by that
+    /// Tell the relay which secret Finkare signs with, as Finkare's dashboard shows it; this ends an unfinished change
     Settle(Settle),
 }
 
-/// Which secret is right. It is read from standard input unless one of the options says otherwise; it is never an
-/// argument, which every process of the machine could read.
+/// Which secret is right. It is read from standard input unless an option says otherwise. It is never an argument, since
+/// every process on the machine could read that.
 #[derive(Debug, Args)]
 pub(super) struct Settle {
     /// The endpoint's name
@@ -56,7 +58,7 @@ pub(super) struct Settle {
     /// Read the secret from the environment variable with this name
     #[arg(long, value_name = "NAME", group = "source")]
     secret_env: Option<String>,
-    /// Give no secret: the newest one that the endpoint has is right
+    /// Give no secret: the endpoint's newest secret is right
     #[arg(long, group = "source")]
     current: bool,
     #[command(flatten)]
@@ -65,7 +67,7 @@ pub(super) struct Settle {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {
-    /// List who did what, newest first
+    /// List the entries of the audit trail, newest first
     List {
         #[command(flatten)]
         paging: Paging,
@@ -76,26 +78,26 @@ pub(super) enum Audit {
 
 #[derive(Debug, Args)]
 pub(super) struct Rotate {
-    /// The endpoint whose secret is rotated [default: the only one]
+    /// The endpoint whose secret to rotate [default: the only one]
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
-    /// For how long the secrets before it stay good, in seconds, 10 at least [default: the endpoint's `rotate_overlap_secs`]
+    /// How long the previous secrets stay valid, in seconds, at least 10 [default: the endpoint's `rotate_overlap_secs`]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=MAX_OVERLAP.as_secs()))]
     overlap_secs: Option<u64>,
     #[command(flatten)]
     service: Service,
 }
 
-/// The name that was given, or the one of the only endpoint.
+/// The given name, or the name of the only endpoint.
 pub(super) fn name_of(config: &Config, given: Option<&str>) -> Result<String, Usage> {
     match (given, config.endpoints.as_slice()) {
-        // Whether there is such an endpoint is known by the service, whose configuration may be another.
+        // The service checks whether the endpoint exists: its configuration may be a different one.
         (Some(name), _) => Ok(name.to_owned()),
         (None, [only]) => Ok(only.name.as_str().to_owned()),
         (None, several) => {
             let names: Vec<_> = several.iter().map(|endpoint| endpoint.name.as_str()).collect();
             Err(Usage::new(format!(
-                "several endpoints are configured: say which one is meant by --endpoint: {}",
+                "several endpoints are configured: choose one with --endpoint: {}",
                 names.join(", ")
             )))
         }
@@ -118,13 +120,13 @@ pub(super) async fn endpoints(config: Config, command: Endpoints, output: Output
                 "FINGERPRINT",
                 "NEXT ROTATION (UTC)",
             ];
-            list(&answer, output, &head, |endpoint| {
+            list(&answer, output, &head, |endpoint: &Value| {
                 let sandbox = if endpoint["sandbox"] == true { " (sandbox)" } else { "" };
                 vec![
                     format!("{}{sandbox}", cell(&endpoint["name"])),
                     cell(&endpoint["path"]),
                     if endpoint["last_delivery_at"].is_null() {
-                        "none ever".to_owned()
+                        "never".to_owned()
                     } else {
                         time(&endpoint["last_delivery_at"])
                     },
@@ -142,7 +144,7 @@ pub(super) async fn endpoints(config: Config, command: Endpoints, output: Output
             let client = Client::new(config, service.admin_url.as_deref())?;
             let answer = client.get(&format!("/endpoints/{}/secrets", path_segment(&name)), &[]).await?;
             let head = ["FINGERPRINT", "STATE", "ORIGIN", "CREATED (UTC)", "VALID UNTIL (UTC)"];
-            list(&answer, output, &head, |secret| {
+            list(&answer, output, &head, |secret: &Value| {
                 vec![
                     cell(&secret["fingerprint"]),
                     cell(&secret["state"]),
@@ -155,14 +157,14 @@ pub(super) async fn endpoints(config: Config, command: Endpoints, output: Output
         Endpoints::Deliveries { name, service } => {
             let client = Client::new(config, service.admin_url.as_deref())?;
             let answer = client.get_from_finkare(&format!("/endpoints/{}/deliveries", path_segment(&name))).await?;
-            list(&answer, output, &["TYPE", "STATUS", "ATTEMPTS", "OTHER"], |delivery| {
+            list(&answer, output, &["TYPE", "STATUS", "ATTEMPTS", "OTHER"], |delivery: &Value| {
                 let other = &delivery["other"];
                 let is_empty = other.as_object().is_none_or(serde_json::Map::is_empty);
                 vec![
                     cell(&delivery["event_type"]),
                     cell(&delivery["status"]),
                     cell(&delivery["attempts"]),
-                    // Finkare's own texts: made harmless for the terminal.
+                    // Finkare's own texts, without control characters.
                     if is_empty { String::new() } else { cell(&Value::from(other.to_string())) },
                 ]
             })?;
@@ -172,7 +174,7 @@ pub(super) async fn endpoints(config: Config, command: Endpoints, output: Output
     Ok(true)
 }
 
-/// What needs a person, one line each.
+/// What a person has to look at, one line each.
 fn attention(answer: &Value) -> String {
     let mut lines = Vec::new();
     for endpoint in answer["data"].as_array().into_iter().flatten() {
@@ -203,9 +205,9 @@ async fn settle(config: Config, options: Settle, output: Output) -> Result<(), F
     Ok(())
 }
 
-/// Reads the secret that a person gives; without blanks and line breaks around it.
+/// Reads the secret, without blanks and line breaks around it.
 fn given_secret(file: Option<&Path>, variable: Option<&str>) -> anyhow::Result<Secret> {
-    // One byte more than is needed shows that it is no secret.
+    // The most that is read; a secret is far shorter.
     const MOST: u64 = 64 * 1024;
     let mut text = Zeroizing::new(String::new());
     let from = match (file, variable) {
@@ -245,14 +247,14 @@ pub(super) async fn audit(config: Config, command: Audit, output: Output) -> Res
     let Audit::List { paging, service } = command;
     let client = Client::new(config, service.admin_url.as_deref())?;
     let answer = client.get("/audit", &query([], paging)).await?;
-    list(&answer, output, &["AT (UTC)", "ACTOR", "ACTION", "SUBJECT", "DETAIL"], |entry| {
-        let detail = &entry["detail"];
+    list(&answer, output, &["AT (UTC)", "ACTOR", "ACTION", "SUBJECT", "DETAIL"], |entry: &AuditRow| {
+        let AuditRow { at, actor, action, subject, detail, .. } = entry;
         let is_empty = detail.as_object().is_none_or(serde_json::Map::is_empty);
         vec![
-            time(&entry["at"]),
-            cell(&entry["actor"]),
-            cell(&entry["action"]),
-            cell(&entry["subject"]),
+            second(*at),
+            plain(actor),
+            plain(action),
+            plain(subject),
             if is_empty { String::new() } else { cell(&Value::from(detail.to_string())) },
         ]
     })?;
@@ -268,16 +270,16 @@ pub(super) async fn rotate(config: Config, options: Rotate, output: Output) -> R
     Ok(true)
 }
 
-/// Asks the running service.
+/// Asks the running service for a rotation.
 pub(super) async fn ask_to_rotate(client: &Client, name: &str, overlap_secs: Option<u64>) -> anyhow::Result<Value> {
     let body = overlap_secs.map_or_else(|| json!({}), |overlap_secs| json!({"overlap_secs": overlap_secs}));
     client.post_for_finkare(&format!("/endpoints/{}/rotate-secret", path_segment(name)), &body).await
 }
 
-/// What a rotation has come to, in words.
+/// The result of a rotation, in words.
 pub(super) fn rotated_text(name: &str, answer: &Value) -> String {
     let before = match answer["previous_valid_until"].as_str() {
-        Some(_) => format!(" Those before it are accepted until {} UTC.", time(&answer["previous_valid_until"])),
+        Some(_) => format!(" The previous secrets are accepted until {} UTC.", time(&answer["previous_valid_until"])),
         None => String::new(),
     };
     format!("The endpoint {name} has a new secret, fingerprint {}.{before}", cell(&answer["fingerprint"]))
@@ -308,7 +310,7 @@ mod tests {
         let answer = json!({"rotated": true, "fingerprint": "0011", "previous_valid_until": "2026-03-16T10:30:00Z"});
         assert_eq!(
             rotated_text("e", &answer),
-            "The endpoint e has a new secret, fingerprint 0011. Those before it are accepted until 2026-03-16 10:30:00 UTC."
+            "The endpoint e has a new secret, fingerprint 0011. The previous secrets are accepted until 2026-03-16 10:30:00 UTC."
         );
         let first = json!({"rotated": true, "fingerprint": "0011", "previous_valid_until": null});
         assert_eq!(rotated_text("e", &first), "The endpoint e has a new secret, fingerprint 0011.");

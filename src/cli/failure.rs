@@ -1,11 +1,11 @@
-//! How a command that did not succeed says so: in words on standard error, as a problem document there with `--json`,
-//! and by its exit code (docs/decisions/0034-commands-from-anywhere.md).
+//! How a command reports a failure: as text on standard error, with `--json` as a problem document, and by its exit code
+//! (docs/decisions/0034-commands-from-anywhere.md).
 //!
 //! | exit code | when |
 //! |---|---|
-//! | 1 | it failed, or what was asked for is not there |
-//! | 2 | the arguments or the configuration are wrong: the same again fails again |
-//! | 141 | nobody reads the answer any more, as for a process that SIGPIPE ended |
+//! | 1 | the command failed, or the object does not exist |
+//! | 2 | the arguments or the configuration are wrong: the same command would fail again |
+//! | 141 | the reader of the output has gone, as for a process that SIGPIPE ended |
 
 use std::{error::Error, fmt, io, process::ExitCode};
 
@@ -22,16 +22,16 @@ const NO_READER: u8 = 141;
 
 /// Why a command ended without success.
 pub(super) enum Failure {
-    /// What the operator wrote into the configuration is wrong.
+    /// The configuration is wrong.
     Configuration(Problems),
     /// The running service says that its configuration is wrong.
     Refused {
-        /// In words, with every problem.
+        /// The text, with every problem.
         text: String,
         /// The service's own document.
         document: Value,
     },
-    /// Everything else; the error's kind says which exit code it gets.
+    /// Any other error. Its type decides the exit code.
     Failed(anyhow::Error),
 }
 
@@ -53,12 +53,12 @@ impl From<Usage> for Failure {
     }
 }
 
-/// The arguments cannot be meant: exit code 2.
+/// The arguments make no sense: exit code 2.
 #[derive(Debug)]
 pub(super) struct Usage(String);
 
 impl Usage {
-    /// What is wrong with them, and all that could be written instead.
+    /// Says what is wrong with the arguments and what to write instead.
     pub(super) fn new(what: impl Into<String>) -> Self {
         Self(what.into())
     }
@@ -72,10 +72,10 @@ impl fmt::Display for Usage {
 
 impl Error for Usage {}
 
-/// What clap cannot use. Help and versions that were asked for are answers, and end with 0.
+/// Reports arguments that clap cannot parse. Help and version are answers, and exit with 0.
 pub(super) fn of_arguments(error: &clap::Error, json: bool) -> ExitCode {
     if !error.use_stderr() || !json {
-        // Nobody may be reading, which is no error of ours.
+        // The reader may have gone, which is not an error here.
         let _ = error.print();
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
     }
@@ -87,7 +87,7 @@ pub(super) fn of_arguments(error: &clap::Error, json: bool) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Says why, and gives the exit code.
+/// Reports the failure, and answers the exit code.
 pub(super) fn told(failure: &Failure, json: bool) -> ExitCode {
     let code = match failure {
         Failure::Configuration(_) | Failure::Refused { .. } => 2,
@@ -106,7 +106,7 @@ fn in_words(failure: &Failure) -> String {
     match failure {
         Failure::Configuration(problems) => problems.to_string(),
         Failure::Refused { text, .. } => format!("error: {text}"),
-        // By hand, so that RUST_BACKTRACE does not bury the message.
+        // Written by hand, since RUST_BACKTRACE would bury the message.
         Failure::Failed(error) => {
             let causes = error.chain().skip(1).map(|cause| format!("\n  because: {cause}"));
             format!("error: {error}{}", causes.collect::<String>())
@@ -114,7 +114,7 @@ fn in_words(failure: &Failure) -> String {
     }
 }
 
-/// The form of RFC 9457, as in the admin API: of what the API said, its own document.
+/// The failure as a problem document (RFC 9457). For an error of the admin API it is the API's own document.
 fn as_json(failure: &Failure) -> Value {
     match failure {
         Failure::Configuration(problems) => {
@@ -156,7 +156,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if is_usage { 2 } else { 1 }
 }
 
-/// True if standard output has no reader any more. Any other error of it, such as a full disk, is told.
+/// True if the reader of standard output has gone. Other errors, such as a full disk, are reported.
 fn is_unread(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Unwritten>().is_some_and(|Unwritten(error)| error.kind() == io::ErrorKind::BrokenPipe)
 }

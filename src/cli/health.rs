@@ -1,7 +1,7 @@
-//! `health`: is the service on this machine up?
+//! `health`: checks whether the service on this machine is up.
 //!
-//! It reads the address of the public listener and nothing else: a container's health check must not fail, and have the
-//! service restarted, because of a sink's missing variable or a line that is wrong further down.
+//! It reads only the address of the public listener. A missing variable of a sink, or a wrong line elsewhere in the
+//! configuration, must not fail a container's health check and get the service restarted.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::{config, options::env};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Ask whether a delivery that came now would be taken (`/readyz`), not only whether the service is up (`/healthz`)
+    /// Check whether a delivery that arrives now would be accepted (`/readyz`), not only whether the service is up (`/healthz`)
     #[arg(long)]
     ready: bool,
 }
@@ -34,10 +34,10 @@ pub(super) async fn run(path: Option<&Path>, options: Options, output: Output) -
     let is_good = response.status().is_success();
     let status = response.status().as_u16();
     let Ok(answer) = response.json::<Value>().await else {
-        return Err(anyhow::anyhow!("what answers at {url} (HTTP {status}) is not the relay").into());
+        return Err(anyhow::anyhow!("the server at {url} (HTTP {status}) is not the relay").into());
     };
     let text = match (is_good, options.ready) {
-        (true, true) => format!("The service at {address} is ready: a delivery that came now would be taken."),
+        (true, true) => format!("The service at {address} is ready: a delivery that arrives now would be accepted."),
         (true, false) => format!("The service at {address} is up."),
         (false, _) => {
             let checks = answer["checks"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -47,7 +47,7 @@ pub(super) async fn run(path: Option<&Path>, options: Options, output: Output) -
                 .map(|check| format!("\n  {}: {}", cell(&check["name"]), cell(&check["detail"])))
                 .collect();
             let detail = cell(&answer["detail"]);
-            let what = if options.ready { "not ready" } else { "not well" };
+            let what = if options.ready { "not ready" } else { "not healthy" };
             format!("The service at {address} is {what} (HTTP {status}). {detail}{}", wrong.concat())
         }
     };

@@ -1,5 +1,5 @@
-//! What `serve` makes up where nothing is configured, and where other commands find it again: files
-//! beside the SQLite database that only their owner can read.
+//! The secrets that `serve` generates if none are configured. They are kept in files beside the SQLite database, which only
+//! their owner can read; other commands find them there.
 
 use std::{
     io::ErrorKind,
@@ -21,7 +21,7 @@ pub(super) const WEBHOOK_SECRET: &str = "webhook-secret";
 pub(super) const ADMIN_TOKEN: &str = "admin-token";
 /// The file of the generated master key.
 pub(super) const MASTER_KEY: &str = "master-key";
-/// The file of the key that takes its place, while `rekey` is at it.
+/// The file of the new master key while `rekey` is running.
 pub(super) const NEW_MASTER_KEY: &str = "master-key.new";
 
 /// The directory of the SQLite database; `None` on Postgres.
@@ -32,11 +32,11 @@ pub(super) fn directory(config: &Config) -> Option<&Path> {
     }
 }
 
-/// Fills in what was made up. What there is no file for yet is made, and stands in [`Config::unsaved`]: it is written by
-/// [`service::keep_made_up`], once the start has come so far that it is used, so that a start that fails leaves nothing
-/// behind that looks like the right key.
+/// Adds the generated secrets to the configuration. A secret without a file is generated and put into
+/// [`Config::unsaved`]; [`service::keep_made_up`] writes its file as soon as the secret is used, so that a failed start
+/// leaves no file that looks like the right key.
 ///
-/// Answers the files that will be there then.
+/// Answers the files that will be written.
 pub(super) fn make_up(config: &mut Config) -> anyhow::Result<Vec<PathBuf>> {
     let Some(directory) = directory(config).map(Path::to_owned) else { return Ok(Vec::new()) };
     make_up_master_key(config)?;
@@ -53,7 +53,7 @@ pub(super) fn make_up(config: &mut Config) -> anyhow::Result<Vec<PathBuf>> {
     Ok(config.unsaved.iter().map(|unsaved| unsaved.folder.join(unsaved.name)).collect())
 }
 
-/// Fills in the master key alone, as [`make_up`] does.
+/// Adds only the generated master key, like [`make_up`].
 pub(super) fn make_up_master_key(config: &mut Config) -> anyhow::Result<()> {
     let Some(directory) = directory(config).filter(|_| config.master_key.is_none()) else { return Ok(()) };
     let directory = directory.to_owned();
@@ -61,7 +61,7 @@ pub(super) fn make_up_master_key(config: &mut Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Named after its file: so it stands in the audit trail.
+/// The token is named after its file; the audit trail shows this name.
 fn made_up_token(token: Secret) -> AdminToken {
     AdminToken { name: ADMIN_TOKEN.to_owned(), role: Role::Admin, token: Token::Plain(token) }
 }
@@ -85,8 +85,8 @@ fn read_or_make(
     Ok(secret)
 }
 
-/// Fills in what `serve` has made up already; makes nothing. Answers why there is no admin token, if one should have been
-/// found.
+/// Adds the secrets that `serve` has generated, and generates none. If there should be an admin token and none is found,
+/// answers the reason.
 pub(super) fn find_made_up(config: &mut Config) -> Option<String> {
     let directory = directory(config).map(Path::to_owned)?;
     let read = |name: &str| {
@@ -122,18 +122,18 @@ pub(super) fn find_made_up(config: &mut Config) -> Option<String> {
     }
 }
 
-/// Ends a change of the generated master key that was cut off. What the stored secrets are encrypted
-/// under tells which of the two keys counts; the other one goes.
+/// Completes or undoes a change of the generated master key that was interrupted. The key that the stored secrets are
+/// encrypted with is kept; the file of the other one is removed.
 ///
-/// Does nothing unless `rekey` has left its file. If neither key fits, both stay, and the start
-/// says which key is wanted.
+/// Does nothing unless `rekey` has left its file. If neither key fits, both files stay, and the start of the service says
+/// which key it needs.
 pub(super) async fn settle_master_key(config: &Config) -> anyhow::Result<()> {
     let Some(directory) = directory(config).filter(|_| config.master_key.is_none()) else { return Ok(()) };
     let path = directory.join(NEW_MASTER_KEY);
     if !path.exists() {
         return Ok(());
     }
-    // Nobody else may be at it: the lock of the database is the lock of the files beside it.
+    // The lock on the database also protects the files beside it.
     let open = service::open_store(&config.store, true).await.context("the store could not be opened")?;
     let Some(new) = generated::find(directory, NEW_MASTER_KEY)? else { return Ok(()) };
     let links = open.store.links().await;
@@ -147,10 +147,10 @@ pub(super) async fn settle_master_key(config: &Config) -> anyhow::Result<()> {
     let old = generated::find(directory, MASTER_KEY)?;
     if old.is_some_and(|old| is_key(&old.secret)) {
         std::fs::remove_file(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
-        tracing::warn!("a change of the master key was cut off before it was made: the key is the one before");
+        tracing::warn!("a change of the master key was cut off before it was committed: the previous key stays");
     } else if is_key(&new.secret) {
         generated::replace(directory, NEW_MASTER_KEY, MASTER_KEY)?;
-        tracing::warn!("a change of the master key was cut off after it was made: the new key is in its place now");
+        tracing::warn!("a change of the master key was cut off after it was committed: the new key is in place now");
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use anyhow::Context;
 use super::{Failure, output::Output};
 use crate::{config::Config, service};
 
-/// Applies what is missing.
+/// Applies the missing migrations.
 pub(super) async fn run(config: Config, output: Output) -> Result<bool, Failure> {
     let open = service::open_store(&config.store, false).await.context("the store could not be opened")?;
     let applied = open.store.migrate().await.context("the store could not be migrated")?;

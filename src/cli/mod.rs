@@ -1,4 +1,4 @@
-//! The commands. With `main.rs` the only place that prints for people and the only user of `anyhow`.
+//! The commands. Only this module and `main.rs` print for people and use `anyhow`.
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration (more in `failure`). Answers go to standard output
 //! (tables for people, JSON with `--json`), everything else to standard error, where errors are problem documents with
@@ -19,19 +19,22 @@ use crate::{
     service::Loader,
 };
 
+mod admin;
 mod bookings;
 mod check;
 mod client;
 mod confirm;
 mod demo;
+mod dispatches;
 mod endpoints;
+mod erase;
+mod events;
 mod failure;
 mod health;
 mod local;
-mod manage;
 mod migrate;
-mod operate;
 mod output;
+mod preview;
 mod private;
 mod refusals;
 mod register;
@@ -40,11 +43,11 @@ mod reload;
 mod send;
 mod serve;
 mod simulate;
-mod trying;
+mod sinks;
 
 use failure::Failure;
 
-/// Receives Finkare's webhooks, keeps each event once, and relays it until it has arrived.
+/// Receives Finkare's webhooks, stores each event once, and relays it to every sink until it has arrived.
 #[derive(Debug, Parser)]
 #[command(name = "finkare-relay", version, propagate_version = true, after_help = after_help())]
 struct Arguments {
@@ -62,57 +65,57 @@ struct Arguments {
 enum Command {
     /// Run the service
     Serve,
-    /// Show the main job working, in one process, with nothing to set up
+    /// Demonstrate the service in one process, with nothing to set up
     Demo(demo::Options),
     /// Check the configuration, the store and every sink, without side effects
     Check,
     /// Bring the store's schema up to date (`serve` does so by itself)
     Migrate,
-    /// Create the webhook at Finkare, or take the one that has this URL, and store its secret
+    /// Create the webhook at Finkare, or adopt the one that has this URL, and store its secret
     Register(register::Options),
-    /// Let Finkare give the webhook a new secret, without dropping a delivery
+    /// Rotate the webhook's secret at Finkare, without dropping a delivery
     RotateSecret(endpoints::Rotate),
-    /// Let the running service read its configuration again: as a whole, or not at all
+    /// Make the running service read its configuration again, as a whole or not at all
     Reload(reload::Options),
-    /// Encrypt the stored secrets under another master key (`RELAY_NEW_MASTER_KEY`); stop all services first
+    /// Encrypt the stored secrets with a new master key (`RELAY_NEW_MASTER_KEY`); stop all services first
     Rekey,
     /// Sign and post test deliveries as Finkare does
     Send(send::Options),
-    /// Run a local Finkare: its API, its signed deliveries, and faults on demand
+    /// Run a local Finkare: its API, signed deliveries, and faults on demand
     Simulate(simulate::Options),
-    /// Look at endpoints, their secrets and Finkare's own deliveries
+    /// Show endpoints, their secrets and Finkare's own delivery history; settle a secret
     #[command(subcommand)]
     Endpoints(endpoints::Endpoints),
-    /// Look at who did what
+    /// Show the audit trail: who did what, and when
     #[command(subcommand)]
     Audit(endpoints::Audit),
-    /// Look at events, send them again
+    /// Show and replay events
     #[command(subcommand)]
-    Events(manage::Events),
-    /// Look at dispatches (one event for one sink, with its state), retry and cancel them
+    Events(events::Events),
+    /// Show, retry and cancel dispatches (one event for one sink, with its state)
     #[command(subcommand)]
-    Dispatches(manage::Dispatches),
-    /// Look at what was refused, and why
+    Dispatches(dispatches::Dispatches),
+    /// Show rejected deliveries and the reasons
     #[command(subcommand)]
     Refusals(refusals::Refusals),
-    /// Look at what was written of payments in invoicing software, settle what is in doubt
+    /// Show payments that were recorded in invoicing software, and settle those whose outcome is unknown
     #[command(subcommand)]
     Bookings(bookings::Bookings),
-    /// Look at sinks, pause, resume and test them
+    /// Show, pause, resume and test sinks
     #[command(subcommand)]
-    Sinks(manage::Sinks),
-    /// Show what a sink would get of an event, or why it would not, without sending anything
-    Try(trying::Options),
-    /// Remove the payloads of one invoice for good; ids, hashes and times stay
-    Erase(operate::Erase),
+    Sinks(sinks::Sinks),
+    /// Show what a sink would get for an event, or why it would get nothing, without sending anything
+    Try(preview::Options),
+    /// Permanently remove the payloads of one invoice; ids, hashes and times remain
+    Erase(erase::Options),
     /// Print the OpenAPI document of the admin API
     Openapi,
-    /// Ask the service on this machine whether it is up; exit 0 if so (for container health checks)
+    /// Check whether the service on this machine is up; exit 0 if so (for container health checks)
     Health(health::Options),
 }
 
 fn after_help() -> String {
-    let mut text = String::from("Environment (each also as NAME_FILE, naming a file that holds the value):\n");
+    let mut text = String::from("Environment (each variable also as NAME_FILE, which names a file with the value):\n");
     for variable in &config::VARIABLES {
         let _ = writeln!(text, "  {:<24} {} [default: {}]", variable.name, variable.meaning, variable.default);
     }
@@ -124,7 +127,7 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Not known from the arguments, which could not be read; what stands after `--` names things.
+            // The arguments could not be parsed, so `--json` is looked for by hand; words after `--` are values.
             let json = std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json");
             return failure::of_arguments(&error, json);
         }
@@ -142,7 +145,7 @@ pub fn main() -> ExitCode {
     };
     let output = output::Output { json };
     let result = runtime.block_on(run(arguments.config.as_deref(), command, output));
-    // Whatever still runs on the runtime's blocking threads must not keep the process.
+    // Work that still runs on the runtime's blocking threads must not keep the process alive.
     runtime.shutdown_background();
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -151,7 +154,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The bare command: what there is. It starts nothing, so that typing it does no harm in any folder.
+/// The bare command prints the help. It starts nothing, so that typing it does no harm in any folder.
 fn help(json: bool) -> ExitCode {
     let text = Arguments::command().render_long_help();
     let text =
@@ -176,13 +179,13 @@ async fn run(path: Option<&Path>, command: Command, output: output::Output) -> R
         Command::Audit(command) => endpoints::audit(load(path)?, command, output).await,
         Command::Send(options) => send::run(load(path)?, options, output).await,
         Command::Simulate(options) => simulate::run(options, output).await,
-        Command::Events(command) => manage::events(load(path)?, command, output).await,
-        Command::Dispatches(command) => manage::dispatches(load(path)?, command, output).await,
+        Command::Events(command) => events::run(load(path)?, command, output).await,
+        Command::Dispatches(command) => dispatches::run(load(path)?, command, output).await,
         Command::Refusals(command) => refusals::run(load(path)?, command, output).await,
         Command::Bookings(command) => bookings::run(load(path)?, command, output).await,
-        Command::Sinks(command) => manage::sinks(load(path)?, command, output).await,
-        Command::Try(options) => trying::run(load(path)?, options, output).await,
-        Command::Erase(options) => operate::erase(load(path)?, options, output).await,
+        Command::Sinks(command) => sinks::run(load(path)?, command, output).await,
+        Command::Try(options) => preview::run(load(path)?, options, output).await,
+        Command::Erase(options) => erase::run(load(path)?, options, output).await,
         Command::Openapi => {
             // The text ends in a newline, as a file does.
             output::print(crate::web::admin::openapi::text().trim_end_matches('\n'))?;
@@ -192,7 +195,7 @@ async fn run(path: Option<&Path>, command: Command, output: output::Output) -> R
     }
 }
 
-/// Reads the configuration again as it was read at the start, with what was made up.
+/// Reads the configuration again as at the start, with the generated secrets.
 fn reloading(path: Option<&Path>) -> Loader {
     let path = path.map(Path::to_owned);
     Arc::new(move || {

@@ -1,13 +1,14 @@
-//! How answers look: JSON for programs, aligned columns for people; and the one way in which anything is printed.
+//! The form of the output: JSON for programs, aligned columns for people. Everything is printed by this module.
 //!
-//! The `print!` macros panic where nobody reads any more, as in `events list | head -1`, so clippy refuses them in this
-//! crate (`lib.rs`). [`print`] gives that back as an error, which ends the command quietly.
+//! The `print!` macros panic if the reader has gone, as in `events list | head -1`, so clippy rejects them in this crate
+//! (`lib.rs`). [`print`] returns an error instead, which ends the command silently.
 
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
 };
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// Standard output could not be written to.
@@ -18,7 +19,7 @@ pub(super) struct Unwritten(#[source] pub(super) io::Error);
 /// Prints a line, or several, on standard output.
 ///
 /// # Errors
-/// [`Unwritten`]; where nobody reads any more, that ends the command without a word.
+/// [`Unwritten`]; if the reader has gone, it ends the command silently.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     let written =
@@ -26,12 +27,12 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
     Ok(written.map_err(Unwritten)?)
 }
 
-/// Prints a line, or several, on standard error; if nobody reads that, nobody is told.
+/// Prints a line, or several, on standard error. Errors are ignored.
 pub(super) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Which of the two.
+/// The chosen form.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {
     /// `--json`
@@ -39,7 +40,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Says one thing.
+    /// Prints an answer.
     ///
     /// # Errors
     /// As for [`print`].
@@ -53,7 +54,7 @@ impl Output {
         }
     }
 
-    /// Says what a person should know besides; a program finds it in the answer.
+    /// Prints further information for people on standard error; programs find it in the answer.
     pub(super) fn say_besides(self, text: &str) {
         if !self.json && !text.is_empty() {
             complain(text);
@@ -61,7 +62,7 @@ impl Output {
     }
 }
 
-/// A table with a head; the last column is not padded.
+/// A table with a header row; the last column is not padded.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|title| title.chars().count()).collect();
     for row in rows {
@@ -84,11 +85,21 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A JSON value as a cell: texts without quotes, nothing for null, control characters made harmless.
+/// A text on one line, with a blank for each control character, so that it cannot control the terminal.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Like [`plain`]; empty if there is no text.
+pub(super) fn plain_or_empty(text: Option<&str>) -> String {
+    text.map(plain).unwrap_or_default()
+}
+
+/// A JSON value as a cell: texts without quotes as by [`plain`], empty for null.
 pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        Value::String(text) => plain(text),
         other => other.to_string(),
     }
 }
@@ -99,12 +110,19 @@ pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
 }
 
 /// A time as a cell: to the second, in UTC.
+pub(super) fn second(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// Like [`second`]; empty if there is no time.
+pub(super) fn second_or_empty(time: Option<Timestamp>) -> String {
+    time.map(second).unwrap_or_default()
+}
+
+/// A time in JSON as a cell: to the second, in UTC.
 pub(super) fn time(value: &Value) -> String {
     let text = cell(value);
-    match text.parse::<jiff::Timestamp>() {
-        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-        Err(_) => text,
-    }
+    text.parse().map_or(text, second)
 }
 
 #[cfg(test)]

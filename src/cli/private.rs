@@ -1,12 +1,12 @@
-//! Keeps the memory of a running service to itself.
+//! Protects the memory of the running service.
 //!
-//! The secrets of webhooks and sinks are in it. A core dump would write them to a disk, and another program of the
-//! same user could read them out of the process (`ptrace`, `/proc/PID/mem`, `/proc/PID/environ`). Both is switched
-//! off when `serve` begins; root can still do it.
+//! The memory holds the secrets of webhooks and sinks. A core dump would write them to a disk, and another program of the
+//! same user could read them from the process (`ptrace`, `/proc/PID/mem`, `/proc/PID/environ`). `serve` disables both at its
+//! start; root can still do it.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// Switches both off. Where the system refuses, the service runs all the same: a warning says so.
+/// Disables both. If the system refuses, the service logs a warning and runs anyway.
 pub(super) fn close_memory() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = setrlimit(Resource::Core, none) {

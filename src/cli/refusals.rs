@@ -4,8 +4,8 @@ use clap::Subcommand;
 
 use super::{
     Failure,
+    admin::{Paging, Service, list, query},
     client::Client,
-    manage::{Paging, Service, list, query},
     output::{Output, cell, time},
 };
 use crate::config::Config;
@@ -31,7 +31,7 @@ pub(super) async fn run(config: Config, command: Refusals, output: Output) -> Re
     let client = Client::new(config, service.url())?;
     let answer = client.get("/refusals", &query([("endpoint", endpoint)], paging)).await?;
     let head = ["AT (UTC)", "ENDPOINT", "PEER", "STATUS", "REASON", "BYTES", "EXPLANATION"];
-    list(&answer, output, &head, |refusal| {
+    list(&answer, output, &head, |refusal: &serde_json::Value| {
         vec![
             time(&refusal["at"]),
             cell(&refusal["endpoint"]),

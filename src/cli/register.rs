@@ -1,8 +1,8 @@
-//! `register`: creates an endpoint's webhook at Finkare, or takes the one that has its URL.
+//! `register`: creates an endpoint's webhook at Finkare, or adopts the one that has its URL.
 //!
-//! The running service does it, so that it knows the secret at once. Where none runs on this machine, the
-//! command does it by itself, with the same code and the same store: SQLite's lock makes sure that
-//! nothing else runs there, and on Postgres other replicas hear of it.
+//! The running service does the work, so that it knows the secret at once. If no service runs on this machine, the command
+//! does it by itself, with the same code and the same store: SQLite's lock makes sure that no service is running, and on
+//! Postgres the replicas are notified.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 use super::{
     Failure,
+    admin::{Service, path_segment},
     client::{Client, NotThere},
     endpoints::{ask_to_rotate, name_of, rotated_text},
     failure::Usage,
     local,
-    manage::{Service, path_segment},
     output::{Output, cell},
 };
 use crate::{
@@ -30,33 +30,33 @@ use crate::{
     web::admin::endpoints::{RegisteredRow, RotatedRow, check_registration, default_events},
 };
 
-/// Who did it, in the audit trail, where no service was asked.
+/// The actor in the audit trail if the command does the work itself.
 pub(super) const ACTOR: &str = "cli";
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The public URL of the endpoint, where Finkare is to post (https://…)
+    /// The public URL of the endpoint, to which Finkare posts (https://…)
     #[arg(long, value_name = "URL")]
     url: String,
     /// The endpoint [default: the only one]
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
-    /// A type of events to register for; may be repeated [default: `payment.received`, `invoice.status_changed`]
+    /// An event type to subscribe to; may be repeated [default: `payment.received`, `invoice.status_changed`]
     #[arg(long = "event", value_name = "TYPE")]
     events: Vec<String>,
-    /// What stands beside it in Finkare's list
+    /// The description in Finkare's list of webhooks
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// Rotate the secret afterwards if the webhook was there already: only so can its secret be known
+    /// Rotate the secret afterwards if the webhook already existed: its secret can be learned only in this way
     #[arg(long)]
     rotate: bool,
     #[command(flatten)]
     service: Service,
 }
 
-/// Who does the work.
+/// What does the work.
 enum Worker {
-    /// The service that runs.
+    /// The running service.
     Service(Client),
     /// This process.
     Here(Box<Here>),
@@ -81,7 +81,7 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     let is_nowhere = |error: &anyhow::Error| error.downcast_ref::<NotThere>().is_some_and(|nobody| nobody.refused);
     let (worker, answer) = match asked {
         Ok(answer) => (Worker::Service(client), answer),
-        // Who says where the service is wants it to be asked.
+        // With --admin-url, the service is meant to do it.
         Err(error) if is_nowhere(&error) && options.service.admin_url.is_none() => {
             let here = Here::open(config).await?;
             let answer = here.register(&name, registration).await;
@@ -107,7 +107,7 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     if let Worker::Here(here) = worker {
         here.close().await;
     }
-    // What was registered is registered, whatever came of the rotation.
+    // The registration stays even if the rotation has failed.
     let mut shown = answer.clone();
     if let Ok(rotated) = &rotated {
         shown["rotation"] = rotated.clone();
@@ -115,17 +115,17 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     output.say(&shown, &text(&name, &answer, rotated.as_ref().ok(), is_here))?;
     match rotated {
         Ok(_) => Ok(true),
-        Err(error) => Err(error.context("the webhook is registered, and its secret could not be rotated").into()),
+        Err(error) => Err(error.context("the webhook is registered, but its secret could not be rotated").into()),
     }
 }
 
-/// What was done and what to do next, in words.
+/// What was done, and what to do next.
 fn text(name: &str, answer: &Value, rotated: Option<&Value>, is_here: bool) -> String {
     let (id, url) = (cell(&answer["webhook_id"]), cell(&answer["url"]));
     let mut lines = vec![if answer["created"] == true {
-        format!("The webhook {id} is created: Finkare posts to {url}, for the endpoint {name}.")
+        format!("The webhook {id} was created: Finkare posts to {url}, for the endpoint {name}.")
     } else {
-        format!("Finkare has the webhook {id} for {url} already. It is the one of the endpoint {name}.")
+        format!("Finkare already has the webhook {id} for {url}. The endpoint {name} has adopted it.")
     }];
     for note in answer["notes"].as_array().into_iter().flatten() {
         lines.push(format!("note: {}", cell(note)));
@@ -137,7 +137,7 @@ fn text(name: &str, answer: &Value, rotated: Option<&Value>, is_here: bool) -> S
         lines.push(format!("The endpoint's newest secret has the fingerprint {}.", cell(&answer["fingerprint"])));
     } else {
         lines.push(format!(
-            "Its secret is not known, so its deliveries are refused. Let Finkare give it a new one: finkare-relay {}",
+            "Its secret is not known, so its deliveries are rejected. Rotate the secret: finkare-relay {}",
             if is_here {
                 format!("register --url {url} --endpoint {name} --rotate")
             } else {
@@ -151,7 +151,7 @@ fn text(name: &str, answer: &Value, rotated: Option<&Value>, is_here: bool) -> S
     lines.join("\n")
 }
 
-/// What registering needs, in this process.
+/// What a registration in this process needs.
 struct Here {
     open: OpenStore,
     links: Arc<Links>,
@@ -165,13 +165,13 @@ impl Here {
         local::make_up_master_key(&mut config)?;
         let vault = service::vault(&config)?;
         let open = service::open_store(&config.store, true).await.context(
-            "no service answers where its admin API should be (--admin-url), and the store could not be opened",
+            "no service answers at the admin API's address (--admin-url), and the store could not be opened",
         )?;
         let store = &open.store;
         store.migrate().await.context("the store could not be migrated")?;
         service::keep_made_up(store.as_ref(), &vault, &config).await?;
         if !store.is_shared() {
-            // It is locked for us, so whoever was at it is gone.
+            // This process holds the lock, so no other process can still be working on it.
             store.abandon_intents().await?;
         }
         let opened = Secrets::open(store.clone(), Arc::new(vault), service::sources(&config)).await;
@@ -199,7 +199,7 @@ impl Here {
         Ok(serde_json::to_value(RotatedRow::from(rotated))?)
     }
 
-    /// Ends what is under way and gives the store back.
+    /// Finishes the running tasks and closes the store.
     async fn close(self) {
         self.lifecycle.stop(Duration::from_secs(5)).await;
         self.open.store.close().await;

@@ -1,7 +1,7 @@
-//! `rekey`: encrypts the stored secrets under another master key, while no service runs.
+//! `rekey`: encrypts the stored secrets with another master key while no service runs.
 //!
-//! All of them in one transaction, with its audit entry. Where the key is the generated file, the new one
-//! is written beside it before, and takes its place after; a crash in between is healed by the next start
+//! All secrets are encrypted in one transaction, with an audit entry. A generated key is in a file: the new key is first
+//! written beside it and takes its place afterwards. The next start of the service repairs a crash in between
 //! ([`local::settle_master_key`]).
 
 use std::path::Path;
@@ -24,7 +24,7 @@ const NEW_KEY: &str = "RELAY_NEW_MASTER_KEY";
 /// Changes the master key.
 pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Failure> {
     let given = env::read(NEW_KEY, &env::of_process)?.map(|key| Secret::new(key.trim()));
-    // The key of the file is the one that counts only where none is configured.
+    // The file's key is used only if none is configured.
     let directory = local::directory(&config).filter(|_| config.master_key.is_none()).map(Path::to_owned);
     if directory.is_some() {
         local::settle_master_key(&config).await?;
@@ -44,7 +44,7 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
         return Err(Problems::of_variables(vec![(NEW_KEY, what.to_owned())]).into());
     };
     if vault.key_id() == old.key_id() {
-        let what = "is the master key that is in use already: make another with `openssl rand -base64 32`";
+        let what = "is the current master key: make another one with `openssl rand -base64 32`";
         return Err(Problems::of_variables(vec![(NEW_KEY, what.to_owned())]).into());
     }
 
@@ -59,34 +59,34 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
     let next = match &directory {
         Some(directory) => {
             generated::replace(directory, local::NEW_MASTER_KEY, local::MASTER_KEY)
-                .context("the secrets are encrypted under the new key; the next start puts its file into place")?;
-            format!("The new key is in {}. The service may start.", directory.join(local::MASTER_KEY).display())
+                .context("the secrets are encrypted with the new key, but its file could not be put into place; the next start will do it")?;
+            format!("The new key is in {}. You can start the service now.", directory.join(local::MASTER_KEY).display())
         }
-        None => "Before any service starts, set RELAY_MASTER_KEY to the new key.".to_owned(),
+        None => "Set RELAY_MASTER_KEY to the new key before you start a service.".to_owned(),
     };
     output.say(
         &json!({"rekeyed": true, "secrets": secrets, "from": old.key_id(), "to": vault.key_id()}),
-        &format!("{secrets} stored secrets are encrypted under the new master key ({}). {next}", vault.key_id()),
+        &format!("{secrets} stored secrets are encrypted with the new master key ({}). {next}", vault.key_id()),
     )?;
     Ok(true)
 }
 
-/// Encrypts everything anew and commits; answers how many secrets there were. With a folder, the new key
-/// is safely there before that.
+/// Encrypts all secrets with the new key and commits; answers how many there were. With a folder, the file of the new
+/// key is written before that.
 async fn change(store: &dyn Store, old: &Vault, new: &Vault, keep: Option<(&Path, &Secret)>) -> anyhow::Result<usize> {
     store.migrate().await.context("the store could not be migrated")?;
-    // What is over need not be encrypted again.
+    // Expired secrets need not be encrypted again.
     store.expire_secrets().await?;
     let links = store.links().await?;
     let rows: Vec<_> = links.into_iter().flat_map(|link| link.secrets).collect();
     if !rows.is_empty() && rows.iter().all(|row| row.key_id == new.key_id()) {
         bail!(
-            "the stored secrets are encrypted under the new key already: set RELAY_MASTER_KEY to it, and start the service"
+            "the stored secrets are already encrypted with the new key: set RELAY_MASTER_KEY to it, and start the service"
         );
     }
     let mut sealed: Vec<SealedSecret> = Vec::new();
     for row in &rows {
-        // `None` would be an expired one, which is not among them.
+        // `None` would be an expired secret, and those are left out.
         if let Some(secret) = old.open(row)? {
             sealed.push(new.seal_as(row.id, &row.endpoint, &secret));
         }

@@ -1,4 +1,4 @@
-//! `reload`: the running service reads its configuration again.
+//! `reload`: makes the running service read its configuration again.
 
 use std::fmt::Write as _;
 
@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{
     Failure,
+    admin::Service,
     client::{Client, Refused},
-    manage::Service,
     output::{Output, cell},
 };
 use crate::config::Config;
@@ -19,9 +19,9 @@ pub(super) struct Options {
     service: Service,
 }
 
-/// `reload`: exit 2, with every problem, if the service cannot use what it reads.
+/// `reload`: exit 2, with every problem, if the service cannot use the new configuration.
 ///
-/// It is the service's own file and environment that count, not those of this command.
+/// The service reads its own file and environment, not those of this command.
 pub(super) async fn run(config: Config, options: Options, output: Output) -> Result<bool, Failure> {
     let client = Client::new(config, options.service.url())?;
     let answer = match client.decide("/reload", &Value::Null).await {
@@ -49,19 +49,19 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     Ok(true)
 }
 
-/// What is different now; or what may be the matter if nothing is.
+/// The differences; or, if there are none, what may be the reason.
 fn difference(answer: &Value) -> String {
     let names = |list: &Value| {
         let names: Vec<_> = list.as_array().into_iter().flatten().map(cell).collect();
         names.join(", ")
     };
     if answer["differs"] == false {
-        let mut text = " Nothing differs from before.".to_owned();
+        let mut text = " Nothing has changed.".to_owned();
         if answer["file"].is_string() {
             let _ = write!(
                 text,
-                "\nIf you have changed {}, the service does not see the change: a container that mounts this one file keeps \
-                 the old one when an editor replaces it. Mount its folder instead, and start the container again.",
+                "\nIf you have changed {}, the service does not see the change: a container that mounts a single file keeps \
+                 the old file when an editor replaces it. Mount its folder instead, and restart the container.",
                 cell(&answer["file"])
             );
         }
@@ -84,7 +84,7 @@ fn difference(answer: &Value) -> String {
 }
 
 fn problems_text(problems: &[String]) -> String {
-    let mut text = String::from("the service cannot use the new configuration; the one before goes on:");
+    let mut text = String::from("the service cannot use the new configuration; the previous one stays in force:");
     for problem in problems {
         let _ = write!(text, "\n  {}", cell(&Value::from(problem.as_str())));
     }

@@ -21,7 +21,7 @@ use crate::{
     signature::finkare,
 };
 
-/// The store gets so long to tell its newest secret.
+/// How long the store may take to answer its newest secret.
 const STORE_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
@@ -31,19 +31,19 @@ pub(super) struct Options {
     /// Where to post [default: this configuration's endpoint on this machine]
     #[arg(long, value_name = "URL", value_parser = client::address)]
     to: Option<String>,
-    /// The endpoint whose secret signs [default: the first one]
+    /// The endpoint whose secret is used to sign [default: the first one]
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
     /// The body's `data` [default: a made-up invoice and amount]
     #[arg(long, value_name = "JSON")]
     data: Option<String>,
-    /// So many different deliveries
+    /// How many different deliveries to post
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: u32,
-    /// Post each delivery so many further times
+    /// How many times to repeat each delivery
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
     duplicate: u32,
-    /// Sign with a wrong secret: every delivery has to be refused
+    /// Sign with a wrong secret: every delivery must be rejected
     #[arg(long)]
     forge: bool,
 }
@@ -54,7 +54,7 @@ pub(super) fn body(event: &str, data: &Value, timestamp: Timestamp) -> Vec<u8> {
     json!({"event": event, "data": data, "timestamp": timestamp}).to_string().into_bytes()
 }
 
-/// Something plausible for a type.
+/// Plausible data for an event type.
 fn made_up(event: &str, number: u32) -> Value {
     let invoice = Uuid::now_v7();
     match event {
@@ -66,11 +66,10 @@ fn made_up(event: &str, number: u32) -> Value {
     }
 }
 
-/// The newest secret that the store has for the endpoint: where there is an API key, the configured one may have been
-/// rotated away.
+/// The endpoint's newest secret in the store. With an API key, the configured secret may have been replaced by a rotation.
 ///
 /// # Errors
-/// Why the store could not be asked, in a sentence.
+/// Why the store could not answer, in a sentence.
 async fn stored(config: &Config, endpoint: &Endpoint) -> Result<Option<Secret>, String> {
     let is_new = matches!(&config.store, StoreConfig::Sqlite { path } if !path.exists());
     if is_new || (endpoint.api_key.is_none() && !endpoint.secrets.is_empty()) {
@@ -98,7 +97,7 @@ async fn stored(config: &Config, endpoint: &Endpoint) -> Result<Option<Secret>, 
     }
 }
 
-/// Posts what the options say; true if each was answered as it should.
+/// Posts the deliveries; true if each was answered as expected.
 pub(super) async fn run(mut config: Config, options: Options, output: Output) -> Result<bool, Failure> {
     local::find_made_up(&mut config);
     let endpoint = match &options.endpoint {
@@ -113,18 +112,18 @@ pub(super) async fn run(mut config: Config, options: Options, output: Output) ->
         (Ok(stored), _) => stored,
         (Err(problem), None) => {
             return Err(anyhow::anyhow!("{problem}").context(
-                "the endpoint's secrets are in the database, which cannot be used: repair that first, or set the endpoint's `secret`",
+                "the endpoint's secrets are in the database, which cannot be used: fix that first, or set the endpoint's `secret`",
             ).into());
         }
         (Err(problem), Some(_)) => {
             complain(&format!(
-                "note: the database cannot be used, so the configured secret signs, which may have been rotated away: {problem}"
+                "note: the database cannot be used, so the configured secret is used, which a rotation may have replaced: {problem}"
             ));
             None
         }
     };
     let secret = stored.as_ref().or(endpoint.secrets.first()).context(
-        "the endpoint has no secret to sign with: start `serve` once (it makes one), run `finkare-relay register`, or set \
+        "the endpoint has no secret to sign with: start `serve` once (it generates one), run `finkare-relay register`, or set \
          FINKARE_WEBHOOK_SECRET",
     )?;
     let secret = if options.forge { Secret::new("whsec_forged") } else { secret.clone() };
@@ -144,7 +143,7 @@ pub(super) async fn run(mut config: Config, options: Options, output: Output) ->
     let (mut good, mut bad) = (0_u32, 0_u32);
     for number in 0..options.count {
         let data = data.clone().unwrap_or_else(|| made_up(&options.event, number));
-        // A millisecond apart, so that equal data make different deliveries.
+        // One millisecond apart, so that equal data give different deliveries.
         let timestamp = began + SignedDuration::from_millis(i64::from(number));
         let body = body(&options.event, &data, timestamp);
         let signature = finkare::sign(&secret, &body);
@@ -174,11 +173,11 @@ pub(super) async fn run(mut config: Config, options: Options, output: Output) ->
         }
     }
     if good + bad > 1 && !output.json {
-        let word = if options.forge { "refused, as they should be" } else { "acknowledged" };
+        let word = if options.forge { "rejected, as expected" } else { "acknowledged" };
         print(&format!("{good} {word}{}", if bad > 0 { format!(", {bad} NOT") } else { String::new() }))?;
     }
     if options.forge && bad > 0 {
-        return Err(Failure::Failed(anyhow::anyhow!("a forged delivery was not refused with 401")));
+        return Err(Failure::Failed(anyhow::anyhow!("a forged delivery was not rejected with 401")));
     }
     Ok(bad == 0)
 }

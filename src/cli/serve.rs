@@ -12,15 +12,15 @@ use crate::{
     telemetry::{self, traces::Settings},
 };
 
-/// Runs until SIGTERM or SIGINT; reloads on SIGHUP; false if a part of the service failed instead. What had to be cut
-/// off at the end went back to the store and is no failure.
+/// Runs until SIGTERM or SIGINT, and reloads on SIGHUP. Answers false if a part of the service has failed. Work that was
+/// interrupted at the end went back to the store, and is not a failure.
 pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failure> {
     let variable = |name| env::read(name, &env::of_process);
     let (format, filter) = (variable("RELAY_LOG_FORMAT")?, variable("RUST_LOG")?);
     let _logging = telemetry::init(format.as_deref(), filter.as_deref()).map_err(Problems::of_variables)?;
     private::close_memory();
     start_traces()?;
-    // Before anything takes long, so that a signal during the start is not lost.
+    // Before anything slow, so that a signal during the start is not lost.
     let mut stop = Stop::new()?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(anyhow::Error::new)?;
     local::settle_master_key(&config).await?;
@@ -45,11 +45,11 @@ pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failur
     };
     telemetry::announce_listening(service.public, service.admin);
     greet(&config, &service, &made);
-    // It holds secrets in clear, and nobody needs them any more.
+    // It holds secrets in plain text that are no longer needed.
     drop(config);
 
-    // Beside this task, so that no signal and no failure waits for a reload. What comes during one is remembered: the
-    // file may have been changed again since it was read.
+    // In a task of its own, so that no signal and no failure waits for a reload. A SIGHUP during a reload is remembered:
+    // the file may have changed again after it was read.
     let reloader = service.reloader();
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {
@@ -74,7 +74,7 @@ pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failur
     Ok(!failed)
 }
 
-/// Switches traces on if the standard's variables say so.
+/// Enables traces if the variables of the OpenTelemetry standard are set.
 fn start_traces() -> Result<(), Failure> {
     let problems = RefCell::new(None);
     let variable = |name| {
@@ -113,7 +113,7 @@ impl Stop {
     }
 }
 
-/// Tells somebody who started it without any configuration what was made up and what to do next.
+/// Tells a person who started the service without any configuration what was generated and what to do next.
 fn greet(config: &Config, service: &Service, made: &[PathBuf]) {
     let mut lines = Vec::new();
     for file in made {
@@ -132,7 +132,7 @@ fn greet(config: &Config, service: &Service, made: &[PathBuf]) {
             reachable(service.public),
             endpoint.path
         ));
-        // A port that was chosen at the start stands in no configuration.
+        // A port that was chosen at the start is not in the configuration.
         let admin = match config.server.admin_listen.port() {
             0 => format!(" --admin-url http://{}", reachable(service.admin)),
             _ => String::new(),

@@ -1,4 +1,4 @@
-//! One attempt: deadline, deliver, decide what follows.
+//! One attempt: delivers within a time limit and decides what comes next.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -17,21 +17,21 @@ use crate::{
     telemetry::traces::{self, Attempt},
 };
 
-/// A claimed dispatch and when it was claimed by this process's clock.
+/// A claimed dispatch in the worker's queue, and when it was claimed by this process's clock.
 #[derive(Debug)]
-pub struct Claimed {
+pub struct Queued {
     /// The dispatch.
     pub dispatch: LeasedDispatch,
-    /// Just before the claim was sent, so that the lease is never thought longer than it is.
+    /// Taken just before the claim was sent, so that the lease is never assumed to be longer than it is.
     pub at: Instant,
 }
 
 /// Tries a dispatch once.
 ///
-/// Never fails: a time-out and a panic of the sink's code are outcomes like any other. Dropping the
-/// future drops the attempt; the lease then has to be given back.
-pub async fn run(sink: &Arc<dyn Sink>, feeding: &Feeding, claimed: &Claimed) -> FinishedAttempt {
-    let (dispatch, name, timeout) = (&claimed.dispatch, &feeding.name, feeding.timeout);
+/// Never fails: a time-out and a panic in the sink's code are outcomes as well. Dropping the future drops the attempt; the
+/// lease has to be returned then.
+pub async fn run(sink: &Arc<dyn Sink>, feeding: &Feeding, queued: &Queued) -> FinishedAttempt {
+    let (dispatch, name, timeout) = (&queued.dispatch, &feeding.name, feeding.timeout);
     let traced = traces::current().map(|traces| (traces, traces.attempt_begins(dispatch.event_id)));
     let message = Message { trace: traced.map(|(_, context)| context), ..Message::from(dispatch) };
     let started_at = clock::now();
@@ -47,7 +47,7 @@ pub async fn run(sink: &Arc<dyn Sink>, feeding: &Feeding, claimed: &Claimed) -> 
     };
     let duration = begun.elapsed();
     let attempt = dispatch.attempts + 1;
-    let age = dispatch.age + claimed.at.elapsed();
+    let age = dispatch.age + queued.at.elapsed();
     let next = after_attempt(&outcome, attempt, age, &feeding.retry, rand::random());
     log(name, dispatch, attempt, duration, &outcome, &next);
     if let Some((traces, context)) = traced {
@@ -68,8 +68,7 @@ pub async fn run(sink: &Arc<dyn Sink>, feeding: &Feeding, claimed: &Claimed) -> 
     FinishedAttempt { id: dispatch.id, token: dispatch.token, sink: name.clone(), started_at, duration, outcome, next }
 }
 
-/// One line for each attempt: what went well at `debug`, what is tried again at `warn`, what needs
-/// a person at `error`.
+/// Writes one log line for each attempt: successes at `debug`, retries at `warn`, and what needs a person at `error`.
 fn log(
     name: &SinkName,
     dispatch: &LeasedDispatch,

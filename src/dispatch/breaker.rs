@@ -1,7 +1,7 @@
-//! The circuit breaker of one sink: a target that fails again and again is left alone and probed.
+//! The circuit breaker of one sink: a target that fails repeatedly gets no events except for probes.
 //!
-//! Its backlog waits in the store meanwhile and does not age: the give-up time of a dispatch begins
-//! with its own first attempt. State is per process; each replica finds out for itself.
+//! The backlog waits in the store meanwhile and does not age, since the give-up time of a dispatch begins with its own
+//! first attempt. Each process has its own breaker.
 //!
 //! ```text
 //!             failures in a row
@@ -12,9 +12,9 @@
 //!     └─────── a success ─────────── trying: one attempt at a time, at once
 //! ```
 //!
-//! An open breaker becomes one that is *trying* when there is no event left to probe with (another replica has delivered
-//! them, or they were cancelled: nothing waits, so nobody has to be alarmed), when another replica got through, and when
-//! a person says so. Trying counts as well until an attempt fails.
+//! An open breaker starts *trying* when no event is left to probe with (another replica has delivered them, or they were
+//! cancelled; nothing waits, so no alarm is needed), when another replica has delivered something, and when a person asks
+//! for it. A breaker that is trying counts as closed until an attempt fails.
 
 use std::{
     num::NonZeroU32,
@@ -32,7 +32,7 @@ pub struct Breaker {
     switch: Switch,
 }
 
-/// The state of one breaker, for those who look at it or know better than it does. Clones share it.
+/// The state of one breaker, which others can read and change. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Switch(Arc<Mutex<State>>);
 
@@ -54,7 +54,7 @@ enum Phase {
     },
 }
 
-/// What a change of the breaker was, for the log.
+/// How the breaker has changed, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// Nothing changed.
@@ -66,12 +66,12 @@ pub enum Change {
 }
 
 impl Switch {
-    /// True while only probes are let through.
+    /// True while only probes are allowed.
     pub fn is_open(&self) -> bool {
         matches!(self.lock().phase, Phase::Open { .. })
     }
 
-    /// When the next probe may begin, while it is open.
+    /// When the next probe may begin, while the breaker is open.
     pub fn next_probe(&self) -> Option<Instant> {
         match self.lock().phase {
             Phase::Open { next_probe } => Some(next_probe),
@@ -79,13 +79,13 @@ impl Switch {
         }
     }
 
-    /// Closes it: the target has shown that it works. Answers true if it was open.
+    /// Closes the breaker, since the target has shown that it works. Answers true if the breaker was open.
     pub fn close(&self) -> bool {
         let before = std::mem::take(&mut *self.lock());
         matches!(before.phase, Phase::Open { .. })
     }
 
-    /// Lets one attempt through at once, and the others after it if it succeeds. Answers true if it was open.
+    /// Allows one attempt at once, and the others if it succeeds. Answers true if the breaker was open.
     pub fn try_again(&self) -> bool {
         let mut state = self.lock();
         let is_open = matches!(state.phase, Phase::Open { .. });
@@ -101,23 +101,23 @@ impl Switch {
 }
 
 impl Breaker {
-    /// A closed breaker. `switch` is where others look.
+    /// A closed breaker, whose state others see through `switch`.
     pub fn new(failures_to_trip: NonZeroU32, probe_every: Duration, switch: Switch) -> Self {
         Self { failures_to_trip, probe_every, switch }
     }
 
-    /// What others see of it.
+    /// The state that others see.
     pub fn switch(&self) -> &Switch {
         &self.switch
     }
 
-    /// True unless as many attempts may run as there are slots.
+    /// True if fewer attempts may run than there are slots.
     pub fn is_careful(&self) -> bool {
         self.switch.lock().phase != Phase::Closed
     }
 
-    /// How many more of `slots` may be used when `running` attempts run already; and, if none is
-    /// for the breaker's sake, when to ask again (`None`: when an attempt has ended).
+    /// How many more of the `slots` may be used while `running` attempts are running. If the breaker allows none, also when
+    /// to ask again (`None`: when an attempt has ended).
     pub fn allowed(&self, slots: usize, running: usize, now: Instant) -> (usize, Option<Instant>) {
         match self.switch.lock().phase {
             Phase::Closed => (slots.saturating_sub(running), None),
@@ -127,14 +127,14 @@ impl Breaker {
         }
     }
 
-    /// The target took it, or refused just this one: it works.
+    /// The target has accepted an event, or rejected this one only: it works.
     pub fn success(&mut self) -> Change {
         let before = std::mem::take(&mut *self.switch.lock());
         if before.phase == Phase::Closed { Change::None } else { Change::Closed }
     }
 
-    /// The target could not be reached or could not work; the attempt ended now and took so long. One that began
-    /// before somebody said to try again tells nothing new.
+    /// The target could not be reached or could not work. The attempt ended now and took `took`. An attempt that began before
+    /// a request to try again does not count.
     pub fn failure(&mut self, now: Instant, took: Duration) -> Change {
         let mut state = self.switch.lock();
         state.failures = state.failures.saturating_add(1);

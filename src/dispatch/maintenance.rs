@@ -1,7 +1,7 @@
-//! What is done now and then: retention, and bringing back what a clock that was set has postponed.
+//! Periodic work: retention, and correcting due times that a wrong clock has postponed.
 //!
-//! Retention removes old payloads and, later, old events and bookings, a few at a time. It does not simply believe the
-//! clock, see [`crate::store::retention`].
+//! Retention removes old payloads and, later, old events and bookings, a few at a time. It does not trust the clock
+//! blindly, see [`crate::store::retention`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,30 +13,30 @@ use crate::{
     store::{Purge, Purged, Store, StoreError, retention::RetentionTime},
 };
 
-/// Between two looks for what was postponed.
+/// The time between two searches for postponed dispatches.
 const LOOK: Duration = Duration::from_mins(1);
-/// Between two rounds of retention.
+/// The time between two rounds of retention.
 const EVERY: Duration = Duration::from_mins(10);
-/// Events, or bookings, in one transaction: short enough that no delivery waits for it.
+/// The most events or bookings in one transaction, so that no delivery waits long.
 const AT_ONCE: u32 = 500;
-/// Between two transactions of a round.
+/// The pause between two transactions of a round.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A doubt about the clock is told again after so long.
+/// How often a doubt about the clock is reported.
 const TELL: Duration = Duration::from_hours(6);
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Ages {
-    /// Payloads, after the event was received.
+    /// How long payloads are kept after the event was received.
     pub payload: Duration,
-    /// Events with all that belongs to them, after they were received.
+    /// How long events and everything that belongs to them are kept after they were received.
     pub dedupe: Duration,
-    /// Bookings, after they were finished.
+    /// How long bookings are kept after they were finished.
     pub ledger: Duration,
 }
 
-/// Works at intervals until the soft token is cancelled. The first round begins at once: a service that is
-/// started or reloaded more often than the interval would otherwise never purge.
+/// Works periodically until the soft token is cancelled. The first round begins at once, since a service that is restarted
+/// or reloaded more often than the interval would otherwise never purge.
 pub async fn run(store: Arc<dyn Store>, ages: Ages, lifecycle: Lifecycle) {
     let mut retention = Retention { store, ages, looked: None, told: None };
     let rounds = async {
@@ -69,9 +69,9 @@ async fn bring_back(store: &dyn Store) {
 struct Retention {
     store: Arc<dyn Store>,
     ages: Ages,
-    /// When this process last looked at the store's clock.
+    /// When this process last read the store's clock.
     looked: Option<Instant>,
-    /// When a doubt was last told.
+    /// When a doubt was last reported.
     told: Option<Instant>,
 }
 
@@ -85,9 +85,9 @@ impl Retention {
         };
         self.looked = Some(now);
         self.tell(&time);
-        // One that fails does not keep the other from its turn.
+        // A failure of one does not prevent the other.
         let total = self.purge(&time).await;
-        // The store reckons from its clock.
+        // The store computes the ages from its own clock.
         let behind = clock::since(time.now, time.clock);
         let bookings = purge_bookings(&*self.store, self.ages.ledger.saturating_add(behind)).await;
         if total != Purged::default() || bookings > 0 {
@@ -95,7 +95,7 @@ impl Retention {
         }
     }
 
-    /// Says once in a while that the clock is doubted, and once that it is not any more.
+    /// Reports from time to time that the clock is doubted, and once that it is trusted again.
     fn tell(&mut self, time: &RetentionTime) {
         let Some(left) = time.doubted_for else {
             if self.told.take().is_some() {
@@ -114,7 +114,7 @@ impl Retention {
         );
     }
 
-    /// One round: until everything that is old has been looked at.
+    /// One round, until all old rows have been handled.
     async fn purge(&self, time: &RetentionTime) -> Purged {
         let before = |age: Duration| time.now.checked_sub(age).unwrap_or(jiff::Timestamp::MIN);
         let purge = Purge {
@@ -144,7 +144,7 @@ impl Retention {
     }
 }
 
-/// The same for bookings.
+/// One round for bookings.
 async fn purge_bookings(store: &dyn Store, ledger: Duration) -> u64 {
     let mut total = 0;
     loop {

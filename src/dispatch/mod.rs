@@ -1,4 +1,4 @@
-//! The relaying half: claims what is due, tries it, records what came of it.
+//! The relaying half: claims what is due, tries it, records the outcome.
 //!
 //! ```text
 //!            ┌──────────── worker, one per sink ───────────┐
@@ -7,12 +7,12 @@
 //!   └────── recorder ◀── outcome    (shared by all sinks: many outcomes, one transaction)
 //! ```
 //!
-//! Each sink has a [`worker`] of its own, with its own slots, rate and breaker, so that a sick or
-//! slow sink hurts nobody else: it takes no slot of another's and no lock that another waits for.
-//! Everything rare takes the common path: a crashed worker is an expired lease, a replay is a new
-//! dispatch, a shutdown gives leases back.
+//! Each sink has its own [`worker`] with its own slots, rate limit and breaker, so that a failing or slow sink does not affect
+//! other sinks: it uses none of their slots, and holds no lock that they wait for. Rare cases use the common path: a crashed
+//! worker is an expired lease, a replay is a new dispatch, and a shutdown returns leases.
 //!
-//! One [`Relaying`] serves the process: workers come and go with the configuration, each by itself; the recorder stays.
+//! There is one [`Relaying`] per process. Workers come and go with the configuration, independently of each other; the
+//! recorder stays.
 //!
 //! Delivery is at least once: if the process dies between a target's answer and the record of it,
 //! the target gets the event again, under the same id.
@@ -41,45 +41,44 @@ pub mod maintenance;
 pub mod recorder;
 pub mod worker;
 
-/// A lease outlasts an attempt's time-out by this much: time for the claim's own way, for waiting
-/// in the worker's queue and for recording the outcome. It is also how much longer than the
-/// time-out a crashed replica's dispatches wait for another one.
+/// How much longer a lease lasts than the time-out of an attempt: time for the claim itself, for the worker's queue and for
+/// recording the outcome. After a crash of a replica, its dispatches wait for the time-out and this time.
 pub const LEASE_MARGIN: Duration = Duration::from_secs(10);
 
-/// How one sink is fed.
+/// How one sink gets its events.
 #[derive(Debug, Clone)]
 pub struct Feeding {
     /// The sink's name.
     pub name: SinkName,
-    /// Its `type`.
+    /// The `type` of the sink.
     pub kind: &'static str,
-    /// In which order.
+    /// The order of delivery.
     pub order: Order,
-    /// At most so many attempts at a time.
+    /// The most attempts at the same time.
     pub concurrency: NonZeroU32,
-    /// A whole attempt.
+    /// The time limit of an attempt.
     pub timeout: Duration,
-    /// At most so many attempts in a time: requests and period.
+    /// The rate limit: the number of attempts and the period.
     pub rate: Option<(NonZeroU32, Duration)>,
-    /// When to try again and when to give up.
+    /// When to retry and when to give up.
     pub retry: RetryPolicy,
     /// Consecutive failures that trip the breaker, and the time between two probes.
     pub breaker: (NonZeroU32, Duration),
 }
 
 impl Feeding {
-    /// How long a claim lasts.
+    /// How long a lease lasts.
     pub fn lease(&self) -> Duration {
         self.timeout + LEASE_MARGIN
     }
 }
 
-/// What the admin API may know of a configured sink, and tell its breaker.
+/// A configured sink as the admin API sees it, with access to its breaker.
 #[derive(Debug, Clone)]
 pub struct SinkView {
-    /// Its name.
+    /// The name of the sink.
     pub name: SinkName,
-    /// Its `type`.
+    /// The `type` of the sink.
     pub kind: &'static str,
     switch: breaker::Switch,
 }
@@ -90,25 +89,25 @@ impl SinkView {
         Self { name, kind, switch: breaker::Switch::default() }
     }
 
-    /// True while this process's breaker leaves the sink alone.
+    /// True while the sink is tripped in this process.
     pub fn is_tripped(&self) -> bool {
         self.switch.is_open()
     }
 
-    /// While it is tripped: when this process probes it next. A time in the past is now.
+    /// While the sink is tripped: when this process probes it next. A time in the past means now.
     pub fn next_probe_at(&self) -> Option<Timestamp> {
         let wait = self.switch.next_probe()?.saturating_duration_since(Instant::now());
         clock::now().checked_add(wait).ok()
     }
 
-    /// The target has shown that it works: closes the breaker. Answers true if it was tripped. The worker has to be
-    /// woken ([`crate::store::wake::Wakeups`]).
+    /// Closes the breaker, since the target has shown that it works. Answers true if the sink was tripped. The worker has to
+    /// be woken afterwards ([`crate::store::wake::Wakeups`]).
     pub fn close(&self) -> bool {
         self.switch.close()
     }
 
-    /// A person thinks that the target works: one event is tried at once, and the others if it is delivered. Answers
-    /// true if it was tripped. The worker has to be woken.
+    /// Tries the sink again, since a person has asked for it: one event at once, and the others if it is delivered. Answers
+    /// true if the sink was tripped. The worker has to be woken afterwards.
     pub fn try_again(&self) -> bool {
         self.switch.try_again()
     }
@@ -128,7 +127,7 @@ impl Relaying {
         let (recorder, recording) = recorder::Recorder::new(store.clone(), pressure.clone());
         let weak = recorder.downgrade();
         lifecycle.spawn("recorder", recording);
-        // Also while there is no worker.
+        // The recorder also stays while there is no worker.
         let soft = lifecycle.soft.clone();
         lifecycle.spawn("recorder's queue", async move {
             soft.cancelled().await;
@@ -137,8 +136,8 @@ impl Relaying {
         Self { store: store.clone(), recorder: weak, pressure: pressure.clone() }
     }
 
-    /// Feeds a sink until the lifecycle's soft token is cancelled; then what is under way is finished, and the rest
-    /// given back.
+    /// Delivers to a sink until the lifecycle's soft token is cancelled. Running attempts are then finished, and other leases
+    /// returned.
     pub fn feed(
         &self,
         feeding: Feeding,
@@ -147,7 +146,7 @@ impl Relaying {
         metrics: SinkMetrics,
         lifecycle: &Lifecycle,
     ) {
-        // None is left only when the service stops.
+        // The recorder is gone only when the service stops.
         let Some(recorder) = self.recorder.upgrade() else { return };
         let shared = worker::Shared { store: self.store.clone(), recorder, pressure: self.pressure.clone() };
         let worker = worker::Worker::new(shared, sink, feeding, view.switch.clone(), metrics);
@@ -155,8 +154,8 @@ impl Relaying {
     }
 }
 
-/// Starts a worker for each sink, and what they share. They run until the lifecycle's soft token is
-/// cancelled, finish what is under way, and give the rest back.
+/// Starts a worker for each sink, and what the workers share. They run until the lifecycle's soft token is cancelled, finish
+/// their running attempts, and return the other leases.
 pub fn start(
     store: &Arc<dyn Store>,
     sinks: Vec<(Feeding, Arc<dyn Sink>, SinkView)>,

@@ -1,10 +1,9 @@
 //! Records outcomes in groups: attempts of all sinks that end at the same time share a transaction.
 //!
-//! While the database does not answer, outcomes are kept and tried again until their leases have
-//! surely run out; then somebody else may have the dispatch, and the outcome is dropped with a
-//! line in the log (the target gets the event again, under the same id). What the database refuses
-//! is tried alone, so that one sink's outcome cannot hold up another's, and once more in plain text: what a
-//! target said is the only part of it that a database could not like.
+//! While the database does not answer, outcomes are kept and retried until their leases have certainly expired. Another
+//! worker may have the dispatch then, so the outcome is dropped with a log line (the target gets the event again, with the
+//! same id). An outcome that the database rejects is retried alone, so that one sink's outcome cannot block another's, and
+//! then once more in plain text: the target's answer is the only part of it that a database could reject.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,9 +16,9 @@ use crate::{
     store::{Finish, Store, StoreError},
 };
 
-/// Outcomes that may wait. When as many wait, workers wait before they start further attempts.
+/// The most outcomes that may wait. If the queue is full, workers wait before they start further attempts.
 const QUEUE: usize = 2048;
-/// Outcomes in one transaction.
+/// The most outcomes in one transaction.
 const BATCH: usize = 256;
 
 #[derive(Debug)]
@@ -28,36 +27,36 @@ struct Waiting {
     lease_ends: Instant,
 }
 
-/// Where workers hand outcomes in; recording ends when the last one is dropped.
+/// The handle to which workers pass outcomes; recording ends when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     queue: mpsc::Sender<Waiting>,
 }
 
-/// A way to the recorder that does not keep it going.
+/// A handle that does not keep the recorder alive.
 #[derive(Debug, Clone)]
 pub struct WeakRecorder(mpsc::WeakSender<Waiting>);
 
 impl WeakRecorder {
-    /// The recorder, unless it ends.
+    /// The recorder, unless it has ended.
     pub fn upgrade(&self) -> Option<Recorder> {
         self.0.upgrade().map(|queue| Recorder { queue })
     }
 }
 
 impl Recorder {
-    /// For those who may need it later.
+    /// A weak handle.
     pub fn downgrade(&self) -> WeakRecorder {
         WeakRecorder(self.queue.downgrade())
     }
 
-    /// Makes the recorder and the future that does the work.
+    /// Creates the recorder and the future that does the work.
     pub fn new(store: Arc<dyn Store>, pressure: Pressure) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, waiting) = mpsc::channel(QUEUE);
         (Self { queue }, record(store, waiting, pressure))
     }
 
-    /// Hands an outcome in; waits while too many others do.
+    /// Passes an outcome on; waits while the queue is full.
     pub async fn record(&self, finished: FinishedAttempt, lease_ends: Instant) {
         let waiting = Waiting { finished, lease_ends };
         if self.queue.send(waiting).await.is_err() {
@@ -73,7 +72,7 @@ async fn record(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>, press
     }
 }
 
-/// What a group is recorded with: the store, or a test's idea of one.
+/// Records groups of outcomes: the store, or a replacement in tests.
 #[async_trait]
 trait Recording: Sync {
     async fn finish(&self, batch: &[FinishedAttempt]) -> Result<Vec<Finish>, StoreError>;
@@ -91,7 +90,7 @@ impl Recording for Arc<dyn Store> {
     }
 }
 
-/// Records every outcome that waits, together if it can be; none waits for longer than its lease.
+/// Records the waiting outcomes, together if possible. No outcome is kept for longer than its lease.
 async fn record_all(target: &impl Recording, waiting: &mut Vec<Waiting>, pressure: &Pressure) {
     let (mut failures, mut most) = (0, BATCH);
     while !waiting.is_empty() {
@@ -101,7 +100,7 @@ async fn record_all(target: &impl Recording, waiting: &mut Vec<Waiting>, pressur
         match target.finish(&batch).await {
             Ok(results) => {
                 report_lost(&batch, &results);
-                // A worker that saw nothing due learns the new times from its next claim.
+                // A worker that found nothing due learns the new due times from its next claim.
                 let again = batch.iter().filter(|finished| !finished.next.state().is_finished());
                 target.wake(&again.map(|finished| &finished.sink).collect::<Vec<_>>());
                 waiting.drain(..count);
@@ -118,13 +117,13 @@ async fn record_all(target: &impl Recording, waiting: &mut Vec<Waiting>, pressur
                 waiting.retain(|waiting| {
                     let keep = waiting.lease_ends > now;
                     if !keep {
-                        give_up(&waiting.finished, "its lease ran out first");
+                        give_up(&waiting.finished, "its lease expired first");
                     }
                     keep
                 });
             }
-            // The database refuses something in it. One outcome must not hold up those of other
-            // sinks, so each is tried alone from here on.
+            // The database rejects something in the group. One outcome must not block those of other
+            // sinks, so each is recorded alone from here on.
             Err(_) if count > 1 => most = 1,
             Err(error) => {
                 let finished = &mut waiting[0].finished;

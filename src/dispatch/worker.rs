@@ -1,10 +1,9 @@
-//! One sink's worker: claims, runs attempts within its slots, hands the outcomes on.
+//! The worker of one sink: claims dispatches, runs attempts in its slots, passes the outcomes on.
 //!
-//! It claims when it has room, when it was woken, when the store said that something falls due, and
-//! every `POLL` in any case. It takes a few more than it has slots for while attempts are quick
-//! (so that slots do not idle during a claim) and none while they are slow: what waits in memory
-//! here waits for a lease, not for a slot. Nor does it take more while a few mebibytes wait here. A dispatch whose lease would end within an attempt is
-//! not started but given back.
+//! It claims when it has room, when it is woken, when the store said that something becomes due, and at least every `POLL`.
+//! While attempts are quick, it claims a few more dispatches than it has slots, so that no slot is idle during a claim. While
+//! attempts are slow it does not, since the lease of a waiting dispatch runs. It also claims no more while a few mebibytes
+//! wait in memory. A dispatch whose lease would expire during an attempt is not started but returned.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Feeding,
-    attempt::{self, Claimed},
+    attempt::{self, Queued},
     breaker::{Breaker, Change, Switch},
     recorder::Recorder,
 };
@@ -40,28 +39,28 @@ use crate::{
     telemetry::SinkMetrics,
 };
 
-/// Looks into the store at least this often: the net below lost wake-ups.
+/// How often the worker queries the store at least, in case a wake-up is lost.
 const POLL: Duration = Duration::from_secs(5);
-/// Takes about as many as the slots get through in this time, beyond those that can start at once.
+/// Besides the dispatches that can start at once, about as many are claimed as the slots finish in this time.
 const AHEAD: Duration = Duration::from_millis(200);
-/// Between two looks at what other replicas say of a sink that is tripped here.
+/// How often a worker with a tripped sink checks whether other replicas could deliver.
 const LISTEN: Duration = Duration::from_millis(250);
-/// Never more than this at a time: one claim's answer holds their payloads.
+/// The most dispatches of one claim, whose answer contains their payloads.
 const MOST_AT_ONCE: usize = 512;
-/// A dispatch is only started while its lease lasts this much longer than an attempt may.
+/// How much longer than an attempt the remaining lease of a dispatch must last for the attempt to start.
 const LEASE_RESERVE: Duration = Duration::from_secs(1);
 
 /// What the workers of all sinks share.
 pub struct Shared {
     /// Where dispatches are claimed.
     pub store: Arc<dyn Store>,
-    /// Where outcomes are handed in.
+    /// Where outcomes are recorded.
     pub recorder: Recorder,
     /// Whether deliveries wait for the store.
     pub pressure: Pressure,
 }
 
-/// See the module.
+/// The worker of one sink, see the module.
 pub struct Worker {
     store: Arc<dyn Store>,
     recorder: Recorder,
@@ -71,15 +70,15 @@ pub struct Worker {
     metrics: SinkMetrics,
     breaker: Breaker,
     rate: Option<Rate>,
-    queue: VecDeque<Claimed>,
+    queue: VecDeque<Queued>,
     running: JoinSet<(FinishedAttempt, Instant)>,
     leases: HashMap<Id, (DispatchId, LeaseToken)>,
-    /// A moving average of how long attempts take.
+    /// A moving average of the duration of attempts.
     typical: Option<Duration>,
     failed_claims: u32,
-    /// Until then the breaker or the rate lets nothing start, and nothing is claimed.
+    /// Until then, the breaker or the rate limit allows no attempt, and nothing is claimed.
     wait_until: Option<Instant>,
-    /// What the store said of the sink when it had tripped; `None` while it has not.
+    /// What the store said about the sink when it tripped; `None` while it is not tripped.
     signs: Option<SinkSigns>,
 }
 
@@ -109,16 +108,16 @@ impl Worker {
         }
     }
 
-    /// Works until the soft token is cancelled; then lets running attempts end (or drops them, when
-    /// the hard token is cancelled) and gives every unused lease back.
+    /// Works until the soft token is cancelled. It then lets running attempts end (or drops them if the hard token is
+    /// cancelled) and returns every unused lease.
     pub async fn run(mut self, lifecycle: Lifecycle) {
-        // Before the first look into the store, so that nothing written from now on is missed.
+        // Before the first query, so that nothing that is written from now on is missed.
         let wakeup = self.store.wakeups().of(&self.feeding.name);
         let mut look_at = Instant::now();
-        // The store is left alone until then, so that more is there to claim.
+        // No query before this time, so that there is more to claim.
         let mut not_before = Instant::now();
         let mut claiming: Option<Claiming> = None;
-        // What other replicas say of a sink that has tripped here; nobody else feeds it where the store is ours alone.
+        // Other replicas may deliver to a sink that is tripped here. Without a shared store there are none.
         let mut listening: Option<Listening> = None;
         let mut listen_at = Instant::now();
         loop {
@@ -168,7 +167,7 @@ impl Worker {
                 }
             }
         }
-        // A claim that is on its way may succeed: its leases must not be lost.
+        // A running claim may succeed, and its leases must not be lost.
         if let Some(claiming) = claiming {
             tokio::select! {
                 (at, result) = claiming => {
@@ -180,7 +179,7 @@ impl Worker {
         self.stop(&lifecycle).await;
     }
 
-    /// Starts what may start, and notes until when the breaker or the rate is in the way of more.
+    /// Starts the attempts that may start, and notes until when the breaker or the rate limit prevents more.
     async fn start_attempts(&mut self) {
         let slots = self.feeding.concurrency.get() as usize;
         let mut unused = Vec::new();
@@ -195,29 +194,29 @@ impl Worker {
                 self.wait_until = ask_again;
                 break;
             }
-            // Somebody may have told the breaker meanwhile.
+            // The breaker may have been changed meanwhile.
             self.wait_until = None;
             let Some(next) = self.queue.front() else { break };
             if next.at + self.feeding.lease() < now + self.feeding.timeout + LEASE_RESERVE {
                 unused.extend(self.queue.pop_front());
                 continue;
             }
-            if let Some(claimed) = self.queue.pop_front() {
-                self.start(claimed);
+            if let Some(queued) = self.queue.pop_front() {
+                self.start(queued);
             }
         }
-        // What cannot start soon is better off in the store, where no lease runs out under it.
+        // A dispatch that cannot start soon is returned to the store, where no lease expires.
         if self.wait_until.is_some_and(|until| until > Instant::now() + Duration::from_secs(1)) {
             unused.extend(self.queue.drain(..));
         }
-        self.give_back(unused.iter().map(|claimed| (claimed.dispatch.id, claimed.dispatch.token)).collect()).await;
+        self.give_back(unused.iter().map(|queued| (queued.dispatch.id, queued.dispatch.token)).collect()).await;
     }
 
-    fn start(&mut self, claimed: Claimed) {
+    fn start(&mut self, queued: Queued) {
         let (sink, feeding) = (self.sink.clone(), self.feeding.clone());
-        let lease = (claimed.dispatch.id, claimed.dispatch.token);
-        let lease_ends = claimed.at + feeding.lease();
-        let task = self.running.spawn(async move { (attempt::run(&sink, &feeding, &claimed).await, lease_ends) });
+        let lease = (queued.dispatch.id, queued.dispatch.token);
+        let lease_ends = queued.at + feeding.lease();
+        let task = self.running.spawn(async move { (attempt::run(&sink, &feeding, &queued).await, lease_ends) });
         self.leases.insert(task.id(), lease);
         if let Some(rate) = &mut self.rate {
             rate.start();
@@ -226,7 +225,7 @@ impl Worker {
 
     /// How many more dispatches to claim now.
     fn room(&mut self) -> usize {
-        // No more than the rate lets start: what waits for its time is better off in the store, where it keeps its place.
+        // No more than the rate limit allows: in the store, a waiting dispatch keeps its place.
         let rate = self.rate.as_mut().map_or(usize::MAX, |rate| rate.allowed(Instant::now()).0);
         self.room_in_slots().min(rate.saturating_sub(self.queue.len()))
     }
@@ -236,7 +235,7 @@ impl Worker {
         if self.wait_until.is_some() {
             return 0;
         }
-        // As many bytes as one claim brings are enough to wait in memory, however small the bodies were before.
+        // The bytes of one claim are the most that may wait in memory, even if earlier bodies were small.
         let waiting: u64 = self.queue.iter().map(|claimed| claimed.dispatch.payload.len() as u64).sum();
         if waiting >= store::CLAIM_BYTES / 2 {
             return 0;
@@ -250,13 +249,13 @@ impl Worker {
             usize::try_from(ahead).map_or(MOST_AT_ONCE, |ahead| ahead.min(MOST_AT_ONCE))
         });
         let room = (slots + ahead).saturating_sub(self.queue.len() + self.running.len());
-        // A small claim costs as much as a large one: wait until there is room for a worthwhile one.
+        // A small claim costs as much as a large one, so wait until there is room for several dispatches.
         let worthwhile = (ahead / 2).max(1);
         if room >= worthwhile { room.min(MOST_AT_ONCE) } else { 0 }
     }
 
-    /// Claims in a task of its own: the worker awaits other things meanwhile (it gives leases back, it hands outcomes
-    /// on), and a claim that nobody drives would keep the connection that they wait for. SQLite has one for all.
+    /// Claims in a task of its own, since the worker also awaits other things meanwhile (it returns leases and passes outcomes
+    /// on). A claim that is not polled would keep the connection that those wait for; SQLite has only one.
     fn claim(&self, room: usize) -> Claiming {
         let (store, feeding) = (self.store.clone(), self.feeding.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
@@ -275,13 +274,13 @@ impl Worker {
             match task.await.map_err(tokio::task::JoinError::try_into_panic) {
                 Ok(claimed) => claimed,
                 Err(Ok(panic)) => std::panic::resume_unwind(panic),
-                // The runtime is going down, and with it whoever waits here.
+                // The runtime is shutting down, and the worker with it.
                 Err(Err(_)) => std::future::pending().await,
             }
         })
     }
 
-    /// Asks the store whether another replica got through, or a person said to try again.
+    /// Asks the store whether another replica has delivered something, or a person has asked for another try.
     fn listen(&self) -> Listening {
         let (store, feeding) = (self.store.clone(), self.feeding.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(async move { store.sink_signs(&feeding.name).await }));
@@ -294,7 +293,7 @@ impl Worker {
         })
     }
 
-    /// True if the sink is tried again. A store that fails is told by the next claim.
+    /// True if the sink is tried again. A failure of the store is reported by the next claim.
     fn hear(&mut self, heard: Result<SinkSigns, StoreError>) -> bool {
         let Ok(signs) = heard else { return false };
         let is_new = self.signs.as_ref().is_some_and(|before| *before != signs);
@@ -309,7 +308,7 @@ impl Worker {
         tries
     }
 
-    /// Takes a claim's answer; says when to look into the store again.
+    /// Handles the answer to a claim; answers when to query the store again.
     fn take(&mut self, at: Instant, result: Result<store::Claimed, StoreError>) -> Instant {
         let now = Instant::now();
         match result {
@@ -322,7 +321,7 @@ impl Worker {
                         "no event is left to probe the sink with, so that it is no longer counted as tripped: the next event is tried alone"
                     );
                 }
-                self.queue.extend(claimed.dispatches.into_iter().map(|dispatch| Claimed { dispatch, at }));
+                self.queue.extend(claimed.dispatches.into_iter().map(|dispatch| Queued { dispatch, at }));
                 now + claimed.next_due_in.map_or(POLL, |due| due.min(POLL))
             }
             Err(error) => {
@@ -347,7 +346,7 @@ impl Worker {
                 ended
             }
             Err(error) => {
-                // Attempts catch the panics of sinks; what comes here is a bug of ours or an abort.
+                // Attempts catch panics of sinks, so this is a bug in the worker or an abort.
                 tracing::error!(sink.name = %self.feeding.name, %error, "an attempt broke off");
                 let lease = self.leases.remove(&error.id());
                 return self.give_back(lease.into_iter().collect()).await;

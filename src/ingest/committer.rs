@@ -1,14 +1,12 @@
 //! Commits in groups: deliveries that arrive at the same time share one transaction.
 //!
-//! A flush to disk costs the same for one event as for a hundred. Callers put their event into a
-//! bounded queue; a writer takes whatever is waiting, up to [`Limits::batch`], records it in one
-//! transaction and answers each caller. It never waits for more to come: an idle system commits a
-//! lone event at once, and the busier it is, the larger the groups grow by themselves.
+//! A flush to disk costs the same for one event as for a hundred. Callers put their event into a bounded queue; a writer
+//! takes all waiting events, up to [`Limits::batch`], records them in one transaction and answers each caller. It never
+//! waits for more: an idle system commits a single event at once, and the groups become larger with the load.
 //!
-//! What happens when things go wrong: a full queue refuses at once ([`Refused::QueueFull`]); an
-//! event whose caller has given up is passed over, since the sender was told to try again; when the
-//! database refuses a group for what it holds, its members are tried one by one, so that one of
-//! them cannot fail its neighbours.
+//! Failures: a full queue rejects at once ([`Refused::QueueFull`]). An event whose caller has given up is skipped, since the
+//! sender was asked to try again. If the database rejects a group because of its content, its events are recorded one by
+//! one, so that a bad event affects no other.
 
 use std::{
     sync::{
@@ -34,18 +32,18 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// How much waits and how much goes into one transaction.
+/// The limits of the queue and of a transaction.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Events that may wait. When as many wait, further deliveries are answered 503: by the time
-    /// they would be committed their sender has long hung up.
+    /// The most events that may wait. If the queue is full, further deliveries are answered 503: their sender would hang up
+    /// before they could be committed.
     pub queue: usize,
-    /// Events in one transaction, at most.
+    /// The most events in one transaction.
     pub batch: usize,
-    /// Payload bytes in one transaction, at most (a single larger event goes alone).
+    /// The most payload bytes in one transaction; a larger event gets its own transaction.
     pub batch_bytes: usize,
-    /// A transaction that takes longer is given up, so that a database that hangs does not hold a
-    /// writer for ever; the store closes the connection.
+    /// A transaction that takes longer is abandoned, so that a database that hangs does not block the writer forever; the
+    /// store closes the connection.
     pub timeout: Duration,
 }
 
@@ -55,29 +53,29 @@ type Answer = Result<Recorded, Arc<StoreError>>;
 struct Waiting {
     event: NewEvent,
     answer: oneshot::Sender<Answer>,
-    /// Counts it as waiting until it is answered.
+    /// Counts the event as waiting until it is answered.
     pressure: pressure::Waiting,
     since: Instant,
 }
 
-/// How the writer is doing, for whoever asks whether the service is ready. Clones share it.
+/// The state of the writer, for the readiness check. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Backlog {
-    /// Weak: to look at the queue must not keep it open.
+    /// Weak, so that reading the state does not keep the queue open.
     queue: mpsc::WeakSender<Waiting>,
     progress: Arc<Progress>,
 }
 
-/// What the writer tells of itself.
+/// The state that the writer publishes.
 #[derive(Debug)]
 struct Progress {
-    /// What the times below are counted from.
+    /// The origin of the times below.
     begun: Instant,
-    /// Since when the oldest delivery waits, in microseconds; [`NOBODY`] if none does.
+    /// Since when the oldest delivery waits, in microseconds; [`NOBODY`] if none waits.
     oldest: AtomicU64,
-    /// The last transaction failed because the store could not take it.
+    /// True if the last transaction failed because the store was unavailable.
     failed: AtomicBool,
-    /// What was tried then, for the eye.
+    /// What that transaction tried to do, for people.
     failure: Mutex<String>,
 }
 
@@ -94,7 +92,7 @@ impl Progress {
         }
     }
 
-    /// The writer has these in hand, the oldest first. What waits in the queue came later.
+    /// The writer has taken these events, the oldest first. Events in the queue came later.
     fn holds(&self, taken: &[Waiting]) {
         let oldest = taken.first().map_or(NOBODY, |waiting| {
             u64::try_from(waiting.since.saturating_duration_since(self.begun).as_micros()).unwrap_or(NOBODY)
@@ -108,7 +106,7 @@ impl Progress {
                 *self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = error.to_string();
                 self.failed.store(true, Relaxed);
             }
-            // What the database refuses for what it holds says nothing of the next one.
+            // A rejection because of an event's content says nothing about the next event.
             Err(_) => {}
             Ok(()) => self.failed.store(false, Relaxed),
         }
@@ -116,12 +114,12 @@ impl Progress {
 }
 
 impl Backlog {
-    /// True if no further delivery could be handed in.
+    /// True if the queue is full.
     pub fn is_full(&self) -> bool {
         self.queue.upgrade().is_some_and(|queue| queue.capacity() == 0)
     }
 
-    /// For how long the oldest delivery has waited; zero if none waits.
+    /// How long the oldest delivery has waited; zero if none waits.
     pub fn oldest(&self) -> Duration {
         match self.progress.oldest.load(Relaxed) {
             NOBODY => Duration::ZERO,
@@ -129,19 +127,19 @@ impl Backlog {
         }
     }
 
-    /// What failed, if the last transaction did because the store could not take it.
+    /// What the last transaction tried to do, if it failed because the store was unavailable.
     pub fn failure(&self) -> Option<String> {
         let failed = self.progress.failed.load(Relaxed);
         failed.then(|| self.progress.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone())
     }
 
-    /// Somebody committed something since: the failure is over.
+    /// Clears the failure, since something was committed after it.
     pub fn works_again(&self) {
         self.progress.failed.store(false, Relaxed);
     }
 }
 
-/// The way to the writer, which ends when the last one of these is dropped.
+/// A handle to the writer, which ends when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub struct Committer {
     queue: mpsc::Sender<Waiting>,
@@ -150,11 +148,11 @@ pub struct Committer {
 }
 
 impl Committer {
-    /// Makes the queue and the writer's future, to be spawned by the caller. It ends, after
-    /// answering what was waiting, when every [`Committer`] is gone.
+    /// Creates the queue and the writer's future, which the caller spawns. The writer answers the waiting events and ends when
+    /// every [`Committer`] has been dropped.
     ///
-    /// One writer: a second one takes away from the first one's groups, and more and smaller
-    /// transactions cost the database more than the overlap brings (docs/decisions/0002).
+    /// There is one writer: a second one would make the groups smaller, and more and smaller transactions cost the
+    /// database more than the overlap gains (docs/decisions/0002).
     pub fn new(
         store: &Arc<dyn Store>,
         limits: Limits,
@@ -165,17 +163,17 @@ impl Committer {
         (Self { queue, pressure, progress: progress.clone() }, write(store.clone(), waiting, limits, progress))
     }
 
-    /// How many deliveries wait, for those who give way.
+    /// The number of waiting deliveries, for the relaying half.
     pub fn pressure(&self) -> &Pressure {
         &self.pressure
     }
 
-    /// How the writer is doing.
+    /// The state of the writer.
     pub fn backlog(&self) -> Backlog {
         Backlog { queue: self.queue.downgrade(), progress: self.progress.clone() }
     }
 
-    /// Hands an event to the writer; the receiver yields what became of it.
+    /// Passes an event to the writer; the receiver gets the outcome.
     pub(super) fn commit(&self, event: NewEvent) -> Result<oneshot::Receiver<Answer>, Refused> {
         let (answer, receiver) = oneshot::channel();
         let waiting = Waiting { event, answer, pressure: self.pressure.wait(), since: Instant::now() };
@@ -195,7 +193,7 @@ async fn write(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>, limits
             let (events, answers): (Vec<_>, Vec<_>) =
                 taken.drain(..count).map(|waiting| (waiting.event, (waiting.answer, waiting.pressure))).unzip();
             for ((answer, pressure), result) in answers.into_iter().zip(record(&bounded, &events).await) {
-                // Whoever asked may have gone; the event is safe all the same.
+                // The caller may have gone; the event is stored anyway.
                 let _ = answer.send(result);
                 drop(pressure);
             }
@@ -204,7 +202,7 @@ async fn write(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>, limits
     }
 }
 
-/// How many of the first events fit into one transaction: at least one.
+/// How many of the first events fit into one transaction, at least one.
 fn fitting(waiting: &[Waiting], batch_bytes: usize) -> usize {
     let mut bytes = 0;
     waiting
@@ -217,7 +215,7 @@ fn fitting(waiting: &[Waiting], batch_bytes: usize) -> usize {
         .max(1)
 }
 
-/// Records a group, or each of its members alone if the group was refused for what it holds.
+/// Records a group, or each event alone if the group was rejected because of its content.
 async fn record(target: &impl Recording, events: &[NewEvent]) -> Vec<Answer> {
     let error = match target.record(events).await {
         Ok(recorded) => return recorded.into_iter().map(Ok).collect(),
@@ -246,13 +244,13 @@ async fn record(target: &impl Recording, events: &[NewEvent]) -> Vec<Answer> {
     answers
 }
 
-/// What a group is recorded with: the store, or a test's idea of one.
+/// Records groups of events: the store, or a replacement in tests.
 #[async_trait]
 trait Recording: Sync {
     async fn record(&self, events: &[NewEvent]) -> Result<Vec<Recorded>, StoreError>;
 }
 
-/// The store, with a bound in time.
+/// The store, with a time limit.
 struct Bounded {
     store: Arc<dyn Store>,
     timeout: Duration,

@@ -1,25 +1,24 @@
 //! A filter: an expression over an event's body that decides whether a sink gets the event.
 //!
 //! The language is minijinja's (<https://docs.rs/minijinja>), compiled when the service starts and
-//! bounded by fuel, so that no expression can hold up a delivery. Two rules are added to it, because
+//! limited by fuel, so that no expression can delay a delivery. Two rules are added to it, because
 //! filters decide over money (docs/decisions/0008-a-missing-field-is-not-a-match.md and
 //! docs/decisions/0030-unlike-kinds-are-not-compared.md):
 //!
 //! - **A missing field is not a match.** In minijinja a missing field is smaller than every number,
 //!   so that `data.amountCents < 10000` would be true of a body without an amount.
-//! - **Values of unlike kinds are not compared.** In minijinja every text is larger than every
+//! - **Values of different kinds are not compared.** In minijinja every text is larger than every
 //!   number, so that `data.amountCents >= 10000` would be true of the amount `"5"`.
 //!
-//! Both hold for each alternative of an `or` by itself, and whatever is made of the result; see
+//! Both rules apply to each alternative of an `or` separately, regardless of how its result is used; see
 //! [`Filter::matches`].
 //!
 //! # How it works
 //!
-//! The library has no place to say what an operator means. So the text is read by the library's own
-//! parser, and `strict` makes another tree of its tree: each comparison becomes one of the
-//! `rules`' tests, each field that is asked for one of their filters. Nothing here reads the text.
-//! The library's parser is no stable interface: `Cargo.toml` pins its version, and the tests below
-//! say what must hold after a change.
+//! The library does not allow operators to be redefined. The text is therefore parsed by the library's own parser, and
+//! `strict` rewrites the tree: each comparison becomes one of the tests in `rules`, and each field access one of its
+//! filters. No code here parses the text. The library's parser is not a stable interface: `Cargo.toml` pins its version, and
+//! the tests below say what must hold after an update.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -43,7 +42,7 @@ mod tests;
 
 use rules::Stopped;
 
-/// Steps that one evaluation may take; an expression over one body needs a few dozen.
+/// The most steps of one evaluation; an expression over one body needs a few dozen.
 const FUEL: u64 = 10_000;
 
 /// A compiled filter expression.
@@ -69,7 +68,7 @@ impl Filter {
     /// Compiles an expression.
     ///
     /// # Errors
-    /// What the expression library says of the text, on one line.
+    /// The message of the expression library, on one line.
     pub fn compile(source: &str) -> Result<Self, String> {
         let source = kept(source);
         let whole = machinery::parse_expr(source)
@@ -84,19 +83,19 @@ impl Filter {
         Ok(Self { source, alternatives: alternatives.into_iter().map(compile).collect() })
     }
 
-    /// True if one alternative is exactly `true` of this body, looked at nothing that is missing, and
-    /// compared nothing with a value of another kind.
+    /// True if one alternative evaluates to exactly `true`, reads nothing that is missing, and compares no values of
+    /// different kinds.
     ///
-    /// The alternatives are what stands between the `or`s of the expression, those in brackets not
-    /// counted; each is evaluated by itself. Missing is a field that is not there or `null`, an
-    /// item beyond the end of a list, and a field of what has no fields. Looking is enough, whatever
-    /// is made of it: `data.newStatus != 'paid'` does not match a body without `newStatus`, nor does
+    /// The alternatives are the parts between the `or`s of the expression, except `or`s in brackets; each is evaluated
+    /// separately. Missing means: a field that does not exist or is `null`, an item beyond the end of a list, and a field of
+    /// a value without fields. Reading it is enough, regardless of how the result is used:
+    /// `data.newStatus != 'paid'` does not match a body without `newStatus`, nor does
     /// `data.newStatus is not defined`; `data.amountCents >= 1 or event == 'ping'` does match a ping.
     /// Likewise `data.amountCents != 10000` does not match the amount `"5"`.
     ///
     /// # Errors
-    /// When no alternative matches: that values of unlike kinds were compared, or the library's word if
-    /// one failed or ran out of fuel. Something missing is no error, but no match like any other.
+    /// If no alternative matches, and one of them compared values of different kinds, failed, or ran out of fuel. A missing
+    /// field is not an error but simply no match.
     pub fn matches(&self, body: &serde_json::Value) -> Result<bool, String> {
         let missed = Arc::new(AtomicBool::new(false));
         let root = rules::seen(body, &missed);
@@ -128,10 +127,10 @@ fn evaluate(code: &Instructions<'static>, root: minijinja::Value) -> Result<Opti
     Ok(value)
 }
 
-/// The alternatives of an expression: what stands between its `or`s, those in brackets not counted.
+/// The alternatives of an expression: the parts between its `or`s, except `or`s in brackets.
 ///
-/// A tree has no brackets, but each `or` says where it begins: one that is not in brackets begins with
-/// the expression itself. `a or b if c else d` is no `or`, and stays whole.
+/// The tree has no brackets, but each `or` knows where it begins: an `or` outside of brackets begins where the expression
+/// begins. `a or b if c else d` is not an `or`, and is not split.
 fn cut<'e>(whole: &'e Expr<'static>, source: &str, alternatives: &mut Vec<&'e Expr<'static>>) {
     let begin = source.find(|c: char| !c.is_whitespace()).and_then(|begin| u32::try_from(begin).ok());
     let (mut rest, mut from_the_right) = (whole, Vec::new());
@@ -146,8 +145,8 @@ fn cut<'e>(whole: &'e Expr<'static>, source: &str, alternatives: &mut Vec<&'e Ex
     alternatives.extend(from_the_right.into_iter().rev());
 }
 
-/// The text for as long as the process lives, as compiled code refers to it. The same text is kept
-/// once, so that a reload keeps nothing more unless its filters are new.
+/// Keeps the text for the life of the process, since compiled code refers to it. Equal texts are kept once, so that a
+/// reload without new filters keeps nothing more.
 fn kept(source: &str) -> &'static str {
     static KEPT: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);

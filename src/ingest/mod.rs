@@ -37,70 +37,70 @@ pub mod route;
 use committer::Committer;
 use route::Route;
 
-/// What a commit gets of the time that is left, however long the secret was waited for.
+/// The least time that a commit gets, even after a long wait for the secret.
 const LEAST_FOR_COMMIT: Duration = Duration::from_millis(500);
 
-/// How an event is found again.
+/// How repeated deliveries of an event are recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dedupe {
     /// By the SHA-256 of the verified message.
     Message,
-    /// By the event's type and the value at this JSON pointer (RFC 6901); by the message where the body has no
-    /// text or number there.
+    /// By the event's type and the value at this JSON pointer (RFC 6901); by the message if the body has no text or
+    /// number there.
     Pointer(String),
 }
 
-/// What receiving needs to know of an endpoint.
+/// An endpoint as the receiving half needs it.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Its name.
+    /// The name of the endpoint.
     pub name: EndpointName,
-    /// Its public path.
+    /// The public path.
     pub path: String,
-    /// Its secrets.
+    /// The secrets.
     pub keyring: Keyring,
-    /// How its events are found again.
+    /// How repeated deliveries are recognised.
     pub dedupe: Dedupe,
-    /// A genuine delivery whose own timestamp is older is refused; see [`Refused::TooOld`].
+    /// The maximum age: a genuine delivery with an older timestamp is rejected, see [`Refused::TooOld`].
     pub max_age: Option<Duration>,
-    /// Where it is noted that the endpoint was heard of.
+    /// Records the time of the last genuine delivery.
     pub meter: Meter,
 }
 
-/// A delivery that was taken.
+/// A delivery that was accepted.
 #[derive(Debug, Clone, Copy)]
 pub struct Committed {
-    /// Its event.
+    /// The event.
     pub recorded: Recorded,
-    /// How long the commit was waited for, in the queue and in the store.
+    /// How long the commit took, in the queue and in the store.
     pub took: Duration,
 }
 
-/// Why a delivery was not taken.
+/// Why a delivery was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// It is not genuine, as far as we can tell. The reason is for our log only.
+    /// The delivery is not genuine, as far as can be told. The reason is only for the log.
     #[error("the signature was not accepted")]
     NotGenuine(#[source] Rejection),
-    /// Its secret is being changed, or may have been: it can be genuine all the same.
-    #[error("it cannot be told now whether the delivery is genuine")]
+    /// The secret is being changed, or may have been changed: the delivery may be genuine.
+    #[error("it cannot be determined now whether the delivery is genuine")]
     Undecided(#[source] Undecided),
-    /// It is genuine, and so old that its dedupe key may have gone: it would be taken for new
+    /// The delivery is genuine, but so old that its dedupe key may have been removed, so that it would count as new
     /// (docs/decisions/0019-max-age.md).
     #[error("the delivery is genuine, but its timestamp {occurred_at} is more than {} days old", max_age.as_secs() / 86_400)]
     TooOld {
-        /// Its own timestamp, which the signature covers.
+        /// The delivery's own timestamp, which the signature covers.
         occurred_at: Timestamp,
         /// The endpoint's limit.
         max_age: Duration,
     },
-    /// More deliveries wait for the store than we keep in memory.
+    /// More deliveries wait for the store than may be kept in memory.
     #[error("too many deliveries are waiting for the store")]
     QueueFull,
-    /// The store did not commit in time; it may still do so, and the repetition will find it.
+    /// The store did not commit in time. It may still do so; the repeated delivery is then a duplicate.
     #[error("the store did not commit the delivery within {0:?}")]
     TooLate(Duration),
-    /// The store said no.
+    /// The store has failed.
     #[error("the delivery could not be stored")]
     Store(#[source] Arc<StoreError>),
 }
@@ -114,21 +114,21 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Puts the half together; `ack_timeout` bounds the wait for the commit.
+    /// Builds the receiving half; `ack_timeout` limits the wait for the commit.
     pub fn new(routes: Arc<[Route]>, committer: Committer, ack_timeout: Duration) -> Self {
         Self { routes, committer, ack_timeout }
     }
 
-    /// Takes one delivery; `Ok` means that it is committed.
+    /// Accepts one delivery; `Ok` means that it is committed.
     ///
-    /// Dropping the future (the sender hung up) does not undo anything: the event may be committed
-    /// all the same, and its repetition is then a duplicate.
+    /// Dropping the future (the sender hung up) undoes nothing: the event may be committed anyway, and a repeated delivery
+    /// is then a duplicate.
     ///
     /// # Errors
-    /// See [`Refused`]: in every case but [`Refused::NotGenuine`] and [`Refused::TooOld`] the sender should try again.
+    /// See [`Refused`]. The sender should try again in every case except [`Refused::NotGenuine`] and [`Refused::TooOld`].
     ///
-    /// What waited for a change of the secret has less time left for the commit: the sender waits
-    /// for all of it.
+    /// A delivery that has waited for a change of the secret has less time left for the commit, since the sender waits for
+    /// both.
     pub async fn receive(
         &self,
         endpoint: &Endpoint,
@@ -157,7 +157,7 @@ impl Ingest {
                 Ok(Committed { recorded, took: begun.elapsed().saturating_sub(before) })
             }
             Ok(Ok(Err(error))) => Err(Refused::Store(error)),
-            // The writer went away with the question: shutdown has begun.
+            // The writer has ended without an answer: shutdown has begun.
             Ok(Err(_)) => Err(Refused::QueueFull),
             Err(_) => Err(Refused::TooLate(left)),
         }
@@ -182,7 +182,8 @@ impl Ingest {
     }
 }
 
-/// Refuses what is older than the endpoint takes. What has no readable timestamp is kept: its age cannot be told, and
+/// Rejects a delivery that is older than the maximum age. A delivery without a readable timestamp is kept: its age is
+/// unknown, and
 /// it is genuine.
 fn check_age(max_age: Option<Duration>, event: &NewEvent) -> Result<(), Refused> {
     let Some(max_age) = max_age else { return Ok(()) };
@@ -207,7 +208,7 @@ fn check_age(max_age: Option<Duration>, event: &NewEvent) -> Result<(), Refused>
 
 fn dedupe_key(dedupe: &Dedupe, reading: &event::Reading, message: &[u8]) -> DedupeKey {
     if let Dedupe::Pointer(pointer) = dedupe
-        // What could not be read has no type either, and two of them may be anything.
+        // An unreadable body has no type either, so two of them may have nothing in common.
         && reading.readable
         && let Some(value) = event::key_at(message, pointer)
     {
@@ -216,7 +217,7 @@ fn dedupe_key(dedupe: &Dedupe, reading: &event::Reading, message: &[u8]) -> Dedu
     DedupeKey::of_message(message)
 }
 
-/// The `Content-Type`, if it is one that can be stored and repeated.
+/// The `Content-Type`, if it can be stored and sent on.
 fn content_type(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
     (text.len() <= event::MAX_TEXT).then(|| text.to_owned())

@@ -1,5 +1,4 @@
-//! Which sinks asked for an event: by type, by endpoint, by an expression over the body
-//! ([`Filter`]).
+//! Routes: which sinks get an event, by its type, by its endpoint and by an expression over its body ([`Filter`]).
 
 use std::{cell::OnceCell, fmt};
 
@@ -9,14 +8,14 @@ use crate::model::id::{EndpointName, SinkName};
 /// Which event types a sink wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// `"*"`: everything, also what is unknown or could not be read.
+    /// `"*"`: all events, including unknown types and unreadable bodies.
     All,
-    /// Just these types.
+    /// Only these types.
     Types(Vec<String>),
 }
 
 impl Selection {
-    /// What a sink gets whose operator did not say: payments and status changes.
+    /// The default of a sink: payments and status changes.
     pub const DEFAULT: [&'static str; 2] = ["payment.received", "invoice.status_changed"];
 
     fn wants(&self, event_type: &str) -> bool {
@@ -27,33 +26,33 @@ impl Selection {
     }
 }
 
-/// What one sink asked for.
+/// The events that one sink gets.
 #[derive(Debug, Clone)]
 pub struct Route {
     /// The sink.
     pub sink: SinkName,
-    /// Which types.
+    /// The types.
     pub events: Selection,
-    /// Of which endpoints; `None` is all.
+    /// The endpoints; `None` means all.
     pub endpoints: Option<Vec<EndpointName>>,
-    /// Only events of which this is true.
+    /// Only events that match this filter.
     pub filter: Option<Filter>,
 }
 
-/// What a route makes of an event.
+/// The decision of a route about an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// The sink gets it.
     Taken,
-    /// The sink did not ask for events of this type.
+    /// The route does not include this type.
     OtherType,
-    /// The sink did not ask for events of this endpoint.
+    /// The route does not include this endpoint.
     OtherEndpoint,
-    /// The filter is not true of it, or needs a field that it does not have.
+    /// The filter does not match, or needs a field that is missing.
     NoMatch,
-    /// There is a filter, and the body is no JSON that it could look at.
+    /// There is a filter, and the body is not JSON.
     NotJson,
-    /// The filter failed, or compared values of unlike kinds, with the reason; that counts as no match.
+    /// The filter failed, or compared values of different kinds, which counts as no match. The text is the reason.
     Failed(String),
 }
 
@@ -79,7 +78,7 @@ impl fmt::Display for Decision {
     }
 }
 
-/// A message that is parsed when a filter asks for it, and once.
+/// A message that is parsed once, when a filter needs it.
 #[derive(Debug)]
 pub struct Body<'a> {
     message: &'a [u8],
@@ -98,7 +97,7 @@ impl<'a> Body<'a> {
 }
 
 impl Route {
-    /// True if nothing but the filter can be in the way: without one, the body need not be known.
+    /// True if only the filter can still reject the event. Without a filter the body is not needed.
     pub fn wants(&self, endpoint: &str, event_type: &str) -> bool {
         self.refusal(endpoint, event_type).is_none()
     }
@@ -112,7 +111,7 @@ impl Route {
         is_other.then_some(Decision::OtherEndpoint)
     }
 
-    /// Whether the sink gets an event, and if not, why.
+    /// Decides whether the sink gets an event, with the reason.
     pub fn decide(&self, endpoint: &str, event_type: &str, body: &Body<'_>) -> Decision {
         if let Some(refusal) = self.refusal(endpoint, event_type) {
             return refusal;
@@ -127,9 +126,9 @@ impl Route {
     }
 }
 
-/// The sinks that asked for an event.
+/// The sinks that get an event.
 ///
-/// The body is parsed only if a filter has to see it, and once.
+/// The body is parsed only if a filter needs it, and only once.
 pub fn sinks_for(routes: &[Route], endpoint: &str, event_type: &str, message: &[u8]) -> Vec<SinkName> {
     let body = Body::new(message);
     let mut sinks = Vec::new();

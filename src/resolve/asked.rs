@@ -1,8 +1,8 @@
-//! What the body of a `payment.received` says of its payment, read strictly: this is where money comes in.
+//! Reads the payment from the body of a `payment.received`, strictly, since this is where amounts enter the relay.
 //!
 //! Documented are `data.invoiceId` and `data.amountCents`; `paymentId`, `currency`, `method` and `paidAt` are read
-//! if they are there (<https://docs.finkare.io/guides/webhook-setup>). What is there and cannot be read is never passed over: a body
-//! that means another payment than the one we would find is held.
+//! if they are there (<https://docs.finkare.io/guides/webhook-setup>). A field that exists but cannot be read is never ignored: a
+//! body that means another payment than the one that would be found is held.
 
 use finkare::PaidAt;
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::model::{event::MAX_TEXT, money::Cents};
 
-/// What an event asks for.
+/// What an event says about its payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
     /// `data.invoiceId`
@@ -26,11 +26,11 @@ pub(super) struct Asked {
     pub(super) method: Option<String>,
     /// `data.paidAt`: a time, or a day.
     pub(super) paid_at: Option<PaidAt>,
-    /// `timestamp`. What it means (event or sending) is not documented, so one that cannot be read is no problem.
+    /// `timestamp`. What it means (event or sending) is not documented, so an unreadable one is not a problem.
     pub(super) timestamp: Option<Timestamp>,
 }
 
-/// Only the fields that are asked for; a field that stands there twice is refused by the library.
+/// Only the known fields; the library rejects a field that occurs twice.
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
@@ -60,9 +60,9 @@ impl Asked {
     /// Reads a verified message.
     ///
     /// # Errors
-    /// What is wrong with it, as a phrase: "`data.amountCents` is missing".
+    /// What is wrong with the message, as a phrase: "`data.amountCents` is missing".
     pub(super) fn read(message: &[u8]) -> Result<Self, String> {
-        // The library's own words may repeat a part of the body, so only the place is told.
+        // The library's message may repeat a part of the body, so only the position is given.
         let body: Body<'_> = serde_json::from_slice(message).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             format!("the body cannot be read: it is no JSON of the documented form at line {line}, column {column}")
@@ -91,7 +91,7 @@ fn text(name: &str, raw: Option<&RawValue>) -> Result<Option<String>, String> {
     Ok(Some(text))
 }
 
-/// Digits and nothing else: what has a point or an exponent is a float to whoever wrote it.
+/// Digits only: a number with a point or an exponent was a float for its sender.
 fn cents(raw: Option<&RawValue>) -> Result<Cents, String> {
     let text = raw.ok_or("`data.amountCents` is missing")?.get();
     let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));

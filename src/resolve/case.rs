@@ -1,5 +1,5 @@
-//! An event whose payment is looked for, and what becomes of it in words where none is found: *wait* for what comes by
-//! itself, *hold* for a person, with what they should compare and do.
+//! An event whose payment is searched for. If none is found, this explains what happens: *wait* for something that will
+//! happen without a person, or *hold* for a person, with what they should compare and do.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -20,29 +20,29 @@ use crate::{
     sinks::{Message, invoicing::Unresolved},
 };
 
-/// The first wait; doubled with every attempt.
+/// The first wait; it doubles with every attempt.
 pub(super) const FIRST_WAIT: Duration = Duration::from_secs(5);
-/// The longest wait for what comes by itself: a SEPA debit is pending for days.
+/// The longest wait between two attempts: a SEPA debit is pending for days.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// The shortest wait at the end of the patience.
 pub(super) const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
-/// What became of looking through Finkare's answers for an event's payment, where none was found.
+/// The result of a search in Finkare's answers that found no payment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Looked {
-    /// Finkare did answer.
+    /// True if Finkare answered.
     pub(super) is_over: bool,
-    /// The payment that the event seems to announce.
+    /// The payment that the event probably announces.
     pub(super) payment: Option<String>,
 }
 
-/// An event and what it asks for.
+/// An event and what it says about its payment.
 pub(super) struct Case<'a> {
     pub(super) message: &'a Message,
     pub(super) asked: Asked,
     patience: Duration,
     window: SignedDuration,
-    /// What became of looking through Finkare's answers.
+    /// The result of the search in Finkare's answers.
     pub(super) looked: Mutex<Looked>,
 }
 
@@ -75,12 +75,12 @@ impl<'a> Case<'a> {
         failed(failure, self.message)
     }
 
-    /// Says of everything but a payment that was found what it means for the event.
+    /// Says what a choice means for the event. A payment that was found is handled elsewhere.
     pub(super) fn unresolved(&self, choice: &Choice<'_>, is_kept: bool) -> Unresolved {
         let wanted = self.wanted();
         self.looked.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
         match choice {
-            // Not asked for: it is what was found.
+            // Not reached: this is a payment that was found.
             Choice::Take(_) => Unresolved::Retry { reason: "the payment is to be looked at again".into(), after: None },
             Choice::Pending { payment, other } => {
                 self.note(payment);
@@ -127,7 +127,7 @@ impl<'a> Case<'a> {
                         shown(&payment.status),
                         beside(*other)
                     ),
-                    // The one that is meant may come into sight beside a failed one.
+                    // The right payment may still become visible beside a failed one.
                     if is_kept { RECHECK } else { self.recheck() },
                 )
             }
@@ -206,23 +206,23 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Waits for what may come by itself as long as the event is young; then a person has to look.
+    /// Waits while the event is young; after that, a person has to look.
     fn early(&self, what: &str, advice: &str) -> Unresolved {
         early(self.message, self.patience, what, advice)
     }
 
-    /// When to look again at what may be set right at any moment while the event is young.
+    /// When to check again something that may be corrected at any moment while the event is young.
     fn recheck(&self) -> Duration {
         patience_left(self.message, self.patience).map_or(RECHECK, |left| growing(self.message.attempt, left))
     }
 }
 
-/// How long the event is still young; `None` once it is not.
+/// How long the event still counts as young; `None` if it does not any more.
 pub(super) fn patience_left(message: &Message, patience: Duration) -> Option<Duration> {
     patience.checked_sub(clock::since(message.received_at, clock::now())).filter(|left| !left.is_zero())
 }
 
-/// Waits for what may come by itself as long as the event is young; then a person has to look.
+/// Waits while the event is young; after that, a person has to look.
 pub(super) fn early(message: &Message, patience: Duration, what: &str, advice: &str) -> Unresolved {
     match patience_left(message, patience) {
         Some(left) => Unresolved::Wait {
@@ -233,13 +233,13 @@ pub(super) fn early(message: &Message, patience: Duration, what: &str, advice: &
     }
 }
 
-/// Twice as long with each attempt, and up to a tenth more, so that what came together does not come back together.
+/// Doubles with each attempt, plus up to a tenth, so that events that came together are not retried together.
 pub(super) fn growing(attempt: u32, longest: Duration) -> Duration {
     let wait = FIRST_WAIT.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(longest).max(SHORTEST_WAIT);
     wait.mul_f64(1.0 + 0.1 * rand::random::<f64>())
 }
 
-/// A payment as a person tells it from another.
+/// A description that distinguishes a payment from others.
 fn described(payment: &finkare::Payment) -> String {
     let or_none = |text: Option<&str>| text.map_or_else(|| "not given".to_owned(), shown);
     format!(
@@ -251,7 +251,7 @@ fn described(payment: &finkare::Payment) -> String {
     )
 }
 
-/// The completed payment that is not taken in the place of another, as the rest of a sentence.
+/// The completed payment that is not taken instead, as the rest of a sentence.
 fn beside(other: Option<&finkare::Payment>) -> String {
     other.map_or_else(String::new, |other| {
         format!("; {} is completed, has no event, and is not taken in its place", described(other))

@@ -1,13 +1,13 @@
-//! Which of an invoice's payments an event announces. Pure: the payments and who has them go in, a choice comes out.
+//! Chooses which of an invoice's payments an event announces. A pure function of the payments and the events that have them.
 //!
-//! Nothing here is decided by a guess that could lose or double money. The payment *nearest in time* to the event
-//! decides, whatever has become of it: if it is completed it is taken, and if it is not, nothing else is taken in its
-//! place. "Free" only means that no event of ours has a payment: one that was booked by hand before the relay was there,
-//! or whose event never came, is free for ever. So a payment that is dated further from the event than the window is
-//! never the one, and neither is one without a date.
+//! No choice is a guess that could lose a payment or book it twice. The payment *nearest in time* to the event decides: if it
+//! is completed it is taken, and if it is not, no other one is taken instead. "Free" only means that no known event has the
+//! payment: a payment that was booked by hand before the relay existed, or whose event never came, stays free forever. A
+//! payment that is dated further from the event than the window is therefore never taken, and neither is one without a
+//! date.
 //!
-//! Between payments that are the same to a bookkeeper (time, method, currency) the smallest id is taken; between others
-//! that fit equally well nobody but a person chooses.
+//! Among payments that a bookkeeper cannot distinguish (time, method, currency) the smallest id is taken. Among other payments
+//! that fit equally well only a person can choose.
 
 use finkare::{PaidAt, Payment, UnreadablePayment};
 use std::collections::HashSet;
@@ -18,37 +18,37 @@ use super::asked::Asked;
 
 /// The word for a payment that has arrived (<https://docs.finkare.io/api-reference/payments>, as are the next three).
 pub(super) const COMPLETED: &str = "completed";
-/// For one that is on its way: a SEPA debit may be so for days.
+/// The word for a payment that is on its way; a SEPA debit may be pending for days.
 pub(super) const PENDING: &str = "pending";
-/// For one that did not come.
+/// The word for a payment that has failed.
 pub(super) const FAILED: &str = "failed";
-/// For one that went back.
+/// The word for a payment that was refunded.
 pub(super) const REFUNDED: &str = "refunded";
 
-/// Beside a payment that has no date yet, or cannot be read, one that is dated nearer to the event than this is the
-/// event's all the same; one that is further away may be an earlier one.
+/// If another payment has no date yet or cannot be read: a payment dated nearer to the event than this is still the event's;
+/// one that is further away may be an earlier payment.
 const CLOSE: SignedDuration = SignedDuration::from_hours(24);
 
-/// What became of the search. `other` is the completed payment that might be taken for the event's and is not.
+/// The result of the search. `other` is a completed payment that fits but is not taken.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Choice<'a> {
-    /// This one.
+    /// This payment is the event's.
     Take(&'a Payment),
-    /// These two fit equally well, and are not the same.
+    /// These two payments fit equally well, and are different.
     Ambiguous(&'a Payment, &'a Payment),
-    /// This one will do when it is completed.
+    /// This payment is the event's as soon as it is completed.
     Pending { payment: &'a Payment, other: Option<&'a Payment> },
-    /// Nobody documents what this one's status means.
+    /// This payment has a status whose meaning is not documented.
     Unknown { payment: &'a Payment, other: Option<&'a Payment> },
-    /// This one did not come, or went back.
+    /// This payment has failed or was refunded.
     Lost { payment: &'a Payment, other: Option<&'a Payment> },
-    /// What Finkare shows of this one cannot be read, and it may be the one.
+    /// This payment may be the event's, but Finkare's data about it cannot be read.
     Unreadable { payment: &'a UnreadablePayment, other: Option<&'a Payment> },
-    /// The one that the body names is not what the body says, in words.
+    /// The payment that the body names differs from what the body says; the text explains it.
     Contradicts(String),
-    /// Every payment that fits is another event's; `payment` is one of them.
+    /// Every payment that fits belongs to another event; `payment` is one of them.
     Taken { payment: &'a Payment, other: Option<&'a Payment> },
-    /// None is dated near enough to the event; this one is dated nearest, or has no date.
+    /// No payment is dated near enough to the event; this one is the nearest, or has no date.
     Far(&'a Payment),
     /// No payment fits.
     Nothing,
@@ -57,18 +57,18 @@ pub(super) enum Choice<'a> {
 /// How a status is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// It has arrived.
+    /// The payment has arrived.
     Completed,
-    /// It is on its way.
+    /// The payment is on its way.
     Pending,
-    /// It did not come, or went back.
+    /// The payment has failed or was refunded.
     Lost,
-    /// Nobody documents the word.
+    /// The word is not documented.
     Unknown,
 }
 
 impl Standing {
-    /// Of a payment.
+    /// The treatment of a payment.
     pub(super) fn of(payment: &Payment) -> Self {
         match payment.status.as_str() {
             COMPLETED => Self::Completed,
@@ -79,16 +79,16 @@ impl Standing {
     }
 }
 
-/// What is chosen from.
+/// The input of the choice.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Field<'a, 't> {
     /// The invoice's payments.
     pub(super) payments: &'a [Payment],
-    /// Those of them that cannot be read.
+    /// The invoice's payments that cannot be read.
     pub(super) unreadable: &'a [UnreadablePayment],
-    /// The ids of those that other events have.
+    /// The ids of payments that belong to other events.
     pub(super) taken: &'t HashSet<String>,
-    /// A payment dated further from the event than this is not its own, unless the body names it.
+    /// How far a payment may be dated from the event. A payment further away is not the event's, unless the body names it.
     pub(super) window: SignedDuration,
 }
 
@@ -97,7 +97,7 @@ pub(super) fn event_time(asked: &Asked, received_at: Timestamp) -> PaidAt {
     asked.paid_at.unwrap_or_else(|| PaidAt::At(asked.timestamp.unwrap_or(received_at)))
 }
 
-/// Chooses among an invoice's payments. `received_at` stands in where the body tells no time.
+/// Chooses among an invoice's payments. `received_at` is used if the body has no time.
 pub(super) fn choose<'a>(asked: &Asked, received_at: Timestamp, field: Field<'a, '_>) -> Choice<'a> {
     if let Some(id) = &asked.payment_id {
         return named(asked, id, field);
@@ -109,13 +109,13 @@ pub(super) fn choose<'a>(asked: &Asked, received_at: Timestamp, field: Field<'a,
     let at = event_time(asked, received_at);
     let distance = |payment: &Payment| payment.paid_at.map(|paid_at| paid_at.distance(at));
     let is_within = |payment: &Payment| distance(payment).is_some_and(|distance| distance <= window);
-    // What nobody would take for the event's is not worth a word.
+    // A payment that is clearly not the event's is not mentioned.
     let completed = free.iter().copied().filter(|payment| Standing::of(payment) == Standing::Completed);
     let other = completed.min_by_key(|payment| {
         let distance = distance(payment);
         (distance.is_none(), distance, &payment.id)
     });
-    // Open ones without a date: how near they are, nobody knows yet.
+    // Open payments without a date: their distance is not known yet.
     let dateless = free.iter().copied().filter(|payment| payment.paid_at.is_none());
     let dateless: Vec<&Payment> =
         dateless.filter(|payment| matches!(Standing::of(payment), Standing::Pending | Standing::Unknown)).collect();
@@ -149,7 +149,7 @@ pub(super) fn choose<'a>(asked: &Asked, received_at: Timestamp, field: Field<'a,
     if let Some(rival) = of_level(Standing::Completed).find(|rival| !same(rival, best)) {
         return Choice::Ambiguous(best, rival);
     }
-    // One that did not come is not announced while another one of that time has come.
+    // A failed payment is not the announced one if another payment of that time has arrived.
     let open =
         level.iter().copied().filter(|payment| !matches!(Standing::of(payment), Standing::Completed | Standing::Lost));
     if let Some(payment) = open.filter(|payment| !same(payment, best)).min_by_key(|payment| &payment.id) {
@@ -166,7 +166,7 @@ pub(super) fn choose<'a>(asked: &Asked, received_at: Timestamp, field: Field<'a,
     Choice::Take(best)
 }
 
-/// The one that the body names: its id decides, whatever its date.
+/// The payment that the body names: its id decides, regardless of its date.
 fn named<'a>(asked: &Asked, id: &str, field: Field<'a, '_>) -> Choice<'a> {
     let Some(payment) = field.payments.iter().find(|payment| payment.id == id) else {
         let unreadable = field.unreadable.iter().find(|payment| payment.id.as_deref().is_none_or(|known| known == id));
@@ -184,7 +184,7 @@ fn named<'a>(asked: &Asked, id: &str, field: Field<'a, '_>) -> Choice<'a> {
     }
 }
 
-/// Of several that are not completed: pending ones first, lost ones last; then by id.
+/// The order of payments that are not completed: pending ones first, lost ones last; then by id.
 fn first<'a>(payments: &[&'a Payment]) -> Option<&'a Payment> {
     let rank = |payment: &Payment| match Standing::of(payment) {
         Standing::Pending => 0,
@@ -195,7 +195,7 @@ fn first<'a>(payments: &[&'a Payment]) -> Option<&'a Payment> {
     payments.iter().copied().min_by_key(|payment| (rank(payment), &payment.id))
 }
 
-/// One that is the event's, as far as can be seen, and not completed.
+/// The choice for a payment that is probably the event's and is not completed.
 fn unfinished<'a>(payment: &'a Payment, other: Option<&'a Payment>) -> Choice<'a> {
     match Standing::of(payment) {
         Standing::Pending => Choice::Pending { payment, other },
@@ -204,13 +204,13 @@ fn unfinished<'a>(payment: &'a Payment, other: Option<&'a Payment>) -> Choice<'a
     }
 }
 
-/// True of two that are the same to a bookkeeper.
+/// True if a bookkeeper cannot distinguish the two payments.
 fn same(one: &Payment, other: &Payment) -> bool {
     let currency = |payment: &Payment| payment.currency.as_deref().map(str::to_ascii_uppercase);
     (one.paid_at, &one.method, currency(one)) == (other.paid_at, &other.method, currency(other))
 }
 
-/// Why a payment is not the one that a body speaks of; `None` if it may be.
+/// Why a payment is not the one in the body; `None` if it may be.
 pub(super) fn contradiction(asked: &Asked, payment: &Payment) -> Option<String> {
     let id = &payment.id;
     if payment.invoice_id != asked.invoice_id {

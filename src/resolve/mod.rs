@@ -1,4 +1,4 @@
-//! Which payment an event announces, and of which invoice: found out at Finkare, decided once, kept.
+//! Finds the payment that an event announces, and its invoice: looked up at Finkare, decided once, and stored.
 //!
 //! ```text
 //! payment.received ─▶ asked ──▶ assigned already? ── yes ─▶ still completed at Finkare? ─▶ payment
@@ -9,23 +9,23 @@
 //!                              wait, hold ◀────────┘          again ◀── another was faster ─┘
 //! ```
 //!
-//! The body names an invoice and an amount, rarely a payment. So the payments of the invoice are asked for, and the
-//! one is taken that has this amount, no other event, and lies nearest to the event in time, within the endpoint's
-//! window; if that one is not completed, nothing is taken in its place (`choice`). A payment that lies nearer to another
-//! event which has none yet is that one's (`rivals`). The store decides between two that want the same one; an
-//! event keeps what it was given, whatever sink asks and however often it is replayed.
+//! The body names an invoice and an amount, rarely a payment. The payments of the invoice are therefore read from Finkare.
+//! The event gets the payment that has this amount, belongs to no other event, and is nearest to the event in time, within
+//! the endpoint's window. If that payment is not completed, no other one is taken instead (`choice`). A payment that is
+//! nearer to another event without a payment belongs to that event (`rivals`). If two events want the same payment, the
+//! store decides. An event keeps its payment, for every sink and every replay.
 //!
-//! What is not decided is said with the reason ([`Unresolved`]): *wait* for what will come by itself (a pending
-//! payment, one that is not visible yet), *hold* for what a person must look at, *retry* while Finkare or the store
-//! does not work, *stop* when Finkare refuses the key. Never "there is nothing to do": a payment that is lost is as bad
-//! as one that is booked twice.
+//! If no payment is decided, the reason is given ([`Unresolved`]): *wait* for something that will happen without a person (a
+//! pending payment, a payment that is not visible yet), *hold* for a person, *retry* while Finkare or the store fails,
+//! *stop* if Finkare rejects the key. The answer is never that there is nothing to do: a lost payment is as bad as one that
+//! is booked twice.
 //!
-//! - `asked`: what the body says.
-//! - `case`: an event and what becomes of it in words.
-//! - `choice`: which payment it is; pure.
-//! - `rivals`: what other events of the invoice say.
-//! - `told`: what is known is written down where a person can look for it, also while nothing is decided.
-//! - `source`: Finkare's answers, kept for a while and shared.
+//! - `asked`: reads the body.
+//! - `case`: an event, and the reasons in words if no payment is decided.
+//! - `choice`: chooses the payment; pure.
+//! - `rivals`: the other events of the invoice.
+//! - `told`: stores what is known, so that people can search for it even while nothing is decided.
+//! - `source`: Finkare's answers, cached for a while and shared.
 //!
 //! Sources: <https://docs.finkare.io/api-reference/payments>, <https://docs.finkare.io/guides/webhook-setup>,
 //! <https://docs.finkare.io/guides/sdk-typescript>. Neither says whether a payment is visible and completed when its
@@ -76,20 +76,20 @@ use crate::{
     },
 };
 
-/// How long after its event a payment may become visible, unless told otherwise: nobody documents it.
+/// The default of how long after its event a payment may become visible; Finkare does not document it.
 pub const DEFAULT_PATIENCE: Duration = Duration::from_mins(15);
 
-/// How far from its event a payment may be dated, in days, unless told otherwise: instalments are weeks apart, and what a
-/// `timestamp` means is not documented.
+/// The default of how many days a payment may be dated from its event. Instalments are weeks apart, and the meaning of
+/// `timestamp` is not documented.
 pub const DEFAULT_WINDOW_DAYS: u64 = 7;
 
-/// The longest wait for our own limit: it passes as fast as calls are allowed.
+/// The longest wait for the relay's own rate limit.
 const LONGEST_TURN: Duration = Duration::from_mins(5);
-/// What is held is looked at again so often.
+/// How often a held event is checked again.
 const RECHECK: Duration = Duration::from_hours(1);
-/// How often an event may lose its payment to a faster one within one attempt.
+/// How many times an event may lose its chosen payment to another event within one attempt.
 const ROUNDS: usize = 8;
-/// Characters of an outside text that a reason repeats.
+/// How many characters of a foreign text a reason repeats.
 const SHOWN: usize = 64;
 
 /// How one endpoint's payments are found.
@@ -97,14 +97,14 @@ const SHOWN: usize = 64;
 pub struct Endpoint {
     /// Its name.
     pub name: EndpointName,
-    /// For Finkare's API: the one that the endpoint's link uses too, so that both keep one limit. `None` without an
-    /// API key.
+    /// The client for Finkare's API, which the endpoint's link uses as well, so that both share one rate limit. `None`
+    /// without an API key.
     pub client: Option<Arc<Client>>,
-    /// At most so many calls in such a time, as the client was told.
+    /// The client's rate limit: the number of calls and the period.
     pub rate: (NonZeroU32, Duration),
-    /// How long after its event a payment may become visible before a person is asked.
+    /// How long after its event a payment may become visible before a person has to look.
     pub patience: Duration,
-    /// A payment that is dated further from the event is not the event's, unless the event names it.
+    /// How far a payment may be dated from its event. A payment further away is not the event's, unless the event names it.
     pub window: Duration,
 }
 
@@ -123,7 +123,7 @@ impl fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    /// A resolver that writes its decisions down.
+    /// A resolver that stores its decisions.
     pub fn new(store: Arc<dyn LedgerStore>, endpoints: &[Endpoint]) -> Self {
         let source = |endpoint: &Endpoint| {
             let source = endpoint.client.clone().map(|client| Source::new(client, endpoint));
@@ -132,8 +132,8 @@ impl Resolver {
         Self { store, sources: endpoints.iter().map(source).collect(), decides: true }
     }
 
-    /// A resolver that answers as [`Resolver::new`] would and writes nothing: what it answers for an event without a
-    /// payment may be another's a moment later.
+    /// A resolver that answers like one from [`Resolver::new`] but stores nothing: a payment that it answers for an
+    /// undecided event may belong to another event a moment later.
     pub fn looking(store: Arc<dyn LedgerStore>, endpoints: &[Endpoint]) -> Self {
         Self { decides: false, ..Self::new(store, endpoints) }
     }
@@ -153,7 +153,7 @@ impl Resolver {
         }
     }
 
-    /// Tries until no other event is faster.
+    /// Tries until no other event takes the chosen payment first.
     async fn rounds(&self, case: &Case<'_>, source: &Source) -> Result<Payment, Unresolved> {
         let mut lost = HashSet::new();
         for _ in 0..ROUNDS {
@@ -165,7 +165,7 @@ impl Resolver {
         Err(Unresolved::Retry { reason, after: None })
     }
 
-    /// One try; `None` if another event was faster and has what was chosen, which is `lost` then.
+    /// One try; `None` if another event has taken the chosen payment first, which is then in `lost`.
     async fn round(
         &self,
         case: &Case<'_>,
@@ -176,7 +176,7 @@ impl Resolver {
         let begun = Instant::now();
         let theirs = self.find(case, source, assignment.as_ref(), lost, None).await?;
         let payment = match self.complete(case, source, &theirs, None).await {
-            // What is lacking may have been added since the answers that were kept.
+            // The missing details may have been added since the cached answers.
             Err(_) => {
                 let theirs = self.find(case, source, assignment.as_ref(), lost, Some(begun)).await?;
                 self.complete(case, source, &theirs, Some(begun)).await?
@@ -205,7 +205,7 @@ impl Resolver {
                 );
                 Ok(Some(payment))
             }
-            // It is looked at as any that an event has already.
+            // It is checked like any payment that an event already has.
             Assigned::Another(_) => Ok(None),
             Assigned::Taken => {
                 lost.insert(payment.id);
@@ -214,8 +214,8 @@ impl Resolver {
         }
     }
 
-    /// The payment as Finkare shows it. An answer that was kept is good enough to find it in, and no ground to say
-    /// that it is not there. With `since`, no answer from before that time is.
+    /// The payment as Finkare shows it. A cached answer is good enough to find it, but not to conclude that it does not
+    /// exist. With `since`, answers from before that time are not used.
     async fn find(
         &self,
         case: &Case<'_>,
@@ -264,7 +264,7 @@ impl Resolver {
         }
     }
 
-    /// The invoice's payments that other events have.
+    /// The invoice's payments that belong to other events.
     async fn taken(&self, case: &Case<'_>) -> Result<HashSet<String>, Unresolved> {
         let assignments = self.store.assignments(&case.message.endpoint, &case.asked.invoice_id).await;
         let assignments = assignments.map_err(|error| store(&error))?;
@@ -272,7 +272,7 @@ impl Resolver {
         Ok(of_others.map(|assignment| assignment.payment_id).collect())
     }
 
-    /// With all that a bookkeeper needs.
+    /// The payment with everything that a bookkeeper needs.
     async fn complete(
         &self,
         case: &Case<'_>,
@@ -346,7 +346,7 @@ impl Resolve for Resolver {
     }
 }
 
-/// The payment that an event was given earlier, as it stands now.
+/// The payment that an event has already, in its current state.
 fn kept<'a>(assignment: &Assignment, payments: &'a [finkare::Payment]) -> Choice<'a> {
     let Some(payment) = payments.iter().find(|payment| payment.id == assignment.payment_id) else {
         return Choice::Nothing;
@@ -369,7 +369,7 @@ fn kept<'a>(assignment: &Assignment, payments: &'a [finkare::Payment]) -> Choice
     }
 }
 
-/// An invoice whose number can be used. With `since`, no answer from before that time is good enough.
+/// An invoice with a usable number. With `since`, answers from before that time are not used.
 async fn invoice(
     source: &Source,
     message: &Message,
@@ -414,7 +414,7 @@ async fn invoice(
     }
 }
 
-/// The one currency that all agree on who say any; three letters, made capitals.
+/// The currency on which all sources agree that name one, in three capital letters.
 fn currency<const N: usize>(said: [(&str, Option<&str>); N]) -> Result<String, String> {
     let mut said = said.into_iter().filter_map(|(who, currency)| Some((who, currency?)));
     let (who, first) = said.next().ok_or("neither Finkare nor the event says in which currency")?;
@@ -435,7 +435,7 @@ fn is_not_found(failure: &Failure) -> bool {
     matches!(failure, Failure::Api(finkare::Error::Api { status: 404, .. }))
 }
 
-/// What a failed question to Finkare means for the event.
+/// What a failed call to Finkare means for the event.
 fn failed(failure: &Failure, message: &Message) -> Unresolved {
     let error = match failure {
         Failure::Busy => {
@@ -478,12 +478,12 @@ fn store(error: &StoreError) -> Unresolved {
     Unresolved::Retry { reason: format!("which payment the event announces: {}", Chain(error)), after: None }
 }
 
-/// True of a text that the store, a header and a line of a ledger can hold.
+/// True if the store, a header and a ledger row can hold the text.
 fn is_plain(text: &str) -> bool {
     !text.trim().is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control)
 }
 
-/// An outside text as a reason repeats it.
+/// A foreign text in the form that a reason repeats.
 fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN).collect()
 }

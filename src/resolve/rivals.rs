@@ -1,10 +1,9 @@
-//! What other events of the same invoice say that have no payment yet: one of them may be the one that a payment belongs
-//! to.
+//! The other events of the same invoice that have no payment yet: a payment may belong to one of them.
 //!
-//! Events come in disorder, and so do payments into sight. An event whose own payment is not visible yet would take its
-//! neighbour's, if that lies within the window. So a payment that another event names is that one's; and a payment that
-//! another event lies nearer to, and would be given now, is counted as that one's as long as that event is young. Nobody
-//! waits for the other event itself: it may stand behind this one in its invoice's line.
+//! Events arrive in any order, and payments become visible in any order. An event whose own payment is not visible yet would
+//! take another event's payment, if that is within the window. Therefore a payment that another event names belongs to that
+//! event. A payment that another event is nearer to, and would get now, counts as that event's while that event is young.
+//! No event waits for another event, which may come after it in the invoice's order.
 
 use finkare::{PaidAt, Payment};
 use std::time::Duration;
@@ -25,14 +24,14 @@ use crate::{
     },
 };
 
-/// More undecided events of one invoice are not looked at: the newest are.
+/// The most undecided events of one invoice that are considered; the newest count.
 const MOST: u32 = 100;
 
 /// The other undecided events of an invoice, as far as they can be read.
 pub(super) struct Rivals(Vec<(Unassigned, Asked)>);
 
 impl Rivals {
-    /// Those of the case's invoice; none where the event names its payment itself.
+    /// The undecided events of the case's invoice; none if the event itself names its payment.
     pub(super) async fn read(store: &dyn LedgerStore, case: &Case<'_>) -> Result<Self, StoreError> {
         if case.asked.payment_id.is_some() {
             return Ok(Self(Vec::new()));
@@ -42,12 +41,12 @@ impl Rivals {
         Ok(Self(others.filter_map(|event| Asked::read(&event.payload).ok().map(|asked| (event, asked))).collect()))
     }
 
-    /// The payments that they name: no others are given these.
+    /// The payments that they name, which no other event gets.
     pub(super) fn named(&self) -> impl Iterator<Item = String> + '_ {
         self.0.iter().filter_map(|(_, asked)| asked.payment_id.clone())
     }
 
-    /// What is chosen for the case if each rival that lies nearer to a payment has it.
+    /// The choice for the case if each rival gets the payment that it is nearer to.
     pub(super) fn choose<'a>(&self, case: &Case<'_>, field: Field<'a, '_>, patience: Duration) -> Choice<'a> {
         let now = clock::now();
         let is_young = |event: &Unassigned| clock::since(event.received_at, now) < patience;
@@ -76,7 +75,7 @@ impl Rivals {
     }
 }
 
-/// Why a payment that was made only now, long after the event, is left alone for a moment: its own event may be on its way.
+/// Why a payment that was made just now, long after the event, is not taken yet: its own event may be on its way.
 pub(super) fn too_fresh(case: &Case<'_>, payment: &Payment, patience: Duration) -> Option<Unresolved> {
     if case.asked.payment_id.is_some() {
         return None;

@@ -1,12 +1,12 @@
-//! What Finkare says of invoices and payments, asked for no more often than needed.
+//! Finkare's data about invoices and payments, requested no more often than necessary.
 //!
-//! Several sinks want the same event at the same moment: one of them asks, and all get the answer. An answer is kept
-//! for a while, but whoever would draw a conclusion from what is *not* in it, asks anew ([`Source::payments`]). A
-//! failure is told to those who waited for it and is not kept.
+//! If several sinks need the same event at the same moment, one of them calls Finkare and all get the answer. An answer is
+//! cached for a while, but a caller that draws a conclusion from what is *not* in it asks again ([`Source::payments`]). A
+//! failure goes to all callers that waited for it, and is not cached.
 //!
-//! Finkare's API takes few calls in a second, and the client waits its turn. So that a thousand events that come at
-//! once do not all wait inside of their attempts until these time out, only so many wait there as get their turn soon;
-//! the others hear [`Failure::Busy`] and come back later.
+//! Finkare's API accepts few calls per second, and the client waits for its turn. A thousand events that arrive at once must
+//! not all wait in their attempts until these time out. Only as many wait as get their turn soon; the others get
+//! [`Failure::Busy`] and are retried later.
 
 use std::{
     fmt,
@@ -23,19 +23,19 @@ use tokio::sync::Semaphore;
 use super::Endpoint;
 use crate::model::clock;
 
-/// How long an invoice is kept: its number does not change.
+/// How long an invoice is cached; its number does not change.
 const INVOICE_KEPT: Duration = Duration::from_mins(10);
-/// Invoices that are kept, of each endpoint; beyond that the least used go.
+/// The most cached invoices of an endpoint; beyond that the least used are dropped.
 const MOST_INVOICES: u64 = 10_000;
-/// How long a list of payments is kept: for those who ask at the same moment.
+/// How long a list of payments is cached, for callers at the same moment.
 const PAYMENTS_KEPT: Duration = Duration::from_secs(3);
-/// Lists that are kept, of each endpoint.
+/// The most cached lists of an endpoint.
 const MOST_LISTS: u64 = 1000;
-/// How long a question waits to be among those that wait for Finkare.
+/// How long a call waits for a place among the calls that wait for Finkare.
 const TURN: Duration = Duration::from_secs(2);
-/// At least so many questions are put side by side, so that a slow answer does not hold up the next question.
+/// The least number of concurrent calls, so that a slow answer does not delay the next call.
 const FEWEST_TURNS: u32 = 2;
-/// More than this gain nothing at any limit.
+/// The most concurrent calls; more gain nothing at any rate limit.
 const MOST_TURNS: u32 = 64;
 
 /// The part of Finkare's API that is needed here.
@@ -59,17 +59,17 @@ impl Api for Client {
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Too many questions wait for their turn already.
+    /// Too many calls already wait for their turn.
     Busy,
     /// Finkare's API.
     Api(Error),
 }
 
-/// An answer, and when it was asked for.
+/// An answer, and when it was requested.
 #[derive(Debug)]
 pub(super) struct Seen<T> {
     pub(super) value: T,
-    /// Just before the question left.
+    /// The time just before the call.
     pub(super) asked: Instant,
     asked_at: Timestamp,
 }
@@ -80,7 +80,7 @@ pub(super) struct Source {
     turns: Semaphore,
     invoices: Cache<String, Arc<Seen<Invoice>>>,
     payments: Cache<String, Arc<Seen<PaymentsOfInvoice>>>,
-    /// How long what is not visible may still become so.
+    /// How long a payment may take to become visible.
     pub(super) patience: Duration,
     /// How far from its event a payment may be dated.
     pub(super) window: SignedDuration,
@@ -93,9 +93,9 @@ impl fmt::Debug for Source {
 }
 
 impl Source {
-    /// Asks nobody yet.
+    /// Creates the source, without a call.
     pub(super) fn new(api: Arc<dyn Api>, endpoint: &Endpoint) -> Self {
-        // As many as get their turn within a second.
+        // As many as get their turn within one second.
         let (calls, per) = endpoint.rate;
         let in_a_second = calls.get().div_ceil(u32::try_from(per.as_secs()).unwrap_or(u32::MAX).max(1));
         let turns = in_a_second.clamp(FEWEST_TURNS, MOST_TURNS);
@@ -109,8 +109,8 @@ impl Source {
         }
     }
 
-    /// An invoice as it was when the event had arrived, or later: one that was asked for before may say what the event
-    /// has changed. With `since`, asked for at that time or later.
+    /// An invoice in its state after the event arrived: an older answer may show the state before the event. With `since`,
+    /// requested at that time or later.
     pub(super) async fn invoice(
         &self,
         id: &str,
@@ -121,7 +121,7 @@ impl Source {
         loop {
             let asking = self.ask(|| self.api.invoice(id));
             let seen = self.invoices.try_get_with_by_ref(id, asking).await?;
-            // Clocks differ: what was asked for just now is as new as can be, whatever they say.
+            // Clocks differ, but an answer that was requested just now is always new enough.
             let is_new = since.map_or(seen.asked_at >= received_at, |since| seen.asked >= since);
             if is_new || seen.asked >= begun {
                 return Ok(seen);
@@ -130,7 +130,7 @@ impl Source {
         }
     }
 
-    /// The payments of an invoice; with `since`, asked for at that time or later.
+    /// The payments of an invoice; with `since`, requested at that time or later.
     pub(super) async fn payments(
         &self,
         invoice_id: &str,
@@ -146,7 +146,7 @@ impl Source {
         }
     }
 
-    /// Puts a question as soon as it has a turn.
+    /// Makes a call as soon as it has its turn.
     async fn ask<T, F: Future<Output = Result<T, Error>>>(
         &self,
         question: impl FnOnce() -> F,

@@ -1,5 +1,5 @@
-//! What is known of an event's payment is written down as it becomes known, so that a person finds what is pending or held
-//! by the invoice's number, the amount or the payment. It decides nothing, and where it fails nothing else does.
+//! Stores what is known about an event's payment as soon as it is known, so that people find pending and held events by the
+//! invoice's number, the amount or the payment. It decides nothing, and its failures affect nothing else.
 
 use std::sync::PoisonError;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Resolver {
-    /// Writes down what a case has brought to light.
+    /// Stores what a case has found out.
     pub(super) async fn tell(&self, case: &Case<'_>, result: &Result<Payment, Unresolved>) {
         if let Err(error) = self.write_down(case, result).await {
             tracing::debug!(
@@ -44,7 +44,7 @@ impl Resolver {
         } else {
             let looked = case.looked.lock().unwrap_or_else(PoisonError::into_inner).clone();
             now.payment_id = looked.payment.filter(|id| is_plain(id)).or(now.payment_id);
-            // Where Finkare does not answer, it is not asked for more.
+            // If Finkare does not answer, no further call is made.
             if looked.is_over && now.invoice_number.is_none() {
                 now.invoice_number = self.number(case).await;
             }

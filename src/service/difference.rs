@@ -1,4 +1,4 @@
-//! What differs between two configurations: by name, never with a value.
+//! The differences between two configurations: names, never values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::{
     web::admin::reload::{Changes, Difference},
 };
 
-/// Compares what has a name, each with what it is made of.
+/// Compares named objects by their options.
 pub(super) fn of<T: PartialEq>(before: &BTreeMap<String, T>, after: &BTreeMap<String, T>) -> Difference {
     let mut difference = Difference::default();
     for (name, made_of) in after {
@@ -22,7 +22,7 @@ pub(super) fn of<T: PartialEq>(before: &BTreeMap<String, T>, after: &BTreeMap<St
     difference
 }
 
-/// All that differs. The options of what was added or removed as a whole are not listed.
+/// All differences. The options of added and removed objects are not listed.
 pub(super) fn changes(sinks: Difference, endpoints: Difference, before: &Written, after: &Written) -> Changes {
     let whole: BTreeSet<String> = [("sinks", &sinks), ("endpoints", &endpoints)]
         .into_iter()

@@ -1,8 +1,8 @@
-//! What follows from one configuration: routes, sinks and the tasks that work on them.
+//! Everything that is built from one configuration: routes, sinks and their tasks.
 //!
-//! It stands on a [`Foundation`] that outlives it (the store, the writer, the metrics, the live secrets and the links),
-//! so that another configuration can take its place while deliveries come in. What the two configurations have in
-//! common is [`Kept`]: a sink for which nothing changed keeps its worker, an endpoint its client for Finkare's API.
+//! A generation uses a [`Foundation`] that outlives it (the store, the writer, the metrics, the live secrets and the links),
+//! so that the next configuration can replace it while deliveries come in. [`Kept`] is what the next generation takes over:
+//! an unchanged sink keeps its worker, and an unchanged endpoint keeps its client for Finkare's API.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -13,9 +13,10 @@ use std::{
 use axum::{Router, extract::Request};
 use finkare::Client;
 
-use super::{StartError, difference, linked_endpoints, resolved_endpoints, sources, trying::Trying};
+use super::{StartError, difference, linked_endpoints, resolved_endpoints, sources, test_event::TestEvents};
 use crate::{
     activity::{AtFinkare, Board, Meter, Registration, Watch, Watched},
+    bulk::Bulk,
     config::{Config, Retention},
     dispatch::{Feeding, Relaying, SinkView},
     finkare::link::{LinkedEndpoint, Links},
@@ -39,7 +40,6 @@ use crate::{
             self, Admin,
             auth::Tokens,
             gate::Gate,
-            operate::Operate,
             reload::{Changes, Reload},
             statuses::Statuses,
         },
@@ -50,7 +50,7 @@ use crate::{
     },
 };
 
-/// What every generation stands on.
+/// What all generations share.
 #[derive(Debug)]
 pub(super) struct Foundation {
     pub(super) store: Arc<dyn Store>,
@@ -65,15 +65,15 @@ pub(super) struct Foundation {
     pub(super) lifecycle: Lifecycle,
 }
 
-/// What one generation leaves to the next.
+/// What one generation hands on to the next.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     written: Written,
-    /// For Finkare's API, each with the options that it was made of.
+    /// The clients for Finkare's API, each with the options from which it was built.
     clients: HashMap<EndpointName, (Written, Option<Arc<Client>>)>,
-    /// Finds payments, with the options of the endpoints that it was made of.
+    /// Finds payments, with the options of the endpoints from which it was built.
     resolving: Option<(BTreeMap<String, Written>, Arc<dyn Resolve>)>,
-    /// When this process last heard of each endpoint.
+    /// When this process last received a genuine delivery for each endpoint.
     meters: HashMap<EndpointName, Meter>,
     sinks: HashMap<SinkName, KeptSink>,
     watched: Vec<WatchedBy>,
@@ -84,55 +84,56 @@ pub(super) struct Kept {
 #[derive(Debug)]
 struct KeptSink {
     made_of: MadeOf,
-    /// The worker has it.
+    /// Owned by the worker.
     sink: Weak<dyn sinks::Sink>,
     view: SinkView,
 }
 
-/// All that a sink and its worker follow from. Its route is not among it: that is judged when an event comes.
+/// Everything from which a sink and its worker are built. The route is not part of it, since it is applied when an event
+/// arrives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct MadeOf {
     options: Written,
-    /// The sandbox's endpoints, if it guards itself against what comes from them.
+    /// The endpoints of the sandbox, if the sink rejects their events.
     sandbox: Option<HashSet<String>>,
-    /// What the payments are found with, if it needs to know them.
+    /// The options for finding payments, if the sink needs payments.
     resolving: Option<BTreeMap<String, Written>>,
 }
 
-/// All that watching an endpoint follows from: its name, its alarm, its client (the same or another) and its id.
+/// Everything from which the watch of an endpoint is built: its name, its alarm, its client (by address) and its id.
 type WatchedBy = (EndpointName, Option<Duration>, Option<usize>, Option<String>);
 
-/// The options of an endpoint that have nothing to do with finding payments at Finkare.
+/// The options of an endpoint that do not matter for finding payments at Finkare.
 const NOT_RESOLVING: [&str; 8] =
     ["path", "secret", "webhook_id", "rotate_", "dedupe", "max_age", "silence_", "signature_"];
 
-/// Everything that one configuration says, built and not yet running.
+/// A generation that is built but not running yet.
 #[derive(Debug)]
 pub(super) struct Generation {
-    /// What the public listener serves.
+    /// The routes of the public listener.
     pub(super) hooks: Router,
-    /// What the admin listener serves.
+    /// The routes of the admin listener.
     pub(super) api: Router,
-    /// For the generation after this one.
+    /// What the next generation takes over.
     pub(super) kept: Kept,
-    /// The sinks that begin, or take the place of the one before.
+    /// The sinks that are new or changed.
     pub(super) begin: Vec<BuiltSink>,
-    /// The sinks that end.
+    /// The sinks that were removed.
     pub(super) end: Vec<SinkName>,
-    /// How long things are kept, if that changed.
+    /// The retention, if it has changed.
     pub(super) retention: Option<Retention>,
-    /// Who watches the endpoints, if what is watched changed.
+    /// The watch of the endpoints, if it has changed.
     pub(super) watch: Option<Watch>,
-    /// What differs from the generation before.
+    /// The differences from the previous generation.
     pub(super) changes: Changes,
 }
 
 impl Generation {
-    /// Builds what the configuration says; no task runs yet.
+    /// Builds the generation for a configuration, without starting a task.
     ///
-    /// `reload` is who replaces this generation by the next; `before` is left by the generation before. Sinks are made
-    /// known to the store. The process's secrets and links go over to this configuration, as the last thing that can
-    /// fail: after an error everything is as it was.
+    /// `reload` replaces this generation by the next one; `before` comes from the previous generation. Sinks are
+    /// registered in the store. Updating the process's secrets and links is the last step that can fail: after an error
+    /// everything is as it was.
     ///
     /// # Errors
     /// What cannot work, and what to change.
@@ -162,8 +163,9 @@ impl Generation {
         let changes = changes(config, before, &sinks);
 
         let routes: Arc<[Route]> = config.sinks.iter().map(|sink| route(sink, config)).collect();
-        let trying = config.sinks.iter().map(|sink| (sink.name.clone(), sink.timeout, sinks[&sink.name].sink.clone()));
-        let operate = Operate::new(Replayer::new(on.store.clone(), routes.clone()), Arc::new(Trying::new(trying)));
+        let tested = config.sinks.iter().map(|sink| (sink.name.clone(), sink.timeout, sinks[&sink.name].sink.clone()));
+        let tests = Arc::new(TestEvents::new(tested));
+        let replayer = Arc::new(Replayer::new(on.store.clone(), routes.clone()));
         let ingest = Arc::new(Ingest::new(routes, on.committer.clone(), config.server.ack_timeout));
         let strays = Strays::new(&endpoints, &on.refusals, &on.metrics);
         let hooks = receive::router(endpoints, &ingest, &on.metrics, &on.refusals, &config.server)
@@ -173,7 +175,9 @@ impl Generation {
             statuses: Statuses::new(on.store.clone()),
             sinks: config.sinks.iter().map(|sink| sinks[&sink.name].view.clone()).collect(),
             links: on.links.clone(),
-            operate,
+            bulk: Bulk::new(on.store.clone(), replayer.clone()),
+            replayer,
+            tests,
             gate: Gate::new(&config.admin),
             tokens: Tokens::new(&config.admin.tokens),
             metrics: on.metrics.clone(),
@@ -197,8 +201,8 @@ impl Generation {
     }
 }
 
-/// Where nothing of an endpoint's API changed, its client stays: with its connections, and with its limit towards
-/// Finkare, which must not begin anew with every reload.
+/// Keeps the client of each endpoint whose API options have not changed: with its connections, and with its rate limit
+/// towards Finkare, which a reload must not reset.
 fn keep_clients(
     linked: &mut [LinkedEndpoint],
     config: &Config,
@@ -217,7 +221,7 @@ fn keep_clients(
     clients
 }
 
-/// Who finds payments, and what it is made of: the one before if that is the same.
+/// The resolver of payments and the options from which it is built; the previous one if the options are the same.
 fn resolving(
     config: &Config,
     linked: &[LinkedEndpoint],
@@ -248,7 +252,7 @@ fn meters(config: &Config, before: &Kept) -> HashMap<EndpointName, Meter> {
     config.endpoints.iter().map(meter).collect()
 }
 
-/// Which of the sinks that were built begin; and all of them as they are from now on.
+/// The built sinks that are new or changed, and the state of all sinks from now on.
 fn keep_sinks(
     built: Vec<BuiltSink>,
     config: &Config,
@@ -265,7 +269,7 @@ fn keep_sinks(
             resolving: is_resolving.then(|| resolving.clone()),
         };
         let kept = match before.sinks.get(&sink.name) {
-            // What was built anew is dropped: it has touched nothing.
+            // The newly built sink is dropped; it has done nothing yet.
             Some(kept) if kept.made_of == made_of => {
                 KeptSink { made_of, sink: kept.sink.clone(), view: kept.view.clone() }
             }
@@ -332,13 +336,13 @@ fn build_endpoints(
     config.endpoints.iter().map(build).collect()
 }
 
-/// Every endpoint's activity is noted; those with an alarm are judged.
+/// Builds the watch. It records the activity of every endpoint, and checks those with an alarm.
 ///
 /// # Errors
-/// Finkare's API cannot be used as configured.
+/// If Finkare's API cannot be used as configured.
 fn build_watch(on: &Foundation, config: &Config, endpoints: &[ingest::Endpoint], linked: &[LinkedEndpoint]) -> Watch {
     let watched = config.endpoints.iter().zip(endpoints).zip(linked).map(|((endpoint, taking), linked)| {
-        // Asks Finkare whether it has disabled the webhook.
+        // Asks Finkare whether the webhook is disabled.
         let at_finkare = |client: Arc<Client>| -> Arc<dyn Registration> {
             Arc::new(AtFinkare {
                 client,
@@ -362,7 +366,7 @@ type BuiltSink = (Feeding, Arc<dyn sinks::Sink>, SinkView);
 /// Builds every configured sink.
 ///
 /// # Errors
-/// The first one that cannot be built.
+/// Names the first sink that cannot be built.
 pub fn build_sinks(
     config: &Config,
     store: &Arc<dyn Store>,
@@ -386,7 +390,7 @@ pub fn build_sinks(
                 .map_err(|problem| StartError::Sink { name: sink.name.as_str().to_owned(), problem })?;
             let target: Arc<dyn sinks::Sink> =
                 if sink.enrich { Arc::new(Enriched::new(target, resolver.clone(), sink.timeout)) } else { target };
-            // Outermost: what the sandbox sent is not even asked about.
+            // The outermost layer, so that an event of the sandbox is not even looked up.
             let target = if sink.live { guard(target, config) } else { target };
             let feeding = Feeding {
                 name: sink.name.clone(),
@@ -403,7 +407,7 @@ pub fn build_sinks(
         .collect()
 }
 
-/// Holds what the sandbox sent, should any of it come this far.
+/// Wraps a live sink so that it holds events of the sandbox, should one get this far.
 fn guard(target: Arc<dyn sinks::Sink>, config: &Config) -> Arc<dyn sinks::Sink> {
     Arc::new(Guarded::new(target, sandbox(config)))
 }
@@ -413,7 +417,7 @@ fn sandbox(config: &Config) -> HashSet<String> {
     sandbox.map(|endpoint| endpoint.name.as_str().to_owned()).collect()
 }
 
-/// What a sink gets. A live one gets nothing that the sandbox sent, whatever it asked for.
+/// The route of a sink. A live sink gets no event of the sandbox, regardless of its other options.
 pub(crate) fn route(sink: &crate::config::Sink, config: &Config) -> Route {
     let asked = |name: &EndpointName| sink.endpoints.as_ref().is_none_or(|asked| asked.contains(name));
     let real = || {

@@ -1,8 +1,8 @@
-//! Secrets that were made up where nothing is configured: when they reach the disk.
+//! When generated secrets are written to the disk.
 //!
-//! Not before they are used, and not after: a master key in a file that no database was ever used with looks like the right
-//! one, and a stored secret whose master key is in no file is lost. So they are written when the store is open and locked
-//! for this process and every address is bound, just before the first secret is encrypted.
+//! They must be written neither too early nor too late: a file with a master key that was never used looks like the right
+//! key, and a stored secret whose master key is in no file is lost. They are therefore written just before the first secret
+//! is encrypted, when the store is open and locked for this process and every address is bound.
 
 use std::fs;
 
@@ -13,17 +13,17 @@ use crate::{
     store::Store,
 };
 
-/// Writes what was made up into its files. The store must be this process's alone.
+/// Writes the generated secrets into their files. The store must be locked for this process.
 ///
 /// # Errors
-/// The store has secrets that were encrypted under another master key than the one that was just made: nothing is written
-/// then. A file cannot be written, or another process has made it meanwhile.
+/// If the store has secrets that are encrypted with another master key than the generated one; nothing is written then. If
+/// a file cannot be written, or if another process has created it meanwhile.
 pub async fn keep_made_up(store: &dyn Store, vault: &Vault, config: &Config) -> Result<(), StartError> {
     if config.unsaved.is_empty() {
         return Ok(());
     }
     for secret in store.links().await?.iter().flat_map(|link| &link.secrets) {
-        // A damaged one is told of where secrets are opened.
+        // A damaged secret is reported where secrets are opened.
         if let Err(error @ VaultError::WrongKey { .. }) = vault.open(secret) {
             return Err(error.into());
         }
@@ -38,7 +38,7 @@ pub async fn keep_made_up(store: &dyn Store, vault: &Vault, config: &Config) -> 
     Ok(())
 }
 
-/// Removes those files again, after a start that failed before it used them.
+/// Removes the files again after a start that failed before it used them.
 pub fn discard_made_up(config: &Config) {
     for unsaved in &config.unsaved {
         let path = unsaved.folder.join(unsaved.name);

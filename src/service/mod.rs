@@ -1,8 +1,7 @@
 //! The composition root: a validated [`Config`] becomes a running service.
 //!
-//! `serve` and `demo` start the same thing here. The order matters: the store is opened and brought
-//! up to date before anything listens, both listeners are bound before anything is claimed, and
-//! stopping goes the other way round.
+//! `serve` and `demo` both start the service here. The order matters: the store is opened and migrated before anything
+//! listens, and both listeners are bound before anything is claimed. Stopping uses the reverse order.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -41,7 +40,7 @@ mod generation;
 mod made_up;
 mod reload;
 mod succession;
-mod trying;
+mod test_event;
 
 use generation::Foundation;
 pub use generation::build_sinks;
@@ -50,46 +49,46 @@ pub use made_up::{discard_made_up, keep_made_up};
 pub use reload::Loader;
 use reload::Reloader;
 
-/// Events that may wait for a writer: at the rate that one disk takes, less than half a second's.
+/// How many events may wait for the writer: less than half a second of the rate that one disk can take.
 const QUEUE: usize = 4096;
 /// Payload bytes in one transaction.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Admin connections at a time.
+/// The most admin connections at the same time.
 const ADMIN_CONNECTIONS: usize = 128;
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The store.
+    /// The store cannot be used.
     #[error("the store cannot be used")]
     Store(#[from] StoreError),
-    /// A listener.
+    /// An address cannot be bound.
     #[error("cannot listen on {address} ({option}); is something else running there?")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// The option to change.
         option: &'static str,
-        /// The system's word.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
-    /// The endpoints' secrets.
+    /// The endpoints' secrets cannot be used.
     #[error("the webhook secrets cannot be used")]
     Secrets(#[from] SecretsError),
-    /// The master key.
+    /// The master key cannot be used.
     #[error(transparent)]
     MasterKey(#[from] VaultError),
     /// There is no master key.
     #[error("there is no master key to encrypt stored secrets with: set RELAY_MASTER_KEY (`openssl rand -base64 32`)")]
     NoMasterKey,
-    /// A secret that was made up cannot be kept.
-    #[error("a secret that was made up cannot be kept in a file")]
+    /// A generated secret cannot be written to its file.
+    #[error("a generated secret cannot be written to its file")]
     Unkept(#[source] std::io::Error),
-    /// Somebody else made it up in the same moment.
-    #[error("`{}` was made by another process meanwhile: start again", .0.display())]
+    /// Another process has generated the secret at the same moment.
+    #[error("`{}` was created by another process meanwhile: start the service again", .0.display())]
     MadeMeanwhile(std::path::PathBuf),
-    /// What an endpoint needs for Finkare's API.
+    /// An endpoint's options for Finkare's API cannot be used.
     #[error("endpoint {name}: {problem}")]
     Api {
         /// The endpoint.
@@ -97,7 +96,7 @@ pub enum StartError {
         /// What to change.
         problem: String,
     },
-    /// A sink.
+    /// A sink cannot be built.
     #[error("sink {name}: {problem}")]
     Sink {
         /// The sink.
@@ -107,7 +106,7 @@ pub enum StartError {
     },
 }
 
-/// A store with what keeps others away from it.
+/// An open store and the lock on its file.
 #[derive(Debug)]
 pub struct OpenStore {
     /// The store.
@@ -120,12 +119,12 @@ pub struct OpenStore {
 /// With `exclusive`, an SQLite file is locked for this process until the answer is dropped.
 ///
 /// # Errors
-/// When it cannot be opened, or somebody else has it.
+/// If the store cannot be opened, or if another process has locked it.
 pub async fn open_store(config: &StoreConfig, exclusive: bool) -> Result<OpenStore, StoreError> {
     open_store_for(config, exclusive, None).await
 }
 
-/// The same, for a service that answers deliveries within `answer`.
+/// Like [`open_store`], for a service that answers deliveries within `answer`.
 async fn open_store_for(
     config: &StoreConfig,
     exclusive: bool,
@@ -149,22 +148,21 @@ async fn open_store_for(
 /// A running service.
 #[derive(Debug)]
 pub struct Service {
-    /// Where deliveries are taken.
+    /// The address of the public listener.
     pub public: SocketAddr,
-    /// Where operators ask.
+    /// The address of the admin listener.
     pub admin: SocketAddr,
-    /// To learn that a part has failed.
+    /// Shows whether a part has failed.
     pub lifecycle: Lifecycle,
     reloader: Arc<Reloader>,
     store: OpenStore,
 }
 
 impl Service {
-    /// Starts everything; when this returns, deliveries are taken. `load` reads the configuration again when the
-    /// service is asked to.
+    /// Starts everything; when this returns, deliveries are accepted. `load` reads the configuration again for a reload.
     ///
     /// # Errors
-    /// What is in the way, and what to change. Nothing is left running.
+    /// Says why the service cannot start, and what to change. Nothing is left running.
     pub async fn start(config: &Config, load: Loader) -> Result<Self, StartError> {
         let vault = vault(config)?;
         let open = open_store_for(&config.store, true, Some(config.server.ack_timeout)).await?;
@@ -192,7 +190,7 @@ impl Service {
             config.server.ack_timeout,
             board.clone(),
         );
-        // The writer ends when nobody can wait for it any more.
+        // The writer ends as soon as nothing can send events to it any more.
         let taken = CancellationToken::new();
         let all_taken = taken.clone();
         let secrets = Secrets::without_endpoints(store.clone(), Arc::new(vault));
@@ -209,14 +207,14 @@ impl Service {
             committer,
             lifecycle: lifecycle.clone(),
         };
-        // Bound before anything is claimed: what is in the way is told before anything runs.
+        // Bound before anything is claimed, so that a problem is reported before anything runs.
         let beginning = async {
             let (public_listener, public) = bind(config.server.listen, "server.listen").await?;
             let (admin_listener, admin) = bind(config.server.admin_listen, "server.admin_listen").await?;
-            // The store is open and ours, and nothing is encrypted yet: from here on what was made up is used.
+            // The store is open and locked, and nothing is encrypted yet: the generated secrets are used from here on.
             keep_made_up(store.as_ref(), foundation.secrets.vault(), config).await?;
             let reloader = Reloader::start(foundation, config, load).await.inspect_err(|error| {
-                // Where the store failed, something may have been encrypted.
+                // If the store has failed, something may have been encrypted already.
                 if !matches!(error, StartError::Secrets(SecretsError::Store(_))) {
                     discard_made_up(config);
                 }
@@ -243,34 +241,34 @@ impl Service {
         Ok(Self { public, admin, lifecycle, reloader, store: open })
     }
 
-    /// Reads the configuration again, and uses it as a whole or not at all; `actor` is who asked for it.
+    /// Reads the configuration again, and applies it as a whole or not at all. `actor` names the caller.
     ///
     /// # Errors
-    /// Everything that is wrong with it; the old one goes on.
+    /// All problems of the new configuration; the old one stays in force.
     pub async fn reload(&self, actor: &str) -> Result<Reloaded, ReloadError> {
         self.reloader.reload(actor).await
     }
 
-    /// Who reloads, for a task beside the one that waits for the end.
+    /// The reloader, for a task beside the one that waits for the end of the service.
     pub fn reloader(&self) -> Arc<dyn Reload> {
         self.reloader.clone()
     }
 
-    /// The store, for those who look behind the scenes (the demo, tests).
+    /// The store, for the demo and for tests.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store.store
     }
 
-    /// Stops: takes nothing new, finishes what is under way within the configured time, gives the
-    /// rest back, closes the store.
+    /// Stops: accepts nothing new, finishes running work within the configured time, returns the remaining leases, and
+    /// closes the store.
     pub async fn stop(self) {
         self.lifecycle.stop(self.reloader.shutdown_timeout()).await;
-        // A store that hangs must not keep the process: what matters is committed.
+        // A store that hangs must not keep the process alive: everything important is committed.
         let _ = tokio::time::timeout(Duration::from_secs(5), self.store.store.close()).await;
     }
 }
 
-/// Brings a store that was just opened up to date, and frees what an earlier process held.
+/// Migrates a store that was just opened, and releases the leases of an earlier process.
 async fn prepare(open: &OpenStore) -> Result<(), StoreError> {
     let store = &open.store;
     let applied = store.migrate().await?;
@@ -280,7 +278,7 @@ async fn prepare(open: &OpenStore) -> Result<(), StoreError> {
     if open.lock.is_none() {
         return Ok(());
     }
-    // The file is ours alone, so whoever held leases is gone.
+    // The file is locked for this process, so the owners of old leases have gone.
     let abandoned = store.abandon_intents().await?;
     if abandoned > 0 {
         tracing::warn!(intents = abandoned, "changes of webhook secrets were cut off: asking Finkare again");
@@ -292,7 +290,7 @@ async fn prepare(open: &OpenStore) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A listener and where it listens, which a port of 0 leaves open.
+/// A listener and its address; with port 0 the system chooses the port.
 async fn bind(address: SocketAddr, option: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen { address, option, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -300,15 +298,15 @@ async fn bind(address: SocketAddr, option: &'static str) -> Result<(TcpListener,
     Ok((listener, bound))
 }
 
-/// What encrypts the stored secrets.
+/// The vault that encrypts the stored secrets.
 ///
 /// # Errors
-/// When there is no master key, or it is none.
+/// If there is no master key, or if it is not a valid key.
 pub fn vault(config: &Config) -> Result<Vault, StartError> {
     Ok(Vault::new(config.master_key.as_ref().ok_or(StartError::NoMasterKey)?)?)
 }
 
-/// What the endpoints' secrets are made of.
+/// The sources of the endpoints' secrets.
 pub fn sources(config: &Config) -> Vec<Source> {
     let source = |endpoint: &crate::config::Endpoint| Source {
         endpoint: endpoint.name.clone(),
@@ -319,7 +317,7 @@ pub fn sources(config: &Config) -> Vec<Source> {
     config.endpoints.iter().map(source).collect()
 }
 
-/// How each endpoint's payments are found: with the clients of the links, so that both keep one limit.
+/// How each endpoint's payments are found: with the clients of the links, so that both share one rate limit.
 pub fn resolved_endpoints(config: &Config, linked: &[LinkedEndpoint]) -> Vec<resolve::Endpoint> {
     let endpoint = |(endpoint, linked): (&crate::config::Endpoint, &LinkedEndpoint)| resolve::Endpoint {
         name: endpoint.name.clone(),
@@ -331,10 +329,10 @@ pub fn resolved_endpoints(config: &Config, linked: &[LinkedEndpoint]) -> Vec<res
     config.endpoints.iter().zip(linked).map(endpoint).collect()
 }
 
-/// What the links to Finkare are made of, in the order of the configuration.
+/// The links to Finkare, in the order of the configuration.
 ///
 /// # Errors
-/// What cannot be used to ask Finkare's API, with the endpoint.
+/// Names the endpoint whose options for Finkare's API cannot be used.
 pub fn linked_endpoints(config: &Config) -> Result<Vec<LinkedEndpoint>, StartError> {
     let link = |endpoint: &crate::config::Endpoint| {
         let client = endpoint.api().map(Client::new).transpose();

@@ -1,10 +1,10 @@
-//! Another configuration, while deliveries come in.
+//! Replaces the configuration while deliveries come in.
 //!
-//! The new one is read and built as a whole before anything changes. If it cannot be used, the old
-//! one goes on and every problem is told. If it can, the listeners answer by it from the next
-//! request on, and each sink for which something changed gets a new worker when the one before has finished what it is
-//! at; nobody waits for that, and all other workers go on as they are. What was committed meanwhile for a sink whose
-//! worker changes waits in the store; nothing is lost, and nothing is sent twice that would not be otherwise.
+//! The new configuration is read and built completely before anything changes. If it cannot be used, the old one stays in
+//! force and every problem is reported. Otherwise the listeners use it from the next request on. Each changed sink gets a
+//! new worker as soon as its previous worker has finished its running attempts; nothing waits for that, and all other
+//! workers continue. Events that are committed meanwhile for a changed sink wait in the store: nothing is lost, and a reload
+//! causes no repeated deliveries.
 
 use std::{
     collections::HashMap,
@@ -33,8 +33,8 @@ use crate::{
 /// Reads the configuration again, as it was read at the start.
 pub type Loader = Arc<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
 
-/// What a running service can only be started with: the options, and hashes of what they say. Two of them are secret,
-/// and to see that they differ needs no copy of them.
+/// The options that take effect only at a start, with hashes of their values. Two of them are secret; a hash is enough to
+/// notice a change.
 type Fixed = Vec<(&'static str, [u8; 32])>;
 
 fn fixed(config: &Config) -> Fixed {
@@ -55,14 +55,14 @@ fn fixed(config: &Config) -> Fixed {
     ]
 }
 
-/// Replaces one generation by the next.
+/// Replaces one generation by the next one.
 pub(super) struct Reloader {
     foundation: Foundation,
     this: Weak<Self>,
     load: Loader,
     hooks: watch::Sender<Router>,
     api: watch::Sender<Router>,
-    /// How long the service waits at its end for what is under way.
+    /// How long the service waits at its end for running work.
     shutdown_timeout: std::sync::Mutex<Duration>,
     running: Mutex<Running>,
 }
@@ -82,7 +82,7 @@ impl std::fmt::Debug for Reloader {
 }
 
 impl Reloader {
-    /// Starts the first generation and remembers how to make the next.
+    /// Starts the first generation and remembers how to build the next one.
     pub(super) async fn start(
         foundation: Foundation,
         config: &Config,
@@ -106,7 +106,7 @@ impl Reloader {
         });
         let on = &reloader.foundation;
         let first = Generation::build(on, config, reloader.this.clone(), &Kept::default()).await?;
-        // They live as long as the process: a reload tells them what is new.
+        // These tasks live as long as the process; a reload sends them the changes.
         lifecycle.spawn("secrets", on.secrets.clone().run(lifecycle.clone()));
         lifecycle.spawn("links", on.links.clone().run());
         let mut running = reloader.running.lock().await;
@@ -115,26 +115,26 @@ impl Reloader {
         Ok(reloader)
     }
 
-    /// How long the service waits at its end for what is under way.
+    /// How long the service waits at its end for running work.
     pub(super) fn shutdown_timeout(&self) -> Duration {
         *self.shutdown_timeout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the public listener serves.
+    /// The routes of the public listener.
     pub(super) fn hooks(&self) -> watch::Receiver<Router> {
         self.hooks.subscribe()
     }
 
-    /// What the admin listener serves.
+    /// The routes of the admin listener.
     pub(super) fn api(&self) -> watch::Receiver<Router> {
         self.api.subscribe()
     }
 
-    /// Answers by this generation from the next request on, and has its tasks take the place of those before. Waits for
-    /// nothing: the workers before finish what they are at, each for at most `patience`, and then their successors begin.
+    /// Uses this generation from the next request on, and replaces the tasks. It does not wait: the previous workers finish
+    /// their running attempts, each for at most `patience`, and then their successors begin.
     fn go_over(&self, running: &mut Running, generation: Generation, patience: Duration) {
         let on = &self.foundation;
-        // First the routes, so that no delivery is routed by a configuration whose workers have gone.
+        // The routes come first, so that no delivery is routed by a configuration whose workers have ended.
         drop(self.hooks.send_replace(generation.hooks));
         drop(self.api.send_replace(generation.api));
         *self.shutdown_timeout.lock().unwrap_or_else(PoisonError::into_inner) = patience;

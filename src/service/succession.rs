@@ -1,8 +1,8 @@
-//! One piece of work after another in the same place: a sink's worker, and the one that replaces it.
+//! Runs one piece of work after another in the same place: a sink's worker, and later its successor.
 //!
-//! The work before is asked to finish, and what follows begins when it has ended: never two at a time, so that a limit
-//! (of a rate, of attempts side by side) and a lock (of a file) hold across a reload. Whoever orders does not wait for
-//! it, and no place waits for another. Of several orders that come meanwhile, the last one counts.
+//! The previous work is asked to finish, and its successor begins when it has ended. The two never run at the same time, so
+//! that limits (of the rate, of concurrent attempts) and locks (on a file) hold across a reload. The caller does not wait,
+//! and places do not wait for each other. If several successors are ordered meanwhile, only the last one begins.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use tokio::sync::mpsc;
 
 use crate::lifecycle::Lifecycle;
 
-/// Starts tasks on the part that it is given.
+/// Starts tasks in a part of the lifecycle.
 type Work = Box<dyn FnOnce(&Lifecycle) + Send>;
 
 struct Order {
-    /// What follows; `None` leaves the place empty.
+    /// The successor; `None` leaves the place empty.
     work: Option<Work>,
-    /// For so long the work before may go on with what is under way.
+    /// How long the previous work may take to finish.
     patience: Duration,
 }
 
-/// A place for work. The task that looks after it lives as long as the service.
+/// A place for work. Its task lives as long as the service.
 #[derive(Debug)]
 pub(super) struct Succession(mpsc::UnboundedSender<Order>);
 
@@ -32,18 +32,18 @@ impl Succession {
         Self(orders)
     }
 
-    /// Has this work take the place of what is there.
+    /// Replaces the current work by this one.
     pub(super) fn replace(&self, patience: Duration, work: impl FnOnce(&Lifecycle) + Send + 'static) {
         self.order(Order { work: Some(Box::new(work)), patience });
     }
 
-    /// Ends what is there.
+    /// Ends the current work.
     pub(super) fn end(&self, patience: Duration) {
         self.order(Order { work: None, patience });
     }
 
     fn order(&self, order: Order) {
-        // Nobody listens any more only when the service stops; then nothing is to follow.
+        // The receiver is gone only while the service stops, and then nothing may follow.
         let _ = self.0.send(order);
     }
 }
@@ -58,13 +58,13 @@ async fn follow(mut orders: mpsc::UnboundedReceiver<Order>, whole: Lifecycle) {
         };
         let Some(mut order) = order else { return whole.soft.cancelled().await };
         if let Some(part) = before.take() {
-            // What follows was made for now and is held here meanwhile.
+            // The successor is kept here until the previous work has ended.
             part.stop(order.patience).await;
         }
         while let Ok(later) = orders.try_recv() {
             order = later;
         }
-        // What stops has no successor.
+        // A service that stops starts no successor.
         if whole.soft.is_cancelled() {
             return;
         }

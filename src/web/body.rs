@@ -1,8 +1,8 @@
 //! Reads a request's body within limits of size, time and memory.
 //!
-//! A body is refused, never cut: also one that comes in chunks and does not say how long it will
-//! be. All bodies that are being read or worked on share one [`Budget`] of memory, so that a
-//! thousand slow or forged requests cannot take more than it.
+//! A body that is too large is rejected, never truncated; this includes a chunked body whose length is not known in
+//! advance. All bodies that are being read or processed share one [`Budget`] of memory, so that even a thousand slow or
+//! forged requests cannot use more.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,17 +15,17 @@ use tokio::{
     time::Instant,
 };
 
-/// Memory for all bodies together.
+/// The memory for all bodies together, in bytes.
 const BUDGET_BYTES: usize = 64 * 1024 * 1024;
 /// The budget is counted in units of this many bytes.
 const UNIT: usize = 1024;
-/// After a body was found too large, so much more of it is read and dropped, so that a sender that
-/// is still writing sees our answer and not a reset connection.
+/// How many more bytes of an oversized body are read and dropped, so that a sender that is still writing sees the answer
+/// and not a reset connection.
 const DRAIN_BYTES: usize = 8 * 1024 * 1024;
-/// And for so long.
+/// How long an oversized body is drained.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// Why a body could not be had.
+/// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// 413
@@ -34,7 +34,7 @@ pub enum BodyError {
     /// 408
     #[error("the body did not arrive in time")]
     TooSlow,
-    /// 400; nobody is left to read the answer.
+    /// 400; the sender has gone and reads no answer.
     #[error("the connection ended within the body")]
     Broken,
     /// 503
@@ -52,7 +52,7 @@ impl Default for Budget {
     }
 }
 
-/// A body, with its share of the budget, which is free again when this is dropped.
+/// A body, with its share of the budget. Dropping it frees the share.
 #[derive(Debug)]
 pub struct Held {
     /// The body.
@@ -93,7 +93,7 @@ pub async fn read(
             Ok(Some(Err(_))) => return Err(BodyError::Broken),
             Ok(Some(Ok(frame))) => frame,
         };
-        // Trailers say nothing to us.
+        // Trailers are not used.
         let Ok(data) = frame.into_data() else { continue };
         let before = length;
         length += data.len();
@@ -135,7 +135,7 @@ async fn drain(mut body: Body) {
             }
         }
     };
-    // Whether it ends by itself or by the clock, the answer is the same.
+    // The answer is the same whether the body ends or the time runs out.
     let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
 }
 

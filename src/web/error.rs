@@ -1,8 +1,7 @@
-//! The one way to say no: problem documents (RFC 9457) with a stable `code`.
+//! How every error is answered: as a problem document (RFC 9457) with a stable `code`.
 //!
 //! A handler returns a [`Problem`]; [`finish`] gives every request its id, writes the document and
-//! turns a panic into a plain 500. What a client is told and what the log says are separate: a
-//! problem holds only what may be told.
+//! turns a panic into a plain 500. A problem holds only what a client may see; the details of an error go to the log.
 
 use std::panic::AssertUnwindSafe;
 
@@ -22,11 +21,11 @@ use uuid::Uuid;
 /// The header that carries the request id in every answer.
 pub const REQUEST_ID: &str = "x-request-id";
 
-/// The id of one request, for the log and for whoever asks about it.
+/// The id of one request, by which its log lines are found.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestId(pub Uuid);
 
-/// What went wrong, as the client is told.
+/// An error as the client sees it.
 #[derive(Debug, Clone)]
 pub struct Problem {
     status: StatusCode,
@@ -38,25 +37,25 @@ pub struct Problem {
     extensions: Vec<(&'static str, Value)>,
 }
 
-/// The members that every document has.
+/// The members of every document.
 const MEMBERS: [&str; 6] = ["type", "title", "status", "detail", "code", "request_id"];
 
-/// Every error: a problem document (RFC 9457). Some have members of their own besides these.
+/// Every error is a problem document (RFC 9457). Some problems have further members.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct Document<'a> {
-    /// Always `about:blank`: `code` says which problem it is.
+    /// Always `about:blank`; the `code` identifies the problem.
     r#type: &'static str,
-    /// The status in words.
+    /// The status as text.
     title: &'static str,
-    /// The status.
+    /// The HTTP status.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// What happened, to which thing, and what to do.
+    /// What happened, to which object, and what to do about it.
     detail: &'a str,
-    /// Which problem it is: a word that keeps its meaning.
+    /// Identifies the problem; a code never changes its meaning.
     code: &'static str,
-    /// Names the request in the service's log; the header `x-request-id` says the same.
+    /// Identifies the request in the service's log. The header `x-request-id` has the same value.
     request_id: Uuid,
     #[serde(flatten)]
     #[schema(ignore)]
@@ -64,8 +63,8 @@ pub struct Document<'a> {
 }
 
 impl Problem {
-    /// A problem: its status, a code that never changes its meaning, and one or two sentences that say what
-    /// happened and what to do.
+    /// A problem with its status, a code that never changes its meaning, and one or two sentences that say what happened
+    /// and what to do.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             status,
@@ -78,17 +77,17 @@ impl Problem {
         }
     }
 
-    /// 503: our fault, and it may pass.
+    /// 503: the service cannot do it now; a later request may succeed.
     pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
         Self { retry_after_secs: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
     }
 
-    /// 500: a bug of ours; the log has the story.
+    /// 500: a bug in the service; the log has the details.
     pub fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
-            "Something went wrong here. The service's log has the details under this request id.",
+            "An internal error occurred. The service's log has the details under this request id.",
         )
     }
 
@@ -104,36 +103,36 @@ impl Problem {
             ..Self::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                format!("This path does not take this method; it takes {allow}."),
+                format!("This path does not accept this method; it accepts {allow}."),
             )
         }
     }
 
-    /// Closes the connection after the answer: the rest of the request was not read.
+    /// Closes the connection after the answer, since the rest of the request was not read.
     #[must_use]
     pub fn closing(self) -> Self {
         Self { close: true, ..self }
     }
 
-    /// Adds a member of its own (RFC 9457, section 3.2), for programs that want to know more than `code`.
+    /// Adds a further member (RFC 9457, section 3.2), for programs that need more than the `code`.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
-        debug_assert!(!MEMBERS.contains(&name), "`{name}` is a member of every document");
+        debug_assert!(!MEMBERS.contains(&name), "`{name}` is already a member of every document");
         self.extensions.push((name, value.into()));
         self
     }
 
-    /// The status.
+    /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// Which problem it is.
+    /// The code that identifies the problem.
     pub fn code(&self) -> &'static str {
         self.code
     }
 
-    /// What the document says, in this order.
+    /// The members of the document, in this order.
     pub(crate) fn members(&self, request_id: Uuid) -> Document<'_> {
         Document {
             r#type: "about:blank",
@@ -167,7 +166,7 @@ impl Problem {
         response
     }
 
-    /// RFC 9110 wants every 401 to name a scheme.
+    /// The scheme that a 401 has to name (RFC 9110).
     fn challenge(&self) -> &'static str {
         if self.code == "invalid_signature" { "Signature" } else { "Bearer" }
     }
@@ -182,7 +181,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Middleware around everything: gives the request its id, catches panics, writes problem documents.
+/// Middleware around all routes: assigns the request id, catches panics, writes problem documents.
 pub async fn finish(mut request: Request, next: Next) -> Response {
     let id = Uuid::now_v7();
     request.extensions_mut().insert(RequestId(id));

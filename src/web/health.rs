@@ -1,21 +1,21 @@
 //! Is it alive, and can it take a delivery now?
 //!
-//! `/healthz` answers as long as the runtime works and no task has failed: a supervisor restarts
-//! what does not answer. `/readyz` asks the store for real (it answers, its schema is ours, it can
-//! be written to), for a load balancer or an operator: a delivery that came now would be taken.
+//! `/healthz` succeeds as long as the runtime works and no task has failed; a supervisor restarts a service that does not
+//! answer. `/readyz` is for load balancers and operators. It queries the store (the store answers, its schema fits, it can
+//! be written to) and says whether a delivery that arrives now would be accepted.
 //!
 //! # The checks
 //!
-//! - `store`: as above. After a transaction that the store could not take it is not ready until one
-//!   is committed again: a delivery, or a trial that is really committed. Asking alone does not show a full
-//!   disk, because what is rolled back may never be written. On SQLite the free space is looked at, too.
-//! - `queue`: not ready while no further delivery finds a place before the writer, or the oldest has
-//!   waited for more than half of the time after which it is answered 503.
+//! - `store`: as above. After a failed transaction the store is not ready until one is committed again: a delivery, or a
+//!   test transaction that is really committed. A query does not detect a full disk, since a transaction that is rolled
+//!   back may never be written. On SQLite the free space is checked as well.
+//! - `queue`: not ready while the writer's queue is full, or the oldest delivery in it has waited for more than half of the
+//!   time after which it is answered 503.
 //! - `service`: not ready once it is stopping.
-//! - `endpoint/<name>`: only for an endpoint that is silent; information, always ready: to take such a
-//!   service out of the balance would not make Finkare post again.
+//! - `endpoint/<name>`: only for a silent endpoint. It is information and always ready: removing the service from the
+//!   load balancer would not make Finkare post again.
 //!
-//! The public listener answers the same, without details: no path, no name, no version.
+//! The public listener gives the same answers without details: no path, no name, no version.
 
 use std::{
     borrow::Cow,
@@ -47,65 +47,64 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// The store gets so long to answer.
+/// How long the store may take to answer.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
-/// One real question to the store is good for so long, so that a flood of questions to `/readyz`
-/// is no load on the database.
+/// How long one answer of the store is reused, so that a flood of requests to `/readyz` puts no load on the database.
 const GOOD_FOR: Duration = Duration::from_millis(500);
 
-/// What the health routes look at.
+/// What the health routes check.
 #[derive(Debug)]
 pub struct Health {
     store: Arc<dyn Store>,
     lifecycle: Lifecycle,
     backlog: Backlog,
-    /// A delivery that has waited for longer will hardly be answered in time.
+    /// A delivery that has waited longer than this is unlikely to be answered in time.
     longest_wait: Duration,
     board: Board,
     last: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
-/// One thing that was looked at.
+/// One check and its result.
 #[derive(Debug, Serialize, ToSchema)]
 struct Check {
     /// `store`, `queue`, `service`, or `endpoint/<name>`.
     name: Cow<'static, str>,
-    /// False: this is why the service is not ready.
+    /// False if this check makes the service not ready.
     ready: bool,
     /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
 
-/// Who is told.
+/// Who reads the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Audience {
-    /// Whoever reaches the admin listener.
+    /// Callers of the admin listener.
     Operators,
-    /// Whoever reaches the public listener.
+    /// Callers of the public listener.
     Everybody,
 }
 
-/// Whether it can take a delivery now, and why not.
+/// Whether the service can accept a delivery now, and if not, why.
 #[derive(Debug, Serialize, ToSchema)]
 struct Report {
-    /// True: a delivery that came now would be taken.
+    /// True if a delivery that arrives now would be accepted.
     ready: bool,
-    /// What was looked at.
+    /// The checks.
     checks: Vec<Check>,
 }
 
-/// The process works.
+/// The process is alive.
 #[derive(Debug, Serialize, ToSchema)]
 struct Alive {
     /// Always `ok`.
     status: &'static str,
-    /// The service's version; on the admin listener only.
+    /// The service's version. Only the admin listener shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'static str>,
 }
 
-/// The routes, with what the API's document says of them.
+/// The routes, with their description in the OpenAPI document.
 pub(super) fn routes() -> OpenApiRouter<Arc<Health>> {
     let other = || async { Problem::method_not_allowed("GET, HEAD") };
     OpenApiRouter::new()
@@ -113,34 +112,34 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Health>> {
         .routes(routes!(ready).map(|routes| routes.fallback(other)))
 }
 
-/// Is it alive?
+/// Checks whether the process is alive.
 ///
-/// Answers as long as the runtime works and no task has failed: restart what does not answer.
+/// Succeeds as long as the runtime works and no task has failed. Restart a service that does not answer.
 #[utoipa::path(
     get,
     path = "/healthz",
     operation_id = "alive",
     tag = "service",
     responses(
-        (status = 200, description = "It is", body = Alive),
-        (status = 503, description = "A part has failed, the service is stopping: `task_failed`."),
+        (status = 200, description = "The process is alive", body = Alive),
+        (status = 503, description = "A part of the service has failed and the service is stopping: `task_failed`."),
     )
 )]
 async fn alive(State(health): State<Arc<Health>>) -> Response {
     health.alive(Some(env!("CARGO_PKG_VERSION")))
 }
 
-/// Can it take a delivery now?
+/// Checks whether a delivery that arrives now would be accepted.
 ///
-/// Asks the store for real.
+/// Queries the store.
 #[utoipa::path(
     get,
     path = "/readyz",
     operation_id = "ready",
     tag = "service",
     responses(
-        (status = 200, description = "It can", body = Report),
-        (status = 503, description = "It cannot; `checks` says why", body = Report),
+        (status = 200, description = "A delivery would be accepted", body = Report),
+        (status = 503, description = "A delivery would not be accepted; `checks` says why", body = Report),
     )
 )]
 async fn ready(State(health): State<Arc<Health>>) -> Response {
@@ -148,7 +147,7 @@ async fn ready(State(health): State<Arc<Health>>) -> Response {
 }
 
 impl Health {
-    /// Looks at all of these; `ack_timeout` is the time after which a delivery is answered 503.
+    /// Checks all of these. `ack_timeout` is the time after which a delivery is answered 503.
     pub fn new(
         store: Arc<dyn Store>,
         lifecycle: Lifecycle,
@@ -164,7 +163,7 @@ impl Health {
         Router::from(routes()).with_state(self.clone())
     }
 
-    /// The same for everybody: what is not ready, without a path, a name or a version.
+    /// The routes of the public listener: they say what is not ready, without a path, a name or a version.
     pub fn public_router(self: &Arc<Self>) -> Router {
         let other = || async { Problem::method_not_allowed("GET, HEAD") };
         Router::new()
@@ -188,8 +187,8 @@ impl Health {
         let store = self.store_ready().await;
         let store = match audience {
             Audience::Operators => store,
-            // What the store says may name files, versions and servers.
-            Audience::Everybody => store.map_err(|_| "the store takes no deliveries now".to_owned()),
+            // The store's message may name files, versions and servers.
+            Audience::Everybody => store.map_err(|_| "the store accepts no deliveries now".to_owned()),
         };
         let stopping = self.lifecycle.soft.is_cancelled();
         let queue = self.queue_ready();
@@ -220,7 +219,7 @@ impl Health {
     fn queue_ready(&self) -> Result<(), String> {
         let oldest = self.backlog.oldest();
         if self.backlog.is_full() {
-            Err("the queue for the writer is full: further deliveries are answered 503".to_owned())
+            Err("the writer's queue is full: further deliveries are answered 503".to_owned())
         } else if oldest > self.longest_wait {
             Err(format!("a delivery has waited for the store for {:.1} s", oldest.as_secs_f64()))
         } else {
@@ -228,7 +227,7 @@ impl Health {
         }
     }
 
-    /// Asks the store; after a failed commit, whether one works again.
+    /// Queries the store; after a failed commit, checks whether a commit works again.
     async fn ask_store(&self) -> Result<(), StoreError> {
         self.store.ready().await?;
         if self.backlog.failure().is_some() {
@@ -239,7 +238,7 @@ impl Health {
     }
 
     async fn store_ready(&self) -> Result<(), String> {
-        // Holding the lock while asking lets everybody who asks meanwhile share the answer.
+        // The lock is held during the query, so that concurrent callers share its answer.
         let mut last = self.last.lock().await;
         if let Some((at, result)) = &*last
             && at.elapsed() < GOOD_FOR
@@ -250,7 +249,7 @@ impl Health {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 tracing::warn!(error = %Chain(&error), "the store is not ready");
-                // Without its cause: a driver's words can hold addresses.
+                // Without its cause, since a driver's message can contain addresses.
                 Err(error.to_string())
             }
             Err(_) => Err(format!("the database did not answer within {} s", STORE_TIMEOUT.as_secs())),

@@ -3,7 +3,7 @@
 //! ```text
 //! connection ─▶ listener ─▶ request id ─▶ router ─▶ receive │ health │ admin/*
 //!                (limits)                              │
-//!                                     error::Problem ◀─┘ the one way to say no
+//!                                     error::Problem ◀─┘ how every error is answered
 //! ```
 
 pub mod admin;

@@ -1,9 +1,8 @@
-//! `POST` on an endpoint's path: a delivery comes in.
+//! `POST` on an endpoint's path: receives a delivery.
 //!
 //! Limits first (size, time, memory), then [`Ingest`], then one log line and one count for each
-//! delivery, whatever became of it. The sender is told as little as it needs to do the right thing:
-//! 2xx when the event is safe, 401 when it is not genuine, 403 when it is genuine and too old, 503
-//! when it should come again.
+//! delivery, whatever its outcome. The sender learns no more than it needs: 2xx if the event is stored, 401 if the
+//! delivery is not genuine, 403 if it is genuine but too old, 503 if it should be sent again.
 
 use std::{sync::Arc, time::Instant};
 
@@ -34,7 +33,7 @@ use crate::{
     },
 };
 
-/// What receiving needs.
+/// What the handlers need.
 #[derive(Debug)]
 struct Hook {
     endpoint: Endpoint,
@@ -123,7 +122,8 @@ impl Hook {
         }
     }
 
-    /// For the operator: what it looked like. The answer is decided by now, and waits for nothing here.
+    /// Notes for the operator what the rejected delivery looked like. The answer is already decided and does not wait for
+    /// this.
     fn note(&self, refusal: &Refusal, head: &Parts, body: &Bytes) {
         let Refusal::Ingest(refused) = refusal else { return };
         let seen = Seen {
@@ -136,7 +136,7 @@ impl Hook {
     }
 }
 
-/// Written by hand: two fixed words and a UUID need no serialiser on the hottest path.
+/// Written by hand: on the hottest path, two fixed words and a UUID need no serialiser.
 fn acknowledge(recorded: Recorded) -> Response {
     let text = format!(r#"{{"received":true,"id":"{}","duplicate":{}}}"#, recorded.id, recorded.duplicate);
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
@@ -144,15 +144,15 @@ fn acknowledge(recorded: Recorded) -> Response {
 
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
-    #[error("the body could not be taken")]
+    #[error("the body could not be read")]
     Body(#[source] BodyError),
-    #[error("the delivery could not be taken")]
+    #[error("the delivery could not be accepted")]
     Ingest(#[source] Refused),
 }
 
 impl Refusal {
-    /// What the log is told. Why the store said no stands there already, once for all deliveries
-    /// that shared the transaction.
+    /// The error for the log. The store's own error is already there, once for all deliveries that shared the
+    /// transaction.
     fn told(&self) -> String {
         match self {
             Self::Ingest(refused @ Refused::Store(_)) => refused.to_string(),
@@ -167,12 +167,12 @@ impl Refusal {
         }
     }
 
-    /// What the sender is told. Never why a signature was not accepted: that would help a forger.
+    /// The answer to the sender. It never says why a signature was rejected, since that would help a forger.
     fn tell(&self) -> (DeliveryResult, Problem) {
         match self {
             Self::Body(BodyError::TooLarge) => (
                 DeliveryResult::TooLarge,
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than we take.")
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body exceeds the size limit.")
                     .closing(),
             ),
             Self::Body(BodyError::TooSlow) => (
@@ -182,12 +182,17 @@ impl Refusal {
             ),
             Self::Body(BodyError::Broken) => (
                 DeliveryResult::TooSlow,
-                Problem::new(StatusCode::BAD_REQUEST, "body_incomplete", "The body ended before it was complete.")
-                    .closing(),
+                Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "body_incomplete",
+                    "The connection ended before the body was complete.",
+                )
+                .closing(),
             ),
             Self::Body(BodyError::Busy) => (
                 DeliveryResult::Unavailable,
-                Problem::unavailable("busy", "Too many deliveries at a time. Please send it again.").closing(),
+                Problem::unavailable("busy", "Too many deliveries at the same time. Please send it again later.")
+                    .closing(),
             ),
             Self::Ingest(Refused::NotGenuine(_)) => (
                 DeliveryResult::BadSignature,
@@ -197,25 +202,32 @@ impl Refusal {
                     "The signature is missing or does not fit the body.",
                 ),
             ),
-            // Who can sign may know: it tells a forger nothing that 200 would not.
+            // The sender knows the secret, so the reason tells a forger nothing that a 200 would not.
             Self::Ingest(Refused::TooOld { .. }) => (
                 DeliveryResult::TooOld,
-                Problem::new(StatusCode::FORBIDDEN, "too_old", "The delivery's timestamp is older than we take."),
+                Problem::new(
+                    StatusCode::FORBIDDEN,
+                    "too_old",
+                    "The delivery's timestamp is older than the configured maximum age.",
+                ),
             ),
             Self::Ingest(Refused::Undecided(_)) => (
                 DeliveryResult::Unavailable,
                 Problem::unavailable(
                     "secret_changing",
-                    "The webhook's secret is being changed. Please send the delivery again.",
+                    "The webhook's secret is being changed. Please send the delivery again later.",
                 ),
             ),
             Self::Ingest(Refused::QueueFull) => (
                 DeliveryResult::Unavailable,
-                Problem::unavailable("busy", "Too many deliveries at a time. Please send it again."),
+                Problem::unavailable("busy", "Too many deliveries at the same time. Please send it again later."),
             ),
             Self::Ingest(Refused::TooLate(_) | Refused::Store(_)) => (
                 DeliveryResult::Unavailable,
-                Problem::unavailable("store_unavailable", "The delivery could not be stored. Please send it again."),
+                Problem::unavailable(
+                    "store_unavailable",
+                    "The delivery could not be stored. Please send it again later.",
+                ),
             ),
         }
     }

@@ -1,10 +1,9 @@
-//! A request to a path of the public listener that no endpoint has.
+//! Requests to paths of the public listener that belong to no endpoint.
 //!
-//! It is answered 404 and nothing else, but it leaves a trace: a typing error in the webhook's URL, a slash too
-//! many, or a replica that was not reloaded would otherwise lose every payment without a word. Each is
-//! counted; one that carries Finkare's signature header is a row of `GET /api/v1/refusals`, with the path
-//! that it may have been meant for. The log has a line at most every [`QUIET`] for signed ones and for the others,
-//! so that whoever scans the internet fills no disk.
+//! Such a request is answered 404 and nothing else, but it is recorded: a typo in the webhook's URL, an extra slash, or a
+//! replica that was not reloaded would otherwise lose every payment silently. Each request is counted. A request with
+//! Finkare's signature header also becomes a row of `GET /api/v1/refusals`, with the path that was probably meant. The log
+//! has at most one line per [`QUIET`] for signed requests and one for all others, so that scanners cannot fill the disk.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -28,17 +27,17 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Between two lines of the log about the same kind of stray, at least.
+/// The shortest time between two log lines about the same kind of request.
 pub const QUIET: Duration = Duration::from_mins(1);
-/// Characters of a path that are shown.
+/// How many characters of a path are shown.
 const SHOWN: usize = 80;
-/// Letters that may differ for a path to be taken for a mistyped one.
+/// How many letters of a path may differ for it to count as mistyped.
 const FAR: usize = 3;
 
-/// Answers what no endpoint takes.
+/// Answers requests to paths that belong to no endpoint.
 #[derive(Debug)]
 pub struct Strays {
-    /// Names and paths.
+    /// The endpoints' names and paths.
     endpoints: Vec<(String, String)>,
     refusals: Arc<Refusals>,
     metrics: Arc<Metrics>,
@@ -46,7 +45,7 @@ pub struct Strays {
     unsigned: Mutex<Line>,
 }
 
-/// When a line was last written, and how many strays came since.
+/// When a line was last written, and how many requests came since then.
 #[derive(Debug, Default)]
 struct Line {
     last: Option<Instant>,
@@ -54,7 +53,7 @@ struct Line {
 }
 
 impl Line {
-    /// How many came since the last line, if it is time for another one.
+    /// How many requests came since the last line, if another line is due.
     fn due(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.duration_since(last) < QUIET) {
             self.silent += 1;
@@ -66,7 +65,7 @@ impl Line {
 }
 
 impl Strays {
-    /// Of these endpoints' listener.
+    /// For the listener of these endpoints.
     pub fn new(endpoints: &[Endpoint], refusals: &Arc<Refusals>, metrics: &Arc<Metrics>) -> Arc<Self> {
         let endpoints =
             endpoints.iter().map(|endpoint| (endpoint.name.as_str().to_owned(), endpoint.path.clone())).collect();
@@ -79,7 +78,7 @@ impl Strays {
         })
     }
 
-    /// Notes it and answers 404.
+    /// Records the request and answers 404.
     pub fn answer(&self, request: &Request) -> Response {
         let is_signed = request.headers().contains_key(HEADER);
         self.metrics.strayed(is_signed);
@@ -117,7 +116,7 @@ impl Strays {
         problem.into_response()
     }
 
-    /// What it may have been meant for, and what to do.
+    /// Which endpoint was probably meant, and what to do.
     fn hint(&self, path: &str) -> String {
         let Some((name, known)) = self.nearest(path) else {
             let known: Vec<String> =
@@ -133,7 +132,7 @@ impl Strays {
         } else if known.eq_ignore_ascii_case(path) {
             "they differ in upper and lower case"
         } else {
-            "is there a typing error?"
+            "is there a typo?"
         };
         format!(
             "The endpoint `{name}` is at `{known}`: {how}. Change the webhook's URL at Finkare, or the endpoint's `path`; \
@@ -141,13 +140,13 @@ impl Strays {
         )
     }
 
-    /// The endpoint whose path is so near that it was probably meant.
+    /// The endpoint whose path is similar enough that it was probably meant.
     fn nearest(&self, path: &str) -> Option<(&str, &str)> {
         let plain = |path: &str| {
             let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
             parts.join("/").to_ascii_lowercase()
         };
-        // Comparing costs the product of both lengths.
+        // The cost of the comparison is the product of both lengths.
         let asked: String = plain(path).chars().take(4 * SHOWN).collect();
         let far = |known: &str| strsim::levenshtein(&asked, &plain(known));
         let nearest = self.endpoints.iter().min_by_key(|(_, known)| far(known))?;
@@ -158,7 +157,7 @@ impl Strays {
     }
 }
 
-/// A path that can stand in a log: short, and nothing in it that steers a terminal.
+/// A path that is safe to log: short, and without control characters.
 fn shown(path: &str) -> String {
     let mut text: String = path.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).take(SHOWN).collect();
     if path.chars().nth(SHOWN).is_some() {

@@ -369,7 +369,8 @@ async fn a_person_settles_what_stays_in_doubt(backend: Backend) {
     assert_eq!(booking(&relay, "onfact", &lost).await.expect("a line")["state"], "sending");
     assert!(relay.terminate().await.0.success());
 
-    crate::operating::execute(&scene.home, "UPDATE bookings SET began_at = began_at - 3600000000").await;
+    crate::replay_retry_cancel_erase::execute(&scene.home, "UPDATE bookings SET began_at = began_at - 3600000000")
+        .await;
     let relay = scene.home.start().await;
     let settle = async |payment: &str, words: &[&str]| {
         let arguments = [&["bookings", "settle", payment, "--sink", "onfact", "--yes"], words].concat();

@@ -261,7 +261,7 @@ async fn a_webhook_is_registered_and_rotated(backend: Backend) {
 
     let (code, stdout, stderr) = ask(&home, &relay, &["register", "--url", URL]).await;
     assert_eq!(code, 0, "{stdout}{stderr}");
-    assert!(stdout.contains("is created: Finkare posts to https://relay.example/webhooks/finkare"), "{stdout}");
+    assert!(stdout.contains("was created: Finkare posts to https://relay.example/webhooks/finkare"), "{stdout}");
     assert_eq!(provider.delivers_to(&relay).await, 200, "the running service knows the secret");
     let after = endpoint(&relay).await;
     assert_eq!(after["url"], URL);
@@ -566,7 +566,7 @@ async fn a_generated_master_key_is_changed_also_if_it_is_cut_off() {
     configure(&home, "", FILE);
     let (code, stdout, stderr) = run(keyless(&home, &["rekey"])).await;
     assert_eq!(code, 0, "{stderr}");
-    assert!(stdout.starts_with("1 stored secrets are encrypted under the new master key"), "{stdout}");
+    assert!(stdout.starts_with("1 stored secrets are encrypted with the new master key"), "{stdout}");
     let second = read(&key);
     assert!(second != first && !new.exists());
     assert!(!stdout.contains(second.trim()) && !stderr.contains(second.trim()));
@@ -622,7 +622,7 @@ async fn a_given_master_key_is_changed() {
         assert!(stdout.contains("set RELAY_MASTER_KEY to the new key"), "{stdout}");
         assert!(!home.path("master-key").exists() && !home.path("master-key.new").exists());
         let (code, _, stderr) = rekey(Some(NEW)).await;
-        assert!(code == 1 && stderr.contains("under the new key already"), "{code}: {stderr}");
+        assert!(code == 1 && stderr.contains("already encrypted with the new key"), "{code}: {stderr}");
 
         let mut old = home.command();
         old.arg("serve");

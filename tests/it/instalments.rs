@@ -219,7 +219,11 @@ async fn an_instalment_of_the_fifteenth_month_is_booked_as_its_own(backend: Back
     assert!(relay.terminate().await.0.success());
 
     // 463 days.
-    crate::operating::execute(&scene.home, "UPDATE events SET received_at = received_at - 40003200000000").await;
+    crate::replay_retry_cancel_erase::execute(
+        &scene.home,
+        "UPDATE events SET received_at = received_at - 40003200000000",
+    )
+    .await;
     let relay = scene.home.start().await;
     eventually("the event is purged", async || relay.try_get(&format!("/events/{event}")).await.0 == 404).await;
     assert_eq!(bookings(&relay, &first).await.len(), 2, "the ledger is kept");
@@ -253,7 +257,7 @@ async fn a_line_of_another_event_is_no_ground_to_be_done(backend: Backend) {
     relay.post(&format!("/events/{event}/replay")).await;
     relay.drained().await;
     assert!(relay.terminate().await.0.success());
-    crate::operating::execute(&scene.home, "DELETE FROM assignments").await;
+    crate::replay_retry_cancel_erase::execute(&scene.home, "DELETE FROM assignments").await;
     let relay = scene.home.start().await;
     let again = Finkare::of(&relay).deliver(&scene.fake.redelivery(&payment, Says::Little)).await.id();
     come_to(&relay, &again, "held", &[payment.as_str(), event.as_str(), again.as_str(), "cancel this dispatch"]).await;
@@ -368,7 +372,7 @@ async fn what_is_pending_or_held_is_found_by_number_amount_and_payment(backend: 
     // Not in the books is said, and why.
     let said = scene.run(&relay, &["bookings", "list", "--invoice-number", "F-2026-0042"]).await;
     assert!(!said.contains("Nothing to list"), "{said}");
-    for word in ["Nothing of it is in the books", "compta is pending", "1500.00", &slow, "still pending"] {
+    for word in ["Not in the books yet", "compta is pending", "1500.00", &slow, "still pending"] {
         assert!(said.contains(word), "`{word}` is not in: {said}");
     }
     let said = scene.run(&relay, &["bookings", "list", "--invoice-number", "F-2026-0043", "--sink", "onfact"]).await;

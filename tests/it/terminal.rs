@@ -277,7 +277,7 @@ async fn health_reads_the_address_and_nothing_else() {
     let (code, stdout, _) = health(&["--json"]).await;
     assert_eq!((code, &serde_json::from_str::<Value>(&stdout).unwrap()["status"]), (0, &json!("ok")));
     let (code, stdout, _) = health(&["--ready"]).await;
-    assert!(code == 0 && stdout.contains("is ready: a delivery that came now would be taken"), "{stdout}");
+    assert!(code == 0 && stdout.contains("is ready: a delivery that arrives now would be accepted"), "{stdout}");
     drop(relay);
     let (code, _, stderr) = health(&[]).await;
     assert!(code == 1 && stderr.contains("nothing answers at"), "{stderr}");

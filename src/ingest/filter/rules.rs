@@ -1,5 +1,5 @@
-//! What a filter may look at and compare: the tests and filters that stand for the library's operators,
-//! and the body as an expression sees it.
+//! What a filter may read and compare: the tests and filters that replace the library's operators, and the body as an
+//! expression sees it.
 
 use std::{
     fmt,
@@ -14,17 +14,17 @@ use minijinja::{
     value::{Enumerator, Kwargs, Object, ObjectRepr, Rest, Value, ValueKind},
 };
 
-/// The filter that looks a field or an item up. No expression can name it.
+/// The filter that reads a field or an item. No expression can name it.
 pub(super) const FIELD: &str = "#field";
 /// The test for a chain of comparisons. No expression can name it.
 pub(super) const CHAIN: &str = "#chain";
 
-/// Why an alternative is not a match, whatever it would have become.
+/// Why an alternative does not match, regardless of its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stopped {
-    /// It looked at something that is not there.
+    /// It has read something that is missing.
     Missing,
-    /// It compared values of these kinds.
+    /// It has compared values of these kinds.
     Unlike(&'static str, &'static str),
 }
 
@@ -40,7 +40,7 @@ impl fmt::Display for Stopped {
 impl std::error::Error for Stopped {}
 
 impl Stopped {
-    /// What stopped an evaluation, if it was one of these.
+    /// The reason that stopped an evaluation, if it was one of these.
     pub(super) fn of(error: &Error) -> Option<Self> {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(error) = cause {
@@ -57,7 +57,7 @@ impl Stopped {
     }
 }
 
-/// Puts the rules in the place of the library's own tests and filters.
+/// Replaces the library's own tests and filters by the rules.
 pub(super) fn add_to(environment: &mut Environment<'static>) {
     for (names, rule) in [
         (&["==", "eq", "equalto", "sameas"][..], "=="),
@@ -88,19 +88,19 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
     });
 }
 
-/// A field or an item. What has neither (a text, a number) has nothing that could be looked at.
+/// Reads a field or an item. A value without fields and items (a text, a number) has nothing to read.
 fn field(whole: &Value, key: &Value) -> Result<Value, Error> {
     match whole.kind() {
         ValueKind::Map | ValueKind::Seq | ValueKind::Iterable => {
             let found = whole.get_item(key)?;
-            // Also of what the expression made itself, such as `{'a': 1}.b`.
+            // This includes values that the expression has built, such as `{'a': 1}.b`.
             if found.is_undefined() { Err(Stopped::Missing.error()) } else { Ok(found) }
         }
         _ => Err(Stopped::Missing.error()),
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "how the library hands over a test's further arguments")]
+#[expect(clippy::needless_pass_by_value, reason = "the library passes the further arguments of a test in this way")]
 fn chain(first: &Value, rest: Rest<Value>) -> Result<bool, Error> {
     let mut left = first;
     let mut all = true;
@@ -137,16 +137,16 @@ fn equal(left: &Value, right: &Value) -> Result<bool, Error> {
     Ok(left == right)
 }
 
-/// What two values are compared for.
+/// The kind of comparison.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sense {
-    /// Whether they are equal. Whether something is `none` may be asked of every value.
+    /// Whether two values are equal. Every value may be compared with `none`.
     Equality,
-    /// Which is larger.
+    /// Which value is larger.
     Order,
 }
 
-/// Refuses to compare values of unlike kinds, also inside of lists and objects.
+/// Refuses to compare values of different kinds, including those inside lists and objects.
 fn alike(left: &Value, right: &Value, sense: Sense) -> Result<(), Error> {
     if left.is_undefined() || right.is_undefined() {
         return Err(Stopped::Missing.error());
@@ -179,7 +179,7 @@ fn alike(left: &Value, right: &Value, sense: Sense) -> Result<(), Error> {
     }
 }
 
-/// What a kind is called in a message. Values of one name can be compared.
+/// The name of a kind in messages. Values with the same name can be compared.
 fn name(value: &Value) -> &'static str {
     match value.kind() {
         ValueKind::Undefined => "something missing",
@@ -193,7 +193,7 @@ fn name(value: &Value) -> &'static str {
     }
 }
 
-/// `value in container`. In a list that holds no value of its kind it cannot be looked for.
+/// `value in container`. A value cannot be searched for in a list without values of its kind.
 fn contained(value: &Value, container: &Value) -> Result<bool, Error> {
     if value.is_undefined() || container.is_undefined() {
         return Err(Stopped::Missing.error());
@@ -204,7 +204,7 @@ fn contained(value: &Value, container: &Value) -> Result<bool, Error> {
         (ValueKind::Map | ValueKind::Seq | ValueKind::Iterable, _) => {
             let (mut unlike, mut comparable) = (None, false);
             for item in container.try_iter()? {
-                // The view has noticed.
+                // The view has recorded it.
                 if item.is_undefined() {
                     continue;
                 }
@@ -223,9 +223,9 @@ fn contained(value: &Value, container: &Value) -> Result<bool, Error> {
     }
 }
 
-/// Refuses to order a list whose items are of unlike kinds.
+/// Refuses to sort a list with items of different kinds.
 fn one_kind(list: &Value, kwargs: &Kwargs) -> Result<(), Error> {
-    // What is no list the library refuses itself.
+    // The library itself refuses values that are not lists.
     let Ok(items) = list.try_iter() else { return Ok(()) };
     let attributes = kwargs.peek::<Option<&str>>("attribute")?;
     let paths: Vec<&str> = attributes.map_or_else(Vec::new, |names| names.split(',').map(str::trim).collect());
@@ -249,7 +249,7 @@ fn at(value: &Value, path: &str) -> Result<Value, Error> {
     })
 }
 
-/// A JSON object or list seen by an expression: notes when something is asked for that is not there.
+/// A JSON object or list as an expression sees it. It records reads of missing fields.
 #[derive(Debug)]
 struct View<T> {
     content: T,
@@ -257,7 +257,7 @@ struct View<T> {
 }
 
 impl<T> View<T> {
-    /// What an expression gets: what is there, and a note if that is nothing.
+    /// The value that an expression gets; a missing value is recorded.
     fn give(&self, found: Option<&serde_json::Value>) -> Option<Value> {
         let found = found.filter(|value| !value.is_null());
         if found.is_none() {
@@ -291,7 +291,7 @@ impl Object for View<Vec<serde_json::Value>> {
     }
 }
 
-/// A body as an expression sees it; `missed` becomes true when it asks for something that is not there.
+/// A body as an expression sees it; `missed` becomes true when the expression reads something that is missing.
 pub(super) fn seen(value: &serde_json::Value, missed: &Arc<AtomicBool>) -> Value {
     match value {
         serde_json::Value::Object(fields) => {

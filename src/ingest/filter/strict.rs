@@ -1,4 +1,4 @@
-//! The library's tree of an expression, with the [`rules`](super::rules) in the place of its operators.
+//! Rewrites the library's tree of an expression: the [`rules`](super::rules) replace the operators.
 
 use minijinja::{
     machinery::{
@@ -13,9 +13,9 @@ use minijinja::{
 
 use super::rules::{CHAIN, FIELD};
 
-/// The same expression, whose comparisons and look-ups go by the rules.
+/// The same expression, with comparisons and field accesses that follow the rules.
 ///
-/// The library's nodes can be read but not changed, so each is written again.
+/// The library's nodes can be read but not changed, so each one is built again.
 pub(super) fn strict<'a>(expr: &Expr<'a>) -> Expr<'a> {
     let span = expr.span();
     match expr {
@@ -58,7 +58,7 @@ pub(super) fn strict<'a>(expr: &Expr<'a>) -> Expr<'a> {
         Expr::GetAttr(field) => look_up(strict(&field.expr), constant(Value::from(field.name), span), span),
         Expr::GetItem(item) => look_up(strict(&item.expr), strict(&item.subscript_expr), span),
         Expr::Call(call) => {
-            // The name of a method is no field.
+            // The name of a method is not a field.
             let callee = match &call.expr {
                 Expr::GetAttr(method) => Expr::GetAttr(Spanned::new(
                     GetAttr { expr: strict(&method.expr), name: method.name },
@@ -74,7 +74,7 @@ pub(super) fn strict<'a>(expr: &Expr<'a>) -> Expr<'a> {
     }
 }
 
-/// The test that stands for a comparison; `None` for an operator that compares nothing.
+/// The test that replaces a comparison; `None` for an operator that does not compare.
 const fn rule(op: BinOpKind) -> Option<&'static str> {
     match op {
         BinOpKind::Eq => Some("=="),
@@ -97,7 +97,7 @@ const fn rule(op: BinOpKind) -> Option<&'static str> {
     }
 }
 
-/// `a < b <= c`: one test over all of it, so that nothing is written, or evaluated, twice.
+/// `a < b <= c`: one test for the whole chain, so that no part is written or evaluated twice.
 fn chained<'a>(chain: &Compare<'a>, span: Span) -> Expr<'a> {
     let mut rest = Vec::with_capacity(2 * chain.ops.len());
     for next in &chain.ops {

@@ -1,8 +1,8 @@
-//! What is known of the payments that events announce: shown beside events and dispatches, and searched.
+//! What is known about the payments that events announce. It is shown with events and dispatches, and can be searched.
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{super::error::Problem, store_problem};
@@ -11,31 +11,32 @@ use crate::{
     store::{Store, ledger::Search},
 };
 
-/// So many events are found by a search at most, the newest.
+/// The most events that a search finds; the newest count.
 const MOST_FOUND: u32 = 2000;
 
-/// What is known of the payment that an event announces, as soon as it is known, decided or not.
-#[derive(Debug, Default, Serialize, ToSchema)]
-pub(super) struct AnnouncedPayment {
-    /// The number of the invoice, as Finkare knows it.
+/// What is known about the payment that an event announces. It is shown as soon as it is known, also before the payment is
+/// decided for certain.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+pub(crate) struct AnnouncedPayment {
+    /// The number of the invoice at Finkare.
     #[schema(required)]
-    invoice_number: Option<String>,
-    /// The payment at Finkare: the event's own, or the one that it seems to announce.
+    pub(crate) invoice_number: Option<String>,
+    /// The id of the payment at Finkare: the one in the event, or the one that the event probably announces.
     #[schema(required)]
-    payment_id: Option<String>,
+    pub(crate) payment_id: Option<String>,
     /// The amount, in cents.
     #[schema(required)]
-    amount_cents: Option<i64>,
+    pub(crate) amount_cents: Option<i64>,
     /// The amount's currency, such as `EUR`.
     #[schema(required)]
-    currency: Option<String>,
+    pub(crate) currency: Option<String>,
 }
 
-/// The same of several events.
+/// What is known about the payments of several events.
 pub(super) struct Known(HashMap<EventId, Announced>);
 
 impl Known {
-    /// Reads it for these events.
+    /// Reads what is known for these events.
     pub(super) async fn of(store: &dyn Store, events: impl Iterator<Item = EventId>) -> Result<Self, Problem> {
         let events: Vec<EventId> = events.collect();
         if events.is_empty() {
@@ -45,7 +46,7 @@ impl Known {
         Ok(Self(known.into_iter().map(|known| (known.event_id, known)).collect()))
     }
 
-    /// Of one of them.
+    /// What is known for one of the events.
     pub(super) fn payment(&self, event: EventId) -> AnnouncedPayment {
         self.0.get(&event).map_or_else(AnnouncedPayment::default, |known| AnnouncedPayment {
             invoice_number: known.invoice_number.clone(),
@@ -56,7 +57,7 @@ impl Known {
     }
 }
 
-/// The newest events whose payment a text finds: by the payment's id, the amount, or the invoice's number or a part of it.
+/// Finds the newest events by a text: the id or the amount of their payment, or the number of its invoice or a part of it.
 pub(super) async fn find(store: &dyn Store, text: &str) -> Result<Vec<EventId>, Problem> {
     match Search::new(text) {
         Some(search) => store.find_announced(&search, MOST_FOUND).await.map_err(store_problem),

@@ -1,4 +1,4 @@
-//! `GET /audit`: who did what, when. And how the handlers of this API write it down.
+//! `GET /audit`: who did what, and when. The handlers of this API write the audit trail here.
 
 use std::sync::Arc;
 
@@ -9,27 +9,27 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{super::error::Problem, Admin, List, Params, limit, parse, store_problem};
-use crate::model::{
-    audit::{AuditEntry, NewAudit},
-    chain::Chain,
+use crate::{
+    bulk,
+    model::audit::{AuditEntry, NewAudit},
 };
 
-/// An entry as the API shows it.
-#[derive(Debug, Serialize, ToSchema)]
+/// An entry of the audit trail.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct AuditRow {
-    /// Its number: a later entry has a larger one.
-    id: i64,
-    /// When.
-    at: Timestamp,
-    /// The name of a token, `loopback`, `cli`, `schedule` or `service`.
-    actor: String,
-    /// What was done, as a stable word: `sink.paused`, `rotation.begun` …
-    action: String,
-    /// To what: `sink/erp`, `endpoint/production`, `dispatch/17` …
-    subject: String,
-    /// What else is worth knowing. Secrets stand here by fingerprint only.
+    /// The number of the entry; later entries have larger numbers.
+    pub(crate) id: i64,
+    /// When it was done.
+    pub(crate) at: Timestamp,
+    /// Who did it: the name of a token, `loopback`, `cli`, `schedule` or `service`.
+    pub(crate) actor: String,
+    /// What was done, as a stable word, such as `sink.paused` or `rotation.begun`.
+    pub(crate) action: String,
+    /// The object that was changed, such as `sink/erp`, `endpoint/production` or `dispatch/17`.
+    pub(crate) subject: String,
+    /// Further details. A secret appears only as its fingerprint.
     #[schema(value_type = Object)]
-    detail: Value,
+    pub(crate) detail: Value,
 }
 
 impl From<AuditEntry> for AuditRow {
@@ -44,15 +44,15 @@ impl From<AuditEntry> for AuditRow {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AuditQuery {
-    /// How many rows: 50 unless told otherwise.
+    /// How many rows a page has, by default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(value_type = Option<i64>)]
     cursor: Option<String>,
 }
 
-/// Lists entries, newest first.
+/// Lists the entries of the audit trail, newest first.
 #[utoipa::path(
     get,
     path = "/audit",
@@ -70,11 +70,7 @@ pub async fn list(
     Ok(Json(List::from_page(page, |entry| entry.id.to_string(), AuditRow::from)))
 }
 
-/// Writes down what a handler has done. It is done: should the store fail now, the log has the entry
-/// and the caller is not told to do it again.
+/// Records what a handler has done, see [`bulk::write_down`].
 pub(super) async fn write(admin: &Admin, entry: NewAudit) {
-    let (actor, action, subject) = (entry.actor.clone(), entry.action, entry.subject.clone());
-    if let Err(error) = admin.store.audit(entry).await {
-        tracing::error!(actor, action, subject, error = %Chain(&error), "this was done and could not be written into the audit trail");
-    }
+    bulk::write_down(&*admin.store, entry).await;
 }

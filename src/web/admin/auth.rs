@@ -1,8 +1,8 @@
 //! Who may use the admin API: bearer tokens, compared in constant time.
 //!
-//! Only hashes of the tokens are kept, and hashes of equal length are compared, so that neither the
-//! length nor a common beginning of a guess can be measured. Without any token only callers on
-//! loopback are let in; web pages and proxies are turned away before ([`super::gate`]).
+//! The process holds only hashes of the tokens. All hashes have the same length, so timing reveals neither the length of a
+//! token nor how much of a guess is right. Without any token, only callers on loopback are admitted; web pages and proxies
+//! are rejected before that ([`super::gate`]).
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ impl std::fmt::Debug for Known {
     }
 }
 
-/// Who asks, for handlers that want to know.
+/// The caller of a request.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The token's name, or `loopback`.
@@ -55,7 +55,7 @@ impl Tokens {
         )
     }
 
-    /// Compares with every token, whichever fits.
+    /// Compares with every token, without stopping at the first match.
     fn find(&self, given: &str) -> Option<Caller> {
         let given: [u8; 32] = Sha256::digest(given).into();
         let (mut found, mut index) = (Choice::from(0), 0u64);
@@ -69,7 +69,7 @@ impl Tokens {
     }
 }
 
-/// Middleware: lets nobody in who may not.
+/// Middleware: rejects requests without a valid token.
 pub async fn require(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
     match authenticate(&admin.tokens, &request) {
         Ok(caller) => {
@@ -89,7 +89,7 @@ fn authenticate(tokens: &Tokens, request: &Request) -> Result<Caller, Problem> {
             Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 "loopback_only",
-                "No admin token is configured, so only callers on this machine are let in. Set RELAY_ADMIN_TOKEN.",
+                "No admin token is configured, so only callers on this machine are admitted. Set RELAY_ADMIN_TOKEN.",
             ))
         };
     }
@@ -110,7 +110,7 @@ fn authenticate(tokens: &Tokens, request: &Request) -> Result<Caller, Problem> {
 }
 
 impl Caller {
-    /// Asks for a role.
+    /// Checks that the caller has a role.
     ///
     /// # Errors
     /// 403, naming the role that is needed.

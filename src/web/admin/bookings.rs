@@ -1,5 +1,5 @@
-//! What was written of payments in invoicing software: a list for whoever asks whether a payment was booked, and the word
-//! of a person who has looked into the books where a doubt stayed.
+//! The bookings: payments that the relay has recorded in invoicing software. The list answers whether a payment was
+//! booked. If the outcome of a write is unknown, a person looks into the books and settles the booking here.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,42 +23,43 @@ use crate::{
     store::ledger::{BookingFilter, Settled, Word},
 };
 
-/// A person's word counts only this long after the booking was begun, taken over or sent. No attempt takes longer than
-/// the largest `timeout_secs` of a sink, which is 300: so whoever began it is not at it any more.
+/// How long after a booking was begun, taken over or sent a person may settle it. No attempt takes longer than the largest
+/// `timeout_secs` of a sink, which is 300, so the worker that began it has stopped by then.
 pub const QUIET_FOR: Duration = Duration::from_mins(5);
 
-/// The longest id of a target's that is taken, in characters.
+/// The longest accepted id of a target, in characters.
 const LONGEST_TARGET_ID: usize = 200;
 
-/// A booking as the API shows it. Its token stays inside: whoever has it may go on with the booking.
-#[derive(Debug, Serialize, ToSchema)]
+/// A booking: one payment in the books of one sink.
+// The booking's token is not shown: it entitles its owner to continue the booking.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct BookingRow {
-    /// In which sink.
-    sink: String,
-    /// The payment, at Finkare.
-    payment_id: String,
-    /// The event that asked for it last; it may have been purged.
-    event_id: EventId,
-    /// The payment's invoice, at Finkare.
-    invoice_id: String,
-    /// The number by which the sink's target knows the invoice.
-    invoice_number: String,
+    /// The sink whose books hold the payment.
+    pub(crate) sink: String,
+    /// The id of the payment at Finkare.
+    pub(crate) payment_id: String,
+    /// The id of the last event that asked for this booking; the event may have been purged.
+    pub(crate) event_id: EventId,
+    /// The id of the payment's invoice at Finkare.
+    pub(crate) invoice_id: String,
+    /// The number of the invoice in the books.
+    pub(crate) invoice_number: String,
     /// The amount, in cents.
-    amount_cents: i64,
+    pub(crate) amount_cents: i64,
     /// The amount's currency, such as `EUR`.
-    currency: String,
-    /// How far it has come.
-    state: BookingState,
-    /// The target's own id of what was written, as soon as it is known.
+    pub(crate) currency: String,
+    /// The state of the booking.
+    pub(crate) state: BookingState,
+    /// The id of the record in the books, as soon as it is known.
     #[schema(required)]
-    target_id: Option<String>,
-    /// What a person may want to know of it.
+    pub(crate) target_id: Option<String>,
+    /// A note for people.
     #[schema(required)]
-    note: Option<String>,
-    /// When it was begun, or begun again after a doubt.
-    began_at: Timestamp,
-    /// When it came to its state.
-    changed_at: Timestamp,
+    pub(crate) note: Option<String>,
+    /// When the booking was begun, or begun again after its outcome was unknown.
+    pub(crate) began_at: Timestamp,
+    /// When the booking got its current state.
+    pub(crate) changed_at: Timestamp,
 }
 
 impl From<Booking> for BookingRow {
@@ -85,21 +86,21 @@ impl From<Booking> for BookingRow {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct BookingQuery {
-    /// Only in this sink.
+    /// Only bookings of this sink.
     sink: Option<String>,
-    /// Only in this state.
+    /// Only bookings in this state.
     #[param(value_type = Option<BookingState>)]
     state: Option<String>,
-    /// Only of this payment, by Finkare's id.
+    /// Only bookings of the payment with this id at Finkare.
     payment_id: Option<String>,
-    /// Only of this invoice, by Finkare's id.
+    /// Only bookings of the invoice with this id at Finkare.
     invoice_id: Option<String>,
-    /// Only of this invoice, by the number that the target knows it by.
+    /// Only bookings of the invoice with this number in the books.
     invoice_number: Option<String>,
-    /// How many rows: 50 unless told otherwise.
+    /// How many rows a page has, by default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(value_type = Option<i64>)]
     cursor: Option<String>,
 }
@@ -134,13 +135,13 @@ pub async fn list(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Settle {
-    /// In which sink.
+    /// The sink whose books hold the payment.
     sink: String,
-    /// The payment, by Finkare's id.
+    /// The id of the payment at Finkare.
     payment_id: String,
-    /// True: the payment stands there, once. False: it does not stand there, and is to be written.
+    /// True if the books hold the payment, once. False if they do not, so that it has to be written.
     recorded: bool,
-    /// The target's own id of it, if it stands there and has one.
+    /// The id of the payment's record in the books, if it has one.
     #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1F\x7F]*$")]
     target_id: Option<String>,
 }
@@ -149,12 +150,12 @@ impl Settle {
     fn word(&self) -> Result<Word, Problem> {
         match (self.recorded, &self.target_id) {
             (true, Some(id)) if !is_usable(id) => Err(bad_parameter(format!(
-                "`target_id` must have 1 to {LONGEST_TARGET_ID} characters, without line breaks and the like."
+                "`target_id` must have 1 to {LONGEST_TARGET_ID} characters, without control characters such as line breaks."
             ))),
             (true, target_id) => Ok(Word::Recorded { target_id: target_id.clone() }),
             (false, None) => Ok(Word::NotRecorded),
             (false, Some(_)) => {
-                let detail = "What does not stand in the books has no `target_id` there: leave one of the two out.";
+                let detail = "A payment that is not in the books has no `target_id` there: leave `target_id` out, or set `recorded` to true.";
                 Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_body", detail))
             }
         }
@@ -165,36 +166,37 @@ fn is_usable(id: &str) -> bool {
     (1..=LONGEST_TARGET_ID).contains(&id.chars().count()) && !id.chars().any(|character| character.is_ascii_control())
 }
 
-/// What came of a person's word.
-#[derive(Debug, Serialize, ToSchema)]
+/// The result of settling a booking.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Settlement {
-    /// In which sink.
-    sink: String,
-    /// The payment, at Finkare.
-    payment_id: String,
-    /// The event that asked for it last: its dispatch is the one to retry.
-    event_id: EventId,
-    /// What was said.
-    recorded: bool,
-    /// What follows from it, and what to do next.
-    next: String,
+    /// The sink whose books hold the payment.
+    pub(crate) sink: String,
+    /// The id of the payment at Finkare.
+    pub(crate) payment_id: String,
+    /// The id of the last event that asked for this booking. Its dispatch is the one to retry.
+    pub(crate) event_id: EventId,
+    /// Whether the books hold the payment, as the caller said.
+    pub(crate) recorded: bool,
+    /// What this means, and what to do next.
+    pub(crate) next: String,
 }
 
-/// Says what stands in the books of a payment whose booking is not finished: recorded, or not.
+/// Settles an unfinished booking: says whether the books hold the payment.
 ///
-/// For one that stays `sending` or `written`, after somebody has looked there. Recorded: it becomes `booked`. Not recorded:
-/// its line is removed, and its dispatch has to be retried, which writes the payment. Needs the role operator.
+/// Use this for a booking that stays `sending` or `written`, after looking into the books. If the payment is recorded, the
+/// booking becomes `booked`. If it is not, the booking is removed, and its dispatch has to be retried, which writes the
+/// payment. Requires the role operator.
 #[utoipa::path(
     post,
     path = "/bookings/settle",
     operation_id = "settle_booking",
     tag = "bookings",
-    request_body(content = Settle, description = "Which booking, and what stands in the books"),
+    request_body(content = Settle, description = "Which booking, and whether the books hold the payment"),
     responses(
-        (status = 200, description = "It is as was said", body = Settlement),
+        (status = 200, description = "The booking is settled", body = Settlement),
         (status = 404, description = "There is no booking of this payment in this sink: `not_found`."),
-        (status = 409, description = "It was begun too short a time ago, `retry_in_secs` says how long to wait: `too_early`; it is finished already: `finished`."),
-        (status = 422, description = "The body has another shape, or says both that the payment is not recorded and its `target_id`: `bad_body`."),
+        (status = 409, description = "The booking was begun too recently, `retry_in_secs` says how long to wait: `too_early`; the booking is already finished: `finished`."),
+        (status = 422, description = "The body has the wrong shape, or has a `target_id` although the payment is not recorded: `bad_body`."),
     )
 )]
 pub async fn settle(
@@ -209,12 +211,12 @@ pub async fn settle(
     };
     let word = said.word()?;
     let unknown = || not_found("booking of this payment in this sink");
-    // What is no name of a sink at all has no bookings either, and what holds NUL is no id that was ever stored.
+    // An invalid sink name has no bookings either, and an id with NUL was never stored.
     let sink = SinkName::new(&said.sink).map_err(|_| unknown())?;
     if said.payment_id.contains('\0') {
         return Err(unknown());
     }
-    // Only to say which event it was: what is decided is decided below.
+    // Read only to name the event in the answer; the decision is made below.
     let before = admin.store.booking(&sink, &said.payment_id).await.map_err(store_problem)?.ok_or_else(unknown)?;
     let audit = NewAudit::new(&caller.name, "booking.settled", format!("payment/{}", said.payment_id))
         .with("sink", sink.as_str());
@@ -235,11 +237,11 @@ pub async fn settle(
     );
     let next = if said.recorded {
         format!(
-            "The payment counts as recorded and is never written. If its dispatch is not delivered yet, retry it, and it \
-             ends as delivered: {dispatch}."
+            "The payment counts as recorded and is never written. If its dispatch is not delivered yet, retry it; it will \
+             then be delivered: {dispatch}."
         )
     } else {
-        format!("The line is removed. Its dispatch has to be retried, which writes the payment: {dispatch}.")
+        format!("The booking is removed. Its dispatch has to be retried, which writes the payment: {dispatch}.")
     };
     let Settle { payment_id, recorded, .. } = said;
     Ok(Json(Settlement { sink: sink.as_str().to_owned(), payment_id, event_id: before.event_id, recorded, next }))
@@ -247,11 +249,11 @@ pub async fn settle(
 
 fn too_early(booking: &Booking) -> Problem {
     let wait = QUIET_FOR.saturating_sub(booking.began_ago);
-    // Rounded up: whoever waits that long has waited long enough.
+    // Rounded up, so that waiting this long is always enough.
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     let detail = format!(
-        "The booking is `{}` since {} s ago: whoever began it may still be at it, and what is seen in the books may change. \
-         Look there again in {seconds} s, and say then what stands there.",
+        "The booking has been `{}` for {} s only: the worker that began it may still be running, and the books may change. \
+         Look into the books again in {seconds} s and settle the booking then.",
         booking.state,
         booking.began_ago.as_secs()
     );
@@ -260,9 +262,9 @@ fn too_early(booking: &Booking) -> Problem {
 
 fn finished(booking: &Booking, recorded: bool) -> Problem {
     let what_to_do = if recorded {
-        "It counts as recorded already: there is nothing to settle."
+        "It already counts as recorded: there is nothing to settle."
     } else {
-        "What is finished is not written again: if the payment is not in the books any more, record it there by hand."
+        "A finished booking is not written again. If the payment is no longer in the books, record it there by hand."
     };
     let detail = format!("The booking is finished: `{}`. {what_to_do}", booking.state);
     Problem::new(StatusCode::CONFLICT, "finished", detail).with("state", booking.state.as_str())

@@ -1,4 +1,4 @@
-//! `GET /dispatches` and `GET /dispatches/{id}`, and what a person decides about one of them.
+//! `GET /dispatches` and `GET /dispatches/{id}`, and retrying and cancelling one dispatch.
 
 use std::sync::Arc;
 
@@ -29,54 +29,54 @@ use crate::{
     store::{DispatchFilter, StoreError},
 };
 
-/// A dispatch as the API shows it.
-#[derive(Debug, Serialize, ToSchema)]
+/// A dispatch: one event for one sink.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DispatchRow {
-    /// Its number.
-    id: DispatchId,
-    /// The event that is sent.
-    event_id: EventId,
-    /// The event's type.
-    event_type: String,
-    /// The event's invoice, at Finkare.
+    /// The number of the dispatch.
+    pub(crate) id: DispatchId,
+    /// The id of the event.
+    pub(crate) event_id: EventId,
+    /// The type of the event.
+    pub(crate) event_type: String,
+    /// The id of the event's invoice at Finkare.
     #[schema(required)]
-    invoice_id: Option<String>,
-    /// The sink that gets it.
-    sink: String,
-    /// Where it stands.
-    state: DispatchState,
-    /// How many attempts were made.
-    attempts: u32,
-    /// When it was written.
-    created_at: Timestamp,
-    /// When it is due next; null if it is finished or waits for a person.
+    pub(crate) invoice_id: Option<String>,
+    /// The sink that the event is sent to.
+    pub(crate) sink: String,
+    /// The state of the dispatch.
+    pub(crate) state: DispatchState,
+    /// The number of attempts so far.
+    pub(crate) attempts: u32,
+    /// When the dispatch was created.
+    pub(crate) created_at: Timestamp,
+    /// When the next attempt is due; null if the dispatch is finished or waits for a person.
     #[schema(required)]
-    next_attempt_at: Option<Timestamp>,
-    /// When it was delivered, given up or cancelled.
+    pub(crate) next_attempt_at: Option<Timestamp>,
+    /// When the dispatch was delivered, given up or cancelled.
     #[schema(required)]
-    finished_at: Option<Timestamp>,
-    /// Why the last attempt did not deliver, or what a person should do.
+    pub(crate) finished_at: Option<Timestamp>,
+    /// Why the last attempt failed, or what a person should do.
     #[schema(required)]
-    last_error: Option<String>,
-    /// Why it exists.
-    trigger: Trigger,
-    /// The earlier dispatch of the same invoice that has to be finished first.
+    pub(crate) last_error: Option<String>,
+    /// Why the dispatch exists.
+    pub(crate) trigger: Trigger,
+    /// The number of the earlier dispatch of the same invoice that has to finish first.
     #[schema(required)]
-    waits_for: Option<DispatchId>,
-    /// How its sink stands: only an `active` one is sent what is due.
-    sink_state: SinkState,
-    /// While the sink is tripped: when this process probes it next, with whatever is due first.
+    pub(crate) waits_for: Option<DispatchId>,
+    /// The state of the sink. Only an `active` sink is sent what is due.
+    pub(crate) sink_state: SinkState,
+    /// While the sink is tripped: when this process probes it next, with the event that is due first.
     #[schema(required)]
-    sink_next_probe_at: Option<Timestamp>,
+    pub(crate) sink_next_probe_at: Option<Timestamp>,
     #[serde(flatten)]
-    payment: AnnouncedPayment,
-    /// Only where a part of the stored row cannot be read, which is empty or the nearest value here: what it is.
+    pub(crate) payment: AnnouncedPayment,
+    /// Present if a part of the stored row cannot be read: says which part. That part is empty or approximate here.
     #[serde(skip_serializing_if = "Option::is_none")]
-    fault: Option<String>,
+    pub(crate) fault: Option<String>,
 }
 
 impl DispatchRow {
-    /// With what is known of its event's payment, and how its sink stands.
+    /// The row, with what is known about the event's payment and with the state of the sink.
     pub(super) fn new(dispatch: Dispatch, known: &Known, standings: &Standings<'_>) -> Self {
         let (sink_state, sink_next_probe_at) = standings.of(&dispatch.sink);
         Self {
@@ -101,20 +101,20 @@ impl DispatchRow {
     }
 }
 
-/// An attempt as the API shows it.
-#[derive(Debug, Serialize, ToSchema)]
+/// One attempt of a dispatch.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct AttemptRow {
-    /// Counted from 1.
-    number: u32,
-    /// When it began.
-    started_at: Timestamp,
-    /// How long it took, in milliseconds.
-    duration_ms: f64,
-    /// `delivered`, `retry`, `rejected` or `hold`.
-    outcome: String,
-    /// What went wrong, or what a person should do.
+    /// The number of the attempt, counted from 1.
+    pub(crate) number: u32,
+    /// When the attempt began.
+    pub(crate) started_at: Timestamp,
+    /// How long the attempt took, in milliseconds.
+    pub(crate) duration_ms: f64,
+    /// The outcome: `delivered`, `retry`, `rejected` or `hold`.
+    pub(crate) outcome: String,
+    /// Why the attempt failed, or what a person should do.
     #[schema(required)]
-    error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 impl From<Attempt> for AttemptRow {
@@ -130,15 +130,15 @@ impl From<Attempt> for AttemptRow {
 }
 
 /// One dispatch with its attempts.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DispatchPage {
     #[serde(flatten)]
-    dispatch: DispatchRow,
-    /// Its attempts, oldest first.
-    attempt_log: Vec<AttemptRow>,
-    /// What it waits for all the same, after a retry.
+    pub(crate) dispatch: DispatchRow,
+    /// The attempts, oldest first.
+    pub(crate) attempt_log: Vec<AttemptRow>,
+    /// After a retry: what the dispatch still waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<String>,
+    pub(crate) note: Option<String>,
 }
 
 /// The filters of the list.
@@ -146,24 +146,24 @@ pub struct DispatchPage {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct DispatchQuery {
-    /// Only in this state.
+    /// Only dispatches in this state.
     #[param(value_type = Option<DispatchState>)]
     state: Option<String>,
-    /// Only of this sink.
+    /// Only dispatches of this sink.
     sink: Option<String>,
-    /// Only of this invoice.
+    /// Only dispatches of this invoice.
     invoice_id: Option<String>,
-    /// Only of this event.
+    /// Only dispatches of this event.
     #[param(value_type = Option<EventId>)]
     event_id: Option<String>,
-    /// Only of events whose payment has this id, this amount (`1500`, `1500.00`, `1 500,00`), or an invoice whose number is
-    /// this or has it as a part, whatever the capitals. At most the newest 2000 such events are looked at; a part of a
-    /// number is looked for among the latest 20,000 announcements.
+    /// Only dispatches of events whose payment has this id or this amount (`1500`, `1500.00`, `1 500,00`), or whose invoice
+    /// number is or contains this text, ignoring case. The search considers at most the newest 2000 such events, and
+    /// looks for parts of numbers in the latest 20,000 announcements.
     q: Option<String>,
-    /// How many rows: 50 unless told otherwise.
+    /// How many rows a page has, by default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(value_type = Option<DispatchId>)]
     cursor: Option<String>,
 }
@@ -215,7 +215,7 @@ pub async fn show(State(admin): State<Arc<Admin>>, Segment(id): Segment) -> Resu
 
 async fn page(admin: &Admin, id: &str) -> Result<DispatchPage, Problem> {
     let unknown = || not_found("dispatch with this id");
-    // What is no number at all names no dispatch either.
+    // An invalid number does not name a dispatch either.
     let id: DispatchId = id.parse().map_err(|_| unknown())?;
     let (dispatch, attempts) = admin.store.dispatch(id).await.map_err(store_problem)?.ok_or_else(unknown)?;
     let attempt_log = attempts.into_iter().map(AttemptRow::from).collect();
@@ -226,15 +226,15 @@ async fn page(admin: &Admin, id: &str) -> Result<DispatchPage, Problem> {
 
 /// Retries one dispatch.
 ///
-/// One that is `held` or `dead` goes back to `pending`, due at once, with a new give-up time; a
-/// `pending` one becomes due at once. 409 in any other state. Needs the role operator.
+/// A `held` or `dead` dispatch goes back to `pending`, becomes due at once and gets a new give-up time. A `pending`
+/// dispatch becomes due at once. Other states are answered 409. Requires the role operator.
 #[utoipa::path(
     post,
     path = "/dispatches/{id}/retry",
     operation_id = "retry_dispatch",
     tag = "dispatches",
     params(("id" = DispatchId, Path, description = "The number of a dispatch")),
-    responses((status = 200, description = "The dispatch as it is now", body = DispatchPage), (status = 404, description = "There is no dispatch with this id: `not_found`."), (status = 409, description = "Its state does not allow it: `wrong_state`."))
+    responses((status = 200, description = "The dispatch as it is now", body = DispatchPage), (status = 404, description = "There is no dispatch with this id: `not_found`."), (status = 409, description = "A dispatch in this state cannot be changed in this way: `wrong_state`."))
 )]
 pub async fn retry(
     State(admin): State<Arc<Admin>>,
@@ -247,17 +247,17 @@ pub async fn retry(
     Ok(Json(retried))
 }
 
-/// Calls off one dispatch.
+/// Cancels one dispatch.
 ///
-/// It must be `pending`, `held` or `dead`, else 409; the next of its invoice goes on. Needs the role
-/// operator.
+/// The dispatch must be `pending`, `held` or `dead`; other states are answered 409. The next dispatch of its invoice then
+/// takes its turn. Requires the role operator.
 #[utoipa::path(
     post,
     path = "/dispatches/{id}/cancel",
     operation_id = "cancel_dispatch",
     tag = "dispatches",
     params(("id" = DispatchId, Path, description = "The number of a dispatch")),
-    responses((status = 200, description = "The dispatch as it is now", body = DispatchPage), (status = 404, description = "There is no dispatch with this id: `not_found`."), (status = 409, description = "Its state does not allow it: `wrong_state`."))
+    responses((status = 200, description = "The dispatch as it is now", body = DispatchPage), (status = 404, description = "There is no dispatch with this id: `not_found`."), (status = 409, description = "A dispatch in this state cannot be changed in this way: `wrong_state`."))
 )]
 pub async fn cancel(
     State(admin): State<Arc<Admin>>,

@@ -23,36 +23,36 @@ use crate::{
     store::EventFilter,
 };
 
-/// An event as the API shows it.
-#[derive(Debug, Serialize, ToSchema)]
+/// An event.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct EventRow {
-    /// Its id; every sink gets it as message id.
-    id: EventId,
-    /// The endpoint that it came to.
-    endpoint: String,
-    /// What happened, in Finkare's word; `unreadable` for a body that could not be read.
-    r#type: String,
-    /// The invoice that it is about, at Finkare.
+    /// The id of the event. Every sink gets it as the message id.
+    pub(crate) id: EventId,
+    /// The endpoint that received the event.
+    pub(crate) endpoint: String,
+    /// Finkare's type of the event; `unreadable` if the body could not be read.
+    pub(crate) r#type: String,
+    /// The id of the event's invoice at Finkare.
     #[schema(required)]
-    invoice_id: Option<String>,
-    /// Finkare's own time.
+    pub(crate) invoice_id: Option<String>,
+    /// When it happened, according to Finkare.
     #[schema(required)]
-    occurred_at: Option<Timestamp>,
-    /// When it was stored.
-    received_at: Timestamp,
-    /// How often Finkare delivered it.
-    deliveries: u32,
-    /// False: it was kept, but not understood.
-    readable: bool,
+    pub(crate) occurred_at: Option<Timestamp>,
+    /// When the event was stored.
+    pub(crate) received_at: Timestamp,
+    /// How many times Finkare delivered the event.
+    pub(crate) deliveries: u32,
+    /// False if the event was stored but its body could not be read.
+    pub(crate) readable: bool,
     #[serde(flatten)]
-    payment: AnnouncedPayment,
-    /// Only where a part of the stored row cannot be read, which is empty or the nearest value here: what it is.
+    pub(crate) payment: AnnouncedPayment,
+    /// Present if a part of the stored row cannot be read: says which part. That part is empty or approximate here.
     #[serde(skip_serializing_if = "Option::is_none")]
-    fault: Option<String>,
+    pub(crate) fault: Option<String>,
 }
 
 impl EventRow {
-    /// With what is known of its payment.
+    /// The row, with what is known about the payment.
     fn new(event: Event, known: &Known) -> Self {
         Self {
             payment: known.payment(event.id),
@@ -69,21 +69,21 @@ impl EventRow {
     }
 }
 
-/// One event with everything that belongs to it.
+/// One event with its payload and its dispatches.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventPage {
     #[serde(flatten)]
     event: EventRow,
-    /// As Finkare sent it.
+    /// The content type that Finkare sent.
     #[schema(required)]
     content_type: Option<String>,
-    /// The payload: as JSON if it is JSON, else as text; null if it is neither or purged.
+    /// The payload as JSON, or as text if it is not JSON. Null if it is neither, or if it has been removed.
     #[schema(value_type = Value, required)]
     payload: Option<Box<RawValue>>,
-    /// Only for a payload that is no text.
+    /// The payload in base64. Present only if it is not text.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
-    /// What became of it at each sink, oldest first.
+    /// The dispatches of the event, oldest first.
     dispatches: Vec<DispatchWithAttempts>,
 }
 
@@ -92,20 +92,20 @@ pub struct EventPage {
 struct DispatchWithAttempts {
     #[serde(flatten)]
     dispatch: DispatchRow,
-    /// Its attempts, oldest first.
+    /// The attempts, oldest first.
     attempt_log: Vec<AttemptRow>,
 }
 
-/// A page of events as the API answers it.
+/// A page of events.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventList {
     /// The rows, newest first.
     data: Vec<EventRow>,
-    /// Hand it back as `cursor` for the next rows; null when there are none.
+    /// Pass this as `cursor` to get the next rows; null if there are no more.
     #[schema(required)]
     next_cursor: Option<String>,
-    /// Only where a search (by `type`, `endpoint` or `q`) ended before it had looked at everything: it has looked at what
-    /// was received since then, and goes on with `next_cursor`. There may be fewer rows than asked for then, also none.
+    /// Present if a search (by `type`, `endpoint` or `q`) stopped before the end: it has looked at the events received since
+    /// this time. `next_cursor` continues the search. Such a page may have fewer rows than requested, or none.
     #[serde(skip_serializing_if = "Option::is_none")]
     searched_until: Option<Timestamp>,
 }
@@ -115,32 +115,32 @@ pub struct EventList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EventQuery {
-    /// Only this type.
+    /// Only events of this type.
     r#type: Option<String>,
-    /// Only of this endpoint.
+    /// Only events of this endpoint.
     endpoint: Option<String>,
-    /// Only of this invoice.
+    /// Only events of this invoice.
     invoice_id: Option<String>,
-    /// Received at this time or later.
+    /// Only events received at this time or later.
     #[param(value_type = Option<Timestamp>)]
     since: Option<String>,
-    /// Received before this time.
+    /// Only events received before this time.
     #[param(value_type = Option<Timestamp>)]
     until: Option<String>,
-    /// Only events whose payload holds this text, byte for byte, or whose payment has this id, this amount (`1500`,
-    /// `1500.00`, `1 500,00`), or an invoice whose number is this or has it as a part, whatever the capitals.
+    /// Only events whose payload contains exactly this text, whose payment has this id or this amount (`1500`, `1500.00`,
+    /// `1 500,00`), or whose invoice number is or contains this text, ignoring case.
     q: Option<String>,
-    /// How many rows: 50 unless told otherwise.
+    /// How many rows a page has, by default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(value_type = Option<EventId>)]
     cursor: Option<String>,
 }
 
 /// Lists events, newest first.
 ///
-/// A search by `type`, `endpoint` or `q` looks at a bounded number of events at a time and says how far it came.
+/// A search by `type`, `endpoint` or `q` looks at a limited number of events per call and says how far it got.
 #[utoipa::path(
     get,
     path = "/events",
@@ -188,7 +188,7 @@ pub async fn list(
 )]
 pub async fn show(State(admin): State<Arc<Admin>>, Segment(id): Segment) -> Result<Json<EventPage>, Problem> {
     let unknown = || not_found("event with this id");
-    // What is no id at all names no event either.
+    // An invalid id does not name an event either.
     let id: EventId = id.parse().map_err(|_| unknown())?;
     let detail = admin.store.event(id).await.map_err(store_problem)?.ok_or_else(unknown)?;
     let known = Known::of(&*admin.store, std::iter::once(id)).await?;
@@ -212,7 +212,7 @@ pub async fn show(State(admin): State<Arc<Admin>>, Segment(id): Segment) -> Resu
     }))
 }
 
-/// JSON as it came, text as a string, anything else in base64.
+/// JSON unchanged, other text as a string, anything else in base64.
 fn shown(payload: Option<Vec<u8>>) -> (Option<Box<RawValue>>, Option<String>) {
     match payload.map(String::from_utf8) {
         None => (None, None),

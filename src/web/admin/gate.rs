@@ -1,17 +1,18 @@
-//! What is refused at the door of the admin listener, on every route and before any token is looked at.
+//! Rejects requests to the admin listener that come from web pages or through proxies, on every route and before any token
+//! is checked.
 //!
-//! The listener is meant for this machine and a private network. A web page in a browser there, or a proxy
-//! in front that nobody thought of, reaches it too. So every request is asked:
+//! The listener is meant for this machine and a private network. A web page in a browser on that network, or a forgotten
+//! proxy, can reach it too. Every request is therefore checked:
 //!
-//! - **For which host is it?** An address, `localhost`, a name of `admin.hosts`; with tokens also a name without a
-//!   dot, which no page of the internet can have, and which containers use (`http://relay:8081/metrics`). A web page
-//!   that makes its own name point here (DNS rebinding) asks for that name. Without tokens an address must be a
-//!   loopback one. A browser always says which host it means; what does not (HTTP/1.0) is let through where there
-//!   are tokens.
-//! - **Does a page of another site ask?** Browsers say so (`Sec-Fetch-Site`, and `Origin` where something could be
-//!   changed).
-//! - Without tokens: **did a proxy hand it on?** Then the caller's address is the proxy's, and everybody would be on
-//!   this machine. A proxy that adds no header cannot be told: set a token before putting one in front.
+//! - **Which host is it for?** Accepted are an address, `localhost` and the names of `admin.hosts`; with tokens also a name
+//!   without a dot, which no website can have and which containers use (`http://relay:8081/metrics`). A web page that
+//!   makes its own name point here (DNS rebinding) asks for that name, which is rejected. Without tokens, an address must
+//!   be a loopback address. Browsers always name the host; a request without one (HTTP/1.0) is accepted only if tokens
+//!   are configured.
+//! - **Was it sent by a page of another site?** Browsers say so (`Sec-Fetch-Site`, and `Origin` if the request could change
+//!   something).
+//! - Without tokens: **was it forwarded by a proxy?** The caller's address is then the proxy's, and every caller would seem
+//!   to be on this machine. A proxy that adds no header cannot be detected: set a token before using one.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -24,7 +25,7 @@ use http::{HeaderMap, StatusCode, Uri, header};
 
 use super::{super::error::Problem, Admin};
 
-/// What says that a request was handed on, beside all that begins with `x-forwarded`.
+/// Headers that show that a request was forwarded, besides those that begin with `x-forwarded`.
 const FORWARDING: [&str; 9] = [
     "forwarded",
     "via",
@@ -37,16 +38,16 @@ const FORWARDING: [&str; 9] = [
     "cf-connecting-ip",
 ];
 
-/// Who is let as far as the routes.
+/// Decides which requests reach the routes.
 #[derive(Debug)]
 pub struct Gate {
     has_tokens: bool,
-    /// In lower case.
+    /// Accepted host names, in lower case.
     hosts: Vec<String>,
 }
 
 impl Gate {
-    /// The door of this configuration.
+    /// The gate for this configuration.
     pub fn new(admin: &crate::config::Admin) -> Self {
         let hosts = admin.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         Self { has_tokens: !admin.tokens.is_empty(), hosts }
@@ -60,25 +61,24 @@ impl Gate {
             return forbidden(
                 "forwarded",
                 format!(
-                    "The request was handed on by a proxy (it has the header `{name}`), and without an admin token \
-                     only callers on this machine are let in. Set RELAY_ADMIN_TOKEN, or ask the admin listener directly."
+                    "The request was forwarded by a proxy (it has the header `{name}`), and without an admin token only \
+                     callers on this machine are admitted. Set RELAY_ADMIN_TOKEN, or call the admin listener directly."
                 ),
             );
         }
-        // Both count: a request can name its host in its first line, too.
+        // Both are checked: a request can also name its host in its first line.
         let asked = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
         let asked: Vec<&str> = asked.chain(uri.authority().map(http::uri::Authority::as_str)).collect();
         if asked.is_empty() && !self.has_tokens || asked.iter().any(|host| !self.takes(host)) {
             let hosts = if self.has_tokens {
-                "Ask for an address, `localhost` or a name without a dot, or add the name to `admin.hosts`."
+                "Use an address, `localhost` or a name without a dot, or add the name to `admin.hosts`."
             } else {
-                "Without an admin token ask for 127.0.0.1, [::1] or `localhost`, or add the name to `admin.hosts`."
+                "Without an admin token, use 127.0.0.1, [::1] or `localhost`, or add the name to `admin.hosts`."
             };
             return forbidden("unknown_host", format!("The admin listener does not answer for this host. {hosts}"));
         }
         if comes_from_another_site(headers) || (!self.has_tokens && comes_from_another_page(headers)) {
-            let detail =
-                "A page of another site asks. The admin listener answers only to its own pages and to programs.";
+            let detail = "The request was sent by a page of another site. The admin listener answers only its own pages and programs.";
             return forbidden("cross_site", detail.to_owned());
         }
         None
@@ -86,7 +86,7 @@ impl Gate {
 
     fn takes(&self, host: &str) -> bool {
         let name = match host.rsplit_once(':') {
-            // An IPv6 address has colons of its own, and stands in brackets.
+            // An IPv6 address contains colons, and is written in brackets.
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
             _ => host,
         };
@@ -112,21 +112,21 @@ pub async fn pass(State(admin): State<Arc<Admin>>, request: Request, next: Next)
     }
 }
 
-/// The first header that a proxy adds.
+/// The first header that shows a proxy.
 fn forwarded(headers: &HeaderMap) -> Option<&str> {
     let is_one = |name: &&str| FORWARDING.contains(name) || name.starts_with("x-forwarded");
     headers.keys().map(http::HeaderName::as_str).find(is_one)
 }
 
-/// True if a browser says that a page of another site asks (<https://www.w3.org/TR/fetch-metadata/>). What a person
-/// typed has `none`, other clients do not say.
+/// True if a browser says that a page of another site sent the request (<https://www.w3.org/TR/fetch-metadata/>). For an
+/// address that a person typed it says `none`; other clients do not send the header.
 fn comes_from_another_site(headers: &HeaderMap) -> bool {
     let mut sites = headers.get_all("sec-fetch-site").iter();
     sites.any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
 }
 
-/// True if a browser says that a page of another origin asks: it says so with every request that could
-/// change something (<https://fetch.spec.whatwg.org/#origin-header>). Other clients have no origin.
+/// True if a browser says that a page of another origin sent the request. Browsers say so with every request that could
+/// change something (<https://fetch.spec.whatwg.org/#origin-header>); other clients send no origin.
 fn comes_from_another_page(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return false };
     let host = headers.get(header::HOST).map(http::HeaderValue::as_bytes).unwrap_or_default();

@@ -1,13 +1,13 @@
-//! The admin listener: what an operator asks and decides, as JSON.
+//! The admin listener: the JSON API for operators.
 //!
-//! Every route below `/api/v1` asks for a token ([`auth`]). `/healthz`, `/readyz`, `/metrics` and
-//! `/openapi.json` do not: they name endpoints and sinks and count things, and the listener is not public. On all of
-//! them web pages of other sites, and without tokens proxies, are turned away ([`gate`]).
+//! Every route below `/api/v1` requires a token ([`auth`]). `/healthz`, `/readyz`, `/metrics` and `/openapi.json` do not:
+//! they show names of endpoints and sinks and counts, and the listener is not public. Requests from web pages of other
+//! sites are rejected on all routes, and so are requests through proxies while no token is configured ([`gate`]).
 //!
 //! # How to add a route
 //!
-//! Write the handler with its `#[utoipa::path]`, add it to `guarded` below, and write the API's document
-//! anew: `cargo run -- openapi > docs/openapi.json`. There is no way to add one that it does not describe.
+//! Write the handler with its `#[utoipa::path]`, add it to `guarded` below, and regenerate the API's document:
+//! `cargo run -- openapi > docs/openapi.json`. A route without a description cannot be added.
 
 use std::{
     sync::{Arc, Weak},
@@ -32,10 +32,12 @@ use utoipa_axum::{
 use super::{error::Problem, health::Health};
 use crate::{
     activity::Meter,
+    bulk::Bulk,
     dispatch::SinkView,
     finkare::link::Links,
     ingest::explain::Refusals,
     model::{chain::Chain, id::EndpointName},
+    replay::Replayer,
     store::{Page, Store, StoreError},
     telemetry::Metrics,
 };
@@ -44,23 +46,26 @@ mod announced;
 pub mod audit;
 pub mod auth;
 pub mod bookings;
+pub mod bulk;
 pub mod dispatches;
 pub mod endpoints;
 pub mod events;
 pub mod gate;
+pub mod invoices;
 pub mod openapi;
-pub mod operate;
 pub mod refusals;
 pub mod reload;
+pub mod replay;
+pub mod sink_test;
 pub mod sinks;
 pub mod statuses;
 
 use auth::Tokens;
 use gate::Gate;
 
-/// The largest body that this API takes.
+/// The largest body that this API accepts, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// It has arrived by then.
+/// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the admin API works on.
@@ -68,25 +73,29 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Admin {
     /// The store.
     pub store: Arc<dyn Store>,
-    /// How the sinks stand, as the store knows it.
+    /// The state of the sinks, as the store knows it.
     pub statuses: statuses::Statuses,
     /// The configured sinks as their workers see them.
     pub sinks: Vec<SinkView>,
     /// The endpoints and their webhooks at Finkare.
     pub links: Arc<Links>,
-    /// Decisions about many things at once.
-    pub operate: operate::Operate,
-    /// Who is let as far as the routes.
+    /// Carries out decisions about many things at once.
+    pub bulk: Bulk,
+    /// Replays events.
+    pub replayer: Arc<Replayer>,
+    /// Sends test events to sinks.
+    pub tests: Arc<dyn sink_test::TestSinks>,
+    /// Decides which requests reach the routes.
     pub gate: Gate,
-    /// Who may ask.
+    /// The tokens that callers may use.
     pub tokens: Tokens,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Who can put another configuration in place, while the service runs.
+    /// Replaces the configuration while the service runs.
     pub reload: Weak<dyn reload::Reload>,
-    /// What was refused, and why.
+    /// The rejected deliveries, with the reasons.
     pub refusals: Arc<Refusals>,
-    /// When this process last heard of each endpoint.
+    /// When this process last received a genuine delivery for each endpoint.
     pub meters: Vec<(EndpointName, Meter)>,
 }
 
@@ -104,37 +113,37 @@ pub fn router(admin: Arc<Admin>, health: &Arc<Health>) -> Router {
         .layer(axum::middleware::from_fn_with_state(admin, gate::pass))
 }
 
-/// Routes that are read: `GET` and, of itself, `HEAD`.
+/// Routes for `GET`, which also answer `HEAD`.
 fn reads(routes: UtoipaMethodRouter<Arc<Admin>>) -> UtoipaMethodRouter<Arc<Admin>> {
     routes.map(|routes| routes.fallback(|| async { Problem::method_not_allowed("GET, HEAD") }))
 }
 
-/// Routes that are posted to.
+/// Routes for `POST`.
 fn posts(routes: UtoipaMethodRouter<Arc<Admin>>) -> UtoipaMethodRouter<Arc<Admin>> {
     routes.map(|routes| routes.fallback(|| async { Problem::method_not_allowed("POST") }))
 }
 
-/// The routes below `/api/v1`, which ask for a token.
+/// The routes below `/api/v1`, which require a token.
 fn guarded() -> OpenApiRouter<Arc<Admin>> {
     OpenApiRouter::new()
         .routes(reads(routes!(events::list)))
         .routes(reads(routes!(events::show)))
-        .routes(posts(routes!(operate::replay_one)))
-        .routes(posts(routes!(operate::replay_many)))
+        .routes(posts(routes!(replay::one)))
+        .routes(posts(routes!(replay::many)))
         .routes(reads(routes!(dispatches::list)))
         .routes(reads(routes!(dispatches::show)))
         .routes(posts(routes!(dispatches::retry)))
         .routes(posts(routes!(dispatches::cancel)))
-        .routes(posts(routes!(operate::retry_many)))
-        .routes(posts(routes!(operate::cancel_many)))
-        .routes(posts(routes!(operate::erase_invoice)))
+        .routes(posts(routes!(bulk::retry)))
+        .routes(posts(routes!(bulk::cancel)))
+        .routes(posts(routes!(invoices::erase)))
         .routes(reads(routes!(refusals::list)))
         .routes(reads(routes!(bookings::list)))
         .routes(posts(routes!(bookings::settle)))
         .routes(reads(routes!(sinks::list)))
         .routes(posts(routes!(sinks::pause)))
         .routes(posts(routes!(sinks::resume)))
-        .routes(posts(routes!(operate::test_sink)))
+        .routes(posts(routes!(sink_test::test)))
         .routes(reads(routes!(endpoints::list)))
         .routes(reads(routes!(endpoints::secrets)))
         .routes(reads(routes!(endpoints::deliveries)))
@@ -145,12 +154,12 @@ fn guarded() -> OpenApiRouter<Arc<Admin>> {
         .routes(reads(routes!(audit::list)))
 }
 
-/// The routes that ask for no token.
+/// The routes that require no token.
 fn open() -> OpenApiRouter<Arc<Admin>> {
     OpenApiRouter::new().routes(reads(routes!(metrics))).routes(reads(routes!(openapi::show)))
 }
 
-/// What is counted, for Prometheus.
+/// The metrics, for Prometheus.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -170,8 +179,8 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     Ok(([(header::CONTENT_TYPE, kind)], admin.metrics.render()).into_response())
 }
 
-/// Tells a client that the store failed, and the log why.
-#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+/// The answer to a client if the store failed. The log gets the cause.
+#[expect(clippy::needless_pass_by_value, reason = "it is used in `map_err`")]
 pub(super) fn store_problem(error: StoreError) -> Problem {
     tracing::error!(error = %Chain(&error), "the store failed an admin request");
     if error.is_unavailable() {
@@ -181,7 +190,7 @@ pub(super) fn store_problem(error: StoreError) -> Problem {
     }
 }
 
-/// The query of a request, whose errors are problem documents; unknown parameters are errors.
+/// The query of a request. Its errors are problem documents; unknown parameters are errors.
 pub struct Params<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
@@ -199,7 +208,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// The one variable segment of a path, whose errors are problem documents.
+/// The variable segment of a path. Its errors are problem documents.
 pub struct Segment(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Segment {
@@ -208,15 +217,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match Path::from_request_parts(parts, state).await {
             Ok(Path(text)) => Ok(Self(text)),
-            Err(_) => Err(bad_parameter("The path is not usable: what its percent signs stand for is not UTF-8.")),
+            Err(_) => Err(bad_parameter("The path is not usable: its percent-encoded bytes are not UTF-8.")),
         }
     }
 }
 
-/// The body of a request as JSON, whatever its content type says; `None` if it is empty or `null`.
+/// The body of a request as JSON, regardless of its content type; `None` if it is empty or `null`.
 ///
 /// # Errors
-/// 400 for what is no JSON, 422 for JSON of another shape, 413 and 408 for what is too large or too slow.
+/// 400 if the body is not JSON, 422 if the JSON has another shape, 413 if the body is too large, 408 if it is too slow.
 pub(super) async fn payload<T: DeserializeOwned>(body: Body) -> Result<Option<T>, Problem> {
     let reading = axum::body::to_bytes(body, MAX_BODY_BYTES + 1);
     let bytes = match tokio::time::timeout(BODY_TIMEOUT, reading).await {
@@ -234,13 +243,13 @@ pub(super) async fn payload<T: DeserializeOwned>(body: Body) -> Result<Option<T>
     if text.is_empty() || text == b"null" {
         return Ok(None);
     }
-    // serde would also fill a struct from a list, by the order of its fields.
+    // serde would also fill a struct from a list, in the order of its fields.
     if text.starts_with(b"[") {
         let detail = "The body is not usable: it must be a JSON object.";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_body", detail));
     }
     serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-        // serde repeats what it was given in some of its messages; nothing secret is ever asked for here.
+        // Some messages of serde repeat the value; no secret is ever expected here.
         if error.is_data() {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_body", format!("The body is not usable: {error}."))
         } else {
@@ -249,22 +258,22 @@ pub(super) async fn payload<T: DeserializeOwned>(body: Body) -> Result<Option<T>
     })
 }
 
-/// 400 for a parameter.
+/// 400: a parameter cannot be used.
 pub(super) fn bad_parameter(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad_parameter", detail)
 }
 
-/// 404 for a thing.
+/// 404: the object does not exist.
 pub(super) fn not_found(what: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not_found", format!("There is no {what}."))
 }
 
-/// A parameter's text as its type, or a problem that names the parameter.
+/// Parses a parameter; the problem names the parameter.
 pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T, Problem> {
     text.parse().map_err(|error| bad_parameter(format!("`{name}`: {error}.")))
 }
 
-/// A page's size: 50 unless asked otherwise, 1 to 500.
+/// The size of a page: 1 to 500, by default 50.
 pub(super) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
     match asked {
         None => Ok(50),
@@ -273,12 +282,12 @@ pub(super) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
     }
 }
 
-/// A list as the API answers it.
+/// A page of a list.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct List<T> {
     /// The rows, newest first.
     pub data: Vec<T>,
-    /// Hand it back as `cursor` for the next rows; null when there are none.
+    /// Pass this as `cursor` to get the next rows; null if there are no more.
     #[schema(required)]
     pub next_cursor: Option<String>,
 }

@@ -1,11 +1,11 @@
-//! `GET /openapi.json`: the OpenAPI document of the admin listener, made from the code.
+//! `GET /openapi.json`: the OpenAPI document of the admin listener, generated from the code.
 //!
-//! Each handler carries its own description (`#[utoipa::path]`), and the router is built from the same
-//! descriptions, so that there is no route without one. What is alike everywhere is added here: the token,
-//! what the middleware and the extractors answer, and that every error is a problem document.
+//! Each handler has its own description (`#[utoipa::path]`). The router is built from these descriptions, so there is no
+//! route without one. This module adds what all routes have in common: the token, the answers of the middleware and of
+//! the extractors, and that every error is a problem document.
 //!
-//! A copy is committed as `docs/openapi.json`; a test compares the two. `scripts/schemathesis` asks a running
-//! service whether it keeps to it.
+//! A copy is committed as `docs/openapi.json`; a test compares the two. `scripts/schemathesis` checks a running service
+//! against it.
 
 use std::sync::LazyLock;
 
@@ -23,7 +23,7 @@ use utoipa::{
 
 use super::super::{error::Document, health};
 
-/// Where the routes stand that ask for a token.
+/// The prefix of the routes that require a token.
 pub(super) const PREFIX: &str = "/api/v1";
 
 /// The name of the security scheme.
@@ -33,28 +33,28 @@ const BEARER: &str = "bearer";
 #[openapi(
     info(
         title = "finkare-relay: admin API",
-        description = "What an operator asks and decides about deliveries of Finkare's webhooks.\n\nLists are pages: hand \
-                       `next_cursor` back as `cursor` for the next rows. Times are RFC 3339 in UTC, amounts of time \
-                       have their unit in their name. Errors are problem documents (RFC 9457) with a stable `code`.",
+        description = "Operators use this API to look at deliveries of Finkare's webhooks and to decide about them.\n\nLists are \
+                       paged: pass `next_cursor` as `cursor` to get the next rows. Times are RFC 3339 in UTC; names of \
+                       durations end in their unit. Errors are problem documents (RFC 9457) with a stable `code`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     components(schemas(Document<'_>)),
     modifiers(&Common),
     tags(
-        (name = "events", description = "What Finkare said, stored once"),
+        (name = "events", description = "Finkare's events, each stored once"),
         (name = "dispatches", description = "One event for one sink, with its state"),
-        (name = "sinks", description = "Configured targets"),
+        (name = "sinks", description = "The configured targets"),
         (name = "endpoints", description = "Webhooks registered at Finkare, and their secrets"),
-        (name = "invoices", description = "What belongs to one invoice"),
-        (name = "refusals", description = "Deliveries that were turned away"),
-        (name = "bookings", description = "What was written of payments in invoicing software"),
-        (name = "audit", description = "Who did what, when"),
+        (name = "invoices", description = "Operations on everything that belongs to one invoice"),
+        (name = "refusals", description = "Deliveries that were rejected"),
+        (name = "bookings", description = "Payments that were recorded in invoicing software"),
+        (name = "audit", description = "The audit trail: who did what, and when"),
         (name = "service", description = "The service itself"),
     ),
 )]
 struct Api;
 
-/// What is alike everywhere.
+/// What all routes have in common.
 struct Common;
 
 impl Modify for Common {
@@ -84,8 +84,8 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
     api
 }
 
-/// A list's row is written into the list's schema; here it gets its name back, so that whoever makes types from
-/// the document gets one per kind of row.
+/// The schema of a row is inlined in the schema of its list. This gives the row its name back, so that generated clients
+/// have one type per kind of row.
 fn name_rows(components: &mut Components) {
     let mut rows = Vec::new();
     for (name, schema) in &mut components.schemas {
@@ -105,7 +105,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.post].into_iter().flatten()
 }
 
-/// Adds what a handler does not say of itself.
+/// Adds the answers that a handler does not describe itself.
 fn complete(operation: &mut Operation, is_guarded: bool) {
     let has_body = operation.request_body.is_some();
     let mut add = |status: StatusCode, description: &str| {
@@ -113,36 +113,36 @@ fn complete(operation: &mut Operation, is_guarded: bool) {
         operation.responses.responses.entry(status.as_str().to_owned()).or_insert_with(response);
     };
     if is_guarded {
-        add(StatusCode::UNAUTHORIZED, "No token, or not one of ours: `unauthorized`.");
+        add(StatusCode::UNAUTHORIZED, "The token is missing or not known: `unauthorized`.");
         add(
             StatusCode::FORBIDDEN,
             "The token's role is too low: `role_too_low`; no token is configured and the caller is not on this machine: \
-             `loopback_only`, or a proxy handed the request on: `forwarded`; it is for a host that is not answered: \
-             `unknown_host`; a page of another site asks: `cross_site`.",
+             `loopback_only`, or a proxy forwarded the request: `forwarded`; the host of the request is not accepted: \
+             `unknown_host`; a page of another site sent the request: `cross_site`.",
         );
         add(
             StatusCode::SERVICE_UNAVAILABLE,
-            "It may work later: `store_unavailable`, `stopping`, `secrets_unreadable`.",
+            "It may succeed later: `store_unavailable`, `stopping`, `secrets_unreadable`.",
         );
     }
     if !is_guarded {
         add(
             StatusCode::FORBIDDEN,
-            "The request is for a host that is not answered: `unknown_host`; a page of another site asks: `cross_site`; \
-             no token is configured, and a proxy handed it on: `forwarded`.",
+            "The host of the request is not accepted: `unknown_host`; a page of another site sent the request: `cross_site`; \
+             no token is configured and a proxy forwarded the request: `forwarded`.",
         );
     }
     if has_body {
         add(
             StatusCode::BAD_REQUEST,
-            "The body is not JSON: `bad_body`; a parameter or a value cannot be: `bad_parameter`.",
+            "The body is not JSON: `bad_body`; a parameter or a value is invalid: `bad_parameter`.",
         );
         add(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time: `too_slow`.");
         add(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large: `too_large`.");
     } else if operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty()) {
-        add(StatusCode::BAD_REQUEST, "A parameter cannot be, or is not known: `bad_parameter`.");
+        add(StatusCode::BAD_REQUEST, "A parameter is invalid or unknown: `bad_parameter`.");
     }
-    add(StatusCode::INTERNAL_SERVER_ERROR, "A bug of ours; the log has the details: `internal`.");
+    add(StatusCode::INTERNAL_SERVER_ERROR, "A bug in the service; the log has the details: `internal`.");
     if is_guarded {
         operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, [])]);
     }
@@ -167,7 +167,7 @@ pub fn text() -> &'static str {
     &TEXT
 }
 
-/// This document.
+/// Returns this document.
 #[utoipa::path(
     get,
     path = "/openapi.json",

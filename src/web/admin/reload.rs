@@ -1,4 +1,4 @@
-//! `POST /reload`: the configuration is read again, and used if it can be.
+//! `POST /reload`: reads the configuration again and applies it if it is valid.
 
 use std::{fmt, sync::Arc};
 
@@ -11,53 +11,54 @@ use utoipa::ToSchema;
 use super::{super::error::Problem, Admin, auth::Caller};
 use crate::config::Role;
 
-/// Whoever can put another configuration in place.
+/// Replaces the configuration of the running service.
 #[async_trait]
 pub trait Reload: Send + Sync + std::fmt::Debug {
-    /// Reads the configuration again and uses it, as a whole or not at all; the audit trail says that `actor` asked for it.
+    /// Reads the configuration again and applies it as a whole or not at all. The audit trail names `actor` as the caller.
     async fn reload(&self, actor: &str) -> Result<Reloaded, ReloadError>;
 }
 
-/// What is in force now.
+/// The configuration that is in force now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Reloaded {
-    /// Endpoints configured.
+    /// The number of configured endpoints.
     pub endpoints: usize,
-    /// Sinks configured.
+    /// The number of configured sinks.
     pub sinks: usize,
-    /// What works but may surprise.
+    /// Notices: settings that work but may not do what was intended.
     pub notices: Vec<String>,
-    /// The file that was read, if there is one.
+    /// The file that was read, if any.
     #[schema(required)]
     pub file: Option<String>,
-    /// False: what was read says the same as what was in force.
+    /// False if the new configuration is the same as the previous one.
     pub differs: bool,
-    /// What differs from what was in force.
+    /// The differences from the previous configuration.
     pub changes: Changes,
 }
 
-/// What differs between two configurations: names, never values.
+/// The differences between two configurations: names, never values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Changes {
-    /// Sinks. One that is changed gets a new worker when the one before has finished what it is at; one that is not goes
-    /// on undisturbed.
+    /// The sinks. A changed sink gets a new worker as soon as its previous worker has finished its running attempts. An
+    /// unchanged sink continues undisturbed.
     pub sinks: Difference,
-    /// Endpoints.
+    /// The endpoints.
     pub endpoints: Difference,
-    /// Options that say something else, such as `sinks.erp.url`, without those of what was added or removed.
+    /// The options whose values differ, such as `sinks.erp.url`. Options of added and removed sinks and endpoints are not
+    /// listed.
     pub options: Vec<String>,
 }
 
-/// What became of things that have names.
+/// The names of sinks or endpoints, by what happened to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Difference {
-    /// They are new.
+    /// Those that are new.
     pub added: Vec<String>,
-    /// They are gone.
+    /// Those that were removed.
     pub removed: Vec<String>,
-    /// Something is different.
+    /// Those with a different configuration.
     pub changed: Vec<String>,
-    /// Nothing is different.
+    /// Those with the same configuration.
     pub unchanged: Vec<String>,
 }
 
@@ -88,23 +89,23 @@ impl fmt::Display for Changes {
     }
 }
 
-/// Why the old configuration goes on.
+/// Why the previous configuration stays in force.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReloadError {
-    /// The new one cannot be used: everything that is wrong with it.
-    #[error("the new configuration cannot be used, the old one goes on: {}", .0.join("; "))]
+    /// The new configuration is invalid; all problems are listed.
+    #[error("the new configuration cannot be used, the old one stays in force: {}", .0.join("; "))]
     Problems(Vec<String>),
-    /// Another reload is under way.
+    /// Another reload is running.
     #[error("another reload is under way")]
     Busy,
-    /// The service stops.
+    /// The service is stopping.
     #[error("the service is stopping")]
     Stopping,
 }
 
-/// Reads the configuration again and uses it, as a whole or not at all.
+/// Reads the configuration again and applies it, as a whole or not at all.
 ///
-/// Needs the role admin.
+/// Requires the role admin.
 #[utoipa::path(
     post,
     path = "/reload",
@@ -113,7 +114,7 @@ pub enum ReloadError {
     responses(
         (status = 200, description = "The new configuration is in force", body = Reloaded),
         (status = 409, description = "Another reload is under way: `reload_in_flight`."),
-        (status = 422, description = "The new configuration cannot be used, the old one goes on: `bad_configuration`, with everything that is wrong in the member `problems`."),
+        (status = 422, description = "The new configuration cannot be used, the old one stays in force: `bad_configuration`. The member `problems` lists all problems."),
     )
 )]
 pub async fn reload(
@@ -126,7 +127,7 @@ pub async fn reload(
         tokio::spawn(async move { reload.reload(&caller.name).await }).await.map_err(|_| Problem::internal())?;
     let reloaded = result.map_err(|error| match error {
         ReloadError::Problems(problems) => {
-            let detail = "The new configuration cannot be used; the old one goes on. See `problems`.";
+            let detail = "The new configuration cannot be used; the old one stays in force. See `problems`.";
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_configuration", detail).with("problems", problems)
         }
         ReloadError::Busy => Problem::new(StatusCode::CONFLICT, "reload_in_flight", "Another reload is under way."),

@@ -1,13 +1,13 @@
-//! `GET /sinks`, pausing and resuming one, and what is told of a sink that sends nothing now.
+//! `GET /sinks`, pausing and resuming a sink, and explaining why a sink sends nothing at the moment.
 //!
-//! A pause is kept by the store and holds for all processes. That a sink is tripped is known to each process by itself;
-//! that it is to be tried again is told to all of them by the store ([`BreakerStore`](crate::store::breaker)).
+//! A pause is stored and applies to all processes. Each process trips its own breaker. A request to try a tripped sink
+//! again reaches all processes through the store ([`BreakerStore`](crate::store::breaker)).
 
 use std::{collections::HashSet, sync::Arc};
 
 use axum::{Extension, Json, extract::State};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{super::error::Problem, Admin, List, Segment, audit, auth::Caller, not_found, store_problem};
@@ -18,86 +18,86 @@ use crate::{
     store::{Counted, SinkStatus, StoreError},
 };
 
-/// A sink as the API shows it.
-#[derive(Debug, Serialize, ToSchema)]
+/// A sink with its state and its counts.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct SinkRow {
-    /// Its name.
-    name: String,
-    /// Null for a sink that is no longer configured.
+    /// The name of the sink.
+    pub(crate) name: String,
+    /// The type of the sink; null if it is no longer configured.
     #[schema(required)]
-    r#type: Option<&'static str>,
-    /// Whether it takes dispatches.
-    state: SinkState,
-    /// False: its dispatches stay where they are until it is configured again.
-    configured: bool,
-    /// Dispatches that are pending or leased.
-    backlog: u64,
-    /// When the oldest pending dispatch was written.
+    pub(crate) r#type: Option<String>,
+    /// Whether the sink accepts dispatches.
+    pub(crate) state: SinkState,
+    /// False if the sink is no longer configured: its dispatches wait until it is configured again.
+    pub(crate) configured: bool,
+    /// The number of pending and leased dispatches.
+    pub(crate) backlog: u64,
+    /// When the oldest pending dispatch was created.
     #[schema(required)]
-    oldest_pending: Option<Timestamp>,
-    /// Only for a large backlog, which is counted now and then: `backlog`, `pending`, `leased`, `held`, `dead` and
-    /// `oldest_pending` are of this time.
+    pub(crate) oldest_pending: Option<Timestamp>,
+    /// Present for a large backlog, which is counted only from time to time: the time of `backlog`, `pending`, `leased`,
+    /// `held`, `dead` and `oldest_pending`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    counted_at: Option<Timestamp>,
-    /// Only, as true, for a large backlog that is being counted for the first time: there are at least so many.
+    pub(crate) counted_at: Option<Timestamp>,
+    /// Present and true while a large backlog is counted for the first time: the numbers are lower bounds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    at_least: Option<bool>,
-    /// Dispatches that wait for their time, their turn, or a worker.
-    pending: u64,
-    /// Dispatches that a worker has.
-    leased: u64,
-    /// Dispatches that wait for a person.
-    held: u64,
-    /// Dispatches that were given up.
-    dead: u64,
-    /// Dispatches that it has got.
-    delivered: u64,
-    /// Since when it is paused.
+    pub(crate) at_least: Option<bool>,
+    /// The number of dispatches that wait for their time, their turn, or a worker.
+    pub(crate) pending: u64,
+    /// The number of dispatches that a worker has claimed.
+    pub(crate) leased: u64,
+    /// The number of dispatches that wait for a person.
+    pub(crate) held: u64,
+    /// The number of dispatches that were given up.
+    pub(crate) dead: u64,
+    /// The number of delivered dispatches.
+    pub(crate) delivered: u64,
+    /// Since when the sink is paused.
     #[schema(required)]
-    paused_at: Option<Timestamp>,
-    /// Why it is paused.
+    pub(crate) paused_at: Option<Timestamp>,
+    /// Why the sink is paused.
     #[schema(required)]
-    paused_reason: Option<String>,
-    /// When it last got something.
+    pub(crate) paused_reason: Option<String>,
+    /// The time of the last delivery.
     #[schema(required)]
-    last_success: Option<Timestamp>,
-    /// What went wrong last. It is over if `last_success` is later.
+    pub(crate) last_success: Option<Timestamp>,
+    /// The last error. If `last_success` is later, the error is over.
     #[schema(required)]
-    last_error: Option<LastError>,
-    /// While it is tripped: when this process probes it next.
+    pub(crate) last_error: Option<LastError>,
+    /// While the sink is tripped: when this process probes it next.
     #[schema(required)]
-    next_probe_at: Option<Timestamp>,
-    /// What was done, if that does not follow from the rest.
+    pub(crate) next_probe_at: Option<Timestamp>,
+    /// What was done, if the other fields do not show it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<String>,
+    pub(crate) note: Option<String>,
 }
 
-/// What went wrong last.
-#[derive(Debug, Serialize, ToSchema)]
-struct LastError {
-    /// When.
-    at: Timestamp,
-    /// What the target said, or what went wrong.
-    error: String,
+/// The last error of a sink.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct LastError {
+    /// When the error occurred.
+    pub(crate) at: Timestamp,
+    /// The target's answer, or a description of the error.
+    pub(crate) error: String,
 }
 
-/// Whether a sink takes dispatches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+/// Whether a sink accepts dispatches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum SinkState {
-    /// It does.
+pub enum SinkState {
+    /// The sink gets its dispatches.
     Active,
-    /// A person, or the target's own wish (HTTP 410), has paused it.
+    /// A person has paused the sink, or the target has answered that it is gone (HTTP 410).
     Paused,
-    /// It failed too often; it is probed.
+    /// The sink has failed too often in a row. It is probed from time to time.
     Tripped,
-    /// The configuration does not name it any more: its dispatches stay where they are until it does.
+    /// The sink is no longer configured. Its dispatches wait until it is configured again.
     NotConfigured,
 }
 
 impl SinkState {
     /// The word for it.
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             SinkState::Active => "active",
             SinkState::Paused => "paused",
@@ -107,7 +107,7 @@ impl SinkState {
     }
 }
 
-/// How a sink stands.
+/// The state of a sink.
 pub(super) fn state(configured: &[SinkView], name: &str, is_paused: bool) -> SinkState {
     match configured.iter().find(|sink| sink.name.as_str() == name) {
         None => SinkState::NotConfigured,
@@ -117,20 +117,20 @@ pub(super) fn state(configured: &[SinkView], name: &str, is_paused: bool) -> Sin
     }
 }
 
-/// How all sinks stand at one moment, for rows that speak of them; counts nothing.
+/// The states of all sinks at one moment, for rows that mention sinks. Reading them counts nothing.
 pub(super) struct Standings<'a> {
     configured: &'a [SinkView],
     paused: HashSet<String>,
 }
 
 impl<'a> Standings<'a> {
-    /// Looks.
+    /// Reads the states.
     pub(super) async fn now(admin: &'a Admin) -> Result<Self, Problem> {
         let paused = admin.store.paused_sinks().await.map_err(store_problem)?;
         Ok(Self { configured: &admin.sinks, paused: paused.into_iter().map(|(name, _)| name).collect() })
     }
 
-    /// One sink's state, and when this process probes it next.
+    /// The state of one sink, and when this process probes it next.
     pub(super) fn of(&self, name: &str) -> (SinkState, Option<Timestamp>) {
         let state = state(self.configured, name, self.paused.contains(name));
         let view = self.configured.iter().find(|sink| sink.name.as_str() == name);
@@ -138,19 +138,20 @@ impl<'a> Standings<'a> {
     }
 }
 
-/// Has every process that leaves the sink alone try it again: one event, and the others if it is delivered. With
-/// `is_proved`, this process does not try first. Answers true if this process left it alone.
+/// Asks every process in which the sink is tripped to try it again: with one event first, and with the others if that is
+/// delivered. With `is_proved`, this process closes its breaker without a try. Answers true if the sink was tripped in
+/// this process.
 pub(super) async fn try_again(admin: &Admin, sink: &SinkName, is_proved: bool) -> Result<bool, StoreError> {
     admin.store.ask_sink_again(sink).await?;
     let view = admin.sinks.iter().find(|view| view.name == *sink);
     let was_tripped = view.is_some_and(|view| if is_proved { view.close() } else { view.try_again() });
-    // Once more: the first call may have come before the breaker knew.
+    // Wakes the worker a second time: the first wake-up may have come before the breaker was changed.
     admin.store.wakeups().wake([sink]);
     Ok(was_tripped)
 }
 
-/// After dispatches of a sink, or of any, were put back to `pending`: has tripped sinks tried again, and says what the
-/// dispatches wait for all the same.
+/// Called after dispatches of one sink, or of any sink, were put back to `pending`. Asks for tripped sinks to be tried
+/// again, and says what the dispatches still wait for.
 pub(super) async fn after_retry(admin: &Admin, of: Option<&str>) -> Result<Option<String>, Problem> {
     let standings = Standings::now(admin).await?;
     let mut notes = Vec::new();
@@ -183,7 +184,7 @@ fn row(configured: &[SinkView], status: SinkStatus) -> SinkRow {
     };
     let view = configured.iter().find(|sink| sink.name.as_str() == status.name);
     SinkRow {
-        r#type: view.map(|view| view.kind),
+        r#type: view.map(|view| view.kind.to_owned()),
         state: state(configured, &status.name, status.paused.is_some()),
         configured: view.is_some(),
         backlog: status.pending + status.leased,
@@ -219,9 +220,9 @@ pub async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<List<SinkRow>>
     Ok(Json(List { data, next_cursor: None }))
 }
 
-/// Pauses a sink: its events wait, nothing is lost.
+/// Pauses a sink. Its events wait and are not lost.
 ///
-/// Needs the role operator.
+/// Requires the role operator.
 #[utoipa::path(
     post,
     path = "/sinks/{name}/pause",
@@ -241,9 +242,9 @@ pub async fn pause(
     .await
 }
 
-/// Lets a sink go on that is paused, or tripped in whichever process.
+/// Resumes a sink that is paused, or that is tripped in any process.
 ///
-/// A tripped one is tried with one event at once; the others follow when that is delivered. Needs the role operator.
+/// A tripped sink is tried at once with one event; the others follow if that event is delivered. Requires the role operator.
 #[utoipa::path(
     post,
     path = "/sinks/{name}/resume",

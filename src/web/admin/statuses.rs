@@ -1,4 +1,4 @@
-//! How the sinks stand, read once for all who ask at the same moment.
+//! The states of the sinks, read once for all concurrent callers.
 
 use std::{
     sync::Arc,
@@ -10,11 +10,11 @@ use tokio::sync::Mutex;
 use super::{super::error::Problem, store_problem};
 use crate::store::{SinkStatus, Store};
 
-/// What is scraped may be so old: whoever scrapes asks every few seconds, and needs no token.
+/// How old the states may be for a scrape of the metrics, which comes every few seconds and needs no token.
 const SCRAPED: Duration = Duration::from_secs(1);
 
-/// Reads the sinks' status, one reading at a time. Those who ask while one is under way share the next one: it begins
-/// after all that they have done before.
+/// Reads the states of the sinks, one read at a time. Callers that ask during a read share the next one, which begins after
+/// everything that they have done before.
 #[derive(Debug)]
 pub struct Statuses {
     store: Arc<dyn Store>,
@@ -33,12 +33,12 @@ impl Statuses {
         Self { store, last: Mutex::new(None) }
     }
 
-    /// The status of every sink, read since this was called.
+    /// The state of every sink, read after this call began.
     pub(super) async fn now(&self) -> Result<Arc<[SinkStatus]>, Problem> {
         self.since(Instant::now()).await
     }
 
-    /// The same, perhaps a second old.
+    /// The state of every sink, at most one second old.
     pub(super) async fn scraped(&self) -> Result<Arc<[SinkStatus]>, Problem> {
         let now = Instant::now();
         self.since(now.checked_sub(SCRAPED).unwrap_or(now)).await

@@ -113,7 +113,7 @@ async fn a_dry_run_says_how_many_and_changes_nothing() {
         (&["events", "replay", "--all"], "3 events would give 3 dispatches; nothing was written."),
         (
             &["erase", "--invoice", "i3"],
-            "The payloads of 1 event of invoice i3 would be removed for good, and 1 dispatch that is not delivered would be cancelled; nothing was changed.",
+            "The payloads of 1 event of invoice i3 would be removed permanently, and 1 dispatch that is not delivered would be cancelled; nothing was changed.",
         ),
     ] {
         let (code, stdout, stderr) = scene.run(&[arguments, &["--dry-run"]].concat()).await;
@@ -136,7 +136,7 @@ async fn a_cancel_takes_the_states_that_are_asked_for_and_no_other() {
     assert_eq!((code, stdout.as_str()), (0, "2 dispatches were cancelled.\n"), "{stderr}");
     assert_eq!(scene.counts().await, [0, 1, 2], "what is pending still waits");
     let (code, stdout, _) = scene.run(&["dispatches", "cancel", "--state", "pending", "--sink", "erp", "--yes"]).await;
-    assert_eq!((code, stdout.as_str()), (0, "1 dispatches were cancelled.\n"));
+    assert_eq!((code, stdout.as_str()), (0, "1 dispatch was cancelled.\n"));
     assert_eq!(scene.counts().await, [0, 0, 3]);
 }
 
@@ -145,7 +145,7 @@ async fn at_a_terminal_it_is_said_and_asked() {
     let scene = Scene::new().await;
     let cancel = ["dispatches", "cancel", "--sink", "erp", "--state", "dead"];
     let (code, screen) = scene.typed(&cancel, "n").await;
-    let question = "2 dispatches to erp would be cancelled: 2 dead.\nCancel them for good? [y/N]";
+    let question = "2 dispatches to erp would be cancelled: 2 dead.\nCancel them permanently? [y/N]";
     assert!(code == 1 && screen.contains(question) && screen.contains("Nothing was changed."), "{code} {screen}");
     assert_eq!(scene.counts().await, [2, 1, 0]);
     // Only Enter is a no, too.

@@ -134,7 +134,7 @@ async fn everybody_is_told_no_path_no_name_and_no_version() {
     sqlx::query("DELETE FROM _sqlx_migrations WHERE version > 1").execute(&mut database_itself).await.unwrap();
     crate::support::eventually("it is seen", async || get(relay.admin, "/readyz").await.0 == 503).await;
     let (status, report) = get(relay.public, "/readyz").await;
-    let store = json!({"name": "store", "ready": false, "detail": "the store takes no deliveries now"});
+    let store = json!({"name": "store", "ready": false, "detail": "the store accepts no deliveries now"});
     let ready = |name: &str| json!({"name": name, "ready": true});
     assert_eq!((status, &report), (503, &json!({"ready": false, "checks": [store, ready("queue"), ready("service")]})));
     let (_, told) = get(relay.admin, "/readyz").await;

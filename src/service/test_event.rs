@@ -1,4 +1,4 @@
-//! Tries a configured sink: one test event, straight to it, past the store.
+//! Tests a configured sink: sends one test event directly to it, without storing it.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -18,30 +18,30 @@ use crate::{
         id::{DispatchId, EventId, SinkName},
     },
     sinks::{Message, Sink},
-    web::admin::operate::{TestSinks, Tested},
+    web::admin::sink_test::{TestSinks, Tested},
 };
 
-/// What a test event says it is, and where it says it comes from.
+/// The type and the endpoint of a test event.
 const TYPE: &str = "relay.test";
 const ENDPOINT: &str = "relay";
 
 /// The sinks of one configuration.
 #[derive(Debug)]
-pub(super) struct Trying(Vec<Tried>);
+pub(super) struct TestEvents(Vec<TestedSink>);
 
 #[derive(Debug)]
-struct Tried {
+struct TestedSink {
     name: SinkName,
     timeout: Duration,
-    /// The worker has it. A test must not keep an old configuration's sink alive: it may own a file that the next
-    /// one waits for.
+    /// Owned by the worker. A test must not keep a sink of an old configuration alive, since it may own a file that its
+    /// successor waits for.
     sink: Weak<dyn Sink>,
 }
 
-impl Trying {
+impl TestEvents {
     /// The sinks, each with the time that one attempt may take.
     pub(super) fn new(sinks: impl Iterator<Item = (SinkName, Duration, Weak<dyn Sink>)>) -> Self {
-        Self(sinks.map(|(name, timeout, sink)| Tried { name, timeout, sink }).collect())
+        Self(sinks.map(|(name, timeout, sink)| TestedSink { name, timeout, sink }).collect())
     }
 }
 
@@ -51,7 +51,7 @@ fn message() -> Message {
     let payload = json!({"event": TYPE, "data": {}, "timestamp": format!("{now:.3}")});
     Message {
         event_id: EventId::generate(),
-        // Of no dispatch: their numbers begin at 1.
+        // No dispatch has this number: they begin at 1.
         dispatch_id: DispatchId(0),
         endpoint: ENDPOINT.to_owned(),
         event_type: TYPE.to_owned(),
@@ -67,7 +67,7 @@ fn message() -> Message {
 }
 
 #[async_trait]
-impl TestSinks for Trying {
+impl TestSinks for TestEvents {
     async fn test(&self, name: &str) -> Option<Tested> {
         let tried = self.0.iter().find(|tried| tried.name.as_str() == name)?;
         let sink = tried.sink.upgrade()?;

@@ -46,7 +46,7 @@ async fn a_delivery_to_an_unknown_path_leaves_a_trace() {
             "No endpoint has the path `/webhooks/finkare/`",
             "`production` is at `/webhooks/finkare`: they differ by a slash",
         ],
-        ["No endpoint has the path `/webhooks/finkrae`", "is there a typing error?"],
+        ["No endpoint has the path `/webhooks/finkrae`", "is there a typo?"],
         ["No endpoint has the path `/elsewhere%1B[31m`", "`/webhooks/finkare` (production)"],
     ]) {
         assert_eq!(row["reason"], "unknown_path");

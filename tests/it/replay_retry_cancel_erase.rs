@@ -738,11 +738,11 @@ async fn everything_from_a_terminal() {
         relay.drained().await;
     }
     for (arguments, words) in [
-        (&["dispatches", "retry", "--sink", "erp", "--state", "dead", "--yes"][..], "1 dispatches are tried again."),
-        (&["dispatches", "cancel", "--state", "dead", "--yes"], "1 dispatches were cancelled."),
+        (&["dispatches", "retry", "--sink", "erp", "--state", "dead", "--yes"][..], "1 dispatch is being retried."),
+        (&["dispatches", "cancel", "--state", "dead", "--yes"], "1 dispatch was cancelled."),
         (
             &["erase", "--invoice", "i1", "--yes"],
-            "The payloads of 1 of 1 events are removed, 0 dispatches are cancelled.",
+            "The payloads of 1 of 1 events were removed, 0 dispatches were cancelled.",
         ),
     ] {
         let (code, stdout, stderr) = run(&home, &admin, arguments).await;

@@ -1,7 +1,7 @@
-//! `try`: what a sink would get of an event, and why it would not, without sending anything.
+//! `try`: shows what a sink would get for an event, or why it would get nothing, without sending anything.
 //!
-//! The route and the sink are those of the configuration at hand, which need not be the one that the
-//! service runs with: so a change can be tried over stored events before it is made.
+//! The route and the sink come from the configuration of this command, which may differ from the running service's. A
+//! change can thus be tried with stored events before it is put into force.
 
 use std::{fmt::Write as _, path::Path, sync::Arc};
 
@@ -15,8 +15,8 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     Failure,
+    admin::{Service, moment, path_segment},
     client::Client,
-    manage::{Service, moment, path_segment},
     output::{Output, cell, table, time},
 };
 use crate::{
@@ -39,31 +39,31 @@ use crate::{
     store::Store,
 };
 
-/// Stored events that `--since` looks at.
+/// The most stored events that `--since` looks at.
 const MOST: usize = 1000;
-/// Larger files are no deliveries.
+/// The largest file that is read as a delivery, in bytes.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("tried").args(["event", "since"]).required(true)))]
 pub(super) struct Options {
-    /// The sink
+    /// The name of the sink
     #[arg(long, value_name = "NAME")]
     sink: String,
-    /// The id of a stored event, or a file that holds a delivery's body
+    /// The id of a stored event, or a file with the body of a delivery
     #[arg(long, value_name = "ID|FILE")]
     event: Option<String>,
-    /// Instead: every stored event received at this time (RFC 3339) or later, one line each
+    /// Instead of one event: all stored events received at this time (RFC 3339) or later, one line each
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<String>,
-    /// The endpoint through which a file's delivery would come [default: the first one]
+    /// The endpoint that would receive the delivery in the file [default: the first one]
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
     #[command(flatten)]
     service: Service,
 }
 
-/// A stored event, as the admin API shows it.
+/// A stored event, as the admin API answers it.
 #[derive(Deserialize)]
 struct Stored {
     id: EventId,
@@ -79,7 +79,7 @@ struct Stored {
 impl Stored {
     fn message(self) -> anyhow::Result<Message> {
         let payload = match (self.payload, self.payload_base64) {
-            // What is no JSON is shown as a string that holds it.
+            // A payload that is not JSON is answered as a string.
             (Some(raw), _) => match serde_json::from_str::<String>(raw.get()) {
                 Ok(text) => text.into_bytes(),
                 Err(_) => raw.get().as_bytes().to_vec(),
@@ -153,7 +153,7 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     show(&sink, &route, message, found, output)
 }
 
-/// What Finkare says of the event, found out as the service would, without deciding anything.
+/// Looks the event up at Finkare as the service would, without deciding anything.
 async fn looked_up(config: &Config, message: &Message) -> anyhow::Result<Result<Option<Resolved>, Outcome>> {
     let (resolver, store) = looking(config).await?;
     let found = enrich::resolve(&resolver, message).await;
@@ -161,7 +161,7 @@ async fn looked_up(config: &Config, message: &Message) -> anyhow::Result<Result<
     Ok(found.map_err(Outcome::from))
 }
 
-/// What an invoicing sink would do, found out by reading alone.
+/// Finds out what an invoicing sink would do, using reads only.
 async fn explained(config: &Config, sink: &Sink, message: &Message) -> anyhow::Result<Explained> {
     let (resolver, store) = looking(config).await?;
     let desk = || Desk {
@@ -179,12 +179,12 @@ async fn explained(config: &Config, sink: &Sink, message: &Message) -> anyhow::R
     explained.with_context(|| format!("sink {} does not explain itself, which is a bug: report it", sink.name))
 }
 
-/// Who finds payments without deciding anything, and the store that it looks into.
+/// A resolver that decides nothing, and the store that it reads.
 async fn looking(config: &Config) -> anyhow::Result<(Resolver, Arc<dyn Store>)> {
     let linked = service::linked_endpoints(config)?;
     let open = service::open_store(&config.store, false)
         .await
-        .context("which payments other events have stands in the store, which could not be opened")?;
+        .context("the store could not be opened; it holds the payments of other events, which are needed here")?;
     let resolver = Resolver::looking(open.store.clone(), &service::resolved_endpoints(config, &linked));
     Ok((resolver, open.store))
 }
@@ -193,7 +193,7 @@ async fn stored(client: &Client, id: &str) -> anyhow::Result<Stored> {
     client.get_as(&format!("/events/{}", path_segment(id))).await
 }
 
-/// A delivery that has not come.
+/// Reads the delivery in a file.
 fn from_file(config: &Config, path: &Path, endpoint: Option<&str>) -> anyhow::Result<Message> {
     let endpoint = match endpoint {
         None => config.endpoints.first(),
@@ -305,7 +305,7 @@ fn show_explained(sink: &Sink, message: &Message, explained: &Explained, output:
     output.say(&json, &text)
 }
 
-/// Text that cannot steer a terminal, with its line breaks.
+/// Text without control characters except line breaks.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
 }

@@ -148,7 +148,7 @@ async fn a_retry_says_what_the_dispatches_wait_for(backend: Backend) {
     let before = target.arrivals().len();
     let retry = ["dispatches", "retry", "--sink", "erp", "--state", "pending", "--yes"];
     let said = run(&home, &relay, &retry).await;
-    assert!(said.starts_with("1 dispatches are due again. The sink erp is tripped: one event is tried now"), "{said}");
+    assert!(said.starts_with("1 dispatch is due again. The sink erp is tripped: one event is tried now"), "{said}");
     eventually("it is tried", async || target.arrivals().len() == before + 1).await;
     eventually_is(&relay, "tripped").await;
 
@@ -156,7 +156,7 @@ async fn a_retry_says_what_the_dispatches_wait_for(backend: Backend) {
     eventually("it is pending", async || relay.all("/dispatches?state=pending").await.len() == 1).await;
     let said = run(&home, &relay, &retry).await;
     assert!(
-        said.starts_with("1 dispatches are due again. The sink erp is paused") && said.contains("sinks resume erp"),
+        said.starts_with("1 dispatch is due again. The sink erp is paused") && said.contains("sinks resume erp"),
         "{said}"
     );
     assert!(run(&home, &relay, &["dispatches", "list"]).await.contains("sink paused"));
