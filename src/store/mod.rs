@@ -52,6 +52,7 @@ use crate::model::{
 pub mod activity;
 pub mod breaker;
 mod counts;
+mod error;
 pub mod ledger;
 pub mod link;
 pub mod postgres;
@@ -62,6 +63,8 @@ mod spoiled;
 pub mod sqlite;
 pub mod wake;
 
+pub use self::error::{NoConnection, StoreError};
+
 /// How far a claim moves a dispatch that waits for an earlier one of its invoice. Finishing the
 /// earlier one makes it due at once; this is only the net below that.
 pub const BLOCKED_RECHECK: Duration = Duration::from_mins(1);
@@ -71,113 +74,6 @@ pub const BLOCKED_RECHECK: Duration = Duration::from_mins(1);
 /// back at the end of the line: so a sink that takes one at a time does not work off one invoice's whole backlog
 /// before it turns to the others.
 pub const LOOK_AHEAD: u32 = 16;
-
-/// What Postgres says of itself, and not of what it was asked: SQLSTATE classes, and two codes,
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
-///
-/// Not among them: 54 (a text too long for an index lies in the text), P0 (a trigger that somebody wrote), and of
-/// class 42 all but the missing right, because a statement that the schema does not fit fails for good.
-const TRANSIENT: [&str; 14] = [
-    "08",    // the connection
-    "25",    // the transaction's state: a server or database that only reads, one that ended an idle transaction
-    "26",    // a prepared statement that the session does not have: a pooler handed us another session
-    "28",    // who may come in: a password that is being changed
-    "3D",    // a database that is not there now: it is being restored or renamed
-    "40",    // rolled back: serialisation, deadlock
-    "42501", // a right that was taken away, and can be given back
-    "53",    // out of resources
-    "55",    // not in the right state: a lock that did not come
-    "57",    // operator intervention: shutdown, cancelled
-    "58",    // system error: input and output
-    "72",    // a snapshot that is too old
-    "F0",    // the server's configuration files
-    "XX",    // internal errors, a corrupted page or index: whatever was asked for is not the reason
-];
-
-/// What a store could not do.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The database cannot be reached or does not answer: the same call may work later.
-    #[error("the database did not take part in: {action}")]
-    Unavailable {
-        /// What was tried, as a phrase ("recording 3 deliveries").
-        action: String,
-        /// The driver's word.
-        #[source]
-        source: sqlx::Error,
-    },
-    /// There is no connection to the database: the same call may work later.
-    #[error("there is no connection to the database: {action}")]
-    NoConnection {
-        /// What was tried.
-        action: String,
-        /// Which server does not let us in, and what to do.
-        #[source]
-        source: postgres::NoConnection,
-    },
-    /// The database refused the statement: trying the same again will not help.
-    #[error("the database refused: {action}")]
-    Refused {
-        /// What was tried.
-        action: String,
-        /// The driver's word.
-        #[source]
-        source: sqlx::Error,
-    },
-    /// A row holds what this version cannot read.
-    #[error("table {table}, column {column}, row {row}: {problem}")]
-    Unreadable {
-        /// The table.
-        table: &'static str,
-        /// The column.
-        column: &'static str,
-        /// The row's id.
-        row: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The schema could not be brought up to date.
-    #[error("the schema could not be brought up to date")]
-    Migration(#[source] Box<sqlx::migrate::MigrateError>),
-    /// The store cannot be opened as configured; the text says what to change.
-    #[error("{0}")]
-    Open(String),
-}
-
-impl StoreError {
-    /// Sorts a driver's error into [`StoreError::Unavailable`] and [`StoreError::Refused`].
-    ///
-    /// Refused is what lies in the statement or in what it carries, so that the next one may pass; unavailable is
-    /// whatever lies in the server, and a later try may cure: connections, time-outs, and the SQLSTATE classes and
-    /// codes of `TRANSIENT`; for SQLite busy, locked, out of memory, read-only, I/O error, full and cannot open,
-    /// <https://www.sqlite.org/rescode.html>.
-    pub fn from_sqlx(action: impl Into<String>, source: sqlx::Error) -> Self {
-        let action = action.into();
-        let transient = match &source {
-            sqlx::Error::Database(error) => match error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
-                Some(postgres) => TRANSIENT.iter().any(|code| postgres.code().starts_with(code)),
-                // SQLite's extended codes keep the primary code in the low byte.
-                None => error
-                    .code()
-                    .and_then(|code| code.parse::<u32>().ok())
-                    .is_some_and(|code| [5, 6, 7, 8, 10, 13, 14].contains(&(code & 0xff))),
-            },
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => true,
-            _ => false,
-        };
-        if transient { Self::Unavailable { action, source } } else { Self::Refused { action, source } }
-    }
-
-    /// True when the same call may work later.
-    pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::NoConnection { .. })
-    }
-}
 
 /// Which dispatches a worker wants, and for how long.
 #[derive(Debug, Clone, Copy)]

@@ -51,7 +51,6 @@ use tokio::{
     time::Instant,
 };
 
-pub use self::pool::NoConnection;
 use self::{
     migrating::MIGRATOR,
     pool::{Checkout, Pool},
@@ -60,6 +59,7 @@ use super::{
     Candidate, Claim, Claimed, DispatchFilter, Erased, EventDetail, EventFilter, EventsPage, Finish, Page, Replay,
     SinkStatus, Store, StoreError,
     counts::Everything,
+    error::Failure,
     schema::{self, Notice, Standing},
     wake::Wakeups,
 };
@@ -464,7 +464,7 @@ impl Connections {
                     Err(Failure::Driver(error)) if is_conflict(&error) && tried < TRIES => {}
                     Err(failure) => {
                         let dead = self.parted_from(&failure);
-                        let harmless = again == Again::Harmless || failure.is_read_only();
+                        let harmless = again == Again::Harmless || is_read_only(&failure);
                         if !dead || !harmless || replaced {
                             return Err(failure);
                         }
@@ -479,12 +479,7 @@ impl Connections {
             self.pool.distrust(Instant::now());
             Err(Failure::Silent)
         });
-        result.map_err(|failure| match failure {
-            Failure::Driver(error) => StoreError::from_sqlx(action, error),
-            Failure::Silent => StoreError::from_sqlx(action, sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
-            Failure::NoConnection(source) => StoreError::NoConnection { action: action.into(), source },
-            Failure::Told(error) => error,
-        })
+        result.map_err(|failure| failure.during(action))
     }
 }
 
@@ -497,42 +492,9 @@ enum Again {
     Unsafe,
 }
 
-/// Why a piece of work failed.
-#[derive(Debug)]
-enum Failure {
-    /// The driver's word, still to be put into a sentence.
-    Driver(sqlx::Error),
-    /// No answer came in time.
-    Silent,
-    /// There was no connection to do it on.
-    NoConnection(NoConnection),
-    /// Complete already.
-    Told(StoreError),
-}
-
-impl Failure {
-    /// True if the server did nothing because this session may only read, as on one that has become a standby.
-    fn is_read_only(&self) -> bool {
-        matches!(self, Self::Driver(error) if code(error).as_deref() == Some("25006"))
-    }
-}
-
-impl From<NoConnection> for Failure {
-    fn from(error: NoConnection) -> Self {
-        Self::NoConnection(error)
-    }
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Driver(error)
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Told(error)
-    }
+/// True if the server did nothing because this session may only read, as on one that has become a standby.
+fn is_read_only(failure: &Failure) -> bool {
+    matches!(failure, Failure::Driver(error) if code(error).as_deref() == Some("25006"))
 }
 
 fn code(error: &sqlx::Error) -> Option<String> {
@@ -772,15 +734,5 @@ mod tests {
         let setup = setup();
         assert!(setup.starts_with("SET statement_timeout = '10s'; SET lock_timeout = '4s'; "), "{setup}");
         assert!(setup.ends_with(DURABLE), "{setup}");
-    }
-
-    #[test]
-    fn what_lies_in_the_server_is_no_fault_of_the_statement() {
-        for code in ["57P01", "57P05", "08006", "25006", "25P03", "26000"] {
-            assert!(crate::store::TRANSIENT.iter().any(|class| code.starts_with(class)), "{code}");
-        }
-        for code in ["22021", "23505", "42P01", "42601", "54000", "P0001"] {
-            assert!(!crate::store::TRANSIENT.iter().any(|class| code.starts_with(class)), "{code}");
-        }
     }
 }
