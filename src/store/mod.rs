@@ -61,6 +61,7 @@ pub(crate) mod schema;
 mod search;
 mod spoiled;
 pub mod sqlite;
+mod tx;
 pub mod wake;
 
 pub use self::error::{NoConnection, StoreError};
@@ -339,7 +340,9 @@ pub struct Purged {
 /// happened as a whole or not at all.
 #[async_trait]
 pub trait Store:
-    link::LinkStore
+    link::SecretStore
+    + link::IntentStore
+    + link::AuditStore
     + activity::ActivityStore
     + breaker::BreakerStore
     + ledger::LedgerStore
@@ -351,6 +354,9 @@ pub trait Store:
 {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
+
+    /// True if other processes may work on the same database: what this process remembers may be old.
+    fn is_shared(&self) -> bool;
 
     /// Where new work is announced.
     fn wakeups(&self) -> &wake::Wakeups;

@@ -41,7 +41,7 @@
 //! A pooler between us and the server must pool sessions, not transactions: we prepare statements,
 //! set parameters at the start of a connection, and listen.
 
-use std::{fmt::Write as _, str::FromStr, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt::Write as _, str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -61,6 +61,7 @@ use super::{
     counts::Everything,
     error::Failure,
     schema::{self, Notice, Standing},
+    tx::Again,
     wake::Wakeups,
 };
 use crate::model::{
@@ -72,22 +73,16 @@ use crate::model::{
     secret::Secret,
 };
 
-mod activity;
 mod announce;
-mod audit;
-mod breaker;
 mod claims;
 mod dispatches;
 mod erase;
 mod events;
-mod intents;
-mod ledger;
-mod link;
 mod migrating;
 mod pool;
 mod purge;
-mod secrets;
 mod sinks;
+mod tx;
 
 /// The name under which our connections appear in `pg_stat_activity`.
 pub const APPLICATION_NAME: &str = "finkare-relay";
@@ -139,13 +134,6 @@ const SETTINGS: [(&str, &str); 9] = [
 /// was acknowledged could be lost. Every stronger choice of the operator's (`remote_apply`) stays.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') = 'off'";
-
-/// Whoever changes something about the link to Finkare holds this lock until its commit. It is rare, and
-/// much easier to think about when it happens one after the other; any number would do.
-const LINK_LOCK: i64 = 0x6c69_6e6b;
-
-/// Whoever decides over a payment's place in the ledger holds this lock until its commit; any number would do.
-const LEDGER_LOCK: i64 = 0x6c65_6467_6572;
 
 /// The time of a statement: the parameter if there is one, else the database's clock, in
 /// microseconds. A sub-select, so that one statement sees one time.
@@ -258,35 +246,6 @@ impl PostgresStore {
         self.connections.begin(BEGIN).await
     }
 
-    /// Begins a durable transaction that changes the link to Finkare, alone among all replicas; and its time,
-    /// taken under the lock, so that a later change has a later one.
-    async fn begin_link(&self) -> Result<(Checkout, i64), Failure> {
-        let mut checkout = self.begin().await?;
-        // A statement of its own: the next ones see all that was committed under the lock.
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LINK_LOCK).execute(checkout.on()).await?;
-        let now = clock(checkout.on()).await?;
-        Ok((checkout, now))
-    }
-
-    /// Begins a durable transaction that decides over the ledger, alone among all replicas; and its time. The numbers of
-    /// bookings follow the order of the commits, so that a list that was read to its end misses none.
-    async fn begin_ledger(&self) -> Result<(Checkout, i64), Failure> {
-        let mut checkout = self.begin().await?;
-        // A statement of its own: the next ones see all that was committed under the lock.
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LEDGER_LOCK).execute(checkout.on()).await?;
-        let now = clock(checkout.on()).await?;
-        Ok((checkout, now))
-    }
-
-    /// Begins a durable transaction that decides over the ledger and writes into the audit trail; and its time. Both
-    /// locks, always in this order: bookings do not wait behind what the link is at.
-    async fn begin_ledger_with_audit(&self) -> Result<(Checkout, i64), Failure> {
-        let (mut checkout, _) = self.begin_link().await?;
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LEDGER_LOCK).execute(checkout.on()).await?;
-        let now = clock(checkout.on()).await?;
-        Ok((checkout, now))
-    }
-
     /// Begins a transaction whose commit does not wait for the disk; see the [module](self). Within
     /// [`PostgresStore::run_relaying`].
     async fn begin_relaying(&self) -> Result<Checkout, Failure> {
@@ -377,7 +336,7 @@ async fn check_encoding(connections: &Connections) -> Result<(), StoreError> {
 #[derive(Debug)]
 struct Looking {
     checkout: Checkout,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Looking {
@@ -402,7 +361,7 @@ impl Connections {
     /// time, so that however many look, accepts find one.
     async fn look(&self) -> Result<Looking, Failure> {
         let permit = self.looking.clone().acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
-        Ok(Looking { checkout: self.checkout().await?, _permit: permit })
+        Ok(Looking { checkout: self.checkout().await?, permit })
     }
 
     /// Takes a connection and begins a transaction on it. A dead connection is noticed here, before
@@ -483,15 +442,6 @@ impl Connections {
     }
 }
 
-/// Whether work that met a dead connection half-way may simply be done again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Again {
-    /// Reads, and writes that come out the same.
-    Harmless,
-    /// The commit may have happened: the caller has to find out.
-    Unsafe,
-}
-
 /// True if the server did nothing because this session may only read, as on one that has become a standby.
 fn is_read_only(failure: &Failure) -> bool {
     matches!(failure, Failure::Driver(error) if code(error).as_deref() == Some("25006"))
@@ -529,11 +479,6 @@ async fn clock(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(concat!("SELECT ", now!("NULL"))).fetch_one(connection).await
 }
 
-/// A stored time so much later; still a time, see [`clock::duration_micros`].
-fn later(micros: i64, by: Duration) -> i64 {
-    micros.saturating_add(clock::duration_micros(by))
-}
-
 /// A stored count.
 fn count(table: &'static str, column: &'static str, row: &impl ToString, value: i64) -> Result<u64, StoreError> {
     value.try_into().map_err(|_| StoreError::Unreadable {
@@ -546,14 +491,18 @@ fn count(table: &'static str, column: &'static str, row: &impl ToString, value: 
 
 /// Text as Postgres can keep it: any but the character NUL. Only for words that we were told (a
 /// target's answer, an operator's reason); what is compared never holds one.
-fn storable(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 #[async_trait]
 impl Store for PostgresStore {
     fn kind(&self) -> &'static str {
         "postgres"
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn wakeups(&self) -> &Wakeups {

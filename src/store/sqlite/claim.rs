@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     SqliteStore,
     dispatches::call_next,
-    rows::{Chunked, During, Place, between, json_array, later, micros_or_now},
+    rows::{Chunked, During, Place, between, json_array, micros_or_now},
 };
 use crate::{
     model::{
@@ -19,7 +19,7 @@ use crate::{
     },
     store::{
         BLOCKED_RECHECK, Claim, Claimed, ERASED, LOOK_AHEAD, ORPHANED, SMALL_PAYLOAD, StoreError, aging_since,
-        within_budget,
+        tx::later, within_budget,
     },
 };
 

@@ -10,8 +10,7 @@ use uuid::Uuid;
 
 use super::{
     SqliteStore,
-    ledger::json_ids,
-    rows::{Chunked, During, json_array, micros_or_now},
+    rows::{Chunked, During, json_array, json_ids, micros_or_now},
 };
 use crate::{
     model::{
@@ -191,7 +190,9 @@ pub(super) fn list_statement(filter: &DispatchFilter, limit: u32) -> QueryBuilde
         sql.push(" AND event_id = ").push_bind(event.0);
     }
     if let Some(found) = &filter.found {
-        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(").push_bind(json_ids(found)).push("))");
+        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(")
+            .push_bind(json_ids(found.iter().map(|event| event.0)))
+            .push("))");
     }
     if let Some(invoice_id) = &filter.invoice_id {
         sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
@@ -293,7 +294,9 @@ pub(super) fn ids_statement(filter: &DispatchFilter, most: u32) -> QueryBuilder<
         }
     }
     if let Some(found) = &filter.found {
-        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(").push_bind(json_ids(found)).push("))");
+        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(")
+            .push_bind(json_ids(found.iter().map(|event| event.0)))
+            .push("))");
     }
     // As in a list, but for the order.
     match filter.state {

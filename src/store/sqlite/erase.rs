@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 use super::{
     SqliteStore,
-    audit::insert,
     dispatches::{Lane, call_next, wake},
     rows::{During, micros_or_now},
+    tx,
 };
 use crate::{
     model::audit::NewAudit,
-    store::{ERASED, Erased, StoreError},
+    store::{ERASED, Erased, StoreError, link::audit},
 };
 
 /// Events in one transaction: accepts wait behind it.
@@ -50,7 +50,7 @@ async fn batch(
     invoice_id: &str,
     after: Uuid,
     erased: &mut Erased,
-    audit: &NewAudit,
+    entry: &NewAudit,
 ) -> Result<Option<Uuid>, sqlx::Error> {
     let now = micros_or_now(None);
     let mut transaction = store.write().await?;
@@ -71,12 +71,12 @@ async fn batch(
     let called = call_next(&mut transaction, &lanes, now).await?;
     let next = if found.len() == BATCH { found.last().map(|(id, _)| *id) } else { None };
     if next.is_none() && total.events > 0 {
-        let audit = audit
+        let entry = entry
             .clone()
             .with("events", total.events)
             .with("payloads", total.payloads)
             .with("cancelled", total.cancelled);
-        insert(&mut transaction, now, &audit).await?;
+        tx::execute(&mut transaction, &audit::INSERT.into(), &audit::entry(now, &entry)).await?;
     }
     transaction.commit().await?;
     *erased = total;

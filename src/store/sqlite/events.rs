@@ -11,8 +11,7 @@ use uuid::Uuid;
 use super::{
     SqliteStore,
     dispatches::{self, WithAttempts},
-    ledger::json_ids,
-    rows::{Chunked, During, micros_or_now},
+    rows::{Chunked, During, json_ids, micros_or_now},
 };
 use crate::{
     model::{
@@ -311,7 +310,9 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
         // Of two blobs `instr` compares bytes.
         sql.push(" AND (instr(payload, ").push_bind(text.clone().into_bytes()).push(") > 0");
         if !filter.found.is_empty() {
-            sql.push(" OR id IN (SELECT unhex(value) FROM json_each(").push_bind(json_ids(&filter.found)).push("))");
+            sql.push(" OR id IN (SELECT unhex(value) FROM json_each(")
+                .push_bind(json_ids(filter.found.iter().map(|event| event.0)))
+                .push("))");
         }
         sql.push(")");
     }

@@ -12,7 +12,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{
     SqliteStore,
     dispatches::{Lane, call_next},
-    rows::{Chunked, During, later, micros_or_now},
+    rows::{Chunked, During, micros_or_now},
 };
 use crate::{
     model::{
@@ -20,7 +20,7 @@ use crate::{
         dispatch::{FinishedAttempt, Next, Outcome},
         id::{DispatchId, SinkName},
     },
-    store::{Finish, StoreError},
+    store::{Finish, StoreError, tx::later},
 };
 
 /// By id *and* token: a worker whose lease ran out changes nothing.

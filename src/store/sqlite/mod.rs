@@ -53,9 +53,6 @@ use crate::model::{
     id::{DispatchId, EventId, LeaseToken, SinkName},
 };
 
-mod activity;
-mod audit;
-mod breaker;
 mod checkpoint;
 mod claim;
 mod dispatches;
@@ -63,14 +60,12 @@ mod erase;
 mod events;
 mod file;
 mod finish;
-mod intents;
-mod ledger;
-mod link;
 mod migrating;
 mod purge;
 mod rows;
-mod secrets;
 mod sinks;
+mod space;
+mod tx;
 
 #[cfg(test)]
 mod plans;
@@ -289,6 +284,10 @@ impl Store for SqliteStore {
         "sqlite"
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     fn wakeups(&self) -> &Wakeups {
         &self.wakeups
     }
@@ -301,7 +300,7 @@ impl Store for SqliteStore {
         let action = "checking that the database is ready";
         let mut transaction = self.write().await.during(action)?;
         self.file.is_there().map_err(|gone| StoreError::Open(gone.to_string()))?;
-        activity::check_space(&self.path, activity::LEAST_FREE_BYTES).await?;
+        space::check(&self.path, space::LEAST_FREE_BYTES).await?;
         migrating::check(self, &migrating::applied(&mut transaction).await.during(action)?)?;
         // No sink can have this name. The row is gone with the transaction.
         sqlx::query("INSERT INTO sinks (name, registered_at) VALUES ('', 0)")
@@ -428,7 +427,7 @@ mod tests {
         store::{
             activity::ActivityStore,
             ledger::{Advance, LedgerStore, Settled, Word},
-            link::LinkStore,
+            link::{AuditStore, SecretStore},
         },
     };
 
@@ -683,8 +682,8 @@ mod tests {
     #[tokio::test]
     async fn a_disk_without_room_is_told_before_a_commit_fails() {
         let (_folder, store) = fresh().await;
-        activity::check_space(&store.path, activity::LEAST_FREE_BYTES).await.unwrap();
-        let error = activity::check_space(&store.path, u64::MAX).await.unwrap_err().to_string();
+        space::check(&store.path, space::LEAST_FREE_BYTES).await.unwrap();
+        let error = space::check(&store.path, u64::MAX).await.unwrap_err().to_string();
         assert!(error.contains("relay.db") && error.contains("make room"), "{error}");
     }
 

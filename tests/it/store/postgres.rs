@@ -22,7 +22,7 @@ use finkare_relay::{
     store::{
         Claim, Claimed, DispatchFilter, EventFilter, Finish, Purge, Store, StoreError,
         ledger::{Advance, LedgerStore, Settled, Word},
-        link::LinkStore,
+        link::SecretStore,
         postgres::PostgresStore,
         retention::RetentionStore,
     },
