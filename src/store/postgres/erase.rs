@@ -3,13 +3,14 @@
 //! What the server keeps of a row's earlier versions is gone with its next `VACUUM`, which it begins
 //! by itself; backups and the write-ahead log are the operator's.
 
+use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{PostgresStore, claims, now};
 use crate::{
     model::audit::NewAudit,
     store::{
-        ERASED, Erased, StoreError,
+        ERASED, EraseStore, Erased, StoreError,
         error::Failure,
         link::audit,
         tx::{Access, Again, Connection, News},
@@ -48,19 +49,22 @@ const CANCEL: &str = concat!(
     RETURNING d.sink, moment.now"
 );
 
-pub(super) async fn erase(store: &PostgresStore, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
-    let mut erased = Erased::default();
-    if invoice_id.contains('\0') {
-        // No stored text holds this character, and Postgres refuses it.
-        return Ok(erased);
+#[async_trait]
+impl EraseStore for PostgresStore {
+    async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
+        let mut erased = Erased::default();
+        if invoice_id.contains('\0') {
+            // No stored text holds this character, and Postgres refuses it.
+            return Ok(erased);
+        }
+        let mut after = Some(Uuid::nil());
+        while let Some(id) = after {
+            let action = "erasing the payloads of an invoice";
+            let done = self.run(action, Again::Unsafe, || batch(self, invoice_id, id, erased, &audit)).await?;
+            (erased, after) = (done.erased, done.next);
+        }
+        Ok(erased)
     }
-    let mut after = Some(Uuid::nil());
-    while let Some(id) = after {
-        let action = "erasing the payloads of an invoice";
-        let done = store.run(action, Again::Unsafe, || batch(store, invoice_id, id, erased, &audit)).await?;
-        (erased, after) = (done.erased, done.next);
-    }
-    Ok(erased)
 }
 
 struct Batch {

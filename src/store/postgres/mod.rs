@@ -44,7 +44,6 @@
 use std::{borrow::Cow, fmt::Write as _, str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use sqlx::{PgConnection, migrate::Migrator, postgres::PgConnectOptions};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -56,22 +55,14 @@ use self::{
     pool::{Checkout, Pool},
 };
 use super::{
-    Candidate, Claim, Claimed, DispatchFilter, Erased, EventDetail, EventFilter, EventsPage, Finish, Page, Replay,
-    SinkStatus, Store, StoreError,
+    BaseStore, StoreError,
     counts::Everything,
     error::Failure,
     schema::{self, Notice, Standing},
     tx::Again,
     wake::Wakeups,
 };
-use crate::model::{
-    audit::NewAudit,
-    clock,
-    dispatch::{Attempt, Dispatch, FinishedAttempt},
-    event::{NewEvent, Recorded},
-    id::{DispatchId, EventId, LeaseToken, SinkName},
-    secret::Secret,
-};
+use crate::model::secret::Secret;
 
 mod announce;
 mod claims;
@@ -496,7 +487,7 @@ fn storable(text: &str) -> Cow<'_, str> {
 }
 
 #[async_trait]
-impl Store for PostgresStore {
+impl BaseStore for PostgresStore {
     fn kind(&self) -> &'static str {
         "postgres"
     }
@@ -553,100 +544,6 @@ impl Store for PostgresStore {
             ))),
             Standing::Foreign(version) => Err(migrating::foreign(version, &applied)),
         }
-    }
-
-    async fn record_deliveries(&self, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
-        events::record(self, batch).await
-    }
-
-    async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError> {
-        claims::claim(self, claim).await
-    }
-
-    async fn finish_attempts(
-        &self,
-        batch: &[FinishedAttempt],
-        now: Option<Timestamp>,
-    ) -> Result<Vec<Finish>, StoreError> {
-        claims::finish(self, batch, now).await
-    }
-
-    async fn give_back(&self, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError> {
-        claims::give_back(self, leases).await
-    }
-
-    async fn expire_leases(&self) -> Result<u64, StoreError> {
-        claims::expire(self).await
-    }
-
-    async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
-        events::list(self, filter, limit).await
-    }
-
-    async fn events_after(
-        &self,
-        filter: &EventFilter,
-        after: Option<EventId>,
-        limit: u32,
-    ) -> Result<Page<Candidate>, StoreError> {
-        events::after(self, filter, after, limit).await
-    }
-
-    async fn count_events(&self, filter: &EventFilter, most: u32) -> Result<u64, StoreError> {
-        events::count_selected(self, filter, most).await
-    }
-
-    async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError> {
-        events::detail(self, id).await
-    }
-
-    async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<Page<Dispatch>, StoreError> {
-        dispatches::list(self, filter, limit).await
-    }
-
-    async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError> {
-        dispatches::ids(self, filter, most).await
-    }
-
-    async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
-        dispatches::detail(self, id).await
-    }
-
-    async fn register_sinks(&self, sinks: &[SinkName]) -> Result<(), StoreError> {
-        sinks::register(self, sinks).await
-    }
-
-    async fn sink_statuses(&self) -> Result<Vec<SinkStatus>, StoreError> {
-        sinks::statuses(self).await
-    }
-
-    async fn pause_sink(&self, sink: &SinkName, reason: &str) -> Result<bool, StoreError> {
-        sinks::pause(self, sink, reason).await
-    }
-
-    async fn resume_sink(&self, sink: &SinkName) -> Result<bool, StoreError> {
-        sinks::resume(self, sink).await
-    }
-
-    async fn retry_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
-        dispatches::retry(self, ids).await
-    }
-
-    async fn cancel_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
-        dispatches::cancel(self, ids).await
-    }
-
-    async fn replay_event(&self, id: EventId, sinks: &[SinkName]) -> Result<Option<Vec<DispatchId>>, StoreError> {
-        let wanted = [Replay { event: id, sinks: sinks.to_vec() }];
-        Ok(dispatches::replay(self, &wanted).await?.pop().flatten())
-    }
-
-    async fn replay_events(&self, wanted: &[Replay]) -> Result<Vec<Option<Vec<DispatchId>>>, StoreError> {
-        dispatches::replay(self, wanted).await
-    }
-
-    async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
-        erase::erase(self, invoice_id, audit).await
     }
 
     async fn close(&self) {

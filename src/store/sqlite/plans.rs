@@ -13,7 +13,7 @@ use crate::{
         id::{DispatchId, EventId},
     },
     store::{
-        DispatchFilter, EventFilter, Store,
+        BaseStore, DispatchFilter, EventFilter,
         ledger::{BookingFilter, sql as ledger},
         tx::Sql,
     },

@@ -20,7 +20,8 @@ use finkare_relay::{
         secret::Secret,
     },
     store::{
-        Claim, Claimed, DispatchFilter, EventFilter, Finish, Purge, Store, StoreError,
+        BaseStore, Claim, Claimed, DispatchFilter, DispatchStore, EventFilter, EventStore, Finish, LeaseStore, Purge,
+        SinkStore, StoreError,
         ledger::{Advance, LedgerStore, Settled, Word},
         link::SecretStore,
         postgres::PostgresStore,
