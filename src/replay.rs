@@ -266,7 +266,7 @@ mod tests {
             event::{DedupeKey, NewEvent},
             id::EndpointName,
         },
-        store::{DispatchFilter, Purge, sqlite::SqliteStore},
+        store::{BaseStore as _, DispatchFilter, EventStore as _, Purge, sqlite::SqliteStore},
     };
 
     fn sink(name: &str) -> SinkName {

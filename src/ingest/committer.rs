@@ -341,7 +341,7 @@ mod tests {
     async fn empty_store() -> (tempfile::TempDir, Arc<dyn Store>) {
         let folder = tempfile::tempdir().unwrap();
         let store = crate::store::sqlite::SqliteStore::open(&folder.path().join("relay.db")).await.unwrap();
-        store.migrate().await.unwrap();
+        crate::store::BaseStore::migrate(&store).await.unwrap();
         (folder, Arc::new(store))
     }
 

@@ -3,8 +3,11 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Paused, StoreError};
-use crate::model::id::SinkName;
+use super::{
+    Paused, StoreError,
+    tx::{Access, Again, Transact, values},
+};
+use crate::model::{clock, id::SinkName};
 
 /// What tells a process that leaves a sink alone to try again. It is compared, not read: a change is the sign, whatever
 /// clocks say.
@@ -28,4 +31,53 @@ pub trait BreakerStore: Send + Sync {
 
     /// The sinks that are paused, by name; counts nothing.
     async fn paused_sinks(&self) -> Result<Vec<(String, Paused)>, StoreError>;
+}
+
+#[async_trait]
+impl<S: Transact> BreakerStore for S {
+    async fn sink_signs(&self, sink: &SinkName) -> Result<SinkSigns, StoreError> {
+        let action = format!("reading what other processes say of sink {sink}");
+        let row: Option<(Option<i64>, i64)> = self
+            .transact(action, Again::Harmless, Access::Read, async |mut tx| {
+                let signs = "SELECT last_success_at, asked_again FROM sinks WHERE name = $1";
+                let row = tx.row(signs, values![sink.as_str()]).await?;
+                tx.commit(row).await
+            })
+            .await?;
+        let Some((last_success_at, asked_again)) = row else { return Ok(SinkSigns::default()) };
+        let asked_again = asked_again.try_into().map_err(|_| StoreError::Unreadable {
+            table: "sinks",
+            column: "asked_again",
+            row: sink.to_string(),
+            problem: format!("{asked_again} is negative"),
+        })?;
+        Ok(SinkSigns { last_success_at: last_success_at.map(clock::nearest), asked_again })
+    }
+
+    async fn ask_sink_again(&self, sink: &SinkName) -> Result<(), StoreError> {
+        let action = format!("saying that sink {sink} is to be tried again");
+        // Said twice is as good as said once.
+        self.transact(action, Again::Harmless, Access::Write, async |mut tx| {
+            let ask = "INSERT INTO sinks (name, registered_at, asked_again) VALUES ($1, $2, 1)
+                       ON CONFLICT (name) DO UPDATE SET asked_again = sinks.asked_again + 1";
+            let now = tx.now().await?;
+            tx.execute(ask, values![sink.as_str(), now]).await?;
+            tx.wake(sink);
+            tx.commit(()).await
+        })
+        .await
+    }
+
+    async fn paused_sinks(&self) -> Result<Vec<(String, Paused)>, StoreError> {
+        let rows: Vec<(String, i64, String)> = self
+            .transact("reading which sinks are paused", Again::Harmless, Access::Read, async |mut tx| {
+                let paused =
+                    "SELECT name, paused_at, paused_reason FROM sinks WHERE paused_at IS NOT NULL ORDER BY name";
+                let rows = tx.rows(paused, &[]).await?;
+                tx.commit(rows).await
+            })
+            .await?;
+        let read = |(name, at, reason): (String, i64, String)| (name, Paused { at: clock::nearest(at), reason });
+        Ok(rows.into_iter().map(read).collect())
+    }
 }

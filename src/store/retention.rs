@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Purge, Purged, StoreError};
+use super::StoreError;
 use crate::model::clock;
 
 /// A clock that went on by no more than this between two looks is believed at once: what is purged then is at most a
@@ -27,6 +27,26 @@ pub const TRUSTED: Duration = Duration::from_hours(24);
 
 /// A larger jump is believed after so much running time.
 pub const CONFIRMED: Duration = Duration::from_hours(24);
+
+/// What is old enough to go.
+#[derive(Debug, Clone, Copy)]
+pub struct Purge {
+    /// Payloads of events received before this are removed; the event stays.
+    pub payloads_before: Timestamp,
+    /// Events received before this go altogether, with their dispatches, attempts and dedupe keys.
+    pub events_before: Timestamp,
+    /// At most so many events are touched by one call, so that accepts never wait long.
+    pub limit: u32,
+}
+
+/// What a purge removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Payloads removed.
+    pub payloads: u64,
+    /// Events removed.
+    pub events: u64,
+}
 
 /// What time retention goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

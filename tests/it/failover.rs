@@ -16,7 +16,7 @@ use finkare_relay::{
         id::{EndpointName, EventId, SinkName},
         secret::Secret,
     },
-    store::{Claim, EventFilter, Store, link::LinkStore, postgres::PostgresStore},
+    store::{BaseStore, Claim, EventFilter, EventStore, LeaseStore, link::SecretStore, postgres::PostgresStore},
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::Semaphore;

@@ -11,7 +11,7 @@ use finkare_relay::{
         id::{EndpointName, EventId},
         secret::Secret,
     },
-    store::{Store, StoreError, link::LinkStore, postgres::PostgresStore},
+    store::{BaseStore, EventStore, StoreError, link::SecretStore, postgres::PostgresStore},
 };
 use sqlx::{Connection, PgConnection};
 use tokio::{

@@ -21,7 +21,7 @@ use finkare_relay::{
     },
     pressure::Pressure,
     sinks::{Message, Sink},
-    store::{DispatchFilter, Store, sqlite::SqliteStore},
+    store::{BaseStore as _, DispatchFilter, Store, sqlite::SqliteStore},
     telemetry::Metrics,
 };
 

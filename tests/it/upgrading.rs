@@ -8,7 +8,7 @@ use std::{
 
 use finkare_relay::{
     model::secret::Secret,
-    store::{Store, StoreError, postgres::PostgresStore, sqlite::SqliteStore},
+    store::{BaseStore, StoreError, postgres::PostgresStore, sqlite::SqliteStore},
 };
 use serde_json::Value;
 use sqlx::{

@@ -25,10 +25,11 @@
 //! claims, which are short. Finishes take their rows in the order of their ids.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     time::Duration,
 };
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
@@ -37,10 +38,13 @@ use super::{Again, Failure, PostgresStore, announce, count, now, storable};
 use crate::{
     model::{
         clock,
-        dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, Outcome, State},
+        dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, State},
         id::{DispatchId, EventId, LeaseToken, SinkName},
     },
-    store::{BLOCKED_RECHECK, Claim, Claimed, ERASED, Finish, LOOK_AHEAD, ORPHANED, StoreError, within_budget},
+    store::{
+        BLOCKED_RECHECK, Claim, Claimed, ERASED, Finish, LOOK_AHEAD, LeaseStore, ORPHANED, StoreError,
+        leases::within_budget, rows::sink_changes,
+    },
 };
 
 /// When to look again at a dispatch whose lane somebody else was busy with: about the length of a
@@ -220,29 +224,96 @@ struct Round {
     contended: bool,
 }
 
-pub(super) async fn claim(store: &PostgresStore, claim: Claim<'_>) -> Result<Claimed, StoreError> {
-    let action = format!("claiming dispatches of sink {}", claim.sink);
-    let mut rounds = 0;
-    let round = loop {
-        rounds += 1;
-        let round = store.run_relaying(action.as_str(), || claim_round(store, &claim)).await?;
-        if !round.leased.is_empty() || !round.full || !round.postponed || rounds == ROUNDS {
-            break round;
+#[async_trait]
+impl LeaseStore for PostgresStore {
+    async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError> {
+        let action = format!("claiming dispatches of sink {}", claim.sink);
+        let mut rounds = 0;
+        let round = loop {
+            rounds += 1;
+            let round = self.run_relaying(action.as_str(), || claim_round(self, &claim)).await?;
+            if !round.leased.is_empty() || !round.full || !round.postponed || rounds == ROUNDS {
+                break round;
+            }
+        };
+        if round.full {
+            let next_due_in = Some(if round.contended && round.leased.is_empty() { CONTENDED } else { Duration::ZERO });
+            return Ok(Claimed { dispatches: round.leased, next_due_in, paused: false });
         }
-    };
-    if round.full {
-        let next_due_in = Some(if round.contended && round.leased.is_empty() { CONTENDED } else { Duration::ZERO });
-        return Ok(Claimed { dispatches: round.leased, next_due_in, paused: false });
+        let look = look(self, &claim, &action).await?;
+        let mut next_due_in = if look.paused { None } else { look.next_due_in() };
+        if claim.limit > 0 {
+            // What is due and was not found is locked by others: they have it, or are done with it soon.
+            next_due_in = next_due_in.map(|due_in| due_in.max(CONTENDED));
+        }
+        // Paused only since then: what was claimed before is still ours.
+        let paused = look.paused && round.leased.is_empty();
+        Ok(Claimed { dispatches: round.leased, next_due_in, paused })
     }
-    let look = look(store, &claim, &action).await?;
-    let mut next_due_in = if look.paused { None } else { look.next_due_in() };
-    if claim.limit > 0 {
-        // What is due and was not found is locked by others: they have it, or are done with it soon.
-        next_due_in = next_due_in.map(|due_in| due_in.max(CONTENDED));
+
+    async fn finish_attempts(
+        &self,
+        batch: &[FinishedAttempt],
+        now: Option<Timestamp>,
+    ) -> Result<Vec<Finish>, StoreError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (mut recorded, wake) =
+            self.run_relaying(format!("finishing {} attempts", batch.len()), || finish_once(self, batch, now)).await?;
+        self.wakeups.wake(&wake);
+        // Of two equal entries the second has lost its lease to the first.
+        let answer = |taken| if taken { Finish::Recorded } else { Finish::LeaseLost };
+        Ok(batch.iter().map(|entry| answer(recorded.remove(&(entry.id.0, entry.token.0)))).collect())
     }
-    // Paused only since then: what was claimed before is still ours.
-    let paused = look.paused && round.leased.is_empty();
-    Ok(Claimed { dispatches: round.leased, next_due_in, paused })
+
+    async fn give_back(&self, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError> {
+        if leases.is_empty() {
+            return Ok(0);
+        }
+        let mut leases: Vec<_> = leases.iter().map(|(id, token)| (id.0, token.0)).collect();
+        leases.sort_unstable();
+        let (ids, tokens): (Vec<i64>, Vec<Uuid>) = leases.into_iter().unzip();
+        let given: Vec<String> = self
+            .run_relaying(format!("giving {} leases back", ids.len()), async || {
+                let mut checkout = self.begin_relaying().await?;
+                let given: Vec<String> =
+                    sqlx::query_scalar(GIVE_BACK).bind(&ids).bind(&tokens).fetch_all(checkout.on()).await?;
+                if !given.is_empty() {
+                    // Whoever gives leases back is about to stop: the others are to take over.
+                    announce::announce(checkout.on(), given.iter().map(String::as_str)).await?;
+                }
+                checkout.commit().await?;
+                Ok(given)
+            })
+            .await?;
+        let sinks = given.iter().map(|name| sink_name(name)).collect::<Result<HashSet<_>, _>>()?;
+        self.wakeups.wake(&sinks);
+        Ok(given.len() as u64)
+    }
+
+    async fn expire_leases(&self) -> Result<u64, StoreError> {
+        let expired = self
+            .run("ending all leases", Again::Harmless, async || {
+                let mut checkout = self.checkout().await?;
+                let expired = sqlx::query(concat!(
+                    "UPDATE dispatches SET lease_until = ",
+                    now!("$1"),
+                    " WHERE due_at IS NOT NULL AND state = 'leased'"
+                ))
+                .bind(None::<i64>)
+                .execute(checkout.on())
+                .await?
+                .rows_affected();
+                checkout.finish();
+                Ok(expired)
+            })
+            .await?;
+        if expired > 0 {
+            self.wakeups.wake_all();
+        }
+        Ok(expired)
+    }
 }
 
 async fn look(store: &PostgresStore, claim: &Claim<'_>, action: &str) -> Result<Look, StoreError> {
@@ -433,22 +504,6 @@ const STANDING: &str = "INSERT INTO sinks AS s
         paused_at = COALESCE(s.paused_at, excluded.paused_at),
         paused_reason = COALESCE(s.paused_reason, excluded.paused_reason)";
 
-pub(super) async fn finish(
-    store: &PostgresStore,
-    batch: &[FinishedAttempt],
-    now: Option<Timestamp>,
-) -> Result<Vec<Finish>, StoreError> {
-    if batch.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (mut recorded, wake) =
-        store.run_relaying(format!("finishing {} attempts", batch.len()), || finish_once(store, batch, now)).await?;
-    store.wakeups.wake(&wake);
-    // Of two equal entries the second has lost its lease to the first.
-    let answer = |taken| if taken { Finish::Recorded } else { Finish::LeaseLost };
-    Ok(batch.iter().map(|entry| answer(recorded.remove(&(entry.id.0, entry.token.0)))).collect())
-}
-
 /// Answers which leases were ours, and the sinks that have something due at once.
 async fn finish_once(
     store: &PostgresStore,
@@ -487,10 +542,8 @@ async fn finish_once(
     let mut wake = Vec::new();
     let mut lanes = Vec::new();
     let mut undelivered = Vec::new();
-    let mut standing: BTreeMap<&SinkName, Standing<'_>> = BTreeMap::new();
     for (entry, reason) in sorted.iter().zip(&reasons) {
         let Some((invoice, number)) = finished.get(&(entry.id.0, entry.token.0)) else { continue };
-        standing.entry(&entry.sink).or_default().add(entry, reason.as_deref());
         if let (true, Some(invoice)) = (entry.next.state().is_finished(), invoice) {
             lanes.push((entry.sink.as_str(), invoice.as_str()));
         }
@@ -506,13 +559,20 @@ async fn finish_once(
     }
     wake.extend(wake_next(checkout.on(), lanes, moment).await?);
 
+    // In the order of the batch. Of two equal entries the second has lost its lease to the first.
+    let mut counted = HashSet::new();
+    let ours = batch.iter().filter(|entry| {
+        let lease = (entry.id.0, entry.token.0);
+        finished.contains_key(&lease) && counted.insert(lease)
+    });
+    let changes = sink_changes(ours);
     // Last, because every group of attempts of a sink wants this row: it is locked for the commit only.
-    let names: Vec<_> = standing.keys().map(|sink| sink.as_str()).collect();
+    let names: Vec<_> = changes.keys().map(|sink| sink.as_str()).collect();
     sqlx::query(STANDING)
         .bind(names)
-        .bind(standing.values().map(|sink| sink.delivered).collect::<Vec<_>>())
-        .bind(standing.values().map(|sink| sink.error).collect::<Vec<_>>())
-        .bind(standing.values().map(|sink| sink.pause).collect::<Vec<_>>())
+        .bind(changes.values().map(|sink| sink.delivered).collect::<Vec<_>>())
+        .bind(changes.values().map(|sink| sink.error.map(storable)).collect::<Vec<_>>())
+        .bind(changes.values().map(|sink| sink.pause.map(storable)).collect::<Vec<_>>())
         .bind(moment)
         .execute(checkout.on())
         .await?;
@@ -539,27 +599,6 @@ async fn write_attempts(
         .execute(connection)
         .await?;
     Ok(())
-}
-
-/// What a group of attempts changes in a sink's row.
-#[derive(Default)]
-struct Standing<'a> {
-    delivered: i64,
-    error: Option<&'a str>,
-    pause: Option<&'a str>,
-}
-
-impl<'a> Standing<'a> {
-    fn add(&mut self, entry: &FinishedAttempt, reason: Option<&'a str>) {
-        self.delivered += i64::from(matches!(entry.next, Next::Delivered));
-        match entry.outcome {
-            // The target is well.
-            Outcome::Wait { .. } => return,
-            Outcome::Stop { .. } => self.pause = self.pause.or(reason),
-            Outcome::Delivered | Outcome::Retry { .. } | Outcome::Rejected { .. } | Outcome::Hold { .. } => {}
-        }
-        self.error = reason.or(self.error);
-    }
 }
 
 /// When a dispatch is due again, if ever by itself.
@@ -625,51 +664,3 @@ const GIVE_BACK: &str = "UPDATE dispatches AS d
      FROM unnest($1::bigint[], $2::uuid[]) AS given (id, token)
      WHERE d.id = given.id AND d.lease_token = given.token AND d.state = 'leased'
      RETURNING d.sink";
-
-pub(super) async fn give_back(store: &PostgresStore, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError> {
-    if leases.is_empty() {
-        return Ok(0);
-    }
-    let mut leases: Vec<_> = leases.iter().map(|(id, token)| (id.0, token.0)).collect();
-    leases.sort_unstable();
-    let (ids, tokens): (Vec<i64>, Vec<Uuid>) = leases.into_iter().unzip();
-    let given: Vec<String> = store
-        .run_relaying(format!("giving {} leases back", ids.len()), async || {
-            let mut checkout = store.begin_relaying().await?;
-            let given: Vec<String> =
-                sqlx::query_scalar(GIVE_BACK).bind(&ids).bind(&tokens).fetch_all(checkout.on()).await?;
-            if !given.is_empty() {
-                // Whoever gives leases back is about to stop: the others are to take over.
-                announce::announce(checkout.on(), given.iter().map(String::as_str)).await?;
-            }
-            checkout.commit().await?;
-            Ok(given)
-        })
-        .await?;
-    let sinks = given.iter().map(|name| sink_name(name)).collect::<Result<HashSet<_>, _>>()?;
-    store.wakeups.wake(&sinks);
-    Ok(given.len() as u64)
-}
-
-pub(super) async fn expire(store: &PostgresStore) -> Result<u64, StoreError> {
-    let expired = store
-        .run("ending all leases", Again::Harmless, async || {
-            let mut checkout = store.checkout().await?;
-            let expired = sqlx::query(concat!(
-                "UPDATE dispatches SET lease_until = ",
-                now!("$1"),
-                " WHERE due_at IS NOT NULL AND state = 'leased'"
-            ))
-            .bind(None::<i64>)
-            .execute(checkout.on())
-            .await?
-            .rows_affected();
-            checkout.finish();
-            Ok(expired)
-        })
-        .await?;
-    if expired > 0 {
-        store.wakeups.wake_all();
-    }
-    Ok(expired)
-}

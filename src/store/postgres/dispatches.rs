@@ -2,52 +2,29 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
+use async_trait::async_trait;
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{Again, Failure, PostgresStore, announce, claims, events, now};
+use super::{Again, Failure, PostgresStore, announce, claims, now};
 use crate::{
     model::{
-        dispatch::{Attempt, Dispatch, Outcome, State, Trigger},
+        dispatch::{Attempt, Dispatch, State},
         id::{DispatchId, EventId, SinkName},
     },
-    store::{DispatchFilter, NEWEST, Page, Replay, StoreError, spoiled::Reader},
+    store::{
+        DispatchFilter, DispatchStore, Page, Replay, StoreError,
+        dispatches::NEWEST,
+        rows::{AttemptRow, DispatchRow, with_attempts},
+    },
 };
 
-/// The columns of [`Dispatch`].
+/// The columns of [`DispatchRow`].
 macro_rules! dispatch_columns {
     () => {
-        "d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at,
+        "d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts::bigint AS attempts, d.trigger, d.created_at, d.due_at,
          d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us"
     };
-}
-
-#[derive(FromRow)]
-struct DispatchRow {
-    id: i64,
-    event_id: Uuid,
-    event_type: String,
-    invoice_id: Option<String>,
-    sink: String,
-    state: String,
-    attempts: i32,
-    trigger: String,
-    created_at: i64,
-    due_at: Option<i64>,
-    finished_at: Option<i64>,
-    last_error: Option<String>,
-    waits_for: Option<i64>,
-    attempted_at: Option<i64>,
-    attempt_us: Option<i64>,
-}
-
-impl DispatchRow {
-    /// The attempt that delivered, which has no row of its own.
-    fn delivering(&self) -> Option<AttemptRow> {
-        let (started_at, duration_us) = self.attempted_at.zip(self.attempt_us)?;
-        let outcome = Outcome::Delivered.as_str().to_owned();
-        Some(AttemptRow { dispatch_id: self.id, number: self.attempts, started_at, duration_us, outcome, error: None })
-    }
 }
 
 /// A stored state.
@@ -60,82 +37,20 @@ pub(super) fn state(word: &str, row: &impl ToString) -> Result<State, StoreError
     })
 }
 
-impl From<DispatchRow> for Dispatch {
-    fn from(row: DispatchRow) -> Self {
-        let id = row.id;
-        let mut reader = Reader::default();
-        // What stands in an unknown state is for a person to look at.
-        let state = reader.word("state", &row.state, State::Held);
-        // A leased one keeps the time at which it was due.
-        let due_at = row.due_at.filter(|_| matches!(state, State::Pending | State::Held));
-        Self {
-            id: DispatchId(id),
-            event_id: EventId(row.event_id),
-            state,
-            attempts: reader.count("attempts", row.attempts.into()),
-            trigger: reader.word("trigger", &row.trigger, Trigger::Event),
-            created_at: reader.time("created_at", row.created_at),
-            next_attempt_at: reader.optional_time("due_at", due_at),
-            finished_at: reader.optional_time("finished_at", row.finished_at),
-            event_type: row.event_type,
-            invoice_id: row.invoice_id,
-            sink: row.sink,
-            last_error: row.last_error,
-            waits_for: row.waits_for.map(DispatchId),
-            fault: reader.fault(),
-        }
-    }
-}
-
-#[derive(FromRow)]
-struct AttemptRow {
-    dispatch_id: i64,
-    number: i32,
-    started_at: i64,
-    duration_us: i64,
-    outcome: String,
-    error: Option<String>,
-}
-
-impl AttemptRow {
-    fn read(self, reader: &mut Reader) -> Attempt {
-        Attempt {
-            number: reader.count("number of an attempt", self.number.into()),
-            started_at: reader.time("started_at of an attempt", self.started_at),
-            duration: std::time::Duration::from_micros(self.duration_us.unsigned_abs()),
-            outcome: self.outcome,
-            error: self.error,
-        }
-    }
-}
-
 /// Adds their attempts to dispatches.
-async fn with_attempts(
+async fn add_attempts(
     connection: &mut PgConnection,
     dispatches: Vec<DispatchRow>,
 ) -> Result<Vec<(Dispatch, Vec<Attempt>)>, Failure> {
     let ids: Vec<_> = dispatches.iter().map(|dispatch| dispatch.id).collect();
     let rows: Vec<AttemptRow> = sqlx::query_as(
-        "SELECT dispatch_id, number, started_at, duration_us, outcome, error FROM attempts
+        "SELECT dispatch_id, number::bigint AS number, started_at, duration_us, outcome, error FROM attempts
          WHERE dispatch_id = ANY($1) ORDER BY dispatch_id, number",
     )
     .bind(ids)
     .fetch_all(connection)
     .await?;
-    let mut attempts: HashMap<i64, Vec<AttemptRow>> = HashMap::new();
-    for row in rows {
-        attempts.entry(row.dispatch_id).or_default().push(row);
-    }
-    let mut result = Vec::with_capacity(dispatches.len());
-    for row in dispatches {
-        let mut reader = Reader::default();
-        let attempts = attempts.remove(&row.id).unwrap_or_default().into_iter().chain(row.delivering());
-        let attempts = attempts.map(|attempt| attempt.read(&mut reader)).collect();
-        let mut dispatch = Dispatch::from(row);
-        dispatch.fault = dispatch.fault.or(reader.fault());
-        result.push((dispatch, attempts));
-    }
-    Ok(result)
+    Ok(with_attempts(dispatches, rows))
 }
 
 /// All dispatches of an event, in the order in which they were written.
@@ -151,25 +66,7 @@ pub(super) async fn of_event(
     .bind(event.0)
     .fetch_all(&mut *connection)
     .await?;
-    with_attempts(connection, rows).await
-}
-
-pub(super) async fn detail(
-    store: &PostgresStore,
-    id: DispatchId,
-) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
-    store
-        .run(format!("reading dispatch {id}"), Again::Harmless, async || {
-            let mut checkout = store.look().await?;
-            let rows = sqlx::query_as(concat!("SELECT ", dispatch_columns!(), " FROM dispatches d WHERE d.id = $1"))
-                .bind(id.0)
-                .fetch_all(checkout.on())
-                .await?;
-            let mut found = with_attempts(checkout.on(), rows).await?;
-            checkout.finish();
-            Ok(found.pop())
-        })
-        .await
+    add_attempts(connection, rows).await
 }
 
 /// The query of a list. Each state brings the condition of the partial index that holds it; the
@@ -228,56 +125,6 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &DispatchFilter) 
     }
 }
 
-pub(super) async fn list(
-    store: &PostgresStore,
-    filter: &DispatchFilter,
-    limit: u32,
-) -> Result<Page<Dispatch>, StoreError> {
-    if [&filter.sink, &filter.invoice_id].into_iter().flatten().any(|text| text.contains('\0')) {
-        // No stored text holds this character, and Postgres refuses it.
-        return Ok(Page { rows: Vec::new(), more: false });
-    }
-    let rows: Vec<DispatchRow> = store
-        .run("listing dispatches", Again::Harmless, async || {
-            let mut checkout = store.look().await?;
-            let mut rows: Vec<DispatchRow> = Vec::new();
-            if let Some(state) = filter.by_due_time() {
-                let mut query = newest_query(filter, state, limit);
-                rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
-            }
-            if rows.len() <= limit as usize {
-                let mut query = list_query(filter, limit);
-                rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
-            }
-            checkout.finish();
-            Ok(rows)
-        })
-        .await?;
-    Ok(events::page(rows, limit))
-}
-
-pub(super) async fn ids(
-    store: &PostgresStore,
-    filter: &DispatchFilter,
-    most: u32,
-) -> Result<Vec<DispatchId>, StoreError> {
-    if [&filter.sink, &filter.invoice_id].into_iter().flatten().any(|text| text.contains('\0')) {
-        return Ok(Vec::new());
-    }
-    let ids: Vec<i64> = store
-        .run("selecting dispatches", Again::Harmless, async || {
-            let mut checkout = store.look().await?;
-            let mut query = QueryBuilder::new("SELECT d.id FROM ");
-            push_conditions(&mut query, filter);
-            query.push(" LIMIT ").push_bind(i64::from(most));
-            let ids = query.build_query_scalar().persistent(false).fetch_all(checkout.on()).await?;
-            checkout.finish();
-            Ok(ids)
-        })
-        .await?;
-    Ok(ids.into_iter().map(DispatchId).collect())
-}
-
 /// The lock on the event keeps a purge from taking the payload meanwhile. Without a payload there is
 /// nothing to send: such a dispatch stays as it is.
 const RETRY: &str = concat!(
@@ -296,25 +143,6 @@ const RETRY: &str = concat!(
     RETURNING d.sink"
 );
 
-pub(super) async fn retry(store: &PostgresStore, ids: &[DispatchId]) -> Result<u64, StoreError> {
-    let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
-    let changed: Vec<String> = store
-        .run(format!("retrying {} dispatches", ids.len()), Again::Unsafe, async || {
-            let mut checkout = store.begin().await?;
-            let changed: Vec<String> =
-                sqlx::query_scalar(RETRY).bind(&ids).bind(None::<i64>).fetch_all(checkout.on()).await?;
-            if !changed.is_empty() {
-                announce::announce(checkout.on(), changed.iter().map(String::as_str)).await?;
-            }
-            checkout.commit().await?;
-            Ok(changed)
-        })
-        .await?;
-    let sinks = changed.iter().map(|name| claims::sink_name(name)).collect::<Result<HashSet<_>, _>>()?;
-    store.wakeups.wake(&sinks);
-    Ok(changed.len() as u64)
-}
-
 const CANCEL: &str = concat!(
     "WITH chosen AS MATERIALIZED (
         SELECT id FROM dispatches WHERE id = ANY($1) AND state IN ('pending', 'held', 'dead')
@@ -327,29 +155,6 @@ const CANCEL: &str = concat!(
     " AS now OFFSET 0) AS moment WHERE d.id = chosen.id
     RETURNING d.sink, d.invoice_id, moment.now"
 );
-
-pub(super) async fn cancel(store: &PostgresStore, ids: &[DispatchId]) -> Result<u64, StoreError> {
-    let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
-    let (changed, wake) = store
-        .run(format!("cancelling {} dispatches", ids.len()), Again::Unsafe, async || {
-            let mut checkout = store.begin().await?;
-            let changed: Vec<(String, Option<String>, i64)> =
-                sqlx::query_as(CANCEL).bind(&ids).bind(None::<i64>).fetch_all(checkout.on()).await?;
-            let mut wake = Vec::new();
-            if let Some((_, _, moment)) = changed.first() {
-                let lanes = changed.iter().filter_map(|(sink, invoice, _)| Some((sink.as_str(), invoice.as_deref()?)));
-                wake = claims::wake_next(checkout.on(), lanes.collect(), *moment).await?;
-            }
-            if !wake.is_empty() {
-                announce::announce(checkout.on(), wake.iter().map(SinkName::as_str)).await?;
-            }
-            checkout.commit().await?;
-            Ok((changed.len() as u64, wake))
-        })
-        .await?;
-    store.wakeups.wake(&wake);
-    Ok(changed)
-}
 
 /// The events stay locked against a purge until their new dispatches are there. Like the order of the
 /// batch in [`events`], the order of what is asked for becomes that of the numbers.
@@ -370,37 +175,141 @@ const REPLAY: &str = concat!(
     FROM event"
 );
 
-pub(super) async fn replay(
-    store: &PostgresStore,
-    wanted: &[Replay],
-) -> Result<Vec<Option<Vec<DispatchId>>>, StoreError> {
-    let events: Vec<Uuid> = wanted.iter().map(|replay| replay.event.0).collect();
-    let (of, names): (Vec<Uuid>, Vec<&str>) =
-        wanted.iter().flat_map(|replay| replay.sinks.iter().map(|sink| (replay.event.0, sink.as_str()))).unzip();
-    let sinks: BTreeSet<&SinkName> = wanted.iter().flat_map(|replay| &replay.sinks).collect();
-    let written = store
-        .run(format!("replaying {} events", wanted.len()), Again::Unsafe, async || {
-            let mut checkout = store.begin().await?;
-            let written: Vec<(Uuid, Vec<i64>)> = sqlx::query_as(REPLAY)
-                .bind(&events)
-                .bind(&of)
-                .bind(&names)
-                .bind(None::<i64>)
+#[async_trait]
+impl DispatchStore for PostgresStore {
+    async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<Page<Dispatch>, StoreError> {
+        if [&filter.sink, &filter.invoice_id].into_iter().flatten().any(|text| text.contains('\0')) {
+            // No stored text holds this character, and Postgres refuses it.
+            return Ok(Page { rows: Vec::new(), more: false });
+        }
+        let rows: Vec<DispatchRow> = self
+            .run("listing dispatches", Again::Harmless, async || {
+                let mut checkout = self.look().await?;
+                let mut rows: Vec<DispatchRow> = Vec::new();
+                if let Some(state) = filter.by_due_time() {
+                    let mut query = newest_query(filter, state, limit);
+                    rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
+                }
+                if rows.len() <= limit as usize {
+                    let mut query = list_query(filter, limit);
+                    rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
+                }
+                checkout.finish();
+                Ok(rows)
+            })
+            .await?;
+        Ok(Page::cut(rows, limit))
+    }
+
+    async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError> {
+        if [&filter.sink, &filter.invoice_id].into_iter().flatten().any(|text| text.contains('\0')) {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<i64> = self
+            .run("selecting dispatches", Again::Harmless, async || {
+                let mut checkout = self.look().await?;
+                let mut query = QueryBuilder::new("SELECT d.id FROM ");
+                push_conditions(&mut query, filter);
+                query.push(" LIMIT ").push_bind(i64::from(most));
+                let ids = query.build_query_scalar().persistent(false).fetch_all(checkout.on()).await?;
+                checkout.finish();
+                Ok(ids)
+            })
+            .await?;
+        Ok(ids.into_iter().map(DispatchId).collect())
+    }
+
+    async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
+        self.run(format!("reading dispatch {id}"), Again::Harmless, async || {
+            let mut checkout = self.look().await?;
+            let rows = sqlx::query_as(concat!("SELECT ", dispatch_columns!(), " FROM dispatches d WHERE d.id = $1"))
+                .bind(id.0)
                 .fetch_all(checkout.on())
                 .await?;
-            if written.iter().any(|(_, ids)| !ids.is_empty()) {
-                announce::announce(checkout.on(), sinks.iter().map(|sink| sink.as_str())).await?;
-            }
-            checkout.commit().await?;
-            Ok(written)
+            let mut found = add_attempts(checkout.on(), rows).await?;
+            checkout.finish();
+            Ok(found.pop())
         })
-        .await?;
-    store.wakeups.wake(sinks);
-    let mut written: HashMap<Uuid, Vec<i64>> = written.into_iter().collect();
-    // An event that was asked for twice answers all of it at the first place.
-    let answer = |replay: &Replay| {
-        let ids = written.get_mut(&replay.event.0)?;
-        Some(std::mem::take(ids).into_iter().map(DispatchId).collect())
-    };
-    Ok(wanted.iter().map(answer).collect())
+        .await
+    }
+
+    async fn retry_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let changed: Vec<String> = self
+            .run(format!("retrying {} dispatches", ids.len()), Again::Unsafe, async || {
+                let mut checkout = self.begin().await?;
+                let changed: Vec<String> =
+                    sqlx::query_scalar(RETRY).bind(&ids).bind(None::<i64>).fetch_all(checkout.on()).await?;
+                if !changed.is_empty() {
+                    announce::announce(checkout.on(), changed.iter().map(String::as_str)).await?;
+                }
+                checkout.commit().await?;
+                Ok(changed)
+            })
+            .await?;
+        let sinks = changed.iter().map(|name| claims::sink_name(name)).collect::<Result<HashSet<_>, _>>()?;
+        self.wakeups.wake(&sinks);
+        Ok(changed.len() as u64)
+    }
+
+    async fn cancel_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let (changed, wake) = self
+            .run(format!("cancelling {} dispatches", ids.len()), Again::Unsafe, async || {
+                let mut checkout = self.begin().await?;
+                let changed: Vec<(String, Option<String>, i64)> =
+                    sqlx::query_as(CANCEL).bind(&ids).bind(None::<i64>).fetch_all(checkout.on()).await?;
+                let mut wake = Vec::new();
+                if let Some((_, _, moment)) = changed.first() {
+                    let lanes =
+                        changed.iter().filter_map(|(sink, invoice, _)| Some((sink.as_str(), invoice.as_deref()?)));
+                    wake = claims::wake_next(checkout.on(), lanes.collect(), *moment).await?;
+                }
+                if !wake.is_empty() {
+                    announce::announce(checkout.on(), wake.iter().map(SinkName::as_str)).await?;
+                }
+                checkout.commit().await?;
+                Ok((changed.len() as u64, wake))
+            })
+            .await?;
+        self.wakeups.wake(&wake);
+        Ok(changed)
+    }
+
+    async fn replay_event(&self, id: EventId, sinks: &[SinkName]) -> Result<Option<Vec<DispatchId>>, StoreError> {
+        let wanted = [Replay { event: id, sinks: sinks.to_vec() }];
+        Ok(self.replay_events(&wanted).await?.pop().flatten())
+    }
+
+    async fn replay_events(&self, wanted: &[Replay]) -> Result<Vec<Option<Vec<DispatchId>>>, StoreError> {
+        let events: Vec<Uuid> = wanted.iter().map(|replay| replay.event.0).collect();
+        let (of, names): (Vec<Uuid>, Vec<&str>) =
+            wanted.iter().flat_map(|replay| replay.sinks.iter().map(|sink| (replay.event.0, sink.as_str()))).unzip();
+        let sinks: BTreeSet<&SinkName> = wanted.iter().flat_map(|replay| &replay.sinks).collect();
+        let written = self
+            .run(format!("replaying {} events", wanted.len()), Again::Unsafe, async || {
+                let mut checkout = self.begin().await?;
+                let written: Vec<(Uuid, Vec<i64>)> = sqlx::query_as(REPLAY)
+                    .bind(&events)
+                    .bind(&of)
+                    .bind(&names)
+                    .bind(None::<i64>)
+                    .fetch_all(checkout.on())
+                    .await?;
+                if written.iter().any(|(_, ids)| !ids.is_empty()) {
+                    announce::announce(checkout.on(), sinks.iter().map(|sink| sink.as_str())).await?;
+                }
+                checkout.commit().await?;
+                Ok(written)
+            })
+            .await?;
+        self.wakeups.wake(sinks);
+        let mut written: HashMap<Uuid, Vec<i64>> = written.into_iter().collect();
+        // An event that was asked for twice answers all of it at the first place.
+        let answer = |replay: &Replay| {
+            let ids = written.get_mut(&replay.event.0)?;
+            Some(std::mem::take(ids).into_iter().map(DispatchId).collect())
+        };
+        Ok(wanted.iter().map(answer).collect())
+    }
 }

@@ -3,12 +3,18 @@
 //! What the server keeps of a row's earlier versions is gone with its next `VACUUM`, which it begins
 //! by itself; backups and the write-ahead log are the operator's.
 
+use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Again, Failure, PostgresStore, announce, audit, claims, now};
+use super::{PostgresStore, claims, now};
 use crate::{
-    model::{audit::NewAudit, id::SinkName},
-    store::{ERASED, Erased, StoreError},
+    model::audit::NewAudit,
+    store::{
+        ERASED, EraseStore, Erased, StoreError,
+        error::Failure,
+        link::audit,
+        tx::{Access, Again, Connection, News},
+    },
 };
 
 /// Events in one transaction.
@@ -43,20 +49,22 @@ const CANCEL: &str = concat!(
     RETURNING d.sink, moment.now"
 );
 
-pub(super) async fn erase(store: &PostgresStore, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
-    let mut erased = Erased::default();
-    if invoice_id.contains('\0') {
-        // No stored text holds this character, and Postgres refuses it.
-        return Ok(erased);
+#[async_trait]
+impl EraseStore for PostgresStore {
+    async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
+        let mut erased = Erased::default();
+        if invoice_id.contains('\0') {
+            // No stored text holds this character, and Postgres refuses it.
+            return Ok(erased);
+        }
+        let mut after = Some(Uuid::nil());
+        while let Some(id) = after {
+            let action = "erasing the payloads of an invoice";
+            let done = self.run(action, Again::Unsafe, || batch(self, invoice_id, id, erased, &audit)).await?;
+            (erased, after) = (done.erased, done.next);
+        }
+        Ok(erased)
     }
-    let mut after = Some(Uuid::nil());
-    while let Some(id) = after {
-        let action = "erasing the payloads of an invoice";
-        let done = store.run(action, Again::Unsafe, || batch(store, invoice_id, id, erased, &audit)).await?;
-        store.wakeups.wake(&done.wake);
-        (erased, after) = (done.erased, done.next);
-    }
-    Ok(erased)
 }
 
 struct Batch {
@@ -64,7 +72,6 @@ struct Batch {
     erased: Erased,
     /// The last id, if there may be more behind it.
     next: Option<Uuid>,
-    wake: Vec<SinkName>,
 }
 
 /// One transaction; the last one writes the audit entry.
@@ -73,41 +80,39 @@ async fn batch(
     invoice_id: &str,
     after: Uuid,
     mut erased: Erased,
-    audit: &NewAudit,
+    entry: &NewAudit,
 ) -> Result<Batch, Failure> {
-    let (mut checkout, now) = store.begin_link().await?;
+    let mut open = store.open(Access::Link).await?;
+    let now = open.now().await?;
     let found: Vec<(Uuid, bool)> = sqlx::query_as(FIND)
         .bind(invoice_id)
         .bind(after)
         .bind(i64::try_from(BATCH).unwrap_or(i64::MAX))
-        .fetch_all(checkout.on())
+        .fetch_all(open.on())
         .await?;
     let ids: Vec<Uuid> = found.iter().map(|(id, _)| *id).collect();
-    sqlx::query(FORGET).bind(&ids).execute(checkout.on()).await?;
+    sqlx::query(FORGET).bind(&ids).execute(open.on()).await?;
     let cancelled: Vec<(String, i64)> =
-        sqlx::query_as(CANCEL).bind(&ids).bind(ERASED).bind(None::<i64>).fetch_all(checkout.on()).await?;
-    sqlx::query(FORGET_ANNOUNCED).bind(&ids).execute(checkout.on()).await?;
-    sqlx::query(EMPTY).bind(&ids).execute(checkout.on()).await?;
+        sqlx::query_as(CANCEL).bind(&ids).bind(ERASED).bind(None::<i64>).fetch_all(open.on()).await?;
+    sqlx::query(FORGET_ANNOUNCED).bind(&ids).execute(open.on()).await?;
+    sqlx::query(EMPTY).bind(&ids).execute(open.on()).await?;
     erased.events += found.len() as u64;
     erased.payloads += found.iter().filter(|(_, has_payload)| *has_payload).count() as u64;
     erased.cancelled += cancelled.len() as u64;
-    let mut wake = Vec::new();
+    let mut news = News::default();
     if let Some((_, moment)) = cancelled.first() {
         let lanes = cancelled.iter().map(|(sink, _)| (sink.as_str(), invoice_id)).collect();
-        wake = claims::wake_next(checkout.on(), lanes, *moment).await?;
-    }
-    if !wake.is_empty() {
-        announce::announce(checkout.on(), wake.iter().map(SinkName::as_str)).await?;
+        news.sinks = claims::wake_next(open.on(), lanes, *moment).await?;
     }
     let next = if found.len() == BATCH { ids.last().copied() } else { None };
     if next.is_none() && erased.events > 0 {
-        let audit = audit
+        let entry = entry
             .clone()
             .with("events", erased.events)
             .with("payloads", erased.payloads)
             .with("cancelled", erased.cancelled);
-        audit::insert(checkout.on(), now, &audit).await?;
+        open.execute(audit::INSERT.into(), &audit::entry(now, &entry)).await?;
     }
-    checkout.commit().await?;
-    Ok(Batch { erased, next, wake })
+    Box::new(open).commit(news).await?;
+    Ok(Batch { erased, next })
 }

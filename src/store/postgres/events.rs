@@ -2,20 +2,21 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row};
+use async_trait::async_trait;
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
 use super::{Again, Failure, PostgresStore, dispatches, now};
 use crate::{
     model::{
         clock,
-        event::{DedupeKey, Event, NewEvent, Recorded},
+        event::{DedupeKey, NewEvent, Recorded},
         id::EventId,
     },
     store::{
-        Candidate, EventDetail, EventFilter, EventsPage, Page, StoreError,
+        Candidate, EventDetail, EventFilter, EventStore, EventsPage, Page, StoreError,
+        rows::{CandidateRow, EventRow, EventWithPayload},
         search::{End, Pieces},
-        spoiled::Reader,
     },
 };
 
@@ -54,32 +55,6 @@ struct Merged<'a> {
     /// The first delivery of it.
     event: &'a NewEvent,
     deliveries: i32,
-}
-
-pub(super) async fn record(store: &PostgresStore, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
-    if batch.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (merged, place) = merge(batch);
-    let tries = std::sync::atomic::AtomicU32::new(0);
-    let stored = store
-        .run(format!("recording {} deliveries", batch.len()), Again::Harmless, || {
-            let repeated = tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
-            record_merged(store, &merged, repeated)
-        })
-        .await?;
-    let news = merged.iter().zip(&stored).filter(|(_, stored)| !stored.duplicate);
-    let sinks: HashSet<_> = news.flat_map(|(merged, _)| &merged.event.sinks).collect();
-    store.announcer.announce(sinks.iter().copied());
-    store.wakeups.wake(sinks);
-    let mut seen = vec![false; merged.len()];
-    Ok(place
-        .into_iter()
-        .map(|index| {
-            let again = std::mem::replace(&mut seen[index], true);
-            Recorded { duplicate: stored[index].duplicate || again, ..stored[index] }
-        })
-        .collect())
 }
 
 type Key<'a> = (&'a str, DedupeKey);
@@ -173,42 +148,12 @@ async fn record_merged(store: &PostgresStore, merged: &[Merged<'_>], repeated: b
         .collect()
 }
 
-/// The columns of [`Event`].
+/// The columns of [`EventRow`].
 macro_rules! event_columns {
     () => {
-        "e.id, e.endpoint, e.type, e.invoice_id, e.occurred_at, e.received_at, e.deliveries, e.readable, e.content_type"
+        "e.id, e.endpoint, e.type, e.invoice_id, e.occurred_at, e.received_at, e.deliveries::bigint AS deliveries, e.readable,
+         e.content_type"
     };
-}
-
-#[derive(FromRow)]
-struct EventRow {
-    id: Uuid,
-    endpoint: String,
-    r#type: String,
-    invoice_id: Option<String>,
-    occurred_at: Option<i64>,
-    received_at: i64,
-    deliveries: i32,
-    readable: bool,
-    content_type: Option<String>,
-}
-
-impl From<EventRow> for Event {
-    fn from(row: EventRow) -> Self {
-        let mut reader = Reader::default();
-        Self {
-            occurred_at: reader.optional_time("occurred_at", row.occurred_at),
-            received_at: reader.time("received_at", row.received_at),
-            deliveries: reader.count("deliveries", row.deliveries.into()),
-            id: EventId(row.id),
-            endpoint: row.endpoint,
-            event_type: row.r#type,
-            invoice_id: row.invoice_id,
-            readable: row.readable,
-            content_type: row.content_type,
-            fault: reader.fault(),
-        }
-    }
 }
 
 /// The query of a list: only the conditions that were asked for, so that each index gets its chance.
@@ -320,27 +265,6 @@ pub(super) fn end_query(
     query
 }
 
-pub(super) async fn list(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
-    if matches_nothing(filter) {
-        return Ok(EventsPage { rows: Vec::new(), more: false, searched_until: None });
-    }
-    if filter.is_search() {
-        return search(store, filter, limit).await;
-    }
-    let rows: Vec<EventRow> = store
-        .run("listing events", Again::Harmless, async || {
-            let mut checkout = store.look().await?;
-            let bounds = bounds(checkout.on(), filter).await?;
-            let mut query = list_query(filter, bounds, limit);
-            let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
-            checkout.finish();
-            Ok(rows)
-        })
-        .await?;
-    let Page { rows, more } = page(rows, limit);
-    Ok(EventsPage { rows, more, searched_until: None })
-}
-
 /// Looks piece by piece, each on a connection that is given back after it.
 async fn search(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
     let action = "searching among events";
@@ -382,7 +306,7 @@ async fn search(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Resu
         }
         filter.before = Some(last);
     }
-    let Page { rows, more } = page(rows, limit);
+    let Page { rows, more } = Page::cut(rows, limit);
     Ok(EventsPage { rows, more: more || searched_until.is_some(), searched_until })
 }
 
@@ -408,94 +332,116 @@ async fn bounds(
     Ok((first.and_then(around).map(|(from, _)| from), last.and_then(around).map(|(_, to)| to)))
 }
 
-#[derive(FromRow)]
-struct CandidateRow {
-    #[sqlx(flatten)]
-    event: EventRow,
-    has_payload: bool,
-}
-
-impl From<CandidateRow> for Candidate {
-    fn from(row: CandidateRow) -> Self {
-        Self { event: row.event.into(), has_payload: row.has_payload }
+#[async_trait]
+impl EventStore for PostgresStore {
+    async fn record_deliveries(&self, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (merged, place) = merge(batch);
+        let tries = std::sync::atomic::AtomicU32::new(0);
+        let stored = self
+            .run(format!("recording {} deliveries", batch.len()), Again::Harmless, || {
+                let repeated = tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
+                record_merged(self, &merged, repeated)
+            })
+            .await?;
+        let news = merged.iter().zip(&stored).filter(|(_, stored)| !stored.duplicate);
+        let sinks: HashSet<_> = news.flat_map(|(merged, _)| &merged.event.sinks).collect();
+        self.announcer.announce(sinks.iter().copied());
+        self.wakeups.wake(sinks);
+        let mut seen = vec![false; merged.len()];
+        Ok(place
+            .into_iter()
+            .map(|index| {
+                let again = std::mem::replace(&mut seen[index], true);
+                Recorded { duplicate: stored[index].duplicate || again, ..stored[index] }
+            })
+            .collect())
     }
-}
 
-pub(super) async fn after(
-    store: &PostgresStore,
-    filter: &EventFilter,
-    after: Option<EventId>,
-    limit: u32,
-) -> Result<Page<Candidate>, StoreError> {
-    if matches_nothing(filter) {
-        return Ok(Page { rows: Vec::new(), more: false });
+    async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
+        if matches_nothing(filter) {
+            return Ok(EventsPage { rows: Vec::new(), more: false, searched_until: None });
+        }
+        if filter.is_search() {
+            return search(self, filter, limit).await;
+        }
+        let rows: Vec<EventRow> = self
+            .run("listing events", Again::Harmless, async || {
+                let mut checkout = self.look().await?;
+                let bounds = bounds(checkout.on(), filter).await?;
+                let mut query = list_query(filter, bounds, limit);
+                let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
+                checkout.finish();
+                Ok(rows)
+            })
+            .await?;
+        let Page { rows, more } = Page::cut(rows, limit);
+        Ok(EventsPage { rows, more, searched_until: None })
     }
-    let rows: Vec<CandidateRow> = store
-        .run("walking through events", Again::Harmless, async || {
-            let mut checkout = store.look().await?;
-            let bounds = bounds(checkout.on(), filter).await?;
-            let mut query = walk_query(filter, bounds, after, limit);
-            let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
-            checkout.finish();
-            Ok(rows)
-        })
-        .await?;
-    Ok(page(rows, limit))
-}
 
-pub(super) async fn count_selected(store: &PostgresStore, filter: &EventFilter, most: u32) -> Result<u64, StoreError> {
-    if matches_nothing(filter) {
-        return Ok(0);
+    async fn events_after(
+        &self,
+        filter: &EventFilter,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Result<Page<Candidate>, StoreError> {
+        if matches_nothing(filter) {
+            return Ok(Page { rows: Vec::new(), more: false });
+        }
+        let rows: Vec<CandidateRow> = self
+            .run("walking through events", Again::Harmless, async || {
+                let mut checkout = self.look().await?;
+                let bounds = bounds(checkout.on(), filter).await?;
+                let mut query = walk_query(filter, bounds, after, limit);
+                let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
+                checkout.finish();
+                Ok(rows)
+            })
+            .await?;
+        Ok(Page::cut(rows, limit))
     }
-    let count: i64 = store
-        .run("counting events", Again::Harmless, async || {
-            let mut checkout = store.look().await?;
-            let bounds = bounds(checkout.on(), filter).await?;
-            let mut query = QueryBuilder::new("SELECT count(*) FROM (SELECT FROM events e WHERE true");
-            push_conditions(&mut query, filter, bounds);
-            query.push(" ORDER BY e.id LIMIT ").push_bind(i64::from(most)).push(") AS selected");
-            let count = query.build_query_scalar().persistent(false).fetch_one(checkout.on()).await?;
-            checkout.finish();
-            Ok(count)
-        })
-        .await?;
-    Ok(count.unsigned_abs())
-}
 
-/// Turns rows, of which one more than `limit` was asked for, into a page.
-pub(super) fn page<R, T: From<R>>(mut rows: Vec<R>, limit: u32) -> Page<T> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    Page { rows: rows.into_iter().map(T::from).collect(), more }
-}
+    async fn count_events(&self, filter: &EventFilter, most: u32) -> Result<u64, StoreError> {
+        if matches_nothing(filter) {
+            return Ok(0);
+        }
+        let count: i64 = self
+            .run("counting events", Again::Harmless, async || {
+                let mut checkout = self.look().await?;
+                let bounds = bounds(checkout.on(), filter).await?;
+                let mut query = QueryBuilder::new("SELECT count(*) FROM (SELECT FROM events e WHERE true");
+                push_conditions(&mut query, filter, bounds);
+                query.push(" ORDER BY e.id LIMIT ").push_bind(i64::from(most)).push(") AS selected");
+                let count = query.build_query_scalar().persistent(false).fetch_one(checkout.on()).await?;
+                checkout.finish();
+                Ok(count)
+            })
+            .await?;
+        Ok(count.unsigned_abs())
+    }
 
-#[derive(FromRow)]
-struct EventWithPayload {
-    #[sqlx(flatten)]
-    event: EventRow,
-    payload: Option<Vec<u8>>,
-}
-
-pub(super) async fn detail(store: &PostgresStore, id: EventId) -> Result<Option<EventDetail>, StoreError> {
-    let found = store
-        .run(format!("reading event {id}"), Again::Harmless, async || {
-            let mut checkout = store.look().await?;
-            let event: Option<EventWithPayload> =
-                sqlx::query_as(concat!("SELECT ", event_columns!(), ", e.payload FROM events e WHERE e.id = $1"))
-                    .bind(id.0)
-                    .fetch_optional(checkout.on())
-                    .await?;
-            let dispatches = match event {
-                Some(_) => dispatches::of_event(checkout.on(), id).await?,
-                None => Vec::new(),
-            };
-            checkout.finish();
-            Ok(event.map(|event| (event, dispatches)))
-        })
-        .await?;
-    let Some((row, dispatches)) = found else { return Ok(None) };
-    Ok(Some(EventDetail { event: row.event.into(), payload: row.payload, dispatches }))
+    async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError> {
+        let found = self
+            .run(format!("reading event {id}"), Again::Harmless, async || {
+                let mut checkout = self.look().await?;
+                let event: Option<EventWithPayload> =
+                    sqlx::query_as(concat!("SELECT ", event_columns!(), ", e.payload FROM events e WHERE e.id = $1"))
+                        .bind(id.0)
+                        .fetch_optional(checkout.on())
+                        .await?;
+                let dispatches = match event {
+                    Some(_) => dispatches::of_event(checkout.on(), id).await?,
+                    None => Vec::new(),
+                };
+                checkout.finish();
+                Ok(event.map(|event| (event, dispatches)))
+            })
+            .await?;
+        let Some((row, dispatches)) = found else { return Ok(None) };
+        Ok(Some(EventDetail { event: row.event.into(), payload: row.payload, dispatches }))
+    }
 }
 
 #[cfg(test)]

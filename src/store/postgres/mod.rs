@@ -41,53 +41,39 @@
 //! A pooler between us and the server must pool sessions, not transactions: we prepare statements,
 //! set parameters at the start of a connection, and listen.
 
-use std::{fmt::Write as _, str::FromStr, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt::Write as _, str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use sqlx::{PgConnection, migrate::Migrator, postgres::PgConnectOptions};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 
-pub use self::pool::NoConnection;
 use self::{
     migrating::MIGRATOR,
     pool::{Checkout, Pool},
 };
 use super::{
-    Candidate, Claim, Claimed, DispatchFilter, Erased, EventDetail, EventFilter, EventsPage, Finish, Page, Replay,
-    SinkStatus, Store, StoreError,
+    BaseStore, StoreError,
     counts::Everything,
+    error::Failure,
     schema::{self, Notice, Standing},
+    tx::Again,
     wake::Wakeups,
 };
-use crate::model::{
-    audit::NewAudit,
-    clock,
-    dispatch::{Attempt, Dispatch, FinishedAttempt},
-    event::{NewEvent, Recorded},
-    id::{DispatchId, EventId, LeaseToken, SinkName},
-    secret::Secret,
-};
+use crate::model::secret::Secret;
 
-mod activity;
 mod announce;
-mod audit;
-mod breaker;
 mod claims;
 mod dispatches;
 mod erase;
 mod events;
-mod intents;
-mod ledger;
-mod link;
 mod migrating;
 mod pool;
 mod purge;
-mod secrets;
 mod sinks;
+mod tx;
 
 /// The name under which our connections appear in `pg_stat_activity`.
 pub const APPLICATION_NAME: &str = "finkare-relay";
@@ -139,13 +125,6 @@ const SETTINGS: [(&str, &str); 9] = [
 /// was acknowledged could be lost. Every stronger choice of the operator's (`remote_apply`) stays.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') = 'off'";
-
-/// Whoever changes something about the link to Finkare holds this lock until its commit. It is rare, and
-/// much easier to think about when it happens one after the other; any number would do.
-const LINK_LOCK: i64 = 0x6c69_6e6b;
-
-/// Whoever decides over a payment's place in the ledger holds this lock until its commit; any number would do.
-const LEDGER_LOCK: i64 = 0x6c65_6467_6572;
 
 /// The time of a statement: the parameter if there is one, else the database's clock, in
 /// microseconds. A sub-select, so that one statement sees one time.
@@ -258,35 +237,6 @@ impl PostgresStore {
         self.connections.begin(BEGIN).await
     }
 
-    /// Begins a durable transaction that changes the link to Finkare, alone among all replicas; and its time,
-    /// taken under the lock, so that a later change has a later one.
-    async fn begin_link(&self) -> Result<(Checkout, i64), Failure> {
-        let mut checkout = self.begin().await?;
-        // A statement of its own: the next ones see all that was committed under the lock.
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LINK_LOCK).execute(checkout.on()).await?;
-        let now = clock(checkout.on()).await?;
-        Ok((checkout, now))
-    }
-
-    /// Begins a durable transaction that decides over the ledger, alone among all replicas; and its time. The numbers of
-    /// bookings follow the order of the commits, so that a list that was read to its end misses none.
-    async fn begin_ledger(&self) -> Result<(Checkout, i64), Failure> {
-        let mut checkout = self.begin().await?;
-        // A statement of its own: the next ones see all that was committed under the lock.
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LEDGER_LOCK).execute(checkout.on()).await?;
-        let now = clock(checkout.on()).await?;
-        Ok((checkout, now))
-    }
-
-    /// Begins a durable transaction that decides over the ledger and writes into the audit trail; and its time. Both
-    /// locks, always in this order: bookings do not wait behind what the link is at.
-    async fn begin_ledger_with_audit(&self) -> Result<(Checkout, i64), Failure> {
-        let (mut checkout, _) = self.begin_link().await?;
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LEDGER_LOCK).execute(checkout.on()).await?;
-        let now = clock(checkout.on()).await?;
-        Ok((checkout, now))
-    }
-
     /// Begins a transaction whose commit does not wait for the disk; see the [module](self). Within
     /// [`PostgresStore::run_relaying`].
     async fn begin_relaying(&self) -> Result<Checkout, Failure> {
@@ -377,7 +327,7 @@ async fn check_encoding(connections: &Connections) -> Result<(), StoreError> {
 #[derive(Debug)]
 struct Looking {
     checkout: Checkout,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Looking {
@@ -402,7 +352,7 @@ impl Connections {
     /// time, so that however many look, accepts find one.
     async fn look(&self) -> Result<Looking, Failure> {
         let permit = self.looking.clone().acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
-        Ok(Looking { checkout: self.checkout().await?, _permit: permit })
+        Ok(Looking { checkout: self.checkout().await?, permit })
     }
 
     /// Takes a connection and begins a transaction on it. A dead connection is noticed here, before
@@ -464,7 +414,7 @@ impl Connections {
                     Err(Failure::Driver(error)) if is_conflict(&error) && tried < TRIES => {}
                     Err(failure) => {
                         let dead = self.parted_from(&failure);
-                        let harmless = again == Again::Harmless || failure.is_read_only();
+                        let harmless = again == Again::Harmless || is_read_only(&failure);
                         if !dead || !harmless || replaced {
                             return Err(failure);
                         }
@@ -479,60 +429,13 @@ impl Connections {
             self.pool.distrust(Instant::now());
             Err(Failure::Silent)
         });
-        result.map_err(|failure| match failure {
-            Failure::Driver(error) => StoreError::from_sqlx(action, error),
-            Failure::Silent => StoreError::from_sqlx(action, sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
-            Failure::NoConnection(source) => StoreError::NoConnection { action: action.into(), source },
-            Failure::Told(error) => error,
-        })
+        result.map_err(|failure| failure.during(action))
     }
 }
 
-/// Whether work that met a dead connection half-way may simply be done again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Again {
-    /// Reads, and writes that come out the same.
-    Harmless,
-    /// The commit may have happened: the caller has to find out.
-    Unsafe,
-}
-
-/// Why a piece of work failed.
-#[derive(Debug)]
-enum Failure {
-    /// The driver's word, still to be put into a sentence.
-    Driver(sqlx::Error),
-    /// No answer came in time.
-    Silent,
-    /// There was no connection to do it on.
-    NoConnection(NoConnection),
-    /// Complete already.
-    Told(StoreError),
-}
-
-impl Failure {
-    /// True if the server did nothing because this session may only read, as on one that has become a standby.
-    fn is_read_only(&self) -> bool {
-        matches!(self, Self::Driver(error) if code(error).as_deref() == Some("25006"))
-    }
-}
-
-impl From<NoConnection> for Failure {
-    fn from(error: NoConnection) -> Self {
-        Self::NoConnection(error)
-    }
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Driver(error)
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Told(error)
-    }
+/// True if the server did nothing because this session may only read, as on one that has become a standby.
+fn is_read_only(failure: &Failure) -> bool {
+    matches!(failure, Failure::Driver(error) if code(error).as_deref() == Some("25006"))
 }
 
 fn code(error: &sqlx::Error) -> Option<String> {
@@ -567,11 +470,6 @@ async fn clock(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(concat!("SELECT ", now!("NULL"))).fetch_one(connection).await
 }
 
-/// A stored time so much later; still a time, see [`clock::duration_micros`].
-fn later(micros: i64, by: Duration) -> i64 {
-    micros.saturating_add(clock::duration_micros(by))
-}
-
 /// A stored count.
 fn count(table: &'static str, column: &'static str, row: &impl ToString, value: i64) -> Result<u64, StoreError> {
     value.try_into().map_err(|_| StoreError::Unreadable {
@@ -584,14 +482,18 @@ fn count(table: &'static str, column: &'static str, row: &impl ToString, value: 
 
 /// Text as Postgres can keep it: any but the character NUL. Only for words that we were told (a
 /// target's answer, an operator's reason); what is compared never holds one.
-fn storable(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 #[async_trait]
-impl Store for PostgresStore {
+impl BaseStore for PostgresStore {
     fn kind(&self) -> &'static str {
         "postgres"
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn wakeups(&self) -> &Wakeups {
@@ -644,100 +546,6 @@ impl Store for PostgresStore {
         }
     }
 
-    async fn record_deliveries(&self, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
-        events::record(self, batch).await
-    }
-
-    async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError> {
-        claims::claim(self, claim).await
-    }
-
-    async fn finish_attempts(
-        &self,
-        batch: &[FinishedAttempt],
-        now: Option<Timestamp>,
-    ) -> Result<Vec<Finish>, StoreError> {
-        claims::finish(self, batch, now).await
-    }
-
-    async fn give_back(&self, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError> {
-        claims::give_back(self, leases).await
-    }
-
-    async fn expire_leases(&self) -> Result<u64, StoreError> {
-        claims::expire(self).await
-    }
-
-    async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
-        events::list(self, filter, limit).await
-    }
-
-    async fn events_after(
-        &self,
-        filter: &EventFilter,
-        after: Option<EventId>,
-        limit: u32,
-    ) -> Result<Page<Candidate>, StoreError> {
-        events::after(self, filter, after, limit).await
-    }
-
-    async fn count_events(&self, filter: &EventFilter, most: u32) -> Result<u64, StoreError> {
-        events::count_selected(self, filter, most).await
-    }
-
-    async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError> {
-        events::detail(self, id).await
-    }
-
-    async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<Page<Dispatch>, StoreError> {
-        dispatches::list(self, filter, limit).await
-    }
-
-    async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError> {
-        dispatches::ids(self, filter, most).await
-    }
-
-    async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
-        dispatches::detail(self, id).await
-    }
-
-    async fn register_sinks(&self, sinks: &[SinkName]) -> Result<(), StoreError> {
-        sinks::register(self, sinks).await
-    }
-
-    async fn sink_statuses(&self) -> Result<Vec<SinkStatus>, StoreError> {
-        sinks::statuses(self).await
-    }
-
-    async fn pause_sink(&self, sink: &SinkName, reason: &str) -> Result<bool, StoreError> {
-        sinks::pause(self, sink, reason).await
-    }
-
-    async fn resume_sink(&self, sink: &SinkName) -> Result<bool, StoreError> {
-        sinks::resume(self, sink).await
-    }
-
-    async fn retry_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
-        dispatches::retry(self, ids).await
-    }
-
-    async fn cancel_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
-        dispatches::cancel(self, ids).await
-    }
-
-    async fn replay_event(&self, id: EventId, sinks: &[SinkName]) -> Result<Option<Vec<DispatchId>>, StoreError> {
-        let wanted = [Replay { event: id, sinks: sinks.to_vec() }];
-        Ok(dispatches::replay(self, &wanted).await?.pop().flatten())
-    }
-
-    async fn replay_events(&self, wanted: &[Replay]) -> Result<Vec<Option<Vec<DispatchId>>>, StoreError> {
-        dispatches::replay(self, wanted).await
-    }
-
-    async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
-        erase::erase(self, invoice_id, audit).await
-    }
-
     async fn close(&self) {
         let closing = async {
             self.listener.stop().await;
@@ -772,15 +580,5 @@ mod tests {
         let setup = setup();
         assert!(setup.starts_with("SET statement_timeout = '10s'; SET lock_timeout = '4s'; "), "{setup}");
         assert!(setup.ends_with(DURABLE), "{setup}");
-    }
-
-    #[test]
-    fn what_lies_in_the_server_is_no_fault_of_the_statement() {
-        for code in ["57P01", "57P05", "08006", "25006", "25P03", "26000"] {
-            assert!(crate::store::TRANSIENT.iter().any(|class| code.starts_with(class)), "{code}");
-        }
-        for code in ["22021", "23505", "42P01", "42601", "54000", "P0001"] {
-            assert!(!crate::store::TRANSIENT.iter().any(|class| code.starts_with(class)), "{code}");
-        }
     }
 }

@@ -16,7 +16,6 @@
 //! "the pool timed out": see [`NoConnection`].
 
 use std::{
-    fmt,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -30,7 +29,8 @@ use tokio::{
     time::Instant,
 };
 
-use super::{ACQUIRE_TIMEOUT, Failure, code};
+use super::{ACQUIRE_TIMEOUT, code};
+use crate::store::error::{Failure, NoConnection};
 
 /// A connection that was idle for less is used without a question: it has just answered.
 const FRESH: Duration = Duration::from_secs(1);
@@ -145,34 +145,8 @@ impl Place {
     }
 
     pub(super) fn no_connection(&self, source: sqlx::Error) -> NoConnection {
-        NoConnection { problem: self.explain(&source), source }
-    }
-}
-
-/// Why no connection to the database comes about: which server, which database, and what to do. Never holds the
-/// password.
-#[derive(Debug)]
-pub struct NoConnection {
-    problem: String,
-    source: sqlx::Error,
-}
-
-impl fmt::Display for NoConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problem)
-    }
-}
-
-impl std::error::Error for NoConnection {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        use std::io::ErrorKind::{ConnectionRefused, NotFound, TimedOut};
-        match &self.source {
-            // Said already.
-            sqlx::Error::Io(error) if matches!(error.kind(), ConnectionRefused | NotFound | TimedOut) => None,
-            sqlx::Error::PoolTimedOut => None,
-            // The driver's own text repeats its cause.
-            source => source.source().or(Some(source)),
-        }
+        let problem = self.explain(&source);
+        NoConnection::new(problem, source)
     }
 }
 

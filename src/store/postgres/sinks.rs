@@ -2,24 +2,26 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use sqlx::FromRow;
 
 use super::{Again, Connections, PostgresStore, announce, count, now, storable};
 use crate::{
     model::{chain::Chain, clock, id::SinkName},
     store::{
-        Paused, SinkStatus, StoreError,
+        Paused, SinkStatus, SinkStore, StoreError,
         counts::{COUNTED_AT_ONCE, Quick, Tallies, Turn},
     },
 };
 
-pub(super) async fn register(store: &PostgresStore, sinks: &[SinkName]) -> Result<(), StoreError> {
-    let mut names: Vec<_> = sinks.iter().map(SinkName::as_str).collect();
-    // In order, like everyone who writes to several of these rows.
-    names.sort_unstable();
-    store
-        .run("registering the sinks", Again::Harmless, async || {
-            let mut checkout = store.checkout().await?;
+#[async_trait]
+impl SinkStore for PostgresStore {
+    async fn register_sinks(&self, sinks: &[SinkName]) -> Result<(), StoreError> {
+        let mut names: Vec<_> = sinks.iter().map(SinkName::as_str).collect();
+        // In order, like everyone who writes to several of these rows.
+        names.sort_unstable();
+        self.run("registering the sinks", Again::Harmless, async || {
+            let mut checkout = self.checkout().await?;
             sqlx::query(concat!(
                 "INSERT INTO sinks (name, registered_at) SELECT name, ",
                 now!("$2"),
@@ -33,6 +35,106 @@ pub(super) async fn register(store: &PostgresStore, sinks: &[SinkName]) -> Resul
             Ok(())
         })
         .await
+    }
+
+    async fn sink_statuses(&self) -> Result<Vec<SinkStatus>, StoreError> {
+        let (sinks, rows, oldest) = self.run("reading the sinks' status", Again::Harmless, async || {
+            let mut checkout = self.look().await?;
+            let sinks: Vec<SinkRow> = sqlx::query_as(
+                "SELECT name, paused_at, paused_reason, delivered, last_success_at, last_error_at, last_error FROM sinks",
+            )
+            .fetch_all(checkout.on())
+            .await?;
+            let rows: Vec<(String, String, i64, i64, Option<bool>)> =
+                sqlx::query_as(QUICK).bind(COUNTED_AT_ONCE).fetch_all(checkout.on()).await?;
+            let first: Vec<i64> = rows.iter().map(|row| row.3).collect();
+            let oldest: Vec<(String, i64)> = sqlx::query_as(OLDEST).bind(first).fetch_all(checkout.on()).await?;
+            checkout.finish();
+            Ok((sinks, rows, oldest))
+        })
+        .await?;
+
+        let mut statuses = BTreeMap::new();
+        for row in sinks {
+            // A time that cannot be read is shown as the nearest one: it must not hide the other sinks.
+            let time = |micros: Option<i64>| micros.map(clock::nearest);
+            let status = SinkStatus {
+                name: row.name.clone(),
+                paused: time(row.paused_at).zip(row.paused_reason).map(|(at, reason)| Paused { at, reason }),
+                delivered: count("sinks", "delivered", &row.name, row.delivered)?,
+                last_success_at: time(row.last_success_at),
+                last_error: time(row.last_error_at).zip(row.last_error),
+                ..SinkStatus::default()
+            };
+            statuses.insert(row.name, status);
+        }
+        let mut quick = Quick::default();
+        let mut counts = Vec::new();
+        for (sink, state, number, first, is_cut) in rows {
+            match is_cut {
+                None => counts.push((sink, state, number, first)),
+                Some(is_cut) if sink.is_empty() => quick.stopped_is_cut = is_cut,
+                Some(is_cut) => quick.tallies.entry(sink).or_default().is_cut = is_cut,
+            }
+        }
+        tally(&mut quick.tallies, counts, oldest)?;
+        if quick.is_cut()
+            && let Some(turn) = self.counted.turn()
+        {
+            // It ends with the pool, if not before.
+            tokio::spawn(count_everything(self.connections.clone(), turn));
+        }
+        self.counted.fill(&mut statuses, &quick);
+        Ok(statuses.into_values().collect())
+    }
+
+    async fn pause_sink(&self, sink: &SinkName, reason: &str) -> Result<bool, StoreError> {
+        let reason = storable(reason);
+        self.run(format!("pausing sink {sink}"), Again::Unsafe, async || {
+            let mut checkout = self.begin().await?;
+            let changed = sqlx::query(concat!(
+                "INSERT INTO sinks AS s (name, registered_at, paused_at, paused_reason)
+                 SELECT $1, now, now, $2 FROM (SELECT ",
+                now!("$3"),
+                " AS now) AS moment
+                 ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at, paused_reason = excluded.paused_reason
+                 WHERE s.paused_at IS NULL"
+            ))
+            .bind(sink.as_str())
+            .bind(&reason)
+            .bind(None::<i64>)
+            .execute(checkout.on())
+            .await?
+            .rows_affected();
+            checkout.commit().await?;
+            Ok(changed > 0)
+        })
+        .await
+    }
+
+    async fn resume_sink(&self, sink: &SinkName) -> Result<bool, StoreError> {
+        let resumed = self
+            .run(format!("resuming sink {sink}"), Again::Unsafe, async || {
+                let mut checkout = self.begin().await?;
+                let changed = sqlx::query(
+                    "UPDATE sinks SET paused_at = NULL, paused_reason = NULL WHERE name = $1 AND paused_at IS NOT NULL",
+                )
+                .bind(sink.as_str())
+                .execute(checkout.on())
+                .await?
+                .rows_affected();
+                if changed > 0 {
+                    announce::announce(checkout.on(), [sink.as_str()]).await?;
+                }
+                checkout.commit().await?;
+                Ok(changed > 0)
+            })
+            .await?;
+        if resumed {
+            self.wakeups.wake([sink]);
+        }
+        Ok(resumed)
+    }
 }
 
 #[derive(FromRow)]
@@ -85,58 +187,6 @@ pub(super) const COUNTS: &str = "SELECT sink, state, count(*), min(id) FROM disp
 const OLDEST: &str = "SELECT sink, min(created_at) FROM dispatches
     WHERE id = ANY($1) AND state IN ('pending', 'leased') GROUP BY sink";
 
-pub(super) async fn statuses(store: &PostgresStore) -> Result<Vec<SinkStatus>, StoreError> {
-    let (sinks, rows, oldest) = store
-        .run("reading the sinks' status", Again::Harmless, async || {
-            let mut checkout = store.look().await?;
-            let sinks: Vec<SinkRow> = sqlx::query_as(
-                "SELECT name, paused_at, paused_reason, delivered, last_success_at, last_error_at, last_error FROM sinks",
-            )
-            .fetch_all(checkout.on())
-            .await?;
-            let rows: Vec<(String, String, i64, i64, Option<bool>)> =
-                sqlx::query_as(QUICK).bind(COUNTED_AT_ONCE).fetch_all(checkout.on()).await?;
-            let first: Vec<i64> = rows.iter().map(|row| row.3).collect();
-            let oldest: Vec<(String, i64)> = sqlx::query_as(OLDEST).bind(first).fetch_all(checkout.on()).await?;
-            checkout.finish();
-            Ok((sinks, rows, oldest))
-        })
-        .await?;
-
-    let mut statuses = BTreeMap::new();
-    for row in sinks {
-        // A time that cannot be read is shown as the nearest one: it must not hide the other sinks.
-        let time = |micros: Option<i64>| micros.map(clock::nearest);
-        let status = SinkStatus {
-            name: row.name.clone(),
-            paused: time(row.paused_at).zip(row.paused_reason).map(|(at, reason)| Paused { at, reason }),
-            delivered: count("sinks", "delivered", &row.name, row.delivered)?,
-            last_success_at: time(row.last_success_at),
-            last_error: time(row.last_error_at).zip(row.last_error),
-            ..SinkStatus::default()
-        };
-        statuses.insert(row.name, status);
-    }
-    let mut quick = Quick::default();
-    let mut counts = Vec::new();
-    for (sink, state, number, first, is_cut) in rows {
-        match is_cut {
-            None => counts.push((sink, state, number, first)),
-            Some(is_cut) if sink.is_empty() => quick.stopped_is_cut = is_cut,
-            Some(is_cut) => quick.tallies.entry(sink).or_default().is_cut = is_cut,
-        }
-    }
-    tally(&mut quick.tallies, counts, oldest)?;
-    if quick.is_cut()
-        && let Some(turn) = store.counted.turn()
-    {
-        // It ends with the pool, if not before.
-        tokio::spawn(count_everything(store.connections.clone(), turn));
-    }
-    store.counted.fill(&mut statuses, &quick);
-    Ok(statuses.into_values().collect())
-}
-
 fn tally(tallies: &mut Tallies, counts: Vec<CountRow>, oldest: Vec<(String, i64)>) -> Result<(), StoreError> {
     for (sink, state, number, _) in counts {
         let state = super::dispatches::state(&state, &sink)?;
@@ -170,53 +220,4 @@ async fn count_everything(connections: Connections, turn: Turn) {
         Ok(tallies) => turn.counted(at, tallies),
         Err(error) => tracing::debug!(error = %Chain(&error), "the work of the sinks was not counted this time"),
     }
-}
-
-pub(super) async fn pause(store: &PostgresStore, sink: &SinkName, reason: &str) -> Result<bool, StoreError> {
-    let reason = storable(reason);
-    store
-        .run(format!("pausing sink {sink}"), Again::Unsafe, async || {
-            let mut checkout = store.begin().await?;
-            let changed = sqlx::query(concat!(
-                "INSERT INTO sinks AS s (name, registered_at, paused_at, paused_reason)
-                 SELECT $1, now, now, $2 FROM (SELECT ",
-                now!("$3"),
-                " AS now) AS moment
-                 ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at, paused_reason = excluded.paused_reason
-                 WHERE s.paused_at IS NULL"
-            ))
-            .bind(sink.as_str())
-            .bind(&reason)
-            .bind(None::<i64>)
-            .execute(checkout.on())
-            .await?
-            .rows_affected();
-            checkout.commit().await?;
-            Ok(changed > 0)
-        })
-        .await
-}
-
-pub(super) async fn resume(store: &PostgresStore, sink: &SinkName) -> Result<bool, StoreError> {
-    let resumed = store
-        .run(format!("resuming sink {sink}"), Again::Unsafe, async || {
-            let mut checkout = store.begin().await?;
-            let changed = sqlx::query(
-                "UPDATE sinks SET paused_at = NULL, paused_reason = NULL WHERE name = $1 AND paused_at IS NOT NULL",
-            )
-            .bind(sink.as_str())
-            .execute(checkout.on())
-            .await?
-            .rows_affected();
-            if changed > 0 {
-                announce::announce(checkout.on(), [sink.as_str()]).await?;
-            }
-            checkout.commit().await?;
-            Ok(changed > 0)
-        })
-        .await?;
-    if resumed {
-        store.wakeups.wake([sink]);
-    }
-    Ok(resumed)
 }

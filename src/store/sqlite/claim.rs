@@ -2,24 +2,28 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
+use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::{
     SqliteStore,
     dispatches::call_next,
-    rows::{Chunked, During, Place, between, json_array, later, micros_or_now},
+    finish,
+    rows::{Chunked, During, Place, between, json_array, micros_or_now},
 };
 use crate::{
     model::{
         clock,
-        dispatch::{LeasedDispatch, Order, State},
+        dispatch::{FinishedAttempt, LeasedDispatch, Order, State},
         id::{DispatchId, EventId, LeaseToken, SinkName},
     },
     store::{
-        BLOCKED_RECHECK, Claim, Claimed, ERASED, LOOK_AHEAD, ORPHANED, SMALL_PAYLOAD, StoreError, aging_since,
-        within_budget,
+        BLOCKED_RECHECK, Claim, Claimed, ERASED, Finish, LOOK_AHEAD, LeaseStore, ORPHANED, StoreError,
+        leases::{SMALL_PAYLOAD, aging_since, within_budget},
+        tx::later,
     },
 };
 
@@ -112,23 +116,48 @@ const ROUNDS: u32 = 8;
 /// in few rounds even if the sink asks for one dispatch at a time.
 const LOOK_AGAIN: u32 = 256;
 
-/// See [`crate::store::Store::claim_due`].
-pub(super) async fn claim(store: &SqliteStore, claim: Claim<'_>) -> Result<Claimed, StoreError> {
-    let now = micros_or_now(claim.now);
-    let Some(taken) = take(store, &claim, now).await.during(format_args!("claiming dispatches of {}", claim.sink))?
-    else {
-        return Ok(Claimed { paused: true, ..Claimed::default() });
-    };
-    if taken.orphans > 0 {
-        tracing::error!(
-            sink.name = %claim.sink, dispatches = taken.orphans,
-            "dispatches whose event is not in the database are given up: was only a part of it restored?"
-        );
+#[async_trait]
+impl LeaseStore for SqliteStore {
+    async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError> {
+        let now = micros_or_now(claim.now);
+        let Some(taken) =
+            take(self, &claim, now).await.during(format_args!("claiming dispatches of {}", claim.sink))?
+        else {
+            return Ok(Claimed { paused: true, ..Claimed::default() });
+        };
+        if taken.orphans > 0 {
+            tracing::error!(
+                sink.name = %claim.sink, dispatches = taken.orphans,
+                "dispatches whose event is not in the database are given up: was only a part of it restored?"
+            );
+        }
+        let next_due_in = taken.next_due.map(|due_at| between(now, due_at));
+        let mut dispatches = taken.rows.into_iter().map(|found| found.read(now)).collect::<Result<Vec<_>, _>>()?;
+        dispatches.sort_unstable_by_key(|dispatch| dispatch.id);
+        Ok(Claimed { dispatches, next_due_in, paused: false })
     }
-    let next_due_in = taken.next_due.map(|due_at| between(now, due_at));
-    let mut dispatches = taken.rows.into_iter().map(|found| found.read(now)).collect::<Result<Vec<_>, _>>()?;
-    dispatches.sort_unstable_by_key(|dispatch| dispatch.id);
-    Ok(Claimed { dispatches, next_due_in, paused: false })
+
+    async fn finish_attempts(
+        &self,
+        batch: &[FinishedAttempt],
+        now: Option<Timestamp>,
+    ) -> Result<Vec<Finish>, StoreError> {
+        finish::finish(self, batch, now).await
+    }
+
+    async fn give_back(&self, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError> {
+        let sinks = write_back(self, leases).await.during(format_args!("giving back {} leases", leases.len()))?;
+        super::dispatches::wake(self, &sinks);
+        Ok(sinks.len() as u64)
+    }
+
+    async fn expire_leases(&self) -> Result<u64, StoreError> {
+        let expired = write_expiry(self).await.during("expiring the leases of an earlier process")?;
+        if expired > 0 {
+            self.wakeups.wake_all();
+        }
+        Ok(expired)
+    }
 }
 
 /// What a claim found, leased already.
@@ -358,13 +387,6 @@ impl Found {
     }
 }
 
-/// See [`crate::store::Store::give_back`].
-pub(super) async fn give_back(store: &SqliteStore, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError> {
-    let sinks = write_back(store, leases).await.during(format_args!("giving back {} leases", leases.len()))?;
-    super::dispatches::wake(store, &sinks);
-    Ok(sinks.len() as u64)
-}
-
 /// Answers the sink of each dispatch that was given back.
 async fn write_back(store: &SqliteStore, leases: &[(DispatchId, LeaseToken)]) -> Result<Vec<String>, sqlx::Error> {
     let now = micros_or_now(None);
@@ -379,15 +401,6 @@ async fn write_back(store: &SqliteStore, leases: &[(DispatchId, LeaseToken)]) ->
     }
     transaction.commit().await?;
     Ok(sinks)
-}
-
-/// See [`crate::store::Store::expire_leases`].
-pub(super) async fn expire_leases(store: &SqliteStore) -> Result<u64, StoreError> {
-    let expired = write_expiry(store).await.during("expiring the leases of an earlier process")?;
-    if expired > 0 {
-        store.wakeups.wake_all();
-    }
-    Ok(expired)
 }
 
 async fn write_expiry(store: &SqliteStore) -> Result<u64, sqlx::Error> {

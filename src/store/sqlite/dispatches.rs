@@ -1,129 +1,36 @@
 //! Dispatches as operators see them: listed, shown, retried, called off; and whose turn it is.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::LazyLock,
-};
+use std::{collections::BTreeSet, sync::LazyLock};
 
-use sqlx::{FromRow, QueryBuilder, Sqlite, SqliteConnection};
-use uuid::Uuid;
+use async_trait::async_trait;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{
     SqliteStore,
-    ledger::json_ids,
-    rows::{Chunked, During, json_array, micros_or_now},
+    rows::{Chunked, During, json_array, json_ids, micros_or_now},
 };
 use crate::{
     model::{
-        dispatch::{Attempt, Dispatch, Outcome, State, Trigger},
+        dispatch::{Attempt, Dispatch, State},
         id::{DispatchId, EventId, SinkName},
     },
-    store::{DispatchFilter, NEWEST, Page, StoreError, spoiled::Reader},
+    store::{
+        DispatchFilter, DispatchStore, Page, Replay, StoreError,
+        dispatches::NEWEST,
+        rows::{DispatchRow, with_attempts},
+    },
 };
 
-/// A dispatch's columns.
-#[derive(FromRow)]
-pub(super) struct DispatchRow {
-    id: i64,
-    event_id: Uuid,
-    event_type: String,
-    invoice_id: Option<String>,
-    sink: String,
-    state: String,
-    attempts: i64,
-    trigger: String,
-    created_at: i64,
-    due_at: Option<i64>,
-    finished_at: Option<i64>,
-    last_error: Option<String>,
-    waits_for: Option<i64>,
-    attempted_at: Option<i64>,
-    attempt_us: Option<u64>,
-}
-
+/// The columns of [`DispatchRow`].
 const DISPATCH_COLUMNS: &str = "id, event_id, event_type, invoice_id, sink, state, attempts, trigger, created_at, \
                                 due_at, finished_at, last_error, waits_for, attempted_at, attempt_us";
-
-impl From<DispatchRow> for Dispatch {
-    fn from(row: DispatchRow) -> Self {
-        let mut reader = Reader::default();
-        // What stands in an unknown state is for a person to look at.
-        let state = reader.word("state", &row.state, State::Held);
-        let due_at = reader.optional_time("due_at", row.due_at);
-        Self {
-            id: DispatchId(row.id),
-            event_id: EventId(row.event_id),
-            event_type: row.event_type,
-            invoice_id: row.invoice_id,
-            sink: row.sink,
-            state,
-            attempts: reader.count("attempts", row.attempts),
-            trigger: reader.word("trigger", &row.trigger, Trigger::Event),
-            created_at: reader.time("created_at", row.created_at),
-            // While it is leased, `due_at` is the end of the lease.
-            next_attempt_at: due_at.filter(|_| state != State::Leased),
-            finished_at: reader.optional_time("finished_at", row.finished_at),
-            last_error: row.last_error,
-            waits_for: row.waits_for.map(DispatchId),
-            fault: reader.fault(),
-        }
-    }
-}
-
-#[derive(FromRow)]
-struct AttemptRow {
-    dispatch_id: i64,
-    number: i64,
-    started_at: i64,
-    duration_us: u64,
-    outcome: String,
-    error: Option<String>,
-}
-
-/// A dispatch as read, with its attempts.
-pub(super) struct WithAttempts {
-    dispatch: DispatchRow,
-    attempts: Vec<AttemptRow>,
-}
-
-impl WithAttempts {
-    /// The same in the words of the model.
-    pub(super) fn into_model(self) -> (Dispatch, Vec<Attempt>) {
-        // The attempt that delivered has no row of its own.
-        let delivering =
-            self.dispatch.attempted_at.zip(self.dispatch.attempt_us).map(|(started_at, duration_us)| AttemptRow {
-                dispatch_id: self.dispatch.id,
-                number: self.dispatch.attempts,
-                started_at,
-                duration_us,
-                outcome: Outcome::Delivered.as_str().to_owned(),
-                error: None,
-            });
-        let mut reader = Reader::default();
-        let attempts = self
-            .attempts
-            .into_iter()
-            .chain(delivering)
-            .map(|row| Attempt {
-                number: reader.count("number of an attempt", row.number),
-                started_at: reader.time("started_at of an attempt", row.started_at),
-                duration: std::time::Duration::from_micros(row.duration_us),
-                outcome: row.outcome,
-                error: row.error,
-            })
-            .collect();
-        let mut dispatch = Dispatch::from(self.dispatch);
-        dispatch.fault = dispatch.fault.or(reader.fault());
-        (dispatch, attempts)
-    }
-}
 
 /// The dispatches of an event with their attempts, in the order in which they were written.
 pub(super) async fn of_event(
     connection: &mut SqliteConnection,
     event: EventId,
-) -> Result<Vec<WithAttempts>, sqlx::Error> {
-    let dispatches: Vec<DispatchRow> = sqlx::query_as(
+) -> Result<Vec<(Dispatch, Vec<Attempt>)>, sqlx::Error> {
+    let dispatches = sqlx::query_as(
         "SELECT id, event_id, event_type, invoice_id, sink, state, attempts, trigger, created_at, due_at, finished_at,
                 last_error, waits_for, attempted_at, attempt_us
          FROM dispatches WHERE event_id = ? ORDER BY id",
@@ -131,45 +38,26 @@ pub(super) async fn of_event(
     .bind(event.0)
     .fetch_all(&mut *connection)
     .await?;
-    let mut attempts: HashMap<i64, Vec<AttemptRow>> = HashMap::new();
-    let rows: Vec<AttemptRow> = sqlx::query_as(
+    let attempts = sqlx::query_as(
         "SELECT dispatch_id, number, started_at, duration_us, outcome, error FROM attempts
          WHERE dispatch_id IN (SELECT id FROM dispatches WHERE event_id = ?) ORDER BY dispatch_id, number",
     )
     .bind(event.0)
     .fetch_all(connection)
     .await?;
-    for row in rows {
-        attempts.entry(row.dispatch_id).or_default().push(row);
-    }
-    Ok(dispatches
-        .into_iter()
-        .map(|dispatch| WithAttempts { attempts: attempts.remove(&dispatch.id).unwrap_or_default(), dispatch })
-        .collect())
+    Ok(with_attempts(dispatches, attempts))
 }
 
-/// See [`crate::store::Store::dispatch`].
-pub(super) async fn detail(
-    store: &SqliteStore,
-    id: DispatchId,
-) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
-    let found = read(store, id).await.during(format_args!("reading dispatch {id}"))?;
-    Ok(found.map(WithAttempts::into_model))
-}
-
-async fn read(store: &SqliteStore, id: DispatchId) -> Result<Option<WithAttempts>, sqlx::Error> {
+async fn read(store: &SqliteStore, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, sqlx::Error> {
     let mut transaction = store.look().await?;
-    let Some(dispatch) = sqlx::query_as(
+    let dispatch: Vec<DispatchRow> = sqlx::query_as(
         "SELECT id, event_id, event_type, invoice_id, sink, state, attempts, trigger, created_at, due_at, finished_at,
                 last_error, waits_for, attempted_at, attempt_us
          FROM dispatches WHERE id = ?",
     )
     .bind(id.0)
-    .fetch_optional(&mut *transaction)
-    .await?
-    else {
-        return Ok(None);
-    };
+    .fetch_all(&mut *transaction)
+    .await?;
     let attempts = sqlx::query_as(
         "SELECT dispatch_id, number, started_at, duration_us, outcome, error FROM attempts
          WHERE dispatch_id = ? ORDER BY number",
@@ -177,7 +65,7 @@ async fn read(store: &SqliteStore, id: DispatchId) -> Result<Option<WithAttempts
     .bind(id.0)
     .fetch_all(&mut *transaction)
     .await?;
-    Ok(Some(WithAttempts { dispatch, attempts }))
+    Ok(with_attempts(dispatch, attempts).pop())
 }
 
 /// The statement for a list of dispatches.
@@ -191,7 +79,9 @@ pub(super) fn list_statement(filter: &DispatchFilter, limit: u32) -> QueryBuilde
         sql.push(" AND event_id = ").push_bind(event.0);
     }
     if let Some(found) = &filter.found {
-        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(").push_bind(json_ids(found)).push("))");
+        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(")
+            .push_bind(json_ids(found.iter().map(|event| event.0)))
+            .push("))");
     }
     if let Some(invoice_id) = &filter.invoice_id {
         sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
@@ -251,34 +141,6 @@ pub(super) fn newest_statement(filter: &DispatchFilter, state: State, limit: u32
     sql
 }
 
-/// See [`crate::store::Store::list_dispatches`].
-pub(super) async fn list(
-    store: &SqliteStore,
-    filter: &DispatchFilter,
-    limit: u32,
-) -> Result<Page<Dispatch>, StoreError> {
-    let mut rows: Vec<DispatchRow> = Vec::new();
-    if let Some(state) = filter.by_due_time() {
-        rows = newest_statement(filter, state, limit)
-            .build_query_as()
-            .persistent(false)
-            .fetch_all(&store.lookers)
-            .await
-            .during("listing dispatches")?;
-    }
-    if rows.len() <= limit as usize {
-        rows = list_statement(filter, limit)
-            .build_query_as()
-            .persistent(false)
-            .fetch_all(&store.lookers)
-            .await
-            .during("listing dispatches")?;
-    }
-    let more = rows.len() > limit as usize;
-    let rows = rows.into_iter().take(limit as usize).map(Dispatch::from).collect();
-    Ok(Page { rows, more })
-}
-
 /// The statement for the numbers of a selection: in one walk over what holds it.
 pub(super) fn ids_statement(filter: &DispatchFilter, most: u32) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("SELECT id FROM dispatches WHERE TRUE");
@@ -293,7 +155,9 @@ pub(super) fn ids_statement(filter: &DispatchFilter, most: u32) -> QueryBuilder<
         }
     }
     if let Some(found) = &filter.found {
-        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(").push_bind(json_ids(found)).push("))");
+        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(")
+            .push_bind(json_ids(found.iter().map(|event| event.0)))
+            .push("))");
     }
     // As in a list, but for the order.
     match filter.state {
@@ -318,28 +182,6 @@ pub(super) fn ids_statement(filter: &DispatchFilter, most: u32) -> QueryBuilder<
     sql
 }
 
-/// See [`crate::store::Store::dispatch_ids`].
-pub(super) async fn ids(
-    store: &SqliteStore,
-    filter: &DispatchFilter,
-    most: u32,
-) -> Result<Vec<DispatchId>, StoreError> {
-    let ids: Vec<i64> = ids_statement(filter, most)
-        .build_query_scalar()
-        .persistent(false)
-        .fetch_all(&store.lookers)
-        .await
-        .during("selecting dispatches")?;
-    Ok(ids.into_iter().map(DispatchId).collect())
-}
-
-/// See [`crate::store::Store::retry_dispatches`].
-pub(super) async fn retry(store: &SqliteStore, ids: &[DispatchId]) -> Result<u64, StoreError> {
-    let sinks = write_retry(store, ids).await.during(format_args!("retrying {} dispatches", ids.len()))?;
-    wake(store, &sinks);
-    Ok(sinks.len() as u64)
-}
-
 /// Answers the sink of each dispatch that changed.
 async fn write_retry(store: &SqliteStore, ids: &[DispatchId]) -> Result<Vec<String>, sqlx::Error> {
     let mut transaction = store.write().await?;
@@ -361,14 +203,6 @@ async fn write_retry(store: &SqliteStore, ids: &[DispatchId]) -> Result<Vec<Stri
     Ok(sinks)
 }
 
-/// See [`crate::store::Store::cancel_dispatches`].
-pub(super) async fn cancel(store: &SqliteStore, ids: &[DispatchId]) -> Result<u64, StoreError> {
-    let (cancelled, sinks) =
-        write_cancel(store, ids).await.during(format_args!("cancelling {} dispatches", ids.len()))?;
-    wake(store, &sinks);
-    Ok(cancelled)
-}
-
 /// Answers how many were cancelled, and the sinks that have something to do now.
 async fn write_cancel(store: &SqliteStore, ids: &[DispatchId]) -> Result<(u64, Vec<String>), sqlx::Error> {
     let now = micros_or_now(None);
@@ -388,6 +222,44 @@ async fn write_cancel(store: &SqliteStore, ids: &[DispatchId]) -> Result<(u64, V
     let sinks = call_next(&mut transaction, &lanes, now).await?;
     transaction.commit().await?;
     Ok((cancelled, sinks))
+}
+
+async fn write_replays(store: &SqliteStore, wanted: &[Replay]) -> Result<Vec<Option<Vec<DispatchId>>>, sqlx::Error> {
+    let mut transaction = store.write().await?;
+    let now = micros_or_now(None);
+    let mut answers = Vec::with_capacity(wanted.len());
+    let mut written = 0;
+    for replay in wanted {
+        let kept: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM events WHERE id = ? AND payload IS NOT NULL)")
+                .bind(replay.event.0)
+                .fetch_one(&mut *transaction)
+                .await?;
+        if !kept {
+            answers.push(None);
+            continue;
+        }
+        let mut ids = Vec::with_capacity(replay.sinks.len());
+        // A person asked for this: a handful of sinks, one statement each.
+        for sink in &replay.sinks {
+            let number = sqlx::query_scalar(
+                "INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
+                 SELECT id, ?2, type, invoice_id, 'pending', 'replay', ?3, ?3 FROM events WHERE id = ?1
+                 RETURNING id",
+            )
+            .bind(replay.event.0)
+            .bind(sink.as_str())
+            .bind(now)
+            .fetch_one(&mut *transaction)
+            .await?;
+            ids.push(DispatchId(number));
+        }
+        written += ids.len();
+        answers.push(Some(ids));
+    }
+    transaction.commit().await?;
+    store.checkpoints.wrote(written);
+    Ok(answers)
 }
 
 /// A sink and an invoice: their dispatches keep their order.
@@ -432,6 +304,71 @@ pub(super) async fn call_next(
 pub(super) fn wake(store: &SqliteStore, sinks: &[String]) {
     let names: BTreeSet<SinkName> = sinks.iter().filter_map(|name| SinkName::new(name).ok()).collect();
     store.wakeups.wake(&names);
+}
+
+#[async_trait]
+impl DispatchStore for SqliteStore {
+    async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<Page<Dispatch>, StoreError> {
+        let mut rows: Vec<DispatchRow> = Vec::new();
+        if let Some(state) = filter.by_due_time() {
+            rows = newest_statement(filter, state, limit)
+                .build_query_as()
+                .persistent(false)
+                .fetch_all(&self.lookers)
+                .await
+                .during("listing dispatches")?;
+        }
+        if rows.len() <= limit as usize {
+            rows = list_statement(filter, limit)
+                .build_query_as()
+                .persistent(false)
+                .fetch_all(&self.lookers)
+                .await
+                .during("listing dispatches")?;
+        }
+        Ok(Page::cut(rows, limit))
+    }
+
+    async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError> {
+        let ids: Vec<i64> = ids_statement(filter, most)
+            .build_query_scalar()
+            .persistent(false)
+            .fetch_all(&self.lookers)
+            .await
+            .during("selecting dispatches")?;
+        Ok(ids.into_iter().map(DispatchId).collect())
+    }
+
+    async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
+        read(self, id).await.during(format_args!("reading dispatch {id}"))
+    }
+
+    async fn retry_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
+        let sinks = write_retry(self, ids).await.during(format_args!("retrying {} dispatches", ids.len()))?;
+        wake(self, &sinks);
+        Ok(sinks.len() as u64)
+    }
+
+    async fn cancel_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
+        let (cancelled, sinks) =
+            write_cancel(self, ids).await.during(format_args!("cancelling {} dispatches", ids.len()))?;
+        wake(self, &sinks);
+        Ok(cancelled)
+    }
+
+    async fn replay_event(&self, id: EventId, sinks: &[SinkName]) -> Result<Option<Vec<DispatchId>>, StoreError> {
+        let wanted = [Replay { event: id, sinks: sinks.to_vec() }];
+        Ok(self.replay_events(&wanted).await?.pop().flatten())
+    }
+
+    async fn replay_events(&self, wanted: &[Replay]) -> Result<Vec<Option<Vec<DispatchId>>>, StoreError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let written = write_replays(self, wanted).await.during(format_args!("replaying {} events", wanted.len()))?;
+        self.wakeups.wake(wanted.iter().flat_map(|replay| &replay.sinks).collect::<BTreeSet<_>>());
+        Ok(written)
+    }
 }
 
 #[cfg(test)]

@@ -6,18 +6,19 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::{
     SqliteStore,
-    audit::insert,
     dispatches::{Lane, call_next, wake},
     rows::{During, micros_or_now},
+    tx,
 };
 use crate::{
     model::audit::NewAudit,
-    store::{ERASED, Erased, StoreError},
+    store::{ERASED, EraseStore, Erased, StoreError, link::audit},
 };
 
 /// Events in one transaction: accepts wait behind it.
@@ -27,21 +28,23 @@ const BATCH: usize = 500;
 pub(super) const FIND: &str =
     "SELECT id, payload IS NOT NULL FROM events WHERE invoice_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
 
-/// See [`crate::store::Store::erase_invoice`].
-pub(super) async fn erase(store: &SqliteStore, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
-    let action = "erasing the payloads of an invoice";
-    let mut erased = Erased::default();
-    let mut after = Some(Uuid::nil());
-    while let Some(id) = after {
-        after = batch(store, invoice_id, id, &mut erased, &audit).await.during(action)?;
-    }
-    if erased.events > 0 && !store.checkpoints.empty().await {
-        tracing::warn!(
-            "what was erased still stands in the database's log (the file -wal): somebody reads the database, and the log \
+#[async_trait]
+impl EraseStore for SqliteStore {
+    async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
+        let action = "erasing the payloads of an invoice";
+        let mut erased = Erased::default();
+        let mut after = Some(Uuid::nil());
+        while let Some(id) = after {
+            after = batch(self, invoice_id, id, &mut erased, &audit).await.during(action)?;
+        }
+        if erased.events > 0 && !self.checkpoints.empty().await {
+            tracing::warn!(
+                "what was erased still stands in the database's log (the file -wal): somebody reads the database, and the log \
              is emptied after that"
-        );
+            );
+        }
+        Ok(erased)
     }
-    Ok(erased)
 }
 
 /// One transaction. Answers the last id if there may be more behind it; the last one writes the audit entry.
@@ -50,7 +53,7 @@ async fn batch(
     invoice_id: &str,
     after: Uuid,
     erased: &mut Erased,
-    audit: &NewAudit,
+    entry: &NewAudit,
 ) -> Result<Option<Uuid>, sqlx::Error> {
     let now = micros_or_now(None);
     let mut transaction = store.write().await?;
@@ -71,12 +74,12 @@ async fn batch(
     let called = call_next(&mut transaction, &lanes, now).await?;
     let next = if found.len() == BATCH { found.last().map(|(id, _)| *id) } else { None };
     if next.is_none() && total.events > 0 {
-        let audit = audit
+        let entry = entry
             .clone()
             .with("events", total.events)
             .with("payloads", total.payloads)
             .with("cancelled", total.cancelled);
-        insert(&mut transaction, now, &audit).await?;
+        tx::execute(&mut transaction, &audit::INSERT.into(), &audit::entry(now, &entry)).await?;
     }
     transaction.commit().await?;
     *erased = total;

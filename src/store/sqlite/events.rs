@@ -5,25 +5,24 @@ use std::{
     sync::LazyLock,
 };
 
-use sqlx::{FromRow, QueryBuilder, Row, Sqlite, SqliteConnection};
+use async_trait::async_trait;
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
 use super::{
-    SqliteStore,
-    dispatches::{self, WithAttempts},
-    ledger::json_ids,
-    rows::{Chunked, During, micros_or_now},
+    SqliteStore, dispatches,
+    rows::{Chunked, During, json_ids, micros_or_now},
 };
 use crate::{
     model::{
         clock,
-        event::{DedupeKey, Event, NewEvent, Recorded},
-        id::{DispatchId, EventId, SinkName},
+        event::{DedupeKey, NewEvent, Recorded},
+        id::{EventId, SinkName},
     },
     store::{
-        Candidate, EventDetail, EventFilter, EventsPage, Page, Replay, StoreError,
+        Candidate, EventDetail, EventFilter, EventStore, EventsPage, Page, StoreError,
+        rows::{CandidateRow, EventRow, EventWithPayload},
         search::{End, Pieces},
-        spoiled::Reader,
     },
 };
 
@@ -95,28 +94,91 @@ fn merge(batch: &[NewEvent]) -> Vec<Merged<'_>> {
     merged
 }
 
-/// See [`crate::store::Store::record_deliveries`].
-pub(super) async fn record(store: &SqliteStore, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
-    if batch.is_empty() {
-        return Ok(Vec::new());
-    }
-    let merged = merge(batch);
-    let known = write(store, &merged).await.during(format_args!("recording {} deliveries", batch.len()))?;
-    let fresh = merged.iter().filter(|event| !known.contains_key(&key(event.first)));
-    store.wakeups.wake(fresh.flat_map(|event| &event.first.sinks).collect::<BTreeSet<_>>());
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn record_deliveries(&self, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let merged = merge(batch);
+        let known = write(self, &merged).await.during(format_args!("recording {} deliveries", batch.len()))?;
+        let fresh = merged.iter().filter(|event| !known.contains_key(&key(event.first)));
+        self.wakeups.wake(fresh.flat_map(|event| &event.first.sinks).collect::<BTreeSet<_>>());
 
-    // Whoever is not known from before is new where it stands first, and known from there on.
-    let mut seen: HashMap<Key<'_>, EventId> = known;
-    Ok(batch
-        .iter()
-        .map(|event| match seen.entry(key(event)) {
-            std::collections::hash_map::Entry::Occupied(known) => Recorded { id: *known.get(), duplicate: true },
-            std::collections::hash_map::Entry::Vacant(new) => {
-                new.insert(event.id);
-                Recorded { id: event.id, duplicate: false }
+        // Whoever is not known from before is new where it stands first, and known from there on.
+        let mut seen: HashMap<Key<'_>, EventId> = known;
+        Ok(batch
+            .iter()
+            .map(|event| match seen.entry(key(event)) {
+                std::collections::hash_map::Entry::Occupied(known) => Recorded { id: *known.get(), duplicate: true },
+                std::collections::hash_map::Entry::Vacant(new) => {
+                    new.insert(event.id);
+                    Recorded { id: event.id, duplicate: false }
+                }
+            })
+            .collect())
+    }
+
+    async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
+        let wanted = limit.saturating_add(1);
+        let mut rows: Vec<EventRow> = Vec::new();
+        let mut searched_until = None;
+        if filter.is_search() {
+            let (mut filter, mut pieces) = (filter.clone(), Pieces::new());
+            loop {
+                let left = wanted.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+                let (end, found) = piece(self, &filter, pieces.size(), left).await.during("searching among events")?;
+                rows.extend(found);
+                let End::At(last) = end else { break };
+                if rows.len() > limit as usize {
+                    break;
+                }
+                if !pieces.go_on() {
+                    searched_until = Some(last);
+                    break;
+                }
+                filter.before = Some(last);
             }
-        })
-        .collect())
+        } else {
+            rows = list_statement(filter, limit)
+                .build_query_as()
+                .persistent(false)
+                .fetch_all(&self.lookers)
+                .await
+                .during("listing events")?;
+        }
+        let Page { rows, more } = Page::cut(rows, limit);
+        Ok(EventsPage { rows, more: more || searched_until.is_some(), searched_until })
+    }
+
+    async fn events_after(
+        &self,
+        filter: &EventFilter,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Result<Page<Candidate>, StoreError> {
+        let rows: Vec<CandidateRow> = walk_statement(filter, after, limit)
+            .build_query_as()
+            .persistent(false)
+            .fetch_all(&self.lookers)
+            .await
+            .during("walking through events")?;
+        Ok(Page::cut(rows, limit))
+    }
+
+    async fn count_events(&self, filter: &EventFilter, most: u32) -> Result<u64, StoreError> {
+        let count: i64 = count_statement(filter, most)
+            .build_query_scalar()
+            .persistent(false)
+            .fetch_one(&self.lookers)
+            .await
+            .during("counting events")?;
+        Ok(count.unsigned_abs())
+    }
+
+    async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError> {
+        read(self, id).await.during(format_args!("reading event {id}"))
+    }
 }
 
 /// Writes one batch; answers which of its events were known already, under which id.
@@ -216,40 +278,9 @@ async fn count_repeated<'a>(
     Ok(known)
 }
 
-/// An event's columns without its payload.
-#[derive(FromRow)]
-struct EventRow {
-    id: Uuid,
-    endpoint: String,
-    r#type: String,
-    invoice_id: Option<String>,
-    occurred_at: Option<i64>,
-    received_at: i64,
-    deliveries: i64,
-    readable: bool,
-    content_type: Option<String>,
-}
-
+/// The columns of [`EventRow`].
 const EVENT_COLUMNS: &str =
     "id, endpoint, type, invoice_id, occurred_at, received_at, deliveries, readable, content_type";
-
-impl From<EventRow> for Event {
-    fn from(row: EventRow) -> Self {
-        let mut reader = Reader::default();
-        Self {
-            occurred_at: reader.optional_time("occurred_at", row.occurred_at),
-            received_at: reader.time("received_at", row.received_at),
-            deliveries: reader.count("deliveries", row.deliveries),
-            id: EventId(row.id),
-            endpoint: row.endpoint,
-            event_type: row.r#type,
-            invoice_id: row.invoice_id,
-            readable: row.readable,
-            content_type: row.content_type,
-            fault: reader.fault(),
-        }
-    }
-}
 
 /// How far an event's id, made from the clock when it was received, may lie from its `received_at`
 /// for [`list`] to find it by time: the clock may have been set in between.
@@ -311,7 +342,9 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
         // Of two blobs `instr` compares bytes.
         sql.push(" AND (instr(payload, ").push_bind(text.clone().into_bytes()).push(") > 0");
         if !filter.found.is_empty() {
-            sql.push(" OR id IN (SELECT unhex(value) FROM json_each(").push_bind(json_ids(&filter.found)).push("))");
+            sql.push(" OR id IN (SELECT unhex(value) FROM json_each(")
+                .push_bind(json_ids(filter.found.iter().map(|event| event.0)))
+                .push("))");
         }
         sql.push(")");
     }
@@ -353,40 +386,6 @@ pub(super) fn piece_statement(filter: &EventFilter, end: End, limit: u32) -> Que
     sql
 }
 
-/// See [`crate::store::Store::list_events`].
-pub(super) async fn list(store: &SqliteStore, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
-    let wanted = limit.saturating_add(1);
-    let mut rows: Vec<EventRow> = Vec::new();
-    let mut searched_until = None;
-    if filter.is_search() {
-        let (mut filter, mut pieces) = (filter.clone(), Pieces::new());
-        loop {
-            let left = wanted.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-            let (end, found) = piece(store, &filter, pieces.size(), left).await.during("searching among events")?;
-            rows.extend(found);
-            let End::At(last) = end else { break };
-            if rows.len() > limit as usize {
-                break;
-            }
-            if !pieces.go_on() {
-                searched_until = Some(last);
-                break;
-            }
-            filter.before = Some(last);
-        }
-    } else {
-        rows = list_statement(filter, limit)
-            .build_query_as()
-            .persistent(false)
-            .fetch_all(&store.lookers)
-            .await
-            .during("listing events")?;
-    }
-    let more = rows.len() > limit as usize || searched_until.is_some();
-    let rows = rows.into_iter().take(limit as usize).map(Event::from).collect();
-    Ok(EventsPage { rows, more, searched_until })
-}
-
 /// One piece of a search, on a connection that is given back after it.
 async fn piece(
     store: &SqliteStore,
@@ -403,115 +402,18 @@ async fn piece(
     Ok((end, found))
 }
 
-#[derive(FromRow)]
-struct CandidateRow {
-    #[sqlx(flatten)]
-    event: EventRow,
-    has_payload: bool,
-}
-
-/// See [`crate::store::Store::events_after`].
-pub(super) async fn after(
-    store: &SqliteStore,
-    filter: &EventFilter,
-    after: Option<EventId>,
-    limit: u32,
-) -> Result<Page<Candidate>, StoreError> {
-    let rows: Vec<CandidateRow> = walk_statement(filter, after, limit)
-        .build_query_as()
-        .persistent(false)
-        .fetch_all(&store.lookers)
-        .await
-        .during("walking through events")?;
-    let more = rows.len() > limit as usize;
-    let candidate = |row: CandidateRow| Candidate { event: row.event.into(), has_payload: row.has_payload };
-    Ok(Page { rows: rows.into_iter().take(limit as usize).map(candidate).collect(), more })
-}
-
-/// See [`crate::store::Store::count_events`].
-pub(super) async fn count(store: &SqliteStore, filter: &EventFilter, most: u32) -> Result<u64, StoreError> {
-    let count: i64 = count_statement(filter, most)
-        .build_query_scalar()
-        .persistent(false)
-        .fetch_one(&store.lookers)
-        .await
-        .during("counting events")?;
-    Ok(count.unsigned_abs())
-}
-
-/// See [`crate::store::Store::event`].
-pub(super) async fn detail(store: &SqliteStore, id: EventId) -> Result<Option<EventDetail>, StoreError> {
-    let Some((event, payload, dispatches)) = read(store, id).await.during(format_args!("reading event {id}"))? else {
-        return Ok(None);
-    };
-    let dispatches = dispatches.into_iter().map(WithAttempts::into_model).collect();
-    Ok(Some(EventDetail { event: event.into(), payload, dispatches }))
-}
-
-type Stored = (EventRow, Option<Vec<u8>>, Vec<WithAttempts>);
-
-async fn read(store: &SqliteStore, id: EventId) -> Result<Option<Stored>, sqlx::Error> {
+async fn read(store: &SqliteStore, id: EventId) -> Result<Option<EventDetail>, sqlx::Error> {
     let mut transaction = store.look().await?;
-    let Some(row) = sqlx::query(
+    let row: Option<EventWithPayload> = sqlx::query_as(
         "SELECT id, endpoint, type, invoice_id, occurred_at, received_at, deliveries, readable, content_type, payload
          FROM events WHERE id = ?",
     )
     .bind(id.0)
     .fetch_optional(&mut *transaction)
-    .await?
-    else {
-        return Ok(None);
-    };
+    .await?;
+    let Some(EventWithPayload { event, payload }) = row else { return Ok(None) };
     let dispatches = dispatches::of_event(&mut transaction, id).await?;
-    Ok(Some((EventRow::from_row(&row)?, row.try_get("payload")?, dispatches)))
-}
-
-/// See [`crate::store::Store::replay_events`].
-pub(super) async fn replay(store: &SqliteStore, wanted: &[Replay]) -> Result<Vec<Option<Vec<DispatchId>>>, StoreError> {
-    if wanted.is_empty() {
-        return Ok(Vec::new());
-    }
-    let written = write_replays(store, wanted).await.during(format_args!("replaying {} events", wanted.len()))?;
-    store.wakeups.wake(wanted.iter().flat_map(|replay| &replay.sinks).collect::<BTreeSet<_>>());
-    Ok(written)
-}
-
-async fn write_replays(store: &SqliteStore, wanted: &[Replay]) -> Result<Vec<Option<Vec<DispatchId>>>, sqlx::Error> {
-    let mut transaction = store.write().await?;
-    let now = micros_or_now(None);
-    let mut answers = Vec::with_capacity(wanted.len());
-    let mut written = 0;
-    for replay in wanted {
-        let kept: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM events WHERE id = ? AND payload IS NOT NULL)")
-                .bind(replay.event.0)
-                .fetch_one(&mut *transaction)
-                .await?;
-        if !kept {
-            answers.push(None);
-            continue;
-        }
-        let mut ids = Vec::with_capacity(replay.sinks.len());
-        // A person asked for this: a handful of sinks, one statement each.
-        for sink in &replay.sinks {
-            let number = sqlx::query_scalar(
-                "INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
-                 SELECT id, ?2, type, invoice_id, 'pending', 'replay', ?3, ?3 FROM events WHERE id = ?1
-                 RETURNING id",
-            )
-            .bind(replay.event.0)
-            .bind(sink.as_str())
-            .bind(now)
-            .fetch_one(&mut *transaction)
-            .await?;
-            ids.push(DispatchId(number));
-        }
-        written += ids.len();
-        answers.push(Some(ids));
-    }
-    transaction.commit().await?;
-    store.checkpoints.wrote(written);
-    Ok(answers)
+    Ok(Some(EventDetail { event: event.into(), payload, dispatches }))
 }
 
 #[cfg(test)]

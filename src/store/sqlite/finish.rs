@@ -2,7 +2,7 @@
 //! transaction.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::LazyLock,
 };
 
@@ -12,15 +12,15 @@ use sqlx::{Row, SqliteConnection};
 use super::{
     SqliteStore,
     dispatches::{Lane, call_next},
-    rows::{Chunked, During, later, micros_or_now},
+    rows::{Chunked, During, micros_or_now},
 };
 use crate::{
     model::{
         clock,
         dispatch::{FinishedAttempt, Next, Outcome},
-        id::{DispatchId, SinkName},
+        id::DispatchId,
     },
-    store::{Finish, StoreError},
+    store::{Finish, StoreError, rows::sink_changes, tx::later},
 };
 
 /// By id *and* token: a worker whose lease ran out changes nothing.
@@ -65,7 +65,7 @@ const COUNT: &str = "
         paused_reason = iif(paused_at IS NULL, excluded.paused_reason, paused_reason),
         paused_at = coalesce(paused_at, excluded.paused_at)";
 
-/// See [`crate::store::Store::finish_attempts`].
+/// See [`crate::store::LeaseStore::finish_attempts`].
 pub(super) async fn finish(
     store: &SqliteStore,
     batch: &[FinishedAttempt],
@@ -195,43 +195,19 @@ async fn insert_attempts(
     Ok(())
 }
 
-/// What a batch says about one sink.
-#[derive(Default)]
-struct Tally<'a> {
-    delivered: i64,
-    last_error: Option<&'a str>,
-    pause: Option<&'a str>,
-}
-
 /// Brings the sinks' status up to date: one row for each sink, however many attempts.
 async fn count<'a>(
     connection: &mut SqliteConnection,
     recorded: impl Iterator<Item = &'a FinishedAttempt>,
     now: i64,
 ) -> Result<(), sqlx::Error> {
-    let mut tallies: BTreeMap<&SinkName, Tally<'_>> = BTreeMap::new();
-    for attempt in recorded {
-        let tally = tallies.entry(&attempt.sink).or_default();
-        match &attempt.outcome {
-            Outcome::Delivered => tally.delivered += 1,
-            Outcome::Stop { reason } => {
-                tally.last_error = Some(reason);
-                tally.pause = tally.pause.or(Some(reason));
-            }
-            // The target is well.
-            Outcome::Wait { .. } => {}
-            Outcome::Retry { reason, .. } | Outcome::Rejected { reason } | Outcome::Hold { reason, .. } => {
-                tally.last_error = Some(reason);
-            }
-        }
-    }
-    for (sink, tally) in tallies {
+    for (sink, change) in sink_changes(recorded) {
         sqlx::query(COUNT)
             .bind(sink.as_str())
             .bind(now)
-            .bind(tally.delivered)
-            .bind(tally.last_error)
-            .bind(tally.pause)
+            .bind(change.delivered)
+            .bind(change.error)
+            .bind(change.pause)
             .execute(&mut *connection)
             .await?;
     }

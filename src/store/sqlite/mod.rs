@@ -34,7 +34,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use sqlx::{
     Connection, Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -42,20 +41,8 @@ use sqlx::{
 
 pub use self::file::ProcessLock;
 use self::{checkpoint::Checkpoints, file::OpenFile, rows::During};
-use super::{
-    Candidate, Claim, Claimed, DispatchFilter, Erased, EventDetail, EventFilter, EventsPage, Finish, Page, Replay,
-    SinkStatus, Store, StoreError, counts::Everything, schema::Notice, wake::Wakeups,
-};
-use crate::model::{
-    audit::NewAudit,
-    dispatch::{Attempt, Dispatch, FinishedAttempt},
-    event::{NewEvent, Recorded},
-    id::{DispatchId, EventId, LeaseToken, SinkName},
-};
+use super::{BaseStore, StoreError, counts::Everything, schema::Notice, wake::Wakeups};
 
-mod activity;
-mod audit;
-mod breaker;
 mod checkpoint;
 mod claim;
 mod dispatches;
@@ -63,14 +50,12 @@ mod erase;
 mod events;
 mod file;
 mod finish;
-mod intents;
-mod ledger;
-mod link;
 mod migrating;
 mod purge;
 mod rows;
-mod secrets;
 mod sinks;
+mod space;
+mod tx;
 
 #[cfg(test)]
 mod plans;
@@ -284,9 +269,13 @@ fn cannot_open(path: &Path, source: &sqlx::Error) -> StoreError {
 }
 
 #[async_trait]
-impl Store for SqliteStore {
+impl BaseStore for SqliteStore {
     fn kind(&self) -> &'static str {
         "sqlite"
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 
     fn wakeups(&self) -> &Wakeups {
@@ -301,7 +290,7 @@ impl Store for SqliteStore {
         let action = "checking that the database is ready";
         let mut transaction = self.write().await.during(action)?;
         self.file.is_there().map_err(|gone| StoreError::Open(gone.to_string()))?;
-        activity::check_space(&self.path, activity::LEAST_FREE_BYTES).await?;
+        space::check(&self.path, space::LEAST_FREE_BYTES).await?;
         migrating::check(self, &migrating::applied(&mut transaction).await.during(action)?)?;
         // No sink can have this name. The row is gone with the transaction.
         sqlx::query("INSERT INTO sinks (name, registered_at) VALUES ('', 0)")
@@ -309,100 +298,6 @@ impl Store for SqliteStore {
             .await
             .during(action)?;
         transaction.rollback().await.during(action)
-    }
-
-    async fn record_deliveries(&self, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
-        events::record(self, batch).await
-    }
-
-    async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError> {
-        claim::claim(self, claim).await
-    }
-
-    async fn finish_attempts(
-        &self,
-        batch: &[FinishedAttempt],
-        now: Option<Timestamp>,
-    ) -> Result<Vec<Finish>, StoreError> {
-        finish::finish(self, batch, now).await
-    }
-
-    async fn give_back(&self, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError> {
-        claim::give_back(self, leases).await
-    }
-
-    async fn expire_leases(&self) -> Result<u64, StoreError> {
-        claim::expire_leases(self).await
-    }
-
-    async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
-        events::list(self, filter, limit).await
-    }
-
-    async fn events_after(
-        &self,
-        filter: &EventFilter,
-        after: Option<EventId>,
-        limit: u32,
-    ) -> Result<Page<Candidate>, StoreError> {
-        events::after(self, filter, after, limit).await
-    }
-
-    async fn count_events(&self, filter: &EventFilter, most: u32) -> Result<u64, StoreError> {
-        events::count(self, filter, most).await
-    }
-
-    async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError> {
-        events::detail(self, id).await
-    }
-
-    async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<Page<Dispatch>, StoreError> {
-        dispatches::list(self, filter, limit).await
-    }
-
-    async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError> {
-        dispatches::ids(self, filter, most).await
-    }
-
-    async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
-        dispatches::detail(self, id).await
-    }
-
-    async fn register_sinks(&self, sinks: &[SinkName]) -> Result<(), StoreError> {
-        sinks::register(self, sinks).await
-    }
-
-    async fn sink_statuses(&self) -> Result<Vec<SinkStatus>, StoreError> {
-        sinks::statuses(self).await
-    }
-
-    async fn pause_sink(&self, sink: &SinkName, reason: &str) -> Result<bool, StoreError> {
-        sinks::pause(self, sink, reason).await
-    }
-
-    async fn resume_sink(&self, sink: &SinkName) -> Result<bool, StoreError> {
-        sinks::resume(self, sink).await
-    }
-
-    async fn retry_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
-        dispatches::retry(self, ids).await
-    }
-
-    async fn cancel_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
-        dispatches::cancel(self, ids).await
-    }
-
-    async fn replay_event(&self, id: EventId, sinks: &[SinkName]) -> Result<Option<Vec<DispatchId>>, StoreError> {
-        let wanted = [Replay { event: id, sinks: sinks.to_vec() }];
-        Ok(events::replay(self, &wanted).await?.pop().flatten())
-    }
-
-    async fn replay_events(&self, wanted: &[Replay]) -> Result<Vec<Option<Vec<DispatchId>>>, StoreError> {
-        events::replay(self, wanted).await
-    }
-
-    async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
-        erase::erase(self, invoice_id, audit).await
     }
 
     async fn close(&self) {
@@ -421,14 +316,15 @@ mod tests {
     use crate::{
         model::{
             booking::{Assignment, BookingState, BookingToken, NewBooking},
-            event::DedupeKey,
-            id::EndpointName,
+            dispatch::FinishedAttempt,
+            event::{DedupeKey, NewEvent},
+            id::{EndpointName, EventId, SinkName},
             money::Cents,
         },
         store::{
-            activity::ActivityStore,
-            ledger::{Advance, LedgerStore, Settled, Word},
-            link::LinkStore,
+            ActivityStore, AuditStore, Claim, DispatchStore, EventFilter, EventStore, LeaseStore, LedgerStore,
+            SecretStore, SinkStore,
+            ledger::{Advance, Settled, Word},
         },
     };
 
@@ -683,8 +579,8 @@ mod tests {
     #[tokio::test]
     async fn a_disk_without_room_is_told_before_a_commit_fails() {
         let (_folder, store) = fresh().await;
-        activity::check_space(&store.path, activity::LEAST_FREE_BYTES).await.unwrap();
-        let error = activity::check_space(&store.path, u64::MAX).await.unwrap_err().to_string();
+        space::check(&store.path, space::LEAST_FREE_BYTES).await.unwrap();
+        let error = space::check(&store.path, u64::MAX).await.unwrap_err().to_string();
         assert!(error.contains("relay.db") && error.contains("make room"), "{error}");
     }
 

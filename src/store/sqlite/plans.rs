@@ -4,7 +4,7 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{SqliteStore, claim, dispatches, erase, events, finish, ledger, purge, sinks};
+use super::{SqliteStore, claim, dispatches, erase, events, finish, purge, sinks};
 use crate::{
     model::{
         booking::BookingState,
@@ -12,7 +12,11 @@ use crate::{
         dispatch::State,
         id::{DispatchId, EventId},
     },
-    store::{DispatchFilter, EventFilter, Store, ledger::BookingFilter},
+    store::{
+        BaseStore, DispatchFilter, EventFilter,
+        ledger::{BookingFilter, sql as ledger},
+        tx::Sql,
+    },
 };
 
 /// A store with 20,000 delivered dispatches and a few of every other state, and what `ANALYZE`
@@ -52,6 +56,14 @@ async fn plan(store: &SqliteStore, sql: &str) -> String {
     // The statements are those of this crate.
     let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).fetch_all(&store.writer).await.unwrap();
     rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("\n")
+}
+
+/// The text of a statement of both databases.
+fn of_sqlite(sql: &Sql) -> &str {
+    match sql {
+        Sql::Fixed { sqlite, .. } => sqlite,
+        Sql::Made(text) => text,
+    }
 }
 
 /// Asserts that the plan names these indexes and walks no table from end to end.
@@ -120,8 +132,8 @@ async fn status_and_purge_go_by_their_indexes() {
     goes_by(&store, purge::BRING_BACK, &["SEARCH dispatches USING INTEGER PRIMARY KEY (rowid=?)"]).await;
     goes_by(&store, purge::POSTPONED, &["dispatches_due (sink=? AND due_at>?)"]).await;
     let by_age = ["assignments_by_age (assigned_at<?)", "bookings_by_payment_alone (payment_id=?)"];
-    goes_by(&store, ledger::PURGE_ASSIGNMENTS, &by_age).await;
-    goes_by(&store, ledger::UNASSIGNED, &["events_by_invoice (invoice_id=?", unfinished]).await;
+    goes_by(&store, of_sqlite(&ledger::PURGE_ASSIGNMENTS), &by_age).await;
+    goes_by(&store, of_sqlite(&ledger::UNASSIGNED), &["events_by_invoice (invoice_id=?", unfinished]).await;
     let found = [
         "announced_by_number (number_key=?",
         "announced_by_payment (payment_id=?",
@@ -227,8 +239,8 @@ async fn the_ledger_goes_by_its_indexes() {
     let store = with_history(&folder).await;
     goes_by(&store, ledger::SUM, &["bookings_by_number (invoice_number=? AND sink=?)"]).await;
     goes_by(&store, ledger::BUSY, &["bookings_busy (sink=? AND invoice_number=?)"]).await;
-    goes_by(&store, ledger::PURGE, &["bookings_finished (changed_at<?)"]).await;
-    let list = |filter: BookingFilter| ledger::list_statement(&filter, 50).into_string();
+    goes_by(&store, of_sqlite(&ledger::PURGE), &["bookings_finished (changed_at<?)"]).await;
+    let list = |filter: BookingFilter| ledger::list(&filter, 0, 50).0;
     let all = BookingFilter::default;
     let text = || Some("x".to_owned());
     for (filter, index) in [

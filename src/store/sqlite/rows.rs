@@ -7,6 +7,7 @@
 use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::{
     model::{clock, dispatch::Trigger},
@@ -57,6 +58,12 @@ pub(super) fn json_array(numbers: impl IntoIterator<Item = i64>) -> String {
     serde_json::to_string(&numbers.into_iter().collect::<Vec<_>>()).expect("numbers can be written as JSON")
 }
 
+/// UUIDs as [`json_each`](https://www.sqlite.org/json1.html#jeach) and `unhex` read them.
+pub(super) fn json_ids(ids: impl IntoIterator<Item = Uuid>) -> String {
+    let ids: Vec<String> = ids.into_iter().map(|id| id.simple().to_string()).collect();
+    serde_json::to_string(&ids).expect("texts can be written as JSON")
+}
+
 /// Says what was tried when the driver failed.
 pub(super) trait During<T> {
     /// Turns the driver's error into a [`StoreError`]; the phrase is only built then.
@@ -72,12 +79,6 @@ impl<T> During<T> for Result<T, sqlx::Error> {
 /// The given time, or the process's clock: on SQLite that is the store's clock.
 pub(super) fn micros_or_now(now: Option<Timestamp>) -> i64 {
     clock::to_micros(now.unwrap_or_else(clock::now))
-}
-
-/// A stored time so much later, never beyond what can be read back: jiff reads no fraction of its
-/// calendar's last second.
-pub(super) fn later(micros: i64, by: Duration) -> i64 {
-    micros.saturating_add(clock::duration_micros(by)).min(Timestamp::MAX.as_second() * 1_000_000)
 }
 
 /// The time from one stored time to another; zero if it is none.
@@ -107,6 +108,7 @@ impl Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::tx::later;
 
     #[test]
     fn chunks_are_few_and_lose_nothing() {

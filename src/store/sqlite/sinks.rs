@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use sqlx::{FromRow, Sqlite, SqlitePool, query::Query, sqlite::SqliteArguments};
 
 use super::{
@@ -11,23 +12,83 @@ use super::{
 use crate::{
     model::{chain::Chain, clock, id::SinkName},
     store::{
-        Paused, SinkStatus, StoreError,
+        Paused, SinkStatus, SinkStore, StoreError,
         counts::{COUNTED_AT_ONCE, Quick, Tallies, Turn},
     },
 };
 
-/// See [`crate::store::Store::register_sinks`].
-pub(super) async fn register(store: &SqliteStore, sinks: &[SinkName]) -> Result<(), StoreError> {
-    let names: Vec<&str> = sinks.iter().map(SinkName::as_str).collect();
-    let register = sqlx::query(
-        // Without `WHERE` the parser takes `ON` for a join, <https://www.sqlite.org/lang_upsert.html>, section 2.2.
-        "INSERT INTO sinks (name, registered_at) SELECT value, ?2 FROM json_each(?1) WHERE TRUE
+#[async_trait]
+impl SinkStore for SqliteStore {
+    async fn register_sinks(&self, sinks: &[SinkName]) -> Result<(), StoreError> {
+        let names: Vec<&str> = sinks.iter().map(SinkName::as_str).collect();
+        let register = sqlx::query(
+            // Without `WHERE` the parser takes `ON` for a join, <https://www.sqlite.org/lang_upsert.html>, section 2.2.
+            "INSERT INTO sinks (name, registered_at) SELECT value, ?2 FROM json_each(?1) WHERE TRUE
          ON CONFLICT (name) DO NOTHING",
-    )
-    .bind(serde_json::to_string(&names).expect("names can be written as JSON"))
-    .bind(micros_or_now(None));
-    write(store, register).await.during(format_args!("registering {} sinks", sinks.len()))?;
-    Ok(())
+        )
+        .bind(serde_json::to_string(&names).expect("names can be written as JSON"))
+        .bind(micros_or_now(None));
+        write(self, register).await.during(format_args!("registering {} sinks", sinks.len()))?;
+        Ok(())
+    }
+
+    async fn sink_statuses(&self) -> Result<Vec<SinkStatus>, StoreError> {
+        let action = "reading the status of the sinks";
+        let (rows, unfinished, stopped) = read(self).await.during(action)?;
+        let mut sinks = BTreeMap::new();
+        for row in rows {
+            sinks.insert(row.name.clone(), SinkStatus::from(row));
+        }
+        let mut quick = Quick::default();
+        let mut walked: BTreeMap<String, u64> = BTreeMap::new();
+        for row in unfinished {
+            *walked.entry(row.sink.clone()).or_default() += row.count;
+            // What is held is counted below.
+            if row.state != "held" {
+                add(&mut quick.tallies, row)?;
+            }
+        }
+        for (sink, entries) in walked {
+            quick.tallies.entry(sink).or_default().is_cut = entries >= COUNTED_AT_ONCE.unsigned_abs();
+        }
+        for state in ["held", "dead"] {
+            let total: u64 = stopped.iter().filter(|row| row.state == state).map(|row| row.count).sum();
+            quick.stopped_is_cut |= total >= COUNTED_AT_ONCE.unsigned_abs();
+        }
+        for row in stopped {
+            add(&mut quick.tallies, row)?;
+        }
+        if quick.is_cut()
+            && let Some(turn) = self.counted.turn()
+        {
+            // It ends with the pool, if not before.
+            tokio::spawn(count_everything(self.lookers.clone(), turn));
+        }
+        self.counted.fill(&mut sinks, &quick);
+        Ok(sinks.into_values().collect())
+    }
+
+    async fn pause_sink(&self, sink: &SinkName, reason: &str) -> Result<bool, StoreError> {
+        let pause = sqlx::query(
+            "INSERT INTO sinks (name, registered_at, paused_at, paused_reason) VALUES (?1, ?2, ?2, ?3)
+         ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at, paused_reason = excluded.paused_reason
+         WHERE paused_at IS NULL",
+        )
+        .bind(sink.as_str())
+        .bind(micros_or_now(None))
+        .bind(reason);
+        Ok(write(self, pause).await.during(format_args!("pausing {sink}"))? > 0)
+    }
+
+    async fn resume_sink(&self, sink: &SinkName) -> Result<bool, StoreError> {
+        let resume = sqlx::query(
+            "UPDATE sinks SET paused_at = NULL, paused_reason = NULL WHERE name = ? AND paused_at IS NOT NULL",
+        )
+        .bind(sink.as_str());
+        let resumed = write(self, resume).await.during(format_args!("resuming {sink}"))?;
+        self.wakeups.wake([sink]);
+        Ok(resumed > 0)
+    }
 }
 
 #[derive(FromRow)]
@@ -104,43 +165,6 @@ pub(super) const COUNTS: &str = "
     SELECT sink, state, count(*), NULL FROM dispatches
     WHERE state IN ('held', 'dead', 'cancelled') AND state IN ('held', 'dead') GROUP BY sink, state";
 
-/// See [`crate::store::Store::sink_statuses`].
-pub(super) async fn statuses(store: &SqliteStore) -> Result<Vec<SinkStatus>, StoreError> {
-    let action = "reading the status of the sinks";
-    let (rows, unfinished, stopped) = read(store).await.during(action)?;
-    let mut sinks = BTreeMap::new();
-    for row in rows {
-        sinks.insert(row.name.clone(), SinkStatus::from(row));
-    }
-    let mut quick = Quick::default();
-    let mut walked: BTreeMap<String, u64> = BTreeMap::new();
-    for row in unfinished {
-        *walked.entry(row.sink.clone()).or_default() += row.count;
-        // What is held is counted below.
-        if row.state != "held" {
-            add(&mut quick.tallies, row)?;
-        }
-    }
-    for (sink, entries) in walked {
-        quick.tallies.entry(sink).or_default().is_cut = entries >= COUNTED_AT_ONCE.unsigned_abs();
-    }
-    for state in ["held", "dead"] {
-        let total: u64 = stopped.iter().filter(|row| row.state == state).map(|row| row.count).sum();
-        quick.stopped_is_cut |= total >= COUNTED_AT_ONCE.unsigned_abs();
-    }
-    for row in stopped {
-        add(&mut quick.tallies, row)?;
-    }
-    if quick.is_cut()
-        && let Some(turn) = store.counted.turn()
-    {
-        // It ends with the pool, if not before.
-        tokio::spawn(count_everything(store.lookers.clone(), turn));
-    }
-    store.counted.fill(&mut sinks, &quick);
-    Ok(sinks.into_values().collect())
-}
-
 fn add(tallies: &mut Tallies, row: CountRow) -> Result<(), StoreError> {
     let place = Place { table: "dispatches", row: &row.sink };
     let state = row.state.parse().map_err(|error| place.unreadable("state", error))?;
@@ -184,29 +208,6 @@ async fn read(store: &SqliteStore) -> Result<Read, sqlx::Error> {
     }
     let stopped = sqlx::query_as(STOPPED).bind(COUNTED_AT_ONCE).fetch_all(&mut *transaction).await?;
     Ok((sinks, unfinished, stopped))
-}
-
-/// See [`crate::store::Store::pause_sink`].
-pub(super) async fn pause(store: &SqliteStore, sink: &SinkName, reason: &str) -> Result<bool, StoreError> {
-    let pause = sqlx::query(
-        "INSERT INTO sinks (name, registered_at, paused_at, paused_reason) VALUES (?1, ?2, ?2, ?3)
-         ON CONFLICT (name) DO UPDATE SET paused_at = excluded.paused_at, paused_reason = excluded.paused_reason
-         WHERE paused_at IS NULL",
-    )
-    .bind(sink.as_str())
-    .bind(micros_or_now(None))
-    .bind(reason);
-    Ok(write(store, pause).await.during(format_args!("pausing {sink}"))? > 0)
-}
-
-/// See [`crate::store::Store::resume_sink`].
-pub(super) async fn resume(store: &SqliteStore, sink: &SinkName) -> Result<bool, StoreError> {
-    let resume =
-        sqlx::query("UPDATE sinks SET paused_at = NULL, paused_reason = NULL WHERE name = ? AND paused_at IS NOT NULL")
-            .bind(sink.as_str());
-    let resumed = write(store, resume).await.during(format_args!("resuming {sink}"))?;
-    store.wakeups.wake([sink]);
-    Ok(resumed > 0)
 }
 
 /// Runs one statement in a durable transaction; answers how many rows it changed. By itself it

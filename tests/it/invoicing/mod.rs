@@ -20,7 +20,7 @@ use finkare_relay::{
         invoicing::{Desk, Resolve, Unresolved},
     },
     store::{
-        Store,
+        BaseStore,
         ledger::{BookingFilter, LedgerStore},
         sqlite::SqliteStore,
     },

@@ -17,7 +17,7 @@ use finkare_relay::{
         event::{DedupeKey, NewEvent},
         id::{EndpointName, EventId, SinkName},
     },
-    store::{Claim, Store, postgres::PostgresStore},
+    store::{Claim, EventStore, LeaseStore, postgres::PostgresStore},
 };
 
 use crate::support::postgres;

@@ -16,7 +16,8 @@ use finkare_relay::{
         secret::Secret,
     },
     store::{
-        Claim, Counted, DispatchFilter, EventFilter, Purge, Store, postgres::PostgresStore, retention::RetentionStore,
+        Claim, Counted, DispatchFilter, DispatchStore, EventFilter, EventStore, LeaseStore, Purge, SinkStore,
+        postgres::PostgresStore, retention::RetentionStore,
     },
 };
 use sqlx::{Connection, PgConnection};

@@ -20,9 +20,10 @@ use finkare_relay::{
         secret::Secret,
     },
     store::{
-        Claim, Claimed, DispatchFilter, EventFilter, Finish, Purge, Store, StoreError,
+        BaseStore, Claim, Claimed, DispatchFilter, DispatchStore, EventFilter, EventStore, Finish, LeaseStore, Purge,
+        SinkStore, StoreError,
         ledger::{Advance, LedgerStore, Settled, Word},
-        link::LinkStore,
+        link::SecretStore,
         postgres::PostgresStore,
         retention::RetentionStore,
     },

@@ -13,7 +13,7 @@ use finkare_relay::{
         event::{DedupeKey, NewEvent},
         id::{EndpointName, EventId, SinkName},
     },
-    store::{Claim, Store, StoreError, sqlite::SqliteStore},
+    store::{BaseStore, Claim, EraseStore, EventStore, LeaseStore, StoreError, sqlite::SqliteStore},
 };
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 

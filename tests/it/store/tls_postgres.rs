@@ -7,7 +7,7 @@ use std::path::Path;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use finkare_relay::{
     model::{chain::Chain, secret::Secret},
-    store::{Store, postgres::PostgresStore},
+    store::{BaseStore, postgres::PostgresStore},
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 

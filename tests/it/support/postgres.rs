@@ -35,7 +35,7 @@ use std::{
 
 use finkare_relay::{
     model::secret::Secret,
-    store::{Store as _, postgres::PostgresStore},
+    store::{BaseStore as _, postgres::PostgresStore},
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 

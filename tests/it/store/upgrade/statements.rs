@@ -9,7 +9,9 @@ use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, SqlSafeStr, SqliteConnection, sqlite::SqliteConnectOptions,
 };
 
-use super::{Secret, Store, postgres};
+use finkare_relay::store::BaseStore as _;
+
+use super::{Secret, postgres};
 use crate::store::upgrade::{PostgresStore, SqliteStore};
 
 /// What stands between two statements, on a line of its own.

@@ -22,7 +22,10 @@ use crate::model::{
     stored_secret::{Fingerprint, Origin, SealedSecret, SecretId, StoredSecret},
 };
 
-pub(in crate::store) mod rows;
+pub(in crate::store) mod audit;
+mod intents;
+mod rows;
+mod secrets;
 
 /// What came of ending an intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,12 +96,9 @@ pub struct Change {
     pub webhook: Option<(String, String)>,
 }
 
-/// The link's part of the store.
+/// The endpoints' secrets and webhooks.
 #[async_trait]
-pub trait LinkStore: Send + Sync {
-    /// True if other processes may work on the same database: what we remember may be old.
-    fn is_shared(&self) -> bool;
-
+pub trait SecretStore: Send + Sync {
     /// Everything about every endpoint that has a webhook, a live (active or retiring) secret or an
     /// unfinished intent, in one consistent read. By name. A retiring secret whose time has passed is left out.
     async fn links(&self) -> Result<Vec<Link>, StoreError>;
@@ -107,6 +107,36 @@ pub trait LinkStore: Send + Sync {
     /// one that was stored last, whatever the clock did.
     async fn secrets(&self, endpoint: &EndpointName) -> Result<Vec<StoredSecret>, StoreError>;
 
+    /// Remembers the webhook of an endpoint, replacing the one before.
+    async fn adopt_webhook(
+        &self,
+        endpoint: &EndpointName,
+        id: &str,
+        url: &str,
+        audit: NewAudit,
+    ) -> Result<(), StoreError>;
+
+    /// Marks retiring secrets whose time has passed as expired and removes their texts, with an audit entry (actor
+    /// `service`, action `secret.expired`) for each. Answers how many.
+    async fn expire_secrets(&self) -> Result<u64, StoreError>;
+
+    /// Replaces the encrypted text of every live secret in one transaction; `old_key_id` is what they are
+    /// encrypted under now. A retiring one whose time has passed may be among them or not; it expires.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if `secrets` are not exactly the live ones under the old key: somebody
+    /// changed them meanwhile.
+    async fn reseal_secrets(
+        &self,
+        old_key_id: &str,
+        secrets: &[SealedSecret],
+        audit: NewAudit,
+    ) -> Result<(), StoreError>;
+}
+
+/// Intents: what is written down before Finkare is asked for a change.
+#[async_trait]
+pub trait IntentStore: Send + Sync {
     /// Keeps those of these secrets as active whose fingerprints the endpoint never had, whatever their
     /// state; answers which were new. The first is kept as the newest. The audit entry is written only if
     /// there were any. Two processes that seed the same at the same time keep it once.
@@ -154,7 +184,7 @@ pub trait LinkStore: Send + Sync {
     async fn fail_intent(&self, id: IntentId, token: LeaseToken, audit: NewAudit) -> Result<Ended, StoreError>;
 
     /// Lets go of an intent of which nobody knows whether Finkare did it; it may be taken over after
-    /// [`Doubt::retry_in`], and by [`LinkStore::begin_intent`] at once. Unreadable answers are counted.
+    /// [`Doubt::retry_in`], and by [`IntentStore::begin_intent`] at once. Unreadable answers are counted.
     async fn doubt_intent(
         &self,
         id: IntentId,
@@ -176,33 +206,11 @@ pub trait LinkStore: Send + Sync {
     /// Makes every unfinished intent unknown, and due. Only for a store that one process has to itself, at its start:
     /// whoever held the leases is gone. Answers how many there were.
     async fn abandon_intents(&self) -> Result<u64, StoreError>;
+}
 
-    /// Remembers the webhook of an endpoint, replacing the one before.
-    async fn adopt_webhook(
-        &self,
-        endpoint: &EndpointName,
-        id: &str,
-        url: &str,
-        audit: NewAudit,
-    ) -> Result<(), StoreError>;
-
-    /// Marks retiring secrets whose time has passed as expired and removes their texts, with an audit entry (actor
-    /// `service`, action `secret.expired`) for each. Answers how many.
-    async fn expire_secrets(&self) -> Result<u64, StoreError>;
-
-    /// Replaces the encrypted text of every live secret in one transaction; `old_key_id` is what they are
-    /// encrypted under now. A retiring one whose time has passed may be among them or not; it expires.
-    ///
-    /// # Errors
-    /// [`StoreError::Open`] if `secrets` are not exactly the live ones under the old key: somebody
-    /// changed them meanwhile.
-    async fn reseal_secrets(
-        &self,
-        old_key_id: &str,
-        secrets: &[SealedSecret],
-        audit: NewAudit,
-    ) -> Result<(), StoreError>;
-
+/// The audit trail.
+#[async_trait]
+pub trait AuditStore: Send + Sync {
     /// Writes an audit entry by itself.
     async fn audit(&self, audit: NewAudit) -> Result<(), StoreError>;
 

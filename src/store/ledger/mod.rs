@@ -16,7 +16,8 @@ use crate::model::{
     money::Cents,
 };
 
-pub(in crate::store) mod rows;
+mod rows;
+pub(in crate::store) mod sql;
 
 /// What came of assigning a payment to an event.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,133 @@
+//! What the store promises to workers: dispatches are leased to one worker at a time, and finished by id and lease token.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::StoreError;
+use crate::model::{
+    clock,
+    dispatch::{FinishedAttempt, LeasedDispatch, Order},
+    id::{DispatchId, LeaseToken, SinkName},
+};
+
+/// How far a claim moves a dispatch that waits for an earlier one of its invoice. Finishing the
+/// earlier one makes it due at once; this is only the net below that.
+pub const BLOCKED_RECHECK: Duration = Duration::from_mins(1);
+
+/// With [`Order::Invoice`] a claim looks at no fewer than so many, however
+/// few it may take. What stands behind another one of its invoice is moved out of the way by that, and comes
+/// back at the end of the line: so a sink that takes one at a time does not work off one invoice's whole backlog
+/// before it turns to the others.
+pub const LOOK_AHEAD: u32 = 16;
+
+/// What a dispatch says that was called off because there is nothing left to send.
+pub const ERASED: &str = "the payload of its event was erased: there is nothing left to send";
+
+/// What a dispatch says that was given up because its event is not in the database.
+pub const ORPHANED: &str = "its event is not in the database (was only a part restored?): there is nothing to send; restore the event, or cancel this";
+
+/// Payload bytes that one claim hands out, about: as many as one transaction of accepts may hold.
+pub const CLAIM_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Payloads up to this size come with the claim itself, larger ones in a second step: the largest claim of small ones
+/// stays below [`CLAIM_BYTES`].
+pub(super) const SMALL_PAYLOAD: i64 = 8 * 1024;
+
+/// Which dispatches a worker wants, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// The sink.
+    pub sink: &'a SinkName,
+    /// In which order.
+    pub order: Order,
+    /// At most so many. Zero claims nothing.
+    pub limit: u32,
+    /// How long the lease lasts; longer than an attempt's time-out.
+    pub lease: Duration,
+    /// The sink's longest wait between two attempts. A dispatch that is claimed later than that after it was due (its
+    /// sink was paused, the service was off, the clock was set) has not been tried meanwhile: it ages by this much only.
+    pub longest_wait: Duration,
+    /// The time by which things are due: `None` is the store's own clock (the database's on
+    /// Postgres, so that replicas with different clocks agree); tests pass one.
+    pub now: Option<Timestamp>,
+}
+
+/// What a claim brought.
+#[derive(Debug, Default)]
+pub struct Claimed {
+    /// Ours until the lease ends, in the order in which they were written.
+    pub dispatches: Vec<LeasedDispatch>,
+    /// How long until the next one of this sink is due, as far as the store knows now; `None` when
+    /// there is none. Zero when more is due already.
+    pub next_due_in: Option<Duration>,
+    /// True while the sink is paused: nothing is claimed.
+    pub paused: bool,
+}
+
+/// What became of a finished attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// Recorded.
+    Recorded,
+    /// The lease had run out and somebody else has the dispatch: nothing was changed.
+    LeaseLost,
+}
+
+/// When a dispatch's age began, all in microseconds: at its first attempt, which is now if there was none; later by what
+/// it is claimed later than [`Claim::longest_wait`] after it was due.
+pub(super) fn aging_since(first_attempt_at: Option<i64>, due_at: i64, now: i64, longest_wait: Duration) -> i64 {
+    let Some(first) = first_attempt_at else { return now };
+    let too_late = now.saturating_sub(due_at).saturating_sub(clock::duration_micros(longest_wait)).max(0);
+    first.saturating_add(too_late).min(now.max(first))
+}
+
+/// How many of these payloads, in bytes and in the order in which they would be handed out, one claim takes.
+pub(super) fn within_budget(sizes: impl Iterator<Item = i64>) -> usize {
+    let mut total = 0_u64;
+    sizes
+        .enumerate()
+        .take_while(|(place, size)| {
+            total = total.saturating_add(size.unsigned_abs());
+            *place == 0 || total <= CLAIM_BYTES
+        })
+        .count()
+}
+
+/// The workers' part of the store.
+#[async_trait]
+pub trait LeaseStore: Send + Sync {
+    /// Leases dispatches of a sink that are due: new, to be retried, held and to be re-checked, or
+    /// leased to a worker that let its lease run out.
+    ///
+    /// No dispatch is leased to two workers at a time. With [`Order::Invoice`] a dispatch whose
+    /// invoice has an earlier unfinished one for the same sink (also a held one) is not handed out.
+    /// A paused sink gives nothing.
+    ///
+    /// Payloads of one claim come to about [`CLAIM_BYTES`], but one dispatch is always handed out. One of which nothing
+    /// is left to send is not: it is cancelled, with [`ERASED`], if its payload is gone, and dead, with [`ORPHANED`], if
+    /// the event itself is.
+    async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError>;
+
+    /// Records finished attempts, each with its dispatch's new state, in one transaction, and makes
+    /// the next dispatch of each finished one's invoice due.
+    ///
+    /// After an outcome that [restarts the clock](crate::model::dispatch::Outcome::restarts_the_clock) the dispatch's
+    /// age begins anew with its next attempt.
+    ///
+    /// Answers in the given order. `now` as in [`Claim::now`].
+    async fn finish_attempts(
+        &self,
+        batch: &[FinishedAttempt],
+        now: Option<Timestamp>,
+    ) -> Result<Vec<Finish>, StoreError>;
+
+    /// Gives leases back unused: pending at once, no attempt counted. Leases that are lost already
+    /// are passed over. Answers how many were given back.
+    async fn give_back(&self, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError>;
+
+    /// Makes every leased dispatch due at once. Only for a store that one process has to itself,
+    /// at its start: whoever held those leases is gone. Answers how many there were.
+    async fn expire_leases(&self) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,73 @@
+//! What the store promises about sinks: their pauses, and how much work each has.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::StoreError;
+use crate::model::id::SinkName;
+
+/// How a sink is doing, as the store knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SinkStatus {
+    /// The sink's name; it may no longer be configured.
+    pub name: String,
+    /// When and why it was paused.
+    pub paused: Option<Paused>,
+    /// Dispatches that are pending.
+    pub pending: u64,
+    /// Dispatches that are leased.
+    pub leased: u64,
+    /// Dispatches that wait for a person.
+    pub held: u64,
+    /// Dispatches that were given up.
+    pub dead: u64,
+    /// Dispatches delivered so far, purged ones included.
+    pub delivered: u64,
+    /// When the oldest pending or leased dispatch was written.
+    pub oldest_pending: Option<Timestamp>,
+    /// How much the four counts and the oldest time are worth.
+    pub counted: Counted,
+    /// When something was last delivered.
+    pub last_success_at: Option<Timestamp>,
+    /// When an attempt last failed, and what it said.
+    pub last_error: Option<(Timestamp, String)>,
+}
+
+/// How much counts are worth: few dispatches are counted when somebody asks, many only now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Counted {
+    /// They are of this moment.
+    #[default]
+    Now,
+    /// There were so many then.
+    At(Timestamp),
+    /// There are at least so many: they are being counted.
+    AtLeast,
+}
+
+/// A pause of a sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paused {
+    /// Since when.
+    pub at: Timestamp,
+    /// Who or what did it, and why.
+    pub reason: String,
+}
+
+/// The sinks' part of the store.
+#[async_trait]
+pub trait SinkStore: Send + Sync {
+    /// Makes sure that these sinks have a status row; called at start.
+    async fn register_sinks(&self, sinks: &[SinkName]) -> Result<(), StoreError>;
+
+    /// The status of every sink that was ever registered, or has something unfinished, held or dead, by name. It costs the
+    /// same however much that is: see [`SinkStatus::counted`].
+    async fn sink_statuses(&self) -> Result<Vec<SinkStatus>, StoreError>;
+
+    /// Pauses a sink, for all replicas and across restarts; a sink that is paused already keeps its
+    /// first reason. Answers false if it was.
+    async fn pause_sink(&self, sink: &SinkName, reason: &str) -> Result<bool, StoreError>;
+
+    /// Resumes a sink; answers false if it was not paused.
+    async fn resume_sink(&self, sink: &SinkName) -> Result<bool, StoreError>;
+}
