@@ -112,22 +112,10 @@ const CRATES: &[(&str, &[&str])] = &[
 
 /// Cycles between files that are meant, each with its reason.
 const CYCLES: &[(&[&str], &str)] = &[
-    (
-        &["src/finkare/link/registration.rs", "src/finkare/link/rotation.rs", "src/finkare/link/registration.rs"],
-        "both share the number of rounds and the choice of a webhook",
-    ),
     (&["src/sinks/http.rs", "src/sinks/preview.rs", "src/sinks/http.rs"], "a preview is made by the kind of sink"),
     (
         &["src/store/postgres/dispatches.rs", "src/store/postgres/events.rs", "src/store/postgres/dispatches.rs"],
         "both read pages, and an event is read with its dispatches",
-    ),
-    (
-        &["src/store/postgres/intents.rs", "src/store/postgres/secrets.rs", "src/store/postgres/intents.rs"],
-        "a secret from the configuration ends an intent, and an intent keeps its secrets",
-    ),
-    (
-        &["src/store/sqlite/intents.rs", "src/store/sqlite/secrets.rs", "src/store/sqlite/intents.rs"],
-        "a secret from the configuration ends an intent, and an intent keeps its secrets",
     ),
 ];
 

@@ -1,10 +1,9 @@
-//! `demo`: the main job, working, in one process on a temporary SQLite file.
+//! `demo`: shows the whole service at work, in one process on a temporary SQLite file.
 //!
-//! A local Finkare (the one of `simulate`) and a company's service stand at both ends, the same service as
-//! `serve` between them. The webhook is registered; genuine, repeated, forged, unreadable and oversized
-//! deliveries come in; the company's service is down for a while; the webhook's secret is rotated under
-//! load, once with a lost answer. It tells what happens and checks at the end that every promise held. The exit
-//! code says whether it did.
+//! A local Finkare (the one of `simulate`) and a company's service stand at both ends, and the same service as `serve`
+//! between them. The webhook is registered; genuine, repeated, forged, unreadable and oversized deliveries come in; the
+//! company's service is down for a while; the webhook's secret is rotated under load, once with a lost answer. The command
+//! reports what happens, checks at the end that every promise held, and says so by its exit code.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -46,7 +45,7 @@ pub(super) struct Options {
 
 /// Invoices that events belong to.
 const INVOICES: usize = 40;
-/// Events of each invoice while the target is sick.
+/// Events of each invoice while the target is down.
 const PER_INVOICE: usize = 5;
 /// The invoice whose events come with mixed timestamps.
 const MIXED: &str = "invoice-mixed";
@@ -82,7 +81,7 @@ impl Directory {
     }
 }
 
-/// The company's service: takes signed events, and is down when told to.
+/// The company's service: accepts signed events, and is down on demand.
 struct Target {
     signer: Signer,
     down: AtomicBool,
@@ -154,8 +153,8 @@ async fn axum_serve(listener: TcpListener, router: Router) {
     crate::listener::serve(listener, router, 256, lifecycle).await;
 }
 
-/// Finkare's side, for deliveries that the simulator would not make: whatever is signed here is signed with
-/// the secret that Finkare has at that moment.
+/// Finkare's side, for deliveries that the simulator would not make, signed with the secret that Finkare has at that
+/// moment.
 struct Finkare {
     http: reqwest::Client,
     url: String,
@@ -223,7 +222,7 @@ fn payment(invoice: usize, number: u64) -> Vec<u8> {
     send::body("payment.received", &data, clock::now())
 }
 
-/// What was promised, and whether it held.
+/// The promises, and whether each of them held.
 struct Account {
     promises: Vec<(&'static str, bool, String)>,
 }
@@ -327,7 +326,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
         format!("{} forged: 401; 2 MiB: {}; events stored: {before} before and after", forged.len(), large.status),
     )?;
 
-    heading("4. Signed, but not readable: kept for a person, never thrown away")?;
+    heading("4. Signed, but not readable: stored for a person, never thrown away")?;
     let unreadable = finkare.deliver(b"{\"event\": what is this?").await?;
     let kept = service.store().event(unreadable.id.parse().context("no id was answered")?).await?;
     account.note(
@@ -336,7 +335,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
         "acknowledged, stored, marked unreadable".to_owned(),
     )?;
 
-    heading("5. Out of order: whatever the timestamps say, in the order in which they came")?;
+    heading("5. Out of order: relayed in the order of arrival, whatever the timestamps say")?;
     let mut mixed = Vec::new();
     for (number, minutes_ago) in [(1_u64, 1), (2, 30), (3, 5), (4, 60)] {
         let data = json!({"invoiceId": MIXED, "amountCents": 100, "number": number});
@@ -345,7 +344,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
     }
     wait_until_drained(&service).await?;
     account.note(
-        "what overtakes keeps its place",
+        "events are relayed in the order of arrival",
         target.ids_of(MIXED) == mixed,
         format!("{} events of one invoice, none held back, none reordered", mixed.len()),
     )?;
@@ -376,20 +375,20 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
         sick.insert(answer.id);
     }
     account.note(
-        "a sick sink does not hold up acknowledgements",
+        "a sink that is down does not delay acknowledgements",
         sick.len() == INVOICES * PER_INVOICE,
         format!("{} acknowledged meanwhile, the slowest within {slowest:.1?}", sick.len()),
     )?;
     tokio::time::sleep_until((down + DOWN).into()).await;
     print(&format!(
-        "   … it refused {} attempts and comes back after {:.1?}",
+        "   … it refused {} attempts and is back after {:.1?}",
         target.refused.load(Relaxed),
         down.elapsed()
     ))?;
     target.down.store(false, Relaxed);
     let begun = Instant::now();
     let drained = wait_until_drained(&service).await?;
-    print(&format!("   … its backlog is worked off after {:.1?}", begun.elapsed()))?;
+    print(&format!("   … its backlog is delivered after {:.1?}", begun.elapsed()))?;
 
     heading("7. The secret is rotated under load")?;
     let rotated = rotate_under_load(&finkare, &operator).await?;
@@ -397,7 +396,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
         "a rotation drops no delivery",
         rotated.first_try == rotated.deliveries,
         format!(
-            "{} rotations, one of them answered 1 s late, while {} deliveries came: {} acknowledged at the first try",
+            "{} rotations, one of them answered 1 s late, during {} deliveries: {} acknowledged at the first try",
             rotated.rotations, rotated.deliveries, rotated.first_try
         ),
     )?;
@@ -408,22 +407,22 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
         healed.told == 502 && healed.acknowledged == healed.deliveries && healed.refused == 0,
         format!(
             "Finkare changed the secret and its answer was lost: healed after {:.1?}; {} deliveries meanwhile, {} had to \
-             come again, none was turned away for good",
+             be tried again, none was rejected permanently",
             healed.after, healed.deliveries, healed.again
         ),
     )?;
     let forged = finkare.post(body.clone(), Some(finkare::sign(&Secret::new("whsec_guess"), &body))).await?;
     let overlap = finkare.post(body.clone(), Some(finkare::sign(&old, &body))).await?;
     account.note(
-        "the secret before stays good for the overlap",
+        "the previous secret stays valid for the overlap",
         overlap.status == 200 && matches!(forged.status, 401 | 503),
-        format!("signed with the one before: {}; forged: {}", overlap.status, forged.status),
+        format!("signed with the previous one: {}; forged: {}", overlap.status, forged.status),
     )?;
     let secrets = [old, finkare.secret()?];
     let database = std::fs::read(directory.0.join("relay.db"))?;
     let log = std::fs::read(directory.0.join("relay.db-wal")).unwrap_or_default();
     let leaked = secrets.iter().any(|secret| holds(&database, secret) || holds(&log, secret));
-    account.note("no secret lies open in the database", !leaked, "searched for in every byte".to_owned())?;
+    account.note("no secret is in the database in clear", !leaked, "every byte was searched".to_owned())?;
     let drained = wait_until_drained(&service).await? && drained;
 
     heading("8. What arrived")?;
@@ -433,7 +432,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
         "nothing acknowledged is lost",
         drained && acknowledged.is_subset(&arrived),
         format!(
-            "{} of {} acknowledged events are there",
+            "{} of {} acknowledged events arrived",
             acknowledged.intersection(&arrived).count(),
             acknowledged.len()
         ),
@@ -443,7 +442,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
         "every event arrives under one id",
         arrived.len() + 1 == stored,
         format!(
-            "{} events stored, {} arrived: all but the unreadable one, which nobody asked for",
+            "{} events stored, {} arrived: all but the unreadable one, which no sink asks for",
             stored,
             arrived.len()
         ),
@@ -451,7 +450,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
     account.note("order per invoice", in_order(&target), format!("{INVOICES} invoices, each in order"))?;
     let same_bytes = same_bytes(&target, &bodies);
     account.note(
-        "bytes arrive as they came, signed",
+        "bodies arrive unchanged and signed",
         same_bytes && target.badly_signed.load(Relaxed) == 0,
         "compared byte for byte, every signature verified".to_owned(),
     )?;
@@ -470,7 +469,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
     Ok(held)
 }
 
-/// What came of rotations under load.
+/// The result of the rotations under load.
 struct Rotated {
     rotations: u32,
     deliveries: u64,
@@ -499,7 +498,7 @@ async fn rotate_under_load(finkare: &Finkare, operator: &Operator) -> anyhow::Re
     Ok(Rotated { rotations, deliveries, first_try: deliveries - again.min(deliveries) - lost })
 }
 
-/// What came of a lost answer.
+/// The result of a lost answer.
 struct Healed {
     told: u16,
     after: Duration,
@@ -544,7 +543,7 @@ async fn deliver_meanwhile<T>(
         for number in 5000_u64.. {
             pace.tick().await;
             let data = json!({"invoiceId": format!("invoice-rotation-{}", number % 20), "amountCents": number});
-            // Too many open deliveries: the relay is slower than the load, which waits for it.
+            // There are too many open deliveries: the relay is slower than the load, which waits for it.
             if simulator.emit("payment.received", &data).is_err() {
                 simulator.settled().await;
             }

@@ -1,4 +1,4 @@
-//! `refusals`: what the service turned away, and why.
+//! `refusals`: the deliveries that the service refused, and why.
 
 use clap::Subcommand;
 
@@ -12,8 +12,7 @@ use crate::config::Config;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Refusals {
-    /// List the last refused deliveries with what they look like, newest first; of the process that
-    /// answers, since its start
+    /// List the last deliveries that the answering process has refused since its start, newest first, with the reasons
     List {
         /// Only of this endpoint
         #[arg(long)]

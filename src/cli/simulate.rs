@@ -13,7 +13,7 @@ use crate::{
     telemetry,
 };
 
-/// The events that a webhook of `--webhook` asks for: all that Finkare's documentation shows.
+/// The event types of a webhook of `--webhook`: all that Finkare's documentation shows.
 const EVENTS: [&str; 5] =
     ["payment.received", "invoice.status_changed", "invoice.created", "invoice.updated", "workflow.action_triggered"];
 
@@ -28,16 +28,16 @@ pub(super) struct Options {
     /// Send all deliveries to this server (scheme, host, port), whatever host the webhook's HTTPS URL names
     #[arg(long, value_name = "URL")]
     deliver_to: Option<Url>,
-    /// Make so many payments a second
+    /// How many payments to make per second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: Option<u32>,
-    /// Create a webhook for this HTTPS URL at the start, and print its id and its made-up secret (also repeatedly)
+    /// Create a webhook for this HTTPS URL at the start, and print its id and its made-up secret (may be repeated)
     #[arg(long, value_name = "URL")]
     webhook: Vec<String>,
-    /// Let something go wrong, such as `repeats=2` (also repeatedly; a wrong name lists them all)
+    /// Let something go wrong, such as `repeats=2` (may be repeated; a wrong name lists them all)
     #[arg(long, value_name = "NAME=VALUE", value_parser = fault)]
     fault: Vec<(String, String)>,
-    /// Read what Finkare does not document otherwise, such as `secret_encoding=base64` (also repeatedly)
+    /// Choose another reading of what Finkare does not document, such as `secret_encoding=base64` (may be repeated)
     #[arg(long, value_name = "NAME=VALUE", value_parser = variant)]
     variant: Vec<(String, String)>,
     /// Make up the same ids, secrets and amounts again
@@ -69,7 +69,7 @@ pub(super) async fn run(options: Options, output: Output) -> Result<bool, Failur
     let variable = |name| env::read(name, &env::of_process);
     let (format, filter) = (variable("RELAY_LOG_FORMAT")?, variable("RUST_LOG")?);
     let _logging = telemetry::init(format.as_deref(), filter.as_deref()).map_err(Problems::of_variables)?;
-    // Before anything takes long, so that a signal during the start is not lost.
+    // Before anything that takes long, so that a signal during the start is not lost.
     let mut stop = Stop::new()?;
 
     let (mut faults, mut variants) = (Faults::default(), Variants::default());

@@ -1,22 +1,22 @@
-//! The audit trail: who did what, when. Written with every change that a person, a schedule or the
-//! service's own healing makes; never changed afterwards.
+//! The audit trail: who did what, when. An entry is written with every change that a person, a schedule or the service
+//! itself makes, and is never changed afterwards.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// Something that was done, about to be written down.
+/// An entry about to be written.
 ///
-/// Secrets stand here by fingerprint only.
+/// Secrets appear by fingerprint only.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewAudit {
-    /// Who: the name of an admin token, `loopback`, `cli`, `schedule`, or `service` for what it does
-    /// by itself.
+    /// The actor: the name of an admin token, `loopback`, `cli`, `schedule`, or `service` for what the service does by
+    /// itself.
     pub actor: String,
-    /// What, as a stable word: `rotation.begun`, `sink.paused` …
+    /// The action, as a stable word: `rotation.begun`, `sink.paused` …
     pub action: &'static str,
-    /// To what: `endpoint/production`, `sink/erp`, `dispatch/17` …
+    /// The subject: `endpoint/production`, `sink/erp`, `dispatch/17` …
     pub subject: String,
-    /// What else is worth knowing; an object.
+    /// Further details; an object.
     pub detail: Value,
 }
 
@@ -26,7 +26,7 @@ impl NewAudit {
         Self { actor: actor.to_owned(), action, subject: subject.into(), detail: Value::Object(serde_json::Map::new()) }
     }
 
-    /// Adds what else is worth knowing.
+    /// Adds a detail.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.detail[name] = value.into();
@@ -34,19 +34,19 @@ impl NewAudit {
     }
 }
 
-/// Something that was done, as it stands in the store.
+/// An entry as it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditEntry {
     /// Its number: a later entry has a larger one.
     pub id: i64,
-    /// When, by the store's clock.
+    /// When it was written, by the store's clock.
     pub at: Timestamp,
-    /// Who, see [`NewAudit::actor`].
+    /// The actor: see [`NewAudit::actor`].
     pub actor: String,
-    /// What, see [`NewAudit::action`].
+    /// The action: see [`NewAudit::action`].
     pub action: String,
-    /// To what.
+    /// The subject: see [`NewAudit::subject`].
     pub subject: String,
-    /// What else is worth knowing; an object.
+    /// Further details; an object.
     pub detail: Value,
 }

@@ -8,14 +8,14 @@
 //!   (none) ───────────▶ in_flight ────────────────────────────────────────────▶ (finished)
 //!                        │    ▲
 //!   doubt, or the lease  │    │ take over
-//!   ran out              ▼    │      settle (a person's word: a secret that it never had, or the one it has)
+//!   ran out              ▼    │      settle (a person gives a secret that is new to the relay, or confirms the newest)
 //!                       unknown ─────────────────────────────────────────────▶ (finished)
 //! ```
 //!
-//! Finkare switches the secret before we can know it and shows it once. So whoever changes it holds
-//! a lease on a row that says so. If the row is found without a lease, nobody knows what Finkare
-//! did. The service's cure is to do it again, but not without end: after [`MOST_UNREADABLE`] answers of success
-//! that brought no secret, asking again would only lose another one, and a person has to say which secret is right.
+//! Finkare switches to a new secret before the relay can know it, and shows it once. So a worker that asks for a change
+//! holds a lease on a row that says so. If the row is found without a lease, it is not known what Finkare did. The service
+//! then asks again, but not without end: after [`MOST_UNREADABLE`] answers of success that held no secret, asking again
+//! would only lose another one, and a person has to say which secret is right.
 
 use std::{fmt, time::Duration};
 
@@ -31,7 +31,7 @@ use super::{
 };
 
 words! {
-    /// What an intent wants of Finkare.
+    /// What an intent asks of Finkare.
     IntentKind {
         /// A new secret for the webhook.
         Rotate = "rotate",
@@ -41,21 +41,21 @@ words! {
 }
 
 words! {
-    /// How an intent stands.
+    /// The state of an intent.
     IntentState {
-        /// Somebody holds its lease and is asking Finkare.
+        /// A worker holds its lease and is asking Finkare.
         InFlight = "in_flight",
-        /// Nobody knows whether Finkare did it.
+        /// It is not known whether Finkare did it.
         Unknown = "unknown",
-        /// Done; the new secret is kept.
+        /// Done; the new secret is stored.
         Done = "done",
         /// Finkare refused, or it was found that nothing had happened.
         Failed = "failed",
     }
 }
 
-/// After so many answers of success without a secret that can be read, the service does not ask Finkare again by itself:
-/// each of them may have switched the secret, and the next answer will be no better.
+/// The number of answers of success without a secret that can be read after which the service does not ask Finkare again by
+/// itself: each of them may have switched the secret, and the next answer will be no better.
 pub const MOST_UNREADABLE: u32 = 3;
 
 /// The id of an intent.
@@ -73,61 +73,61 @@ impl fmt::Display for IntentId {
 pub struct Intent {
     /// Its id.
     pub id: IntentId,
-    /// For which endpoint.
+    /// The endpoint.
     pub endpoint: EndpointName,
     /// What was asked for.
     pub kind: IntentKind,
     /// [`IntentState::InFlight`] or [`IntentState::Unknown`]; one whose lease has run out reads as unknown.
     pub state: IntentState,
-    /// Who asked.
+    /// The actor that asked, as in the audit trail.
     pub actor: String,
     /// The webhook's id at Finkare, where it is known.
     pub webhook_id: Option<String>,
-    /// The URL to register, and the event types.
+    /// The URL to register.
     pub url: Option<String>,
     /// The event types to register.
     pub events: Vec<String>,
-    /// For how long the secrets before it stay good.
+    /// How long the previous secrets stay valid.
     pub overlap: Duration,
-    /// When it was written down.
+    /// When it was stored.
     pub begun_at: Timestamp,
-    /// How often Finkare has been asked, this time included.
+    /// How many times Finkare has been asked, this time included.
     pub tries: u32,
-    /// How often Finkare answered with success and without a secret that can be read.
+    /// How many of Finkare's answers were a success without a secret that can be read.
     pub unreadable: u32,
-    /// True if a secret was configured that the endpoint never had while somebody was asking Finkare: which of the two is the
-    /// later one is not known, and asking again would make the person's a wrong one.
+    /// True if a secret that the endpoint never had was configured while Finkare was being asked: it is not known which of the
+    /// two is the later one, and asking again would invalidate the person's.
     pub given_meanwhile: bool,
-    /// Who asked Finkare last; `None` if it was the service, healing (and in rows of earlier versions).
+    /// The actor that asked Finkare last; `None` if the service did, to heal the intent (and in rows of earlier versions).
     pub asked_by: Option<String>,
 }
 
-/// Who heals what was left unfinished, in the audit trail.
+/// The actor that heals unfinished changes, in the audit trail.
 pub const SERVICE: &str = "service";
 
 impl Intent {
-    /// True if the service has given up healing it: a person has to say which secret is right, or to ask again.
+    /// True if the service no longer heals it, so that a person has to say which secret is right, or to ask again.
     pub fn needs_a_person(&self) -> bool {
         self.state == IntentState::Unknown && (self.unreadable >= MOST_UNREADABLE || self.given_meanwhile)
     }
 
-    /// True if Finkare is asked by a person (or a schedule), and not by the service that heals.
+    /// True if a person or a schedule asks Finkare, and not the service to heal the intent.
     pub fn is_asked_for(&self) -> bool {
         // The service heals only what was asked for before.
         self.asked_by.is_some() || self.tries == 1
     }
 }
 
-/// An intent about to be written down.
+/// An intent about to be stored.
 #[derive(Debug, Clone)]
 pub struct NewIntent {
     /// Its id.
     pub id: IntentId,
-    /// For which endpoint.
+    /// The endpoint.
     pub endpoint: EndpointName,
     /// What is asked for.
     pub kind: IntentKind,
-    /// Who asks.
+    /// The actor that asks.
     pub actor: String,
     /// The webhook's id at Finkare, for a rotation.
     pub webhook_id: Option<String>,
@@ -135,32 +135,31 @@ pub struct NewIntent {
     pub url: Option<String>,
     /// The event types, for a registration.
     pub events: Vec<String>,
-    /// For how long the secrets before it stay good; microseconds count.
+    /// How long the previous secrets stay valid, to the microsecond.
     pub overlap: Duration,
-    /// Proof that it is ours.
+    /// The token that proves the lease.
     pub token: LeaseToken,
     /// How long the lease lasts unless it is renewed.
     pub lease: Duration,
-    /// Do nothing unless this is the newest secret of the endpoint: keeps two replicas from following
-    /// one schedule twice.
+    /// Begin only if this is the endpoint's newest secret, so that two replicas do not follow one schedule twice.
     pub only_if_newest: Option<Fingerprint>,
 }
 
-/// What became of an intent that should begin.
+/// The outcome of beginning an intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
-    /// It is written down, and ours.
+    /// It is stored, and the caller holds its lease.
     Begun,
-    /// There was an unfinished one that nobody held: it is ours now, with the token that was given,
-    /// and is to be finished instead.
+    /// There was an unfinished intent without a lease. The caller now holds its lease, under the given token, and has to
+    /// finish it instead.
     TakenOver(Intent),
-    /// Somebody is at it.
+    /// Another worker holds the lease of an unfinished intent.
     InFlight(Intent),
-    /// The newest secret is another one than expected: somebody was faster.
+    /// The newest secret is not the expected one: another worker was faster.
     Outdated,
 }
 
-/// The webhook of an endpoint at Finkare, as far as we registered it.
+/// The webhook of an endpoint at Finkare, if it was registered or adopted by the relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
     /// Its id at Finkare.
@@ -171,12 +170,12 @@ pub struct Webhook {
     pub registered_at: Timestamp,
 }
 
-/// All that the store knows of one endpoint's link.
+/// Everything that the store knows of one endpoint's link to Finkare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     /// The endpoint.
     pub endpoint: EndpointName,
-    /// Its webhook, if we registered or adopted one.
+    /// Its webhook, if one was registered or adopted.
     pub webhook: Option<Webhook>,
     /// Its active and retiring secrets, newest first.
     pub secrets: Vec<StoredSecret>,

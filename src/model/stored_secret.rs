@@ -19,7 +19,7 @@ use super::{id::EndpointName, secret::Secret, words::words};
 /// What may be shown of a secret: the first 16 hex digits of its SHA-256.
 ///
 /// The same secret has the same fingerprint everywhere, also outside of the service
-/// (`printf %s "$SECRET" | sha256sum`), so that a person can tell which one is meant.
+/// (`printf %s "$SECRET" | sha256sum`), so that a person can recognise a secret by it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 #[schema(pattern = "^[0-9a-f]{16}$")]
@@ -55,9 +55,9 @@ impl fmt::Debug for Fingerprint {
 }
 
 words! {
-    /// Where a secret came from.
+    /// The origin of a secret.
     Origin {
-        /// The operator wrote it down (or `serve` made it up for trying out).
+        /// The operator configured it (or `serve` generated it for a first try).
         Configured = "configured",
         /// Finkare showed it when the webhook was created.
         Registered = "registered",
@@ -71,9 +71,9 @@ words! {
     SecretState {
         /// Deliveries signed with it are genuine.
         Active = "active",
-        /// The same, until a time.
+        /// Deliveries signed with it are genuine until a time.
         Retiring = "retiring",
-        /// Deliveries signed with it are refused; its text is gone.
+        /// Deliveries signed with it are refused; its text was deleted.
         Expired = "expired",
     }
 }
@@ -91,11 +91,11 @@ impl fmt::Display for SecretId {
 /// An encrypted secret, ready to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedSecret {
-    /// The row that it is bound to.
+    /// The row that its encryption is bound to.
     pub id: SecretId,
     /// What may be shown of it.
     pub fingerprint: Fingerprint,
-    /// Under which master key it is encrypted: a name for the key that says nothing about it.
+    /// The name of the master key that it is encrypted under, which says nothing about the key.
     pub key_id: String,
     /// The encrypted text.
     pub sealed: Vec<u8>,
@@ -106,21 +106,21 @@ pub struct SealedSecret {
 pub struct StoredSecret {
     /// Its row.
     pub id: SecretId,
-    /// Whose it is.
+    /// The endpoint that it belongs to.
     pub endpoint: EndpointName,
     /// What may be shown of it.
     pub fingerprint: Fingerprint,
-    /// Where it came from.
+    /// Its origin.
     pub origin: Origin,
-    /// As the row says; a retiring one whose time has passed is as good as expired.
+    /// The stored state; a retiring secret whose time has passed counts as expired.
     pub state: SecretState,
     /// When it was stored.
     pub created_at: Timestamp,
-    /// Until when a retiring one is good, or an expired one was.
+    /// The time until which a retiring secret is valid, or an expired one was.
     pub valid_until: Option<Timestamp>,
-    /// Under which master key it is encrypted.
+    /// The name of the master key that it is encrypted under.
     pub key_id: String,
-    /// The encrypted text; `None` once expired.
+    /// The encrypted text; `None` once it has expired.
     pub sealed: Option<Vec<u8>>,
 }
 

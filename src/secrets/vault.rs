@@ -1,11 +1,11 @@
 //! Encrypts secrets for the store: AES-256-GCM under the master key, each bound to its own row.
 //!
-//! The additional data names the row and the endpoint, so that a sealed text that is copied into
-//! another row does not open there. The nonce is random: with a handful of secrets a year, 96 bits
+//! The additional data names the row and the endpoint, so that an encrypted text that is copied into
+//! another row cannot be decrypted there. The nonce is random: with a handful of secrets a year, 96 bits
 //! never meet (NIST SP 800-38D, section 8.3, allows 2^32 under one key).
 //!
-//! Each row also carries the [`Vault::key_id`] under which it was sealed, so that a wrong master key
-//! is told from a damaged row.
+//! Each row also carries the [`Vault::key_id`] under which it was encrypted, so that a wrong master key
+//! can be told from a damaged row.
 
 use std::fmt;
 
@@ -22,49 +22,49 @@ use crate::model::{
     stored_secret::{Fingerprint, SealedSecret, SecretId, StoredSecret},
 };
 
-/// How a sealed text is laid out: this byte, the nonce, the ciphertext with its tag.
+/// The version of the layout of an encrypted text: this byte, the nonce, the ciphertext with its tag.
 const VERSION: u8 = 1;
 
-/// Why something sealed cannot be opened, or a key cannot be used.
+/// Why a row cannot be decrypted, or a master key cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum VaultError {
-    /// Not 32 bytes of base64.
+    /// The master key is not 32 bytes in base64.
     #[error(
         "the master key is not 32 bytes in base64: make one with `openssl rand -base64 32` and set RELAY_MASTER_KEY"
     )]
     NotAKey,
-    /// Sealed under another master key.
+    /// The row was encrypted under another master key.
     #[error(
         "the secret {fingerprint} of endpoint {endpoint} was encrypted under the master key {sealed_under}, and this one is \
          {ours}: set RELAY_MASTER_KEY (or the file beside the database) to the key that this database was used with. To \
          change the key, run `finkare-relay rekey`"
     )]
     WrongKey {
-        /// Whose secret.
+        /// The endpoint.
         endpoint: EndpointName,
-        /// Which secret.
+        /// The secret's fingerprint.
         fingerprint: Fingerprint,
-        /// The name of the key that it was sealed under.
+        /// The name of the key that it was encrypted under.
         sealed_under: String,
-        /// The name of our key.
+        /// The name of this key.
         ours: String,
     },
-    /// The right key, and yet it does not open.
+    /// The key is the right one, and the row still cannot be decrypted.
     #[error(
         "the stored secret {fingerprint} of endpoint {endpoint} (row {row}) does not open: the row was damaged or changed. \
          Restore it from a backup, give the secret again by `finkare-relay endpoints settle {endpoint}`, or rotate it"
     )]
     Damaged {
-        /// Whose secret.
+        /// The endpoint.
         endpoint: EndpointName,
-        /// Which secret.
+        /// The secret's fingerprint.
         fingerprint: Fingerprint,
-        /// Which row.
+        /// The row.
         row: SecretId,
     },
 }
 
-/// The master key at work.
+/// Encrypts and decrypts under one master key.
 pub struct Vault {
     key: RandomizedNonceKey,
     key_id: String,
@@ -81,7 +81,7 @@ impl Vault {
             return Err(VaultError::NotAKey);
         }
         let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| VaultError::NotAKey)?;
-        // A pseudo-random function of the key: names it and says nothing about it.
+        // A pseudo-random function of the key, which names the key and says nothing about it.
         let name = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &bytes), b"finkare-relay: name of a master key");
         Ok(Self { key, key_id: hex::encode(&name.as_ref()[..8]) })
     }
@@ -96,10 +96,10 @@ impl Vault {
         self.seal_as(SecretId(uuid::Uuid::now_v7()), endpoint, secret)
     }
 
-    /// Encrypts a secret for a row that is there already.
+    /// Encrypts a secret for an existing row.
     pub fn seal_as(&self, id: SecretId, endpoint: &EndpointName, secret: &Secret) -> SealedSecret {
         let mut text = secret.expose().as_bytes().to_vec();
-        // In place: the plain text is overwritten.
+        // Encrypted in place, so that the plain text is overwritten.
         let nonce = self
             .key
             .seal_in_place_append_tag(Aad::from(bound_to(id, endpoint)), &mut text)
@@ -111,7 +111,7 @@ impl Vault {
         SealedSecret { id, fingerprint: Fingerprint::of(secret), key_id: self.key_id.clone(), sealed }
     }
 
-    /// Decrypts a row; `None` if it has expired and holds no text any more.
+    /// Decrypts a row; `None` if it has expired and no longer holds a text.
     ///
     /// # Errors
     /// [`VaultError::WrongKey`] or [`VaultError::Damaged`], naming the row and never the secret.
@@ -148,8 +148,8 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// What a sealed text is bound to: its row and its endpoint. The id has a fixed length, so that no
-/// two pairs give the same bytes.
+/// The row and the endpoint that an encrypted text is bound to. The id has a fixed length, so that no two pairs give the
+/// same bytes.
 fn bound_to(id: SecretId, endpoint: &EndpointName) -> Vec<u8> {
     [b"finkare-relay secret ", id.0.as_bytes().as_slice(), endpoint.as_str().as_bytes()].concat()
 }

@@ -27,20 +27,20 @@ use crate::{
     state::{Delivery, Invoice, InvoiceId, Payment, PaymentId, Webhook, WebhookId, check_webhook, written},
 };
 
-/// The body of a call is small.
+/// The largest body of a call.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// And is here by then.
+/// How long a call's body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a call comes to.
+/// The outcome of a call.
 enum Answer {
     /// `success: true`.
     Done { status: StatusCode, data: Value, message: Option<&'static str>, pagination: Option<Value> },
     /// `success: false`.
     Refused(Refusal),
-    /// No answer: the connection is cut.
+    /// No answer; the connection is cut.
     Cut,
-    /// 200 and something that is no envelope.
+    /// 200, and a body that is not the envelope.
     Garbled,
 }
 
@@ -50,7 +50,7 @@ impl Answer {
     }
 }
 
-/// What an error says.
+/// An error's content.
 struct Refusal {
     status: StatusCode,
     code: &'static str,
@@ -81,7 +81,7 @@ impl Refusal {
     }
 }
 
-/// What a path names.
+/// The resource that a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
     Webhooks,
@@ -95,7 +95,8 @@ enum Target {
     PaymentsOfInvoice(String),
 }
 
-/// What a path and a method name; else the methods that the path takes (none: there is no such path).
+/// The resource that a path names for a method; otherwise the methods that the path takes, which are none if there is no
+/// such path.
 fn target(variants: &Variants, method: &Method, path: &str) -> Result<Target, Vec<&'static str>> {
     type Make = fn(String) -> Target;
     let one: &[&str] = match variants.update_method {
@@ -126,7 +127,7 @@ fn target(variants: &Variants, method: &Method, path: &str) -> Result<Target, Ve
     Err(allowed)
 }
 
-/// The segment at `{id}` if the path fits the template; empty for a template without.
+/// The segment at `{id}` if the path fits the template; empty for a template without `{id}`.
 fn id_in(template: &str, path: &str) -> Option<String> {
     let (mut wanted, mut found) = (template.split('/'), path.split('/'));
     let mut id = String::new();
@@ -152,7 +153,7 @@ pub(crate) async fn call(Extract(world): Extract<Arc<World>>, request: Request) 
     response
 }
 
-/// The faults that meet any call.
+/// The fault that applies to this call, if any.
 fn toll(world: &World) -> Option<Answer> {
     let mut state = world.lock();
     state.counters.api_calls += 1;
@@ -205,7 +206,7 @@ async fn answered(world: &Arc<World>, request: Request) -> Result<Answer, Refusa
     }
 }
 
-/// Any `fk_live_…` or `fk_test_…`, or one of the given keys, compared in constant time.
+/// Whether the key is any `fk_live_…` or `fk_test_…`, or one of the given keys, compared in constant time.
 fn authorized(world: &World, headers: &HeaderMap) -> bool {
     let mut values = headers.get_all("x-api-key").iter();
     let (Some(key), None) = (values.next(), values.next()) else { return false };
@@ -313,7 +314,7 @@ fn webhook(world: &World, method: &Method, id: &str, body: &[u8]) -> Result<Answ
     }
 }
 
-/// Runs to its end also when the caller has hung up: what Finkare has begun, it does.
+/// Rotates a secret, also if the caller hangs up meanwhile: Finkare finishes what it has begun.
 async fn rotate(world: &Arc<World>, id: &str) -> Result<Answer, Refusal> {
     let id: WebhookId = id.parse().map_err(|_| Refusal::not_found())?;
     let rotation = {

@@ -1,10 +1,10 @@
-//! The simulator's own API below `/_simulator`: what a test or a person does to it. Only from this machine (403 for
-//! everybody else, whatever the key); bodies are JSON with `Content-Type: application/json`.
+//! The simulator's own API below `/_simulator`, by which a test or a person controls it. Only this machine may use it
+//! (others are answered 403, whatever their key); bodies are JSON with `Content-Type: application/json`.
 //!
 //! | call | body and answer |
 //! |---|---|
 //! | `GET /_simulator/faults` | the [`Faults`] as they are now |
-//! | `PUT /_simulator/faults` | replaces them all: what is left out goes back to its default, `{}` ends all faults |
+//! | `PUT /_simulator/faults` | replaces them all: a fault that is left out goes back to its default, `{}` ends all faults |
 //! | `GET`, `PUT /_simulator/variants` | the same for the [`Variants`] |
 //! | `POST /_simulator/events` | `{"event":…,"data":{…}}`: delivers it to the webhooks that asked for it |
 //! | `POST /_simulator/invoices` | `{"invoiceNumber"?:…,"amountCents"?:…}` and delivers `invoice.created` |
@@ -34,7 +34,7 @@ use crate::{
     state::{InvoiceId, written},
 };
 
-/// An event's data is at most what a receiver takes.
+/// The largest body: as large as a receiver accepts.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 pub(crate) fn router() -> Router<Arc<World>> {
@@ -69,7 +69,7 @@ impl IntoResponse for Error {
     }
 }
 
-/// A listener that is open to others still leaves the controls to this machine.
+/// Refuses other machines, also where the listener is open to them.
 async fn only_from_here(request: Request, next: Next) -> Response {
     let here =
         request.extensions().get::<Peer>().is_some_and(|Peer(address)| address.ip().to_canonical().is_loopback());
@@ -79,7 +79,7 @@ async fn only_from_here(request: Request, next: Next) -> Response {
     refused(StatusCode::FORBIDDEN, "the simulator's controls are only for this machine")
 }
 
-/// JSON, or an error of our shape.
+/// A JSON body, or an error in the form of this API.
 struct Body<T>(T);
 
 impl<T, S> FromRequest<S> for Body<T>

@@ -1,7 +1,8 @@
-//! Posting: signed at the instant of sending, 5 s for the answer, again with growing waits on anything but 2xx.
+//! Posting: each attempt is signed when it is sent, waits 5 s for its answer, and is retried with growing waits after
+//! anything but 2xx.
 //!
-//! Each delivery is a task of its own: no order is promised between them (nor does Finkare promise any). What is
-//! posted at the same time is bounded by [`Options::concurrency`](crate::Options::concurrency). No redirect is
+//! Each delivery is a task of its own: no order is promised between them (nor does Finkare promise any). The number of
+//! deliveries that are posted at the same time is bounded by [`Options::concurrency`](crate::Options::concurrency). No redirect is
 //! followed and no proxy asked.
 
 use std::{sync::Arc, time::Duration};
@@ -19,9 +20,9 @@ use crate::{
     state::{Outgoing, Status, body_of},
 };
 
-/// For how long deliveries are gathered to be turned around.
+/// How long deliveries are collected before they are sent in reverse order.
 const GATHERING: Duration = Duration::from_millis(300);
-/// Of an answer no more than this is read.
+/// How much of an answer is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Sends deliveries on their way.
@@ -52,7 +53,7 @@ pub(crate) fn start(world: &Arc<World>, outgoing: Vec<Outgoing>) {
     }
 }
 
-/// The first attempts one after another, the last delivery's first.
+/// Makes the first attempts one after another, beginning with the last delivery.
 async fn turned_around(world: Arc<World>, group: Vec<Outgoing>) {
     for outgoing in group.into_iter().rev() {
         if !attempt(&world, &outgoing, 1).await {
@@ -67,7 +68,7 @@ async fn deliver(world: Arc<World>, outgoing: Outgoing) {
     }
 }
 
-/// All attempts after the first, until one ends the delivery.
+/// Makes all attempts after the first, until one ends the delivery.
 async fn retry(world: Arc<World>, outgoing: Outgoing) {
     for (number, wait) in (2..).zip(&world.options.retry_waits) {
         world.pause(*wait).await;
@@ -79,7 +80,7 @@ async fn retry(world: Arc<World>, outgoing: Outgoing) {
     world.finish(&outgoing, Status::Failed);
 }
 
-/// What is posted.
+/// A signed delivery, with its copies and forgeries.
 struct Prepared {
     url: Url,
     body: Bytes,
@@ -88,7 +89,7 @@ struct Prepared {
     forged: Vec<(Bytes, String)>,
 }
 
-/// One attempt; true if the delivery is finished by it.
+/// Makes one attempt; true if the delivery is finished by it.
 async fn attempt(world: &Arc<World>, outgoing: &Outgoing, number: u32) -> bool {
     let delay = Duration::from_millis(world.lock().faults.delivery_delay_ms);
     world.pause(delay).await;
@@ -97,7 +98,7 @@ async fn attempt(world: &Arc<World>, outgoing: &Outgoing, number: u32) -> bool {
         result = posted(world, outgoing, number) => result,
     };
     let Some(answer) = result else {
-        // Disabled or deleted meanwhile.
+        // The webhook was disabled or deleted meanwhile.
         world.finish(outgoing, Status::Failed);
         return true;
     };
@@ -115,7 +116,7 @@ async fn attempt(world: &Arc<World>, outgoing: &Outgoing, number: u32) -> bool {
     good
 }
 
-/// Posts; answers the status that came back, if any. `None` if the webhook is not there or disabled.
+/// Posts, and returns the status of the answer, if one came. `None` if the webhook was deleted or disabled.
 async fn posted(world: &World, outgoing: &Outgoing, number: u32) -> Option<Option<u16>> {
     let _permit = world.permits.acquire().await.expect("the semaphore is never closed");
     let prepared = prepare(world, outgoing, number)?;
@@ -128,11 +129,11 @@ async fn posted(world: &World, outgoing: &Outgoing, number: u32) -> Option<Optio
     let (answers, forged_answers) = join(genuine, beside).await;
     let accepted = forged_answers.iter().flatten().filter(|status| (200..300).contains(*status)).count();
     world.lock().counters.forged_accepted += accepted as u64;
-    // A copy may be answered although the first is not; Finkare would look at one.
+    // A copy may be answered although the first post is not; Finkare would look at one answer.
     Some(answers.first().copied().flatten())
 }
 
-/// Writes and signs the body with the secret of this instant.
+/// Writes the body and signs it with the secret of this moment.
 fn prepare(world: &World, outgoing: &Outgoing, number: u32) -> Option<Prepared> {
     let now = now();
     let mut state = world.lock();
@@ -166,7 +167,7 @@ fn prepare(world: &World, outgoing: &Outgoing, number: u32) -> Option<Prepared> 
     Some(Prepared { url, body, signature, copies: faults.repeats, forged })
 }
 
-/// The bytes that are sent and their signature.
+/// The bytes that are sent, and their signature.
 fn written_and_signed(body: &Value, secret: &Secret, variants: &Variants) -> (Bytes, String) {
     let compact = body.to_string();
     let sent = match variants.signature_over {
@@ -176,7 +177,7 @@ fn written_and_signed(body: &Value, secret: &Secret, variants: &Variants) -> (By
     (sent, sign(compact.as_bytes(), secret, variants))
 }
 
-/// Posts once; the status of the answer, or nothing if none came in time.
+/// Posts once, and returns the status of the answer, or `None` if no answer came in time.
 async fn post(world: &World, url: Url, body: Bytes, signature: String) -> Option<u16> {
     let request = world
         .client
@@ -187,7 +188,7 @@ async fn post(world: &World, url: Url, body: Bytes, signature: String) -> Option
         .body(body);
     match request.send().await {
         Ok(mut response) => {
-            // Read it, within bounds, so that the connection can be used again.
+            // The answer is read, within bounds, so that the connection can be used again.
             let mut left = MAX_ANSWER_BYTES;
             while let Ok(Some(chunk)) = response.chunk().await
                 && chunk.len() <= left

@@ -55,15 +55,15 @@ pub use self::{
     settings::{Encoding, ErrorBody, EventIdField, Faults, Over, SettingError, Spelling, UpdateMethod, Variants},
     state::{Counters, Delivery, DeliveryId, Invoice, InvoiceId, Payment, PaymentId, Status, Webhook, WebhookId},
 };
-/// Everything of Finkare's is below.
+/// The path that all of Finkare's API is below.
 const API_PATH: &str = "/api/v1";
-/// Statuses of payments, as documented.
+/// The statuses of payments, as documented.
 const PAYMENT_STATUSES: [&str; 4] = ["pending", "completed", "failed", "refunded"];
-/// Methods of payment, as documented.
+/// The methods of payment, as documented.
 const PAYMENT_METHODS: [&str; 4] = ["card", "bank_transfer", "sepa_debit", "payment_link"];
-/// Invoices among which the payments made by themselves are spread.
+/// The number of invoices over which automatic payments are spread.
 const INVOICES_BY_ITSELF: usize = 50;
-/// The most payments a second that are made by themselves.
+/// The most automatic payments per second.
 const MAX_RATE: u32 = 10_000;
 /// For how long calls may finish when the simulator is stopped; those that have not are dropped.
 const STOP_BOUND: Duration = Duration::from_secs(2);
@@ -71,25 +71,25 @@ const STOP_BOUND: Duration = Duration::from_secs(2);
 /// How the simulator runs.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where it listens; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The keys that are good; without any, every `fk_live_…` and `fk_test_…` is.
+    /// The API keys that are accepted; without any, every `fk_live_…` and `fk_test_…` is.
     pub api_keys: Vec<Secret>,
-    /// Where all deliveries go instead of the host in the webhook's URL: scheme, host and port.
+    /// The server (scheme, host and port) that all deliveries are sent to in place of the host in the webhook's URL.
     pub deliver_to: Option<Url>,
-    /// For an answer to a delivery; 5 s, as documented.
+    /// How long an answer to a delivery may take; 5 s, as documented.
     pub delivery_timeout: Duration,
-    /// The waits between the attempts of a delivery; one more attempt than there are waits. Finkare's own are not known.
+    /// The waits between the attempts of a delivery, of which there is one more than waits. Finkare's own are not known.
     pub retry_waits: Vec<Duration>,
-    /// Deliveries that are posted at the same time.
+    /// The number of deliveries that are posted at the same time.
     pub concurrency: usize,
-    /// Payments a second that are made by themselves.
+    /// The number of automatic payments per second.
     pub rate: Option<NonZeroU32>,
-    /// What goes wrong from the start.
+    /// The faults from the start on.
     pub faults: Faults,
-    /// How the undocumented is read.
+    /// The readings of what is not documented.
     pub variants: Variants,
-    /// Ids, secrets and amounts follow from it.
+    /// The seed that ids, secrets and amounts are made from.
     pub seed: u64,
 }
 
@@ -110,40 +110,40 @@ impl Default for Options {
     }
 }
 
-/// Why the simulator cannot do it.
+/// Why the simulator cannot do something.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address is taken, or not of this machine.
+    /// The address is in use, or does not belong to this machine.
     #[error("cannot listen on {address}: choose another address, or port 0 for a free one")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// The system's word.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// Not a server.
-    #[error("`{0}` is no place to deliver to: write scheme, host and port, like http://127.0.0.1:8080")]
+    /// The URL is more than a server.
+    #[error("deliveries cannot be sent to `{0}`: write scheme, host and port, like http://127.0.0.1:8080")]
     DeliverTo(String),
-    /// An option that cannot be.
+    /// An option is not valid.
     #[error("{0}")]
     Options(String),
-    /// The HTTP client.
+    /// The HTTP client cannot be made.
     #[error("the HTTP client could not be made")]
     Client(#[source] reqwest::Error),
-    /// A fault or a variant.
+    /// A fault or a variant cannot be set.
     #[error(transparent)]
     Setting(#[from] SettingError),
-    /// More than that many deliveries wait for their answer or their next attempt.
+    /// Too many deliveries wait for their answer or their next attempt.
     #[error("{0} deliveries are open already: the receiver does not keep up")]
     Full(usize),
-    /// There is none, or it is forgotten.
+    /// There is no such invoice, or it has been forgotten.
     #[error("there is no invoice {0}")]
     NoSuchInvoice(InvoiceId),
-    /// A payment that Finkare would not have.
+    /// Finkare would not accept the payment.
     #[error("{0}")]
     Payment(String),
-    /// A webhook that Finkare would not have.
+    /// Finkare would not accept the webhook.
     #[error("{0}")]
     Webhook(String),
 }
@@ -151,11 +151,11 @@ pub enum Error {
 /// A payment to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewPayment {
-    /// In cents; `None` is all of the invoice.
+    /// The amount in cents; `None` is the invoice's whole amount.
     pub amount_cents: Option<i64>,
-    /// `card`, `bank_transfer`, `sepa_debit`, `payment_link`.
+    /// The method: `card`, `bank_transfer`, `sepa_debit` or `payment_link`.
     pub method: String,
-    /// `pending`, `completed`, `failed`, `refunded`.
+    /// The status: `pending`, `completed`, `failed` or `refunded`.
     pub status: String,
 }
 
@@ -165,17 +165,17 @@ impl Default for NewPayment {
     }
 }
 
-/// What the parts share.
+/// The state that all parts share.
 struct World {
     options: Options,
-    /// As in the options, or as changed since.
+    /// As in the options, or as it was changed since.
     deliver_to: Mutex<Option<Url>>,
     state: Mutex<State>,
     client: reqwest::Client,
     permits: Semaphore,
     /// The server, and the deliveries and rotations under way.
     tracker: TaskTracker,
-    /// Told whenever a delivery is finished.
+    /// Notified whenever a delivery is finished.
     finished: Notify,
     stopping: Stopping,
 }
@@ -223,7 +223,7 @@ impl World {
         let _ = self.stopping.soft.run_until_cancelled(tokio::time::sleep(time)).await;
     }
 
-    /// Where a delivery for this URL really goes.
+    /// The URL that a delivery for this webhook URL is really sent to.
     fn target(&self, url: &str) -> Url {
         let mut url = Url::parse(url).expect("a webhook's URL was checked when it was set");
         if let Some(to) = &*self.deliver_to.lock().expect("no code panics while it holds this lock") {
@@ -305,7 +305,7 @@ impl World {
                 _ = ticks.tick() => {}
                 () = self.stopping.soft.cancelled() => return,
             }
-            // A receiver that does not keep up is counted (`overflows`), and gets no more until it does.
+            // If the receiver does not keep up, that is counted (`overflows`), and no more is sent until it does.
             if invoices.len() < INVOICES_BY_ITSELF {
                 let Ok(invoice) = self.create_invoice(None, None) else { continue };
                 invoices.push(invoice.id);
@@ -316,14 +316,14 @@ impl World {
             if let Err(Error::NoSuchInvoice(_)) =
                 self.pay(invoice, NewPayment { amount_cents, ..NewPayment::default() })
             {
-                // Forgotten: others were made beside.
+                // Forgotten, since other invoices were created meanwhile.
                 invoices.retain(|id| *id != invoice);
             }
         }
     }
 }
 
-/// Scheme, host and port, nothing else.
+/// Checks that this is a scheme, a host and a port, and nothing else.
 fn check_deliver_to(to: &Url) -> Result<(), Error> {
     let is_server = matches!(to.scheme(), "http" | "https")
         && to.has_host()
@@ -338,7 +338,7 @@ fn check_deliver_to(to: &Url) -> Result<(), Error> {
     Err(Error::DeliverTo(shown.to_owned()))
 }
 
-/// A running simulator. It stops when it is dropped; [`Simulator::stop`] waits for it.
+/// A running simulator. It stops when it is dropped; [`Simulator::stop`] also waits for its end.
 pub struct Simulator {
     world: Arc<World>,
     address: SocketAddr,
@@ -351,10 +351,10 @@ impl std::fmt::Debug for Simulator {
 }
 
 impl Simulator {
-    /// Listens, and answers from then on.
+    /// Starts a simulator, which answers calls when this returns.
     ///
     /// # Errors
-    /// The address is taken, or an option cannot be.
+    /// The address is in use, or an option is not valid.
     pub async fn start(options: Options) -> Result<Self, Error> {
         options.faults.check()?;
         options.variants.check()?;
@@ -367,7 +367,7 @@ impl Simulator {
         if options.rate.is_some_and(|rate| rate.get() > MAX_RATE) {
             return Err(Error::Options(format!("the rate is at most {MAX_RATE} payments a second")));
         }
-        // An embedder may have done so already, which is as good.
+        // The program around may have installed one already, which serves as well.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -399,36 +399,36 @@ impl Simulator {
         Ok(Self { world, address })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Sends all deliveries to this server from now on: [`Options::deliver_to`], for a receiver that has to know
-    /// our address before it has one itself.
+    /// Sends all deliveries to this server from now on, as [`Options::deliver_to`] does; for a receiver that has to know the
+    /// simulator's address before it has one itself.
     ///
     /// # Errors
-    /// It is not a scheme, a host and a port alone.
+    /// The URL is more than a scheme, a host and a port.
     pub fn set_deliver_to(&self, to: Url) -> Result<(), Error> {
         check_deliver_to(&to)?;
         *self.world.deliver_to.lock().expect("no code panics while it holds this lock") = Some(to);
         Ok(())
     }
 
-    /// What a client takes as Finkare's URL.
+    /// The URL that a client of Finkare's API has to use.
     pub fn api_url(&self) -> Url {
         Url::parse(&format!("http://{}{API_PATH}", self.address)).expect("an address and a path are a URL")
     }
 
-    /// Cancelled once a part has failed, which stops all; or when somebody stopped it.
+    /// Cancelled when the simulator stops, also because a part of it has failed.
     pub fn stopped(&self) -> CancellationToken {
         self.world.stopping.soft.clone()
     }
 
-    /// Creates a webhook for these events, as `POST /webhooks` does; answers its id and its secret.
+    /// Creates a webhook for these events, as `POST /webhooks` does, and returns its id and its secret.
     ///
     /// # Errors
-    /// [`Error::Webhook`]: Finkare would not have it either.
+    /// [`Error::Webhook`] if Finkare would not accept it.
     pub fn create_webhook(&self, url: &str, events: &[&str]) -> Result<(WebhookId, Secret), Error> {
         let events = events.iter().copied().map(str::to_owned).collect();
         let created = self.world.lock().create_webhook(url.to_owned(), events, None, true, now());
@@ -453,7 +453,7 @@ impl Simulator {
         self.world.pay(invoice, payment)
     }
 
-    /// Changes an invoice's status and delivers `invoice.status_changed`; answers to how many webhooks.
+    /// Changes an invoice's status, delivers `invoice.status_changed`, and returns to how many webhooks.
     ///
     /// # Errors
     /// There is no such invoice; [`Error::Full`].
@@ -461,7 +461,7 @@ impl Simulator {
         self.world.set_status(invoice, status.to_owned())
     }
 
-    /// Delivers any event to the webhooks that asked for it; answers how many they are.
+    /// Delivers any event to the webhooks that asked for it, and returns how many they are.
     ///
     /// # Errors
     /// [`Error::Full`]
@@ -469,7 +469,7 @@ impl Simulator {
         self.world.emit(event, data)
     }
 
-    /// The faults as they are now: what counts is counted down.
+    /// The faults as they are now; those that count have been counted down.
     pub fn faults(&self) -> Faults {
         self.world.lock().faults.clone()
     }
@@ -505,12 +505,12 @@ impl Simulator {
         self.world.lock().history(webhook).cloned().collect()
     }
 
-    /// What happened how often.
+    /// How often things have happened.
     pub fn counters(&self) -> Counters {
         self.world.lock().counters
     }
 
-    /// Waits until every delivery has been acknowledged or given up. The caller bounds the wait.
+    /// Waits until every delivery has been acknowledged or given up. The caller has to bound the wait.
     pub async fn settled(&self) {
         loop {
             let finished = self.world.finished.notified();
@@ -524,7 +524,7 @@ impl Simulator {
         }
     }
 
-    /// Stops: no more calls, no more deliveries. Open deliveries are dropped.
+    /// Stops: no more calls are answered and no more deliveries posted. Open deliveries are dropped.
     pub async fn stop(self) {
         let World { tracker, stopping, .. } = &*self.world;
         stopping.soft.cancel();

@@ -1,61 +1,61 @@
-//! What can be made to go wrong ([`Faults`]) and what nobody documents ([`Variants`]).
+//! What can be made to go wrong ([`Faults`]), and how to read what is not documented ([`Variants`]).
 //!
-//! Both are plain settings: by Rust, by JSON, or one by one as `name=value` on the command line. A fault
-//! that counts ("the next 3") is counted down as it happens, and reading the faults shows what is left.
+//! Both are plain settings, made in Rust, in JSON, or one by one as `name=value` on the command line. A fault that counts
+//! ("the next 3") is counted down as it happens, and reading the faults shows how many are left.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 /// The longest delay that can be asked for, in milliseconds: ten minutes.
 const MAX_MS: u64 = 600_000;
-/// The most copies of one delivery, and the most deliveries that are turned around.
+/// The most copies of one delivery, and the most deliveries that are sent in reverse order.
 const MAX_COPIES: u32 = 100;
 
-/// A fault or a variant that cannot be set so; the text says why.
+/// A fault or a variant that cannot be set to this value; the text says why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SettingError(String);
 
-/// What goes wrong on demand. The default is that nothing does.
+/// What goes wrong on demand; by default nothing does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
-    /// Every attempt is posted so many further times at the same moment, byte for byte.
+    /// The number of further copies of every attempt, posted at the same moment, byte for byte.
     pub repeats: u32,
-    /// So many deliveries are gathered and their first attempts posted one after another, the last one first. What
-    /// does not come together in 300 ms is posted with fewer. 0 and 1 change nothing.
+    /// The number of deliveries that are collected and whose first attempts are then posted one after another, the last one
+    /// first. After 300 ms those that are there are posted. 0 and 1 change nothing.
     pub reorder: u32,
-    /// A retry has a new `timestamp`, so that its body is another one. Whether Finkare does that is not known.
+    /// Whether a retry has a new `timestamp`, and so another body. What Finkare does is not known.
     pub fresh_timestamp: bool,
-    /// Milliseconds before each attempt. It is signed after them.
+    /// Milliseconds before each attempt, which is signed after them.
     pub delivery_delay_ms: u64,
-    /// Milliseconds between signing and posting: what is on its way while the secret is changed.
+    /// Milliseconds between signing and posting, for deliveries that are on their way while the secret is changed.
     pub transit_delay_ms: u64,
-    /// Beside every attempt, so many deliveries that are signed with a wrong secret. Their `data` has `"forged":true`.
+    /// The number of forged deliveries beside every attempt, signed with a wrong secret. Their `data` has `"forged":true`.
     pub forged: u32,
-    /// The next so many API calls are answered with 429.
+    /// The number of next API calls that are answered with 429.
     pub too_many_requests: u32,
-    /// The `Retry-After` of these answers, in seconds; none if it is `null`.
+    /// The `Retry-After` of these answers, in seconds; `null` for no such header.
     pub retry_after_secs: Option<u32>,
-    /// The next so many API calls do nothing and are answered with `api_error_status`.
+    /// The number of next API calls that do nothing and are answered with `api_error_status`.
     pub api_errors: u32,
-    /// 500 to 599.
+    /// The status of these answers: 500 to 599.
     pub api_error_status: u16,
-    /// The next so many API calls do nothing and have their connection cut.
+    /// The number of next API calls that do nothing and whose connection is cut.
     pub cut_connections: u32,
-    /// Milliseconds that a rotation waits before the secret is changed. It is changed also when the caller has
-    /// hung up by then.
+    /// Milliseconds that a rotation waits before the secret is changed. The secret is also changed if the caller has hung up
+    /// by then.
     pub rotation_delay_ms: u64,
     /// Milliseconds between the change of the secret and the answer that shows it.
     pub rotation_answer_delay_ms: u64,
-    /// The next so many rotations change the secret, and have their connection cut.
+    /// The number of next rotations that change the secret and whose connection is then cut.
     pub lost_rotations: u32,
-    /// The next so many rotations change the secret, and are answered with `api_error_status`, as by a proxy
-    /// that lost patience.
+    /// The number of next rotations that change the secret and are answered with `api_error_status`, as by a proxy that ran
+    /// into its time-out.
     pub failing_rotations: u32,
-    /// The next so many rotations change the secret, and are answered with 200 and something unreadable.
+    /// The number of next rotations that change the secret and are answered with 200 and an unreadable body.
     pub garbled_rotations: u32,
-    /// The next so many webhooks are created, and have their connection cut.
+    /// The number of next webhooks that are created and whose connection is then cut.
     pub lost_creates: u32,
 }
 
@@ -95,7 +95,7 @@ impl Faults {
         Ok(())
     }
 
-    /// Whether the values are in their bounds.
+    /// Checks that the values are within their bounds.
     pub(crate) fn check(&self) -> Result<(), SettingError> {
         for (name, copies) in [("repeats", self.repeats), ("reorder", self.reorder), ("forged", self.forged)] {
             at_most("fault", name, copies.into(), MAX_COPIES.into())?;
@@ -116,7 +116,7 @@ impl Faults {
     }
 }
 
-/// Takes one off a count; true if there was one.
+/// Counts down by one; true if the count was not zero.
 pub(crate) fn spend(count: &mut u32) -> bool {
     let left = count.checked_sub(1);
     *count = left.unwrap_or(0);
@@ -197,7 +197,7 @@ pub enum Spelling {
     Camel,
 }
 
-/// With which method a webhook is updated.
+/// The method by which a webhook is updated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateMethod {
@@ -210,16 +210,16 @@ pub enum UpdateMethod {
     Patch,
 }
 
-/// What nobody documents. The default is the most careful reading.
+/// How to read what is not documented. The default is the most careful reading.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own that nobody has answered")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an open question of its own")]
 pub struct Variants {
     /// What the signature covers: `raw`, `reserialized`.
     pub signature_over: Over,
-    /// The signature begins with `sha256=`.
+    /// Whether the signature begins with `sha256=`.
     pub signature_prefix: bool,
-    /// The signature's hex digits are upper-case.
+    /// Whether the signature's hexadecimal digits are upper-case.
     pub signature_upper_case: bool,
     /// How the secret becomes the key: `literal`, `stripped`, `base64`.
     pub secret_encoding: Encoding,
@@ -227,7 +227,7 @@ pub struct Variants {
     pub rotation_grace_ms: u64,
     /// An id of the event in the body: `none`, `id`, `event_id`, `delivery_id`. The same on retries.
     pub event_id: EventIdField,
-    /// `payment.received` carries `paymentId`, `currency`, `method` and `paidAt`.
+    /// Whether `payment.received` carries `paymentId`, `currency`, `method` and `paidAt`.
     pub payment_fields: bool,
     /// Milliseconds for which a payment of status `completed` reads `pending` after its event.
     pub payment_pending_ms: u64,
@@ -247,9 +247,9 @@ pub struct Variants {
     pub deliveries_path: String,
     /// Path of one invoice.
     pub invoice_path: String,
-    /// Beside every event, one of a name that is documented nowhere, whatever a webhook asked for.
+    /// Whether every event is accompanied by one of an undocumented type, whatever a webhook asked for.
     pub unknown_events: bool,
-    /// A webhook that is created gets a `ping`, whatever it asked for.
+    /// Whether a new webhook gets a `ping`, whatever it asked for.
     pub ping: bool,
 }
 
@@ -290,7 +290,7 @@ impl Variants {
         Ok(())
     }
 
-    /// Whether the values are in their bounds.
+    /// Checks that the values are within their bounds.
     pub(crate) fn check(&self) -> Result<(), SettingError> {
         for (name, millis) in [
             ("rotation_grace_ms", self.rotation_grace_ms),
@@ -323,7 +323,7 @@ fn at_most(what: &str, name: &str, found: u64, most: u64) -> Result<(), SettingE
     Err(SettingError(format!("{what} `{name}`: {found} is too much: at most {most}")))
 }
 
-/// The settings with one of them changed. The names are those of JSON: no second list to keep.
+/// The settings with one of them changed. The names are those of JSON, so that there is no second list of them.
 fn set<T: Serialize + DeserializeOwned>(settings: &T, what: &str, name: &str, value: &str) -> Result<T, SettingError> {
     let Ok(Value::Object(mut map)) = serde_json::to_value(settings) else {
         unreachable!("both are structs of plain fields")

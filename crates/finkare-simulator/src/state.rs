@@ -1,5 +1,5 @@
-//! What the simulated Finkare remembers: webhooks, invoices, payments, deliveries. All of it in memory, all of it
-//! bounded; what is oldest goes first, except that an open delivery is never forgotten.
+//! What the simulated Finkare remembers: webhooks, invoices, payments and deliveries, in memory and bounded. The oldest are
+//! forgotten first, but never an open delivery.
 
 use std::{collections::VecDeque, fmt, str::FromStr};
 
@@ -17,13 +17,13 @@ use crate::{
     settings::{Faults, Variants},
 };
 
-/// Webhooks; a further one is refused.
+/// The most webhooks; a further one is refused.
 const MAX_WEBHOOKS: usize = 100;
-/// Invoices, and as many payments: the oldest are forgotten.
+/// The most invoices, and the most payments; the oldest are forgotten.
 const MAX_INVOICES: usize = 10_000;
-/// Deliveries per webhook in the history: the oldest that is finished is forgotten.
+/// The most deliveries in a webhook's history; the oldest finished one is forgotten.
 const MAX_HISTORY: usize = 1000;
-/// Deliveries that are not finished, over all webhooks: an event that would make more is refused.
+/// The most unfinished deliveries of all webhooks together; an event that would make more is refused.
 const MAX_OPEN: usize = 10_000;
 
 macro_rules! ids {
@@ -72,13 +72,13 @@ pub(crate) fn written(time: Timestamp) -> String {
 pub struct Webhook {
     /// Its id.
     pub id: WebhookId,
-    /// Where it leads; HTTPS.
+    /// The HTTPS URL that deliveries are posted to.
     pub url: String,
-    /// Event types.
+    /// The event types that it asks for.
     pub events: Vec<String>,
     /// Free text.
     pub description: Option<String>,
-    /// Whether it gets anything.
+    /// Whether it gets deliveries.
     pub enabled: bool,
     /// When it was created.
     pub created_at: Timestamp,
@@ -86,17 +86,17 @@ pub struct Webhook {
     pub last_triggered_at: Option<Timestamp>,
 }
 
-/// A webhook with what only Finkare knows.
+/// A webhook with the parts that only Finkare knows.
 pub(crate) struct Hook {
     pub(crate) webhook: Webhook,
     pub(crate) secret: Secret,
-    /// The secret before, and until when it goes on signing.
+    /// The previous secret, and the time until which it goes on signing.
     previous: Option<(Secret, Timestamp)>,
     history: VecDeque<Delivery>,
 }
 
 impl Hook {
-    /// What signs at this instant.
+    /// The secret that signs at this moment.
     pub(crate) fn signing_secret(&self, now: Timestamp) -> &Secret {
         match &self.previous {
             Some((secret, until)) if now < *until => secret,
@@ -105,7 +105,7 @@ impl Hook {
     }
 }
 
-/// How a delivery stands. Finkare's own words for it are not documented.
+/// The status of a delivery. Finkare's own words for it are not documented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -122,13 +122,13 @@ pub enum Status {
 pub struct Delivery {
     /// Its id.
     pub id: DeliveryId,
-    /// Of which webhook.
+    /// The webhook.
     pub webhook: WebhookId,
     /// The event's type.
     pub event_type: String,
-    /// How it stands.
+    /// Its status.
     pub status: Status,
-    /// How often it was tried; copies by [`Faults::repeats`] do not count.
+    /// The number of attempts; copies by [`Faults::repeats`] do not count.
     pub attempts: u32,
     /// The status of the last answer; `None` before it, or if none came.
     pub last_answer: Option<u16>,
@@ -158,7 +158,7 @@ pub struct Invoice {
 pub struct Payment {
     /// Its id.
     pub id: PaymentId,
-    /// Of which invoice.
+    /// The invoice.
     pub invoice: InvoiceId,
     /// In cents.
     pub amount_cents: i64,
@@ -168,23 +168,23 @@ pub struct Payment {
     pub status: String,
     /// When it was paid.
     pub paid_at: Timestamp,
-    /// From when on a completed one reads so.
+    /// The time from which a completed payment is reported as such.
     pub completed_at: Timestamp,
-    /// From when on the API knows it.
+    /// The time from which the API knows it.
     pub visible_at: Timestamp,
 }
 
 impl Payment {
-    /// The status as it reads now.
+    /// The status as the API reports it at this time.
     pub fn status(&self, now: Timestamp) -> &str {
         if self.status == "completed" && now < self.completed_at { "pending" } else { &self.status }
     }
 }
 
-/// How often what happened since the start.
+/// How often things have happened since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Counters {
-    /// Calls of the API, whatever came of them.
+    /// Calls of the API, whatever their outcome.
     pub api_calls: u64,
     /// Calls without a good key.
     pub unauthorized: u64,
@@ -222,7 +222,7 @@ pub(crate) struct Outgoing {
     pub(crate) event_id: Uuid,
 }
 
-/// Which webhooks get an event.
+/// The webhooks that get an event.
 #[derive(Clone, Copy)]
 enum To {
     /// Those that asked for it.
@@ -244,7 +244,7 @@ pub(crate) struct State {
     payments: VecDeque<Payment>,
     open: usize,
     numbers: u64,
-    /// Deliveries gathered to be turned around.
+    /// Deliveries that are collected to be sent in reverse order.
     pub(crate) gathered: Vec<Outgoing>,
 }
 
@@ -478,7 +478,7 @@ impl State {
         self.hook_mut(webhook)?.history.iter_mut().rev().find(|delivery| delivery.id == id)
     }
 
-    /// Writes down how a delivery ended.
+    /// Records how a delivery ended.
     pub(crate) fn finish(&mut self, outgoing: &Outgoing, status: Status) {
         self.open -= 1;
         match status {
@@ -499,7 +499,7 @@ fn push_bounded<T>(all: &mut VecDeque<T>, item: T, most: usize) {
     all.push_back(item);
 }
 
-/// Whether a webhook may have this URL and these events.
+/// Checks that a webhook may have this URL and these events.
 pub(crate) fn check_webhook(url: &str, events: &[String]) -> Result<(), Error> {
     let good = url::Url::parse(url).is_ok_and(|url| url.scheme() == "https" && url.has_host());
     if !good || url.len() > 2000 {

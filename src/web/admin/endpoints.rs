@@ -1,8 +1,8 @@
-//! `GET /endpoints` and what belongs to one of them: its secrets (by fingerprint, never the value),
-//! rotating, registering, and Finkare's own history.
+//! `GET /endpoints` and the calls for one endpoint: its secrets (by fingerprint, never the value), rotating, registering,
+//! settling, and Finkare's own history.
 //!
-//! Whatever Finkare says no to is a 502 with Finkare's own words in the member `finkare`: the
-//! request was good and we did our part, so that a person has to look there.
+//! A refusal by Finkare is a 502 with Finkare's own words in the member `finkare`: the request to the relay was good, and a
+//! person has to look at Finkare.
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,79 +36,80 @@ use crate::{
 
 /// Event types that one registration may name.
 const MAX_EVENTS: usize = 100;
-/// Bytes of an event type, or of a description.
+/// The longest event type, and the longest description, in bytes.
 const MAX_TEXT: usize = 500;
 
-/// How an endpoint's link to Finkare stands.
+/// The state of an endpoint's link to Finkare.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum LinkState {
-    /// Nothing is under way.
+    /// No change is under way.
     Settled,
     /// Finkare is being asked for a change.
     InFlight,
-    /// Nobody knows whether Finkare made the last change; the service asks again by itself, unless `intent.heals_itself` is false.
+    /// It is not known whether Finkare made the last change; the service asks again by itself, unless `intent.heals_itself` is
+    /// false.
     Unknown,
 }
 
 /// An endpoint as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EndpointRow {
-    /// Its name.
+    /// The endpoint's name.
     name: EndpointName,
-    /// Its path on the public listener.
+    /// The endpoint's path on the public listener.
     path: String,
-    /// When the last genuine delivery came, through any replica (of the others, up to a minute late); null: none
-    /// ever did.
+    /// When the last genuine delivery came, through any replica; other replicas report it with up to a minute's delay. Null
+    /// if none ever came.
     #[schema(required)]
     last_delivery_at: Option<Timestamp>,
-    /// True: its events mean no money.
+    /// True if the endpoint belongs to Finkare's sandbox, whose payments are not real.
     sandbox: bool,
-    /// The configured one, else the one that was registered.
+    /// The webhook's id at Finkare: the configured one, otherwise the registered one.
     #[schema(required)]
     webhook_id: Option<String>,
-    /// Where Finkare posts, as it was registered or adopted.
+    /// The URL that Finkare posts to, as it was registered or adopted.
     #[schema(required)]
     url: Option<String>,
-    /// When it was registered or adopted.
+    /// When the webhook was registered or adopted.
     #[schema(required)]
     registered_at: Option<Timestamp>,
-    /// How its link stands.
+    /// The state of the link to Finkare.
     state: LinkState,
-    /// How many are good now.
+    /// The number of secrets that are valid now.
     secrets: usize,
-    /// Of the newest secret.
+    /// The fingerprint of the newest secret.
     #[schema(required)]
     fingerprint: Option<Fingerprint>,
-    /// Null: it is never rotated by itself.
+    /// The number of days between two rotations by schedule; null without a schedule.
     #[schema(required)]
     rotate_every_days: Option<u64>,
-    /// When its secret is rotated next by itself.
+    /// When the secret is rotated next by schedule; null without a schedule.
     #[schema(required)]
     next_rotation_at: Option<Timestamp>,
-    /// The change at Finkare that is not finished.
+    /// The unfinished change at Finkare; null if there is none.
     #[schema(required)]
     intent: Option<IntentRow>,
-    /// What needs a person, each with what to do; empty: nothing does.
+    /// What needs a person, each with what to do; empty if nothing does.
     attention: Vec<String>,
 }
 
-/// The change at Finkare that is not finished.
+/// An unfinished change at Finkare.
 #[derive(Debug, Serialize, ToSchema)]
 struct IntentRow {
-    /// What is asked of Finkare.
+    /// What Finkare was asked for.
     kind: IntentKind,
-    /// When it was begun.
+    /// When the change began.
     since: Timestamp,
-    /// Who asked for it.
+    /// The person or the schedule that asked for the change.
     actor: String,
-    /// How often Finkare was asked.
+    /// The number of times that Finkare was asked.
     tries: u32,
-    /// How often it answered with success and without a secret that can be read.
+    /// The number of answers of success without a secret that can be read.
     unreadable: u32,
-    /// False: Finkare is not asked again by itself, because it has answered so too often, or a secret was configured while it
-    /// was being asked. A person has to say which
-    /// secret is right (`settle`), or to rotate once more.
+    /// False if the service does not ask Finkare again by itself, because there were too many such answers, or because a
+    /// secret was configured while Finkare was being asked. A person has to say which secret is right (`settle`), or to
+    /// rotate once more.
     heals_itself: bool,
 }
 
@@ -124,7 +125,7 @@ fn row(
     let state = match intent.as_ref().map(|intent| intent.state) {
         None => LinkState::Settled,
         Some(IntentState::InFlight) => LinkState::InFlight,
-        // The other two end an intent, and `links` has none that is ended.
+        // The other two states end an intent, and `links` has no ended one.
         Some(IntentState::Unknown | IntentState::Done | IntentState::Failed) => LinkState::Unknown,
     };
     let next_rotation_at = match (endpoint.rotate_every, newest) {
@@ -157,27 +158,27 @@ fn row(
     }
 }
 
-/// What a person has to know of an intent that does not heal by itself.
+/// What a person has to know about an intent that the service does not heal by itself.
 pub(crate) fn doubt(intent: &Intent) -> Option<String> {
     let name = &intent.endpoint;
     intent.needs_a_person().then(|| {
         let why = if intent.given_meanwhile {
             format!(
-                "a secret was configured while Finkare was being asked for another. If deliveries are accepted, say so by \
+                "a secret was configured while Finkare was being asked for another one. If deliveries are accepted, confirm it by \
                  `finkare-relay endpoints settle {name} --current`."
             )
         } else {
-            format!("{} of its answers of success held no secret that can be read.", intent.unreadable)
+            format!("{} answers of success held no secret that can be read.", intent.unreadable)
         };
         format!(
-            "Nobody knows which secret Finkare signs with, and it is not asked again by itself: {why} Deliveries that fit \
-             no known secret are answered 503. {}.",
+            "It is not known which secret Finkare signs with, and the service does not ask again by itself: {why} Deliveries \
+             that fit no known secret are answered 503. {}.",
             what_a_person_does(name)
         )
     })
 }
 
-/// What a person has to know of a secret that cannot be used.
+/// What a person has to know about a secret that cannot be used.
 fn unusable(closed: &Closed) -> String {
     let instead = if closed.is_replaced {
         "The configured secret is used in its place."
@@ -190,15 +191,15 @@ fn unusable(closed: &Closed) -> String {
 /// A secret as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SecretRow {
-    /// The first 16 hex digits of its SHA-256.
+    /// The first 16 hexadecimal digits of the secret's SHA-256.
     fingerprint: Fingerprint,
-    /// Whether deliveries signed with it are genuine.
+    /// The secret's state, which decides whether deliveries signed with it are genuine.
     state: SecretState,
-    /// Where it came from.
+    /// The secret's origin.
     origin: Origin,
-    /// Since when it is known.
+    /// When the secret was stored.
     created_at: Timestamp,
-    /// Until when deliveries signed with it are genuine; null: no end is set.
+    /// The time until which deliveries signed with it are genuine; null if no end is set.
     #[schema(required)]
     valid_until: Option<Timestamp>,
 }
@@ -207,7 +208,7 @@ fn secret_row(secret: StoredSecret, now: Timestamp) -> SecretRow {
     let is_over = secret.valid_until.is_some_and(|until| until <= now);
     SecretRow {
         fingerprint: secret.fingerprint,
-        // Deliveries are refused from that time on, also before the row says so.
+        // Deliveries are refused from that time on, even before the stored state changes.
         state: if secret.state == SecretState::Retiring && is_over { SecretState::Expired } else { secret.state },
         origin: secret.origin,
         created_at: secret.created_at,
@@ -215,19 +216,19 @@ fn secret_row(secret: StoredSecret, now: Timestamp) -> SecretRow {
     }
 }
 
-/// One of Finkare's own deliveries.
+/// A delivery in Finkare's own history.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryRow {
     /// The event's type.
     #[schema(required)]
     event_type: Option<String>,
-    /// What became of it, in Finkare's word.
+    /// The delivery's status, in Finkare's word.
     #[schema(required)]
     status: Option<String>,
-    /// How often Finkare tried.
+    /// The number of attempts that Finkare made.
     #[schema(required)]
     attempts: Option<u64>,
-    /// What else Finkare told, as it came.
+    /// Finkare's other fields, unchanged.
     #[schema(value_type = Object)]
     other: Map<String, Value>,
 }
@@ -289,24 +290,25 @@ pub async fn secrets(
     Ok(Json(List { data: secrets.into_iter().map(|secret| secret_row(secret, now)).collect(), next_cursor: None }))
 }
 
-/// What a rotation is told.
+/// The options of a rotation.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateBody {
-    /// How long the secrets before stay good beside the new one: at most 30 days, in seconds. Less than 10 counts as 10, so that what
-    /// Finkare signed just before the change is accepted. Default: what is configured.
+    /// How long the previous secrets stay valid beside the new one, in seconds: at most 30 days. Less than 10 counts as 10, so
+    /// that deliveries which Finkare signed just before the change are accepted. Default: the endpoint's
+    /// `rotate_overlap_secs`.
     #[schema(maximum = 2_592_000)]
     overlap_secs: Option<u64>,
 }
 
-/// What a rotation answers.
+/// The answer to a rotation.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RotatedRow {
     /// Always true.
     rotated: bool,
-    /// Of the new secret.
+    /// The fingerprint of the new secret.
     fingerprint: Fingerprint,
-    /// Until when the secrets before are good, too; null if there were none.
+    /// The time until which the previous secrets are valid as well; null if there were none.
     #[schema(required)]
     previous_valid_until: Option<Timestamp>,
 }
@@ -319,8 +321,8 @@ impl From<Rotated> for RotatedRow {
 
 /// Gives an endpoint's webhook a new secret.
 ///
-/// It is rotated and in force when this answers 200, also if nobody is left to read the answer. Needs
-/// the role admin.
+/// The new secret is in force when this answers 200. The rotation goes on to its end if the client hangs up. Needs the role
+/// admin.
 #[utoipa::path(
     post,
     path = "/endpoints/{name}/rotate-secret",
@@ -332,8 +334,8 @@ impl From<Rotated> for RotatedRow {
         (status = 200, description = "The new secret is in force", body = RotatedRow),
         (status = 404, description = "There is no endpoint with this name: `not_found`."),
         (status = 409, description = "A change of this endpoint is under way: `rotation_in_flight`."),
-        (status = 422, description = "The body has another shape: `bad_body`; the overlap is too long: `invalid_overlap`; the endpoint lacks what it takes to ask Finkare: `endpoint_not_linked`."),
-        (status = 502, description = "Finkare said no or could not be understood: `finkare_refused`, `finkare_unreachable`, `finkare_unreadable`, `finkare_unusable`, with its own words in the member `finkare`."),
+        (status = 422, description = "The body has another shape: `bad_body`; the overlap is too long: `invalid_overlap`; the endpoint has no API key or no known webhook: `endpoint_not_linked`."),
+        (status = 502, description = "Finkare refused, could not be reached or could not be understood: `finkare_refused`, `finkare_unreachable`, `finkare_unreadable`, `finkare_unusable`, with its own words in the member `finkare`."),
     )
 )]
 pub async fn rotate_secret(
@@ -354,7 +356,7 @@ pub async fn rotate_secret(
     asked.map(|rotated| Json(rotated.into())).map_err(|error| link_problem(error, "invalid_overlap", Asked::ToChange))
 }
 
-/// A person's word on which secret Finkare signs with: one of the two.
+/// Which secret Finkare signs with: one of the two members.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SettleBody {
@@ -366,25 +368,25 @@ pub struct SettleBody {
     current: bool,
 }
 
-/// What came of a person's word.
+/// The answer to settling.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SettledRow {
     /// Always true.
     settled: bool,
-    /// Of the endpoint's newest secret, which is the one that was meant.
+    /// The fingerprint of the endpoint's newest secret, which is the one that was named.
     fingerprint: Fingerprint,
-    /// The unfinished change that has ended by it; null if there was none.
+    /// The unfinished change that was ended; null if there was none.
     #[schema(required)]
     ended: Option<IntentKind>,
-    /// What follows from it, and what to do next.
+    /// What this means, and what to do next.
     next: String,
 }
 
 /// Says which secret Finkare signs with, and ends an unfinished change by it.
 ///
-/// For an endpoint of which nobody knows the secret, after somebody has looked at Finkare's dashboard. Finkare is not asked, and
-/// the service does not rotate because of the change that has ended. A given secret is in force when this answers
-/// 200; the secrets before stay good until the next rotation. Needs the role admin.
+/// For an endpoint whose secret at Finkare is not known, after a person has looked at Finkare's dashboard. Finkare is not
+/// asked, and the service does not rotate because of the change that was ended. A given secret is in force when this answers
+/// 200; the previous secrets stay valid until the next rotation. Needs the role admin.
 #[utoipa::path(
     post,
     path = "/endpoints/{name}/settle",
@@ -393,10 +395,10 @@ pub struct SettledRow {
     params(("name" = EndpointName, Path, description = "The name of an endpoint")),
     request_body(content = SettleBody, description = "The secret, or that the newest one is right"),
     responses(
-        (status = 200, description = "It is as was said", body = SettledRow),
+        (status = 200, description = "The secret is in force, and no change is unfinished", body = SettledRow),
         (status = 404, description = "There is no endpoint with this name: `not_found`."),
-        (status = 409, description = "Finkare is being asked just now, so that what was given may be old already: `rotation_in_flight`; the endpoint has no secret that could be the right one: `nothing_to_settle`."),
-        (status = 422, description = "The body is missing or has another shape: `bad_body`; it cannot be a secret: `invalid_secret`."),
+        (status = 409, description = "Finkare is being asked just now, so that the given secret may be out of date already: `rotation_in_flight`; the endpoint has no secret to confirm: `nothing_to_settle`."),
+        (status = 422, description = "The body is missing or has another shape: `bad_body`; the text cannot be a secret: `invalid_secret`."),
     )
 )]
 pub async fn settle(
@@ -436,45 +438,45 @@ fn next_after_settling(name: &EndpointName, settled: &Settled) -> String {
         }
         Some(IntentKind::Register) => format!(
             "The unfinished registration has ended. Run `finkare-relay register --endpoint {name} --url URL` once more, so \
-             that the webhook's id is known; it creates no second one."
+             that the webhook's id is known; this creates no second webhook."
         ),
     };
     format!(
-        "{ended} The secrets before stay good until the next rotation. If genuine deliveries are refused from now on, the \
-         secret was not the one that Finkare signs with: look at its dashboard again."
+        "{ended} The previous secrets stay valid until the next rotation. If genuine deliveries are refused from now on, the \
+         secret is not the one that Finkare signs with: look at its dashboard again."
     )
 }
 
-/// What a registration is told.
+/// The webhook to register.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegisterBody {
-    /// Where Finkare shall post: HTTPS, with the endpoint's path.
+    /// The public URL that Finkare posts to: HTTPS, with the endpoint's path.
     #[schema(format = "uri")]
     url: String,
-    /// The event types that it shall be told of. Default: `payment.received` and `invoice.status_changed`.
+    /// The event types that Finkare delivers. Default: `payment.received` and `invoice.status_changed`.
     #[schema(min_items = 1, max_items = 100)]
     events: Option<Vec<String>>,
-    /// A note for whoever looks at Finkare.
+    /// A note that Finkare shows beside the webhook.
     #[schema(max_length = 500)]
     description: Option<String>,
 }
 
-/// What a registration answers.
+/// The answer to a registration.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RegisteredRow {
     /// Always true.
     registered: bool,
-    /// False: it was there already, and is ours now.
+    /// True if the webhook was created; false if it existed already and was adopted.
     created: bool,
-    /// Its id at Finkare.
+    /// The webhook's id at Finkare.
     webhook_id: String,
-    /// Where Finkare posts.
+    /// The URL that Finkare posts to.
     url: String,
-    /// Null: nobody has told us the webhook's secret, and a rotation will.
+    /// The fingerprint of the endpoint's newest secret; null if the webhook's secret is not known, until a rotation.
     #[schema(required)]
     fingerprint: Option<Fingerprint>,
-    /// What is worth knowing besides.
+    /// What a person should look at.
     notes: Vec<String>,
 }
 
@@ -485,7 +487,7 @@ impl From<Registered> for RegisteredRow {
     }
 }
 
-/// Creates an endpoint's webhook at Finkare, or takes the one that has this URL.
+/// Creates an endpoint's webhook at Finkare, or adopts the one that has this URL.
 ///
 /// Needs the role admin.
 #[utoipa::path(
@@ -496,11 +498,11 @@ impl From<Registered> for RegisteredRow {
     params(("name" = EndpointName, Path, description = "The name of an endpoint")),
     request_body(content = RegisterBody),
     responses(
-        (status = 200, description = "The webhook is there, and ours", body = RegisteredRow),
+        (status = 200, description = "The webhook exists and is registered for this endpoint", body = RegisteredRow),
         (status = 404, description = "There is no endpoint with this name: `not_found`."),
         (status = 409, description = "A change of this endpoint is under way: `rotation_in_flight`."),
-        (status = 422, description = "The body is missing or has another shape: `bad_body`; Finkare cannot post to the URL: `invalid_url`; the endpoint lacks what it takes to ask Finkare: `endpoint_not_linked`."),
-        (status = 502, description = "Finkare said no or could not be understood: `finkare_refused`, `finkare_unreachable`, `finkare_unreadable`, `finkare_unusable`, with its own words in the member `finkare`."),
+        (status = 422, description = "The body is missing or has another shape: `bad_body`; Finkare cannot post to the URL: `invalid_url`; the endpoint has no API key or no known webhook: `endpoint_not_linked`."),
+        (status = 502, description = "Finkare refused, could not be reached or could not be understood: `finkare_refused`, `finkare_unreachable`, `finkare_unreadable`, `finkare_unusable`, with its own words in the member `finkare`."),
     )
 )]
 pub async fn register(
@@ -525,15 +527,15 @@ pub async fn register(
         .map_err(|error| link_problem(error, "invalid_url", Asked::ToChange))
 }
 
-/// What a webhook is registered for unless told otherwise: what sinks ask for by default.
+/// The event types of a registration that names none: those that sinks take by default.
 pub fn default_events() -> Vec<String> {
     Selection::DEFAULT.map(str::to_owned).to_vec()
 }
 
-/// What the body of a registration must keep to, besides its types.
+/// Checks the bounds of a registration's body.
 ///
 /// # Errors
-/// What is wrong, in a sentence.
+/// A sentence on what is wrong.
 pub fn check_registration(events: &[String], description: Option<&str>) -> Result<(), String> {
     if events.is_empty() || events.len() > MAX_EVENTS {
         return Err(format!("`events` must name 1 to {MAX_EVENTS} event types."));
@@ -556,10 +558,10 @@ pub fn check_registration(events: &[String], description: Option<&str>) -> Resul
     tag = "endpoints",
     params(("name" = EndpointName, Path, description = "The name of an endpoint")),
     responses(
-        (status = 200, description = "What Finkare tells", body = List<DeliveryRow>),
+        (status = 200, description = "The history, as Finkare reports it", body = List<DeliveryRow>),
         (status = 404, description = "There is no endpoint with this name: `not_found`."),
         (status = 422, description = "The endpoint lacks what it takes to ask Finkare: `endpoint_not_linked`."),
-        (status = 502, description = "Finkare said no or could not be understood: `finkare_refused`, `finkare_unreachable`, `finkare_unreadable`, `finkare_unusable`, with its own words in the member `finkare`."),
+        (status = 502, description = "Finkare refused, could not be reached or could not be understood: `finkare_refused`, `finkare_unreachable`, `finkare_unreadable`, `finkare_unusable`, with its own words in the member `finkare`."),
     )
 )]
 pub async fn deliveries(
@@ -579,12 +581,12 @@ fn unprocessable(code: &'static str, detail: impl Into<String>) -> Problem {
 /// What Finkare was asked for.
 #[derive(Debug, Clone, Copy)]
 enum Asked {
-    /// Then the answer says what has become of it.
+    /// For a change: the answer says whether it was made.
     ToChange,
     ToRead,
 }
 
-/// Tells a client why the link could not do it; `invalid` is the code for a parameter that cannot be.
+/// The problem document for an error of the link; `invalid` is the code for a parameter that is not valid.
 fn link_problem(error: LinkError, invalid: &'static str, asked: Asked) -> Problem {
     match error {
         LinkError::NoSuchEndpoint(_) => not_found("endpoint with this name"),
@@ -599,7 +601,7 @@ fn link_problem(error: LinkError, invalid: &'static str, asked: Asked) -> Proble
         ),
         LinkError::Refused(error) => {
             let outcome = match asked {
-                Asked::ToChange => "Nothing was changed at Finkare, and the secrets before stay in force.",
+                Asked::ToChange => "Nothing was changed at Finkare, and the previous secrets stay in force.",
                 Asked::ToRead => "",
             };
             finkare_problem(&error, outcome)
@@ -607,7 +609,7 @@ fn link_problem(error: LinkError, invalid: &'static str, asked: Asked) -> Proble
         LinkError::Uncertain(error) => {
             let outcome = match asked {
                 Asked::ToChange => {
-                    "Nobody knows whether Finkare did it. The secrets before stay in force, and the service asks again by itself."
+                    "It is not known whether Finkare did it. The previous secrets stay in force, and the service asks again by itself."
                 }
                 Asked::ToRead => "",
             };
@@ -616,14 +618,14 @@ fn link_problem(error: LinkError, invalid: &'static str, asked: Asked) -> Proble
         LinkError::NeedsAPerson { endpoint, source } => finkare_problem(
             &source,
             &format!(
-                "Nobody knows whether Finkare did it, and it is not asked again by itself. The secrets before stay in \
-                 force. {}.",
+                "It is not known whether Finkare did it, and the service does not ask again by itself. The previous secrets \
+                 stay in force. {}.",
                 what_a_person_does(&endpoint)
             ),
         ),
         LinkError::UpdateUnknown(error) => finkare_problem(
             &error,
-            "Nobody knows whether Finkare added the event types; nothing else was changed. Run the registration again.",
+            "It is not known whether Finkare added the event types; nothing else was changed. Run the registration again.",
         ),
         LinkError::NothingToSettle(what) => Problem::new(StatusCode::CONFLICT, "nothing_to_settle", sentence(what)),
         LinkError::Store(error) => store_problem(error),
@@ -631,9 +633,10 @@ fn link_problem(error: LinkError, invalid: &'static str, asked: Asked) -> Proble
             "secrets_unreadable",
             "The stored secrets could not be read again, so Finkare was not asked, and nothing was changed. The log says why.",
         ),
-        LinkError::Stopping => {
-            Problem::unavailable("stopping", "The service is stopping; what is unfinished goes on when it is back.")
-        }
+        LinkError::Stopping => Problem::unavailable(
+            "stopping",
+            "The service is stopping; an unfinished change goes on after its next start.",
+        ),
     }
 }
 
@@ -657,7 +660,7 @@ fn finkare_problem(error: &finkare::Error, outcome: &str) -> Problem {
     Problem::new(StatusCode::BAD_GATEWAY, code, detail.trim_end()).with("finkare", told)
 }
 
-/// With a full stop, since another sentence may follow.
+/// Adds a full stop, since another sentence may follow.
 fn sentence(mut text: String) -> String {
     if !text.ends_with(['.', '!', '?']) {
         text.push('.');

@@ -16,7 +16,7 @@ use crate::ingest::explain::Refusal;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct RefusalQuery {
-    /// Only of this endpoint.
+    /// Only refusals of this endpoint.
     endpoint: Option<String>,
     /// How many rows: 50 unless told otherwise.
     #[param(minimum = 1, maximum = 500)]

@@ -126,7 +126,7 @@ async fn a_secret_given_to_settle_ends_the_doubt(backend: Backend) {
     // A restart does not begin it anew: a whole round of each process is over when it says so.
     scene.restart().await;
     for relay in &mut scene.relays {
-        relay.wait_for_line("is not asked again by itself: deliveries that fit").await;
+        relay.wait_for_line("does not ask again by itself: deliveries that fit").await;
     }
     is_left_to_a_person(&scene, 3).await;
     // What a person asks for is tried, once.
