@@ -8,13 +8,18 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
+use http::HeaderMap;
+use outgoing::{
+    Egress, Limits, Plan,
+    failure::{causes, find},
+};
 use serde_json::{Value, json};
 use url::Url;
 
 use super::local;
 use crate::{config::Config, model::secret::Secret};
 
-/// A replay of very many events on a slow disk is done by then.
+/// How long a decision may take: a replay of very many events on a slow disk is done by then.
 const PATIENCE_WITH_DECISIONS: std::time::Duration = std::time::Duration::from_hours(1);
 
 /// Talks to the running service.
@@ -26,14 +31,14 @@ pub(super) struct Client {
     origin: String,
 }
 
-/// For a question that the service passes on to Finkare: its time-outs, its retries and its own limit of rate add up.
+/// How long a question may take that the service passes on to Finkare: time-outs, retries and the rate limit add up.
 const PATIENCE_WITH_FINKARE: Duration = Duration::from_secs(150);
 
-/// Nothing takes connections where the admin API should be.
+/// Nothing accepts connections where the admin API should be.
 #[derive(Debug)]
 pub(super) struct NotThere {
     base: String,
-    /// True if this machine (or that one) said so itself: nobody listens there.
+    /// True if the connection was refused: nothing listens there.
     pub(super) refused: bool,
 }
 
@@ -47,15 +52,15 @@ impl fmt::Display for NotThere {
     }
 }
 
-/// The admin API understood and said no.
+/// The admin API refused a request.
 #[derive(Debug)]
 pub(super) struct Refused {
     detail: String,
     status: u16,
     code: String,
-    /// Everything that is wrong, where that is more than one thing.
+    /// Every problem, if there is more than one.
     pub(super) problems: Option<Vec<String>>,
-    /// All that it said: a problem document (RFC 9457).
+    /// The whole answer: a problem document (RFC 9457).
     document: Value,
 }
 
@@ -78,7 +83,7 @@ impl Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.status {
-            // The status says nothing more.
+            // The status would add nothing.
             401 => f.write_str(&self.detail),
             status => write!(f, "{} (HTTP {status}, code {})", self.detail, self.code),
         }
@@ -88,7 +93,7 @@ impl fmt::Display for Refused {
 /// The address of an API or of a receiver, as an argument.
 ///
 /// # Errors
-/// What to write instead. What is not repeated in later messages is refused: a user, a password.
+/// What to write instead. A user and a password are refused, because later messages repeat the address.
 pub(super) fn address(text: &str) -> Result<String, String> {
     match Url::parse(text) {
         Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host() => {
@@ -122,21 +127,25 @@ pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// A client that follows no redirects and asks no proxy: what it talks to is on this machine or named by the operator.
+/// A client for the service's own addresses and those that a command names. It uses no proxy, whatever `[outgoing]` says:
+/// what it calls is on this machine or named by the operator.
 pub(super) fn http() -> anyhow::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .timeout(Duration::from_secs(30))
-        .user_agent(concat!("finkare-relay/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .context("the HTTP client could not be made")
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let plan = Plan {
+        agent: concat!("finkare-relay/", env!("CARGO_PKG_VERSION")),
+        // The addresses are not known yet, and may be of either kind.
+        target: &Url::parse("https://localhost").expect("it is written as a URL"),
+        headers: HeaderMap::new(),
+        limits: Limits { connect: PATIENCE, whole: PATIENCE },
+        idle: PATIENCE,
+    };
+    Egress::default().client(plan).context("the HTTP client could not be made")
 }
 
 impl Client {
     /// For the service that this configuration describes, or the one at `url`.
     ///
-    /// The token is the one of `RELAY_ADMIN_TOKEN`, if that is set: whoever sets it says who asks.
+    /// The token is that of `RELAY_ADMIN_TOKEN`, if it is set: setting it says who asks.
     pub(super) fn new(mut config: Config, url: Option<&str>) -> anyhow::Result<Self> {
         let missing = local::find_made_up(&mut config);
         let base = url.map_or_else(
@@ -185,24 +194,24 @@ impl Client {
         self.answer(self.http.post(format!("{}/api/v1{path}", self.base))).await
     }
 
-    /// `GET` below `/api/v1`, of what the service has to ask Finkare for.
+    /// `GET` below `/api/v1`, for which the service has to ask Finkare.
     pub(super) async fn get_from_finkare(&self, path: &str) -> anyhow::Result<Value> {
         self.answer(self.http.get(format!("{}/api/v1{path}", self.base)).timeout(PATIENCE_WITH_FINKARE)).await
     }
 
-    /// `POST` below `/api/v1`, for what the service has to ask Finkare.
+    /// `POST` below `/api/v1`, for which the service has to ask Finkare.
     pub(super) async fn post_for_finkare(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let request = self.http.post(format!("{}/api/v1{path}", self.base));
         self.answer(request.json(body).timeout(PATIENCE_WITH_FINKARE)).await
     }
 
-    /// `POST` below `/api/v1`, of a decision that may take its time.
+    /// `POST` below `/api/v1`, for a decision that may take long.
     pub(super) async fn decide(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let request = self.http.post(format!("{}/api/v1{path}", self.base));
         self.answer(request.json(body).timeout(PATIENCE_WITH_DECISIONS)).await
     }
 
-    /// `GET` below `/api/v1`, into a type that keeps what [`Value`] would not, such as the text of numbers.
+    /// `GET` below `/api/v1`, read into a type that keeps what [`Value`] loses, such as the text of numbers.
     pub(super) async fn get_as<T: serde::de::DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let body = self.send(self.http.get(format!("{}/api/v1{path}", self.base))).await?;
         serde_json::from_slice(&body).context("the admin API's answer cannot be read")
@@ -213,7 +222,7 @@ impl Client {
         serde_json::from_slice(&body).context("the admin API's answer is not JSON")
     }
 
-    /// The body of a good answer.
+    /// The body of a successful answer.
     async fn send(&self, mut request: reqwest::RequestBuilder) -> anyhow::Result<bytes::Bytes> {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose());
@@ -262,7 +271,7 @@ fn is_refused(error: &reqwest::Error) -> bool {
 }
 
 fn is_about_tls(error: &reqwest::Error) -> bool {
-    causes(error).any(|cause| cause.downcast_ref::<rustls::Error>().is_some())
+    find::<rustls::Error>(error).is_some()
 }
 
 /// Why nothing answered, as the end of a sentence.
@@ -278,15 +287,4 @@ pub(super) fn why_not(error: &reqwest::Error) -> &'static str {
     } else {
         "the service did not answer"
     }
-}
-
-/// The causes of an error, from the outermost in. An I/O error hides the error inside of it from `source`.
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
-        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(hidden) => Some(hidden),
-            None => error.source(),
-        }
-    }
-    std::iter::successors(Some(error as &(dyn Error + 'static)), |error| inner(*error))
 }
