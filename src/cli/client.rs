@@ -8,6 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
+use http::HeaderMap;
+use outgoing::{
+    Egress, Limits, Plan,
+    failure::{causes, find},
+};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -122,15 +127,19 @@ pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// A client that follows no redirects and asks no proxy: what it talks to is on this machine or named by the operator.
+/// A client for the service's own addresses and those that a command names. It uses no proxy, whatever `[outgoing]` says:
+/// what it calls is on this machine or named by the operator.
 pub(super) fn http() -> anyhow::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .timeout(Duration::from_secs(30))
-        .user_agent(concat!("finkare-relay/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .context("the HTTP client could not be made")
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let plan = Plan {
+        agent: concat!("finkare-relay/", env!("CARGO_PKG_VERSION")),
+        // The addresses are not known yet, and may be of either kind.
+        target: &Url::parse("https://localhost").expect("it is written as a URL"),
+        headers: HeaderMap::new(),
+        limits: Limits { connect: PATIENCE, whole: PATIENCE },
+        idle: PATIENCE,
+    };
+    Egress::default().client(plan).context("the HTTP client could not be made")
 }
 
 impl Client {
@@ -262,7 +271,7 @@ fn is_refused(error: &reqwest::Error) -> bool {
 }
 
 fn is_about_tls(error: &reqwest::Error) -> bool {
-    causes(error).any(|cause| cause.downcast_ref::<rustls::Error>().is_some())
+    find::<rustls::Error>(error).is_some()
 }
 
 /// Why nothing answered, as the end of a sentence.
@@ -278,15 +287,4 @@ pub(super) fn why_not(error: &reqwest::Error) -> &'static str {
     } else {
         "the service did not answer"
     }
-}
-
-/// The causes of an error, the outermost first. An I/O error does not show its inner error through `source`.
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
-        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(hidden) => Some(hidden),
-            None => error.source(),
-        }
-    }
-    std::iter::successors(Some(error as &(dyn Error + 'static)), |error| inner(*error))
 }

@@ -146,7 +146,7 @@ fn one(
         api_max_retries: u32::try_from(api_max_retries).unwrap_or(u32::MAX),
         api_paths,
         api_update_method,
-        // Told later, for all endpoints alike.
+        // Set afterwards, for all endpoints alike.
         egress: outgoing::Egress::default(),
         payment_patience,
         payment_window: Duration::from_secs(payment_window),

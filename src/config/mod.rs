@@ -239,7 +239,7 @@ pub struct Endpoint {
     pub api_paths: Paths,
     /// With which method a webhook is updated, which nobody documents either.
     pub api_update_method: UpdateMethod,
-    /// On which way calls to Finkare's API leave: the `[outgoing]` section.
+    /// How calls to Finkare's API leave: from the section `[outgoing]`.
     pub egress: Egress,
     /// How long after its event an invoice or a payment may become visible in Finkare's API.
     pub payment_patience: Duration,

@@ -1,8 +1,7 @@
-//! `[outgoing]`: on which way calls to sinks, accounting systems and Finkare's API leave, and which certificates they
-//! accept.
+//! `[outgoing]`: how calls to sinks, accounting systems and Finkare's API leave, and which certificates they accept.
 //!
-//! Without this section they leave directly, whatever the environment says of proxies: a variable that was set for another
-//! program must not send payments through its proxy.
+//! Without this section calls leave directly, even if the environment names proxies: a variable that was set for another
+//! program must not send payments through that program's proxy.
 
 use std::path::Path;
 

@@ -1,11 +1,11 @@
 //! Posts each event, byte for byte or by a template, to an HTTP service.
 //!
-//! The body is what Finkare sent, or with the option `template` what the operator makes of it (`template`); what is
-//! signed is what is sent. Its meta data travels in headers: `webhook-id` (the event's id,
-//! the same on every retry and replay), `webhook-timestamp` and, with a secret, `webhook-signature`
-//! by the Standard Webhooks scheme; `x-relay-event`, `x-relay-endpoint`, `x-relay-attempt`,
-//! `x-relay-trigger`; while traces are on, `traceparent` (W3C Trace Context). What of these comes from outside is percent-encoded where it is not visible
-//! ASCII: header values have no agreed encoding beyond it (RFC 9110, section 5.5).
+//! The body is the one that Finkare sent, or the one that the operator's `template` makes of the event. Exactly the bytes
+//! that are sent are signed. Metadata travels in headers: `webhook-id` (the event's id, the same on every retry and
+//! replay), `webhook-timestamp` and, with a secret, `webhook-signature` by the Standard Webhooks scheme; `x-relay-event`,
+//! `x-relay-endpoint`, `x-relay-attempt`, `x-relay-trigger`; while traces are on, `traceparent` (W3C Trace Context).
+//! Values from outside are percent-encoded where they are not visible ASCII: header values have no agreed encoding beyond
+//! it (RFC 9110, section 5.5).
 //!
 //! Nobody but the configured address gets an event, by the policy of [`outgoing`]. How an answer becomes an [`Outcome`] is
 //! in `answer`.
@@ -19,7 +19,7 @@ use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use outgoing::{Egress, Limits, Plan, Redactor, explain};
+use outgoing::{Egress, Limits, Plan, Redactor};
 use url::Url;
 
 pub use self::template::Broken;
@@ -30,8 +30,8 @@ use crate::{
     signature::standard_webhooks::Signer,
 };
 
-/// How long an unused connection is kept. Many servers close theirs after 60 or 75 seconds; leaving
-/// first avoids sending into a connection that is just being closed.
+/// How long an unused connection is kept. Many servers close theirs after 60 or 75 seconds; closing it first avoids sending
+/// into a connection that is just being closed.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Headers that this sink or the protocol sets, beside all that begin with [`OURS`].
@@ -73,14 +73,14 @@ pub struct Options {
     /// Further headers; their values may be secrets. They cannot replace those that the sink sets.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
-    /// For the TCP and TLS handshakes; part of the sink's `timeout_secs`.
+    /// The bound on connecting (name, TCP, proxy, TLS), in seconds; a part of the sink's `timeout_secs`.
     #[serde(default = "Options::default_connect_timeout_secs")]
     pub connect_timeout_secs: u64,
     /// A minijinja template that makes the body; without it the body is Finkare's, byte for byte.
     pub template: Option<String>,
     /// The content type of what the template makes; `application/json` if it is not named.
     pub content_type: Option<String>,
-    /// On which way requests leave. No option of the sink: it follows from the section `[outgoing]`.
+    /// How requests leave. It is no option of the sink, but follows from the section `[outgoing]`.
     #[serde(skip)]
     pub egress: Egress,
 }
@@ -162,6 +162,7 @@ pub struct Http {
     template: Option<(Template, HeaderValue)>,
     target: String,
     limits: Limits,
+    egress: Egress,
     redactor: Redactor,
 }
 
@@ -174,11 +175,11 @@ impl fmt::Debug for Http {
 impl Http {
     /// A client for one target. `timeout` bounds an attempt from connecting to the end of the answer.
     ///
-    /// Wants the process's TLS provider to be installed
+    /// The process's TLS provider must be installed
     /// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`).
     ///
     /// # Errors
-    /// Names the option that cannot work, never its value.
+    /// The option that cannot work, without its value.
     pub fn new(options: &Options, timeout: Duration) -> Result<Self, String> {
         if !matches!(options.url.scheme(), "http" | "https") {
             return Err(format!("`url` must begin with http:// or https://, not {}:", options.url.scheme()));
@@ -214,10 +215,20 @@ impl Http {
             headers.insert(header::AUTHORIZATION, basic.clone());
         }
         let url = sample.url().clone();
-        Ok(Self { url, client, headers, signer, template, target: options.target(), limits, redactor })
+        Ok(Self {
+            url,
+            client,
+            headers,
+            signer,
+            template,
+            target: options.target(),
+            limits,
+            egress: options.egress.clone(),
+            redactor,
+        })
     }
 
-    /// What is sent.
+    /// The body that is sent.
     ///
     /// # Errors
     /// Why the template cannot make it.
@@ -241,7 +252,7 @@ impl Http {
             content_type.unwrap_or(const { HeaderValue::from_static(DEFAULT_CONTENT_TYPE) }),
         );
         if body.is_empty() {
-            // The client says nothing of an empty body, and some servers then answer 411 (RFC 9110, section 8.6).
+            // The client sends no length for an empty body, and some servers then answer 411 (RFC 9110, section 8.6).
             headers.insert(header::CONTENT_LENGTH, 0.into());
         }
         if let Some(signer) = &self.signer {
@@ -254,7 +265,7 @@ impl Http {
         headers.insert("x-relay-attempt", message.attempt.into());
         headers.insert("x-relay-trigger", HeaderValue::from_static(message.trigger.as_str()));
         if let Some(trace) = message.trace {
-            // Not what the operator set: it would lead to no span of ours.
+            // It replaces a header that the operator set, which would lead to no span of this service.
             headers.insert("traceparent", visible(&trace.to_string()));
         }
         headers
@@ -286,8 +297,8 @@ impl Http {
     }
 
     fn failed(&self, error: &reqwest::Error) -> String {
-        // Our words name no address; what they quote of the cause might.
-        self.redactor.redact(&format!("{}: {}", self.target, explain(error, self.limits)))
+        // The explanation names no address, but the cause that it quotes might.
+        self.redactor.redact(&format!("{}: {}", self.target, self.egress.explain(error, self.limits)))
     }
 }
 
@@ -320,7 +331,7 @@ impl Sink for Http {
     }
 }
 
-/// What a person reads of an event that the template cannot make a body of.
+/// What a person reads about an event of which the template cannot make a body.
 fn held(broken: &Broken) -> String {
     format!(
         "`template` of this sink cannot make a body of the event: {broken}. Change the template (`try` shows what it \

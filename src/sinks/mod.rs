@@ -184,7 +184,7 @@ impl Kind {
         }
     }
 
-    /// Lets the calls of the sink leave on this way; a sink that calls nobody has none.
+    /// Sets how the calls of the sink leave. A sink that calls no other service ignores it.
     pub fn leave_through(&mut self, egress: &Egress) {
         match self {
             Kind::Stdout(_) | Kind::File(_) => {}
@@ -196,7 +196,7 @@ impl Kind {
         }
     }
 
-    /// True if the sink calls another service: `[outgoing]` is about it.
+    /// True if the sink calls another service, so that `[outgoing]` applies to it.
     pub const fn calls_out(&self) -> bool {
         match self {
             Kind::Stdout(_) | Kind::File(_) => false,

@@ -7,7 +7,6 @@ use std::{
     sync::Arc,
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use finkare_relay::{
     config::{self, Config},
@@ -18,7 +17,7 @@ use finkare_relay::{
     },
     sinks::Message,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::json;
 
 use crate::support::{
@@ -180,22 +179,17 @@ async fn a_proxy_gets_its_login_and_no_one_sees_it() {
 
 // --- TLS
 
-/// `localhost`, signed by itself: its own authority.
-const CERTIFICATE: &[u8] = include_bytes!("sinks/untrusted/leaf.der");
-
-/// The section's line for a file with that certificate, and the file.
-fn authority() -> (String, tempfile::NamedTempFile) {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    let der = BASE64_STANDARD.encode(CERTIFICATE);
-    write!(file, "-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n").unwrap();
-    (format!("ca_file = \"{}\"", file.path().display()), file)
+/// The section's line for an authority that no system knows. It has signed the certificate of [`tls_server`], for
+/// `erp.invalid` and `localhost`.
+fn authority() -> String {
+    format!("ca_file = \"{}/tests/it/outgoing_tls/ca.crt\"", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A server for `localhost` over TLS that answers every request with an empty list; it stops with the test's process.
+/// A server over TLS that answers every request with an empty list; it stops with the test's process.
 fn tls_server() -> SocketAddr {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(include_bytes!("sinks/untrusted/key.der").as_slice()));
-    let certificate = CertificateDer::from_slice(CERTIFICATE);
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("outgoing_tls/server.key")).unwrap();
+    let certificate = CertificateDer::from_pem_slice(include_bytes!("outgoing_tls/server.crt")).unwrap();
     let config =
         rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
     let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").unwrap());
@@ -231,13 +225,12 @@ async fn a_private_authority_is_trusted_only_if_it_is_named() {
     let refused = deliver(&configured("", &url, &[])).await;
     assert!(reason(&refused).contains("certificate is not trusted"), "{refused:?}");
     assert!(reason(&refused).contains("`outgoing.ca_file`"), "{refused:?}");
-    let (ca_file, _file) = authority();
-    let config = configured(&ca_file, &url, &[]);
+    let config = configured(&authority(), &url, &[]);
     assert_eq!(deliver(&config).await, Outcome::Delivered);
     let client = ::finkare::Client::new(config.endpoints[0].api().unwrap()).unwrap();
     assert!(client.webhooks().await.unwrap().is_empty());
     // The authority vouches for the names in its certificates, and for no others.
-    let config = configured(&ca_file, &url.replace("localhost", "127.0.0.1"), &[]);
+    let config = configured(&authority(), &url.replace("localhost", "127.0.0.1"), &[]);
     assert!(reason(&deliver(&config).await).contains("for another name"));
 }
 
@@ -245,13 +238,13 @@ async fn a_private_authority_is_trusted_only_if_it_is_named() {
 async fn a_call_over_tls_goes_through_a_tunnel() {
     let server = tls_server();
     let forward = ForwardProxy::to(server, Manner::Serves).await;
-    let (ca_file, _file) = authority();
-    let config = configured(&format!("{}\n{ca_file}", proxy(&forward)), "https://localhost:4433", &[]);
+    let outgoing = format!("{}\n{}", proxy(&forward), authority());
+    let config = configured(&outgoing, "https://erp.invalid:4433", &[]);
     assert_eq!(deliver(&config).await, Outcome::Delivered);
     let client = ::finkare::Client::new(config.endpoints[0].api().unwrap()).unwrap();
     assert!(client.webhooks().await.unwrap().is_empty());
     // The proxy sees where the calls go, and nothing of what they say.
-    assert_eq!(forward.asked(), vec!["CONNECT localhost:4433 HTTP/1.1"; 2]);
+    assert_eq!(forward.asked(), vec!["CONNECT erp.invalid:4433 HTTP/1.1"; 2]);
 }
 
 #[tokio::test]
@@ -265,6 +258,9 @@ async fn a_proxy_that_fails_is_named_and_the_request_never_left() {
     let config_nobody = configured(&format!("proxy = \"http://{nobody}\""), "https://erp.invalid", &[]);
     let outcome = deliver(&config_nobody).await;
     assert!(reason(&outcome).contains("the proxy cannot be reached"), "{outcome:?}");
+    let config_plain = configured(&format!("proxy = \"http://{nobody}\""), "http://erp.invalid", &[]);
+    let outcome = deliver(&config_plain).await;
+    assert!(reason(&outcome).contains("the proxy of `outgoing.proxy`"), "{outcome:?}");
     // What was not sent is told apart from what nobody knows, also behind a proxy.
     for config in [config, config_nobody] {
         let client = ::finkare::Client::new(config.endpoints[0].api().unwrap()).unwrap();

@@ -90,7 +90,7 @@ RESERIALIZED = [
     ("deep", "[" * 100 + "]" * 100),
 ]
 
-# name, text, what we write: JavaScript writes something else, on purpose not followed (see src/signature/reserialize.rs).
+# name, text, what we write: JavaScript writes something else, on purpose not followed (see crates/finkare/src/signature/reserialize.rs).
 DIFFERENT = [
     ("a number with more digits than needed", '{"amount":1.0}', '{"amount":1.0}'),
     ("exponents", "[1e2,1E5]", "[1e2,1E5]"),

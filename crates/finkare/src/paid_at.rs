@@ -1,7 +1,7 @@
-//! When a payment was paid, as far as Finkare says: an instant, or a day and no more.
+//! When a payment was paid, as precisely as Finkare says: an instant, or only a day.
 //!
-//! A bare date (`2026-03-15`) is the day of the booking as somebody wrote it down. It has no time zone and gets none:
-//! taken for a midnight, it would be another day in another zone.
+//! A bare date (`2026-03-15`) is the day of the booking as it was written down. It has no time zone and is given none: read as
+//! a midnight, it would be another day in another zone.
 
 use std::{fmt, str::FromStr};
 
@@ -31,8 +31,9 @@ impl PaidAt {
         }
     }
 
-    /// How far two of them lie apart; never negative. An instant lies in a day, or so far from its nearer end, by the
-    /// calendar of UTC; two days lie whole days of 24 hours apart.
+    /// The distance between two of them, which is never negative. Days are those of UTC: an instant within a day has no
+    /// distance from it, any other instant is as far away as the nearer end of the day. Two days are a multiple of 24 hours
+    /// apart.
     pub fn distance(self, other: Self) -> SignedDuration {
         match (self, other) {
             (Self::At(one), Self::At(two)) => one.duration_since(two).abs(),
@@ -66,7 +67,7 @@ impl FromStr for PaidAt {
         if let Ok(at) = text.parse() {
             return Ok(Self::At(at));
         }
-        // The library would also take the date of a time that has no offset, which says something else.
+        // The library would also accept a time without an offset as a date, which it is not.
         let is_date = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
         text.parse().ok().filter(|_| is_date).map(Self::On).ok_or(NoTime)
     }

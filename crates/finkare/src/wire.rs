@@ -1,14 +1,14 @@
 //! What Finkare's answers look like, as far as it is documented, and how they are read.
 //!
 //! - The envelope is `{success, data, message, pagination, requestId, timestamp}`. An answer without it is read as
-//!   the data itself: nobody documents that every call has one.
+//!   the data itself, because it is not documented that every call has one.
 //! - Every field is read in both spellings, `createdAt` and `created_at`: the documentation uses the one for a
-//!   webhook that is made and the other for one that is listed. An answer may have both; then the first that is
-//!   not null counts. (Serde's aliases call that a duplicate and refuse.)
-//! - Fields that we do not know are passed over.
+//!   webhook that was created and the other for one that is listed. If an answer has both, the first that is not null
+//!   counts. (Serde's aliases reject that as a duplicate.)
+//! - Unknown fields are ignored.
 //! - Money is an integer of cents, written as digits: `1500.0`, `1.5e3` and `"1500"` cannot be read, and are
 //!   never rounded or guessed.
-//! - What a problem says names the field and never the value, which may be a secret.
+//! - The text of a problem names the field and never repeats the value, which may be a secret.
 //!
 //! Sources: <https://docs.finkare.io/api-reference/webhooks>, <https://docs.finkare.io/api-reference/payments>,
 //! <https://docs.finkare.io/guides/sdk-typescript>.
@@ -21,7 +21,7 @@ use crate::{Delivery, Invoice, NewWebhook, PaidAt, Payment, Secret, UnreadablePa
 /// More characters than any secret has.
 const LONGEST_SECRET: usize = 1024;
 
-/// How far a list goes on. Only the fields that we need of it.
+/// How long a list is: the fields that are needed to follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pagination {
     /// Items on a full page.
@@ -51,7 +51,7 @@ pub(crate) fn open(answer: Value) -> Envelope {
     Envelope { data, pagination }
 }
 
-/// True if an answer says of itself that it is none of success.
+/// True if the body of an answer says that the call failed.
 pub(crate) fn is_refusal(answer: &Value) -> bool {
     answer.get("success") == Some(&Value::Bool(false))
 }
@@ -61,7 +61,7 @@ pub(crate) fn request_id(answer: &Value) -> Option<&str> {
     Fields::of(answer)?.optional_text(["requestId", "request_id"]).ok()?
 }
 
-/// What an answer of failure says of itself: its code and its message. Its shape is not documented.
+/// The code and the message of an answer of failure, whose shape is not documented.
 pub(crate) fn failure(answer: &Value) -> (Option<String>, Option<String>) {
     let inner = answer.get("error");
     let said = |name| inner.and_then(|inner| words(inner.get(name)?)).or_else(|| words(answer.get(name)?));
@@ -100,10 +100,10 @@ pub(crate) fn webhook(data: &Value) -> Result<Webhook, String> {
     })
 }
 
-/// A webhook that was just made, and its secret.
+/// A webhook that was just created, and its secret.
 ///
-/// The secret is shown only here: what else is missing or odd, apart from the id, must not cost it, so that
-/// what was asked for stands in.
+/// Finkare shows the secret only here, so it must not be lost because another field is missing or odd: apart from the id,
+/// such a field takes the value that was asked for.
 pub(crate) fn created(data: &Value, asked: &NewWebhook) -> Result<(Webhook, Secret), String> {
     let secret = secret(data)?;
     let fields = Fields::of(data).ok_or(NO_OBJECT)?;
@@ -127,8 +127,8 @@ pub(crate) fn created(data: &Value, asked: &NewWebhook) -> Result<(Webhook, Secr
 
 /// The secret in an answer: `secret`, or `webhook.secret`.
 ///
-/// A secret that is there but masked (`whsec_****`) is not the secret: taking it for one would refuse every
-/// delivery once the secret before it has expired.
+/// A masked secret (`whsec_****`) is an error: if it were stored, every delivery would be refused once the secret before it
+/// has expired.
 pub(crate) fn secret(data: &Value) -> Result<Secret, String> {
     let at = |value: &Value| value.get("secret").filter(|secret| !secret.is_null()).cloned();
     let found = at(data).or_else(|| at(data.get("webhook")?)).ok_or("`secret` is missing")?;
@@ -145,8 +145,8 @@ pub(crate) fn secret(data: &Value) -> Result<Secret, String> {
     Ok(secret)
 }
 
-/// One delivery of Finkare's own history. It is read for people to look at: what is not as documented stays in
-/// `other`, and fails nothing.
+/// One delivery of Finkare's own history. It is read for people to look at, so fields that differ from the documentation stay
+/// in `other` and are no error.
 pub(crate) fn delivery(item: &Value) -> Result<Delivery, String> {
     let mut other = item.as_object().ok_or(NO_OBJECT)?.clone();
     let mut text = |names: &[&str]| {
@@ -162,7 +162,7 @@ pub(crate) fn delivery(item: &Value) -> Result<Delivery, String> {
     Ok(Delivery { event_type, status, attempts, other })
 }
 
-/// An invoice, as far as we need it.
+/// An invoice: the fields that this crate reads.
 pub(crate) fn invoice(data: &Value) -> Result<Invoice, String> {
     let fields = Fields::of(data).ok_or(NO_OBJECT)?;
     Ok(Invoice {
@@ -188,11 +188,11 @@ pub(crate) fn payment(item: &Value) -> Result<Payment, String> {
     })
 }
 
-/// A payment of a list, or what can be said of one that cannot be read.
+/// A payment of a list, or what is known about one that cannot be read.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum PaymentRow {
     Read(Payment),
-    /// `key` tells it from others: its id, or all of it.
+    /// `key` distinguishes it from others: its id, or its whole text.
     Unreadable {
         key: String,
         payment: UnreadablePayment,
@@ -200,7 +200,7 @@ pub(crate) enum PaymentRow {
 }
 
 impl PaymentRow {
-    /// What tells it from others.
+    /// What distinguishes it from others.
     pub(crate) fn key(&self) -> &String {
         match self {
             Self::Read(payment) => &payment.id,
@@ -209,7 +209,7 @@ impl PaymentRow {
     }
 }
 
-/// A payment among others: one that cannot be read must not hide them.
+/// A payment in a list. One that cannot be read must not hide the others.
 #[expect(clippy::unnecessary_wraps, reason = "what reads an item of a list may fail")]
 pub(crate) fn payment_row(item: &Value) -> Result<PaymentRow, String> {
     Ok(match payment(item) {
@@ -224,7 +224,7 @@ pub(crate) fn payment_row(item: &Value) -> Result<PaymentRow, String> {
 
 const NO_OBJECT: &str = "it is not an object";
 
-/// The fields of an object. A name is given in all its spellings, the usual one first; null is as good as missing.
+/// The fields of an object. A name is given in all its spellings, the usual one first; null counts as missing.
 #[derive(Clone, Copy)]
 struct Fields<'a>(&'a Map<String, Value>);
 
@@ -265,17 +265,17 @@ impl<'a> Fields<'a> {
 
     fn optional_cents<const N: usize>(self, names: [&str; N]) -> Result<Option<i64>, String> {
         let Some(value) = self.find(names) else { return Ok(None) };
-        // A number with a point or an exponent was parsed as a float, and is none of these.
+        // A number with a point or an exponent was parsed as a float and is not accepted.
         value.as_i64().map(Some).ok_or_else(|| format!("`{}` is not an integer of cents", names[0]))
     }
 
-    /// When a payment was made. One that is neither a time nor a date is not known: it is this payment's problem, not
-    /// that of all others in the list.
+    /// When a payment was made; unknown if the text is neither a time nor a date, so that the other payments of the list can
+    /// still be read.
     fn paid_at<const N: usize>(self, names: [&str; N]) -> Option<PaidAt> {
         self.optional_text(names).ok().flatten()?.parse().ok()
     }
 
-    /// A time for people to look at: one that cannot be read is not known.
+    /// A time for people to look at; unknown if it cannot be read.
     fn any_time<const N: usize>(self, names: [&str; N]) -> Option<Timestamp> {
         self.optional_text(names).ok().flatten()?.parse().ok()
     }

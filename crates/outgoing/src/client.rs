@@ -22,7 +22,7 @@ use rustls::{
 use url::Url;
 
 use crate::{
-    failure::{Limits, innermost},
+    failure::{Limits, explain, find, innermost},
     secret::{Secret, has_split_password},
 };
 
@@ -94,16 +94,15 @@ impl Egress {
         self.change(|way| (way.http, way.https) = (http, https))
     }
 
-    /// Calls these hosts directly, beside those that were named before. An entry is a name (which includes all names below it), an IP address, a network such as
+    /// Calls these hosts directly, beside those that were named before. An entry is a name, which includes all names below it
+    /// (`example.internal`, also written `.example.internal` or `*.example.internal`), an IP address, a network such as
     /// `10.0.0.0/8`, or `*` for all hosts.
     ///
     /// # Errors
     /// The entry that is none of these, and what to write instead.
     pub fn except(self, hosts: &[String]) -> Result<Self, BadHost> {
-        for host in hosts {
-            check_host(host)?;
-        }
-        Ok(self.change(|way| way.direct.extend(hosts.iter().cloned())))
+        let hosts = hosts.iter().map(|host| direct_host(host)).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.change(|way| way.direct.extend(hosts)))
     }
 
     /// Also trusts the authorities whose certificates a PEM file holds.
@@ -181,6 +180,17 @@ impl Egress {
             builder.tls_certs_only([])
         };
         builder.build().map_err(unusable)
+    }
+
+    /// [`explain`] for a client of this egress. Where a connection failed, it says that the proxy may be what could not be
+    /// reached, unless the error shows it.
+    pub fn explain(&self, error: &reqwest::Error, limits: Limits) -> String {
+        let what = explain(error, limits);
+        let is_told = what.contains("`outgoing.proxy`") || find::<rustls::Error>(error).is_some();
+        if !self.has_proxy() || !error.is_connect() || is_told {
+            return what;
+        }
+        format!("{what} (or, unless it is called directly, the proxy of `outgoing.proxy`)")
     }
 
     fn change(mut self, change: impl FnOnce(&mut Way)) -> Self {
@@ -294,6 +304,14 @@ pub struct BadHost {
     problem: &'static str,
 }
 
+/// An entry as the library reads it.
+fn direct_host(written: &str) -> Result<String, BadHost> {
+    // Other programs also take names with a star in front, and IPv6 addresses in brackets.
+    let host = written.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(written);
+    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    check_host(host).map(|()| host.to_owned()).map_err(|bad| BadHost { host: written.to_owned(), ..bad })
+}
+
 fn check_host(host: &str) -> Result<(), BadHost> {
     let bad = |problem| Err(BadHost { host: host.to_owned(), problem });
     if let Some((address, bits)) = host.split_once('/') {
@@ -385,13 +403,36 @@ mod tests {
     #[test]
     fn hosts_are_names_addresses_and_networks() {
         let except = |host: &str| Egress::default().except(&[host.to_owned()]);
-        for host in ["erp.internal", ".internal", "localhost", "127.0.0.1", "::1", "10.0.0.0/8", "fd00::/8", "*", "a_b"]
-        {
+        for host in [
+            "erp.internal",
+            ".internal",
+            "localhost",
+            "127.0.0.1",
+            "::1",
+            "10.0.0.0/8",
+            "fd00::/8",
+            "*",
+            "a_b",
+            "*.internal",
+            "[::1]",
+        ] {
             assert!(except(host).is_ok(), "{host}");
         }
-        for host in
-            ["", ".", "http://erp.internal", "erp.internal:8080", "10.0.0.0/33", "10.0.0.0/x", "a/b", "a b", "a,b"]
-        {
+        let written = ["*.internal", "[::1]"].map(str::to_owned);
+        assert_eq!(Egress::default().except(&written).unwrap().0.direct, [".internal", "::1"]);
+        for host in [
+            "",
+            ".",
+            "**",
+            "x*.internal",
+            "http://erp.internal",
+            "erp.internal:8080",
+            "10.0.0.0/33",
+            "10.0.0.0/x",
+            "a/b",
+            "a b",
+            "a,b",
+        ] {
             assert!(except(host).is_err(), "{host}");
         }
     }

@@ -23,9 +23,9 @@ impl Limits {
     }
 }
 
-/// The causes of an error, from the outermost in. An I/O error hides the error inside of it from
-/// `source`, so it is asked for separately.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+/// The causes of an error, from the outermost to the innermost. An I/O error hides the error inside of it from `source`, so
+/// it is asked for separately.
+pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(hidden) => Some(hidden),
@@ -35,7 +35,8 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     std::iter::successors(Some(error), |error| inner(*error))
 }
 
-fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+/// The outermost cause of a type.
+pub fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 

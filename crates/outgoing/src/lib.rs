@@ -1,7 +1,8 @@
 //! Calls to other services: one policy for every HTTP client, and one rule for what a failed write may have done.
 //!
 //! A sink, an accounting system and Finkare's API are called for different reasons and in different ways. What must
-//! hold for all of them is decided here, once, and nowhere else is an HTTP client built for them.
+//! hold for all of them is decided here, once, and nowhere else is an HTTP client built for them
+//! (docs/decisions/0035-one-way-out.md).
 //!
 //! # Policy
 //!

@@ -21,8 +21,8 @@ impl Secret {
         &self.0
     }
 
-    /// What stands at its ends, or unseen in it, that was most likely never meant as a part of it, as the end of a
-    /// sentence that begins with the secret's place. Says nothing else of the secret.
+    /// Characters at its ends, or invisible ones inside, that were most likely not meant as a part of it. The text ends a
+    /// sentence that begins with the secret's place, and reveals nothing else about the secret.
     pub fn oddity(&self) -> Option<&'static str> {
         let text = self.expose();
         let is_quoted = |text: &str| text.chars().count() > 1 && text.starts_with(QUOTES) && text.ends_with(QUOTES);
@@ -43,9 +43,8 @@ impl Secret {
         }
     }
 
-    /// The same without what [`Secret::oddity`] tells of; `None` if there is nothing of the kind, or nothing else.
-    ///
-    /// For finding out what was meant, never for accepting it.
+    /// The secret without the characters that [`Secret::oddity`] is about; `None` without such characters, or if nothing else
+    /// is left. It serves to find out what was meant, and is never accepted in place of the secret.
     pub fn without_oddities(&self) -> Option<Self> {
         self.oddity()?;
         let seen: Zeroizing<String> = Zeroizing::new(self.expose().chars().filter(|c| !is_unseen(*c)).collect());
@@ -54,22 +53,22 @@ impl Secret {
     }
 }
 
-/// True for a URL in which a password seems to have a `/`, `?` or `#` that is not percent-encoded: its beginning would be
-/// taken for a port, and its rest for a path, a query or a fragment, all of which may be shown.
+/// True for a URL whose password seems to hold a `/`, `?` or `#` that is not percent-encoded. The beginning of such a password
+/// would be read as a port, and its rest as a path, a query or a fragment, all of which may be shown.
 pub fn has_split_password(url: &str) -> bool {
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     let (authority, behind) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     authority.contains(':') && !authority.starts_with('[') && !authority.contains('@') && behind.contains('@')
 }
 
-/// What people and their tools put around a text.
+/// Quotes that people and their tools put around a text.
 const QUOTES: [char; 13] = [
     '"', '\'', '`', '\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{201a}', '\u{ab}', '\u{bb}',
     '\u{2039}', '\u{203a}',
 ];
 
-/// True for what takes no room on a screen, or looks like a blank and is none (Unicode, general category Cf and
-/// U+00A0).
+/// True for characters without width on a screen, and for the no-break space, which looks like a blank (Unicode, general
+/// category Cf and U+00A0).
 const fn is_unseen(c: char) -> bool {
     matches!(
         c,

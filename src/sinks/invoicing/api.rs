@@ -1,12 +1,11 @@
-//! Calls to an invoicing system: within its limits, and with an honest word about each that fails.
+//! Calls to an invoicing system: within its limits, and with an exact account of every failure.
 //!
-//! What decides over money is whether a call that failed *may have happened*: [`Trouble::may_have_happened`] is
-//! false only where the request certainly was not carried out (it never left, or was refused by a status that says
-//! so). All else has to be looked up before it is done again. What an answer means for a call that writes is said by
-//! [`outgoing::effect`], for this client as for that of Finkare.
+//! Money depends on whether a failed call *may have happened*: [`Trouble::may_have_happened`] is false only if the request
+//! was certainly not carried out, because it was never sent or was refused by a status that says so. After every other
+//! failure the outcome is looked up before the call is made again. [`outgoing::effect`] decides what an answer means for a
+//! call that writes, here as for Finkare's API.
 //!
-//! Nobody but the configured address gets the credentials, and nothing is asked twice by itself, by the policy of
-//! [`outgoing`].
+//! Nobody but the configured address gets the credentials, and the library repeats no call, by the policy of [`outgoing`].
 
 use std::{
     fmt,
@@ -18,7 +17,7 @@ use std::{
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use bytes::Bytes;
 use jiff::Timestamp;
-use outgoing::{Effect, Egress, End, Limits, Plan, Rate, Redactor, explain, retry_after};
+use outgoing::{Effect, Egress, End, Limits, Plan, Rate, Redactor, retry_after};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -26,31 +25,31 @@ use url::Url;
 
 use crate::model::{clock, dispatch::Outcome, secret::Secret};
 
-/// For the name's resolution and the TCP and TLS handshakes.
+/// The bound on connecting.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long an unused connection is kept. A request into a connection that is just being closed leaves open whether
-/// it was carried out; leaving before most servers do (5 s and more) avoids that.
+/// How long an unused connection is kept: less than most servers keep it (5 s and more). The outcome of a request that is
+/// sent into a connection that is just being closed is unknown.
 const IDLE: Duration = Duration::from_secs(4);
 /// Bytes of an answer that are read.
 const ANSWER_BYTES: usize = 8 * 1024 * 1024;
 /// Characters of an answer that a reason repeats.
 const EXCERPT_CHARS: usize = 200;
-/// A turn that comes within this is waited for; a later one is left to the dispatcher.
+/// The longest wait for a place within the limits. If it would take longer, the dispatcher tries again later.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The wait after the first "too many requests" that names none; doubled each time.
+/// The wait after the first "too many requests" without a `Retry-After`; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest wait that we choose.
+/// The longest wait that this client chooses by itself.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
-/// How long pages for people, where data were expected, are taken for maintenance or a proxy that is ill. After that they
-/// are an answer that cannot be read: the address is wrong, or a login stands before it.
+/// How long web pages in place of data are taken for maintenance or a failing proxy. After that they count as answers that
+/// cannot be read: the address is wrong, or leads to a login page.
 const PAGES_PASS: Duration = Duration::from_mins(15);
-/// A clock that differs by less is right enough: dates are days.
+/// How far clocks may differ. Payments are dated by day, so this is enough.
 const CLOCK_TOLERANCE: Duration = Duration::from_mins(2);
 
-/// Why a call did not bring what was wanted, for a person; never a secret.
+/// Why a call failed, with a reason for a person. No reason holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
-    /// It may work later: the connection failed, the system is ill.
+    /// It may work later: the connection failed, or the system has an error.
     Later {
         /// What happened.
         reason: String,
@@ -59,7 +58,7 @@ pub enum Trouble {
         /// False if the call was certainly not carried out.
         may_have_happened: bool,
     },
-    /// Too many calls for now, by our own count or by the system's word: not carried out.
+    /// There were too many calls, by our own count or in the system's view. The call was not carried out.
     TooMany {
         /// Whose count.
         reason: String,
@@ -71,30 +70,30 @@ pub enum Trouble {
         /// What was asked for.
         reason: String,
     },
-    /// The part of a list that was asked for lies behind its end (416).
+    /// The requested part of a list lies behind its end (416).
     Beyond {
         /// What was asked for.
         reason: String,
     },
-    /// It refuses this very call (400, 422 …): not carried out, and the same again will not help.
+    /// The system rejects this call (400, 422 …). It was not carried out, and a retry would be rejected again.
     Refused {
         /// Its words.
         reason: String,
     },
-    /// An answer to a write that is no success and yet does not say that nothing was done: a redirect, a conflict (409),
-    /// a status of success with a body that says no. It has to be looked up.
+    /// A write may have been carried out, although the answer is not a success: a redirect, a conflict (409), a status of
+    /// success with a body that says no. The outcome has to be looked up.
     Doubtful {
         /// Its words.
         reason: String,
-        /// True if every write would be answered so, as far as one can tell: a redirect, a method that it does not know.
+        /// True if every write would probably get the same answer: a redirect, a method that the system does not know.
         concerns_all: bool,
     },
-    /// It refuses us whatever we ask (401 to 403, a redirect): not carried out.
+    /// The system rejects every call (401 to 403, a redirect). This one was not carried out.
     Locked {
         /// Its words, and what to check.
         reason: String,
     },
-    /// A successful answer that cannot be understood. What was asked for may have happened.
+    /// A successful answer that cannot be read. The call may have been carried out.
     Unreadable {
         /// What is wrong with it.
         reason: String,
@@ -130,7 +129,7 @@ impl Trouble {
     }
 }
 
-/// What an attempt ends with that met this and wrote nothing.
+/// The outcome of an attempt that failed so and has written nothing.
 impl From<Trouble> for Outcome {
     fn from(trouble: Trouble) -> Self {
         match trouble {
@@ -139,10 +138,10 @@ impl From<Trouble> for Outcome {
             Trouble::Missing { reason } | Trouble::Beyond { reason } | Trouble::Refused { reason } => {
                 Outcome::Hold { reason, recheck_after: None }
             }
-            // Looked up before anything is done again, by whoever wrote.
+            // The caller that wrote looks the outcome up before it writes again.
             Trouble::Doubtful { reason, .. } => Outcome::Retry { reason, after: None },
             Trouble::Locked { reason } => Outcome::Stop { reason },
-            // What we believe of the system is wrong, for this event as for the next: tried again it would only die.
+            // The system differs from what this version expects, for this event as for all others: a retry would not help.
             Trouble::Unreadable { reason } => Outcome::Stop {
                 reason: format!(
                     "{reason}. This version expects another answer, and nothing more is sent there until somebody has looked: \
@@ -154,10 +153,10 @@ impl From<Trouble> for Outcome {
     }
 }
 
-/// A call, made or only meant, as `try` shows it. Credentials travel in headers and are not here.
+/// A call as `try` shows it, made or only planned. Credentials travel in headers, which are not shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// What for, in words: "looking for invoice F-12".
+    /// The purpose in words: "looking for invoice F-12".
     pub purpose: String,
     /// `GET`, `POST` …
     pub method: String,
@@ -169,7 +168,7 @@ pub struct Step {
     pub answer: Option<String>,
 }
 
-/// Where calls are written down for a person.
+/// The calls that were made, for a person to read.
 pub type Transcript = Arc<Mutex<Vec<Step>>>;
 
 /// A call to be made.
@@ -197,7 +196,7 @@ impl Request {
         self
     }
 
-    /// Whether it is meant to change something.
+    /// True if the call is meant to change something.
     fn is_write(&self) -> bool {
         self.body.is_some()
     }
@@ -241,7 +240,7 @@ impl Answer {
         })
     }
 
-    /// For whatever else is wrong with it.
+    /// Any other problem with the answer, as an error.
     pub fn unreadable(&self, what: &str) -> Trouble {
         Trouble::Unreadable { reason: format!("{}'s answer to {} cannot be read: {what}", self.system, self.purpose) }
     }
@@ -251,10 +250,10 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// How our clock and the system's (its `Date` header) agree, in words.
+    /// Compares this machine's clock with the system's (its `Date` header), and says in words that they agree.
     ///
     /// # Errors
-    /// When they differ by more than two minutes, with what to do.
+    /// They differ by more than two minutes; the text says what to do.
     pub fn clock(&self) -> Result<String, String> {
         let theirs = self.header(header::DATE.as_str()).and_then(|text| httpdate::parse_http_date(text).ok());
         let Some(theirs) = theirs.and_then(|time| Timestamp::try_from(time).ok()) else {
@@ -283,15 +282,15 @@ pub struct Settings {
     pub headers: HeaderMap,
     /// How we introduce ourselves.
     pub user_agent: String,
-    /// What no text may repeat.
+    /// Texts that no reason and no log line may repeat.
     pub secrets: Vec<Secret>,
-    /// At most so many calls in such a time, each of them, in this process.
+    /// Limits on the number of calls per period, all of which apply, per process.
     pub limits: Vec<(NonZeroU32, Duration)>,
-    /// For one call, from connecting to the last byte.
+    /// How long one call may take, from connecting to the last byte.
     pub timeout: Duration,
-    /// On which way calls leave.
+    /// How calls leave.
     pub egress: Egress,
-    /// Where calls are written down, if anywhere.
+    /// Where to record the calls, if at all.
     pub transcript: Option<Transcript>,
 }
 
@@ -303,6 +302,7 @@ pub struct Api {
     gate: Mutex<Gate>,
     redactor: Redactor,
     limits: Limits,
+    egress: Egress,
     transcript: Option<Transcript>,
 }
 
@@ -312,14 +312,14 @@ impl fmt::Debug for Api {
     }
 }
 
-/// Whose turn it is.
+/// When the next call may start.
 struct Gate {
     rates: Vec<Rate>,
-    /// The system said that there were too many.
+    /// Until when no call is made, because the system has received too many.
     closed_until: Option<Instant>,
-    /// How often it has said so in a row.
+    /// How many answers in a row said so.
     refusals: u32,
-    /// Since when it answers with pages for people.
+    /// Since when the system answers with web pages instead of data.
     pages_since: Option<Instant>,
 }
 
@@ -334,13 +334,13 @@ impl Drop for Turn<'_> {
 }
 
 impl Api {
-    /// A client; asks nobody.
+    /// Makes a client. Nothing is sent yet.
     ///
-    /// Wants the process's TLS provider to be installed
+    /// The process's TLS provider must be installed
     /// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`).
     ///
     /// # Errors
-    /// Names the option that cannot work, never its value.
+    /// The option that cannot work, without its value.
     pub fn new(settings: Settings) -> Result<Self, String> {
         let mut base = settings.base_url;
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
@@ -368,6 +368,7 @@ impl Api {
             gate: Mutex::new(Gate { rates, closed_until: None, refusals: 0, pages_since: None }),
             redactor,
             limits,
+            egress: settings.egress,
             transcript: settings.transcript,
         })
     }
@@ -377,7 +378,7 @@ impl Api {
         self.system
     }
 
-    /// What the system wrote, as one short line that a reason may repeat: without our secrets and invisible marks.
+    /// A text of the system as one short line that a reason may repeat, without secrets and invisible marks.
     pub fn quote(&self, text: &str) -> String {
         self.redactor.line(text, EXCERPT_CHARS)
     }
@@ -412,7 +413,8 @@ impl Api {
         self.send(&request, None).await
     }
 
-    /// Makes a call, not after `not_after`: then it is as if there had been too many, and certainly not made.
+    /// Makes a call unless it could only start after `not_after`. In that case the call is certainly not made, and the error is
+    /// [`Trouble::TooMany`].
     pub async fn send(&self, request: &Request, not_after: Option<Instant>) -> Result<Answer, Trouble> {
         let _turn = self.turn(request).await?;
         if not_after.is_some_and(|not_after| Instant::now() >= not_after) {
@@ -472,9 +474,8 @@ impl Api {
         Ok(answer)
     }
 
-    /// A page for people, or nothing, where data were asked for. Proxies and maintenance answer so, with 200; what passes
-    /// by itself is tried again, as a 503 would be. A page that is still there after [`PAGES_PASS`] does not pass: then it
-    /// is an answer that cannot be read.
+    /// Recognises a web page, or nothing at all, in place of data. Proxies and maintenance answer so, with 200, and the call
+    /// is retried as after a 503. If the pages are still there after [`PAGES_PASS`], they count as answers that cannot be read.
     fn look_for_a_page(&self, request: &Request, answer: &Answer) -> Result<(), Trouble> {
         let body = answer.body.trim_ascii();
         let is_page = body.starts_with(b"<") || (body.is_empty() && !request.is_write());
@@ -495,7 +496,7 @@ impl Api {
     }
 
     fn network(&self, request: &Request, error: &reqwest::Error) -> Trouble {
-        let what = self.redactor.redact(&explain(error, self.limits));
+        let what = self.redactor.redact(&self.egress.explain(error, self.limits));
         Trouble::Later {
             reason: format!("{} could not be asked for {}: {what}", self.system, request.purpose),
             after: None,
@@ -545,7 +546,7 @@ impl Api {
                 let now = Instant::now();
                 let closed = gate.closed_until.filter(|until| *until > now);
                 let full = gate.rates.iter_mut().filter_map(|rate| match rate.allowed(now) {
-                    // All places are taken by calls under way: one of them ends soon.
+                    // All places are taken by running calls, one of which ends soon.
                     (0, ask_again) => Some(ask_again.unwrap_or(now + Duration::from_millis(100))),
                     _ => None,
                 });
@@ -570,7 +571,7 @@ impl Api {
         }
     }
 
-    /// Learns from what the system says of its own limit.
+    /// Adapts to what the system says about its own limit.
     fn note_limits(&self, status: StatusCode, headers: &HeaderMap) {
         let remaining = headers.get("x-ratelimit-remaining").and_then(|value| value.to_str().ok());
         let is_empty = remaining.is_some_and(|text| text.trim() == "0");
@@ -594,7 +595,7 @@ impl Api {
     }
 }
 
-/// Whether the body of a successful answer to a write says that it was none: `"success": false`, or errors.
+/// True if the body of a successful answer to a write says that it failed: `"success": false`, or errors.
 fn says_no(body: &[u8]) -> bool {
     let Ok(Value::Object(answer)) = serde_json::from_slice::<Value>(body) else { return false };
     let refuses = |success: &Value| match success {

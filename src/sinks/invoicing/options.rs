@@ -31,7 +31,7 @@ pub struct Common {
     pub on_same_amount: OnSameAmount,
     /// At most so many calls in such a time, each of them, in this process; the system's documented limits by default.
     pub api_limits: Option<Vec<ApiLimit>>,
-    /// On which way calls leave. No option of the sink: it follows from the section `[outgoing]`.
+    /// How calls leave. It is no option of the sink, but follows from the section `[outgoing]`.
     #[serde(skip)]
     pub egress: Egress,
 }

@@ -1,8 +1,8 @@
-//! HMAC-SHA256 and the constant-time comparison: the only user of the hmac crate, the only comparer.
+//! HMAC-SHA256 and the constant-time comparison. Nothing else uses the hmac crate or compares tags.
 //!
-//! Time may depend on what the sender knows already (how long the message is, how many readings of
-//! it are tried) and on how many keys there are. It never depends on the bytes of a key or of a
-//! computed tag, nor on which key matched.
+//! The time that a check takes may depend on what the sender knows already (the length of the message, the number of
+//! readings that are tried) and on the number of keys. It never depends on the bytes of a key or of a computed tag, nor
+//! on which key matched.
 
 use std::fmt;
 
@@ -64,7 +64,7 @@ pub fn find(keys: &[Key], messages: &[impl AsRef<[u8]>], claimed: &Tag) -> Optio
             found |= fits;
         }
     }
-    // The one branch: whether anything matched, which the answer to the sender says anyway.
+    // The only branch depends on whether anything matched, which the answer to the sender says anyway.
     bool::from(found).then(|| Match {
         key: usize::try_from(position & u64::from(u32::MAX)).expect("an index of the given keys"),
         message: usize::try_from(position >> 32).expect("an index of the given messages"),

@@ -107,7 +107,7 @@ pub struct Verified {
     pub key: usize,
 }
 
-/// Why a delivery is refused. For our log: the sender is told no more than that it was refused.
+/// Why a delivery is refused. The reasons are for the receiver's log; the sender should learn only that it was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// The endpoint has no secret, so nothing can be genuine.
@@ -116,7 +116,7 @@ pub enum Rejection {
     /// No header.
     #[error("the delivery has no `{HEADER}` header")]
     HeaderMissing,
-    /// Which of several would count is not defined, so none does.
+    /// It is not defined which of several would count, so none does.
     #[error("the delivery has more than one `{HEADER}` header")]
     HeaderRepeated,
     /// Something other than hex digits.
@@ -236,7 +236,7 @@ pub fn key(secret: &Secret, encoding: SecretEncoding) -> Result<Key, &'static st
         SecretEncoding::Literal => whole,
         SecretEncoding::Stripped | SecretEncoding::Base64 => stripped,
     };
-    // Whoever knows that a key is empty can sign.
+    // Anyone can sign with an empty key.
     if text.trim().is_empty() {
         return Err("is empty: copy it again from Finkare, or remove it");
     }
