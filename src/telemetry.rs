@@ -1,11 +1,11 @@
-//! Logs, metrics and traces: where they go and what they are called.
+//! Logs, metrics and traces: their destinations and their names.
 //!
-//! Logs go to standard error, standard output belongs to the `stdout` sink and to commands'
-//! answers. A thread of its own writes them, and drops lines rather than hold up a delivery when
-//! nobody reads its pipe: a log must never decide whether a payment is acknowledged.
+//! Logs go to standard error, since standard output is for the `stdout` sink and for the answers of commands. A separate
+//! thread writes them. If the pipe is not read, it drops lines rather than delay a delivery: a log must never decide whether
+//! a payment is acknowledged.
 //!
-//! Metric names and labels are the contract's; labels come from closed sets (endpoints, sinks,
-//! states), never from what a sender wrote.
+//! Names and labels of metrics are a contract with users. Labels come from closed sets (endpoints, sinks, states), never from
+//! a sender's data.
 
 use std::{
     io::IsTerminal,
@@ -27,18 +27,18 @@ use crate::{model::dispatch::Outcome, store::SinkStatus};
 
 pub mod traces;
 
-/// Lines that may wait for whoever reads standard error; further ones are dropped.
+/// The most log lines that may wait; further lines are dropped.
 const LOG_LINES: usize = 32_768;
 
-/// What is logged if `RUST_LOG` does not say: our own story; of the database driver, what went wrong.
+/// The filter without `RUST_LOG`: the service's own lines, and warnings of the database driver.
 const DEFAULT_FILTER: &str = "info,sqlx=warn";
 
 /// Starts logging as `RELAY_LOG_FORMAT` (`pretty`, `json`; default: pretty on a terminal) and
-/// `RUST_LOG` (default `DEFAULT_FILTER`) say. A `RUST_LOG` that says nothing of the rest leaves it as it is by
-/// default, and what it says of something that there is not is told. Keep the guard: dropping it writes what is left.
+/// `RUST_LOG` (default `DEFAULT_FILTER`) say. Modules that `RUST_LOG` does not mention are logged as by
+/// default, and directives that match nothing are reported. Keep the guard: dropping it writes the remaining lines.
 ///
 /// # Errors
-/// Each variable that holds something else, and what is allowed there.
+/// Each variable with an invalid value, and what is allowed.
 pub fn init(format: Option<&str>, filter: Option<&str>) -> Result<WorkerGuard, Vec<(&'static str, String)>> {
     let terminal = std::io::stderr().is_terminal();
     let json = match format {
@@ -72,10 +72,10 @@ pub fn init(format: Option<&str>, filter: Option<&str>) -> Result<WorkerGuard, V
 
 static JSON: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
-/// Writes the one line that says where the service listens, with the fields `public` and `admin`.
+/// Writes the line with the addresses of the listeners, in the fields `public` and `admin`.
 ///
-/// The text form shows fields by itself; in JSON the message repeats them, so that
-/// `listening public=… admin=…` is found in either.
+/// The text form shows fields in the line. In JSON the message repeats them, so that `listening public=… admin=…` can be
+/// found in both forms.
 pub fn announce_listening(public: std::net::SocketAddr, admin: std::net::SocketAddr) {
     if JSON.load(std::sync::atomic::Ordering::Relaxed) {
         tracing::info!(%public, %admin, "listening public={public} admin={admin}");
@@ -84,12 +84,12 @@ pub fn announce_listening(public: std::net::SocketAddr, admin: std::net::SocketA
     }
 }
 
-/// What became of a delivery.
+/// The result of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryResult {
-    /// Stored.
+    /// The event was stored.
     Accepted,
-    /// Known already.
+    /// The event was already known.
     Duplicate,
     /// 401
     BadSignature,
@@ -114,7 +114,7 @@ impl DeliveryResult {
         Self::Unavailable,
     ];
 
-    /// The label's value.
+    /// The value of the label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -128,20 +128,20 @@ impl DeliveryResult {
     }
 }
 
-/// What became of a change of an endpoint's secret at Finkare.
+/// The result of a change of an endpoint's secret at Finkare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RotationResult {
-    /// A new secret, at the first try.
+    /// A new secret at the first try.
     Rotated,
-    /// What was unfinished is finished.
+    /// An unfinished change was completed.
     Healed,
-    /// Finkare refused: nothing changed.
+    /// Finkare has refused, and nothing has changed.
     Refused,
-    /// Nobody knows whether Finkare did it: it is asked again.
+    /// It is not known whether Finkare has changed the secret; Finkare is asked again.
     Uncertain,
     /// A new webhook, with its first secret.
     Registered,
-    /// Finkare is not asked again by itself: a person has to say which secret is right.
+    /// Finkare is not asked again automatically: a person has to say which secret is right.
     Stopped,
     /// A person has said which secret is right.
     Settled,
@@ -151,7 +151,7 @@ impl RotationResult {
     const ALL: [Self; 7] =
         [Self::Rotated, Self::Healed, Self::Refused, Self::Uncertain, Self::Registered, Self::Stopped, Self::Settled];
 
-    /// The label's value.
+    /// The value of the label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Rotated => "rotated",
@@ -210,12 +210,12 @@ impl StrayLabels {
     }
 }
 
-/// Acknowledgements happen within milliseconds; five seconds is where Finkare gives up.
+/// Acknowledgements take milliseconds; Finkare gives up after five seconds.
 const ACK_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0];
-/// Attempts go over networks; the default time-out is ten seconds.
+/// Attempts use the network; the default time-out is ten seconds.
 const ATTEMPT_BUCKETS: [f64; 11] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// The metrics of one service; several can live in one process.
+/// The metrics of one service; a process can have several.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -240,13 +240,13 @@ pub struct RotationMetrics {
 }
 
 impl RotationMetrics {
-    /// Counts what became of one try.
+    /// Counts the result of one try.
     pub fn observe(&self, result: RotationResult) {
         self.results[result as usize].inc();
     }
 }
 
-/// One endpoint's counters, looked up once so that a delivery costs no look-up.
+/// The counters of one endpoint, looked up once, so that a delivery needs no look-up.
 #[derive(Debug, Clone)]
 pub struct EndpointMetrics {
     results: [Counter; DeliveryResult::ALL.len()],
@@ -298,20 +298,16 @@ impl Metrics {
             rotations: Family::default(),
             registry: Registry::default(),
         };
-        registry.register("relay_deliveries", "Deliveries by what became of them", metrics.deliveries.clone());
+        registry.register("relay_deliveries", "Deliveries by result", metrics.deliveries.clone());
         registry.register(
             "relay_ack_seconds",
             "From a delivery's head to its acknowledgement",
             metrics.ack_seconds.clone(),
         );
-        registry.register(
-            "relay_refusals",
-            "Deliveries refused for who sent them or when, by what they look like",
-            metrics.refusals.clone(),
-        );
+        registry.register("relay_refusals", "Rejected deliveries by reason", metrics.refusals.clone());
         registry.register(
             "relay_unknown_paths",
-            "Requests to paths of the public listener that no endpoint has; signed: with a signature header",
+            "Requests to unknown paths of the public listener; signed: with a signature header",
             metrics.unknown_paths.clone(),
         );
         for is_signed in [false, true] {
@@ -319,26 +315,26 @@ impl Metrics {
         }
         registry.register(
             "relay_last_delivery_timestamp_seconds",
-            "When a genuine delivery last came, as seconds since 1970",
+            "Time of the last genuine delivery, in seconds since 1970",
             metrics.last_delivery.clone(),
         );
         registry.register(
             "relay_endpoint_silent",
-            "1 while an endpoint has been quiet for longer than its silence_alarm_hours",
+            "1 while an endpoint has had no delivery for longer than its silence_alarm_hours",
             metrics.silent.clone(),
         );
         registry.register("relay_dispatches", "Dispatches by state", metrics.dispatches.clone());
         registry.register("relay_attempts", "Attempts by outcome", metrics.attempts.clone());
-        registry.register("relay_attempt_seconds", "How long attempts took", metrics.attempt_seconds.clone());
+        registry.register("relay_attempt_seconds", "Duration of attempts", metrics.attempt_seconds.clone());
         registry.register(
             "relay_oldest_pending_seconds",
             "Age of the oldest unfinished dispatch, 0 if there is none",
             metrics.oldest_pending.clone(),
         );
-        registry.register("relay_sink_state", "1 for the sink's present state", metrics.sink_state.clone());
+        registry.register("relay_sink_state", "1 for the current state of the sink", metrics.sink_state.clone());
         registry.register(
             "relay_rotations",
-            "Changes of an endpoint's secret at Finkare by what became of them",
+            "Changes of an endpoint's secret at Finkare by result",
             metrics.rotations.clone(),
         );
         registry.register(
@@ -370,25 +366,25 @@ impl Metrics {
         RotationMetrics { results: RotationResult::ALL.map(counter) }
     }
 
-    /// Shows every reason of refusals from the start, with zero: of a counter that appears with a 1, Prometheus sees no
-    /// increase.
+    /// Shows every reason for a rejection from the start, with zero: Prometheus sees no increase of a counter that first
+    /// appears with 1.
     pub fn refusals(&self, endpoint: &str, reasons: impl Iterator<Item = &'static str>) {
         for reason in reasons {
             drop(self.refusals.get_or_create(&RefusalLabels { endpoint: endpoint.to_owned(), reason }));
         }
     }
 
-    /// Counts a refusal by what it looks like: [`crate::ingest::explain::Reason::as_str`].
+    /// Counts a rejection by its reason: [`crate::ingest::explain::Reason::as_str`].
     pub fn refused(&self, endpoint: &str, reason: &'static str) {
         self.refusals.get_or_create(&RefusalLabels { endpoint: endpoint.to_owned(), reason }).inc();
     }
 
-    /// Counts a request to a path that no endpoint has.
+    /// Counts a request to an unknown path.
     pub fn strayed(&self, is_signed: bool) {
         self.unknown_paths.get_or_create(&StrayLabels::of(is_signed)).inc();
     }
 
-    /// Shows when a genuine delivery last came.
+    /// Shows the time of the last genuine delivery.
     pub fn set_last_delivery(&self, endpoint: &str, at: jiff::Timestamp) {
         let label = EndpointLabel { endpoint: endpoint.to_owned() };
         self.last_delivery.get_or_create(&label).set(at.as_duration().as_secs_f64());
@@ -412,7 +408,7 @@ impl Metrics {
         }
     }
 
-    /// Takes over the sinks' status as the store and the workers see it. `state` is `active`,
+    /// Shows the state of a sink, as the store and the workers know it. `state` is `active`,
     /// `paused`, `tripped` or `not_configured`.
     pub fn set_sink(&self, status: &SinkStatus, state: &str, now: jiff::Timestamp) {
         let counts = [

@@ -182,9 +182,8 @@ impl Ingest {
     }
 }
 
-/// Rejects a delivery that is older than the maximum age. A delivery without a readable timestamp is kept: its age is
-/// unknown, and
-/// it is genuine.
+/// Rejects a delivery that is older than the maximum age. A delivery without a readable timestamp is kept: its age
+/// is unknown, and it is genuine.
 fn check_age(max_age: Option<Duration>, event: &NewEvent) -> Result<(), Refused> {
     let Some(max_age) = max_age else { return Ok(()) };
     match event.occurred_at {

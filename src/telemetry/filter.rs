@@ -1,12 +1,12 @@
-//! What `RUST_LOG` was meant to say.
+//! Interprets `RUST_LOG`.
 //!
-//! The library takes every word for a module, so that `finkare-relay=debug` (a hyphen, where Rust has an underscore) matches
-//! nothing, and, as it is all that is said, silences the rest. Here a directive that can match nothing is told, and the
-//! default stays wherever nothing was said.
+//! The library takes every word for a module. `finkare-relay=debug` (with a hyphen, where Rust has an underscore) would thus
+//! match nothing and, being the only directive, would silence everything else. Here, directives that can match nothing are
+//! reported, and the default applies to everything that is not mentioned.
 
 use super::DEFAULT_FILTER;
 
-/// The crates that write log lines, ours first.
+/// The crates that write log lines, the service first.
 const CRATES: [&str; 24] = [
     "finkare_relay",
     "finkare",
@@ -36,7 +36,7 @@ const CRATES: [&str; 24] = [
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// The directives to use, and a sentence on each that matches nothing.
+/// The directives to use, and a sentence about each directive that matches nothing.
 pub(super) fn understood(given: &str) -> (String, Vec<String>) {
     let mut says_of_the_rest = false;
     let mut unmatched = Vec::new();
@@ -65,7 +65,7 @@ pub(super) fn understood(given: &str) -> (String, Vec<String>) {
     (directives, unmatched)
 }
 
-/// A comma within the braces of a span's fields separates nothing.
+/// A comma inside the braces of a span's fields does not separate directives.
 fn split(given: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0_u32;
     given.split(move |c| {
@@ -78,12 +78,12 @@ fn split(given: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Levels may be written as numbers, too.
+/// Levels may also be written as numbers.
 fn is_level(word: &str) -> bool {
     LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level)) || word.parse::<u8>().is_ok_and(|number| number <= 5)
 }
 
-/// The library compares beginnings: `finkare_relay::dis` is all of `finkare_relay::dispatch`.
+/// The library compares prefixes: `finkare_relay::dis` matches `finkare_relay::dispatch`.
 fn is_known(target: &str) -> bool {
     let first = target.split("::").next().unwrap_or(target);
     if target == first { CRATES.iter().any(|name| name.starts_with(first)) } else { CRATES.contains(&first) }

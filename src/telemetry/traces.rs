@@ -1,15 +1,15 @@
 //! Traces: one for each event, from its delivery to the last attempt for the last sink.
 //!
-//! Off unless an `OTEL_EXPORTER_OTLP_…ENDPOINT` is set; then a delivery or an attempt costs a look at
-//! [`current`] and nothing else. Nothing is stored for a trace: every span's place in it follows from the
-//! event's id ([`crate::model::trace`]), so that attempts of other processes and of later days are in it, too.
+//! Traces are off unless an `OTEL_EXPORTER_OTLP_…ENDPOINT` is set. While they are off, a delivery or an attempt only checks
+//! [`current`]. Nothing is stored for a trace: the ids of all spans follow from the event's id ([`crate::model::trace`]), so
+//! that a trace also contains attempts of other processes and of later days.
 //!
-//! Spans are written down when they are over, in one go: there is no span that travels through the
-//! code. They wait in a bounded queue for a thread of its own, and are dropped when it is full: like a log
-//! line, a span must never decide whether a payment is acknowledged. They hold names, numbers and words of
-//! ours; nothing of a payload, and nothing that a target said.
+//! A span is recorded at once when it has ended; no span is passed through the code. Spans wait in a bounded queue for a
+//! separate thread, and are dropped when it is full: like a log line, a span must never decide whether a payment is
+//! acknowledged. They contain only the relay's own names, numbers and words: nothing from a payload or from a target's
+//! answer.
 //!
-//! Like the log, there is one for the process. Code: the SDK's batches and OTLP are in `export`.
+//! Like the log, traces exist once per process. The SDK's batches and OTLP are in `export`.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -32,9 +32,9 @@ mod export;
 
 use export::Exporter;
 
-/// Where traces go, on. Its own path wins over the common one.
+/// The address for traces. It takes precedence over the common address.
 const OWN_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
-/// Where all telemetry goes, on; `/v1/traces` is appended.
+/// The common address for all telemetry; `/v1/traces` is appended.
 const COMMON_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const OWN_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
 const COMMON_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
@@ -42,10 +42,10 @@ const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
 
-/// How long stopping waits for the last spans to be taken.
+/// How long a stop waits for the export of the last spans.
 const LAST_EXPORT: Duration = Duration::from_secs(2);
 
-/// What the variables say.
+/// The settings from the variables.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     endpoint: Url,
@@ -53,24 +53,24 @@ pub struct Settings {
     sampling: Sampling,
 }
 
-/// Whose traces are exported.
+/// Which traces are exported.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Sampling {
     All,
     None,
-    /// Events whose sampling point lies below.
+    /// Traces of events whose sampling point is below this value.
     Below(u64),
 }
 
 impl Settings {
-    /// What the standard's variables say; `None` if traces are off. `read` gives a variable's value.
+    /// Reads the variables of the OpenTelemetry standard; `None` if traces are off. `read` gives the value of a variable.
     ///
     /// # Errors
-    /// Each variable that cannot be used, and what is allowed there. Never an endpoint, which may hold a password.
+    /// Each variable with an invalid value, and what is allowed. An address is never repeated, since it may hold a password.
     pub fn from_variables(
         read: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Option<Self>, Vec<(&'static str, String)>> {
-        // The standard knows only `true`, in any case; all else is false.
+        // In the standard only `true`, in any case, is true; everything else is false.
         if read("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
             return Ok(None);
         }
@@ -83,7 +83,7 @@ impl Settings {
             .into_iter()
             .find_map(|name| read(name).map(|value| (name, value)))
             .filter(|(_, value)| value != "http/protobuf")
-            .map(|(name, value)| (name, format!("`{value}` is not spoken here: the only one is `http/protobuf`")));
+            .map(|(name, value)| (name, format!("`{value}` is not supported: the only protocol is `http/protobuf`")));
         let sampling = sampling(read(SAMPLER).as_deref(), read(SAMPLER_ARG).as_deref());
         match (endpoint, sampling, protocol) {
             (Ok(endpoint), Ok(sampling), None) => {
@@ -95,7 +95,7 @@ impl Settings {
         }
     }
 
-    /// Where traces go, as it may be shown: scheme, host and port.
+    /// The address for traces without secrets: scheme, host and port.
     fn target(&self) -> String {
         self.endpoint.origin().ascii_serialization()
     }
@@ -109,8 +109,8 @@ fn endpoint(name: &'static str, text: &str, path: &str) -> Result<Url, (&'static
     }
 }
 
-/// A delivery begins a trace: what its sender sent of one is not believed. So `parentbased_…` is the same as
-/// without, and attempts do as their delivery did.
+/// Every delivery begins a trace; trace headers of its sender are ignored. `parentbased_…` therefore means the same as
+/// without it, and attempts follow their delivery.
 fn sampling(sampler: Option<&str>, arg: Option<&str>) -> Result<Sampling, (&'static str, String)> {
     match sampler {
         None | Some("always_on" | "parentbased_always_on") => Ok(Sampling::All),
@@ -130,7 +130,7 @@ fn sampling(sampler: Option<&str>, arg: Option<&str>) -> Result<Sampling, (&'sta
     }
 }
 
-/// This share, below 1, of 2^64.
+/// This share of 2^64, below 1.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it lies between 0 and 2^64")]
 fn part_of(share: f64) -> u64 {
     (share * 2f64.powi(64)) as u64
@@ -150,10 +150,10 @@ pub fn current() -> Option<&'static Traces> {
     TRACES.get()
 }
 
-/// Switches traces on for this process, for good.
+/// Turns traces on for the rest of this process.
 ///
 /// # Errors
-/// Why they cannot be exported, and what to change.
+/// Why traces cannot be exported, and what to change.
 pub fn start(settings: &Settings) -> Result<(), Vec<(&'static str, String)>> {
     let exporter = Exporter::new(settings).map_err(|what| vec![(COMMON_ENDPOINT, what)])?;
     if TRACES.set(Traces { exporter, sampling: settings.sampling }).is_ok() {
@@ -162,7 +162,7 @@ pub fn start(settings: &Settings) -> Result<(), Vec<(&'static str, String)>> {
     Ok(())
 }
 
-/// Exports what is left, within two seconds. Further spans are dropped.
+/// Exports the remaining spans, within two seconds. Further spans are dropped.
 pub async fn stop() {
     let Some(traces) = current() else { return };
     let stopping = tokio::task::spawn_blocking(|| traces.exporter.stop(LAST_EXPORT));
@@ -176,42 +176,42 @@ pub async fn stop() {
 pub struct Delivery<'d> {
     /// The endpoint's name.
     pub endpoint: &'d str,
-    /// Its event.
+    /// The event.
     pub recorded: Recorded,
     /// `accepted` or `duplicate`.
     pub result: &'static str,
-    /// Of the body.
+    /// The length of the body, in bytes.
     pub bytes: usize,
-    /// From its head to the answer.
+    /// The time from the head of the request to the answer.
     pub duration: Duration,
-    /// The end of it: how long the commit was waited for.
+    /// The last part of that time: the wait for the commit.
     pub commit: Duration,
 }
 
-/// An attempt that is over.
+/// An attempt that has ended.
 #[derive(Debug)]
 pub struct Attempt<'a> {
-    /// What the target was told: which span this is.
+    /// The span, as it was sent to the target.
     pub context: TraceParent,
     /// The event.
     pub event: EventId,
     /// The sink's name.
     pub sink: &'a str,
-    /// Its `type`.
+    /// The sink's `type`.
     pub kind: &'static str,
     /// The dispatch.
     pub dispatch: i64,
-    /// Which attempt of the dispatch, from 1.
+    /// The number of the attempt, counted from 1.
     pub number: u32,
     /// Why the dispatch exists.
     pub trigger: &'static str,
-    /// What became of it.
+    /// The outcome.
     pub outcome: &'static str,
     /// Whether the target has the event now.
     pub is_delivered: bool,
-    /// When it began.
+    /// When the attempt began.
     pub started_at: Timestamp,
-    /// How long it took.
+    /// How long the attempt took.
     pub duration: Duration,
 }
 
@@ -224,8 +224,8 @@ impl Traces {
         }
     }
 
-    /// Writes down a delivery that is just over. The first one of an event is the root of its trace; repetitions are its
-    /// children.
+    /// Records a delivery that has just ended. The first delivery of an event is the root of its trace; repeated deliveries
+    /// are its children.
     pub fn delivery(&self, delivery: &Delivery<'_>) {
         let event = delivery.recorded.id;
         if !self.is_sampled(event) {
@@ -264,12 +264,12 @@ impl Traces {
         });
     }
 
-    /// What an attempt that begins now can tell its target.
+    /// The trace context that an attempt sends to its target.
     pub fn attempt_begins(&self, event: EventId) -> TraceParent {
         TraceParent { trace: event.into(), span: SpanId::generate(), is_sampled: self.is_sampled(event) }
     }
 
-    /// Writes down an attempt that is over.
+    /// Records an attempt that has ended.
     pub fn attempt(&self, attempt: &Attempt<'_>) {
         if !attempt.context.is_sampled {
             return;
@@ -300,9 +300,9 @@ fn before(time: Timestamp, duration: Duration) -> Timestamp {
     time.saturating_sub(duration).unwrap_or(time)
 }
 
-/// A span that is over.
+/// A span that has ended.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "nobody takes it in this build"))]
+#[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "it is not used in this build"))]
 struct Span {
     trace: TraceId,
     id: SpanId,
@@ -312,11 +312,11 @@ struct Span {
     started_at: Timestamp,
     ended_at: Timestamp,
     attributes: Vec<(&'static str, Value)>,
-    /// With what word it failed.
+    /// The word for its failure.
     failed: Option<&'static str>,
 }
 
-/// On which side of a call a span stands.
+/// The side of a call that a span describes.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Server,
@@ -325,7 +325,7 @@ enum Kind {
 }
 
 #[derive(Debug)]
-#[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "nobody takes it in this build"))]
+#[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "it is not used in this build"))]
 enum Value {
     Text(String),
     Word(&'static str),

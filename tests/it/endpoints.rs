@@ -458,7 +458,7 @@ async fn registering_where_no_service_runs(backend: Backend) {
     assert_eq!(provider.count(), 0, "who names a service means that one");
     let (code, stdout, stderr) = register(&[]).await;
     assert_eq!(code, 0, "{stdout}{stderr}");
-    assert!(stdout.contains("is created") && stdout.contains("Start it: finkare-relay serve"), "{stdout}");
+    assert!(stdout.contains("was created") && stdout.contains("Start it: finkare-relay serve"), "{stdout}");
     let relay = serve(&home).await;
     assert_eq!(provider.delivers_to(&relay).await, 200, "serve has what the command stored");
     assert_eq!(relay.get("/audit").await["data"][0]["actor"], "cli");

@@ -175,7 +175,7 @@ async fn the_command_reloads_and_tells_what_is_wrong() {
     let (code, said, error) = reload(&[]);
     assert_eq!((code, said.as_str()), (Some(2), ""));
     assert!(
-        error.contains("the one before goes on") && error.contains("colour") && error.contains("nothing"),
+        error.contains("the previous one stays in force") && error.contains("colour") && error.contains("nothing"),
         "{error}"
     );
     assert_eq!(names(&relay.get("/sinks").await).len(), 2);

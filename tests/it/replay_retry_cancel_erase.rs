@@ -603,7 +603,7 @@ async fn what_stands_in_the_books_is_said_from_a_terminal() {
     wait_with_bookings(&home).await;
     let (code, said, complaint) = settle(&["there", "--recorded", "--target-id", "4711"]).await;
     assert_eq!(code, 0, "{complaint}");
-    assert!(said.contains("payment there stands in the books of compta"), "{said}");
+    assert!(said.contains("payment there is in the books of compta"), "{said}");
     let row = relay.get("/bookings?payment_id=there").await["data"][0].clone();
     assert_eq!((&row["state"], &row["target_id"]), (&json!("booked"), &json!("4711")));
     let (code, said, complaint) = settle(&["gone", "--not-recorded", "--json"]).await;
@@ -713,12 +713,16 @@ async fn everything_from_a_terminal() {
     relay.drained().await;
     std::fs::write(home.path("event.json"), body).unwrap();
     for (arguments, code, words) in [
-        (&["sinks", "test", "erp"][..], 1, vec!["`rejected`", "400"]),
+        (&["sinks", "test", "erp"][..], 1, vec!["was rejected", "400"]),
         (&["dispatches", "retry", "1"], 0, vec!["dispatch 1 to erp: "]),
-        (&["sinks", "test", "file"], 0, vec!["`delivered`"]),
+        (&["sinks", "test", "file"], 0, vec!["was delivered"]),
         (&["events", "replay", &id, "--sink", "file"], 0, vec!["to file: ", "(replay)"]),
         (&["events", "replay", "--type", "ping"], 0, vec!["0 events were replayed"]),
-        (&["events", "replay", "--all", "--dry-run"], 0, vec!["2 events would give 3 dispatches; nothing was written"]),
+        (
+            &["events", "replay", "--all", "--dry-run"],
+            0,
+            vec!["2 events would be replayed with 3 dispatches; nothing was written"],
+        ),
         (&["events", "replay", "--invoice-id", "i2", "--json"], 0, vec!["\"dispatches\":1"]),
         (&["try", "--sink", "erp", "--event", &id], 0, vec!["decision  yes", "POST http://127.0.0.1:", "\"x\":1.50"]),
         (&["try", "--sink", "erp", "--event", &id], 0, vec!["webhook-signature: v1,", "x-key: [redacted]", &id]),
@@ -752,7 +756,7 @@ async fn everything_from_a_terminal() {
     for (arguments, code, words) in [
         (&["erase", "--invoice", "i2"][..], 2, "add --yes"),
         (&["erase", "--invoice", "nothing", "--yes"], 1, "There is no event of this invoice."),
-        (&["events", "replay"], 2, "--all for every one"),
+        (&["events", "replay"], 2, "--all for all of them"),
         (&["events", "replay", &small, "--all"], 2, "cannot be used with"),
         (&["dispatches", "retry"], 2, "required"),
         (&["try", "--sink", "nobody", "--event", "event.json"], 1, "there is erp, file"),

@@ -1,7 +1,6 @@
-//! Spans leave the process: the SDK's bounded queue and batches, OTLP as protobuf over HTTP.
+//! Exports spans: the SDK's bounded queue and batches, OTLP as protobuf over HTTP.
 //!
-//! Here is also what says in the log that a collector does not take them: once when it begins, once
-//! when it is over.
+//! It also logs that a collector does not accept spans: once when that begins, and once when it has ended.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -24,8 +23,8 @@ use super::{Kind, Settings, Span, Value};
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 
-/// Takes spans and exports them from a thread of its own. `OTEL_BSP_…` says how many wait (2048) and for how long
-/// (5 seconds), `OTEL_EXPORTER_OTLP_TIMEOUT` how long an export may take (10 seconds).
+/// Exports spans in a separate thread. `OTEL_BSP_…` set how many spans may wait (2048) and for how long (5 seconds),
+/// `OTEL_EXPORTER_OTLP_TIMEOUT` how long an export may take (10 seconds).
 #[derive(Debug)]
 pub(super) struct Exporter {
     processor: BatchSpanProcessor,
@@ -34,14 +33,14 @@ pub(super) struct Exporter {
 
 impl Exporter {
     /// # Errors
-    /// What cannot be used, in a sentence.
+    /// What cannot be used, in one sentence.
     pub(super) fn new(settings: &Settings) -> Result<Self, String> {
         let otlp = Otlp::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(settings.endpoint.as_str())
             .build()
-            // Its own words may name the address, which may hold a password.
+            // Its own message may repeat the address, which may hold a password.
             .map_err(|_| {
                 format!(
                     "traces cannot be exported to {}: see the other OTEL_EXPORTER_OTLP_ variables",
@@ -55,7 +54,7 @@ impl Exporter {
         Ok(Self { processor, scope })
     }
 
-    /// Hands a span over; never waits. When the queue is full, the span is dropped; the SDK says so in the log.
+    /// Queues a span; never waits. If the queue is full, the span is dropped, which the SDK logs.
     pub(super) fn send(&self, span: Span) {
         let trace = TraceId::from_bytes(span.trace.0.into_bytes());
         let context = SpanContext::new(trace, span_id(span.id), TraceFlags::SAMPLED, false, TraceState::NONE);
@@ -67,7 +66,7 @@ impl Exporter {
         self.processor.on_end(SpanData {
             span_context: context,
             parent_span_id: span.parent.map_or(SpanId::INVALID, span_id),
-            // The delivery may have been another process's.
+            // Another process may have received the delivery.
             parent_span_is_remote: span.parent.is_some(),
             span_kind: match span.kind {
                 Kind::Server => SpanKind::Server,
@@ -86,7 +85,7 @@ impl Exporter {
         });
     }
 
-    /// Exports what waits; false if that was not over in time. Blocks.
+    /// Exports the waiting spans; false if that did not end in time. Blocks.
     pub(super) fn stop(&self, within: Duration) -> bool {
         self.processor.shutdown_with_timeout(within).is_ok()
     }
@@ -100,11 +99,11 @@ fn system_time(time: Timestamp) -> SystemTime {
     SystemTime::from(time)
 }
 
-/// What is the same for all spans. `OTEL_RESOURCE_ATTRIBUTES` adds to it.
+/// The attributes of all spans. `OTEL_RESOURCE_ATTRIBUTES` adds to them.
 fn resource(service_name: Option<&str>) -> Resource {
     let name = "service.name".into();
     let found = Resource::builder().build().get(&name).map(|value| value.to_string());
-    // So the standard's default begins.
+    // The standard's default begins in this way.
     let found = found.filter(|name| !name.starts_with("unknown_service"));
     let name = service_name.map(str::to_owned).or(found).unwrap_or_else(|| NAME.to_owned());
     Resource::builder()
@@ -113,7 +112,7 @@ fn resource(service_name: Option<&str>) -> Resource {
         .build()
 }
 
-/// An exporter whose failures are told, once each time that they begin. The SDK would say each.
+/// An exporter that logs once when failures begin. The SDK would log each failure.
 #[derive(Debug)]
 struct Told {
     target: String,
@@ -131,7 +130,7 @@ impl SpanExporter for Told {
                 }
             }
             Err(error) => {
-                // It names a status or says "network error", never the address.
+                // The message names a status or says "network error", never the address.
                 if !self.is_failing.swap(true, Relaxed) {
                     tracing::warn!(
                         collector = self.target, %error, spans,

@@ -1,10 +1,10 @@
-//! In a build without the feature `otel` nothing can be exported.
+//! A build without the feature `otel` exports nothing.
 
 use std::time::Duration;
 
 use super::{Settings, Span};
 
-/// Cannot be made.
+/// Cannot be created.
 #[derive(Debug)]
 pub(super) enum Exporter {}
 

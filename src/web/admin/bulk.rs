@@ -91,7 +91,7 @@ pub struct CancelledMany {
         (status = 200, description = "How many dispatches", body = RetriedMany),
         (status = 404, description = "There is no sink with this name: `not_found`."),
         (status = 409, description = "Another bulk operation is running: `busy`."),
-        (status = 422, description = "The body has the wrong shape: `bad_body`; it has neither a `sink` nor a `state`: `no_selection`; dispatches in this state cannot be changed in this way: `wrong_state`."),
+        (status = 422, description = "The body has the wrong shape: `bad_body`; it names neither a sink nor a state: `no_selection`; dispatches in this state cannot be changed in this way: `wrong_state`."),
     )
 )]
 pub async fn retry(
@@ -118,7 +118,7 @@ pub async fn retry(
         (status = 200, description = "How many dispatches", body = CancelledMany),
         (status = 404, description = "There is no sink with this name: `not_found`."),
         (status = 409, description = "Another bulk operation is running: `busy`."),
-        (status = 422, description = "The body has the wrong shape: `bad_body`; it has neither a `sink` nor a `state`: `no_selection`; dispatches in this state cannot be changed in this way: `wrong_state`."),
+        (status = 422, description = "The body has the wrong shape: `bad_body`; it names neither a sink nor a state: `no_selection`; dispatches in this state cannot be changed in this way: `wrong_state`."),
     )
 )]
 pub async fn cancel(

@@ -158,7 +158,7 @@ impl ReplayMany {
     responses(
         (status = 200, description = "What was replayed, or would be replayed", body = Summary),
         (status = 409, description = "Another bulk operation is running: `busy`."),
-        (status = 422, description = "The body has the wrong shape: `bad_body`; it has neither a filter nor `all`, or both: `no_selection`; it names a sink that is not configured: `unknown_sink`; it selects too many events: `too_many`."),
+        (status = 422, description = "The body has the wrong shape: `bad_body`; it must have either a filter or the member all: `no_selection`; it names a sink that is not configured: `unknown_sink`; it selects too many events: `too_many`."),
     )
 )]
 pub async fn many(

@@ -110,7 +110,7 @@ async fn a_dry_run_says_how_many_and_changes_nothing() {
             &["dispatches", "cancel", "--state", "dead", "--invoice-id", "i1", "--sink", "erp"],
             "1 dispatch to erp would be cancelled: 1 dead; nothing was changed.",
         ),
-        (&["events", "replay", "--all"], "3 events would give 3 dispatches; nothing was written."),
+        (&["events", "replay", "--all"], "3 events would be replayed with 3 dispatches; nothing was written."),
         (
             &["erase", "--invoice", "i3"],
             "The payloads of 1 event of invoice i3 would be removed permanently, and 1 dispatch that is not delivered would be cancelled; nothing was changed.",
@@ -158,7 +158,7 @@ async fn at_a_terminal_it_is_said_and_asked() {
     let (code, screen) = scene.typed(&["erase", "--invoice", "i3"], "n").await;
     assert!(code == 1 && screen.contains("Erase the invoice? [y/N]"), "{code} {screen}");
     let (code, screen) = scene.typed(&["events", "replay", "--all"], "n").await;
-    assert!(code == 1 && screen.contains("3 events would give 3 dispatches."), "{code} {screen}");
+    assert!(code == 1 && screen.contains("3 events would be replayed with 3 dispatches."), "{code} {screen}");
     let (code, screen) = scene.typed(&["events", "replay", "--type", "payment.received"], "n").await;
     assert!(code == 1 && screen.contains("Send them again? [y/N]"), "{code} {screen}");
     assert_eq!(scene.relay.all("/dispatches").await.len(), 3);
@@ -184,6 +184,6 @@ async fn a_replay_to_another_companys_sink_is_warned_of() {
     let (code, stdout, _) = replay(&["--endpoint", "production", "--dry-run"]).await;
     assert!(code == 0 && stdout.contains(warning), "{stdout}");
     let (code, stdout, _) = replay(&["--endpoint", "c06", "--dry-run"]).await;
-    assert_eq!((code, stdout.as_str()), (0, "0 events would give 0 dispatches; nothing was written.\n"));
+    assert_eq!((code, stdout.as_str()), (0, "0 events would be replayed with 0 dispatches; nothing was written.\n"));
     assert!(relay.all("/dispatches").await.is_empty());
 }
