@@ -145,17 +145,19 @@ impl Redactor {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{HeaderSecret, Secret, Signer, SigningSecret},
+        *,
+    };
     use proptest::prelude::*;
 
     fn options(url: &str) -> Options {
         Options {
             url: url.parse().unwrap(),
             secret: None,
-            headers: std::iter::empty().collect(),
+            headers: HeaderMap::default(),
             connect_timeout_secs: 5,
             template: None,
-            content_type: None,
         }
     }
 
@@ -204,8 +206,9 @@ mod tests {
     #[test]
     fn what_a_target_echoes_of_ours_is_masked() {
         let mut options = options("https://us%40er:pass%2Fword@x.example/hook?token=t%2Fok%2Fen&v=2");
-        options.headers.insert("authorization".into(), "Bearer headervalue".to_owned().into());
-        options.secret = Some("whsec_c2VjcmV0".to_owned().into());
+        options.headers.insert("authorization", HeaderSecret::new(Secret::new("Bearer headervalue")).unwrap());
+        let signer = Signer::new(&Secret::new("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz")).unwrap();
+        options.secret = Some(SigningSecret { secret: Secret::new("whsec_c2VjcmV0"), signer });
         let mut redactor = Redactor::new(&options);
         redactor.add_basic(&HeaderValue::from_static("Basic dXNAZXI6cGFzcy93b3Jk"));
         for private in [

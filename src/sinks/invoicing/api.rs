@@ -18,7 +18,7 @@ use std::{
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
@@ -27,9 +27,12 @@ use crate::{
     model::{clock, dispatch::Outcome, secret::Secret},
     outgoing::{self, Effect},
     rate::Rate,
-    sinks::http::{
-        answer::{Redactor, excerpt, retry_after},
-        failure::{self, Limits},
+    sinks::{
+        http::{
+            answer::{Redactor, excerpt, retry_after},
+            failure::{self, Limits},
+        },
+        preview::Step,
     },
 };
 
@@ -157,21 +160,6 @@ impl From<Trouble> for Outcome {
             },
         }
     }
-}
-
-/// A call, made or only meant, as `try` shows it. Credentials travel in headers and are not here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Step {
-    /// What for, in words: "looking for invoice F-12".
-    pub purpose: String,
-    /// `GET`, `POST` …
-    pub method: String,
-    /// The address.
-    pub url: String,
-    /// What is sent with it.
-    pub body: Option<String>,
-    /// The status that was answered, or what went wrong; `None` for a call that was not made.
-    pub answer: Option<String>,
 }
 
 /// Where calls are written down for a person.
