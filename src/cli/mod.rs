@@ -14,7 +14,7 @@ use std::{
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    config::{self, Config},
+    config::Config,
     options::{Problems, env},
     service::Loader,
 };
@@ -22,6 +22,7 @@ use crate::{
 mod bookings;
 mod check;
 mod client;
+mod config;
 mod confirm;
 mod demo;
 mod endpoints;
@@ -105,6 +106,9 @@ enum Command {
     Try(trying::Options),
     /// Remove the payloads of one invoice for good; ids, hashes and times stay
     Erase(operate::Erase),
+    /// Show what can be configured
+    #[command(subcommand)]
+    Config(config::Configuration),
     /// Print the OpenAPI document of the admin API
     Openapi,
     /// Ask the service on this machine whether it is up; exit 0 if so (for container health checks)
@@ -113,7 +117,7 @@ enum Command {
 
 fn after_help() -> String {
     let mut text = String::from("Environment (each also as NAME_FILE, naming a file that holds the value):\n");
-    for variable in &config::VARIABLES {
+    for variable in &crate::config::VARIABLES {
         let _ = writeln!(text, "  {:<24} {} [default: {}]", variable.name, variable.meaning, variable.default);
     }
     text
@@ -183,6 +187,7 @@ async fn run(path: Option<&Path>, command: Command, output: output::Output) -> R
         Command::Sinks(command) => manage::sinks(load(path)?, command, output).await,
         Command::Try(options) => trying::run(load(path)?, options, output).await,
         Command::Erase(options) => operate::erase(load(path)?, options, output).await,
+        Command::Config(command) => config::run(&command),
         Command::Openapi => {
             // The text ends in a newline, as a file does.
             output::print(crate::web::admin::openapi::text().trim_end_matches('\n'))?;
@@ -203,5 +208,5 @@ fn reloading(path: Option<&Path>) -> Loader {
 }
 
 fn load(path: Option<&Path>) -> Result<Config, Problems> {
-    config::load(path, &env::of_process)
+    crate::config::load(path, &env::of_process)
 }

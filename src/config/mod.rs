@@ -5,6 +5,8 @@
 //! but the environment, the file, and the files that these two name. A sink's own keys are read by its kind
 //! ([`crate::sinks`]).
 //!
+//! [`page`] and [`schema`] show what can be written, made of what the readers say of their keys.
+//!
 //! [`generated`] stands apart: secrets that `serve` makes by itself where nothing is configured.
 
 use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
@@ -30,12 +32,18 @@ use crate::{
 mod endpoint;
 pub mod generated;
 mod load;
+mod page;
+mod schema;
 mod sink;
 #[cfg(test)]
 mod tests;
 mod variables;
 
+#[cfg(test)]
+pub(crate) use self::{load::load_with, page::page_of, schema::schema_of};
 pub use load::{load, public_address};
+pub use page::page;
+pub use schema::schema;
 pub use variables::VARIABLES;
 
 /// Everything that `serve` needs to know.

@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod books;
+mod documents;
 mod terminal;
 
 use self::books::{KEYED, facturation_pro_sink, fastfaktura_sink, tiime_sink};

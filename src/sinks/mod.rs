@@ -47,6 +47,8 @@ pub mod message;
 pub mod options;
 pub mod preview;
 pub mod stdout;
+#[cfg(test)]
+mod tests;
 
 /// What a sink receives.
 #[derive(Debug, Clone)]
