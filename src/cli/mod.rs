@@ -14,7 +14,7 @@ use std::{
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    config::{self, Config},
+    config::Config,
     options::{Problems, env},
     service::Loader,
 };
@@ -23,6 +23,7 @@ mod admin;
 mod bookings;
 mod check;
 mod client;
+mod config;
 mod confirm;
 mod demo;
 mod dispatches;
@@ -108,6 +109,9 @@ enum Command {
     Try(preview::Options),
     /// Permanently remove the payloads of one invoice; ids, hashes and times remain
     Erase(erase::Options),
+    /// Show what can be configured
+    #[command(subcommand)]
+    Config(config::Configuration),
     /// Print the OpenAPI document of the admin API
     Openapi,
     /// Check whether the service on this machine is up; exit 0 if so (for container health checks)
@@ -116,7 +120,7 @@ enum Command {
 
 fn after_help() -> String {
     let mut text = String::from("Environment (each variable also as NAME_FILE, which names a file with the value):\n");
-    for variable in &config::VARIABLES {
+    for variable in &crate::config::VARIABLES {
         let _ = writeln!(text, "  {:<24} {} [default: {}]", variable.name, variable.meaning, variable.default);
     }
     text
@@ -186,6 +190,7 @@ async fn run(path: Option<&Path>, command: Command, output: output::Output) -> R
         Command::Sinks(command) => sinks::run(load(path)?, command, output).await,
         Command::Try(options) => preview::run(load(path)?, options, output).await,
         Command::Erase(options) => erase::run(load(path)?, options, output).await,
+        Command::Config(command) => config::run(&command),
         Command::Openapi => {
             // The text ends in a newline, as a file does.
             output::print(crate::web::admin::openapi::text().trim_end_matches('\n'))?;
@@ -206,5 +211,5 @@ fn reloading(path: Option<&Path>) -> Loader {
 }
 
 fn load(path: Option<&Path>) -> Result<Config, Problems> {
-    config::load(path, &env::of_process)
+    crate::config::load(path, &env::of_process)
 }

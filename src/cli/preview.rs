@@ -31,10 +31,9 @@ use crate::{
     resolve::Resolver,
     service,
     sinks::{
-        Message,
-        enrich::{self, Resolved},
-        invoicing::{Desk, Step, Transcript},
-        preview::{Explained, Preview},
+        Message, Resolved, enrich,
+        invoicing::{Desk, Transcript},
+        preview::{Explained, Preview, Step},
     },
     store::Store,
 };

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use finkare::{DEFAULT_RATE, Paths};
+use finkare::{DEFAULT_RATE, Paths, UpdateMethod};
+use serde_json::json;
 use url::{Host, Url};
 
 use super::{Endpoint, RateLimit};
@@ -15,6 +16,7 @@ use crate::{
     },
     options::section::Section,
     resolve::{DEFAULT_PATIENCE, DEFAULT_WINDOW_DAYS},
+    signature::finkare::{SecretEncoding, SignatureOver},
 };
 
 /// Where the endpoint `default` listens.
@@ -36,7 +38,7 @@ const API_RATE: RateLimit = RateLimit { requests: DEFAULT_RATE.0, per: DEFAULT_R
 /// As in the vendor's SDK (<https://docs.finkare.io/guides/sdk-typescript>).
 const API_TIMEOUT_SECS: u64 = 30;
 /// As in the vendor's SDK (same source).
-const API_MAX_RETRIES: u64 = 3;
+const API_MAX_RETRIES: u32 = 3;
 /// Where the id goes in a path.
 const ID: &str = "{id}";
 const SECS_PER_DAY: u64 = 24 * 60 * 60;
@@ -53,7 +55,13 @@ pub(super) struct Read {
 /// Reads the endpoints. `kept_for` is how long dedupe keys are kept.
 pub(super) fn read(root: &mut Section<'_>, kept_for: Duration) -> Read {
     let is_configured = root.has("endpoints");
-    let sections = root.sections("endpoints");
+    let sections = root
+        .key(
+            "endpoints",
+            "One for each webhook registered at Finkare. Without any, `FINKARE_WEBHOOK_SECRET`, `FINKARE_WEBHOOK_ID`, \
+             `FINKARE_API_KEY` and `FINKARE_API_URL` describe one named `default`, with the path `/webhooks/finkare`.",
+        )
+        .tables();
     if sections.is_empty() {
         let from_environment = default_endpoint(root, kept_for);
         // After `endpoints = 5` the problem is there already.
@@ -101,7 +109,12 @@ fn one(
     kept_for: Duration,
 ) -> Option<Endpoint> {
     let path = path(&mut section, earlier);
-    let webhook_id = section.text("webhook_id").filter(|id| {
+    let webhook_id = section
+        .key("webhook_id", "The webhook's id at Finkare, for rotating its secret.")
+        .allowed("letters, digits, `-`, `_`")
+        .otherwise("what `register` stored")
+        .text();
+    let webhook_id = webhook_id.filter(|id| {
         // It becomes a part of a URL's path at Finkare.
         let good = (1..=100).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
         if !good {
@@ -110,7 +123,14 @@ fn one(
         good
     });
     let secrets = secrets(&mut section);
-    let api_key = section.secret("api_key").filter(|key| {
+    let api_key = section
+        .key(
+            "api_key",
+            "The key for Finkare's API. Its scopes: `webhooks:manage` to register and to rotate, `invoices:read` and \
+             `payments:read` for invoicing sinks and `enrich`.",
+        )
+        .secret();
+    let api_key = api_key.filter(|key| {
         let good = key.expose().chars().all(|c| c.is_ascii_graphic());
         if !good {
             section.problem("api_key", "has blanks or characters beyond ASCII, which no API key has");
@@ -118,21 +138,84 @@ fn one(
         good
     });
     let api_url = api_url(&mut section);
-    let api_rate_limit = super::sink::rate_limit(&mut section, "api_rate_limit").unwrap_or(API_RATE);
-    let api_timeout = section.secs("api_timeout_secs", &(1..=300), API_TIMEOUT_SECS);
-    let api_max_retries = section.whole("api_max_retries", &(0..=10), API_MAX_RETRIES);
+    let api_rate_limit = super::sink::rate_limit(
+        section
+            .key("api_rate_limit", "The largest number of calls to Finkare's API in any such time, in each process.")
+            .by_default(json!({"requests": API_RATE.requests, "per_secs": API_RATE.per.as_secs()})),
+        "calls",
+    )
+    .unwrap_or(API_RATE);
+    let api_timeout = section
+        .key("api_timeout_secs", "How long one call to Finkare's API may take, in seconds.")
+        .secs_or(1..=300, API_TIMEOUT_SECS);
+    let api_max_retries = section
+        .key("api_max_retries", "How many times a call is retried after a 429.")
+        .whole_or(0..=10, API_MAX_RETRIES);
     let api_paths = api_paths(&mut section);
-    let api_update_method = section.word("api_update_method", &["PUT", "PATCH"]).unwrap_or_default();
-    let payment_patience = section.secs("payment_patience_secs", &(0..=604_800), DEFAULT_PATIENCE.as_secs());
-    let payment_window = section.whole("payment_window_days", &(1..=365), DEFAULT_WINDOW_DAYS) * SECS_PER_DAY;
+    let api_update_method = section
+        .key("api_update_method", "With which method a webhook is changed. Finkare does not document it.")
+        .word_or(&[("PUT", UpdateMethod::Put), ("PATCH", UpdateMethod::Patch)], UpdateMethod::default());
+    let payment_patience = section
+        .key(
+            "payment_patience_secs",
+            "How long after its event an invoice or a payment may become visible in Finkare's API, in seconds, before a \
+             person is asked.",
+        )
+        .secs_or(0..=604_800, DEFAULT_PATIENCE.as_secs());
+    let payment_window = section
+        .key(
+            "payment_window_days",
+            "Where an event does not name its payment: a payment that is dated further from the event, in days, is never \
+             taken for the one that it announces ([why](decisions/0027-the-nearest-payment-decides.md)).",
+        )
+        .whole_or(1..=365, DEFAULT_WINDOW_DAYS)
+        * SECS_PER_DAY;
     let rotate_every = rotate_every(&mut section, api_key.is_some());
-    let rotate_overlap = section.secs("rotate_overlap_secs", &(0..=MAX_OVERLAP.as_secs()), DEFAULT_OVERLAP.as_secs());
+    let rotate_overlap = section
+        .key(
+            "rotate_overlap_secs",
+            "How long the earlier secrets stay valid after a rotation, in seconds; less than 10 counts as 10.",
+        )
+        .secs_or(0..=MAX_OVERLAP.as_secs(), DEFAULT_OVERLAP.as_secs());
     let dedupe = dedupe(&mut section);
     let max_age = max_age(&mut section, kept_for);
-    let silence_alarm =
-        section.whole_if_set("silence_alarm_hours", &(1..=8760)).map(|hours| Duration::from_secs(hours * 60 * 60));
-    let signature_over = section.word("signature_over", &["raw", "reserialized", "either"]).unwrap_or_default();
-    let secret_encoding = section.word("secret_encoding", &["literal", "stripped", "base64"]).unwrap_or_default();
+    let silence_alarm = section
+        .key(
+            "silence_alarm_hours",
+            "Reports the endpoint as silent after this many hours without a genuine delivery \
+             ([operations](operations.md#silent-endpoints)).",
+        )
+        .otherwise("never")
+        .whole(1..=8760_u64)
+        .map(|hours| Duration::from_secs(hours * 60 * 60));
+    let signature_over = section
+        .key(
+            "signature_over",
+            "What Finkare's signature covers: `raw` is the body as it came, `reserialized` the JSON parsed and written again \
+             ([why](decisions/0004-signature-over-the-raw-bytes.md)), `either` accepts both.",
+        )
+        .word_or(
+            &[
+                ("raw", SignatureOver::Raw),
+                ("reserialized", SignatureOver::Reserialized),
+                ("either", SignatureOver::Either),
+            ],
+            SignatureOver::default(),
+        );
+    let secret_encoding = section
+        .key(
+            "secret_encoding",
+            "How the secret becomes the key: `literal` as it is, `stripped` without `whsec_`, `base64` without it and \
+             decoded.",
+        )
+        .word_or(
+            &[
+                ("literal", SecretEncoding::Literal),
+                ("stripped", SecretEncoding::Stripped),
+                ("base64", SecretEncoding::Base64),
+            ],
+            SecretEncoding::default(),
+        );
     section.finish();
     Some(Endpoint {
         name: name?,
@@ -143,7 +226,7 @@ fn one(
         api_url,
         api_rate_limit,
         api_timeout,
-        api_max_retries: u32::try_from(api_max_retries).unwrap_or(u32::MAX),
+        api_max_retries,
         api_paths,
         api_update_method,
         // Set afterwards, for all endpoints alike.
@@ -161,10 +244,11 @@ fn one(
 }
 
 fn name(section: &mut Section<'_>, earlier: &[EndpointName]) -> Option<EndpointName> {
-    if !section.has("name") {
-        section.problem("name", "is missing: an endpoint needs a name");
-    }
-    let text = section.text("name")?;
+    let text = section
+        .key("name", "Its name.")
+        .allowed("1 to 63 letters, digits, `-`, `_` and `.`")
+        .required("an endpoint needs a name")
+        .text()?;
     let name = match EndpointName::new(&text) {
         Ok(name) => name,
         Err(error) => {
@@ -180,10 +264,11 @@ fn name(section: &mut Section<'_>, earlier: &[EndpointName]) -> Option<EndpointN
 }
 
 fn path(section: &mut Section<'_>, earlier: &[Endpoint]) -> Option<String> {
-    if !section.has("path") {
-        section.problem("path", format!("is missing: write, for example, `{DEFAULT_PATH}`"));
-    }
-    let path = section.text("path")?;
+    let path = section
+        .key("path", "Its path on the public listener.")
+        .allowed("letters, digits and `-._~/`; not `/healthz`, `/readyz`, `/metrics`, `/api`")
+        .required("write, for example, `/webhooks/finkare`")
+        .text()?;
     if let Err(what) = check_path(&path) {
         section.problem("path", format!("`{path}` {what}"));
     } else if let Some(other) = earlier.iter().find(|other| other.path == path) {
@@ -221,8 +306,16 @@ fn check_path(path: &str) -> Result<(), String> {
 /// `secret` first, then `secrets`; a secret that stands there twice counts once.
 fn secrets(section: &mut Section<'_>) -> Vec<Secret> {
     let mut secrets: Vec<Secret> = Vec::new();
-    let first = section.secret("secret");
-    let others = section.secrets("secrets");
+    let first = section
+        .key(
+            "secret",
+            "The webhook's secret as Finkare showed it. Secrets are kept encrypted in the database, and one that is set here \
+             is added to them once. It is not needed where `finkare-relay register` creates the webhook.",
+        )
+        .secret();
+    let others = section
+        .key("secrets", "Further secrets that are valid, such as one that was changed by hand at Finkare.")
+        .secrets();
     for secret in first.into_iter().chain(others) {
         if !secrets.contains(&secret) {
             secrets.push(secret);
@@ -232,7 +325,12 @@ fn secrets(section: &mut Section<'_>) -> Vec<Secret> {
 }
 
 fn api_url(section: &mut Section<'_>) -> Option<Url> {
-    let text = section.text("api_url")?;
+    let text = section
+        .key("api_url", "Finkare's API. Without a path, `/api/v1` is added.")
+        .allowed("https, or http on this machine")
+        .otherwise("from the key's prefix (`fk_live_`, `fk_test_`)")
+        .private()
+        .text()?;
     // What does not parse is not repeated: it may hold a key.
     let wrong = match Url::parse(&text) {
         Err(error) => format!("is not a URL ({error}): write, for example, `https://api.finkare.io`"),
@@ -261,7 +359,15 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 fn dedupe(section: &mut Section<'_>) -> Dedupe {
-    let Some(text) = section.text("dedupe") else { return Dedupe::Message };
+    let text = section
+        .key(
+            "dedupe",
+            "How a repeated delivery is recognised: by its bytes (`message`), or by the event's type and a text or number in \
+             the body, such as `/id` or `/data/paymentId`. Where that is empty, missing, `null`, a boolean, a list or an \
+             object, the bytes count; numbers are compared as they are written.",
+        )
+        .allowed("`message` or a JSON pointer")
+        .text_or("message");
     if text == "message" {
         return Dedupe::Message;
     }
@@ -281,7 +387,14 @@ fn dedupe(section: &mut Section<'_>) -> Dedupe {
 /// Below the time for which dedupe keys are kept: between the two a repeated delivery would be taken for new. A day
 /// below, as Finkare's clock and ours may differ (docs/decisions/0019-max-age.md).
 fn max_age(section: &mut Section<'_>, kept_for: Duration) -> Option<Duration> {
-    let days = section.whole_if_set("max_age_days", &(1..=36_500))?;
+    let days = section
+        .key(
+            "max_age_days",
+            "Refuses a genuine delivery whose own timestamp is older, in days, with 403 \
+             ([why](decisions/0019-max-age.md)). Has to be less than `dedupe_days`.",
+        )
+        .otherwise("never")
+        .whole(1..=36_500_u64)?;
     let kept_days = kept_for.as_secs() / SECS_PER_DAY;
     if days >= kept_days {
         section.problem(
@@ -293,20 +406,30 @@ fn max_age(section: &mut Section<'_>, kept_for: Duration) -> Option<Duration> {
 }
 
 fn api_paths(section: &mut Section<'_>) -> Paths {
-    let defaults = Paths::default();
-    let Some(mut paths) = section.section_if_set("api_paths") else { return defaults };
-    let mut path = |key: &'static str, default: String| {
-        let Some(path) = paths.text(key) else { return default };
+    let Paths { webhook, rotate_secret, deliveries, invoice } = Paths::default();
+    let shown = json!({
+        "webhook": webhook, "rotate_secret": rotate_secret, "deliveries": deliveries, "invoice": invoice,
+    });
+    let table = section
+        .key(
+            "api_paths",
+            "Paths below the API's address. Finkare does not document them: change one if Finkare answers 404 to it.",
+        )
+        .by_default(shown)
+        .table_if_set();
+    let Some(mut paths) = table else { return Paths::default() };
+    let mut path = |name: &'static str, meaning: &'static str, default: &str| {
+        let path = paths.key(name, meaning).allowed("a path with `{id}`").text_or(default);
         if let Err(what) = check_api_path(&path) {
-            paths.problem(key, format!("`{path}` {what}"));
+            paths.problem(name, format!("`{path}` {what}"));
         }
         path
     };
     let read = Paths {
-        webhook: path("webhook", defaults.webhook),
-        rotate_secret: path("rotate_secret", defaults.rotate_secret),
-        deliveries: path("deliveries", defaults.deliveries),
-        invoice: path("invoice", defaults.invoice),
+        webhook: path("webhook", "One webhook.", &webhook),
+        rotate_secret: path("rotate_secret", "The rotation of a webhook's secret.", &rotate_secret),
+        deliveries: path("deliveries", "A webhook's deliveries.", &deliveries),
+        invoice: path("invoice", "One invoice.", &invoice),
     };
     paths.finish();
     read
@@ -334,7 +457,10 @@ fn check_api_path(path: &str) -> Result<(), String> {
 }
 
 fn rotate_every(section: &mut Section<'_>, has_api_key: bool) -> Option<Duration> {
-    let days = section.whole_if_set("rotate_every_days", &(1..=3650))?;
+    let days = section
+        .key("rotate_every_days", "Rotates the secret by itself after this many days. It needs `api_key`.")
+        .otherwise("never")
+        .whole(1..=3650_u64)?;
     if !has_api_key {
         section.problem(
             "rotate_every_days",

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use ::outgoing::Egress;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use toml::de::{DeTable, DeValue};
 
@@ -16,10 +17,14 @@ use crate::{
     model::secret::{Secret, has_split_password},
     options::{
         Problem, Problems,
+        description::Described,
         env::{self, Environment, Found, Lookup},
+        key::Key,
         problem::{Place, Report},
         section::{File, Section},
+        syntax::Names,
     },
+    sinks::kind::{KINDS, Row},
 };
 
 /// The file that is read if it lies in the working directory and nobody names another.
@@ -30,7 +35,7 @@ const LISTEN: &str = "127.0.0.1:8080";
 /// The admin listener.
 const ADMIN_LISTEN: &str = "127.0.0.1:8081";
 /// Finkare's own example receiver takes 1 MB (<https://docs.finkare.io/guides/webhook-setup>).
-const MAX_BODY_BYTES: u64 = 1 << 20;
+const MAX_BODY_BYTES: usize = 1 << 20;
 /// Finkare gives up after 5 seconds (same source); one second is left for the way.
 const ACK_TIMEOUT_SECS: u64 = 4;
 /// Above this an acknowledgement may come too late.
@@ -38,15 +43,15 @@ const LONGEST_SAFE_ACK_SECS: u64 = 4;
 /// A body that trickles for longer is no delivery that Finkare still waits for.
 const BODY_TIMEOUT_SECS: u64 = 4;
 /// Larger groups gained nothing in measurements, and each holds its payloads in memory.
-const COMMIT_BATCH: u64 = 128;
+const COMMIT_BATCH: usize = 128;
 /// A connection costs some 20 KiB; this keeps them below a tenth of the memory budget.
-const MAX_CONNECTIONS: u64 = 1024;
+const MAX_CONNECTIONS: usize = 1024;
 /// Twice an attempt's default time-out, below the 30 seconds that container platforms grant.
 const SHUTDOWN_TIMEOUT_SECS: u64 = 20;
 /// In the folder of the configuration file, or the working directory if there is none.
 const STORE_URL: &str = "sqlite://data/relay.db";
 /// Connections to Postgres, of the 100 that it allows by default.
-const STORE_MAX_CONNECTIONS: u64 = 10;
+const STORE_MAX_CONNECTIONS: u32 = 10;
 /// A quarter: long enough to answer "was it booked?".
 const PAYLOAD_DAYS: u64 = 90;
 /// More than a year, so that nothing is taken for new that an annual audit might send again.
@@ -155,8 +160,25 @@ pub(super) fn read(
     environment: &Environment<'_>,
     report: Report,
 ) -> (Result<Config, Problems>, BTreeSet<String>) {
+    read_with(&KINDS, text, path, environment, report)
+}
+
+/// Reads a text without an environment, with these kinds of sinks.
+#[cfg(test)]
+pub(crate) fn load_with(kinds: &[Row], text: &str, path: &Path) -> Result<Config, Problems> {
+    read_with(kinds, text, Some(path), &Environment::new(&|_| None), Report::default()).0
+}
+
+/// [`read`], with these kinds of sinks.
+fn read_with(
+    kinds: &[Row],
+    text: &str,
+    path: Option<&Path>,
+    environment: &Environment<'_>,
+    report: Report,
+) -> (Result<Config, Problems>, BTreeSet<String>) {
     let problems = |list: Vec<Problem>| Problems::new(path.map(Path::to_owned), list);
-    let file = match File::parse(text) {
+    let file = match File::parse(text, || Names::of(&describe(kinds))) {
         Ok(file) => file,
         Err(problem) => {
             let mut list = report.into_parts().0;
@@ -166,19 +188,12 @@ pub(super) fn read(
     };
     let file = file.in_folder(path.and_then(Path::parent).unwrap_or(Path::new("")));
     let mut root = file.root(&report, environment);
-    let server = server(root.section("server"));
-    let store = store(root.section("store"));
-    let (admin, has_token) = admin(root.section("admin"));
-    let retention = retention(root.section("retention"));
-    let outgoing = outgoing::read(root.section("outgoing"));
+    let Single { server, store, admin, has_token, retention, outgoing } = single(&mut root);
     let endpoint::Read { mut endpoints, names, is_without_secret } = endpoint::read(&mut root, retention.dedupe);
-    let (mut sinks, made_up_sink) = sink::read(&mut root, &endpoints, &names);
+    let (sinks, made_up_sink) = sink::read(&mut root, &endpoints, &names, &outgoing, kinds);
     root.finish();
     for endpoint in &mut endpoints {
         endpoint.egress = outgoing.clone();
-    }
-    for sink in &mut sinks {
-        sink.kind.leave_through(&outgoing);
     }
     let master_key = master_key(environment, &report);
     let is_sqlite = matches!(store, Some(StoreConfig::Sqlite { .. }));
@@ -218,19 +233,83 @@ pub(super) fn read(
     (config, known)
 }
 
+/// Describes every key that can be written, in the order in which they are read; those of each kind of sink under
+/// `sinks[http]` and so on.
+pub(crate) fn describe(kinds: &[Row]) -> Vec<Described> {
+    let report = Report::describing();
+    let nothing = |_: &str| None;
+    let environment = Environment::new(&nothing);
+    let file = File::default();
+    let mut root = file.root(&report, &environment);
+    let Single { retention, .. } = single(&mut root);
+    endpoint::read(&mut root, retention.dedupe);
+    sink::describe(&mut root, kinds);
+    drop(root);
+    report.into_described()
+}
+
+/// The sections that exist once.
+struct Single {
+    server: Server,
+    /// `None` after a problem.
+    store: Option<StoreConfig>,
+    admin: Admin,
+    /// True if an admin token was meant to be there, good or not.
+    has_token: bool,
+    retention: Retention,
+    outgoing: Egress,
+}
+
+fn single(root: &mut Section<'_>) -> Single {
+    let server = server(root.key("server", "The two listeners, and what they accept.").table());
+    let store = store(root.key("store", "The database.").table());
+    let (admin, has_token) = admin(root.key("admin", "Who may use the admin API.").table());
+    let retention = retention(root.key("retention", "How long things are kept.").table());
+    let outgoing = outgoing::read(
+        root.key(
+            "outgoing",
+            "How calls to sinks, accounting systems and Finkare's API leave, and which certificates they accept.",
+        )
+        .table(),
+    );
+    Single { server, store, admin, has_token, retention, outgoing }
+}
+
 fn server(mut section: Section<'_>) -> Server {
     let environment = section.environment();
     section.lay_over("listen", environment.get("RELAY_LISTEN", section.report()));
     section.lay_over("admin_listen", environment.get("RELAY_ADMIN_LISTEN", section.report()));
-    let listen = listen(&mut section, "listen", LISTEN);
-    let admin_listen = self::listen(&mut section, "admin_listen", ADMIN_LISTEN);
+    let listen = listen(
+        section.key(
+            "listen",
+            "The public listener: Finkare's deliveries and health checks. Port 0 takes a free port. `RELAY_LISTEN` wins over \
+             it.",
+        ),
+        LISTEN,
+    )
+    .map_err(|what| section.problem("listen", what))
+    .ok();
+    let admin_listen = self::listen(
+        section.key("admin_listen", "The admin listener: API, metrics, health. `RELAY_ADMIN_LISTEN` wins over it."),
+        ADMIN_LISTEN,
+    )
+    .map_err(|what| section.problem("admin_listen", what))
+    .ok();
     if let (Some(public), Some(admin)) = (listen, admin_listen)
         && public.port() == admin.port()
         && public.port() != 0
     {
         section.problem("admin_listen", format!("port {} is the one of `listen` too: take another", admin.port()));
     }
-    let ack_timeout_secs = section.whole("ack_timeout_secs", &(1..=30), ACK_TIMEOUT_SECS);
+    let max_body_bytes = section
+        .key("max_body_bytes", "Larger bodies are refused with 413.")
+        .whole_or(1 << 10..=64 << 20, MAX_BODY_BYTES);
+    let ack_timeout_secs = section
+        .key(
+            "ack_timeout_secs",
+            "A delivery that is not stored by then, in seconds, is answered with 503. Finkare waits 5 seconds.",
+        )
+        .whole_or(1..=30, ACK_TIMEOUT_SECS);
     if ack_timeout_secs > LONGEST_SAFE_ACK_SECS {
         section.notice(
             "ack_timeout_secs",
@@ -242,31 +321,37 @@ fn server(mut section: Section<'_>) -> Server {
     let read = Server {
         listen: listen.unwrap_or_else(|| default_address(LISTEN)),
         admin_listen: admin_listen.unwrap_or_else(|| default_address(ADMIN_LISTEN)),
-        max_body_bytes: small(section.whole("max_body_bytes", &(1 << 10..=64 << 20), MAX_BODY_BYTES)),
+        max_body_bytes,
         ack_timeout: Duration::from_secs(ack_timeout_secs),
-        body_timeout: section.secs("body_timeout_secs", &(1..=60), BODY_TIMEOUT_SECS),
-        max_connections: small(section.whole("max_connections", &(1..=100_000), MAX_CONNECTIONS)),
-        commit_batch: small(section.whole("commit_batch", &(1..=1024), COMMIT_BATCH)),
-        shutdown_timeout: section.secs("shutdown_timeout_secs", &(1..=3600), SHUTDOWN_TIMEOUT_SECS),
+        body_timeout: section
+            .key("body_timeout_secs", "A body that has not arrived by then, in seconds, is refused with 408.")
+            .secs_or(1..=60, BODY_TIMEOUT_SECS),
+        max_connections: section
+            .key("max_connections", "Connections beyond this number wait in the operating system's queue.")
+            .whole_or(1..=100_000, MAX_CONNECTIONS),
+        commit_batch: section
+            .key(
+                "commit_batch",
+                "The largest number of deliveries that share a transaction. 1 commits each by itself, which is slower under \
+                 load.",
+            )
+            .whole_or(1..=1024, COMMIT_BATCH),
+        shutdown_timeout: section
+            .key("shutdown_timeout_secs", "How long stopping waits for work that is under way, in seconds.")
+            .secs_or(1..=3600, SHUTDOWN_TIMEOUT_SECS),
     };
     section.finish();
     read
-}
-
-/// A number that was checked to be small enough for any machine.
-fn small(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn default_address(text: &str) -> SocketAddr {
     text.parse().expect("the default addresses are written as addresses")
 }
 
-/// `None` after a problem. Names are not resolved: what a name means may change, and a listener
-/// must not come up somewhere else one day. `localhost` alone is taken for 127.0.0.1.
-fn listen(section: &mut Section<'_>, key: &'static str, default: &str) -> Option<SocketAddr> {
-    let text = section.text(key).unwrap_or_else(|| default.to_owned());
-    address(&text, default).map_err(|what| section.problem(key, what)).ok()
+/// Names are not resolved: what a name means may change, and a listener must not come up somewhere else one day.
+/// `localhost` alone is taken for 127.0.0.1.
+fn listen(key: Key<'_, '_>, default: &str) -> Result<SocketAddr, String> {
+    address(&key.allowed("an address and a port").text_or(default), default)
 }
 
 fn address(text: &str, default: &str) -> Result<SocketAddr, String> {
@@ -286,8 +371,23 @@ fn address(text: &str, default: &str) -> Result<SocketAddr, String> {
 fn store(mut section: Section<'_>) -> Option<StoreConfig> {
     section.lay_over("url", section.environment().get("DATABASE_URL", section.report()));
     let is_given = section.has("url");
-    let url = section.secret("url").or_else(|| (!is_given).then(|| Secret::new(STORE_URL)));
-    let max_connections = section.whole_if_set("max_connections", &(2..=1000));
+    let url = section
+        .key(
+            "url",
+            "`sqlite://relative/path`, `sqlite:///absolute/path` or `postgres://user:password@host/database`. \
+             `DATABASE_URL` wins over it. It can be written like a secret.",
+        )
+        .allowed("a URL")
+        .by_default(STORE_URL)
+        .secret()
+        .or_else(|| (!is_given).then(|| Secret::new(STORE_URL)));
+    let max_connections = section
+        .key(
+            "max_connections",
+            "Postgres only: the largest number of connections that this process opens, one of which listens for news.",
+        )
+        .by_default(STORE_MAX_CONNECTIONS)
+        .whole(2..=1000_u32);
     // The URL is never repeated in a problem: it holds the password.
     let read = url.and_then(|url| match store_url(&url) {
         Ok(StoreUrl::Sqlite(path)) => {
@@ -298,8 +398,7 @@ fn store(mut section: Section<'_>) -> Option<StoreConfig> {
         }
         Ok(StoreUrl::Postgres) => {
             let max_connections = max_connections.unwrap_or(STORE_MAX_CONNECTIONS);
-            let url = with_certificates(&section, url);
-            Some(StoreConfig::Postgres { url, max_connections: u32::try_from(max_connections).unwrap_or(u32::MAX) })
+            Some(StoreConfig::Postgres { url: with_certificates(&section, url), max_connections })
         }
         Err(what) => {
             // Whoever pastes a URL with its quotes, or a file with the line ends of Windows, sees nothing wrong.
@@ -418,10 +517,22 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
     let report = section.report();
     let is_given = section.has("tokens") || section.environment().is_set("RELAY_ADMIN_TOKEN");
     let mut tokens: Vec<AdminToken> = Vec::new();
-    for mut section in section.sections("tokens") {
-        let name = section.text("name");
+    let tables = section
+        .key(
+            "tokens",
+            "Who may use the admin API. `RELAY_ADMIN_TOKEN` adds a token `env` with the role `admin`. Without any token one \
+             is generated on SQLite; on Postgres the admin API then lets in callers on loopback alone, and none that a proxy \
+             handed on.",
+        )
+        .tables();
+    for mut section in tables {
+        let name = section
+            .key("name", "Who it is, for the audit log.")
+            .allowed("1 to 63 characters")
+            .required("a token needs a name, for the audit log")
+            .text();
         match &name {
-            None => section.problem("name", "a token needs a name, for the audit log"),
+            None => {}
             Some(name) if name.is_empty() || name.len() > 63 || name.chars().any(char::is_control) => {
                 section.problem("name", "write 1 to 63 characters");
             }
@@ -432,10 +543,14 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
                 }
             }
         }
-        if !section.has("role") {
-            section.problem("role", "is missing: write `viewer`, `operator` or `admin`");
-        }
-        let role: Option<Role> = section.word("role", &["viewer", "operator", "admin"]);
+        let role = section
+            .key(
+                "role",
+                "`viewer` reads; `operator` also decides (pause, resume, test, retry, cancel, replay); `admin` also \
+                 registers, rotates, reloads and erases.",
+            )
+            .required("write `viewer`, `operator` or `admin`")
+            .word(&[("viewer", Role::Viewer), ("operator", Role::Operator), ("admin", Role::Admin)]);
         let (place, token) = token(&mut section, report);
         section.finish();
         let (Some(name), Some(token)) = (name, token) else { continue };
@@ -464,7 +579,16 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
             }
         }
     }
-    let hosts = section.texts("hosts").unwrap_or_default();
+    let hosts = section
+        .key(
+            "hosts",
+            "Further names for which the admin listener answers. It always answers for addresses and `localhost` and, where \
+             there are tokens, for names without a dot, as containers have (`http://relay:8081/metrics`); any other name gets \
+             403 `unknown_host`, against web pages that make their own name point here.",
+        )
+        .allowed("a list of names without a port")
+        .texts()
+        .unwrap_or_default();
     for host in &hosts {
         // As it stands in a request's `Host`, without the port.
         if host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
@@ -484,8 +608,19 @@ fn token(section: &mut Section<'_>, report: &Report) -> (Place, Option<Token>) {
         section.problem("token", what);
     }
     let place = section.place(if section.has("token") { "token" } else { "token_sha256" });
-    let plain = section.secret("token").filter(|token| check_token(token, &place, report)).map(Token::Plain);
-    let hash = section.secret("token_sha256").and_then(|given| {
+    let plain = section
+        .key("token", "The bearer token itself. Either this or `token_sha256` has to be there.")
+        .secret()
+        .filter(|token| check_token(token, &place, report))
+        .map(Token::Plain);
+    let hash = section
+        .key(
+            "token_sha256",
+            "The token's SHA-256 in 64 hex digits (`printf %s \"$TOKEN\" | sha256sum`): enough to recognise the token, and \
+             of no use to a reader of the file, nor to the commands on this machine, which then need `RELAY_ADMIN_TOKEN`.",
+        )
+        .secret();
+    let hash = hash.and_then(|given| {
         let mut hash = [0; 32];
         if hex::decode_to_slice(given.expose().trim(), &mut hash).is_err() {
             let what = "is not 64 hex digits: make them with `printf %s \"$TOKEN\" | sha256sum`";
@@ -521,15 +656,34 @@ fn check_token(token: &Secret, place: &Place, report: &Report) -> bool {
 
 fn retention(mut section: Section<'_>) -> Retention {
     const LONGEST: u64 = 36_500;
-    let payload_days = section.whole("payload_days", &(1..=LONGEST), PAYLOAD_DAYS);
-    let dedupe_days = section.whole("dedupe_days", &(1..=LONGEST), DEDUPE_DAYS.max(payload_days));
+    let payload_days = section
+        .key(
+            "payload_days",
+            "Payloads are deleted this many days after their receipt. Unfinished events are never deleted; `held` counts as \
+             unfinished, `dead` does not.",
+        )
+        .whole_or(1..=LONGEST, PAYLOAD_DAYS);
+    let dedupe_days = section
+        .key(
+            "dedupe_days",
+            "Events and their dedupe keys, by which a repeated delivery is recognised, are deleted after this many days. Not \
+             less than `payload_days`.",
+        )
+        .whole_or(1..=LONGEST, DEDUPE_DAYS.max(payload_days));
     if dedupe_days < payload_days {
         section.problem(
             "dedupe_days",
             format!("{dedupe_days} is less than payload_days ({payload_days}): an event would be taken for new while it is still kept"),
         );
     }
-    let ledger_days = section.whole("ledger_days", &(1..=LONGEST), LEDGER_DAYS.max(dedupe_days));
+    let ledger_days = section
+        .key(
+            "ledger_days",
+            "The record of what was written of payments in invoicing software is deleted this many days after it was \
+             finished. Not less than `dedupe_days`. French merchants keep accounting records ten years (Code de commerce, \
+             L123-22).",
+        )
+        .whole_or(1..=LONGEST, LEDGER_DAYS.max(dedupe_days));
     if ledger_days < dedupe_days {
         section.problem(
             "ledger_days",

@@ -1,10 +1,11 @@
 //! What the operator wrote becomes a [`Config`]: checked as a whole, every problem reported at once.
 //!
-//! Two shapes on purpose: `raw` is the file as typed (unknown keys refused), [`Config`] is what the
-//! service uses. Between them [`load`] resolves secrets (`{ env = … }`, `{ file = … }`), lays the
-//! environment over the file and collects [`Problem`]s with their paths. Nothing here opens a
-//! database or a socket, and nothing is read but the environment, the file, and the files that
-//! these two name.
+//! [`load`] reads the file section by section, resolves secrets (`{ env = … }`, `{ file = … }`), lays the environment
+//! over the file and collects every problem with its place. Nothing here opens a database or a socket, and nothing is read
+//! but the environment, the file, and the files that these two name. A sink's own keys are read by its kind
+//! ([`crate::sinks`]).
+//!
+//! [`page`] and [`schema`] show what can be written, made of what the readers say of their keys.
 //!
 //! [`generated`] stands apart: secrets that `serve` makes by itself where nothing is configured.
 
@@ -26,20 +27,25 @@ use crate::{
     },
     options::Written,
     signature::finkare::{SecretEncoding, SignatureOver},
-    sinks,
+    sinks::kind::Kind,
 };
 
 mod endpoint;
 pub mod generated;
-mod kind;
 mod load;
 mod outgoing;
+mod page;
+mod schema;
 mod sink;
 #[cfg(test)]
 mod tests;
 mod variables;
 
+#[cfg(test)]
+pub(crate) use self::{load::load_with, page::page_of, schema::schema_of};
 pub use load::{load, public_address};
+pub use page::page;
+pub use schema::schema;
 pub use variables::VARIABLES;
 
 /// Everything that `serve` needs to know.
@@ -314,7 +320,7 @@ pub struct Sink {
     /// Its name.
     pub name: SinkName,
     /// What kind of target, with its own options.
-    pub kind: sinks::Kind,
+    pub kind: Kind,
     /// Which event types.
     pub events: Selection,
     /// Only of these endpoints; `None` is all.

@@ -17,7 +17,16 @@ const ENVIRONMENT: &str = "environment";
 
 /// Reads the section. What has a problem, which is reported, is left out.
 pub(super) fn read(mut section: Section<'_>) -> Egress {
-    let given = section.secret("proxy");
+    let given = section
+        .key(
+            "proxy",
+            "The proxy for these calls, with `user:password@` if it asks for them. An `https://` address is called through a \
+             tunnel (`CONNECT`), so that the proxy sees its host and port only; an `http://` address is readable for the \
+             proxy. `environment` takes `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, also in lower case.",
+        )
+        .allowed("a secret: `http://…` or `https://…`, or `environment`")
+        .otherwise("none: calls leave directly, whatever the environment says")
+        .secret();
     let mut egress = Egress::default();
     match &given {
         None => {}
@@ -27,7 +36,16 @@ pub(super) fn read(mut section: Section<'_>) -> Egress {
             Err(problem) => section.problem("proxy", problem.to_string()),
         },
     }
-    if let Some(hosts) = section.texts("no_proxy") {
+    if let Some(hosts) = section
+        .key(
+            "no_proxy",
+            "Hosts that are called directly. A name includes all names below it; a network is written `10.0.0.0/8`; no \
+             ports. This machine (`localhost`, loopback addresses) is always called directly.",
+        )
+        .allowed("a list of names, IP addresses, networks and `*`")
+        .otherwise("none")
+        .texts()
+    {
         if given.is_none() {
             section.notice("no_proxy", "has no effect without `proxy`");
         }
@@ -36,7 +54,15 @@ pub(super) fn read(mut section: Section<'_>) -> Egress {
             egress
         });
     }
-    if let Some(file) = section.text("ca_file") {
+    if let Some(file) = section
+        .key(
+            "ca_file",
+            "Certificates of authorities in PEM that are trusted beside the system's, such as that of the company.",
+        )
+        .allowed("a path")
+        .otherwise("none")
+        .text()
+    {
         egress = trusting(&section, &file, &egress).unwrap_or_else(|problem| {
             section.problem("ca_file", problem);
             egress

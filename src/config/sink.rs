@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
-use super::{Breaker, Endpoint, RateLimit, Sink, kind};
+use ::outgoing::Egress;
+
+use super::{Breaker, Endpoint, RateLimit, Sink};
 use crate::{
     ingest::route::{Filter, Selection},
     model::{
@@ -10,17 +12,22 @@ use crate::{
         id::{EndpointName, SinkName},
     },
     options::{
+        key::Key,
         problem::{Place, did_you_mean, listed},
         section::Section,
     },
-    sinks::{Kind, stdout},
+    sinks::{
+        kind::{self, Kind, Row},
+        options::{Company, Family, Surroundings},
+        stdout,
+    },
 };
 
 /// The first wait, the longest wait, and three days until a dispatch is given up: a weekend.
 const RETRY: (f64, u64, u64) = (5.0, 21_600, 259_200);
 /// Failures in a row before a target counts as sick, and the time between two probes then.
-const BREAKER: (u64, f64) = (10, 30.0);
-/// Fractions are for tests and for the impatient; shorter waits than this are not kept anyway.
+const BREAKER: (NonZeroU32, f64) = (NonZeroU32::new(10).unwrap(), 30.0);
+/// Fractions are for tests; shorter waits than this are not kept anyway.
 const FRACTIONAL: RangeInclusive<f64> = 0.05..=86_400.0;
 /// A year.
 const LONGEST_SECS: u64 = 31_536_000;
@@ -38,10 +45,17 @@ const DOCUMENTED_EVENTS: [&str; 6] = [
 
 /// Reads the sinks. The flag is true if none is configured and standard output takes its place.
 ///
-/// `named` are the names of all endpoints, also of those that have a problem.
-pub(super) fn read(root: &mut Section<'_>, endpoints: &[Endpoint], named: &[EndpointName]) -> (Vec<Sink>, bool) {
+/// `named` are the names of all endpoints, also of those that have a problem; `kinds` are the kinds that there are.
+pub(super) fn read(
+    root: &mut Section<'_>,
+    endpoints: &[Endpoint],
+    named: &[EndpointName],
+    egress: &Egress,
+    kinds: &[Row],
+) -> (Vec<Sink>, bool) {
+    let known = Known { endpoints, named, kinds, egress };
     let environment = root.environment();
-    let sections = root.sections("sinks");
+    let sections = key(root).tables();
     if sections.is_empty() {
         let url = environment.get("RELAY_SINK_URL", root.report());
         let secret = environment.get("RELAY_SINK_SECRET", root.report());
@@ -57,14 +71,14 @@ pub(super) fn read(root: &mut Section<'_>, endpoints: &[Endpoint], named: &[Endp
         section.lay_over("url", url);
         section.lay_over("secret", secret);
         let name = name(&mut section, &[]);
-        return (one(section, name, endpoints, named).into_iter().collect(), false);
+        return (one(section, name, known).into_iter().collect(), false);
     }
     let mut sinks: Vec<Sink> = Vec::new();
     let mut names: Vec<SinkName> = Vec::new();
     for mut section in sections {
         let name = name(&mut section, &names);
         names.extend(name.clone());
-        sinks.extend(one(section, name, endpoints, named));
+        sinks.extend(one(section, name, known));
     }
     one_file_each(root, &sinks);
     one_company_each(root, &sinks);
@@ -76,9 +90,39 @@ pub(super) fn read(root: &mut Section<'_>, endpoints: &[Endpoint], named: &[Endp
     (sinks, false)
 }
 
-/// Where events go if nobody says where: everybody sees that they arrive.
+fn key<'s, 'r>(root: &'s mut Section<'r>) -> Key<'s, 'r> {
+    root.key(
+        "sinks",
+        "One for each target. Without any, `RELAY_SINK_URL` and `RELAY_SINK_SECRET` describe an `http` sink named \
+         `default`; without these too, events go to standard output.",
+    )
+}
+
+/// Describes the keys of every kind, under `sinks[http]` and so on.
+pub(super) fn describe(root: &mut Section<'_>, kinds: &[Row]) {
+    let _ = key(root).tables();
+    for row in kinds {
+        let mut section = root.within(&format!("sinks[{}]", row.name), toml::Table::new());
+        section.put("type", row.name);
+        let name = name(&mut section, &[]);
+        let _ = one(section, name, Known { endpoints: &[], named: &[], kinds, egress: &Egress::default() });
+    }
+}
+
+/// What a sink may refer to.
+#[derive(Clone, Copy)]
+struct Known<'k> {
+    endpoints: &'k [Endpoint],
+    /// The names of all, also of those that have a problem.
+    named: &'k [EndpointName],
+    kinds: &'k [Row],
+    /// How calls leave.
+    egress: &'k Egress,
+}
+
+/// Where events go by default: everybody sees that they arrive.
 fn standard_output() -> Sink {
-    let kind = Kind::Stdout(stdout::Options::default());
+    let kind = Kind::from(stdout::Options);
     Sink {
         name: SinkName::new("stdout").expect("the name is good"),
         events: Selection::All,
@@ -87,24 +131,25 @@ fn standard_output() -> Sink {
         live: false,
         filter: None,
         order: Order::default(),
-        concurrency: default_concurrency(&kind),
-        timeout: kind.default_timeout(),
+        concurrency: concurrency_of(kind.row()),
+        timeout: Duration::from_secs(kind.row().timeout_secs),
         rate_limit: None,
         retry: RetryPolicy {
             initial: Duration::from_secs_f64(RETRY.0),
             max: Duration::from_secs(RETRY.1),
             give_up_after: Duration::from_secs(RETRY.2),
         },
-        breaker: Breaker { failures: non_zero(BREAKER.0), probe: Duration::from_secs_f64(BREAKER.1) },
+        breaker: Breaker { failures: BREAKER.0, probe: Duration::from_secs_f64(BREAKER.1) },
         kind,
     }
 }
 
 fn name(section: &mut Section<'_>, earlier: &[SinkName]) -> Option<SinkName> {
-    if !section.has("name") {
-        section.problem("name", "is missing: a sink needs a name");
-    }
-    let text = section.text("name")?;
+    let text = section
+        .key("name", "Its name. It stands in the database, so that a new name is a new sink.")
+        .allowed("1 to 63 letters, digits, `-`, `_` and `.`")
+        .required("a sink needs a name")
+        .text()?;
     match SinkName::new(&text) {
         Ok(name) => {
             section.call(&text);
@@ -121,29 +166,41 @@ fn name(section: &mut Section<'_>, earlier: &[SinkName]) -> Option<SinkName> {
 }
 
 /// Reads one sink; `None` if it has no usable name, type or options of its kind.
-fn one(mut section: Section<'_>, name: Option<SinkName>, known: &[Endpoint], named: &[EndpointName]) -> Option<Sink> {
+fn one(mut section: Section<'_>, name: Option<SinkName>, known: Known<'_>) -> Option<Sink> {
+    let row = kind::named(&mut section, known.kinds);
+    // Without a usable type the rest is judged as for a plain target.
+    let family = row.map_or(Family::Plain, |row| row.family);
+    let (concurrency, timeout_secs) = row.map_or((NonZeroU32::MIN, 10), |row| (concurrency_of(row), row.timeout_secs));
     let events = events(&mut section);
     if !section.has("endpoints") {
-        one_company_alone(&section, known);
+        one_company_alone(&section, family, known.endpoints);
     }
-    let endpoints = of_endpoints(&mut section, named);
-    let live = live(&mut section, endpoints.as_deref(), known);
-    let enrich = enrich(&mut section, endpoints.as_deref(), live, known);
-    let filter = section.text("filter").and_then(|source| match Filter::compile(&source) {
-        Ok(filter) => Some(filter),
-        Err(word) => {
-            section.problem("filter", format!("`{source}` is no expression: {word}"));
-            None
-        }
-    });
-    let order = order(&mut section);
-    let concurrency = section.whole_if_set("concurrency", &(1..=1024));
-    let timeout = section.whole_if_set("timeout_secs", &(1..=300)).map(Duration::from_secs);
-    let rate_limit = rate_limit(&mut section, "rate_limit");
-    let retry = retry(section.section("retry"));
-    let breaker = breaker(section.section("breaker"));
-    // The last reader: it knows the kind's own keys, so that it can tell which keys are unknown.
-    let kind = kind::read(section, enrich)?;
+    let endpoints = of_endpoints(&mut section, known.named);
+    let live = live(&mut section, family, endpoints.as_deref(), known.endpoints);
+    let enrich = enrich(&mut section, family, endpoints.as_deref(), live, known.endpoints);
+    let filter = filter(&mut section);
+    let order = order(&mut section, family);
+    let concurrency = section
+        .key("concurrency", "How many attempts run side by side, in each process.")
+        .whole_or(NonZeroU32::MIN..=const { NonZeroU32::new(1024).unwrap() }, concurrency);
+    let timeout =
+        section.key("timeout_secs", "How long a whole attempt may take, in seconds.").secs_or(1..=300, timeout_secs);
+    let rate_limit = rate_limit(
+        section.key(
+            "rate_limit",
+            "The largest number of attempts in any such time, in each process, counted anew after a start or a reload. An \
+             attempt counts until that time after its end, so that the target never counts more.",
+        ),
+        "attempts",
+    );
+    let retry = retry(section.key("retry", "When to try again, and when to give up.").table());
+    let breaker = breaker(
+        section
+            .key("breaker", "When to leave a sick target alone: it gets one attempt at a time until one succeeds.")
+            .table(),
+    );
+    // The last reader: the kind knows its own keys, so that what is left then is unknown.
+    let kind = row?.read(section, Surroundings { is_enriched: enrich, egress: known.egress })?;
     Some(Sink {
         name: name?,
         events,
@@ -152,8 +209,8 @@ fn one(mut section: Section<'_>, name: Option<SinkName>, known: &[Endpoint], nam
         live,
         filter,
         order,
-        concurrency: concurrency.map_or_else(|| default_concurrency(&kind), non_zero),
-        timeout: timeout.unwrap_or_else(|| kind.default_timeout()),
+        concurrency,
+        timeout,
         rate_limit,
         retry,
         breaker,
@@ -161,22 +218,15 @@ fn one(mut section: Section<'_>, name: Option<SinkName>, known: &[Endpoint], nam
     })
 }
 
-fn default_concurrency(kind: &Kind) -> NonZeroU32 {
-    non_zero(kind.default_concurrency().into())
-}
-
-/// A number that was checked to be at least 1 and no more than a million.
-fn non_zero(number: u64) -> NonZeroU32 {
-    u32::try_from(number).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+fn concurrency_of(row: Row) -> NonZeroU32 {
+    NonZeroU32::new(row.concurrency).unwrap_or(NonZeroU32::MIN)
 }
 
 fn events(section: &mut Section<'_>) -> Selection {
-    // One text is taken only if it is the star, so that nobody takes it for a pattern.
-    let types = if section.is_text("events", "*") {
-        section.text("events").map(|star| vec![star])
-    } else {
-        section.texts("events")
-    };
+    let types = section
+        .key("events", "Which types of events. `\"*\"` is every event, unknown and unreadable ones included.")
+        .allowed("event types, or `\"*\"`")
+        .texts_or_star(&Selection::DEFAULT);
     let Some(types) = types else { return Selection::Types(Selection::DEFAULT.map(str::to_owned).to_vec()) };
     if types.is_empty() {
         section.problem("events", "is empty, so that nothing would ever be sent: name event types, or write \"*\"");
@@ -197,7 +247,11 @@ fn events(section: &mut Section<'_>) -> Selection {
 }
 
 fn of_endpoints(section: &mut Section<'_>, known: &[EndpointName]) -> Option<Vec<EndpointName>> {
-    let texts = section.texts("endpoints")?;
+    let texts = section
+        .key("endpoints", "Only events of these endpoints.")
+        .allowed("names of endpoints")
+        .otherwise("all")
+        .texts()?;
     if texts.is_empty() {
         section.problem(
             "endpoints",
@@ -223,8 +277,8 @@ fn of_endpoints(section: &mut Section<'_>, known: &[EndpointName]) -> Option<Vec
 }
 
 /// The invoices of two companies may have the same numbers, so that books without `endpoints` would get the payments of all.
-fn one_company_alone(section: &Section<'_>, known: &[Endpoint]) {
-    if known.len() > 1 && is_invoicing(section) {
+fn one_company_alone(section: &Section<'_>, family: Family, known: &[Endpoint]) {
+    if known.len() > 1 && family.is_invoicing() {
         let names = listed(known.iter().map(|endpoint| endpoint.name.as_str()));
         section.problem(
             "endpoints",
@@ -239,9 +293,15 @@ fn one_company_alone(section: &Section<'_>, known: &[Endpoint]) {
 /// A live sink must not be fed by the sandbox: naming such an endpoint is a contradiction, and where all
 /// are meant, those of the sandbox are left out. Invoicing software is live unless the operator says otherwise: money
 /// that does not exist must not come into the books.
-fn live(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, known: &[Endpoint]) -> bool {
-    let is_invoicing = is_invoicing(section);
-    if !section.flag("live", is_invoicing) {
+fn live(section: &mut Section<'_>, family: Family, chosen: Option<&[EndpointName]>, known: &[Endpoint]) -> bool {
+    let is_live = section
+        .key(
+            "live",
+            "What it gets is real: endpoints of Finkare's sandbox (an API key `fk_test_…`, or the sandbox's address) do not \
+             feed it. For a test company in invoicing software, write `false`.",
+        )
+        .flag_or(family.is_invoicing());
+    if !is_live {
         return false;
     }
     let is_fed = |name: &EndpointName| chosen.is_none_or(|chosen| chosen.contains(name));
@@ -255,8 +315,8 @@ fn live(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, known: &[End
             "live",
             format!(
                 "is set{}, and `endpoints` names what belongs to Finkare's sandbox: {names}. Take it out there, or {}",
-                if is_invoicing { " by default for invoicing software" } else { "" },
-                if is_invoicing { "write `live = false` for a test company" } else { "leave out `live`" }
+                if family.is_invoicing() { " by default for invoicing software" } else { "" },
+                if family.is_invoicing() { "write `live = false` for a test company" } else { "leave out `live`" }
             ),
         );
     } else {
@@ -265,40 +325,80 @@ fn live(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, known: &[End
     true
 }
 
-/// Known before the kind itself is read, because of what it means for the keys that all have in common.
-fn is_invoicing(section: &Section<'_>) -> bool {
-    Kind::INVOICING.iter().any(|kind| section.is_text("type", kind))
+fn filter(section: &mut Section<'_>) -> Option<Filter> {
+    let source = section
+        .key(
+            "filter",
+            "Only events of whose body this expression is true, such as `data.amountCents >= 10000`. Each alternative of an \
+             `or` is judged alone; one that needs a missing field is no match \
+             ([exactly](decisions/0008-a-missing-field-is-not-a-match.md)), nor is one that compares a number with a text \
+             ([why](decisions/0030-unlike-kinds-are-not-compared.md)): write `data.amountCents | int >= 10000` where texts \
+             hold numbers.",
+        )
+        .allowed("an expression over the body")
+        .text()?;
+    match Filter::compile(&source) {
+        Ok(filter) => Some(filter),
+        Err(word) => {
+            section.problem("filter", format!("`{source}` is no expression: {word}"));
+            None
+        }
+    }
 }
 
-fn order(section: &mut Section<'_>) -> Order {
-    let given: Option<Order> = section.word("order", &["invoice", "none"]);
-    if Kind::LOOKING.iter().any(|kind| section.is_text("type", kind)) {
-        // Each payment waits for a person there, so that the next one would wait behind it without a word.
-        if given == Some(Order::Invoice) {
-            section.notice(
-                "order",
-                "`invoice` has no effect here: nothing is written, so that each payment is told at once and none waits for \
-                 another; leave it out",
-            );
-        }
-        return Order::None;
-    }
-    let order = given.unwrap_or_default();
-    if order == Order::None && is_invoicing(section) {
-        section.problem(
+fn order(section: &mut Section<'_>, family: Family) -> Order {
+    let default = if family == Family::Watching { Order::None } else { Order::Invoice };
+    let is_given = section.has("order");
+    let order = section
+        .key(
             "order",
-            "`none` cannot be used with invoicing software: the payments of an invoice are booked one after the other",
-        );
+            "`invoice`: the next event of an invoice waits until the earlier one has arrived or is given up. `none`: nothing \
+             waits. `facturation_pro` and `efactori` take only `invoice`; it has no effect for `tiime` and `fastfaktura`.",
+        )
+        .word_or(&[("invoice", Order::Invoice), ("none", Order::None)], default);
+    match family {
+        Family::Plain => order,
+        Family::Booking => {
+            if order == Order::None {
+                section.problem(
+                    "order",
+                    "`none` cannot be used with invoicing software: the payments of an invoice are booked one after the other",
+                );
+            }
+            order
+        }
+        // Each payment waits for a person there, so that the next one would wait behind it without a word.
+        Family::Watching => {
+            if is_given && order == Order::Invoice {
+                section.notice(
+                    "order",
+                    "`invoice` has no effect here: nothing is written, so that each payment is reported at once and none waits \
+                     for another; leave it out",
+                );
+            }
+            Order::None
+        }
     }
-    order
 }
 
 /// What Finkare says of an event has to be asked for with the key of its endpoint; invoicing software needs it in any
 /// case.
-fn enrich(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, live: bool, known: &[Endpoint]) -> bool {
-    let is_set = section.flag("enrich", false);
-    let is_invoicing = is_invoicing(section);
-    if is_set && is_invoicing {
+fn enrich(
+    section: &mut Section<'_>,
+    family: Family,
+    chosen: Option<&[EndpointName]>,
+    live: bool,
+    known: &[Endpoint],
+) -> bool {
+    let is_set = section
+        .key(
+            "enrich",
+            "Adds what Finkare says of the invoice and the payment: `resolved` in lines, `invoice` and `payment` in a \
+             template. An event of which this is not known yet waits. It needs `api_key` at the endpoints, and is not for \
+             invoicing software, which gets both in any case.",
+        )
+        .flag_or(false);
+    if is_set && family.is_invoicing() {
         section.problem("enrich", "is for other targets: invoicing software gets invoice and payment in any case");
         return false;
     }
@@ -311,7 +411,7 @@ fn enrich(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, live: bool
         .filter(|endpoint| endpoint.api_key.is_none())
         .map(|endpoint| endpoint.name.as_str())
         .collect();
-    if (is_set || is_invoicing) && !keyless.is_empty() {
+    if (is_set || family.is_invoicing()) && !keyless.is_empty() {
         section.problem(
             if is_set { "enrich" } else { "type" },
             format!(
@@ -324,24 +424,40 @@ fn enrich(section: &mut Section<'_>, chosen: Option<&[EndpointName]>, live: bool
     is_set
 }
 
-/// `{ requests = 5, per_secs = 1 }`, both required.
-pub(super) fn rate_limit(section: &mut Section<'_>, key: &'static str) -> Option<RateLimit> {
-    let mut limit = section.section_if_set(key)?;
-    for part in ["requests", "per_secs"] {
-        if !limit.has(part) {
-            limit.problem(part, "is missing: write { requests = 600, per_secs = 300 } for 600 requests in 5 minutes");
-        }
-    }
-    let requests = limit.whole_if_set("requests", &(1..=1_000_000));
-    let per_secs = limit.whole_if_set("per_secs", &(1..=86_400));
+/// `{ requests = 5, per_secs = 1 }`, both required. `what` is counted.
+pub(super) fn rate_limit(key: Key<'_, '_>, what: &str) -> Option<RateLimit> {
+    const EXAMPLE: &str = "write { requests = 600, per_secs = 300 } for 600 requests in 5 minutes";
+    let mut limit = key.table_if_set()?;
+    let meaning = if what == "calls" { "How many calls." } else { "How many attempts." };
+    let requests = limit
+        .key("requests", meaning)
+        .required(EXAMPLE)
+        .whole(NonZeroU32::MIN..=const { NonZeroU32::new(1_000_000).unwrap() });
+    let per_secs = limit.key("per_secs", "In how many seconds.").required(EXAMPLE).whole(1..=86_400_u64);
     limit.finish();
-    Some(RateLimit { requests: non_zero(requests?), per: Duration::from_secs(per_secs?) })
+    Some(RateLimit { requests: requests?, per: Duration::from_secs(per_secs?) })
 }
 
 fn retry(mut section: Section<'_>) -> RetryPolicy {
-    let initial = section.fractional_secs("initial_secs", &FRACTIONAL, RETRY.0);
-    let max = section.secs("max_secs", &(1..=604_800), RETRY.1);
-    let give_up_after = section.secs("give_up_after_secs", &(1..=LONGEST_SECS), RETRY.2);
+    let initial = section
+        .key(
+            "initial_secs",
+            "The first wait is a random part of it, in seconds; it doubles each time. Not above `max_secs`.",
+        )
+        .fractional_secs_or(FRACTIONAL, RETRY.0);
+    let max = section
+        .key(
+            "max_secs",
+            "The longest wait that the relay chooses by itself, in seconds. Not above `give_up_after_secs`.",
+        )
+        .secs_or(1..=604_800, RETRY.1);
+    let give_up_after = section
+        .key(
+            "give_up_after_secs",
+            "An event is given up this long after its first attempt, in seconds. Time in which nothing was tried (the sink \
+             was paused or tripped, the service was off) counts as `max_secs` at most.",
+        )
+        .secs_or(1..=LONGEST_SECS, RETRY.2);
     let secs = |duration: Duration| duration.as_secs_f64();
     if initial > max {
         section.problem("initial_secs", format!("{} is more than max_secs ({})", secs(initial), secs(max)));
@@ -354,20 +470,19 @@ fn retry(mut section: Section<'_>) -> RetryPolicy {
 }
 
 fn breaker(mut section: Section<'_>) -> Breaker {
-    let failures = non_zero(section.whole("failures", &(1..=1_000_000), BREAKER.0));
-    let probe = section.fractional_secs("probe_secs", &FRACTIONAL, BREAKER.1);
+    let failures = section
+        .key("failures", "How many failures in a row trip the sink.")
+        .whole_or(NonZeroU32::MIN..=const { NonZeroU32::new(1_000_000).unwrap() }, BREAKER.0);
+    let probe = section
+        .key("probe_secs", "A tripped sink gets one attempt in this time, in seconds.")
+        .fractional_secs_or(FRACTIONAL, BREAKER.1);
     section.finish();
     Breaker { failures, probe }
 }
 
 /// Two sinks that rotate one file would lose each other's lines.
 fn one_file_each(root: &Section<'_>, sinks: &[Sink]) {
-    let files = || {
-        sinks.iter().filter_map(|sink| match &sink.kind {
-            Kind::File(options) => Some((&sink.name, &options.path)),
-            _ => None,
-        })
-    };
+    let files = || sinks.iter().filter_map(|sink| Some((&sink.name, sink.kind.file()?)));
     for (index, (name, path)) in files().enumerate() {
         if let Some((other, _)) = files().take(index).find(|(_, earlier)| *earlier == path) {
             root.problem(
@@ -378,12 +493,11 @@ fn one_file_each(root: &Section<'_>, sinks: &[Sink]) {
     }
 }
 
-/// Two sinks that keep the same books would book each payment twice; neither knows of what the other did.
+/// Two sinks that keep the same books would book each payment twice; neither knows what the other did.
 fn one_company_each(root: &Section<'_>, sinks: &[Sink]) {
     let books = || sinks.iter().filter_map(|sink| Some((sink, sink.kind.company()?)));
     for (index, (sink, company)) in books().enumerate() {
-        let same =
-            |(other, theirs): &(&Sink, (String, String))| other.kind.name() == sink.kind.name() && *theirs == company;
+        let same = |(other, theirs): &(&Sink, Company)| other.kind.name() == sink.kind.name() && *theirs == company;
         if let Some((other, _)) = books().take(index).find(same) {
             root.problem(
                 "sinks",
@@ -393,7 +507,7 @@ fn one_company_each(root: &Section<'_>, sinks: &[Sink]) {
                     other.name,
                     sink.name,
                     sink.kind.name(),
-                    company.0
+                    company.address
                 ),
             );
         }

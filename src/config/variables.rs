@@ -13,47 +13,65 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 /// by [`load`](super::load).
 pub const VARIABLES: [Variable; 24] = [
     variable("RELAY_CONFIG", "`relay.toml` if it exists", "the configuration file (also `--config`)"),
-    variable("DATABASE_URL", "`sqlite://data/relay.db`", "the database: `sqlite://…` or `postgres://…`"),
-    variable("RELAY_LISTEN", "`127.0.0.1:8080`", "the public listener"),
+    variable(
+        "DATABASE_URL",
+        "`sqlite://data/relay.db`",
+        "the database: `sqlite://relative/path`, `sqlite:///absolute/path` or `postgres://user:password@host/database`",
+    ),
+    variable("RELAY_LISTEN", "`127.0.0.1:8080`", "the public listener; port 0 takes a free port"),
     variable("RELAY_ADMIN_LISTEN", "`127.0.0.1:8081`", "the admin listener"),
     variable(
         "RELAY_ADMIN_TOKEN",
-        "generated on SQLite, kept beside the database",
-        "a bearer token of the admin API, with the role `admin`",
+        "on SQLite generated and kept in `admin-token` beside the database",
+        "a bearer token of the admin API, named `env`, with the role `admin`; commands send this one if it is set, whatever \
+         other tokens the file has",
     ),
     variable(
         "RELAY_MASTER_KEY",
-        "generated on SQLite, kept beside the database; required on Postgres",
+        "on SQLite generated and kept in `master-key` beside the database; required on Postgres",
         "32 bytes in base64: what the stored webhook secrets are encrypted under",
     ),
     variable("RELAY_NEW_MASTER_KEY", "none", "for `rekey` only: the key that takes the place of `RELAY_MASTER_KEY`"),
     variable(
         "FINKARE_WEBHOOK_SECRET",
-        "generated on SQLite where no API key is set either",
+        "on SQLite, without an API key, generated and kept in `webhook-secret` beside the database",
         "the webhook's secret (`whsec_…`) of the endpoint `default`, where no `[[endpoints]]` is configured",
     ),
-    variable(
-        "FINKARE_WEBHOOK_ID",
-        "none",
-        "the webhook's id at Finkare, of the same endpoint; what `register` stores needs no setting",
-    ),
+    variable("FINKARE_WEBHOOK_ID", "what `register` stored", "the webhook's id at Finkare, of the same endpoint"),
     variable(
         "FINKARE_API_KEY",
         "none",
-        "the key (`fk_live_…`, `fk_test_…`) for Finkare's API, of the same endpoint: to register and to rotate",
+        "the key (`fk_live_…`, `fk_test_…`) for Finkare's API, of the same endpoint: to register, to rotate, and to find \
+         payments",
     ),
     variable("FINKARE_API_URL", "from the key's prefix", "Finkare's API, of the same endpoint"),
     variable("RELAY_SINK_URL", "none", "one HTTP sink `default`, where no `[[sinks]]` is configured"),
-    variable("RELAY_SINK_SECRET", "none: nothing is signed", "the secret (`whsec_` + base64) of that sink"),
+    variable(
+        "RELAY_SINK_SECRET",
+        "none: nothing is signed",
+        "the signing secret of that sink: `whsec_` and the base64 of 24 to 64 bytes",
+    ),
     variable("HTTPS_PROXY", "none", "with `proxy = \"environment\"` only: the proxy for calls to `https://` addresses"),
     variable("HTTP_PROXY", "none", "likewise for calls to `http://` addresses"),
     variable("ALL_PROXY", "none", "likewise for calls for which neither of these two is set"),
     variable("NO_PROXY", "none", "likewise the hosts that are called directly, separated by commas"),
     variable("RELAY_LOG_FORMAT", "`pretty` on a terminal, else `json`", "how log lines look"),
-    variable("RUST_LOG", "`info`", "which log lines are written"),
-    variable("OTEL_EXPORTER_OTLP_ENDPOINT", "none: no traces", "the collector that gets traces, by OTLP over HTTP"),
+    variable(
+        "RUST_LOG",
+        "`info`, of the database driver `warn`",
+        "which log lines are written, such as `warn` or `finkare_relay=debug`, which leaves the rest as it is by default",
+    ),
+    variable(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "none: no traces",
+        "the collector that gets traces, by OTLP over HTTP, such as `http://127.0.0.1:4318`",
+    ),
     variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "`/v1/traces` there", "the whole address for traces instead"),
     variable("OTEL_SERVICE_NAME", "`finkare-relay`", "what the service is called in traces"),
-    variable("OTEL_TRACES_SAMPLER", "`always_on`", "which events' traces are exported, such as `traceidratio`"),
+    variable(
+        "OTEL_TRACES_SAMPLER",
+        "`always_on`",
+        "which events' traces are exported: `always_on`, `always_off`, `traceidratio`, or one of these after `parentbased_`",
+    ),
     variable("OTEL_TRACES_SAMPLER_ARG", "`1`", "the share of events, from 0 to 1, with `traceidratio`"),
 ];

@@ -5,7 +5,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet, fmt, path::PathBuf};
 
-use super::written::Written;
+use super::{description::Described, written::Written};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,9 +98,33 @@ pub(crate) struct Report {
     notices: RefCell<Vec<String>>,
     known: RefCell<BTreeSet<String>>,
     written: RefCell<Written>,
+    /// Every key that was read, with what is said of it; `None` unless a description is wanted.
+    described: Option<RefCell<Vec<Described>>>,
 }
 
 impl Report {
+    /// For a run over an empty file that describes what can be written in it.
+    pub(crate) fn describing() -> Self {
+        Self { described: Some(RefCell::default()), ..Self::default() }
+    }
+
+    /// True if the run is there to describe what can be written: then every table is read, as if it were there.
+    pub(super) fn is_describing(&self) -> bool {
+        self.described.is_some()
+    }
+
+    /// Keeps what is said of a key, if that is wanted.
+    pub(super) fn describe(&self, described: impl FnOnce() -> Described) {
+        if let Some(list) = &self.described {
+            list.borrow_mut().push(described());
+        }
+    }
+
+    /// What was described, in the order of reading.
+    pub(crate) fn into_described(self) -> Vec<Described> {
+        self.described.map(RefCell::into_inner).unwrap_or_default()
+    }
+
     /// Something cannot work.
     pub(crate) fn problem(&self, place: &Place, what: impl Into<String>) {
         self.problems.borrow_mut().push(Problem { place: place.path.clone(), line: place.line, what: what.into() });

@@ -1,19 +1,15 @@
 //! The file as the operator typed it, read key by key.
 //!
-//! A [`Section`] is one table. Whoever reads it takes the keys that it knows, each checked for its
-//! type and range on the way; [`Section::finish`] reports whatever nobody took as an unknown key.
-//! Reading goes on after a problem with a harmless value, so that one run finds all of them: a
-//! derived deserialiser stops at the first. It also lets a variable lie over a key
-//! ([`Section::lay_over`]) and still be the one that a problem names.
+//! A [`Section`] is one table. Its reader takes the keys that it knows by [`Section::key`], which describes each key and
+//! checks its type and range; [`Section::finish`] then reports every other key as unknown. After a problem the reading goes
+//! on with a harmless value, so that one run finds all problems, where a derived deserialiser stops at the first. A
+//! variable can lie over a key ([`Section::lay_over`]), and a problem then names the variable.
 
 use std::{
     collections::BTreeMap,
-    ops::RangeInclusive,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use serde::{Deserialize, de::IntoDeserializer};
 use toml::{
     Table, Value,
     de::{DeTable, DeValue},
@@ -21,8 +17,9 @@ use toml::{
 
 use super::{
     env::{self, Environment, Found},
+    key::Key,
     problem::{Place, Problem, Report, did_you_mean, listed},
-    syntax,
+    syntax::{self, Names},
 };
 use crate::model::secret::Secret;
 
@@ -42,10 +39,11 @@ impl File {
     /// Parses TOML.
     ///
     /// # Errors
-    /// The first place where the text is no TOML, with the line. What may be a secret in that line
-    /// is not shown.
-    pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
-        let refused = |error: &toml::de::Error| syntax::problem(text, error.span().unwrap_or(0..0), error.message());
+    /// The first place where the text is no TOML, with the line. What may be a secret in that line is not shown:
+    /// `names` are the options that there are, and whether their values may be shown. They are asked for only then.
+    pub(crate) fn parse(text: &str, names: impl Fn() -> Names) -> Result<Self, Problem> {
+        let refused =
+            |error: &toml::de::Error| syntax::problem(text, error.span().unwrap_or(0..0), error.message(), &names());
         let spanned = DeTable::parse(text).map_err(|error| refused(&error))?;
         let table = text.parse::<Table>().map_err(|error| refused(&error))?;
         let mut lines = Lines::new();
@@ -81,7 +79,7 @@ struct Surroundings<'r> {
 }
 
 /// One table while it is read.
-pub(crate) struct Section<'r> {
+pub struct Section<'r> {
     table: Table,
     /// `sinks[1]`, for the line.
     raw_path: String,
@@ -176,13 +174,15 @@ impl<'r> Section<'r> {
         self.table.contains_key(key)
     }
 
-    /// True if the key is there with just this text, and not taken yet.
-    pub(crate) fn is_text(&self, key: &str, text: &str) -> bool {
-        self.table.get(key).and_then(Value::as_str) == Some(text)
+    /// A key that is about to be read: its name, and what it is for, in a sentence or two of Markdown.
+    ///
+    /// The only way to a value, so that whatever can be set is described.
+    pub(crate) fn key(&mut self, name: &'static str, meaning: &'static str) -> Key<'_, 'r> {
+        Key::new(self, name, meaning)
     }
 
     /// Takes a key's value as it is.
-    pub(crate) fn take(&mut self, key: &'static str) -> Option<Value> {
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Value> {
         self.asked.push(key);
         let path = join(&self.raw_path, key);
         let value = self.table.remove(key);
@@ -193,136 +193,9 @@ impl<'r> Section<'r> {
         value
     }
 
-    /// Takes a text.
-    pub(crate) fn text(&mut self, key: &'static str) -> Option<String> {
-        match self.take(key)? {
-            Value::String(text) => Some(text),
-            other => {
-                self.problem(key, wrong_type(&other, "a text in quotes"));
-                None
-            }
-        }
-    }
-
-    /// Takes one of a few words.
-    pub(crate) fn word<T>(&mut self, key: &'static str, words: &[&str]) -> Option<T>
-    where
-        T: for<'de> Deserialize<'de>,
-    {
-        let text = self.text(key)?;
-        let deserializer: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
-            text.as_str().into_deserializer();
-        let read = T::deserialize(deserializer).ok().filter(|_| words.contains(&text.as_str()));
-        if read.is_none() {
-            let meant = did_you_mean(&text, words.iter().copied());
-            self.problem(key, format!("`{text}` is not one of {}{meant}", listed(words.iter().copied())));
-        }
-        read
-    }
-
-    /// Takes a whole number, or the default.
-    pub(crate) fn whole(&mut self, key: &'static str, allowed: &RangeInclusive<u64>, default: u64) -> u64 {
-        self.whole_if_set(key, allowed).unwrap_or(default)
-    }
-
-    /// Takes a whole number, if the key is there.
-    pub(crate) fn whole_if_set(&mut self, key: &'static str, allowed: &RangeInclusive<u64>) -> Option<u64> {
-        let given = self.take(key)?;
-        let read = match &given {
-            Value::Integer(number) => u64::try_from(*number).ok().filter(|number| allowed.contains(number)),
-            other => {
-                self.problem(key, wrong_type(other, "a whole number"));
-                return None;
-            }
-        };
-        if read.is_none() {
-            self.problem(key, format!("{given} is not from {} to {}", allowed.start(), allowed.end()));
-        }
-        read
-    }
-
-    /// Takes `true` or `false`, or what it is if the key is not there.
-    pub(crate) fn flag(&mut self, key: &'static str, otherwise: bool) -> bool {
-        match self.take(key) {
-            None => otherwise,
-            Some(Value::Boolean(flag)) => flag,
-            Some(other) => {
-                self.problem(key, wrong_type(&other, "`true` or `false`"));
-                false
-            }
-        }
-    }
-
-    /// Takes a time in whole seconds.
-    pub(crate) fn secs(&mut self, key: &'static str, allowed: &RangeInclusive<u64>, default: u64) -> Duration {
-        Duration::from_secs(self.whole(key, allowed, default))
-    }
-
-    /// Takes a time in seconds that may have a fraction.
-    pub(crate) fn fractional_secs(
-        &mut self,
-        key: &'static str,
-        allowed: &RangeInclusive<f64>,
-        default: f64,
-    ) -> Duration {
-        let read = match self.take(key) {
-            None => Some(default),
-            #[expect(clippy::cast_precision_loss, reason = "the range excludes what would lose precision")]
-            Some(Value::Integer(number)) => Some(number as f64),
-            Some(Value::Float(number)) => Some(number),
-            Some(other) => {
-                self.problem(key, wrong_type(&other, "a number"));
-                None
-            }
-        };
-        let good = read.filter(|number| allowed.contains(number));
-        if let (Some(number), None) = (read, good) {
-            self.problem(key, format!("{number} is not from {} to {}", allowed.start(), allowed.end()));
-        }
-        Duration::from_secs_f64(good.unwrap_or(default))
-    }
-
-    /// Takes a list of texts.
-    pub(crate) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
-        let items = match self.take(key)? {
-            Value::Array(items) => items,
-            other => {
-                self.problem(key, wrong_type(&other, "a list of texts"));
-                return None;
-            }
-        };
-        let read = items.into_iter().enumerate().map(|(index, item)| match item {
-            Value::String(text) => Some(text),
-            other => {
-                self.problem(&format!("{key}[{index}]"), wrong_type(&other, "a text in quotes"));
-                None
-            }
-        });
-        // Collected first, so that every wrong item is reported.
-        let read: Vec<_> = read.collect();
-        read.into_iter().collect()
-    }
-
-    /// Takes a secret.
-    pub(crate) fn secret(&mut self, key: &'static str) -> Option<Secret> {
-        let given = self.take(key)?;
-        self.resolve(key, given)
-    }
-
-    /// Takes a list of secrets.
-    pub(crate) fn secrets(&mut self, key: &'static str) -> Vec<Secret> {
-        match self.take(key) {
-            None => Vec::new(),
-            Some(Value::Array(items)) => items
-                .into_iter()
-                .enumerate()
-                .filter_map(|(index, item)| self.resolve(&format!("{key}[{index}]"), item))
-                .collect(),
-            Some(_) => {
-                self.problem(key, "is not a list of secrets");
-                Vec::new()
-            }
-        }
+    /// Where the section stands, as in `sinks[1].retry`.
+    pub(super) fn raw_path(&self) -> &str {
+        &self.raw_path
     }
 
     /// Finds out the secret that a value stands for: a text, `{ env = … }` or `{ file = … }`.
@@ -398,51 +271,14 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// Takes a table; an empty one if the key is not there.
-    pub(crate) fn section(&mut self, key: &'static str) -> Section<'r> {
-        self.section_if_set(key).unwrap_or_else(|| self.within(key, Table::new()))
-    }
-
-    /// Takes a table, if the key is there.
-    pub(crate) fn section_if_set(&mut self, key: &'static str) -> Option<Section<'r>> {
-        match self.take(key)? {
-            Value::Table(table) => Some(self.within(key, table)),
-            other => {
-                self.problem(key, wrong_type(&other, "a table"));
-                None
-            }
-        }
-    }
-
-    /// Takes a list of tables, `[[key]]`.
-    pub(crate) fn sections(&mut self, key: &'static str) -> Vec<Section<'r>> {
-        let items = match self.take(key) {
-            None => return Vec::new(),
-            Some(Value::Array(items)) => items,
-            Some(other) => {
-                self.problem(key, format!("{}: begin each with [[{key}]]", wrong_type(&other, "a list of tables")));
-                return Vec::new();
-            }
-        };
-        let mut sections = Vec::new();
-        for (index, item) in items.into_iter().enumerate() {
-            let path = format!("{key}[{index}]");
-            match item {
-                Value::Table(table) => sections.push(self.within(&path, table)),
-                // Not shown: it may be the token itself, where `tokens` takes tables.
-                _ => self.problem(&path, "is not a table"),
-            }
-        }
-        sections
-    }
-
     /// True if a text that names no file can only have been meant as a path.
     fn looks_like_a_path(&self, text: &str) -> bool {
         let folder = Path::new(text).parent().filter(|folder| !folder.as_os_str().is_empty());
         text.starts_with(['/', '.']) || folder.is_some_and(|folder| self.anchored("", folder).is_dir())
     }
 
-    fn within(&self, key: &str, table: Table) -> Section<'r> {
+    /// A table that stands in this one.
+    pub(crate) fn within(&self, key: &str, table: Table) -> Section<'r> {
         Section {
             table,
             raw_path: join(&self.raw_path, key),
@@ -478,7 +314,7 @@ fn looks_like_a_variable(text: &str) -> bool {
 }
 
 /// Says what a value is instead of what it should be, and shows it if it is short and simple.
-fn wrong_type(given: &Value, wanted: &str) -> String {
+pub(super) fn wrong_type(given: &Value, wanted: &str) -> String {
     match given {
         Value::Table(_) => format!("a table is not {wanted}"),
         Value::Array(_) => format!("a list is not {wanted}"),
@@ -525,6 +361,8 @@ fn note_value(value: &DeValue<'_>, path: &str, starts: &LineStarts, lines: &mut 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// Reads one file through `read` and gives its answer and the problems.
@@ -532,7 +370,7 @@ mod tests {
         let report = Report::default();
         let lookup = |name: &str| (name == "SET").then(|| "from the environment".into());
         let environment = Environment::new(&lookup);
-        let file = File::parse(text).unwrap();
+        let file = File::parse(text, Names::default).unwrap();
         let mut root = file.root(&report, &environment);
         let answer = read(&mut root);
         root.finish();
@@ -543,7 +381,7 @@ mod tests {
     fn every_unknown_key_is_reported_with_its_line() {
         let ((), problems) = read("lisetn = 1\n\ncolour = 2\n[[a]]\n[[a]]\nb = 1", |root| {
             root.take("listen");
-            for mut section in root.sections("a") {
+            for mut section in root.key("a", "").tables() {
                 section.call("x");
                 section.finish();
             }
@@ -560,14 +398,14 @@ mod tests {
 
     #[test]
     fn numbers_keep_to_their_range_and_kind() {
-        let take = |text: &str| read(text, |root| root.whole("n", &(2..=5), 3));
+        let take = |text: &str| read(text, |root| root.key("n", "").whole_or(2..=5_u64, 3));
         assert_eq!(take(""), (3, vec![]));
         assert_eq!(take("n = 5"), (5, vec![]));
         assert_eq!(take("n = 6"), (3, vec!["line 1: n: 6 is not from 2 to 5".into()]));
         assert_eq!(take("n = -3"), (3, vec!["line 1: n: -3 is not from 2 to 5".into()]));
         assert_eq!(take("n = 3.5"), (3, vec!["line 1: n: 3.5 is not a whole number".into()]));
         assert_eq!(take("n = \"4\""), (3, vec!["line 1: n: \"4\" is not a whole number".into()]));
-        let secs = |text: &str| read(text, |root| root.fractional_secs("s", &(0.05..=9.0), 5.0));
+        let secs = |text: &str| read(text, |root| root.key("s", "").fractional_secs_or(0.05..=9.0, 5.0));
         assert_eq!(secs("s = 0.05"), (Duration::from_millis(50), vec![]));
         assert_eq!(secs("s = 2"), (Duration::from_secs(2), vec![]));
         for wrong in ["0.04", "nan", "inf", "-1", "-inf", "10"] {
@@ -584,8 +422,9 @@ mod tests {
             file.path().display()
         );
         let (secrets, problems) = read(&text, |root| {
-            let mut secrets: Vec<_> = ["a", "b", "c"].into_iter().filter_map(|key| root.secret(key)).collect();
-            secrets.extend(root.secrets("d"));
+            let mut secrets: Vec<_> =
+                ["a", "b", "c"].into_iter().filter_map(|key| root.key(key, "").secret()).collect();
+            secrets.extend(root.key("d", "").secrets());
             secrets.iter().map(|secret| secret.expose().to_owned()).collect::<Vec<_>>()
         });
         assert_eq!(secrets, ["as it is", "from the environment", "from a file", "x", "from the environment"]);
@@ -605,7 +444,7 @@ mod tests {
             ("{ env = 'NOT_SET' }", "the variable `NOT_SET` is not set, or empty"),
             ("{ file = '/nowhere' }", "the file `/nowhere` cannot be read: "),
         ] {
-            let (secret, problems) = read(&format!("s = {wrong}"), |root| root.secret("s"));
+            let (secret, problems) = read(&format!("s = {wrong}"), |root| root.key("s", "").secret());
             assert!(secret.is_none() && problems.len() == 1, "{wrong}: {problems:?}");
             assert!(problems[0].starts_with("line 1: s: ") && problems[0].contains(expected), "{problems:?}");
             assert!(!problems[0].contains("hunter2") && !problems[0].contains("123"), "{problems:?}");

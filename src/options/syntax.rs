@@ -1,103 +1,45 @@
 //! A file that is no TOML: shows the line and the place, and no secret.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
-use super::problem::Problem;
+use super::{description::Described, problem::Problem};
 
-/// Keys whose values are never secret, so that a line beginning with one may be shown.
-pub(crate) const SHOWABLE: [&str; 49] = [
-    "listen",
-    "admin_listen",
-    "max_body_bytes",
-    "ack_timeout_secs",
-    "body_timeout_secs",
-    "max_connections",
-    "commit_batch",
-    "shutdown_timeout_secs",
-    "payload_days",
-    "dedupe_days",
-    "ledger_days",
-    "no_proxy",
-    "ca_file",
-    "name",
-    "path",
-    "role",
-    "webhook_id",
-    "api_rate_limit",
-    "api_timeout_secs",
-    "api_max_retries",
-    "api_paths",
-    "api_update_method",
-    "payment_patience_secs",
-    "payment_window_days",
-    "rotate_every_days",
-    "rotate_overlap_secs",
-    "dedupe",
-    "signature_over",
-    "secret_encoding",
-    "type",
-    "events",
-    "endpoints",
-    "enrich",
-    "content_type",
-    "live",
-    "filter",
-    "order",
-    "concurrency",
-    "timeout_secs",
-    "connect_timeout_secs",
-    "max_bytes",
-    "rate_limit",
-    "retry",
-    "breaker",
-    "initial_secs",
-    "max_secs",
-    "give_up_after_secs",
-    "failures",
-    "probe_secs",
-];
+/// The names of all options and tables: what of a broken line may be shown. Whoever owns the options says them.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// Keys whose values are never secret, so that a line that sets only such keys may be shown.
+    showable: BTreeSet<&'static str>,
+    /// All keys: the key may be shown, what stands behind it may not.
+    keys: BTreeSet<&'static str>,
+    /// The words of the tables' headings.
+    tables: BTreeSet<&'static str>,
+}
 
-/// Keys whose values are secret, or may be: the key may be shown, what stands behind it may not.
-const KEYS: [&str; 15] = [
-    "secret",
-    "secrets",
-    "token",
-    "tokens",
-    "token_sha256",
-    "api_key",
-    "api_id",
-    "api_url",
-    "session_key",
-    "company_uuid",
-    "url",
-    "base_url",
-    "headers",
-    "template",
-    "proxy",
-];
+impl Names {
+    /// The names that are described. One that is secret, or a table, in any place is so in all.
+    pub(crate) fn of(described: &[Described]) -> Self {
+        let names = |wanted: &dyn Fn(&Described) -> bool| -> BTreeSet<&'static str> {
+            described.iter().filter(|key| wanted(key)).map(|key| key.name).collect()
+        };
+        let hidden = names(&Described::may_hold_a_secret);
+        let keys = names(&|_| true);
+        let showable = keys.difference(&hidden).copied().collect();
+        Self { showable, keys, tables: names(&|key| key.shape.is_table()) }
+    }
 
-/// The words of the tables' headings.
-const TABLES: [&str; 11] = [
-    "server",
-    "store",
-    "admin",
-    "tokens",
-    "retention",
-    "outgoing",
-    "endpoints",
-    "sinks",
-    "retry",
-    "breaker",
-    "headers",
-];
+    #[cfg(test)]
+    pub(crate) fn showable(&self) -> &BTreeSet<&'static str> {
+        &self.showable
+    }
+}
 
 /// The library's word on a text that is no TOML, with the line shown and the place marked.
 ///
 /// The library would show the line as it is, and a forgotten quote is most likely to be forgotten
-/// around a pasted secret. So a line is shown in full only if it is a table's heading or sets an
-/// option that holds no secret; of all others only the punctuation is shown, and the key if it is one of ours: what
-/// stands before an equals sign may be a secret too, such as base64 on a line of its own.
-pub(crate) fn problem(text: &str, span: Range<usize>, message: &str) -> Problem {
+/// around a pasted secret. So a line is shown in full only if it is a table's heading or sets options that hold no
+/// secret. Of all other lines only the punctuation is shown, and the key if there is such an option: what stands before
+/// an equals sign may be a secret too, such as base64 on a line of its own.
+pub(crate) fn problem(text: &str, span: Range<usize>, message: &str, names: &Names) -> Problem {
     // The library counts in bytes; an error at the very end may lie one past it.
     let at = (0..=span.start.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
@@ -105,8 +47,8 @@ pub(crate) fn problem(text: &str, span: Range<usize>, message: &str) -> Problem 
     let line = text[start..].lines().next().unwrap_or_default();
     let column = text[start..at].chars().count();
 
-    let key_ends = line.find('=').filter(|end| is_key(line[..*end].trim())).unwrap_or(0);
-    let shown: String = if is_showable(line) {
+    let key_ends = line.find('=').filter(|end| names.keys.contains(line[..*end].trim())).unwrap_or(0);
+    let shown: String = if is_showable(line, names) {
         line.to_owned()
     } else {
         let mask = |(byte, c): (usize, char)| if byte >= key_ends && c.is_alphanumeric() { '*' } else { c };
@@ -120,17 +62,13 @@ pub(crate) fn problem(text: &str, span: Range<usize>, message: &str) -> Problem 
     }
 }
 
-fn is_key(word: &str) -> bool {
-    KEYS.contains(&word) || SHOWABLE.contains(&word)
-}
-
-/// True if a line is the heading of a table that we know, or every key on it is one of [`SHOWABLE`].
-fn is_showable(line: &str) -> bool {
+/// True if a line is the heading of a table that we know, or no key on it holds a secret.
+fn is_showable(line: &str, names: &Names) -> bool {
     let mut before_each_equals: Vec<&str> = line.split('=').collect();
     before_each_equals.pop();
     if before_each_equals.is_empty() {
         let mut words = line.split(['[', ']', '.', ' ']).filter(|word| !word.is_empty());
-        return line.starts_with('[') && words.all(|word| TABLES.contains(&word));
+        return line.starts_with('[') && words.all(|word| names.tables.contains(word));
     }
     // The equals signs in a filter belong to its comparisons.
     if before_each_equals.first().is_some_and(|first| first.trim() == "filter") {
@@ -138,16 +76,22 @@ fn is_showable(line: &str) -> bool {
     }
     let last_word =
         |before: &&str| before.trim_end().rsplit([' ', '\t', ',', '{']).next().unwrap_or_default().to_owned();
-    before_each_equals.iter().map(last_word).all(|key| SHOWABLE.contains(&key.as_str()))
+    before_each_equals.iter().map(last_word).all(|key| names.showable.contains(key.as_str()))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Names;
     use crate::options::section::File;
 
     #[test]
     fn a_syntax_error_shows_the_line_but_no_secret() {
-        let shown = |text: &str| File::parse(text).unwrap_err().to_string();
+        let names = || Names {
+            showable: ["listen", "name", "filter"].into(),
+            keys: ["listen", "name", "filter", "secret", "secrets", "token", "tokens", "url"].into(),
+            tables: ["server", "sinks", "tokens"].into(),
+        };
+        let shown = |text: &str| File::parse(text, names).unwrap_err().to_string();
         let plain = shown("[server]\nlisten = 127.0.0.1:80\n");
         assert!(plain.starts_with("line 2: column ") && plain.contains("  2 | listen = 127.0.0.1:80\n"), "{plain}");
         assert!(shown("[[sinks]\nname = 'x'").contains("  1 | [[sinks]\n"));

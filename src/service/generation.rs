@@ -264,7 +264,7 @@ fn keep_sinks(
         let is_resolving = sink.enrich || sink.kind.is_invoicing();
         let options = config.written.sink(sink.name.as_str());
         let made_of = MadeOf {
-            options: if sink.kind.calls_out() { options.and(&outgoing(config)) } else { options },
+            options: if sink.kind.row().calls_out { options.and(&outgoing(config)) } else { options },
             sandbox: sink.live.then(|| sandbox(config)),
             resolving: is_resolving.then(|| resolving.clone()),
         };

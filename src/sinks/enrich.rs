@@ -7,60 +7,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use serde::Serialize;
-
 use super::{
-    Message, Sink,
+    Message, Resolved, Sink,
     invoicing::{Resolve, Unresolved},
 };
 use crate::model::{
-    booking::{Invoice, Payment},
     dispatch::{Outcome, Trigger},
     event::PAYMENT_RECEIVED,
 };
-
-/// What Finkare says of an event.
-///
-/// As JSON it is what line sinks and templates show:
-///
-/// ```text
-/// {"invoice":{"id":…,"number":…,"amount_cents":…,"currency":…,"status":…},
-///  "payment":{"id":…,"amount_cents":…,"currency":…,"method":…,"paid_at":…}}
-/// ```
-///
-/// What is not there has no key; a detail that Finkare does not give is `null`. Amounts are whole cents, `paid_at` is
-/// RFC 3339 in UTC, or a date where Finkare gives no time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Resolved {
-    /// The event's invoice.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub invoice: Option<Invoice>,
-    /// The payment that the event announces.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_shown")]
-    pub payment: Option<Payment>,
-}
-
-/// A payment without its invoice and its endpoint, which stand beside it.
-#[expect(clippy::ref_option, reason = "serde calls it so")]
-fn as_shown<S: serde::Serializer>(payment: &Option<Payment>, serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Shown<'a> {
-        id: &'a str,
-        amount_cents: crate::model::money::Cents,
-        currency: &'a str,
-        method: Option<&'a str>,
-        paid_at: finkare::PaidAt,
-    }
-    let shown = payment.as_ref().map(|payment| Shown {
-        id: &payment.id,
-        amount_cents: payment.amount_cents,
-        currency: &payment.currency,
-        method: payment.method.as_deref(),
-        paid_at: payment.paid_at,
-    });
-    shown.serialize(serializer)
-}
+use async_trait::async_trait;
 
 /// Finds out what there is to know of a message; `None` where its type has nothing to find.
 ///
@@ -125,6 +80,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
+        booking::{Invoice, Payment},
         clock,
         id::{DispatchId, EventId},
         money::Cents,

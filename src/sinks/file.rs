@@ -21,6 +21,8 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -30,8 +32,13 @@ use super::{
     Message, Sink,
     lines::{self, Failure, Target, Writer},
     message,
+    options::{OpenDesk, SinkOptions, Surroundings},
+    preview::Preview,
 };
-use crate::model::{clock, dispatch::Outcome};
+use crate::{
+    model::{clock, dispatch::Outcome},
+    options::section::Section,
+};
 
 /// Bytes that are put together for one write.
 const GROUP_BYTES: u64 = 1024 * 1024;
@@ -44,20 +51,68 @@ const LONGEST_LINE: u64 = 64 * 1024 * 1024;
 const BEGINNING: &[u8] = br#"{"id":""#;
 
 /// The options of a `file` sink.
-#[derive(Debug, Clone, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The file; its folder is made if it is missing.
     pub path: PathBuf,
     /// Bytes. A line that would make the file larger goes into a new one, and the full one is
     /// renamed to `<name>.<UTC time>`. 0 never rotates.
-    #[serde(default = "Options::default_max_bytes")]
     pub max_bytes: u64,
 }
 
-impl Options {
-    const fn default_max_bytes() -> u64 {
-        100 * 1024 * 1024
+#[async_trait]
+impl SinkOptions for Options {
+    const NAME: &'static str = "file";
+    const ABOUT: &'static str = "Writes one JSON line per event to a file, and begins a new file when it is full.";
+    const CONCURRENCY: u32 = 256;
+    const CALLS_OUT: bool = false;
+
+    fn read(section: &mut Section<'_>, _: Surroundings<'_>) -> Option<Self> {
+        let path = section
+            .key("path", "The file. Its folder is made if it is missing.")
+            .allowed("a path")
+            .required("name the file, for example `data/events.jsonl`")
+            .text();
+        let max_bytes = section
+            .key(
+                "max_bytes",
+                "In bytes. A file that has reached this size is renamed and a new one begun; 0 never does. A file that \
+                 cannot be renamed, such as one that is mounted by itself, goes on growing with an error in the log, and \
+                 `check` fails.",
+            )
+            .whole_or(0..=u64::MAX, 100 * 1024 * 1024);
+        let path = path?;
+        if Path::new(&path).file_name().is_none() || path.ends_with('/') {
+            section.problem("path", format!("`{path}` does not name a file: write, for example, `data/events.jsonl`"));
+        }
+        let anchored = section.anchored("path", Path::new(&path));
+        if anchored != Path::new(&path) && Path::new(&path).exists() && !anchored.exists() {
+            section.notice(
+                "path",
+                format!(
+                    "a relative path starts from the folder of the configuration file: events go to `{}`, and no longer to \
+                     `{path}` in the working directory",
+                    anchored.display()
+                ),
+            );
+        }
+        Some(Self { path: anchored, max_bytes })
+    }
+
+    fn build(&self, _: Duration, _: OpenDesk<'_>) -> Result<Arc<dyn Sink>, String> {
+        Ok(Arc::new(File::open(self)?))
+    }
+
+    async fn check(&self, _: Duration) -> Result<String, String> {
+        File::open(self)?.check().await
+    }
+
+    fn preview(&self, message: &Message, _: Duration) -> Result<Preview, String> {
+        Ok(message::preview(message))
+    }
+
+    fn file(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 }
 
@@ -72,16 +127,13 @@ impl File {
     /// A sink on a file, which the first delivery opens or makes (mode 0640).
     ///
     /// # Errors
-    /// When the path cannot be a file's, or there is no thread to write it.
+    /// When the operating system gives no thread to write it.
     pub fn open(options: &Options) -> Result<Self, String> {
         Self::on(options, Disk)
     }
 
     fn on(options: &Options, disk: impl Storage) -> Result<Self, String> {
         let path = options.path.clone();
-        if path.file_name().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
-            return Err(format!("`path` must name a file, and {} does not", path.display()));
-        }
         let folder = folder_of(&path).to_owned();
         let log = Log {
             path,
@@ -732,12 +784,5 @@ mod tests {
         assert_eq!(name(time), "/x/a.jsonl.20260315T103000.000009Z");
         assert!(name(time) < name(time + 1.microsecond()));
         assert!(name(time) < name(time + 1.second()));
-    }
-
-    #[test]
-    fn a_path_that_is_no_file_is_refused() {
-        for path in ["/", "", "..", "folder/"] {
-            assert!(File::open(&options(path.into())).unwrap_err().contains("`path`"), "{path:?}");
-        }
     }
 }

@@ -13,20 +13,28 @@
 mod answer;
 mod template;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use async_trait::async_trait;
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use outgoing::{Egress, Limits, Plan, Redactor};
 use url::Url;
 
-pub use self::template::Broken;
 use self::template::{DEFAULT_CONTENT_TYPE, Template};
-use super::{Message, Sink, preview::Preview};
+use super::{
+    Message, Sink,
+    options::{OpenDesk, SinkOptions, Surroundings},
+    preview::{Broken, Preview},
+};
 use crate::{
-    model::{clock, dispatch::Outcome, secret::Secret},
+    model::{
+        clock,
+        dispatch::Outcome,
+        secret::{Secret, has_split_password},
+    },
+    options::{header::HeaderSecret, section::Section},
     signature::standard_webhooks::Signer,
 };
 
@@ -62,78 +70,275 @@ pub fn is_reserved(name: &HeaderName) -> bool {
     RESERVED.contains(name) || OURS.iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
-/// The options of an `http` sink, as written; secrets are resolved before it is deserialised.
-#[derive(Clone, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The options of an `http` sink.
+#[derive(Clone)]
 pub struct Options {
-    /// Where to post; `http` or `https`. `user:password@` becomes basic authentication.
+    /// Where to post; `http` or `https`. Its user and password are in `headers`, as basic authentication.
     pub url: Url,
-    /// `whsec_` + base64: signs by the Standard Webhooks scheme. Without it nothing is signed.
-    pub secret: Option<Secret>,
-    /// Further headers; their values may be secrets. They cannot replace those that the sink sets.
-    #[serde(default)]
-    pub headers: BTreeMap<String, Secret>,
+    /// Signs by the Standard Webhooks scheme. Without it nothing is signed.
+    pub secret: Option<SigningSecret>,
+    /// Further headers. They cannot replace those that the sink sets.
+    pub headers: HeaderMap<HeaderSecret>,
     /// The bound on connecting (name, TCP, proxy, TLS), in seconds; a part of the sink's `timeout_secs`.
-    #[serde(default = "Options::default_connect_timeout_secs")]
     pub connect_timeout_secs: u64,
-    /// A minijinja template that makes the body; without it the body is Finkare's, byte for byte.
-    pub template: Option<String>,
-    /// The content type of what the template makes; `application/json` if it is not named.
-    pub content_type: Option<String>,
+    /// What makes the body; without it the body is Finkare's, byte for byte.
+    pub template: Option<Body>,
     /// How requests leave. It is no option of the sink, but follows from the section `[outgoing]`.
-    #[serde(skip)]
     pub egress: Egress,
 }
 
+/// A secret that signs, with the signer that was made of it.
+#[derive(Clone)]
+pub struct SigningSecret {
+    secret: Secret,
+    signer: Signer,
+}
+
+impl SigningSecret {
+    /// The secret as it was written.
+    pub fn expose(&self) -> &str {
+        self.secret.expose()
+    }
+}
+
+impl fmt::Debug for SigningSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.secret.fmt(f)
+    }
+}
+
+/// How a body is made: a minijinja template, and the content type of what it makes.
+#[derive(Clone)]
+pub struct Body {
+    template: Template,
+    content_type: HeaderValue,
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.content_type)
+    }
+}
+
+#[async_trait]
+impl SinkOptions for Options {
+    const NAME: &'static str = "http";
+    const ABOUT: &'static str =
+        "Posts each event to an HTTP service, byte for byte as Finkare sent it or by a template.";
+
+    fn read(section: &mut Section<'_>, surroundings: Surroundings<'_>) -> Option<Self> {
+        let url = url(section);
+        let secret = secret(section);
+        let headers = headers(section);
+        let connect_timeout_secs = section
+            .key(
+                "connect_timeout_secs",
+                "How long connecting (name, TCP, proxy, TLS) may take, in seconds, as a part of `timeout_secs`.",
+            )
+            .hint("nothing could connect")
+            .whole_or(1..=u64::MAX, 5);
+        let template = body(section, surroundings.is_enriched);
+        let (url, mut headers) = (url?, headers?);
+        let (url, basic) = without_user(url);
+        if let Some(basic) = basic {
+            if headers.contains_key(header::AUTHORIZATION) {
+                section.problem("url", "holds a user, and `headers` an `authorization`: keep one of the two");
+            }
+            headers.insert(header::AUTHORIZATION, basic);
+        }
+        let egress = surroundings.egress.clone();
+        Some(Self { url, secret: secret?, headers, connect_timeout_secs, template: template?, egress })
+    }
+
+    fn build(&self, timeout: Duration, _: OpenDesk<'_>) -> Result<Arc<dyn Sink>, String> {
+        Ok(Arc::new(Http::new(self, timeout)?))
+    }
+
+    async fn check(&self, timeout: Duration) -> Result<String, String> {
+        Http::new(self, timeout)?.check().await
+    }
+
+    fn preview(&self, message: &Message, timeout: Duration) -> Result<Preview, String> {
+        Ok(Http::new(self, timeout)?.preview(message))
+    }
+}
+
 impl Options {
-    const fn default_connect_timeout_secs() -> u64 {
-        5
-    }
-
-    /// The template, read; `None` if there is none.
-    ///
-    /// # Errors
-    /// The option, and what is wrong with it.
-    fn template(&self) -> Result<Option<Template>, (&'static str, String)> {
-        let content_type = self.content_type.as_deref();
-        if content_type.is_some_and(|text| text.trim().is_empty() || HeaderValue::from_str(text).is_err()) {
-            return Err(("content_type", "is no content type: write, for example, `application/json`".to_owned()));
-        }
-        match (&self.template, content_type) {
-            (None, None) => Ok(None),
-            (None, Some(_)) => {
-                let what = "is for the body that `template` makes: without one the body has Finkare's content type";
-                Err(("content_type", what.to_owned()))
-            }
-            (Some(source), content_type) => Template::compile(source, content_type.unwrap_or(DEFAULT_CONTENT_TYPE))
-                .map(Some)
-                .map_err(|problem| ("template", format!("cannot be read: {problem}"))),
-        }
-    }
-
-    /// What is wrong with the options that make the body: the option and a sentence.
-    pub(crate) fn body_problem(&self, is_enriched: bool) -> Option<(&'static str, String)> {
-        match self.template() {
-            Err(problem) => Some(problem),
-            Ok(Some(template)) if !is_enriched => {
-                let names = template.enriched_names();
-                let name = names.first()?;
-                Some(("template", format!("names `{name}`, which only a sink with `enrich = true` has: add that")))
-            }
-            Ok(_) => None,
-        }
-    }
-
-    /// Why the template cannot work with any event, as far as that can be told without one.
-    pub(crate) fn doubt(&self) -> Option<String> {
-        self.template().ok().flatten()?.doubt()
-    }
-
     /// The target as it may be shown: scheme, host and port. User, password and query are secrets
     /// more often than not, and so is the path of many a hook.
     pub fn target(&self) -> String {
         self.url.origin().ascii_serialization()
     }
+}
+
+/// An address may hold a token, so that it is treated as a secret.
+fn url(section: &mut Section<'_>) -> Option<Url> {
+    let given = section
+        .key(
+            "url",
+            "Where each event is posted. `user:password@` becomes basic authentication. It can be written like a secret.",
+        )
+        .allowed("an `http` or `https` address")
+        .required("write the address to post to, for example `https://erp.example/hooks`")
+        .secret()?;
+    let wrong = match Url::parse(given.expose()) {
+        Err(error) => format!("is not a URL: {error}"),
+        Ok(_) if has_split_password(given.expose()) => {
+            "seems to hold a password with a `/`, `?` or `#`: write these as `%2F`, `%3F`, `%23` (and `@` as `%40`)"
+                .to_owned()
+        }
+        Ok(url) if ["http", "https"].contains(&url.scheme()) => return Some(url),
+        // The scheme is not repeated: in `user:password@host` it is the user.
+        Ok(_) => "does not begin with `https://` or `http://`".to_owned(),
+    };
+    section.problem("url", wrong);
+    None
+}
+
+/// The outer `None` is a problem, the inner one a sink that signs nothing.
+#[expect(clippy::option_option, reason = "a problem and an option that is not written are two things")]
+fn secret(section: &mut Section<'_>) -> Option<Option<SigningSecret>> {
+    let is_given = section.has("secret");
+    let secret = section
+        .key(
+            "secret",
+            "Signs each request by the Standard Webhooks scheme. Make one with `echo \"whsec_$(openssl rand -base64 32)\"`.",
+        )
+        .allowed("a secret: `whsec_` and the base64 of 24 to 64 bytes")
+        .otherwise("none: nothing is signed")
+        .secret();
+    match secret.map(|secret| Signer::new(&secret).map(|signer| SigningSecret { secret, signer })) {
+        None if is_given => None,
+        None => Some(None),
+        Some(Ok(signing)) => Some(Some(signing)),
+        Some(Err(what)) => {
+            section.problem("secret", what);
+            None
+        }
+    }
+}
+
+/// `None` after a problem with any of them.
+fn headers(section: &mut Section<'_>) -> Option<HeaderMap<HeaderSecret>> {
+    let given = section
+        .key(
+            "headers",
+            "Further headers of each request. Not `webhook-*`, `x-relay-*`, nor those that frame a request, such as \
+             `content-type` and `host`.",
+        )
+        .allowed("names with texts or secrets")
+        .secrets_by_name()?;
+    let mut headers = HeaderMap::default();
+    let mut is_good = true;
+    for (name, value) in given {
+        let Some(value) = value else {
+            is_good = false;
+            continue;
+        };
+        let key = format!("headers.{name}");
+        let mut wrong = |what: &str| {
+            section.problem(&key, what);
+            is_good = false;
+        };
+        let header = HeaderName::try_from(&name);
+        match &header {
+            Err(_) => wrong("is not a header's name: write letters, digits and `-`"),
+            Ok(header) if is_reserved(header) => wrong("is written by the relay itself: leave it out"),
+            Ok(_) => {}
+        }
+        match (header, HeaderSecret::new(value)) {
+            (_, Err(what)) => wrong(what),
+            (Ok(header), Ok(value)) => {
+                if headers.insert(header, value).is_some() {
+                    wrong("stands there twice, in upper and in lower case: keep one");
+                }
+            }
+            (Err(_), Ok(_)) => {}
+        }
+    }
+    is_good.then_some(headers)
+}
+
+/// The outer `None` is a problem, the inner one a sink without a template.
+#[expect(clippy::option_option, reason = "a problem and an option that is not written are two things")]
+fn body(section: &mut Section<'_>, is_enriched: bool) -> Option<Option<Body>> {
+    let (has_template, has_content_type) = (section.has("template"), section.has("content_type"));
+    let source = section
+        .key(
+            "template",
+            "Makes the body, from `event`, `payload` and, with `enrich`, `invoice` and `payment`. Amounts are cents; the \
+             filter `decimal` writes `1500.00` of them. In JSON every `{{ … }}` writes a JSON value, a text with its quotes.",
+        )
+        .allowed("a minijinja template")
+        .otherwise("none: the body is Finkare's, byte for byte")
+        .private()
+        .text();
+    let content_type = section
+        .key("content_type", "The content type of what `template` makes. What is called JSON has to be JSON.")
+        .allowed("a content type")
+        .text_or(DEFAULT_CONTENT_TYPE);
+    let Some(content_type) = HeaderValue::from_str(&content_type).ok().filter(|_| !content_type.trim().is_empty())
+    else {
+        section.problem("content_type", "is no content type: write, for example, `application/json`");
+        return None;
+    };
+    let Some(source) = source else {
+        if has_content_type && !has_template {
+            section.problem(
+                "content_type",
+                "is for the body that `template` makes: without one the body has Finkare's content type",
+            );
+        }
+        return (!has_template).then_some(None);
+    };
+    let template = match Template::compile(&source, content_type.to_str().unwrap_or_default()) {
+        Ok(template) => template,
+        Err(problem) => {
+            section.problem("template", format!("cannot be read: {problem}"));
+            return None;
+        }
+    };
+    if !is_enriched && let Some(name) = template.enriched_names().first() {
+        section.problem("template", format!("names `{name}`, which only a sink with `enrich = true` has: add that"));
+        return None;
+    }
+    if let Some(doubt) = template.doubt() {
+        section.notice("template", format!("cannot work, and events would be held: {doubt}"));
+    }
+    Some(Some(Body { template, content_type }))
+}
+
+/// The URL without user and password, so that it can be shown in logs, and the header that a client would make of them.
+fn without_user(mut url: Url) -> (Url, Option<HeaderSecret>) {
+    if url.username().is_empty() && url.password().is_none() {
+        return (url, None);
+    }
+    let mut pair = percent_decoded(url.username());
+    pair.push(b':');
+    pair.extend(percent_decoded(url.password().unwrap_or_default()));
+    let pair = zeroize::Zeroizing::new(pair);
+    url.set_username("")
+        .and_then(|()| url.set_password(None))
+        .expect("an http URL has a host, so it can lose its user");
+    let basic = Secret::new(format!("Basic {}", STANDARD.encode(&*pair)));
+    (url, Some(HeaderSecret::new(basic).expect("base64 is visible ASCII")))
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let byte = match rest {
+            [b'%', digits @ ..] if digits.len() >= 2 => {
+                let mut byte = [0];
+                hex::decode_to_slice(&digits[..2], &mut byte).ok().map(|()| byte[0])
+            }
+            _ => None,
+        };
+        decoded.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &rest[3..] } else { after };
+    }
+    decoded
 }
 
 impl fmt::Debug for Options {
@@ -143,8 +348,7 @@ impl fmt::Debug for Options {
             .field("secret", &self.secret)
             .field("headers", &self.headers)
             .field("connect_timeout_secs", &self.connect_timeout_secs)
-            .field("template", &self.template.as_ref().map(|_| format_args!("…")))
-            .field("content_type", &self.content_type)
+            .field("template", &self.template)
             .field("egress", &self.egress)
             .finish()
     }
@@ -158,8 +362,7 @@ pub struct Http {
     /// The same with every request.
     headers: HeaderMap,
     signer: Option<Signer>,
-    /// With the content type of what it makes.
-    template: Option<(Template, HeaderValue)>,
+    template: Option<Body>,
     target: String,
     limits: Limits,
     egress: Egress,
@@ -179,21 +382,8 @@ impl Http {
     /// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`).
     ///
     /// # Errors
-    /// The option that cannot work, without its value.
+    /// Why this machine cannot start a client, such as missing CA certificates.
     pub fn new(options: &Options, timeout: Duration) -> Result<Self, String> {
-        if !matches!(options.url.scheme(), "http" | "https") {
-            return Err(format!("`url` must begin with http:// or https://, not {}:", options.url.scheme()));
-        }
-        if options.connect_timeout_secs == 0 {
-            return Err("`connect_timeout_secs` must be at least 1".to_owned());
-        }
-        let signer =
-            options.secret.as_ref().map(Signer::new).transpose().map_err(|problem| format!("`secret`: {problem}"))?;
-        let template = options.template().map_err(|(option, problem)| format!("`{option}` {problem}"))?;
-        let content_type = options.content_type.as_deref().unwrap_or(DEFAULT_CONTENT_TYPE);
-        let content_type = HeaderValue::from_str(content_type).map_err(|_| "`content_type` is no content type")?;
-        let template = template.map(|template| (template, content_type));
-        let mut headers = operator_headers(&options.headers)?;
         let limits = Limits { connect: Duration::from_secs(options.connect_timeout_secs).min(timeout), whole: timeout };
         let plan = Plan {
             agent: AGENT,
@@ -203,24 +393,16 @@ impl Http {
             idle: IDLE,
         };
         let client = options.egress.client(plan).map_err(|error| error.to_string())?;
-
-        // Let the client move user and password from the URL to a header.
-        let sample = client.post(options.url.clone()).build().map_err(|_| "`url` cannot be posted to".to_owned())?;
         let mut redactor = answer::redactor(options);
-        if let Some(basic) = sample.headers().get(header::AUTHORIZATION) {
-            if headers.contains_key(header::AUTHORIZATION) {
-                return Err("`url` has a user or password and `headers` has `authorization`: keep one".to_owned());
-            }
-            answer::add_basic(&mut redactor, basic);
-            headers.insert(header::AUTHORIZATION, basic.clone());
+        if let Some(basic) = options.headers.get(header::AUTHORIZATION) {
+            answer::add_basic(&mut redactor, &basic.value());
         }
-        let url = sample.url().clone();
         Ok(Self {
-            url,
             client,
-            headers,
-            signer,
-            template,
+            url: options.url.clone(),
+            headers: options.headers.iter().map(|(name, secret)| (name.clone(), secret.value())).collect(),
+            signer: options.secret.as_ref().map(|secret| secret.signer.clone()),
+            template: options.template.clone(),
             target: options.target(),
             limits,
             egress: options.egress.clone(),
@@ -235,7 +417,7 @@ impl Http {
     fn body(&self, message: &Message) -> Result<Bytes, Box<Broken>> {
         match &self.template {
             None => Ok(message.payload.clone()),
-            Some((template, _)) => template.render(message).map(Bytes::from),
+            Some(body) => body.template.render(message).map(Bytes::from),
         }
     }
 
@@ -244,7 +426,7 @@ impl Http {
         let timestamp = clock::now().as_second();
         let mut headers = self.headers.clone();
         let content_type = match &self.template {
-            Some((_, content_type)) => Some(content_type.clone()),
+            Some(body) => Some(body.content_type.clone()),
             None => message.content_type.as_deref().and_then(|text| HeaderValue::from_str(text).ok()),
         };
         headers.insert(
@@ -320,7 +502,7 @@ impl Sink for Http {
     /// Sends a `HEAD` request, which by RFC 9110 (section 9.2.1) asks for no change. Every answer
     /// means that the target is there: many services know nothing but `POST`.
     async fn check(&self) -> Result<String, String> {
-        if let Some(doubt) = self.template.as_ref().and_then(|(template, _)| template.doubt()) {
+        if let Some(doubt) = self.template.as_ref().and_then(|body| body.template.doubt()) {
             return Err(format!("`template` cannot work: {doubt}"));
         }
         let request = self.client.head(self.url.clone()).headers(self.headers.clone());
@@ -337,24 +519,6 @@ fn held(broken: &Broken) -> String {
         "`template` of this sink cannot make a body of the event: {broken}. Change the template (`try` shows what it \
          makes), reload, and retry; or cancel this dispatch"
     )
-}
-
-fn operator_headers(configured: &BTreeMap<String, Secret>) -> Result<HeaderMap, String> {
-    let mut headers = HeaderMap::new();
-    for (given, value) in configured {
-        let name = HeaderName::from_bytes(given.as_bytes())
-            .map_err(|_| format!("`headers.{}` is not a header's name", given.escape_debug()))?;
-        if is_reserved(&name) {
-            return Err(format!("`headers.{given}` cannot be set: the sink sets it itself"));
-        }
-        let mut value = HeaderValue::from_bytes(value.expose().as_bytes())
-            .map_err(|_| format!("`headers.{given}` has a line break or another control character in its value"))?;
-        value.set_sensitive(true);
-        if headers.insert(name, value).is_some() {
-            return Err(format!("`headers.{given}` is there twice: upper and lower case are the same"));
-        }
-    }
-    Ok(headers)
 }
 
 /// The text as header value: everything but visible ASCII, and `%` itself, percent-encoded as UTF-8.
@@ -374,5 +538,18 @@ fn visible(text: &str) -> HeaderValue {
 /// The `user:password` in a basic authentication header.
 fn basic_text(header: &HeaderValue) -> Option<String> {
     let token = header.to_str().ok()?.strip_prefix("Basic ")?;
-    String::from_utf8(BASE64_STANDARD.decode(token).ok()?).ok()
+    String::from_utf8(STANDARD.decode(token).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_and_password_move_into_a_header() {
+        let (url, header) = without_user("https://al%20a:p%40ss%2@host/x".parse().unwrap());
+        assert_eq!(header.unwrap().expose(), "Basic YWwgYTpwQHNzJTI=");
+        assert_eq!(url.as_str(), "https://host/x");
+        assert!(without_user(url).1.is_none());
+    }
 }

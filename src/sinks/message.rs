@@ -16,7 +16,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Message, enrich::Resolved};
+use super::{Message, Resolved, preview::Preview};
 use crate::model::id::EventId;
 
 #[derive(Serialize)]
@@ -69,6 +69,11 @@ pub fn object(message: &Message) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// The object as what a sink of lines would write, to be shown.
+pub(super) fn preview(message: &Message) -> Preview {
+    Preview::Line(String::from_utf8_lossy(&object(message)).into_owned())
 }
 
 /// The object with a line break at its end, the only one in it.

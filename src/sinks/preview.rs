@@ -1,8 +1,10 @@
-//! What a sink would send, without sending it.
+//! What a sink would send or do, without sending or doing it.
+//!
+//! Plain data: sinks make it, the command `try` shows it.
+
+use std::fmt;
 
 use serde::Serialize;
-
-use super::{Kind, Message, http, http::Broken, invoicing, message};
 
 /// What a target would get. What is secret in it is masked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,29 +31,54 @@ pub enum Preview {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explained {
     /// The calls that were made to find out, and at the end those that would be made (without an answer).
-    pub calls: Vec<invoicing::Step>,
+    pub calls: Vec<Step>,
     /// What would be done and why, in the words of who keeps the books.
     pub decision: String,
     /// What would become of the dispatch: `delivered`, `waits`, `held` …
     pub outcome: &'static str,
 }
 
-impl Kind {
-    /// What this kind of sink would send of a message. Asks nobody and opens nothing.
-    ///
-    /// # Errors
-    /// What cannot work and what to change, in a sentence, as [`Kind::build`] says it; or why there is nothing to send.
-    pub fn preview(&self, message: &Message, timeout: std::time::Duration) -> Result<Preview, String> {
-        match self {
-            Kind::Stdout(_) | Kind::File(_) => {
-                Ok(Preview::Line(String::from_utf8_lossy(&message::object(message)).into_owned()))
-            }
-            Kind::Http(options) => Ok(http::Http::new(options, timeout)?.preview(message)),
-            // They get no message: what is done follows from what the books show ([`super::Sink::explain`]).
-            Kind::FacturationPro(..) | Kind::Efactori(..) | Kind::Tiime(..) | Kind::Fastfaktura(..) => Err(format!(
-                "what a sink of type `{}` does is found out by asking the books, not from the event",
-                self.name()
-            )),
-        }
+/// A call, made or only meant, as `try` shows it. Credentials travel in headers and are not here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// What for, in words: "looking for invoice F-12".
+    pub purpose: String,
+    /// `GET`, `POST` …
+    pub method: String,
+    /// The address.
+    pub url: String,
+    /// What is sent with it.
+    pub body: Option<String>,
+    /// The status that was answered, or what went wrong; `None` for a call that was not made.
+    pub answer: Option<String>,
+}
+
+/// Why no body could be made, and how far it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Broken {
+    /// What is missing or wrong.
+    pub problem: String,
+    /// Where in the template, counted from 1; none if it is about the whole.
+    pub line: Option<usize>,
+    /// The character in that line, counted from 1.
+    pub column: Option<usize>,
+    /// What stands there in the template.
+    pub excerpt: Option<String>,
+    /// What had been made until then.
+    pub made: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", place(self.line, self.column), self.problem)
+    }
+}
+
+/// `line 2, column 4 of it: `, or nothing.
+pub(super) fn place(line: Option<usize>, column: Option<usize>) -> String {
+    match (line, column) {
+        (None, _) => String::new(),
+        (Some(line), None) => format!("line {line} of it: "),
+        (Some(line), Some(column)) => format!("line {line}, column {column} of it: "),
     }
 }

@@ -9,6 +9,8 @@ use std::{
     fs::File,
     io::{self, Write},
     os::fd::AsFd,
+    sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -17,16 +19,41 @@ use super::{
     Message, Sink,
     lines::{self, Failure, Target, Writer},
     message,
+    options::{OpenDesk, SinkOptions, Surroundings},
+    preview::Preview,
 };
-use crate::model::dispatch::Outcome;
+use crate::{model::dispatch::Outcome, options::section::Section};
 
 /// Bytes that are put together for one write.
 const GROUP_BYTES: u64 = 256 * 1024;
 
 /// The options of a `stdout` sink: none of its own.
-#[derive(Debug, Clone, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Options {}
+#[derive(Debug, Clone, Default)]
+pub struct Options;
+
+#[async_trait]
+impl SinkOptions for Options {
+    const NAME: &'static str = "stdout";
+    const ABOUT: &'static str = "Writes one JSON line per event to standard output. It has no options of its own.";
+    const CONCURRENCY: u32 = 256;
+    const CALLS_OUT: bool = false;
+
+    fn read(_: &mut Section<'_>, _: Surroundings<'_>) -> Option<Self> {
+        Some(Self)
+    }
+
+    fn build(&self, _: Duration, _: OpenDesk<'_>) -> Result<Arc<dyn Sink>, String> {
+        Ok(Arc::new(Stdout::new(self)))
+    }
+
+    async fn check(&self, _: Duration) -> Result<String, String> {
+        Stdout::new(self).check().await
+    }
+
+    fn preview(&self, message: &Message, _: Duration) -> Result<Preview, String> {
+        Ok(message::preview(message))
+    }
+}
 
 /// Writes to standard output.
 #[derive(Debug)]

@@ -1,22 +1,14 @@
-//! The documentation says everything that an operator can set or watch, and nothing else.
+//! The documentation says everything that an operator can watch, and nothing else.
 //!
-//! Each table of a section of the configuration stands under a heading with the section's name; its
-//! rows are compared with `relay.example.toml`, which another test compares with the code. What only
-//! invoicing sinks have stands in a table for all of them and in one for each type.
+//! What can be set stands on a page that is made of the code (`docs/configuration.md`), which a test in `src/config`
+//! compares with what is committed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use finkare_relay::{
-    config::VARIABLES,
-    sinks::Kind,
     store::SinkStatus,
     telemetry::{DeliveryResult, Metrics, RotationResult},
 };
-use toml::{Table, Value};
 
 fn read(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -34,115 +26,6 @@ fn rows(page: &str, title: &str) -> BTreeMap<String, String> {
         .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
         .map(|(name, rest)| (name.to_owned(), rest.to_owned()))
         .collect()
-}
-
-/// The page of all options and variables.
-const CONFIGURATION: &str = "docs/configuration.md";
-/// The table of the keys that all invoicing sinks have.
-const INVOICING: &str = "Invoicing sinks";
-
-/// The keys of each section of the example, those that are commented out included, with their values.
-/// An invoicing sink is a section of its own, named after its type.
-fn example() -> BTreeMap<String, BTreeMap<String, Value>> {
-    let text: Vec<_> = read("relay.example.toml")
-        .lines()
-        .map(|line| {
-            let option = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
-            option.unwrap_or(line).to_owned()
-        })
-        .collect();
-    let mut sections = BTreeMap::new();
-    for (name, value) in text.join("\n").parse::<Table>().unwrap() {
-        match value {
-            Value::Table(table) => collect(&name, &format!("`[{name}]`"), table, &mut sections),
-            Value::Array(tables) => {
-                for table in tables {
-                    let Value::Table(table) = table else { panic!("{name} is no list of tables") };
-                    let kind = table.get("type").and_then(Value::as_str).filter(|kind| Kind::INVOICING.contains(kind));
-                    let title = kind.map_or_else(|| format!("`[[{name}]]`"), |kind| format!("`{kind}`"));
-                    collect(&name, &title, table, &mut sections);
-                }
-            }
-            other => panic!("{name} = {other} stands in no section"),
-        }
-    }
-    sections
-}
-
-fn collect(path: &str, title: &str, table: Table, sections: &mut BTreeMap<String, BTreeMap<String, Value>>) {
-    for (key, value) in table {
-        match value {
-            // Written as a table with a head of its own.
-            Value::Table(inner) if ["retry", "breaker"].contains(&key.as_str()) => {
-                collect(path, &format!("`[{path}.{key}]`"), inner, sections);
-            }
-            value => {
-                sections.entry(title.to_owned()).or_default().entry(key).or_insert(value);
-            }
-        }
-    }
-}
-
-#[test]
-fn every_option_is_in_its_sections_table() {
-    let page = read(CONFIGURATION);
-    let mut example = example();
-    // Each invoicing sink shows its own keys, and some that all of them or all sinks have.
-    let (of_all, common) = (rows(&page, "`[[sinks]]`"), rows(&page, INVOICING));
-    assert!(common.keys().all(|key| !of_all.contains_key(key)), "in both tables: {common:?}");
-    let mut shown_common: BTreeMap<String, Value> = BTreeMap::new();
-    for kind in Kind::INVOICING {
-        let options = example.get_mut(&format!("`{kind}`")).unwrap_or_else(|| panic!("no {kind} in the example"));
-        for (key, value) in std::mem::take(options) {
-            if common.contains_key(&key) {
-                has_default(INVOICING, &key, &value, &common[&key]);
-                shown_common.entry(key).or_insert(value);
-            } else if matches!(key.as_str(), "name" | "type") {
-                assert!(key != "type" || of_all["type"].contains(&format!("`{kind}`")), "{kind}");
-            } else {
-                options.insert(key, value);
-            }
-        }
-    }
-    example.insert(INVOICING.to_owned(), shown_common);
-    assert!(example.len() >= 13, "{:?}", example.keys());
-    for (title, options) in &example {
-        let rows = rows(&page, title);
-        let (shown, known): (BTreeSet<_>, BTreeSet<_>) = (rows.keys().collect(), options.keys().collect());
-        assert_eq!(shown, known, "under {title} in {CONFIGURATION}, and in relay.example.toml");
-        for (key, value) in options {
-            has_default(title, key, value, &rows[key]);
-        }
-    }
-}
-
-/// A number in the example is the default, except where it stands for an option without one. So are those in a list or a
-/// table of them.
-fn has_default(title: &str, key: &str, value: &Value, row: &str) {
-    match value {
-        Value::Integer(number) => {
-            let is_said = row.split(|c: char| !c.is_ascii_digit()).any(|shown| shown == number.to_string());
-            assert!(row.contains("| none |") || is_said, "{title} {key}: {number} is not in: {row}");
-        }
-        Value::Array(values) if title == INVOICING => {
-            for value in values {
-                has_default(title, key, value, row);
-            }
-        }
-        Value::Table(table) if title == INVOICING => {
-            for value in table.values() {
-                has_default(title, key, value, row);
-            }
-        }
-        _ => {}
-    }
-}
-
-#[test]
-fn every_variable_is_in_the_table() {
-    let rows = rows(&read(CONFIGURATION), "Environment");
-    let known: BTreeSet<_> = VARIABLES.iter().map(|variable| variable.name).collect();
-    assert_eq!(rows.keys().map(String::as_str).collect::<BTreeSet<_>>(), known);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The options of the sinks that keep books, kind by kind.
 
 use super::*;
+use crate::sinks::invoicing::efactori;
 
 /// Invoicing software needs Finkare's API.
 pub(super) const KEYED: [(&str, &str); 1] = [("FINKARE_API_KEY", "fk_live_1")];
@@ -27,15 +28,19 @@ fn with_required(kind: &str, required: &[(&str, &str)], options: &str) -> String
 fn a_sink_that_only_looks_has_careful_defaults() {
     let config = good(&tiime_sink(""), &KEYED);
     let sink = &config.sinks[0];
-    let Kind::Tiime(options, common) = &sink.kind else { panic!("{sink:?}") };
-    assert_eq!(options.base_url.as_str(), "https://chronos-api.tiime-apps.com/v1");
-    assert_eq!((options.app_version.as_str(), options.page_size, options.lookup_max_pages), ("4.36.3", 100, 20));
-    assert!(options.suggest_transactions && common.status_map.is_empty() && common.api_limits.is_none());
+    let options: &tiime::Options = sink.kind.options().unwrap();
+    let common = &options.common;
+    assert_eq!(common.base_url.as_str(), "https://chronos-api.tiime-apps.com/v1");
+    assert_eq!(
+        (options.app_version.to_str().unwrap(), options.page_size, options.lookup_max_pages),
+        ("4.36.3", 100, 20)
+    );
+    assert!(options.suggest_transactions && common.status_map.is_empty());
     assert_eq!((sink.concurrency.get(), sink.timeout.as_secs(), common.recheck_secs), (1, 60, 21_600));
     let config = good(&fastfaktura_sink(""), &KEYED);
     let sink = &config.sinks[0];
-    let Kind::Fastfaktura(options, _) = &sink.kind else { panic!("{sink:?}") };
-    assert_eq!(options.base_url.as_str(), "https://app.fastfaktura.io/api/v1");
+    let options: &fastfaktura::Options = sink.kind.options().unwrap();
+    assert_eq!(options.common.base_url.as_str(), "https://app.fastfaktura.io/api/v1");
     assert_eq!((options.list_key.as_str(), options.lookup_max_pages), ("auto", 50));
     assert_eq!(options.lookup_statuses, ["sent", "opened", "overdue", "paid"]);
     assert_eq!((sink.concurrency.get(), sink.timeout.as_secs()), (4, 60));
@@ -123,9 +128,9 @@ async fn the_options_of_a_sink_that_only_looks() {
         one_problem(&fastfaktura_sink(option), &KEYED, expected);
         assert!(!wrong(&fastfaktura_sink(option), &KEYED)[0].contains("hunter2"));
     }
-    one_problem("[[sinks]]\nname = 's'\ntype = 'fastfaktura'", &KEYED, "sinks[0] (s): the option `api_key` is missing");
+    one_problem("[[sinks]]\nname = 's'\ntype = 'fastfaktura'", &KEYED, "sinks[0] (s).api_key: is missing");
     let text = "[[sinks]]\nname = 's'\ntype = 'tiime'\ncompany_id = '7'\ni_accept_unofficial_api = true";
-    one_problem(text, &KEYED, "sinks[0] (s): the option `token` is missing");
+    one_problem(text, &KEYED, "sinks[0] (s).token: is missing");
     // It has to be said, not left out.
     let text = "[[sinks]]\nname = 's'\ntype = 'tiime'\ncompany_id = '7'\ntoken = 'hunter2'";
     one_problem(text, &KEYED, "sinks[0] (s).i_accept_unofficial_api: ");
@@ -167,22 +172,18 @@ fn efactori_sink(options: &str) -> String {
 fn the_example_of_efactori_shows_its_defaults() {
     let of = |config: &Config| {
         let sink = config.sinks.iter().find(|sink| sink.kind.name() == "efactori").unwrap().clone();
-        let Kind::Efactori(options, common) = sink.kind.clone() else { panic!("{sink:?}") };
-        (sink, *options, common)
+        let options = sink.kind.options::<efactori::Options>().unwrap().clone();
+        (sink, options)
     };
-    let (_, mut shown, mut shown_common) = of(&good(EXAMPLE, &EXAMPLE_VARIABLES));
-    let (sink, options, common) = of(&good(&efactori_sink(""), &KEYED));
+    let (_, mut shown) = of(&good(EXAMPLE, &EXAMPLE_VARIABLES));
+    let (sink, options) = of(&good(&efactori_sink(""), &KEYED));
     assert_eq!((sink.concurrency.get(), sink.timeout, sink.order), (4, Duration::from_mins(1), Order::Invoice));
     assert_eq!(shown.session_key.expose(), "sessionkeyofours");
     shown.session_key = options.session_key.clone();
     shown.company_uuid = options.company_uuid.clone();
     shown.accounts = options.accounts.clone();
     assert_eq!(shown, options);
-    assert_eq!(shown_common.timezone.take().as_deref(), Some(crate::sinks::invoicing::efactori::Options::ZONE));
-    let limits = shown_common.limits(&[]);
-    shown_common.api_limits = None;
-    assert_eq!((shown_common, limits), (common.clone(), common.limits(&[(60, 60)])));
-    assert!(!format!("{sink:?}").contains("ofours"), "{sink:?}");
+    assert!(!format!("{sink:?} {:?}", sink.kind).contains("ofours"), "{sink:?}");
 }
 
 #[test]
@@ -205,16 +206,16 @@ fn options_of_efactori_are_checked_one_by_one() {
         ("base_url = 'ftp://api5.onfact.be'", ".base_url: does not begin with `https://`"),
         ("base_url = 'https://user:hunter2@api5.onfact.be'", ".base_url: has a user"),
         ("base_url = 'https://api5.onfact.be/?a=b'", ".base_url: has a user, a query"),
-        ("lookup = 'guess'", ".lookup: unknown variant `guess`, expected one of `scan`, `query`"),
-        ("lookup_max_pages = 0", ".lookup_max_pages: is not from 1 to 1000"),
-        ("lookup_max_pages = -1", ".lookup_max_pages: invalid value"),
+        ("lookup = 'guess'", ".lookup: `guess` is not one of `scan`, `query`"),
+        ("lookup_max_pages = 0", ".lookup_max_pages: 0 is not from 1 to 1000"),
+        ("lookup_max_pages = -1", ".lookup_max_pages: -1 is not from 1 to 1000"),
         ("lookup_max_pages = 46", ".lookup_max_pages: an attempt may need 61 calls"),
         ("api_limits = [{ requests = 34, per_secs = 60 }]", ".lookup_max_pages: an attempt may need 35 calls"),
-        ("payments_max_pages = 0", ".payments_max_pages: is not from 1 to 1000"),
+        ("payments_max_pages = 0", ".payments_max_pages: 0 is not from 1 to 1000"),
         ("lookup_order_by = 'date'", ".lookup_order_by: is no order"),
         ("lookup_order_by = 'date:down'", ".lookup_order_by: is no order"),
-        ("amount_format = 'float'", ".amount_format: unknown variant"),
-        ("marker_field = 'iban'", ".marker_field: unknown variant"),
+        ("amount_format = 'float'", ".amount_format: `float` is not one of"),
+        ("marker_field = 'iban'", ".marker_field: `iban` is not one of"),
         ("marker_prefix = ' '", ".marker_prefix: has to be"),
         ("marker_prefix = ' F'", ".marker_prefix: has to be"),
         ("marker_prefix = '0123456789012345678901234567890123456789x'", ".marker_prefix: has to be"),
@@ -238,7 +239,7 @@ fn options_of_efactori_are_checked_one_by_one() {
         (format!("{key}{uuid}"), ".accounts: is missing"),
         (format!("{key}{uuid}accounts = {{}}"), ".accounts: is missing"),
         (format!("{key}{uuid}accounts = {{ card = '' }}"), ".accounts: has an empty"),
-        (format!("{key}{uuid}accounts = {{ card = 4 }}"), ".accounts: invalid type: integer `4`, expected a string"),
+        (format!("{key}{uuid}accounts = {{ card = 4 }}"), ".accounts.card: 4 is not a text in quotes"),
         (format!("session_key = ''\n{uuid}{accounts}"), ".session_key: is empty"),
         (format!("session_key = \"hunter2\\n\"\n{uuid}{accounts}"), ".session_key: has a character"),
         (format!("session_key = {{ env = 'NOT_SET' }}\n{uuid}{accounts}"), ".session_key: "),
@@ -251,7 +252,7 @@ fn options_of_efactori_are_checked_one_by_one() {
     assert!(near.notices[0].contains("`bank_transfer`"), "{:?}", near.notices);
 }
 
-pub(super) fn facturation_pro(options: &str) -> String {
+pub(super) fn facturation_pro_sink(options: &str) -> String {
     let own = "firm_id = '12345'\napi_id = '41837'\napi_key = 'c2f1d9a07be64c35'\ncontact = 'ops@example.fr'";
     let own: String = own.lines().filter(|line| !options.contains(&line[..line.find('=').unwrap()])).fold(
         String::new(),
@@ -267,7 +268,7 @@ pub(super) fn facturation_pro(options: &str) -> String {
 fn facturation_pro_with_everything() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let config = good(
-        &facturation_pro(
+        &facturation_pro_sink(
             "base_url = 'https://books.example/'
 api_key = { env = 'KEY' }
 payment_modes = { card = 1, cheque = 4 }
@@ -285,12 +286,13 @@ api_limits = [{ requests = 5, per_secs = 10 }]",
         &[("KEY", "from-the-environment"), KEYED[0]],
     );
     let sink = &config.sinks[0];
-    let Kind::FacturationPro(options, common) = &sink.kind else { panic!("{:?}", sink.kind) };
+    let options: &facturation_pro::Options = sink.kind.options().unwrap();
+    let common = &options.common;
     assert_eq!((options.api_id.expose(), options.api_key.expose()), ("41837", "from-the-environment"));
     assert_eq!((options.payment_mode(Some("card")), options.payment_mode(Some("cheque"))), (1, 4));
     assert_eq!((options.payment_mode(Some("sepa_debit")), options.payment_mode(Some("x"))), (8, 99));
     assert_eq!((&*options.payment_ref_prefix, common.settle_secs, common.not_found_secs), ("fk/", 1, 0));
-    assert_eq!(common.limits(&[]), [(std::num::NonZeroU32::new(5).unwrap(), Duration::from_secs(10))]);
+    assert_eq!(common.limits(), [(std::num::NonZeroU32::new(5).unwrap(), Duration::from_secs(10))]);
     assert_eq!((sink.concurrency.get(), sink.timeout), (4, Duration::from_mins(1)));
     let shown = format!("{config:?}");
     assert!(!shown.contains("41837") && !shown.contains("from-the-environment"), "{shown}");
@@ -300,22 +302,25 @@ api_limits = [{ requests = 5, per_secs = 10 }]",
 fn wrong_options_of_facturation_pro() {
     for (option, expected) in [
         ("base_url = 'ftp://x'", "base_url: does not begin with"),
-        ("base_url = 'https://a:b@x'", "base_url: has a user, password"),
-        ("base_url = 'https://x/?a=b'", "base_url: has a user, password"),
+        ("base_url = 'https://a:b@x'", "base_url: has a user, a query or a fragment"),
+        ("base_url = 'https://x/?a=b'", "base_url: has a user, a query or a fragment"),
         ("base_url = 'x'", "base_url: is not a URL"),
         ("firm_id = 'mine'", "firm_id: is not the number of a firm"),
-        ("firm_id = 12345", "firm_id: invalid type: integer `12345`"),
+        ("firm_id = 12345", "firm_id: 12345 is not a text in quotes"),
         ("api_id = ''", "api_id"),
         ("api_id = 'a:b'", "api_id: is no API identifier"),
         ("api_key = \"a\\nb\"", "api_key: is no API key"),
         ("contact = 'me'", "contact: is not an e-mail address or a URL"),
         ("contact = 'me@example.fr (me)'", "contact: is not"),
         ("contact = 'mé@example.fr'", "contact: is not"),
-        ("payment_modes = { card = 0 }", "payment_modes.card: 0 means unpaid"),
-        ("payment_modes = { card = 999 }", "payment_modes.card: 999 means bad debt"),
-        ("payment_modes = { card = '2' }", "payment_modes: "),
-        ("number_field = 'number'", "number_field: unknown variant `number`"),
-        ("on_already_paid = 'report'", "on_already_paid: unknown variant `report`"),
+        ("payment_modes = { card = 0 }", "payment_modes.card: 0 is not from 1 to 998: 0 means unpaid"),
+        (
+            "payment_modes = { card = 999 }",
+            "payment_modes.card: 999 is not from 1 to 998: 0 means unpaid and 999 bad debt",
+        ),
+        ("payment_modes = { card = '2' }", "payment_modes.card: \"2\" is not a whole number"),
+        ("number_field = 'number'", "number_field: `number` is not one of"),
+        ("on_already_paid = 'report'", "on_already_paid: `report` is not one of"),
         ("payment_ref_prefix = ''", "payment_ref_prefix: is not 1 to 50"),
         ("payment_ref_prefix = 'a b'", "payment_ref_prefix: is not 1 to 50"),
         ("timezone = 'Paris'", "timezone: `Paris` is no time zone"),
@@ -325,25 +330,26 @@ fn wrong_options_of_facturation_pro() {
         ("not_found_secs = 2592001", "not_found_secs: 2592001 is not"),
         ("recheck_secs = 0", "recheck_secs: 0 is not from 1"),
         ("api_limits = []", "api_limits: is empty"),
-        ("api_limits = [{ requests = 0, per_secs = 1 }]", "api_limits: "),
+        ("api_limits = [{ requests = 0, per_secs = 1 }]", "api_limits[0].requests: 0 is not from 1 to"),
         ("session_key = 'x'", "session_key: unknown key"),
         ("fim_id = '1'", "fim_id: unknown key (did you mean `firm_id`?)"),
     ] {
-        one_problem(&facturation_pro(option), &KEYED, &format!("sinks[0] (compta).{expected}"));
+        one_problem(&facturation_pro_sink(option), &KEYED, &format!("sinks[0] (compta).{expected}"));
     }
-    one_problem(&facturation_pro("order = 'none'"), &KEYED, "sinks[0] (compta).order: `none` cannot be used");
+    one_problem(&facturation_pro_sink("order = 'none'"), &KEYED, "sinks[0] (compta).order: `none` cannot be used");
     for missing in ["firm_id", "api_id", "api_key", "contact"] {
-        let text: String = facturation_pro("").lines().filter(|line| !line.starts_with(missing)).fold(
+        let text: String = facturation_pro_sink("").lines().filter(|line| !line.starts_with(missing)).fold(
             String::new(),
             |mut kept, line| {
                 writeln!(kept, "{line}").expect("a string takes everything");
                 kept
             },
         );
-        one_problem(&text, &KEYED, &format!("sinks[0] (compta): the option `{missing}` is missing"));
+        one_problem(&text, &KEYED, &format!("sinks[0] (compta).{missing}: is missing: "));
     }
     // What is wrong with a secret does not show it.
-    let problems = wrong(&facturation_pro("api_key = 'a key with blanks'\napi_id = 'very:secret'"), &KEYED).join("\n");
+    let problems =
+        wrong(&facturation_pro_sink("api_key = 'a key with blanks'\napi_id = 'very:secret'"), &KEYED).join("\n");
     assert!(!problems.contains("blanks") && !problems.contains("very"), "{problems}");
 }
 
@@ -434,9 +440,9 @@ fn who_only_looks_keeps_no_order() {
     }
     assert_eq!(good(&facturation_sink("a", ""), &KEYED).sinks[0].order, Order::Invoice);
     one_problem(&facturation_sink("a", "order = 'none'"), &KEYED, "sinks[0] (a).order: `none` cannot be used");
-    let read = |options: &str| match &good(&facturation_sink("a", options), &KEYED).sinks[0].kind {
-        Kind::FacturationPro(_, common) => common.on_same_amount,
-        other => panic!("{other:?}"),
+    let read = |options: &str| {
+        let config = good(&facturation_sink("a", options), &KEYED);
+        config.sinks[0].kind.options::<facturation_pro::Options>().unwrap().common.on_same_amount
     };
     assert_eq!(read(""), crate::sinks::invoicing::OnSameAmount::Hold);
     assert_eq!(read("on_same_amount = 'book'"), crate::sinks::invoicing::OnSameAmount::Book);

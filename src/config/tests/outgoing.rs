@@ -1,7 +1,7 @@
 //! `[outgoing]`: what is written, what is found in the environment, and what is wrong with either.
 
 use super::{authority_in_pem, endpoint, good, http_sink, read};
-use crate::{config::Config, sinks::Kind};
+use crate::{config::Config, sinks::http};
 
 const PROXIES: [(&str, &str); 4] = [
     ("HTTPS_PROXY", "http://secure.example:3128"),
@@ -16,7 +16,7 @@ fn with(outgoing: &str) -> String {
 
 /// The way as it may be shown; the same for the endpoint and the sink.
 fn shown(config: &Config) -> String {
-    let Kind::Http(options) = &config.sinks[0].kind else { panic!("{config:?}") };
+    let options: &http::Options = config.sinks[0].kind.options().unwrap_or_else(|| panic!("{config:?}"));
     assert_eq!(options.egress, config.endpoints[0].egress);
     format!("{:?}", options.egress)
 }

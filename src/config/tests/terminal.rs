@@ -197,7 +197,7 @@ fn relative_paths_start_from_the_folder_of_the_file() {
         other @ StoreConfig::Postgres { .. } => panic!("{other:?}"),
     };
     assert_eq!(database(&config), folder.path().join("data/relay.db"), "the default");
-    let crate::sinks::Kind::File(options) = &config.sinks[0].kind else { panic!("{:?}", config.sinks) };
+    let options: &crate::sinks::file::Options = config.sinks[0].kind.options().unwrap();
     assert_eq!(options.path, folder.path().join("out/events.jsonl"));
 
     std::fs::write(&file, "[store]\nurl = 'sqlite://other/relay.db'").unwrap();

@@ -83,20 +83,26 @@ pub(super) fn add_basic(redactor: &mut Redactor, header: &HeaderValue) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use ::http::HeaderMap;
+
+    use super::{
+        super::{HeaderSecret, Secret, Signer, SigningSecret},
+        *,
+    };
 
     #[test]
     fn what_a_target_echoes_of_ours_is_masked() {
         let mut options = Options {
             url: "https://us%40er:pass%2Fword@x.example/hook?token=t%2Fok%2Fen&v=2".parse().unwrap(),
-            secret: Some("whsec_c2VjcmV0".to_owned().into()),
-            headers: std::iter::empty().collect(),
+            secret: None,
+            headers: HeaderMap::default(),
             connect_timeout_secs: 5,
             template: None,
-            content_type: None,
             egress: outgoing::Egress::default(),
         };
-        options.headers.insert("authorization".into(), "Bearer headervalue".to_owned().into());
+        options.headers.insert("authorization", HeaderSecret::new(Secret::new("Bearer headervalue")).unwrap());
+        let signer = Signer::new(&Secret::new("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz")).unwrap();
+        options.secret = Some(SigningSecret { secret: Secret::new("whsec_c2VjcmV0"), signer });
         let mut redactor = redactor(&options);
         add_basic(&mut redactor, &HeaderValue::from_static("Basic dXNAZXI6cGFzcy93b3Jk"));
         for private in [

@@ -1,7 +1,7 @@
 //! A body of the operator's own making: a minijinja template (<https://docs.rs/minijinja>).
 //!
 //! The context is `event` (`id`, `type`, `endpoint`, `invoice_id`, `received_at`), `payload` (Finkare's body, if it is
-//! JSON) and, for a sink with `enrich`, `invoice` and `payment` as [`Resolved`](super::super::enrich::Resolved) shows
+//! JSON) and, for a sink with `enrich`, `invoice` and `payment` as [`Resolved`](crate::sinks::Resolved) shows
 //! them. Amounts are whole cents; the filter `decimal` writes `1500.00` of them, by integers alone.
 //!
 //! - Nothing is left out silently: what is not there is an error, and the event is held with the names of what is
@@ -13,7 +13,7 @@
 //!   quotes) is told before one comes.
 //! - Steps and the length of what comes out are bounded, and no file is read: there is no loader.
 
-use std::{cell::Cell, fmt, io, ops::Range, sync::Arc};
+use std::{cell::Cell, io, ops::Range, sync::Arc};
 
 use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, escape_formatter,
@@ -23,7 +23,13 @@ use minijinja::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{model::money::Cents, sinks::Message};
+use crate::{
+    model::money::Cents,
+    sinks::{
+        Message,
+        preview::{Broken, place},
+    },
+};
 
 /// The only template of its environment.
 const NAME: &str = "template";
@@ -56,36 +62,6 @@ pub(super) struct Template {
     environment: Arc<Environment<'static>>,
     source: Arc<str>,
     is_json: bool,
-}
-
-/// Why no body could be made, and how far it came.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Broken {
-    /// What is missing or wrong.
-    pub problem: String,
-    /// Where in the template, counted from 1; none if it is about the whole.
-    pub line: Option<usize>,
-    /// The character in that line, counted from 1.
-    pub column: Option<usize>,
-    /// What stands there in the template.
-    pub excerpt: Option<String>,
-    /// What had been made until then.
-    pub made: String,
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", place(self.line, self.column), self.problem)
-    }
-}
-
-/// `line 2, column 4 of it: `, or nothing.
-fn place(line: Option<usize>, column: Option<usize>) -> String {
-    match (line, column) {
-        (None, _) => String::new(),
-        (Some(line), None) => format!("line {line} of it: "),
-        (Some(line), Some(column)) => format!("line {line}, column {column} of it: "),
-    }
 }
 
 #[derive(Serialize)]
@@ -453,7 +429,7 @@ mod tests {
             dispatch::Trigger,
             id::DispatchId,
         },
-        sinks::enrich::Resolved,
+        sinks::Resolved,
     };
     use proptest::prelude::*;
 

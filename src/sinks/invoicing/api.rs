@@ -18,12 +18,15 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use bytes::Bytes;
 use jiff::Timestamp;
 use outgoing::{Effect, Egress, End, Limits, Plan, Rate, Redactor, retry_after};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::model::{clock, dispatch::Outcome, secret::Secret};
+use crate::{
+    model::{clock, dispatch::Outcome, secret::Secret},
+    sinks::preview::Step,
+};
 
 /// The bound on connecting.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -151,21 +154,6 @@ impl From<Trouble> for Outcome {
             },
         }
     }
-}
-
-/// A call as `try` shows it, made or only planned. Credentials travel in headers, which are not shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Step {
-    /// The purpose in words: "looking for invoice F-12".
-    pub purpose: String,
-    /// `GET`, `POST` …
-    pub method: String,
-    /// The address.
-    pub url: String,
-    /// What is sent with it.
-    pub body: Option<String>,
-    /// The status that was answered, or what went wrong; `None` for a call that was not made.
-    pub answer: Option<String>,
 }
 
 /// The calls that were made, for a person to read.

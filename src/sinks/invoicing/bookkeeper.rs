@@ -34,14 +34,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jiff::{civil::Date, tz::TimeZone};
+use jiff::civil::Date;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    api::{Step, Transcript, Trouble},
+    api::{Transcript, Trouble},
     books::{Books, Finding, StatusChange, StatusPlan, Verified, Wanted},
-    number::Numbering,
     options::{Common, OnSameAmount},
     resolve::Resolve,
 };
@@ -54,7 +53,10 @@ use crate::{
         id::SinkName,
         money::Cents,
     },
-    sinks::{Message, Sink, preview::Explained},
+    sinks::{
+        Message, Sink,
+        preview::{Explained, Step},
+    },
     store::{
         StoreError,
         ledger::{Advance, BookingBegun, BookingFilter, LedgerStore},
@@ -100,8 +102,6 @@ pub struct Bookkeeper<B> {
     timeout: Duration,
     payment_window_days: HashMap<String, u32>,
     transcript: Option<Transcript>,
-    numbering: Numbering,
-    zone: TimeZone,
     options: Common,
 }
 
@@ -152,17 +152,10 @@ impl<B: Books> fmt::Debug for Bookkeeper<B> {
 }
 
 impl<B: Books> Bookkeeper<B> {
-    /// A bookkeeper for one system. `zone` is used unless the options name another.
-    ///
-    /// # Errors
-    /// Names the option that cannot work.
-    pub fn new(books: B, desk: Desk, options: Common, zone: &str) -> Result<Self, String> {
-        let zone = options.timezone.as_deref().unwrap_or(zone);
-        let zone = TimeZone::get(zone)
-            .map_err(|_| format!("`timezone`: `{zone}` is no time zone: write, for example, `Europe/Paris`"))?;
-        let numbering = Numbering::new(options.number.as_deref()).map_err(|problem| format!("`number`: {problem}"))?;
+    /// A bookkeeper for one system.
+    pub fn new(books: B, desk: Desk, options: Common) -> Self {
         let Desk { resolver, ledger, sink, timeout, payment_window_days, transcript } = desk;
-        Ok(Self { books, sink, resolver, ledger, timeout, payment_window_days, transcript, numbering, zone, options })
+        Self { books, sink, resolver, ledger, timeout, payment_window_days, transcript, options }
     }
 
     fn system(&self) -> &'static str {
@@ -256,8 +249,8 @@ impl<B: Books> Bookkeeper<B> {
                 payment.amount_cents.of(&payment.currency)
             ))));
         }
-        let number = self.numbering.of(&payment.invoice).map_err(|problem| Ends(hold(problem)))?;
-        let date = payment.paid_at.date(&self.zone);
+        let number = self.options.number.of(&payment.invoice).map_err(|problem| Ends(hold(problem)))?;
+        let date = payment.paid_at.date(&self.options.timezone);
         let window = self.payment_window_days.get(&payment.endpoint).copied().unwrap_or(DEFAULT_PAYMENT_WINDOW_DAYS);
         let window_days = (self.options.on_same_amount == OnSameAmount::Hold).then_some(window);
         Ok(Entry { payment, number, date, window_days })
@@ -705,7 +698,7 @@ impl<B: Books> Bookkeeper<B> {
             )));
         };
         let invoice = self.resolver.invoice(message).await.map_err(|unresolved| Ends(unresolved.into()))?;
-        let number = self.numbering.of(&invoice).map_err(|problem| Ends(hold(problem)))?;
+        let number = self.options.number.of(&invoice).map_err(|problem| Ends(hold(problem)))?;
         let told_at = text("/timestamp").and_then(|time| time.parse().ok()).unwrap_or(message.received_at);
         let change = StatusChange {
             invoice: &invoice,
@@ -713,7 +706,7 @@ impl<B: Books> Bookkeeper<B> {
             from: text("/data/previousStatus"),
             to,
             action,
-            date: told_at.to_zoned(self.zone.clone()).date(),
+            date: told_at.to_zoned(self.options.timezone.clone()).date(),
         };
         Ok(StatusStep::Plan(self.books.status(&change).await?))
     }

@@ -12,26 +12,25 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use ::http::{HeaderMap, HeaderName, HeaderValue};
+use ::http::{HeaderMap, HeaderName};
 use async_trait::async_trait;
 use serde_json::value::RawValue;
-use url::Url;
 
 use super::{
-    Answer, Api, Books, Common, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified,
-    Wanted,
+    Answer, Api, Books, Common, Defaults, Finding, Request, Settings, StatusChange, StatusPlan, System, Transcript,
+    Trouble, Verified, Wanted,
     watching::{
         Fields, Id, Index, Listed, Page, Search, Shelf, closes, compared, only, overpaid, paid_of_what, share, told,
     },
 };
-use crate::model::{money::Cents, secret::Secret};
+use crate::sinks::options::Surroundings;
+use crate::{
+    model::money::Cents,
+    options::{header::HeaderSecret, section::Section},
+};
 
 /// The name for people.
 const SYSTEM: &str = "FastFaktura";
-/// The time zone in which a payment's time becomes a day, unless the operator names another.
-pub const ZONE: &str = "Europe/Paris";
-/// One call a second on average: no limit is documented.
-const LIMITS: [(u32, u32); 1] = [(60, 60)];
 /// The field with the number.
 const NUMBER: &str = "number";
 /// Under which of these a list is looked for, if nobody says where it is.
@@ -39,45 +38,83 @@ const LIST_KEYS: [&str; 4] = ["data", "items", "invoices", "results"];
 /// Under which of these a single thing is looked for, if it is not there by itself.
 const ONE_KEYS: [&str; 4] = ["data", "invoice", "business", "item"];
 /// `list_key` of this looks for the list.
-pub const AUTO: &str = "auto";
+const AUTO: &str = "auto";
 /// One call, if the attempt has time for more than that.
 const LONGEST_CALL: Duration = Duration::from_secs(15);
 
-/// The options of a `fastfaktura` sink; secrets are resolved before it is deserialised.
-#[derive(Debug, Clone, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The options of a `fastfaktura` sink.
+#[derive(Debug, Clone)]
 pub struct Options {
-    /// All paths are below it.
-    #[serde(default = "Options::default_base_url")]
-    pub base_url: Url,
+    /// What it shares with every invoicing sink.
+    pub common: Common,
     /// A key of the account's settings, `ffk_…`.
-    pub api_key: Secret,
+    pub api_key: HeaderSecret,
     /// Under which name lists stand in an answer; `auto` finds out.
-    #[serde(default = "Options::default_list_key")]
     pub list_key: String,
-    /// Pages of each list that are looked through for a number, at most.
-    #[serde(default = "Options::default_lookup_max_pages")]
+    /// The largest number of pages of each list that are searched for an invoice's number: 1 to 1000.
     pub lookup_max_pages: u32,
-    /// Invoices of these statuses are looked through first, one list after the other, and then all.
-    #[serde(default = "Options::default_lookup_statuses")]
+    /// Invoices of these statuses are searched first, one list after the other, and then all.
     pub lookup_statuses: Vec<String>,
 }
 
-impl Options {
-    fn default_base_url() -> Url {
-        Url::parse("https://app.fastfaktura.io/api/v1").expect("the address is good")
+impl System for Options {
+    const NAME: &'static str = "fastfaktura";
+    const ABOUT: &'static str =
+        "Writes nothing to FastFaktura: tells what to do there, and closes once the invoice is paid.";
+    const DEFAULTS: Defaults = Defaults {
+        base_url: "https://app.fastfaktura.io/api/v1",
+        zone: "Europe/Paris",
+        // One call a second on average: no limit is documented.
+        limits: &[(60, 60)],
+        actions: &[],
+    };
+    type Books = FastFaktura;
+
+    fn read(section: &mut Section<'_>, surroundings: Surroundings<'_>) -> Option<Self> {
+        let api_key = section
+            .key("api_key", "A key of the account's settings, `ffk_…`.")
+            .required("keys are made in FastFaktura's settings")
+            .header_secret();
+        let list_key = section
+            .key(
+                "list_key",
+                "Under which name lists stand in an answer; `auto` takes a bare list, or one that is called `data`, \
+                 `items`, `invoices` or `results`.",
+            )
+            .allowed("`auto`, or a name")
+            .text_or(AUTO);
+        if list_key.is_empty() {
+            section.problem("list_key", "is empty: leave it out, or write under which name lists stand in an answer");
+        }
+        let lookup_max_pages = section
+            .key(
+                "lookup_max_pages",
+                "The largest number of pages of each list that are searched for an invoice's number.",
+            )
+            .whole_or(1..=1000, 50_u32);
+        let lookup_statuses = section
+            .key("lookup_statuses", "Invoices of these statuses are searched first, then all.")
+            .texts_or(&["sent", "opened", "overdue", "paid"]);
+        for (index, status) in lookup_statuses.iter().enumerate() {
+            if status.is_empty() {
+                section.problem(&format!("lookup_statuses[{index}]"), "is empty: write a status such as `sent`");
+            }
+        }
+        let common = Common::read(section, &Self::DEFAULTS, surroundings.egress);
+        Some(Self { common: common?, api_key: api_key?, list_key, lookup_max_pages, lookup_statuses })
     }
 
-    fn default_list_key() -> String {
-        AUTO.to_owned()
+    fn common(&self) -> &Common {
+        &self.common
     }
 
-    const fn default_lookup_max_pages() -> u32 {
-        50
+    /// It knows no companies: a key belongs to one.
+    fn company_id(&self) -> String {
+        self.api_key.expose().trim().to_owned()
     }
 
-    fn default_lookup_statuses() -> Vec<String> {
-        ["sent", "opened", "overdue", "paid"].map(str::to_owned).to_vec()
+    fn books(&self, timeout: Duration, transcript: Option<Transcript>) -> Result<FastFaktura, String> {
+        FastFaktura::new(self, timeout, transcript)
     }
 }
 
@@ -97,25 +134,17 @@ impl FastFaktura {
     /// The client; asks nobody. `timeout` bounds a whole attempt.
     ///
     /// # Errors
-    /// Names the option that cannot work, never its value.
-    pub fn new(
-        options: &Options,
-        common: &Common,
-        timeout: Duration,
-        transcript: Option<Transcript>,
-    ) -> Result<Self, String> {
-        let mut key = HeaderValue::try_from(options.api_key.expose())
-            .map_err(|_| "`api_key` has a character that no header may have, such as a line break")?;
-        key.set_sensitive(true);
+    /// Why this machine cannot start a client, such as missing CA certificates.
+    pub fn new(options: &Options, timeout: Duration, transcript: Option<Transcript>) -> Result<Self, String> {
         let api = Api::new(Settings {
             system: SYSTEM,
-            base_url: options.base_url.clone(),
-            headers: HeaderMap::from_iter([(HeaderName::from_static("x-api-key"), key)]),
+            base_url: options.common.base_url.clone(),
+            headers: HeaderMap::from_iter([(HeaderName::from_static("x-api-key"), options.api_key.value())]),
             user_agent: concat!("finkare-relay/", env!("CARGO_PKG_VERSION")).to_owned(),
-            secrets: vec![options.api_key.clone()],
-            limits: common.limits(&LIMITS),
+            secrets: vec![options.api_key.secret().clone()],
+            limits: options.common.limits(),
             timeout: LONGEST_CALL.min(timeout / 4),
-            egress: common.egress.clone(),
+            egress: options.common.egress.clone(),
             transcript,
         })?;
         Ok(Self {

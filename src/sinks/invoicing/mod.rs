@@ -10,12 +10,14 @@
 //! - `resolve`: what it needs of the service: who resolves an event to a payment. The ledger is the store's
 //!   ([`crate::store::ledger`]).
 //! - `watching`: what those have in common that only look: finding an invoice where there is no search for it.
-//! - `number`: from Finkare's invoice number to the one in the books. `options`: what all have in common.
+//! - `number`: from Finkare's invoice number to the one in the books.
+//! - `options`: the options that all have in common. `system`: what a system says of itself, which makes a kind of sink of
+//!   it.
 //!
 //! # How to add a system
 //!
-//! One file in this folder, or a folder where it is more than one: its options, an implementation of [`Books`], its unit tests. Then the steps of
-//! [`crate::sinks`]'s list, and a stand-in of the system for the tests that keeps books and complains
+//! One file in this folder, or a folder where it is more than one: its options, which implement [`System`], its [`Books`],
+//! and its unit tests. Then the steps of [`crate::sinks`]'s list, and a stand-in of the system for the tests that keeps books and complains
 //! (`tests/it/support`), so that books are compared and not calls.
 
 pub mod api;
@@ -27,12 +29,15 @@ pub mod fastfaktura;
 mod number;
 mod options;
 mod resolve;
+mod system;
 pub mod tiime;
 pub(in crate::sinks) mod watching;
 
-pub use api::{Answer, Api, Request, Settings, Step, Transcript, Trouble};
+pub use api::{Answer, Api, Request, Settings, Transcript, Trouble};
 pub use bookkeeper::{Bookkeeper, DEFAULT_PAYMENT_WINDOW_DAYS, Desk};
 pub use books::{Books, Finding, Rival, StatusChange, StatusPlan, Verified, Wanted};
 pub use number::Numbering;
-pub use options::{ApiLimit, Common, OnSameAmount};
+use options::METHODS;
+pub use options::{ApiLimit, Common, Defaults, OnSameAmount};
 pub use resolve::{Resolve, Unresolved};
+pub use system::System;

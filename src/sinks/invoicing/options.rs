@@ -2,44 +2,65 @@
 
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
+use jiff::tz::TimeZone;
 use outgoing::Egress;
-use serde::Deserialize;
+use serde_json::json;
+use url::Url;
+
+use super::number::Numbering;
+use crate::{
+    model::secret::has_split_password,
+    options::{problem::listed, section::Section},
+};
+
+/// How a payment may have been made, as Finkare documents it (<https://docs.finkare.io/api-reference/payments>), and the
+/// word for all other methods.
+pub(super) const METHODS: [&str; 5] = ["card", "bank_transfer", "sepa_debit", "payment_link", "other"];
+/// Thirty days.
+const LONGEST_SECS: u64 = 2_592_000;
+
+/// What a system says of the options that it shares with the others.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults {
+    /// The vendor's address.
+    pub base_url: &'static str,
+    /// The time zone of the system's users, by its IANA name.
+    pub zone: &'static str,
+    /// Call limits: how many, and in how many seconds.
+    pub limits: &'static [(u32, u32)],
+    /// What `status_map` may name. Empty where a status is only compared: then any word will do.
+    pub actions: &'static [&'static str],
+}
 
 /// Options of every invoicing sink, beside its own.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Common {
-    /// In which time zone a payment's time becomes a day: an IANA name. `Europe/Paris`, for eFactori `Europe/Brussels`.
-    pub timezone: Option<String>,
-    /// An expression that makes the number in the system of `invoice.number` (Finkare's); the same by default.
-    pub number: Option<String>,
-    /// What to do when Finkare tells that an invoice has come to a status; by the status. Nothing by default.
-    #[serde(default)]
+    /// Where the API is: `http` or `https`, without user, query and fragment.
+    pub base_url: Url,
+    /// In which time zone a payment's time becomes a day.
+    pub timezone: TimeZone,
+    /// From Finkare's invoice number to the one in the system.
+    pub number: Numbering,
+    /// What to do when Finkare reports that an invoice has reached a status; by the status.
     pub status_map: BTreeMap<String, String>,
-    /// After a write of which nobody knows what became of it, nothing is written again for so long, even if the
-    /// payment is not there: the request may still be on its way.
-    #[serde(default = "Common::default_settle_secs")]
+    /// After a write whose outcome is unknown: how long to wait, in seconds, beside the time-out of the attempt that
+    /// wrote, before anything is written again. The request may still be on its way.
     pub settle_secs: u64,
-    /// How long an invoice that is not there is waited for before a person is asked; it may be new.
-    #[serde(default = "Common::default_not_found_secs")]
+    /// How long a missing invoice is waited for, in seconds, before a person is asked; it may be new.
     pub not_found_secs: u64,
-    /// How often what is held is looked at again, where it may be settled without telling us.
-    #[serde(default = "Common::default_recheck_secs")]
+    /// How often held payments are checked again, in seconds, where they may be settled without telling the relay.
     pub recheck_secs: u64,
-    /// What a payment of the same amount means that stands in the books already, and not by us. Only where the books can
-    /// be read.
-    #[serde(default)]
+    /// What a payment of the same amount means that is in the books already and that the relay did not book.
     pub on_same_amount: OnSameAmount,
-    /// At most so many calls in such a time, each of them, in this process; the system's documented limits by default.
-    pub api_limits: Option<Vec<ApiLimit>>,
+    /// Call limits, all of which apply, per process.
+    pub api_limits: Vec<ApiLimit>,
     /// How calls leave. It is no option of the sink, but follows from the section `[outgoing]`.
-    #[serde(skip)]
     pub egress: Egress,
 }
 
 /// What to do where the books already hold a payment of the same amount, dated near the one that is to be booked, which
-/// we did not book.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// the relay did not book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnSameAmount {
     /// A person looks: it may be the same money.
     #[default]
@@ -48,9 +69,8 @@ pub enum OnSameAmount {
     Book,
 }
 
-/// At most so many calls in such a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// At most this many calls in this time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiLimit {
     /// How many.
     pub requests: NonZeroU32,
@@ -59,43 +79,180 @@ pub struct ApiLimit {
 }
 
 impl Common {
-    const fn default_settle_secs() -> u64 {
-        60
-    }
-
-    const fn default_not_found_secs() -> u64 {
-        3600
-    }
-
-    const fn default_recheck_secs() -> u64 {
-        21_600
-    }
-
-    /// The limits, or else these.
-    pub fn limits(&self, otherwise: &[(u32, u32)]) -> Vec<(NonZeroU32, Duration)> {
-        let per = |secs: u32| Duration::from_secs(secs.into());
-        match &self.api_limits {
-            Some(limits) => limits.iter().map(|limit| (limit.requests, per(limit.per_secs.get()))).collect(),
-            None => otherwise
-                .iter()
-                .filter_map(|(requests, secs)| Some((NonZeroU32::new(*requests)?, per(*secs))))
-                .collect(),
-        }
-    }
-}
-
-impl Default for Common {
-    fn default() -> Self {
+    /// What applies if the operator writes none of these options.
+    pub fn by_default(defaults: &Defaults) -> Self {
         Self {
-            timezone: None,
-            number: None,
+            base_url: Url::parse(defaults.base_url).expect("the vendor's address is a URL"),
+            timezone: TimeZone::get(defaults.zone).expect("the time zones are compiled in"),
+            number: Numbering::default(),
             status_map: BTreeMap::new(),
-            settle_secs: Self::default_settle_secs(),
-            not_found_secs: Self::default_not_found_secs(),
-            recheck_secs: Self::default_recheck_secs(),
+            settle_secs: 60,
+            not_found_secs: 3600,
+            recheck_secs: 21_600,
             on_same_amount: OnSameAmount::default(),
-            api_limits: None,
+            api_limits: limits(defaults).collect(),
             egress: Egress::default(),
         }
     }
+
+    /// Reads them. `None` after a problem with one that stops the reading of others.
+    pub(super) fn read(section: &mut Section<'_>, defaults: &Defaults, egress: &Egress) -> Option<Self> {
+        let otherwise = Self::by_default(defaults);
+        let base_url = base_url(section, defaults);
+        let timezone = section
+            .key("timezone", "In which time zone a payment's time becomes a day.")
+            .allowed("an IANA name")
+            .text_or(defaults.zone);
+        let timezone = TimeZone::get(&timezone)
+            .map_err(|_| {
+                let what = format!("`{timezone}` is no time zone: write, for example, `Europe/Paris`");
+                section.problem("timezone", what);
+            })
+            .ok();
+        let number = section
+            .key(
+                "number",
+                "Makes the invoice's number there of Finkare's, such as `invoice.number | replace('INV', 'FA')`.",
+            )
+            .allowed("an expression over `invoice` (`number`, `id`, `currency`, `status`)")
+            .otherwise("the same number")
+            .text();
+        let number = Numbering::new(number.as_deref()).map_err(|problem| section.problem("number", problem)).ok();
+        let status_map = status_map(section, defaults);
+        let settle_secs = section
+            .key(
+                "settle_secs",
+                "After a write whose outcome is unknown, the relay waits for the `timeout_secs` of the process that sent \
+                 it plus this time, in seconds, before it may write again. It has no effect where nothing is written \
+                 (`tiime`, `fastfaktura`).",
+            )
+            .whole_or(1..=3600, otherwise.settle_secs);
+        let not_found_secs = section
+            .key(
+                "not_found_secs",
+                "How long after its event a missing invoice is waited for, in seconds, before a person is asked.",
+            )
+            .whole_or(0..=LONGEST_SECS, otherwise.not_found_secs);
+        let recheck_secs = section
+            .key(
+                "recheck_secs",
+                "How often held payments are checked again, in seconds, where they may be settled there without telling \
+                 the relay.",
+            )
+            .whole_or(1..=LONGEST_SECS, otherwise.recheck_secs);
+        let on_same_amount = section
+            .key(
+                "on_same_amount",
+                "What to do where the books already have a payment of the same amount that the relay did not book, dated \
+                 within the endpoint's `payment_window_days` of this one: `hold` asks a person, `book` records it as \
+                 another payment. It has no effect where nothing is written (`tiime`, `fastfaktura`).",
+            )
+            .word_or(&[("hold", OnSameAmount::Hold), ("book", OnSameAmount::Book)], otherwise.on_same_amount);
+        let api_limits = api_limits(section, defaults);
+        Some(Self {
+            base_url: base_url?,
+            timezone: timezone?,
+            number: number?,
+            status_map,
+            settle_secs,
+            not_found_secs,
+            recheck_secs,
+            on_same_amount,
+            api_limits,
+            egress: egress.clone(),
+        })
+    }
+
+    /// The call limits, each with its time.
+    pub fn limits(&self) -> Vec<(NonZeroU32, Duration)> {
+        let per = |limit: &ApiLimit| Duration::from_secs(limit.per_secs.get().into());
+        self.api_limits.iter().map(|limit| (limit.requests, per(limit))).collect()
+    }
+}
+
+/// It is no secret, but can be written like one, and what is wrong with it is not repeated: it may hold a password.
+fn base_url(section: &mut Section<'_>, defaults: &Defaults) -> Option<Url> {
+    let is_given = section.has("base_url");
+    let given = section
+        .key("base_url", "Where the API is.")
+        .allowed("an `http` or `https` address without user and query")
+        .by_default(defaults.base_url)
+        .secret();
+    let Some(given) = given else {
+        return if is_given { None } else { Url::parse(defaults.base_url).ok() };
+    };
+    let wrong = match Url::parse(given.expose()) {
+        Err(error) => format!("is not a URL: {error}"),
+        Ok(url) if !["http", "https"].contains(&url.scheme()) || !url.has_host() => {
+            "does not begin with `https://` or `http://` and a host".to_owned()
+        }
+        Ok(url)
+            if !url.username().is_empty()
+                || url.password().is_some()
+                || url.query().is_some()
+                || url.fragment().is_some()
+                || has_split_password(given.expose()) =>
+        {
+            "has a user, a query or a fragment: write the address alone".to_owned()
+        }
+        Ok(url) => return Some(url),
+    };
+    section.problem("base_url", wrong);
+    None
+}
+
+fn status_map(section: &mut Section<'_>, defaults: &Defaults) -> BTreeMap<String, String> {
+    let map = section
+        .key(
+            "status_map",
+            "What follows when Finkare reports that an invoice has reached a status: `nothing`; for `facturation_pro` \
+             `note`, a line in the internal note; for `efactori` `paid`; for `tiime` and `fastfaktura` the status that is \
+             expected there.",
+        )
+        .allowed("Finkare's statuses, each with an action")
+        .otherwise("nothing")
+        .texts_by_name()
+        .unwrap_or_default();
+    for (status, action) in &map {
+        let key = format!("status_map.{status}");
+        if defaults.actions.is_empty() {
+            if action.trim().is_empty() {
+                section.problem(&key, "is empty: write the status that is expected there");
+            }
+        } else if !defaults.actions.contains(&action.as_str()) {
+            section.problem(&key, format!("`{action}` is not one of {}", listed(defaults.actions.iter().copied())));
+        }
+    }
+    map
+}
+
+fn limits(defaults: &Defaults) -> impl Iterator<Item = ApiLimit> {
+    defaults.limits.iter().filter_map(|(requests, secs)| {
+        Some(ApiLimit { requests: NonZeroU32::new(*requests)?, per_secs: NonZeroU32::new(*secs)? })
+    })
+}
+
+fn api_limits(section: &mut Section<'_>, defaults: &Defaults) -> Vec<ApiLimit> {
+    let shown = |limit: ApiLimit| json!({"requests": limit.requests, "per_secs": limit.per_secs});
+    let given = section
+        .key(
+            "api_limits",
+            "Call limits, all of which apply, per process: share them out among several processes. The default is what \
+             the vendor documents, or a careful guess where nothing is documented.",
+        )
+        .by_default(limits(defaults).map(shown).collect::<Vec<_>>())
+        .tables_if_set();
+    let Some(given) = given else { return limits(defaults).collect() };
+    if given.is_empty() {
+        section.problem("api_limits", "is empty: leave it out for the documented limits");
+    }
+    let read = given.into_iter().filter_map(|mut limit| {
+        let required = "write { requests = 600, per_secs = 300 } for 600 calls in 5 minutes";
+        let all = NonZeroU32::MIN..=NonZeroU32::MAX;
+        let requests = limit.key("requests", "How many calls.").required(required).whole(all.clone());
+        let per_secs = limit.key("per_secs", "In how many seconds.").required(required).whole(all);
+        limit.finish();
+        Some(ApiLimit { requests: requests?, per_secs: per_secs? })
+    });
+    read.collect()
 }

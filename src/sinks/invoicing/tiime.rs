@@ -19,26 +19,22 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use async_trait::async_trait;
 use jiff::{ToSpan, civil::Date};
 use serde_json::value::RawValue;
-use url::Url;
 
 use super::{
-    Answer, Api, Books, Common, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified,
-    Wanted,
+    Answer, Api, Books, Common, Defaults, Finding, Request, Settings, StatusChange, StatusPlan, System, Transcript,
+    Trouble, Verified, Wanted,
     watching::{
         Fields, Id, Index, Listed, Page, Search, Shelf, closes, compared, only, overpaid, paid_of_what, share, told,
     },
 };
-use crate::model::{
-    money::{Cents, DecimalAmount},
-    secret::Secret,
+use crate::sinks::options::Surroundings;
+use crate::{
+    model::money::{Cents, DecimalAmount},
+    options::{header::HeaderSecret, section::Section},
 };
 
 /// The name for people.
 const SYSTEM: &str = "Tiime";
-/// The time zone in which a payment's time becomes a day, unless the operator names another.
-pub const ZONE: &str = "Europe/Paris";
-/// At most one call in two seconds: nothing is known of a limit, and nobody has allowed more.
-const LIMITS: [(u32, u32); 1] = [(1, 2)];
 /// The field with the number as printed (YT).
 const NUMBER: &str = "compiled_number";
 /// The only currency that Tiime's invoices are known in.
@@ -57,55 +53,116 @@ const MOST_CANDIDATES: usize = 3;
 /// One call, if the attempt has time for more than that.
 const LONGEST_CALL: Duration = Duration::from_secs(15);
 
-/// The options of a `tiime` sink; secrets are resolved before it is deserialised.
-#[derive(Debug, Clone, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The options of a `tiime` sink.
+#[derive(Debug, Clone)]
 pub struct Options {
-    /// All paths are below it.
-    #[serde(default = "Options::default_base_url")]
-    pub base_url: Url,
-    /// Tiime's id of the company.
+    /// What it shares with every invoicing sink.
+    pub common: Common,
+    /// Tiime's id of the company: letters, digits and `-`.
     pub company_id: String,
-    /// A bearer token that somebody else got: the sink knows no password and logs in nowhere.
-    pub token: Secret,
-    /// Has to be true: Tiime documents no interface and may not want its use.
-    #[serde(default)]
-    pub i_accept_unofficial_api: bool,
+    /// A bearer token that the operator got elsewhere: the sink knows no password and logs in nowhere.
+    pub token: HeaderSecret,
     /// Which version of the web application the calls say they come from.
-    #[serde(default = "Options::default_app_version")]
-    pub app_version: String,
+    pub app_version: HeaderValue,
     /// Invoices that are asked for at once, 1 to 500.
-    #[serde(default = "Options::default_page_size")]
     pub page_size: u32,
-    /// Pages that are looked through for a number, at most; the newest invoices come first.
-    #[serde(default = "Options::default_lookup_max_pages")]
+    /// The largest number of pages that are searched for an invoice's number, newest invoices first: 1 to 1000.
     pub lookup_max_pages: u32,
     /// Names lines of the bank with the same amount in the instruction.
-    #[serde(default = "Options::default_suggest_transactions")]
     pub suggest_transactions: bool,
 }
 
-impl Options {
-    fn default_base_url() -> Url {
-        Url::parse("https://chronos-api.tiime-apps.com/v1").expect("the address is good")
+impl System for Options {
+    const NAME: &'static str = "tiime";
+    const ABOUT: &'static str = "Writes nothing to Tiime: tells what to do there, and closes once the invoice is paid.";
+    // At a call in two seconds several attempts would only be in each other's way.
+    const CONCURRENCY: u32 = 1;
+    const DEFAULTS: Defaults = Defaults {
+        base_url: "https://chronos-api.tiime-apps.com/v1",
+        zone: "Europe/Paris",
+        // No limit is known, and nobody has allowed more.
+        limits: &[(1, 2)],
+        actions: &[],
+    };
+    type Books = Tiime;
+
+    fn read(section: &mut Section<'_>, surroundings: Surroundings<'_>) -> Option<Self> {
+        let company_id = section
+            .key("company_id", "Tiime's id of the company.")
+            .allowed("letters, digits and `-`")
+            .required("write Tiime's id of the company")
+            .text();
+        if company_id.as_ref().is_some_and(|id| !is_made_of(id, b'-')) {
+            section.problem("company_id", "is not Tiime's id of a company: letters, digits and `-`");
+        }
+        let token = section
+            .key(
+                "token",
+                "A bearer token that you got elsewhere; the sink knows no password and logs in nowhere. Tokens end after \
+                 about two hours, so that a file is the better place: `{ file = \"PATH\" }` is read again by a reload.",
+            )
+            .required("write { file = \"PATH\" }, { env = \"NAME\" } or the token itself")
+            .header_secret();
+        let is_accepted = section
+            .key(
+                "i_accept_unofficial_api",
+                "Has to be `true`: Tiime documents no interface, and the one that this sink uses may be forbidden any day. \
+                 Ask Tiime first.",
+            )
+            .flag_or(false);
+        if !is_accepted {
+            section.problem("i_accept_unofficial_api", REFUSAL);
+        }
+        let app_version = section
+            .key("app_version", "Which version of Tiime's web application the calls say they come from.")
+            .allowed("a version")
+            // The newest that was seen (MZ).
+            .text_or("4.36.3");
+        let app_version = HeaderValue::try_from(&app_version).ok().filter(|_| is_made_of(&app_version, b'.'));
+        if app_version.is_none() {
+            section.problem("app_version", "is not a version: write, for example, `4.36.3`");
+        }
+        let page_size = section.key("page_size", "How many invoices are asked for at once.").whole_or(1..=500, 100_u32);
+        let lookup_max_pages = section
+            .key(
+                "lookup_max_pages",
+                "The largest number of pages that are searched for an invoice's number, the newest invoices first.",
+            )
+            .whole_or(1..=1000, 20_u32);
+        let suggest_transactions = section
+            .key(
+                "suggest_transactions",
+                "Names up to three incoming lines of the bank with the same amount, from 3 days before the payment to 7 \
+                 days after it.",
+            )
+            .flag_or(true);
+        let common = Common::read(section, &Self::DEFAULTS, surroundings.egress);
+        Some(Self {
+            common: common?,
+            company_id: company_id?,
+            token: token?,
+            app_version: app_version?,
+            page_size,
+            lookup_max_pages,
+            suggest_transactions,
+        })
     }
 
-    /// The newest that was seen (MZ).
-    fn default_app_version() -> String {
-        "4.36.3".to_owned()
+    fn common(&self) -> &Common {
+        &self.common
     }
 
-    const fn default_page_size() -> u32 {
-        100
+    fn company_id(&self) -> String {
+        self.company_id.to_ascii_lowercase()
     }
 
-    const fn default_lookup_max_pages() -> u32 {
-        20
+    fn books(&self, timeout: Duration, transcript: Option<Transcript>) -> Result<Tiime, String> {
+        Tiime::new(self, timeout, transcript)
     }
+}
 
-    const fn default_suggest_transactions() -> bool {
-        true
-    }
+fn is_made_of(text: &str, other: u8) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == other)
 }
 
 /// Tiime's books, of which only the invoices' status is known.
@@ -125,36 +182,26 @@ impl Tiime {
     /// The client; asks nobody. `timeout` bounds a whole attempt.
     ///
     /// # Errors
-    /// Names the option that cannot work, never its value.
-    pub fn new(
-        options: &Options,
-        common: &Common,
-        timeout: Duration,
-        transcript: Option<Transcript>,
-    ) -> Result<Self, String> {
-        if !options.i_accept_unofficial_api {
-            return Err(REFUSAL.to_owned());
-        }
+    /// Why this machine cannot start a client, such as missing CA certificates.
+    pub fn new(options: &Options, timeout: Duration, transcript: Option<Transcript>) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", options.token.expose()))
-            .map_err(|_| "`token` has a character that no header may have, such as a line break")?;
+            .expect("what a header can hold, it can hold behind a word");
         bearer.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, bearer);
         // As its web application sends them (YT).
         headers.insert(HeaderName::from_static("tiime-app"), HeaderValue::from_static("tiime"));
         headers.insert(HeaderName::from_static("tiime-app-platform"), HeaderValue::from_static("web"));
-        let version = HeaderValue::try_from(&options.app_version)
-            .map_err(|_| "`app_version` has a character that no header may have")?;
-        headers.insert(HeaderName::from_static("tiime-app-version"), version);
+        headers.insert(HeaderName::from_static("tiime-app-version"), options.app_version.clone());
         let api = Api::new(Settings {
             system: SYSTEM,
-            base_url: options.base_url.clone(),
+            base_url: options.common.base_url.clone(),
             headers,
             user_agent: concat!("finkare-relay/", env!("CARGO_PKG_VERSION")).to_owned(),
-            secrets: vec![options.token.clone()],
-            limits: common.limits(&LIMITS),
+            secrets: vec![options.token.secret().clone()],
+            limits: options.common.limits(),
             timeout: LONGEST_CALL.min(timeout / 4),
-            egress: common.egress.clone(),
+            egress: options.common.egress.clone(),
             transcript,
         })?;
         Ok(Self {
@@ -256,7 +303,7 @@ impl Tiime {
 }
 
 /// What is said where the operator has not agreed.
-pub const REFUSAL: &str = "`i_accept_unofficial_api` is not true: Tiime documents no interface, and this sink uses that of \
+const REFUSAL: &str = "`i_accept_unofficial_api` is not true: Tiime documents no interface, and this sink uses that of \
      its web application, which may change or be forbidden any day. Ask Tiime whether you may, then set it to true";
 
 /// An invoice, read.

@@ -14,7 +14,11 @@ use axum::{
 };
 use finkare_relay::{
     model::booking::BookingState,
-    sinks::{Kind, Sink, invoicing::Common},
+    sinks::{
+        Sink,
+        invoicing::{System, efactori, facturation_pro, fastfaktura, tiime},
+        kind::Kind,
+    },
 };
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -74,9 +78,11 @@ impl Script {
     }
 }
 
-fn common() -> Common {
-    let limits = json!([{"requests": 1000, "per_secs": 1}]);
-    Common { settle_secs: 0, api_limits: Some(serde_json::from_value(limits).unwrap()), ..Common::default() }
+/// Options that wait for nothing.
+fn quick<T: System + Clone>(mut written: Value) -> T {
+    written["api_limits"] = json!([{"requests": 1000, "per_secs": 1}]);
+    written["settle_secs"] = json!(1);
+    super::parsed(written)
 }
 
 fn facturation(script: &Script, office: &Office, more: &Value) -> Arc<dyn Sink> {
@@ -86,8 +92,9 @@ fn facturation(script: &Script, office: &Office, more: &Value) -> Arc<dyn Sink> 
     for (key, value) in more.as_object().unwrap() {
         options[key] = value.clone();
     }
-    let options = serde_json::from_value(options).unwrap();
-    Kind::FacturationPro(Box::new(options), common()).build(TIMEOUT, || office.desk(TIMEOUT)).unwrap()
+    let mut options: facturation_pro::Options = quick(options);
+    options.common.settle_secs = 0;
+    Kind::from(options).build(TIMEOUT, || office.desk(TIMEOUT)).unwrap()
 }
 
 /// `GET /firms/FIRM_ID/invoices/ID.json`, the documentation's answer.
@@ -282,8 +289,9 @@ fn efactori(script: &Script, office: &Office) -> Arc<dyn Sink> {
     let options = json!({
         "base_url": script.url, "session_key": "s", "company_uuid": "c", "accounts": {"sepa_debit": "3"},
     });
-    let options = serde_json::from_value(options).unwrap();
-    Kind::Efactori(Box::new(options), common()).build(TIMEOUT, || office.desk(TIMEOUT)).unwrap()
+    let mut options: efactori::Options = quick(options);
+    options.common.settle_secs = 0;
+    Kind::from(options).build(TIMEOUT, || office.desk(TIMEOUT)).unwrap()
 }
 
 #[tokio::test]
@@ -393,10 +401,10 @@ async fn the_invoices_of_those_who_only_look_are_understood() {
                     let options = json!({
                         "base_url": script.url, "company_id": "77", "token": "t", "i_accept_unofficial_api": true,
                     });
-                    Kind::Tiime(Box::new(serde_json::from_value(options).unwrap()), common())
+                    Kind::from(quick::<tiime::Options>(options))
                 } else {
                     let options = json!({"base_url": script.url, "api_key": "k"});
-                    Kind::Fastfaktura(Box::new(serde_json::from_value(options).unwrap()), common())
+                    Kind::from(quick::<fastfaktura::Options>(options))
                 };
                 let sink = kind.build(TIMEOUT, || office.desk(TIMEOUT)).unwrap();
                 let outcome = sink.deliver(&office.event(&payment("p", number, 285_000))).await;

@@ -1,12 +1,17 @@
 //! eFactori, against a stand-in that keeps books: every payment stands there once, or is held with a reason.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use finkare_relay::{
     model::booking::BookingState,
+    options::header::HeaderSecret,
     sinks::{
-        Kind, Sink,
-        invoicing::{Common, OnSameAmount, efactori::Options},
+        Sink,
+        invoicing::{
+            ApiLimit, OnSameAmount,
+            efactori::{AmountFormat, Lookup, MarkerField, Options},
+        },
+        kind::Kind,
     },
 };
 use futures_util::future::join_all;
@@ -34,7 +39,6 @@ struct Bench {
     server: Efactori,
     office: Office,
     options: Options,
-    common: Common,
 }
 
 impl Bench {
@@ -43,18 +47,12 @@ impl Bench {
         let options = json!({
             "base_url": server.url(), "session_key": SESSION_KEY, "company_uuid": COMPANY_UUID,
             "accounts": {"sepa_debit": "4", "card": "4", "bank_transfer": "3"},
-        });
-        Self {
-            server,
-            office: Office::open().await,
-            options: serde_json::from_value(options).unwrap(),
             // Beyond what a test needs in a moment.
-            common: Common {
-                settle_secs: 0,
-                api_limits: Some(serde_json::from_value(json!([{"requests": 5000, "per_secs": 1}])).unwrap()),
-                ..Common::default()
-            },
-        }
+            "api_limits": [{"requests": 5000, "per_secs": 1}],
+        });
+        let mut options: Options = parsed(options);
+        options.common.settle_secs = 0;
+        Self { server, office: Office::open().await, options }
     }
 
     fn set(mut self, change: impl FnOnce(&mut Options)) -> Self {
@@ -67,8 +65,7 @@ impl Bench {
     }
 
     fn sink_within(&self, timeout: Duration) -> Arc<dyn Sink> {
-        let kind = Kind::Efactori(Box::new(self.options.clone()), self.common.clone());
-        kind.build(timeout, || self.office.desk(timeout)).unwrap()
+        Kind::from(self.options.clone()).build(timeout, || self.office.desk(timeout)).unwrap()
     }
 
     /// Brings a payment to its end, on a sink of its own.
@@ -373,7 +370,7 @@ async fn limits_are_kept_before_they_are_told() {
     let mut bench = Bench::new().await;
     let quota = Quota { requests: 10, per: Duration::from_secs(1) };
     // One less than it takes, since it would tell when none is left.
-    bench.common.api_limits = Some(serde_json::from_value(json!([{"requests": 9, "per_secs": 1}])).unwrap());
+    bench.options.common.api_limits = vec![ApiLimit { requests: 9.try_into().unwrap(), per_secs: NonZeroU32::MIN }];
     bench.server.desk().limit([quota]);
     let payments: Vec<_> = (0..5).map(|at| payment(&format!("p-{at}"), &format!("F{at}"), 100)).collect();
     for payment in &payments {
@@ -474,7 +471,8 @@ async fn who_is_not_let_in_stops_and_says_no_secret() {
     }
     assert!(bench.server.entries().is_empty() && bench.office.lines().await.is_empty());
     bench.no_complaint();
-    let stranger = bench.set(|options| options.session_key = "notthiskeyatall".to_owned().into());
+    let stranger =
+        bench.set(|options| options.session_key = HeaderSecret::new("notthiskeyatall".to_owned().into()).unwrap());
     let reason = stopped(&stranger.sink().deliver(&event).await);
     assert!(reason.contains("credentials") && !reason.contains("notthiskeyatall"), "{reason}");
     let shown = format!("{:?} {:?}", stranger.sink(), stranger.options);
@@ -501,9 +499,9 @@ async fn a_doubt_that_the_list_cannot_clear_up_is_held() {
     // One without a doubt has no marker there, by the ledger; whether somebody else has booked it cannot be seen.
     let sure = payment("sure", "others", 700);
     says(&held(&bench.book(&sure).await).0, &["7.00 EUR", "`payments_max_pages`", "`on_same_amount = \"book\"`"]);
-    bench.common.on_same_amount = OnSameAmount::Book;
+    bench.options.common.on_same_amount = OnSameAmount::Book;
     assert!(delivered(&bench.book(&sure).await));
-    bench.common.on_same_amount = OnSameAmount::Hold;
+    bench.options.common.on_same_amount = OnSameAmount::Hold;
     bench.options.payments_max_pages = 3;
     assert!(delivered(&run(&bench.sink(), &event).await));
     assert_eq!((bench.writes(), bench.office.states().await), (2, vec!["p booked".into(), "sure booked".into()]));
@@ -546,13 +544,13 @@ async fn a_payment_of_the_same_amount_is_held_unless_it_is_ours() {
     assert_eq!(bench.office.states().await, ["a booked", "b booked", "c booked"]);
     bench.server.pay_by_hand("1", 200, None);
     dated("2026-03-15");
-    bench.common.on_same_amount = OnSameAmount::Book;
+    bench.options.common.on_same_amount = OnSameAmount::Book;
     assert!(delivered(&bench.book(&payment("d", "1", 200)).await));
     assert_eq!(bench.writes(), 4);
     bench.no_complaint();
     // Without markers ours look like everybody else's, and only the ledger knows.
-    bench.common.on_same_amount = OnSameAmount::Hold;
-    let bench = bench.set(|options| options.marker_field = serde_json::from_value(json!("none")).unwrap());
+    bench.options.common.on_same_amount = OnSameAmount::Hold;
+    let bench = bench.set(|options| options.marker_field = MarkerField::None);
     assert!(delivered(&bench.book(&payment("e", "1", 200)).await));
 }
 
@@ -577,7 +575,7 @@ async fn what_may_be_ours_without_its_marker_is_held_in_doubt() {
 
 #[tokio::test]
 async fn without_a_marker_a_doubt_is_for_a_person() {
-    let bench = Bench::new().await.set(|options| options.marker_field = serde_json::from_value(json!("none")).unwrap());
+    let bench = Bench::new().await.set(|options| options.marker_field = MarkerField::None);
     bench.server.add(NewInvoice::of("1", 30_000));
     assert!(delivered(&bench.book(&payment("a", "1", 10_000)).await));
     assert_eq!(bench.server.entries()[0].marker, None);
@@ -600,9 +598,10 @@ async fn without_a_marker_a_doubt_is_for_a_person() {
 
 #[tokio::test]
 async fn invoices_are_found_by_a_filter_or_without_it() {
-    for lookup in ["scan", "query", "query_then_scan"] {
+    for (lookup, lookup_by) in
+        [("scan", Lookup::Scan), ("query", Lookup::Query), ("query_then_scan", Lookup::QueryThenScan)]
+    {
         for query in [Query::Ignored, Query::Works, Query::Loose, Query::Refused] {
-            let lookup_by = serde_json::from_value(json!(lookup)).unwrap();
             let bench = Bench::new().await.set(|options| (options.lookup, options.lookup_max_pages) = (lookup_by, 2));
             bench.server.vary(|variant| variant.query = query);
             for number in (1..=120).rev() {
@@ -627,15 +626,18 @@ async fn invoices_are_found_by_a_filter_or_without_it() {
             bench.no_complaint();
         }
     }
-    let quoted = Bench::new().await.set(|options| options.lookup = serde_json::from_value(json!("query")).unwrap());
+    let quoted = Bench::new().await.set(|options| options.lookup = Lookup::Query);
     quoted.server.add(NewInvoice::of("a\"b", 100));
     says(&held(&quoted.book(&payment("p", "a\"b", 100)).await).0, &["`lookup = \"scan\"`"]);
 }
 
 #[tokio::test]
 async fn other_shapes_of_amounts_and_ids_are_taken() {
-    for (format, shape) in [("number", Shape::Number), ("object", Shape::Object), ("string", Shape::Text)] {
-        let format = serde_json::from_value(json!(format)).unwrap();
+    for (format, shape) in [
+        (AmountFormat::Number, Shape::Number),
+        (AmountFormat::Object, Shape::Object),
+        (AmountFormat::String, Shape::Text),
+    ] {
         let bench = Bench::new().await.set(|options| options.amount_format = format);
         bench.server.vary(|variant| {
             variant.takes = vec![shape];
@@ -665,7 +667,7 @@ async fn a_change_of_status_is_carried_over_only_if_asked_for() {
     assert!(delivered(&bench.sink().deliver(&one).await));
     assert_eq!(bench.server.desk().log().len(), 0, "nobody asked for it");
 
-    bench.common.status_map = [("paid".to_owned(), "paid".to_owned())].into();
+    bench.options.common.status_map = [("paid".to_owned(), "paid".to_owned())].into();
     let sink = bench.sink();
     assert!(delivered(&sink.deliver(&one).await) && delivered(&sink.deliver(&one).await));
     assert_eq!((bench.server.invoice("1").status.as_str(), bench.writes()), ("paid", 1), "once, and seen then");
@@ -708,7 +710,7 @@ async fn the_check_tells_what_to_change() {
     bench.options.payments_path = "/v1/paiements".into();
     says(&bench.sink().check().await.unwrap_err(), &["404", "reading its payments"]);
     bench.options.payments_path = "/v1/payments".into();
-    bench.options.session_key = "notthiskeyatall".to_owned().into();
+    bench.options.session_key = HeaderSecret::new("notthiskeyatall".to_owned().into()).unwrap();
     let wrong = bench.sink().check().await.unwrap_err();
     assert!(wrong.contains("credentials") && !wrong.contains("notthiskeyatall"), "{wrong}");
 }

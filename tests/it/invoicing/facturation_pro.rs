@@ -6,11 +6,12 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use finkare_relay::{
     model::{booking::Payment, dispatch::Outcome},
     sinks::{
-        Kind, Message, Sink,
+        Message, Sink,
         invoicing::{
-            ApiLimit, Common, OnSameAmount,
+            ApiLimit, Common, OnSameAmount, System,
             facturation_pro::{NumberField, OnAlreadyPaid, Options},
         },
+        kind::Kind,
     },
 };
 use futures_util::future::join_all;
@@ -36,7 +37,7 @@ const SEARCH: On = On("GET", "/invoices.json?");
 
 fn options(server: &FacturationPro) -> Options {
     Options {
-        base_url: server.url().parse().unwrap(),
+        common: Common { base_url: server.url().parse().unwrap(), ..common() },
         firm_id: FIRM.into(),
         api_id: API_ID.to_owned().into(),
         api_key: API_KEY.to_owned().into(),
@@ -50,11 +51,12 @@ fn options(server: &FacturationPro) -> Options {
 
 /// Nothing is waited for beyond the attempt itself.
 fn common() -> Common {
-    Common { settle_secs: 0, ..Common::default() }
+    Common { settle_secs: 0, ..Common::by_default(&Options::DEFAULTS) }
 }
 
 fn built(office: &Office, options: Options, common: Common, timeout: Duration) -> Arc<dyn Sink> {
-    Kind::FacturationPro(Box::new(options), common).build(timeout, || office.desk(timeout)).unwrap()
+    let common = Common { base_url: options.common.base_url.clone(), ..common };
+    Kind::from(Options { common, ..options }).build(timeout, || office.desk(timeout)).unwrap()
 }
 
 /// A server, an office and the sink between them.
@@ -521,7 +523,7 @@ async fn its_limit_is_never_exceeded() {
     server.desk().limit([Quota { requests: 7, per: second }]);
     let number = |number| NonZeroU32::new(number).unwrap();
     let limits = vec![ApiLimit { requests: number(6), per_secs: number(1) }];
-    let sink = built(&office, options(&server), Common { api_limits: Some(limits), ..common() }, TIMEOUT);
+    let sink = built(&office, options(&server), Common { api_limits: limits, ..common() }, TIMEOUT);
     let events: Vec<_> = (0..4)
         .map(|n| {
             server.add(NewInvoice::of(&format!("F-{n}"), 100));

@@ -8,10 +8,7 @@ use finkare_relay::{
         dispatch::{Outcome, Trigger},
         money::Cents,
     },
-    sinks::{
-        Kind, Message, Sink,
-        invoicing::{Common, fastfaktura::Options},
-    },
+    sinks::{Message, Sink, kind::Kind},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
@@ -27,11 +24,10 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const UNLIMITED: &str = "api_limits = [{ requests = 100000, per_secs = 1 }]";
 
 fn kind(fast: &FastFaktura, own: &str, common: &str) -> Kind {
-    let options = format!("base_url = '{}'\napi_key = '{KEY}'\n{own}", fast.base_url());
-    let options: Options = toml::from_str(&options).unwrap();
-    let common = if common.contains("api_limits") { common.to_owned() } else { format!("{UNLIMITED}\n{common}") };
-    let common: Common = toml::from_str(&common).unwrap();
-    Kind::Fastfaktura(Box::new(options), common)
+    let limits = if common.contains("api_limits") { "" } else { UNLIMITED };
+    let base_url = fast.base_url();
+    Kind::parse(&format!("type = 'fastfaktura'\nbase_url = '{base_url}'\napi_key = '{KEY}'\n{limits}\n{own}\n{common}"))
+        .unwrap()
 }
 
 fn built(fast: &FastFaktura, office: &Office, own: &str, common: &str, timeout: Duration) -> Arc<dyn Sink> {

@@ -17,7 +17,8 @@ use finkare_relay::{
     },
     sinks::{
         Message,
-        invoicing::{Desk, Resolve, Unresolved},
+        invoicing::{Desk, Resolve, System, Unresolved},
+        kind::Kind,
     },
     store::{
         BaseStore,
@@ -173,6 +174,13 @@ fn says(reason: &str, parts: &[&str]) {
     for part in parts {
         assert!(reason.contains(part), "`{part}` is not in: {reason}");
     }
+}
+
+/// The options of a sink, as its reader makes them of what an operator writes.
+fn parsed<T: System + Clone>(written: serde_json::Value) -> T {
+    let mut text = toml::Table::try_from(written).unwrap();
+    text.insert("type".to_owned(), <T as System>::NAME.into());
+    Kind::parse(&text.to_string()).unwrap().options::<T>().unwrap().clone()
 }
 
 fn owned(words: &[&str]) -> Vec<String> {

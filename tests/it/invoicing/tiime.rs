@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use finkare_relay::{
     model::{booking::BookingToken, booking::NewBooking, booking::Payment, dispatch::Outcome, money::Cents},
-    sinks::{
-        Kind, Message, Sink,
-        invoicing::{Common, tiime::Options},
-    },
+    sinks::{Message, Sink, invoicing::tiime::Options, kind::Kind},
     store::ledger::LedgerStore,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -24,14 +21,13 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const UNLIMITED: &str = "api_limits = [{ requests = 100000, per_secs = 1 }]";
 
 fn kind(tiime: &Tiime, own: &str, common: &str) -> Kind {
-    let options: Options = toml::from_str(&format!(
-        "base_url = '{}'\ncompany_id = '{COMPANY}'\ntoken = '{TOKEN}'\ni_accept_unofficial_api = true\n{own}",
+    let limits = if common.contains("api_limits") { "" } else { UNLIMITED };
+    Kind::parse(&format!(
+        "type = 'tiime'\nbase_url = '{}'\ncompany_id = '{COMPANY}'\ntoken = '{TOKEN}'\ni_accept_unofficial_api = true\n\
+         {limits}\n{own}\n{common}",
         tiime.base_url()
     ))
-    .unwrap();
-    let common = if common.contains("api_limits") { common.to_owned() } else { format!("{UNLIMITED}\n{common}") };
-    let common: Common = toml::from_str(&common).unwrap();
-    Kind::Tiime(Box::new(options), common)
+    .unwrap()
 }
 
 fn built(tiime: &Tiime, office: &Office, own: &str, common: &str, timeout: Duration) -> Arc<dyn Sink> {
@@ -428,16 +424,12 @@ async fn check_says_what_is_there_and_what_to_change() {
     tiime.skew(-600);
     says(&kind(&tiime, "", "").check(TIMEOUT).await.unwrap_err(), &["clock", "NTP"]);
     tiime.skew(0);
-    let mut other = kind(&tiime, "", "");
-    let Kind::Tiime(options, _) = &mut other else { panic!() };
-    options.company_id = "78".into();
+    let options = kind(&tiime, "", "").options::<Options>().unwrap().clone();
+    let other = Kind::from(Options { company_id: "78".into(), ..options });
     says(&other.check(TIMEOUT).await.unwrap_err(), &["77 (Les Tests)", "`company_id`"]);
     let event = office.event(&payment("p1", "F-1", 1));
     let outcome = other.build(TIMEOUT, || office.desk(TIMEOUT)).unwrap().deliver(&event).await;
     assert!(matches!(&outcome, Outcome::Stop { reason } if reason.contains("`company_id`")), "{outcome:?}");
-    let Kind::Tiime(options, _) = &mut other else { panic!() };
-    options.i_accept_unofficial_api = false;
-    says(&other.check(TIMEOUT).await.unwrap_err(), &["i_accept_unofficial_api"]);
     assert_eq!(tiime.complaints(), Vec::<String>::new());
 }
 

@@ -15,13 +15,13 @@ use std::{
 
 use finkare_relay::{
     model::dispatch::Outcome,
-    sinks::{Kind, Sink, file},
+    sinks::{Sink, file, kind::Kind},
 };
 
 use super::{BOUND, built, deliver_all, file_at, ids, message, numbered};
 
 fn sink(path: &Path) -> Arc<dyn Sink> {
-    built(&Kind::File(file_at(path)))
+    built(&Kind::from(file_at(path)))
 }
 
 fn events(path: &Path) -> Vec<String> {
@@ -56,7 +56,7 @@ async fn rotates_under_load_without_splitting_or_losing_a_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.jsonl");
     let options = file::Options { max_bytes: 3000, ..file_at(&path) };
-    let sink = built(&Kind::File(options));
+    let sink = built(&Kind::from(options));
     let messages = numbered(500);
     let mut sent: Vec<String> = messages.iter().map(|message| message.event_id.to_string()).collect();
     let outcomes = deliver_all(&sink, messages).await;
@@ -79,7 +79,7 @@ async fn rotates_under_load_without_splitting_or_losing_a_line() {
 async fn rotated_names_keep_the_order_and_a_long_line_gets_a_file_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.jsonl");
-    let sink = built(&Kind::File(file::Options { max_bytes: 500, ..file_at(&path) }));
+    let sink = built(&Kind::from(file::Options { max_bytes: 500, ..file_at(&path) }));
     let mut messages = numbered(20);
     messages[7].payload = format!("\"{}\"", "x".repeat(5000)).into();
     for message in &messages {
@@ -126,7 +126,7 @@ const CHILD: &str = "SINK_FILE_CHILD";
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_delivered_before_kill_9_is_there() {
     if let Some(path) = crate::support::variable(CHILD) {
-        let sink = built(&Kind::File(file::Options { max_bytes: 20_000, ..file_at(Path::new(&path)) }));
+        let sink = built(&Kind::from(file::Options { max_bytes: 20_000, ..file_at(Path::new(&path)) }));
         println!();
         loop {
             let messages = numbered(20);
@@ -211,7 +211,7 @@ async fn a_file_that_cannot_be_renamed_takes_events_all_the_same_and_check_says_
 }
 
 async fn on_a_file_that_cannot_be_renamed(path: &Path) {
-    let sink = built(&Kind::File(file::Options { max_bytes: 3000, ..file_at(path) }));
+    let sink = built(&Kind::from(file::Options { max_bytes: 3000, ..file_at(path) }));
     let messages = numbered(60);
     let sent: Vec<String> = messages.iter().map(|message| message.event_id.to_string()).collect();
     for message in &messages {
@@ -224,7 +224,7 @@ async fn on_a_file_that_cannot_be_renamed(path: &Path) {
         problem.contains("mount its folder") || problem.contains("let the user of this service write"),
         "{problem}"
     );
-    let without_rotation = built(&Kind::File(file::Options { max_bytes: 0, ..file_at(path) }));
+    let without_rotation = built(&Kind::from(file::Options { max_bytes: 0, ..file_at(path) }));
     assert!(without_rotation.check().await.is_ok(), "what never rotates needs no other name");
 }
 

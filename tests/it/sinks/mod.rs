@@ -15,7 +15,7 @@ use finkare_relay::{
         dispatch::{Outcome, Trigger},
         id::{DispatchId, EventId},
     },
-    sinks::{Kind, Message, Sink, file, http, stdout},
+    sinks::{Message, Sink, file, http, kind::Kind, options::SinkOptions, stdout},
 };
 
 use crate::support::receiver::{Answer, Receiver};
@@ -92,12 +92,19 @@ fn built(kind: &Kind) -> Arc<dyn Sink> {
     kind.build(Duration::from_secs(10), || unreachable!("it is no invoicing sink")).unwrap()
 }
 
+/// The options of a sink, as its reader makes them of what an operator writes.
+fn options<T: SinkOptions + Clone>(written: serde_json::Value) -> T {
+    let mut text = toml::Table::try_from(written).unwrap();
+    text.insert("type".to_owned(), T::NAME.into());
+    Kind::parse(&text.to_string()).unwrap().options::<T>().unwrap().clone()
+}
+
 fn file_at(path: &Path) -> file::Options {
-    serde_json::from_value(serde_json::json!({ "path": path })).unwrap()
+    options(serde_json::json!({ "path": path }))
 }
 
 fn http_at(url: &str) -> http::Options {
-    serde_json::from_value(serde_json::json!({ "url": url })).unwrap()
+    options(serde_json::json!({ "url": url }))
 }
 
 /// Everything side by side arrives once under its own id, and `Delivered` comes after the arrival.
@@ -109,7 +116,7 @@ async fn whatever_is_called_delivered_has_arrived_under_its_id() {
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.jsonl");
-    all_delivered(deliver_all(&built(&Kind::File(file_at(&path))), messages.clone()).await);
+    all_delivered(deliver_all(&built(&Kind::from(file_at(&path))), messages.clone()).await);
     let arrived = ids(&fs::read_to_string(&path).unwrap());
     assert_eq!((arrived.len(), arrived.into_iter().collect::<BTreeSet<_>>()), (300, sent.clone()));
 
@@ -125,7 +132,7 @@ async fn whatever_is_called_delivered_has_arrived_under_its_id() {
     assert_eq!((arrived.len(), arrived.into_iter().collect::<BTreeSet<_>>()), (300, sent.clone()));
 
     let receiver = Receiver::start(|_| Answer::status(204)).await;
-    all_delivered(deliver_all(&built(&Kind::Http(http_at(&receiver.url("/")))), messages).await);
+    all_delivered(deliver_all(&built(&Kind::from(http_at(&receiver.url("/")))), messages).await);
     let arrived: Vec<String> = receiver.received().iter().map(|request| request.header("webhook-id")).collect();
     assert_eq!((arrived.len(), arrived.into_iter().collect::<BTreeSet<_>>()), (300, sent));
 }
@@ -141,9 +148,9 @@ async fn a_target_that_is_not_there_is_tried_again_and_named() {
     let closed_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
 
     let sinks: [(Arc<dyn Sink>, &str, &str); 3] = [
-        (built(&Kind::File(file_at(&blocked.join("events.jsonl")))), "not-a-folder/events.jsonl", "`path` is a file"),
+        (built(&Kind::from(file_at(&blocked.join("events.jsonl")))), "not-a-folder/events.jsonl", "`path` is a file"),
         (Arc::new(stdout::Stdout::on(OwnedFd::from(writer).into())), "standard output", "restart"),
-        (built(&Kind::Http(http_at(&format!("http://{closed_port}/x")))), &closed_port.to_string(), "refused"),
+        (built(&Kind::from(http_at(&format!("http://{closed_port}/x")))), &closed_port.to_string(), "refused"),
     ];
     for (sink, name, word) in sinks {
         for _again in 0..2 {
@@ -160,7 +167,7 @@ async fn a_target_that_is_not_there_is_tried_again_and_named() {
 async fn checking_leaves_no_trace() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new").join("events.jsonl");
-    let said = built(&Kind::File(file_at(&path))).check().await.unwrap();
+    let said = built(&Kind::from(file_at(&path))).check().await.unwrap();
     assert!(said.contains("events.jsonl"), "{said}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "no file and no folder was made");
 
@@ -171,7 +178,7 @@ async fn checking_leaves_no_trace() {
     assert_eq!(reader.read(&mut [0]).unwrap(), 0, "nothing was written");
 
     let receiver = Receiver::start(|_| Answer::status(405)).await;
-    let said = built(&Kind::Http(http_at(&receiver.url("/hook")))).check().await.unwrap();
+    let said = built(&Kind::from(http_at(&receiver.url("/hook")))).check().await.unwrap();
     assert!(said.contains("405"), "{said}");
     let requests = receiver.received();
     assert_eq!(requests.iter().map(|request| request.method.as_str()).collect::<Vec<_>>(), ["HEAD"]);

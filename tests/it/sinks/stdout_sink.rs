@@ -12,7 +12,7 @@ use std::{
 
 use finkare_relay::{
     model::dispatch::Outcome,
-    sinks::{Kind, Message, Sink, stdout},
+    sinks::{Message, Sink, kind::Kind, stdout},
 };
 
 use super::{BOUND, built, deliver_all, ids, message};
@@ -30,7 +30,7 @@ fn noise() -> String {
 async fn writes_whole_lines_to_the_process_s_standard_output() {
     if crate::support::variable(CHILD).is_some() {
         println!();
-        let sink = built(&Kind::Stdout(stdout::Options::default()));
+        let sink = built(&Kind::from(stdout::Options));
         let done = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&done);
         let noise = std::thread::spawn(move || {

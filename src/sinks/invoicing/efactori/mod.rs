@@ -24,11 +24,10 @@ mod wire;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    num::NonZeroU32,
     time::Duration,
 };
 
-use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use ::http::{HeaderMap, HeaderName, Method};
 use async_trait::async_trait;
 use moka::{future::Cache, policy::EvictionPolicy};
 use serde::Serialize;
@@ -39,12 +38,10 @@ pub use self::options::{AmountFormat, Lookup, MarkerField, Options};
 use self::{
     list::{Extent, Listing, Question},
     marker::Likeness,
-    options::LIMITS,
     wire::{Id, Listed as _},
 };
 use super::{
-    Answer, Api, Books, Common, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified,
-    Wanted,
+    Answer, Api, Books, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified, Wanted,
 };
 use crate::model::{booking::Payment, money::Cents};
 
@@ -135,36 +132,19 @@ impl Efactori {
     /// A client for one company; asks nobody. `timeout` bounds a whole attempt.
     ///
     /// # Errors
-    /// Names the option that cannot work, never its value where it is secret.
-    pub fn new(
-        options: &Options,
-        common: &Common,
-        timeout: Duration,
-        transcript: Option<Transcript>,
-    ) -> Result<Self, String> {
-        if let Some((key, what)) = options.problems(common).into_iter().next() {
-            return Err(format!("`{key}`: {what}"));
-        }
-        let mut headers = HeaderMap::new();
-        for (name, key, secret) in [
-            ("x-session-key", "session_key", &options.session_key),
-            ("x-company-uuid", "company_uuid", &options.company_uuid),
-        ] {
-            let mut value = HeaderValue::try_from(secret.expose())
-                .map_err(|_| format!("`{key}` has a character that no header may have"))?;
-            value.set_sensitive(true);
-            headers.insert(HeaderName::from_static(name), value);
-        }
-        let limits: Vec<(NonZeroU32, Duration)> = common.limits(&LIMITS);
+    /// Why this machine cannot start a client, such as missing CA certificates.
+    pub fn new(options: &Options, timeout: Duration, transcript: Option<Transcript>) -> Result<Self, String> {
+        let headers = [("x-session-key", &options.session_key), ("x-company-uuid", &options.company_uuid)];
+        let headers = headers.map(|(name, secret)| (HeaderName::from_static(name), secret.value()));
         let api = Api::new(Settings {
             system: SYSTEM,
-            base_url: options.base_url.clone(),
-            headers,
+            base_url: options.common.base_url.clone(),
+            headers: HeaderMap::from_iter(headers),
             user_agent: AGENT.to_owned(),
-            secrets: vec![options.session_key.clone(), options.company_uuid.clone()],
-            limits,
+            secrets: vec![options.session_key.secret().clone(), options.company_uuid.secret().clone()],
+            limits: options.common.limits(),
             timeout: CALL.min(timeout / 2),
-            egress: common.egress.clone(),
+            egress: options.common.egress.clone(),
             transcript,
         })?;
         Ok(Self {

@@ -1,23 +1,21 @@
-//! What the operator says of an eFactori sink, and what of it cannot work.
+//! The options of an `efactori` sink.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use ::http::HeaderValue;
-use serde::Deserialize;
-use url::Url;
+use super::{
+    super::{Common, Defaults, METHODS, System, Transcript},
+    Efactori,
+};
+use crate::options::{header::HeaderSecret, problem::did_you_mean, section::Section};
+use crate::sinks::options::Surroundings;
 
-use crate::{model::secret::Secret, sinks::invoicing::Common};
-
-/// Ours, since none is documented beyond that there is an answer 429: one call a second.
-pub(super) const LIMITS: [(u32, u32); 1] = [(60, 60)];
 /// Calls of an attempt beside reading lists: the invoice (perhaps twice), the payment, reading back, its status.
 const OTHER_CALLS: u32 = 5;
 /// A place in a limit of so short a time is waited for within an attempt.
 const SHORT: Duration = Duration::from_secs(3);
 
 /// How an invoice is found by its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Lookup {
     /// Reads the list, and compares here.
     #[default]
@@ -29,8 +27,7 @@ pub enum Lookup {
 }
 
 /// How an amount is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AmountFormat {
     /// `150.00`
     #[default]
@@ -42,166 +39,260 @@ pub enum AmountFormat {
 }
 
 /// Where our marker stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MarkerField {
     /// In the name of the other party.
     #[default]
     Name,
-    /// Nowhere: what became of a payment that got no answer, a person has to look up.
+    /// Nowhere: a person has to look up what became of a payment whose write got no answer.
     None,
 }
 
-/// The options of an `efactori` sink, beside those of all invoicing sinks.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Where the credentials stand.
+const SETTINGS: &str = "it stands in the personal settings of eFactori";
+
+/// The options of an `efactori` sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Of the platform; all brands share the default.
-    #[serde(default = "Options::default_base_url")]
-    pub base_url: Url,
+    /// What it shares with every invoicing sink.
+    pub common: Common,
     /// `X-SESSION-KEY`, from the personal settings there.
-    pub session_key: Secret,
+    pub session_key: HeaderSecret,
     /// `X-COMPANY-UUID`, from the same place.
-    pub company_uuid: Secret,
+    pub company_uuid: HeaderSecret,
     /// By the method of a payment (`card`, `bank_transfer`, `sepa_debit`, `payment_link`), the id of the payment account
-    /// that it is booked to; `other` for all that are not named.
-    #[serde(default)]
+    /// that it is booked to; `other` for all methods that are not named. Never empty.
     pub accounts: BTreeMap<String, String>,
     /// How an invoice is found.
-    #[serde(default)]
     pub lookup: Lookup,
-    /// Pages of 100 invoices that are read, newest first.
-    #[serde(default = "Options::default_lookup_max_pages")]
+    /// Pages of 100 invoices that are read, newest first: 1 to 1000.
     pub lookup_max_pages: u32,
     /// The order of both lists: newest first.
-    #[serde(default = "Options::default_lookup_order_by")]
     pub lookup_order_by: String,
     /// How an amount is written.
-    #[serde(default)]
     pub amount_format: AmountFormat,
     /// Where our marker stands.
-    #[serde(default)]
     pub marker_field: MarkerField,
-    /// What every marker begins with; Finkare's id of the payment follows.
-    #[serde(default = "Options::default_marker_prefix")]
+    /// What every marker begins with; Finkare's id of the payment follows. 1 to 40 characters.
     pub marker_prefix: String,
     /// The list of payments, without `.json`. The OpenAPI file leaves out `/v1` here.
-    #[serde(default = "Options::default_payments_path")]
     pub payments_path: String,
     /// The list of payment accounts, likewise.
-    #[serde(default = "Options::default_payment_accounts_path")]
     pub payment_accounts_path: String,
-    /// Pages of 100 payments that are read, newest first, when a marker is looked for.
-    #[serde(default = "Options::default_payments_max_pages")]
+    /// Pages of 100 payments that are read, newest first, when a marker is looked for: 1 to 1000.
     pub payments_max_pages: u32,
     /// The word for a paid invoice, for `status_map`.
-    #[serde(default = "Options::default_status_paid_value")]
     pub status_paid_value: String,
 }
 
-impl Options {
-    /// In which time zone a payment's time becomes a day, unless [`Common::timezone`] says so.
-    pub const ZONE: &'static str = "Europe/Brussels";
-    /// What [`Common::status_map`] may name.
-    pub const ACTIONS: [&'static str; 2] = ["nothing", "paid"];
+impl System for Options {
+    const NAME: &'static str = "efactori";
+    const ABOUT: &'static str =
+        "Books each payment on its invoice in eFactori, or in another brand of the onFact platform, once.";
+    const DEFAULTS: Defaults = Defaults {
+        // All brands share it.
+        base_url: "https://api5.onfact.be",
+        zone: "Europe/Brussels",
+        // One call a second is our own choice: only that there is an answer 429 is documented.
+        limits: &[(60, 60)],
+        actions: &["nothing", "paid"],
+    };
+    type Books = Efactori;
 
-    fn default_base_url() -> Url {
-        Url::parse("https://api5.onfact.be").expect("it is a URL")
-    }
-
-    const fn default_lookup_max_pages() -> u32 {
-        20
-    }
-
-    fn default_lookup_order_by() -> String {
-        "date:descend".to_owned()
-    }
-
-    fn default_marker_prefix() -> String {
-        "Finkare ".to_owned()
-    }
-
-    fn default_payments_path() -> String {
-        "/v1/payments".to_owned()
-    }
-
-    fn default_payment_accounts_path() -> String {
-        "/v1/payment-accounts".to_owned()
-    }
-
-    const fn default_payments_max_pages() -> u32 {
-        10
-    }
-
-    fn default_status_paid_value() -> String {
-        "paid".to_owned()
-    }
-
-    /// What is wrong, by the option.
-    pub fn problems(&self, common: &Common) -> Vec<(&'static str, String)> {
-        let mut problems = vec![];
-        let mut wrong = |key, what: &str| problems.push((key, what.to_owned()));
-        for (key, secret) in [("session_key", &self.session_key), ("company_uuid", &self.company_uuid)] {
-            if secret.expose().trim().is_empty() {
-                wrong(key, "is empty: it stands in the personal settings there");
-            } else if HeaderValue::try_from(secret.expose()).is_err() {
-                wrong(key, "has a character that no header may have, such as a line break");
+    fn read(section: &mut Section<'_>, surroundings: Surroundings<'_>) -> Option<Self> {
+        let session_key = section
+            .key("session_key", "The session key, from the personal settings there.")
+            .required(SETTINGS)
+            .header_secret();
+        let company_uuid =
+            section.key("company_uuid", "The company's UUID, from the same place.").required(SETTINGS).header_secret();
+        for (key, secret) in [("session_key", &session_key), ("company_uuid", &company_uuid)] {
+            if secret.as_ref().is_some_and(|secret| secret.expose().trim().is_empty()) {
+                section.problem(key, format!("is empty: {SETTINGS}"));
             }
         }
-        if self.accounts.is_empty() {
-            wrong(
-                "accounts",
-                "is missing: name a payment account for each method, such as { card = \"4\", other = \"3\" }",
+        let accounts = accounts(section);
+        let lookup = section
+            .key(
+                "lookup",
+                "How an invoice is found by its number: `scan` reads the list, `query` lets the platform filter, which is \
+                 not documented, and `query_then_scan` reads the list if the filter finds nothing.",
+            )
+            .word_or(
+                &[
+                    ("scan", Lookup::Scan),
+                    ("query", Lookup::Query),
+                    ("query_then_scan", Lookup::QueryThenScan),
+                ],
+                Lookup::default(),
             );
-        }
-        if self.accounts.iter().any(|(method, account)| method.trim().is_empty() || account.trim().is_empty()) {
-            wrong("accounts", "has an empty method or account: write, for example, { card = \"4\", other = \"3\" }");
-        }
-        for (key, path) in
-            [("payments_path", &self.payments_path), ("payment_accounts_path", &self.payment_accounts_path)]
-        {
-            let is_path = path.strip_prefix('/').is_some_and(|path| {
-                let mut steps = path.split('/');
-                steps.all(|step| {
-                    !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-                })
-            });
-            if !is_path {
-                wrong(key, "is no path: write, for example, `/v1/payments`; `.json` is added");
-            }
-        }
-        let order = self.lookup_order_by.split_once(':');
-        if !order.is_some_and(|(field, way)| !field.is_empty() && ["ascend", "descend"].contains(&way)) {
-            wrong("lookup_order_by", "is no order: write, for example, `date:descend`");
-        }
-        let prefix = &self.marker_prefix;
-        if prefix.trim().is_empty()
-            || prefix.trim_start() != prefix
-            || prefix.chars().count() > 40
-            || prefix.chars().any(char::is_control)
-        {
-            wrong("marker_prefix", "has to be 1 to 40 characters, and begin with none that is blank");
-        }
-        if self.status_paid_value.trim().is_empty() {
-            wrong("status_paid_value", "is empty: write the word for a paid invoice, such as `paid`");
-        }
-        for (key, pages) in
-            [("lookup_max_pages", self.lookup_max_pages), ("payments_max_pages", self.payments_max_pages)]
-        {
-            if !(1..=1000).contains(&pages) {
-                wrong(key, "is not from 1 to 1000");
-            }
-        }
-        // Otherwise an attempt that has to read all of them would never come to its end.
-        let calls = self.lookup_max_pages.saturating_add(self.payments_max_pages).saturating_add(OTHER_CALLS);
-        let limits = common.limits(&LIMITS);
-        if let Some((requests, _)) = limits.iter().find(|(requests, per)| *per > SHORT && requests.get() < calls) {
-            let what = format!(
-                "an attempt may need {calls} calls (lookup_max_pages + payments_max_pages + {OTHER_CALLS}), and the limit is \
-                 {requests}: read fewer pages, or raise `api_limits` if the platform allows it"
+        let lookup_max_pages = section
+            .key(
+                "lookup_max_pages",
+                "Pages of 100 invoices that are read, newest first. Together with `payments_max_pages` and 5 more calls it \
+                 has to fit into each of `api_limits`.",
+            )
+            .whole_or(1..=1000, 20_u32);
+        let lookup_order_by = order_by(section);
+        let amount_format = section
+            .key(
+                "amount_format",
+                "How an amount is written: `150.00` (`number`), `{\"_\": 150.00}` (`object`) or `\"150.00\"` (`string`).",
+            )
+            .word_or(
+                &[
+                    ("number", AmountFormat::Number),
+                    ("object", AmountFormat::Object),
+                    ("string", AmountFormat::String),
+                ],
+                AmountFormat::default(),
             );
-            wrong("lookup_max_pages", &what);
+        let marker_field = section
+            .key(
+                "marker_field",
+                "Where the marker stands by which a payment is recognised: in the name of the other party (`name`). With \
+                 `none`, a person has to look up what became of a write without an answer.",
+            )
+            .word_or(&[("name", MarkerField::Name), ("none", MarkerField::None)], MarkerField::default());
+        let marker_prefix = marker_prefix(section);
+        let payments_path = path(
+            section,
+            "payments_path",
+            "The list of payments; `.json` is added. The vendor's documents contradict each other about its beginning.",
+            "/v1/payments",
+        );
+        let payment_accounts_path =
+            path(section, "payment_accounts_path", "The list of payment accounts, likewise.", "/v1/payment-accounts");
+        let payments_max_pages = section
+            .key(
+                "payments_max_pages",
+                "Pages of 100 payments that are read, newest first, when a marker is looked for.",
+            )
+            .whole_or(1..=1000, 10_u32);
+        let status_paid_value = section
+            .key("status_paid_value", "The status that the action `paid` of `status_map` sets.")
+            .allowed("a word")
+            .text_or("paid");
+        if status_paid_value.trim().is_empty() {
+            section.problem("status_paid_value", "is empty: write the word for a paid invoice, such as `paid`");
         }
-        problems
+        let common = Common::read(section, &Self::DEFAULTS, surroundings.egress);
+        if let Some(common) = &common {
+            calls_fit(section, common, lookup_max_pages, payments_max_pages);
+        }
+        Some(Self {
+            common: common?,
+            session_key: session_key?,
+            company_uuid: company_uuid?,
+            accounts: accounts?,
+            lookup,
+            lookup_max_pages,
+            lookup_order_by,
+            amount_format,
+            marker_field,
+            marker_prefix,
+            payments_path,
+            payment_accounts_path,
+            payments_max_pages,
+            status_paid_value,
+        })
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn company_id(&self) -> String {
+        self.company_uuid.expose().trim().to_ascii_lowercase()
+    }
+
+    fn books(&self, timeout: Duration, transcript: Option<Transcript>) -> Result<Efactori, String> {
+        Efactori::new(self, timeout, transcript)
+    }
+}
+
+fn accounts(section: &mut Section<'_>) -> Option<BTreeMap<String, String>> {
+    const MISSING: &str = "name a payment account for each method, such as { card = \"4\", other = \"3\" }";
+    let accounts = section
+        .key(
+            "accounts",
+            "The payment account, by its id, that payments of each method are booked to (`card`, `bank_transfer`, \
+             `sepa_debit`, `payment_link`); `other` is for all methods that are not named. Without it such payments are \
+             held.",
+        )
+        .allowed("methods with ids of payment accounts")
+        .required(MISSING)
+        .texts_by_name()?;
+    if accounts.is_empty() {
+        section.problem("accounts", format!("is missing: {MISSING}"));
+    }
+    if accounts.iter().any(|(method, account)| method.trim().is_empty() || account.trim().is_empty()) {
+        let what = "has an empty method or account: write, for example, { card = \"4\", other = \"3\" }";
+        section.problem("accounts", what);
+    }
+    for method in accounts.keys().filter(|method| !METHODS.contains(&method.as_str())) {
+        let meant = did_you_mean(method, METHODS);
+        if !meant.is_empty() {
+            section.notice("accounts", format!("`{method}` is no method that Finkare documents{meant}"));
+        }
+    }
+    Some(accounts)
+}
+
+fn order_by(section: &mut Section<'_>) -> String {
+    let order = section
+        .key("lookup_order_by", "The order of lists, newest first.")
+        .allowed("a field, and `ascend` or `descend`")
+        .text_or("date:descend");
+    let parts = order.split_once(':');
+    if !parts.is_some_and(|(field, way)| !field.is_empty() && ["ascend", "descend"].contains(&way)) {
+        section.problem("lookup_order_by", "is no order: write, for example, `date:descend`");
+    }
+    order
+}
+
+fn marker_prefix(section: &mut Section<'_>) -> String {
+    let prefix = section
+        .key(
+            "marker_prefix",
+            "What the marker begins with; Finkare's id of the payment follows. Do not change it while payments are under \
+             way.",
+        )
+        .allowed("1 to 40 characters")
+        .text_or("Finkare ");
+    if prefix.trim().is_empty()
+        || prefix.trim_start() != prefix
+        || prefix.chars().count() > 40
+        || prefix.chars().any(char::is_control)
+    {
+        section.problem("marker_prefix", "has to be 1 to 40 characters, and must not begin with a blank");
+    }
+    prefix
+}
+
+fn path(section: &mut Section<'_>, key: &'static str, meaning: &'static str, default: &str) -> String {
+    let path = section.key(key, meaning).allowed("a path without `.json`").text_or(default);
+    let is_path = path.strip_prefix('/').is_some_and(|path| {
+        let mut steps = path.split('/');
+        steps.all(|step| {
+            !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        })
+    });
+    if !is_path {
+        section.problem(key, "is no path: write, for example, `/v1/payments`; `.json` is added");
+    }
+    path
+}
+
+/// Otherwise an attempt that has to read all pages would never come to its end.
+fn calls_fit(section: &Section<'_>, common: &Common, lookup_max_pages: u32, payments_max_pages: u32) {
+    let calls = lookup_max_pages + payments_max_pages + OTHER_CALLS;
+    let limits = common.limits();
+    if let Some((requests, _)) = limits.iter().find(|(requests, per)| *per > SHORT && requests.get() < calls) {
+        let what = format!(
+            "an attempt may need {calls} calls (lookup_max_pages + payments_max_pages + {OTHER_CALLS}), and the limit is \
+             {requests}: read fewer pages, or raise `api_limits` if the platform allows it"
+        );
+        section.problem("lookup_max_pages", what);
     }
 }

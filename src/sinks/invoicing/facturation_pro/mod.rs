@@ -16,163 +16,36 @@
 //! `judge` what that means for a payment.
 
 mod judge;
+mod options;
 mod wire;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderValue, Method, header};
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use url::Url;
+use serde::{Serialize, de::DeserializeOwned};
 
-pub use self::judge::Open;
 use self::wire::{Account, Invoice, Made, Settlement, Shown, Whole, pages};
+pub use self::{
+    judge::Open,
+    options::{NumberField, OnAlreadyPaid, Options},
+};
 use super::{
-    Answer, Api, Books, Common, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified,
-    Wanted,
+    Answer, Api, Books, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified, Wanted,
 };
 use crate::model::{booking::Payment, secret::Secret};
 
 /// Its name for people.
 const SYSTEM: &str = "Facturation.PRO";
-/// Its documented limits: requests, and in how many seconds.
-const LIMITS: [(u32, u32); 2] = [(600, 300), (10_000, 86_400)];
-/// The time zone of its users.
-pub const ZONE: &str = "Europe/Paris";
-/// What `status_map` may name.
-pub const ACTIONS: [&str; 2] = ["nothing", "note"];
 /// The calls that one attempt makes, with room: each gets a part of the attempt's time.
 const CALLS: u32 = 4;
 /// Pages of a list that are read. An exact search has one; more come if it is partial or was ignored.
 const MOST_PAGES: u64 = 20;
 /// Invoices that are read one by one, because a list does not show their number.
 const MOST_READ: usize = 10;
-/// Where a method of payment has no code of its own.
-const OTHER: &str = "other";
 /// Characters of a status that a note repeats.
 const LONGEST_STATUS: usize = 100;
-
-/// What an invoice that is paid already means for a payment that is not among its payments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnAlreadyPaid {
-    /// A person looks.
-    #[default]
-    Hold,
-    /// The payment is taken for the one by which somebody marked it as paid.
-    Close,
-}
-
-/// Which of an invoice's numbers is the one that Finkare knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NumberField {
-    /// The number with its prefix, as printed. The only one that it can search for exactly.
-    #[default]
-    FullInvoiceRef,
-    /// The number without its prefix.
-    InvoiceRef,
-    /// The number of an imported invoice.
-    ExternalRef,
-}
-
-/// The options of a `facturation_pro` sink beside those of every invoicing sink.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Options {
-    /// Where the API is.
-    #[serde(default = "Options::default_base_url")]
-    pub base_url: Url,
-    /// The firm's number, from the account's page "Clé API".
-    pub firm_id: String,
-    /// The API identifier, from the same page.
-    pub api_id: Secret,
-    /// The key that belongs to it.
-    pub api_key: Secret,
-    /// An e-mail address or a URL by which the vendor reaches who runs this: wanted in the `User-Agent`.
-    pub contact: String,
-    /// By Finkare's method of payment, the `payment_mode` under which it is booked; `other` for all others. What is
-    /// not named keeps its default.
-    #[serde(default)]
-    pub payment_modes: BTreeMap<String, u16>,
-    /// Which of an invoice's numbers is compared.
-    #[serde(default)]
-    pub number_field: NumberField,
-    /// What an invoice that is paid already means.
-    #[serde(default)]
-    pub on_already_paid: OnAlreadyPaid,
-    /// Stands before Finkare's id of the payment in a settlement's `payment_ref`.
-    #[serde(default = "Options::default_payment_ref_prefix")]
-    pub payment_ref_prefix: String,
-}
-
-impl Options {
-    /// The codes for Finkare's methods: transfer, direct debit, card, card, other (<https://facturation.dev>, the table of
-    /// `payment_mode` for sales).
-    const MODES: [(&'static str, u16); 5] =
-        [("bank_transfer", 3), ("sepa_debit", 8), ("card", 2), ("payment_link", 2), (OTHER, 99)];
-
-    fn default_base_url() -> Url {
-        Url::parse("https://www.facturation.pro").expect("the vendor's address is a URL")
-    }
-
-    fn default_payment_ref_prefix() -> String {
-        "finkare:".to_owned()
-    }
-
-    /// The code for a method of payment; that of `other` for one that has none.
-    pub fn payment_mode(&self, method: Option<&str>) -> u64 {
-        let default = |method: &str| Self::MODES.iter().find(|(name, _)| *name == method).map(|(_, code)| *code);
-        let code = |method: &str| self.payment_modes.get(method).copied().or_else(|| default(method));
-        method.and_then(code).or_else(|| code(OTHER)).expect("`other` has a default").into()
-    }
-
-    /// What cannot work, by option; never a secret's value.
-    pub fn problems(&self) -> Vec<(String, String)> {
-        let mut problems = Vec::new();
-        let mut problem = |key: &str, what: &str| problems.push((key.to_owned(), what.to_owned()));
-        let url = &self.base_url;
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            problem("base_url", "does not begin with `https://` (or `http://`) and a host");
-        } else if !url.username().is_empty()
-            || url.password().is_some()
-            || url.query().is_some()
-            || url.fragment().is_some()
-        {
-            problem("base_url", "has a user, password, query or fragment: leave only the address");
-        }
-        if !(1..=18).contains(&self.firm_id.len()) || !self.firm_id.bytes().all(|byte| byte.is_ascii_digit()) {
-            problem("firm_id", "is not the number of a firm: it stands on the account's page \"Clé API\"");
-        }
-        let is_plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        if !is_plain(self.api_id.expose()) || self.api_id.expose().contains(':') {
-            problem("api_id", "is no API identifier: it stands on the account's page \"Clé API\"");
-        }
-        if !is_plain(self.api_key.expose()) {
-            problem("api_key", "is no API key: it stands on the account's page \"Clé API\"");
-        }
-        let is_address = self.contact.contains('@') || self.contact.contains("://");
-        if !is_address || !is_plain(&self.contact) || self.contact.contains(['(', ')']) || self.contact.len() > 200 {
-            problem(
-                "contact",
-                "is not an e-mail address or a URL (ASCII, without blanks): Facturation.PRO wants to know whom to write to",
-            );
-        }
-        for (method, code) in &self.payment_modes {
-            let key = format!("payment_modes.{method}");
-            match code {
-                0 => problem(&key, "0 means unpaid: write the code of a means of payment, such as 3 for a transfer"),
-                1..=998 => {}
-                _ => problem(&key, "999 means bad debt, and more is no code: write one such as 3 for a transfer"),
-            }
-        }
-        if !is_plain(&self.payment_ref_prefix) || self.payment_ref_prefix.len() > 50 {
-            problem("payment_ref_prefix", "is not 1 to 50 letters, digits and signs without blanks (ASCII)");
-        }
-        problems
-    }
-}
 
 /// The books of one firm.
 #[derive(Debug)]
@@ -207,31 +80,23 @@ impl FacturationPro {
     /// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`).
     ///
     /// # Errors
-    /// Names the option that cannot work, never a secret's value.
-    pub fn new(
-        options: &Options,
-        common: &Common,
-        timeout: Duration,
-        transcript: Option<Transcript>,
-    ) -> Result<Self, String> {
-        if let Some((key, what)) = options.problems().first() {
-            return Err(format!("`{key}` {what}"));
-        }
+    /// Why this machine cannot start a client, such as missing CA certificates.
+    pub fn new(options: &Options, timeout: Duration, transcript: Option<Transcript>) -> Result<Self, String> {
         let pair = Secret::new(format!("{}:{}", options.api_id.expose(), options.api_key.expose()));
         let basic = Secret::new(BASE64_STANDARD.encode(pair.expose()));
-        let mut authorization = HeaderValue::try_from(format!("Basic {}", basic.expose()))
-            .map_err(|_| "`api_id` and `api_key` cannot be sent")?;
+        let mut authorization =
+            HeaderValue::try_from(format!("Basic {}", basic.expose())).expect("base64 is visible ASCII");
         authorization.set_sensitive(true);
         let api = Api::new(Settings {
             system: SYSTEM,
-            base_url: options.base_url.clone(),
+            base_url: options.common.base_url.clone(),
             headers: HeaderMap::from_iter([(header::AUTHORIZATION, authorization)]),
             // It may suspend who does not name a contact (the introduction of its documentation).
             user_agent: format!("finkare-relay/{} ({})", env!("CARGO_PKG_VERSION"), options.contact),
             secrets: vec![options.api_id.clone(), options.api_key.clone(), pair, basic],
-            limits: common.limits(&LIMITS),
+            limits: options.common.limits(),
             timeout: timeout / CALLS,
-            egress: common.egress.clone(),
+            egress: options.common.egress.clone(),
             transcript,
         })?;
         Ok(Self { api, options: options.clone() })
@@ -591,18 +456,5 @@ mod tests {
         assert!(with_line("Finkare 2026-03-15: in_recovery2", line).is_some());
         assert_eq!(one_line("a\n\tb\u{1b}[0m  c"), "a b [0m c");
         assert_eq!(one_line(&"é".repeat(500)).chars().count(), LONGEST_STATUS);
-    }
-
-    #[test]
-    fn what_is_configured_well_has_no_problem() {
-        let text = "firm_id = '12345'\napi_id = 'id'\napi_key = 'key'\ncontact = 'https://creancier.example/contact'";
-        let options: Options = toml::from_str(text).unwrap();
-        assert_eq!(options.problems(), []);
-        assert_eq!(options.base_url.as_str(), "https://www.facturation.pro/");
-        for (method, code) in Options::MODES {
-            assert_eq!(options.payment_mode(Some(method)), u64::from(code));
-        }
-        assert_eq!((options.payment_mode(None), options.payment_mode(Some("barter"))), (99, 99));
-        assert!(!format!("{options:?}").contains("\"key\""));
     }
 }
