@@ -17,8 +17,9 @@ use async_trait::async_trait;
 use serde_json::value::RawValue;
 
 use super::{
-    Answer, Api, Books, Common, Defaults, Finding, Request, Settings, StatusChange, StatusPlan, System, Transcript,
-    Trouble, Verified, Wanted,
+    Answer, Api, Books, Common, Defaults, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble,
+    Verified, Wanted,
+    system::System,
     watching::{
         Fields, Id, Index, Listed, Page, Search, Shelf, closes, compared, only, overpaid, paid_of_what, share, told,
     },
@@ -32,9 +33,9 @@ use crate::{
 const SYSTEM: &str = "FastFaktura";
 /// The field with the number.
 const NUMBER: &str = "number";
-/// Under which of these a list is looked for, if nobody says where it is.
+/// The names under which a list is looked for, if `list_key` does not say where it is.
 const LIST_KEYS: [&str; 4] = ["data", "items", "invoices", "results"];
-/// Under which of these a single thing is looked for, if it is not there by itself.
+/// The names under which a single thing is looked for, if it is not the whole answer.
 const ONE_KEYS: [&str; 4] = ["data", "invoice", "business", "item"];
 /// `list_key` of this looks for the list.
 const AUTO: &str = "auto";
@@ -130,7 +131,7 @@ pub struct FastFaktura {
 }
 
 impl FastFaktura {
-    /// The client; asks nobody. `timeout` bounds a whole attempt.
+    /// The client. Makes no call. `timeout` bounds a whole attempt.
     ///
     /// # Errors
     /// Why this machine cannot start a client, such as missing CA certificates.

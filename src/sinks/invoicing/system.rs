@@ -4,7 +4,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{Bookkeeper, Books, Common, Defaults, Transcript};
+use super::{
+    api::Transcript,
+    bookkeeper::Bookkeeper,
+    books::Books,
+    options::{Common, Defaults},
+};
 use crate::{
     options::section::Section,
     sinks::{
@@ -36,7 +41,7 @@ pub trait System: fmt::Debug + Send + Sync + Sized + 'static {
     /// What tells companies apart in this system; see [`Company::id`].
     fn company_id(&self) -> String;
 
-    /// A client of the books; asks nobody. `timeout` bounds a whole attempt.
+    /// A client of the books. Makes no call. `timeout` bounds a whole attempt.
     ///
     /// # Errors
     /// Why this machine cannot start a client, such as missing CA certificates.
