@@ -42,7 +42,7 @@ pub struct Generated {
 /// file that others may read is closed to them, with a warning: what they have read they have read.
 ///
 /// # Errors
-/// `InvalidData` when the file is empty: it is not replaced, because whoever emptied it may have the
+/// `InvalidData` when the file is empty: it is not replaced, because the person who emptied it may have the
 /// only copy. Otherwise what the file system says, with the path.
 pub fn read_or_create(dir: &Path, name: &str, make: impl FnOnce() -> Secret) -> io::Result<Generated> {
     let path = dir.join(name);
@@ -55,7 +55,7 @@ pub fn read_or_create(dir: &Path, name: &str, make: impl FnOnce() -> Secret) -> 
     // whole, and fails if there is one already.
     let temporary = dir.join(format!(".{name}.{:016x}.new", random_u64()));
     let linked = write_new(&temporary, &secret).and_then(|()| fs::hard_link(&temporary, &path));
-    // Also after an error; what is left of it is in nobody's way.
+    // Also after an error; a file that stays behind does no harm.
     let _ = fs::remove_file(&temporary);
     match linked {
         Ok(()) => {

@@ -27,7 +27,7 @@ use crate::{
     sinks::kind::{KINDS, Row},
 };
 
-/// The file that is read if it lies in the working directory and nobody names another.
+/// The file that is read if it lies in the working directory and no other is named.
 const DEFAULT_FILE: &str = "relay.toml";
 
 /// The public listener. Loopback: TLS is the work of a proxy in front.

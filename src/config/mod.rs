@@ -169,7 +169,7 @@ pub struct AdminToken {
 pub enum Token {
     /// The token itself: the commands can use it too.
     Plain(Secret),
-    /// Its SHA-256: enough to know the token by, and no use to whoever reads the configuration.
+    /// Its SHA-256: enough to recognise the token, and of no use to a reader of the configuration.
     Hash([u8; 32]),
 }
 
@@ -235,31 +235,31 @@ pub struct Endpoint {
     pub api_key: Option<Secret>,
     /// Finkare's API; the default follows from the key's prefix.
     pub api_url: Option<url::Url>,
-    /// Ours towards Finkare's API.
+    /// The limit that the relay keeps towards Finkare's API.
     pub api_rate_limit: RateLimit,
-    /// One call to Finkare's API, from connecting to the last byte.
+    /// How long one call to Finkare's API may take, from connecting to the last byte.
     pub api_timeout: Duration,
-    /// How often a call that was answered 429 is made again.
+    /// How many times a call is retried after a 429.
     pub api_max_retries: u32,
-    /// Paths of Finkare's API that nobody documents.
+    /// Paths of Finkare's API, which are not documented.
     pub api_paths: Paths,
-    /// With which method a webhook is updated, which nobody documents either.
+    /// With which method a webhook is updated, which is not documented either.
     pub api_update_method: UpdateMethod,
     /// How calls to Finkare's API leave: from the section `[outgoing]`.
     pub egress: Egress,
     /// How long after its event an invoice or a payment may become visible in Finkare's API.
     pub payment_patience: Duration,
-    /// A payment that is dated further from an event is not the event's, unless the event names it.
+    /// A payment that is dated further from an event is never taken for the event's, unless the event names it.
     pub payment_window: Duration,
-    /// Rotates the secret by itself so often.
+    /// The time between two scheduled rotations of the secret; `None` if there are none.
     pub rotate_every: Option<Duration>,
-    /// For how long the secrets before a new one stay good, unless a rotation is told otherwise.
+    /// How long the earlier secrets stay valid after a rotation, unless the rotation says otherwise.
     pub rotate_overlap: Duration,
     /// How an event is found again.
     pub dedupe: Dedupe,
     /// A genuine delivery whose own timestamp is older is refused; shorter than dedupe keys are kept.
     pub max_age: Option<Duration>,
-    /// Quiet for longer is told as silent.
+    /// An endpoint without a genuine delivery for longer is reported as silent.
     pub silence_alarm: Option<Duration>,
     /// What the signature is computed over.
     pub signature_over: SignatureOver,
@@ -327,17 +327,17 @@ pub struct Sink {
     pub endpoints: Option<Vec<EndpointName>>,
     /// Gets each event with what Finkare says of its invoice and payment.
     pub enrich: bool,
-    /// Whatever it gets counts: never fed by a sandbox endpoint ([`Endpoint::is_sandbox`]).
+    /// What it gets is real: it is never fed by a sandbox endpoint ([`Endpoint::is_sandbox`]).
     pub live: bool,
     /// Only events for which this is true.
     pub filter: Option<Filter>,
     /// In which order.
     pub order: Order,
-    /// At most so many attempts at a time, in this process.
+    /// The largest number of attempts that run side by side, in this process.
     pub concurrency: NonZeroU32,
     /// A whole attempt.
     pub timeout: Duration,
-    /// At most so many attempts in a time, in this process.
+    /// The largest number of attempts in a given time, in this process.
     pub rate_limit: Option<RateLimit>,
     /// When to try again and when to give up.
     pub retry: RetryPolicy,
@@ -374,7 +374,7 @@ pub struct RateLimit {
     pub per: Duration,
 }
 
-/// The circuit breaker: after so many failures in a row the sink gets one probe at a time.
+/// The circuit breaker: after this many failures in a row the sink gets one probe at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Breaker {
     /// Consecutive failures that trip it.

@@ -90,7 +90,7 @@ impl<'e> Environment<'e> {
         }
     }
 
-    /// True if the variable, in either form, is set although nobody asked for it.
+    /// True if the variable, in either form, is set although it was not read.
     pub(crate) fn is_set_in_vain(&self, name: &str) -> bool {
         !self.named.borrow().contains(name) && self.is_set(name)
     }

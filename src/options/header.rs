@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use crate::model::secret::Secret;
 
-/// A secret that a header can hold: whoever has one needs not ask again whether it can be sent.
+/// A secret that a header can hold, checked once.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HeaderSecret {
     secret: Secret,

@@ -1,6 +1,6 @@
 //! Reading what an operator wrote, without knowing what it is about.
 //!
-//! - `section`: the file, table by table; whoever knows a table takes its keys from it.
+//! - `section`: the file, table by table; the reader of a table takes its keys from it.
 //! - `key`: one key that is about to be read: what it is for, what it may be, what it is by default.
 //! - `description`: what was said of the keys while they were read. The page of all options, the JSON Schema, and what a
 //!   syntax error may show are made of it.

@@ -289,7 +289,7 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// Reports every key that nobody took.
+    /// Reports every key that was not read.
     pub(crate) fn finish(self) {
         for key in self.table.keys() {
             let meant = did_you_mean(key, self.asked.iter().copied());

@@ -17,6 +17,8 @@
 //! The file is opened by the first delivery, not when the sink is built, so that a mere check of
 //! the configuration leaves no trace.
 
+mod look;
+
 use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
@@ -28,6 +30,7 @@ use std::{
 use async_trait::async_trait;
 use jiff::{Timestamp, ToSpan};
 
+use self::look::{advice, explain, look, not_a_file};
 use super::{
     Message, Sink,
     lines::{self, Failure, Target, Writer},
@@ -199,7 +202,7 @@ struct Log<S> {
     disk: S,
     open: Option<Open>,
     /// A folder is made for the first opening only. One that vanishes later was probably a volume
-    /// that is not mounted any more, and nobody would look for events in what lies beneath.
+    /// that is not mounted any more, and events in the folder beneath it would not be found.
     opened_before: bool,
     /// The time in the last rotated file's name.
     rotated: Option<Timestamp>,
@@ -245,7 +248,7 @@ impl<S: Storage> Log<S> {
             let _repaired_when_opened = open.file.set_len(open.len);
             return Err(explain("write to", &self.path, &error));
         }
-        // Deleted between our look at the path and now: nobody could read these lines.
+        // Deleted since the path was looked at: these lines could not be read by anyone.
         if open.file.metadata().is_ok_and(|file| file.nlink() == 0) {
             return Err(format!("{} was deleted while it was written; it will be made again", self.path.display()));
         }
@@ -274,7 +277,7 @@ impl<S: Storage> Log<S> {
         }
     }
 
-    /// Takes the open file if the path still leads to it and nobody else has changed it, else opens
+    /// Takes the open file if the path still leads to it and no one else has changed it, else opens
     /// what is there. The caller puts it back once it is known to be sound.
     fn current(&mut self) -> Result<Open, String> {
         if let Some(open) = self.open.take()
@@ -320,7 +323,7 @@ impl<S: Storage> Log<S> {
         if !leads_to(path, &file, len) {
             return Err(format!("{} was replaced while it was opened", path.display()));
         }
-        // Perhaps another file now, or emptied by whoever rotates it from outside.
+        // It may be another file now, or emptied by a rotation from outside.
         (self.opened_before, self.try_rotating_at) = (true, 0);
         Ok(Open { file, len })
     }
@@ -457,88 +460,6 @@ fn last_line(file: &fs::File, len: u64) -> io::Result<Option<Vec<u8>>> {
     }
     parts.reverse();
     Ok(Some(parts.concat()))
-}
-
-fn look(options: &Options) -> Result<String, String> {
-    let path = &options.path;
-    match fs::metadata(path) {
-        Ok(existing) if !existing.is_file() => return Err(not_a_file(path)),
-        Ok(_) => {
-            // Opening for appending changes nothing, not even the time of the last change.
-            fs::OpenOptions::new().append(true).open(path).map_err(|error| explain("open", path, &error))?;
-            if options.max_bytes == 0 {
-                return Ok(format!("{} can be written", path.display()));
-            }
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(explain("look at", path, &error)),
-    }
-    let mut folder = folder_of(path);
-    while fs::metadata(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        && folder != folder_of(folder)
-    {
-        folder = folder_of(folder);
-    }
-    let usable = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    rustix::fs::access(folder, usable).map_err(|error| explain("make files in", folder, &error.into()))?;
-    if options.max_bytes > 0
-        && let Some(what) = in_the_way_of_renaming(path)
-    {
-        return Err(format!(
-            "{} can be written, but not rotated at `max_bytes` ({}), so that it would grow without end: {what}",
-            path.display(),
-            options.max_bytes
-        ));
-    }
-    Ok(format!("{} can be written, and its folder takes new files", path.display()))
-}
-
-fn not_a_file(path: &Path) -> String {
-    format!("{} is not a regular file: choose another `path`, or the sink type `stdout` for a pipe", path.display())
-}
-
-/// Why a file in a folder that takes new files cannot be renamed all the same, if that can be seen; and what to do.
-fn in_the_way_of_renaming(path: &Path) -> Option<String> {
-    let file = fs::symlink_metadata(path).ok()?;
-    let folder = fs::metadata(folder_of(path)).ok()?;
-    if is_mount(path).unwrap_or(file.dev() != folder.dev()) {
-        return Some(MOUNT.to_owned());
-    }
-    // In a folder like /tmp only the owner of a file renames it, the folder's owner, and root.
-    let us = fs::metadata("/proc/self").ok()?.uid();
-    let is_sticky = folder.mode() & 0o1000 != 0;
-    (is_sticky && ![0, file.uid(), folder.uid()].contains(&us)).then(|| {
-        "it belongs to another user, and its folder lets only owners rename: choose a folder of this service's own"
-            .into()
-    })
-}
-
-const MOUNT: &str = "it is a mount of its own: mount its folder instead; or set `max_bytes = 0` and rotate it from outside by \
-                     copying and truncating it";
-
-/// Whether something is mounted just there; `None` where the system cannot tell.
-fn is_mount(path: &Path) -> Option<bool> {
-    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
-    let seen = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS).ok()?;
-    let is_known = seen.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT);
-    is_known.then(|| seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
-}
-
-/// What could not be done, why, and what to do about it.
-fn explain(action: &str, path: &Path, error: &io::Error) -> String {
-    format!("cannot {action} {}: {error}; {}", path.display(), advice(error))
-}
-
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => MOUNT,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space there",
-        io::ErrorKind::PermissionDenied => "let the user of this service write there",
-        io::ErrorKind::ReadOnlyFilesystem => "mount it writable or choose another `path`",
-        io::ErrorKind::NotFound => "its folder is gone: mount or make it again",
-        io::ErrorKind::NotADirectory => "a part of `path` is a file and not a folder: correct it",
-        _ => "see to the disk or choose another `path`",
-    }
 }
 
 #[cfg(test)]

@@ -168,7 +168,7 @@ impl Kind {
         self.options.check(timeout).await
     }
 
-    /// What this sink would send of a message. Asks nobody and opens nothing.
+    /// What this sink would send of a message. Makes no call and opens nothing.
     ///
     /// # Errors
     /// As [`SinkOptions::preview`] says.

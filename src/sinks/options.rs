@@ -9,7 +9,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use outgoing::Egress;
 
-use super::{Message, Sink, invoicing::Desk, preview::Preview};
+use super::{Message, Sink, invoicing::bookkeeper::Desk, preview::Preview};
 use crate::options::section::Section;
 
 /// Opens the desk that a bookkeeper works at; called at most once, and by invoicing sinks only.
@@ -85,7 +85,7 @@ pub trait SinkOptions: fmt::Debug + Send + Sync + Sized + 'static {
     /// What is wrong and what to change, in a sentence.
     async fn check(&self, timeout: Duration) -> Result<String, String>;
 
-    /// What the sink would send of a message. Asks nobody and opens nothing.
+    /// What the sink would send of a message. Makes no call and opens nothing.
     ///
     /// # Errors
     /// Why there is nothing to send, in a sentence.

@@ -35,7 +35,7 @@ use crate::{
 const NAME: &str = "template";
 /// Steps that one body may take; a body with a hundred fields needs a few thousand.
 const FUEL: u64 = 100_000;
-/// Bytes of a body; Finkare's own have at most so many.
+/// The largest body, in bytes; Finkare's own bodies are no larger.
 const MOST_BYTES: usize = 1 << 20;
 /// Characters of an excerpt of a template.
 const EXCERPT: usize = 60;

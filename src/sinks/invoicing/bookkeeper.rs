@@ -3,13 +3,13 @@
 //! ```text
 //! resolve ─▶ ledger ─▶ reserved ─▶ find ─▶ sending ─▶ write ─▶ written ─▶ verify ─▶ booked
 //!             │                     │                  │
-//!             │ booked: done        │                  └─ nobody knows: the line stays `sending`
+//!             │ booked: done        │                  └─ unknown outcome: the line stays `sending`
 //!             │                     └─ held, not there, too early: the line goes
 //!             └─ sending: an earlier attempt may have written it ─▶ find first, and wait until it has settled
 //! ```
 //!
 //! Two barriers stand before the one call that writes. The *ledger* has a line for each payment and sink, reserved
-//! before anything is looked at and `sending` before the call; while it is one of these, nobody else writes to that
+//! before anything is looked at and `sending` before the call; while it is one of these, no other worker writes to that
 //! invoice. The *marker* in the books is looked for before every write. After a crash or a time-out the marker decides;
 //! where it is not found, nothing is written before the earlier request has certainly ended (`settle_secs`).
 //!
@@ -24,7 +24,9 @@
 //! Where the books show payments, one of the same amount and about the same day that we did not book is perhaps the same
 //! money, typed by a person or imported from the bank ([`Rival`](super::Rival)): unless `on_same_amount` says otherwise, a person looks.
 
+mod explain;
 mod rivals;
+mod status;
 
 use std::{
     collections::HashMap,
@@ -35,12 +37,11 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::civil::Date;
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
     api::{Transcript, Trouble},
-    books::{Books, Finding, StatusChange, StatusPlan, Verified, Wanted},
+    books::{Books, Finding, Verified, Wanted},
     options::{Common, OnSameAmount},
     resolve::Resolve,
 };
@@ -53,10 +54,7 @@ use crate::{
         id::SinkName,
         money::Cents,
     },
-    sinks::{
-        Message, Sink,
-        preview::{Explained, Step},
-    },
+    sinks::{Message, Sink, preview::Explained},
     store::{
         StoreError,
         ledger::{Advance, BookingBegun, BookingFilter, LedgerStore},
@@ -269,7 +267,7 @@ impl<B: Books> Bookkeeper<B> {
         if !B::WRITES {
             let wanted = entry.wanted(self.seen_before(entry).await?, false);
             let found = self.look(&wanted).await?;
-            let Found::End(end) = self.judge(message, &wanted, found) else {
+            let Judgement::End(end) = self.judge(message, &wanted, found) else {
                 return Ok(hold("this system takes no payments, which is a bug: report it"));
             };
             if let End::Done(seen) = end {
@@ -300,9 +298,9 @@ impl<B: Books> Bookkeeper<B> {
             Err(Ends(outcome)) => return self.give_up(entry, token, outcome).await,
         };
         match self.judge(message, &wanted, found) {
-            Found::Open(invoice) => self.write(entry, &wanted, token, &invoice, not_after).await,
-            Found::End(End::Done(advance)) => self.finish(entry, token, &advance).await,
-            Found::End(end) => self.give_up(entry, token, end.outcome()).await,
+            Judgement::Open(invoice) => self.write(entry, &wanted, token, &invoice, not_after).await,
+            Judgement::End(End::Done(advance)) => self.finish(entry, token, &advance).await,
+            Judgement::End(end) => self.give_up(entry, token, end.outcome()).await,
         }
     }
 
@@ -320,7 +318,7 @@ impl<B: Books> Bookkeeper<B> {
         // was given. Not less than our own time either: what an earlier version sent has left no word in the line.
         let settles_in = self.settles().saturating_sub(sending.began_ago).max(sending.settles_in.unwrap_or_default());
         match &found {
-            Found::Open(_) if !settles_in.is_zero() => {
+            Judgement::Open(_) if !settles_in.is_zero() => {
                 return Ok(Outcome::Wait {
                     reason: format!(
                         "an earlier attempt to record the payment in {} got no answer, and it is not there: before it is \
@@ -330,9 +328,9 @@ impl<B: Books> Bookkeeper<B> {
                     after: settles_in,
                 });
             }
-            Found::Open(_) | Found::End(End::Done(_)) => {}
+            Judgement::Open(_) | Judgement::End(End::Done(_)) => {}
             // The line stays, and with it the doubt.
-            Found::End(End::Outcome(Outcome::Hold { reason, recheck_after })) => {
+            Judgement::End(End::Outcome(Outcome::Hold { reason, recheck_after })) => {
                 return Ok(Outcome::Hold {
                     reason: format!(
                         "{reason}. An earlier attempt may have recorded it: look there, say what you found by `bookings settle`, \
@@ -341,7 +339,7 @@ impl<B: Books> Bookkeeper<B> {
                     recheck_after: *recheck_after,
                 });
             }
-            Found::End(End::Outcome(outcome)) => return Ok(outcome.clone()),
+            Judgement::End(End::Outcome(outcome)) => return Ok(outcome.clone()),
         }
         let token = BookingToken::generate();
         let new = self.new_booking(message, entry, token);
@@ -349,9 +347,9 @@ impl<B: Books> Bookkeeper<B> {
             return Ok(another_attempt());
         };
         match found {
-            Found::Open(invoice) => self.write(entry, &wanted, token, &invoice, not_after).await,
-            Found::End(End::Done(advance)) => self.finish(entry, token, &advance).await,
-            Found::End(End::Outcome(outcome)) => Ok(outcome),
+            Judgement::Open(invoice) => self.write(entry, &wanted, token, &invoice, not_after).await,
+            Judgement::End(End::Done(advance)) => self.finish(entry, token, &advance).await,
+            Judgement::End(End::Outcome(outcome)) => Ok(outcome),
         }
     }
 
@@ -361,10 +359,10 @@ impl<B: Books> Bookkeeper<B> {
     }
 
     /// What a finding leads to.
-    fn judge(&self, message: &Message, wanted: &Wanted<'_>, found: Finding<B::Invoice>) -> Found<B::Invoice> {
+    fn judge(&self, message: &Message, wanted: &Wanted<'_>, found: Finding<B::Invoice>) -> Judgement<B::Invoice> {
         let recheck = Duration::from_secs(self.options.recheck_secs);
-        Found::End(match found {
-            Finding::Open { invoice, .. } => return Found::Open(invoice),
+        Judgement::End(match found {
+            Finding::Open { invoice, .. } => return Judgement::Open(invoice),
             Finding::Booked { target_id } => End::Done(Advance {
                 state: BookingState::Booked,
                 target_id: Some(target_id),
@@ -509,7 +507,7 @@ impl<B: Books> Bookkeeper<B> {
         Ok(Outcome::Delivered)
     }
 
-    /// The sum of the other payments of the invoice that were seen as paid: an invoice closes only so many.
+    /// The sum of the other payments of the invoice that were seen as paid: an invoice closes no more than its total.
     async fn seen_before(&self, entry: &Entry) -> Result<Cents, StoreError> {
         let mut filter = BookingFilter {
             sink: Some(self.sink.to_string()),
@@ -563,7 +561,7 @@ impl<B: Books> Bookkeeper<B> {
                 return Ok(soon());
             }
         }
-        // From here on nobody else notes a payment of this invoice; one may have come before us.
+        // From here on no other worker notes a payment of this invoice; one may have done so before.
         if self.seen_before(entry).await? != before {
             return self.give_up(entry, token, soon()).await;
         }
@@ -636,7 +634,7 @@ impl<B: Books> Bookkeeper<B> {
         })
     }
 
-    /// Removes a line that was only reserved; false if it is being sent by now, or is somebody else's.
+    /// Removes a line that was only reserved; false if it is being sent by now, or belongs to another worker.
     ///
     /// Taken over first: its holder may begin to send at this very moment, and what is `sending` must not go.
     async fn clear(&self, line: &Booking) -> Result<bool, StoreError> {
@@ -662,7 +660,7 @@ impl<B: Books> Bookkeeper<B> {
         }
     }
 
-    /// We wrote, and somebody else had gone on with the same payment meanwhile.
+    /// This worker wrote, and another one had taken over the same payment meanwhile.
     fn two_of_us(&self, entry: &Entry, target_id: &str, other: &Booking) -> Outcome {
         if matches!(other.state, BookingState::Reserved | BookingState::Sending) {
             // It looks for our marker before it writes, and sees it twice if it has looked too early: it decides.
@@ -680,138 +678,10 @@ impl<B: Books> Bookkeeper<B> {
             self.system()
         ))
     }
-
-    // --- status changes
-
-    /// What a change of status leads to; the flag is true if it ends well and nothing was to be done.
-    async fn plan(&self, message: &Message) -> Result<StatusStep, Ends> {
-        let body: Value = serde_json::from_slice(&message.payload)
-            .map_err(|_| Ends(hold("the event is no JSON: look at it, and cancel this dispatch")))?;
-        let text = |name: &str| body.pointer(name).and_then(Value::as_str);
-        let Some(to) = text("/data/newStatus").map(str::trim).filter(|to| !to.is_empty()) else {
-            return Err(Ends(hold("the event has no text `data.newStatus`: look at it, and cancel this dispatch")));
-        };
-        let Some(action) = self.options.status_map.get(to).filter(|action| *action != "nothing") else {
-            return Ok(StatusStep::Nothing(format!(
-                "nothing is done in {} for the status `{to}` (`status_map`)",
-                self.system()
-            )));
-        };
-        let invoice = self.resolver.invoice(message).await.map_err(|unresolved| Ends(unresolved.into()))?;
-        let number = self.options.number.of(&invoice).map_err(|problem| Ends(hold(problem)))?;
-        let told_at = text("/timestamp").and_then(|time| time.parse().ok()).unwrap_or(message.received_at);
-        let change = StatusChange {
-            invoice: &invoice,
-            number: &number,
-            from: text("/data/previousStatus"),
-            to,
-            action,
-            date: told_at.to_zoned(self.options.timezone.clone()).date(),
-        };
-        Ok(StatusStep::Plan(self.books.status(&change).await?))
-    }
-
-    async fn status(&self, message: &Message, not_after: Instant) -> Result<Outcome, Ends> {
-        let plan = match self.plan(message).await? {
-            StatusStep::Nothing(why) => StatusPlan::Done { why },
-            StatusStep::Plan(plan) => plan,
-        };
-        match plan {
-            StatusPlan::Done { why } => {
-                tracing::info!(
-                    sink.name = %self.sink, event.id = %message.event_id, reason = why,
-                    "a change of status needs nothing here"
-                );
-                Ok(Outcome::Delivered)
-            }
-            StatusPlan::Write(request) => {
-                // Safe to repeat: what it brings about is looked for before.
-                let Err(trouble) = self.books.api().send(&request, Some(not_after)).await else {
-                    return Ok(Outcome::Delivered);
-                };
-                let Trouble::Doubtful { reason, concerns_all } = trouble else { return Err(trouble.into()) };
-                if matches!(self.plan(message).await?, StatusStep::Plan(StatusPlan::Done { .. })) {
-                    return Ok(Outcome::Delivered);
-                }
-                let reason = format!("{reason}. It is not there: look at it in {}", self.system());
-                Ok(if concerns_all {
-                    Outcome::Stop { reason: format!("{reason}, and resume the sink (`sinks resume`)") }
-                } else {
-                    hold(format!("{reason}; then retry this dispatch or cancel it"))
-                })
-            }
-            StatusPlan::Absent { instruction } => Ok(self.absent(message, &instruction)),
-            StatusPlan::Hold { instruction, recheck } => Ok(Outcome::Hold {
-                reason: instruction,
-                recheck_after: recheck.then_some(Duration::from_secs(self.options.recheck_secs)),
-            }),
-        }
-    }
-
-    // --- trying
-
-    /// What [`Self::payment`] would do, by reading alone.
-    async fn explain_payment(&self, message: &Message) -> Result<(String, Option<Step>), Ends> {
-        let entry = self.entry(message).await?;
-        let known = self.ledger.booking(&self.sink, &entry.payment.id).await?;
-        let is_uncertain = matches!(&known, Some(Booking { state: BookingState::Sending, .. }));
-        let what =
-            format!("the payment of {} on invoice {}", entry.wanted(Cents::ZERO, false).in_words(), entry.number);
-        if let Some(booking) = known.as_ref().filter(|line| line.state != BookingState::Reserved) {
-            if let Some(differs) = differs(booking, &entry) {
-                return Err(Ends(hold(differs)));
-            }
-            if !is_uncertain {
-                let as_what = booking.target_id.as_ref().map(|id| format!(" as {id}")).unwrap_or_default();
-                let sentence = format!(
-                    "{what} stands in {} already{as_what} (the ledger says `{}`): nothing would be written",
-                    self.system(),
-                    booking.state
-                );
-                return Ok((sentence, None));
-            }
-        }
-        let booked_before = if B::WRITES {
-            self.ledger.booked_cents(&self.sink, &entry.number).await?
-        } else {
-            self.seen_before(&entry).await?
-        };
-        let wanted = entry.wanted(booked_before, is_uncertain && B::WRITES);
-        let found = self.look(&wanted).await?;
-        Ok(match self.judge(message, &wanted, found) {
-            Found::Open(invoice) => {
-                let step = self.books.booking(&wanted, &invoice).step();
-                (format!("{what} would be recorded in {}, and read back after it", self.system()), Some(step))
-            }
-            Found::End(End::Done(Advance { target_id: Some(id), .. })) => {
-                (format!("{what} stands in {} already as {id}: nothing would be written", self.system()), None)
-            }
-            Found::End(End::Done(Advance { note, .. })) => {
-                (format!("{what}: {}. Nothing would be written", note.unwrap_or_default()), None)
-            }
-            Found::End(End::Outcome(outcome)) => return Err(Ends(outcome)),
-        })
-    }
-
-    async fn explain_status(&self, message: &Message) -> Result<(String, Option<Step>), Ends> {
-        Ok(match self.plan(message).await? {
-            StatusStep::Nothing(why) | StatusStep::Plan(StatusPlan::Done { why }) => (why, None),
-            StatusStep::Plan(StatusPlan::Write(request)) => {
-                (format!("the change of status would be written to {}", self.system()), Some(request.step()))
-            }
-            StatusStep::Plan(StatusPlan::Absent { instruction }) => {
-                return Err(Ends(self.absent(message, &instruction)));
-            }
-            StatusStep::Plan(StatusPlan::Hold { instruction, recheck }) => {
-                let recheck_after = recheck.then_some(Duration::from_secs(self.options.recheck_secs));
-                return Err(Ends(Outcome::Hold { reason: instruction, recheck_after }));
-            }
-        })
-    }
 }
 
 /// What a finding leads to.
-enum Found<I> {
+enum Judgement<I> {
     Open(I),
     End(End),
 }
@@ -830,11 +700,6 @@ impl End {
             End::Outcome(outcome) => outcome,
         }
     }
-}
-
-enum StatusStep {
-    Nothing(String),
-    Plan(StatusPlan),
 }
 
 /// A payment that Finkare tells otherwise than before must not be taken for the one that was booked.

@@ -24,8 +24,8 @@ pub struct Wanted<'a> {
     pub booked_before: Cents,
     /// True if an earlier attempt may have written it: it is not known.
     pub is_uncertain: bool,
-    /// Entries of the same amount that are dated within so many days of it, this one included, are its
-    /// [rivals](Rival); `None` if nobody asks for them.
+    /// Entries of the same amount that are dated within this number of days of the payment, that day included, are its
+    /// [rivals](Rival); `None` if rivals are not asked for.
     pub rivals_within_days: Option<u32>,
 }
 
@@ -39,7 +39,7 @@ impl Wanted<'_> {
 }
 
 /// A payment in the books of the same amount as the one that is wanted, dated near it, without its marker: perhaps the
-/// same money, booked by somebody else.
+/// same money, booked by another person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rival {
     /// Their id of it.

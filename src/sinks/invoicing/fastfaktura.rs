@@ -14,16 +14,17 @@ use std::{convert::Infallible, time::Duration};
 
 use ::http::{HeaderMap, HeaderName};
 use async_trait::async_trait;
+use outgoing::Egress;
 use serde_json::value::RawValue;
 
 use super::{
-    Answer, Api, Books, Common, Defaults, Finding, Request, Settings, StatusChange, StatusPlan, System, Transcript,
-    Trouble, Verified, Wanted,
+    Answer, Api, Books, Common, Defaults, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble,
+    Verified, Wanted,
+    system::System,
     watching::{
         Fields, Id, Index, Listed, Page, Search, Shelf, closes, compared, only, overpaid, paid_of_what, share, told,
     },
 };
-use crate::sinks::options::Surroundings;
 use crate::{
     model::money::Cents,
     options::{header::HeaderSecret, section::Section},
@@ -33,9 +34,9 @@ use crate::{
 const SYSTEM: &str = "FastFaktura";
 /// The field with the number.
 const NUMBER: &str = "number";
-/// Under which of these a list is looked for, if nobody says where it is.
+/// The names under which a list is looked for, if `list_key` does not say where it is.
 const LIST_KEYS: [&str; 4] = ["data", "items", "invoices", "results"];
-/// Under which of these a single thing is looked for, if it is not there by itself.
+/// The names under which a single thing is looked for, if it is not the whole answer.
 const ONE_KEYS: [&str; 4] = ["data", "invoice", "business", "item"];
 /// `list_key` of this looks for the list.
 const AUTO: &str = "auto";
@@ -70,7 +71,7 @@ impl System for Options {
     };
     type Books = FastFaktura;
 
-    fn read(section: &mut Section<'_>, surroundings: Surroundings<'_>) -> Option<Self> {
+    fn read(section: &mut Section<'_>, egress: &Egress) -> Option<Self> {
         let api_key = section
             .key("api_key", "A key of the account's settings, `ffk_…`.")
             .required("keys are made in FastFaktura's settings")
@@ -100,7 +101,7 @@ impl System for Options {
                 section.problem(&format!("lookup_statuses[{index}]"), "is empty: write a status such as `sent`");
             }
         }
-        let common = Common::read(section, &Self::DEFAULTS, surroundings.egress);
+        let common = Common::read(section, &Self::DEFAULTS, egress);
         Some(Self { common: common?, api_key: api_key?, list_key, lookup_max_pages, lookup_statuses })
     }
 
@@ -131,7 +132,7 @@ pub struct FastFaktura {
 }
 
 impl FastFaktura {
-    /// The client; asks nobody. `timeout` bounds a whole attempt.
+    /// The client. Makes no call. `timeout` bounds a whole attempt.
     ///
     /// # Errors
     /// Why this machine cannot start a client, such as missing CA certificates.

@@ -16,12 +16,12 @@
 //!
 //! # How to add a system
 //!
-//! One file in this folder, or a folder where it is more than one: its options, which implement [`System`], its [`Books`],
+//! One file in this folder, or a folder where it is more than one: its options, which implement [`System`](system::System), its [`Books`],
 //! and its unit tests. Then the steps of [`crate::sinks`]'s list, and a stand-in of the system for the tests that keeps books and complains
 //! (`tests/it/support`), so that books are compared and not calls.
 
 pub mod api;
-mod bookkeeper;
+pub(in crate::sinks) mod bookkeeper;
 mod books;
 pub mod efactori;
 pub mod facturation_pro;
@@ -29,7 +29,7 @@ pub mod fastfaktura;
 mod number;
 mod options;
 mod resolve;
-mod system;
+pub mod system;
 pub mod tiime;
 pub(in crate::sinks) mod watching;
 
@@ -40,4 +40,3 @@ pub use number::Numbering;
 use options::METHODS;
 pub use options::{ApiLimit, Common, Defaults, OnSameAmount};
 pub use resolve::{Resolve, Unresolved};
-pub use system::System;

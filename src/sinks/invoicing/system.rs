@@ -3,8 +3,14 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use outgoing::Egress;
 
-use super::{Bookkeeper, Books, Common, Defaults, Transcript};
+use super::{
+    api::Transcript,
+    bookkeeper::Bookkeeper,
+    books::Books,
+    options::{Common, Defaults},
+};
 use crate::{
     options::section::Section,
     sinks::{
@@ -27,8 +33,9 @@ pub trait System: fmt::Debug + Send + Sync + Sized + 'static {
     /// The system's books.
     type Books: Books;
 
-    /// See [`SinkOptions::read`]. Also reads what all invoicing sinks have, by [`Common`].
-    fn read(section: &mut Section<'_>, surroundings: Surroundings<'_>) -> Option<Self>;
+    /// See [`SinkOptions::read`]. Also reads what all invoicing sinks have, by [`Common`]; `egress` is
+    /// how calls leave.
+    fn read(section: &mut Section<'_>, egress: &Egress) -> Option<Self>;
 
     /// What it shares with the others.
     fn common(&self) -> &Common;
@@ -36,7 +43,7 @@ pub trait System: fmt::Debug + Send + Sync + Sized + 'static {
     /// What tells companies apart in this system; see [`Company::id`].
     fn company_id(&self) -> String;
 
-    /// A client of the books; asks nobody. `timeout` bounds a whole attempt.
+    /// A client of the books. Makes no call. `timeout` bounds a whole attempt.
     ///
     /// # Errors
     /// Why this machine cannot start a client, such as missing CA certificates.
@@ -53,7 +60,7 @@ impl<T: System> SinkOptions for T {
     const TIMEOUT_SECS: u64 = 60;
 
     fn read(section: &mut Section<'_>, surroundings: Surroundings<'_>) -> Option<Self> {
-        T::read(section, surroundings)
+        T::read(section, surroundings.egress)
     }
 
     fn build(&self, timeout: Duration, desk: OpenDesk<'_>) -> Result<Arc<dyn Sink>, String> {

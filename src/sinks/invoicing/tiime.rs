@@ -2,14 +2,14 @@
 //!
 //! The vendor documents no interface, and in what is known of the one that its web application uses no call records a
 //! payment. So this sink finds the invoice, holds the payment with an instruction, looks again on schedule, and ends well
-//! once Tiime shows the invoice as paid. Every call is a `GET` below `base_url`; nobody logs in.
+//! once Tiime shows the invoice as paid. Every call is a `GET` below `base_url`; the sink never logs in.
 //!
 //! What is known comes from unofficial clients, and is marked so below: (YT) <https://github.com/yabbal/tiime> (at
 //! `4a8be20`), (ST) <https://github.com/francois2metz/steampipe-plugin-tiime>, (MZ)
 //! <https://github.com/paultranvan/mapozy>. Whether Tiime allows its use is not known, which is why the operator has to
 //! say `i_accept_unofficial_api = true`.
 //!
-//! What nobody shows, and how it is taken: a `Range` may or may not include its last item, so the next page begins after what
+//! What is not documented, and the assumption that is made: a `Range` may or may not include its last item, so the next page begins after what
 //! was received. There is no filter by number, so lists are looked through, the newest first. Only the word `paid` means
 //! paid. Amounts are euros.
 
@@ -18,16 +18,17 @@ use std::{convert::Infallible, time::Duration};
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use async_trait::async_trait;
 use jiff::{ToSpan, civil::Date};
+use outgoing::Egress;
 use serde_json::value::RawValue;
 
 use super::{
-    Answer, Api, Books, Common, Defaults, Finding, Request, Settings, StatusChange, StatusPlan, System, Transcript,
-    Trouble, Verified, Wanted,
+    Answer, Api, Books, Common, Defaults, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble,
+    Verified, Wanted,
+    system::System,
     watching::{
         Fields, Id, Index, Listed, Page, Search, Shelf, closes, compared, only, overpaid, paid_of_what, share, told,
     },
 };
-use crate::sinks::options::Surroundings;
 use crate::{
     model::money::{Cents, DecimalAmount},
     options::{header::HeaderSecret, section::Section},
@@ -48,7 +49,7 @@ const ONE_PAGE: HeaderValue = HeaderValue::from_static("items=0-99");
 /// A payment's line at the bank comes in these days around it: money is sent on, and weekends are in between.
 const DAYS_BEFORE: i64 = 3;
 const DAYS_AFTER: i64 = 7;
-/// So many lines of the bank are named at most.
+/// The largest number of the bank's lines that an instruction names.
 const MOST_CANDIDATES: usize = 3;
 /// One call, if the attempt has time for more than that.
 const LONGEST_CALL: Duration = Duration::from_secs(15);
@@ -80,13 +81,13 @@ impl System for Options {
     const DEFAULTS: Defaults = Defaults {
         base_url: "https://chronos-api.tiime-apps.com/v1",
         zone: "Europe/Paris",
-        // No limit is known, and nobody has allowed more.
+        // No limit is known, and no higher rate has been allowed.
         limits: &[(1, 2)],
         actions: &[],
     };
     type Books = Tiime;
 
-    fn read(section: &mut Section<'_>, surroundings: Surroundings<'_>) -> Option<Self> {
+    fn read(section: &mut Section<'_>, egress: &Egress) -> Option<Self> {
         let company_id = section
             .key("company_id", "Tiime's id of the company.")
             .allowed("letters, digits and `-`")
@@ -136,7 +137,7 @@ impl System for Options {
                  days after it.",
             )
             .flag_or(true);
-        let common = Common::read(section, &Self::DEFAULTS, surroundings.egress);
+        let common = Common::read(section, &Self::DEFAULTS, egress);
         Some(Self {
             common: common?,
             company_id: company_id?,
@@ -179,7 +180,7 @@ pub struct Tiime {
 }
 
 impl Tiime {
-    /// The client; asks nobody. `timeout` bounds a whole attempt.
+    /// The client. Makes no call. `timeout` bounds a whole attempt.
     ///
     /// # Errors
     /// Why this machine cannot start a client, such as missing CA certificates.

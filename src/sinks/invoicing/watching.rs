@@ -30,7 +30,7 @@ use crate::model::money::Cents;
 
 /// Numbers that are remembered; all are forgotten when there are more, and found again.
 const MOST_NUMBERS: usize = 20_000;
-/// A search that nobody went on with for so long begins again: what it saw is old.
+/// A search that was not continued for this long begins again: what it saw is old.
 const SEARCH_LIVES: Duration = Duration::from_mins(10);
 /// When a search that ran out of its attempt's time goes on.
 const GO_ON_AFTER: Duration = Duration::from_secs(1);
@@ -210,9 +210,9 @@ pub(in crate::sinks) enum LookUp {
     One(Listed),
     /// More than one, with their ids.
     Several(Vec<Id>),
-    /// It is not among so many, which are all that the system shows.
+    /// It is not among this number of invoices, which are all that the system shows.
     Nowhere(usize),
-    /// It is not among so many, and there may be more: the bound was reached.
+    /// It is not among this number of invoices, and there may be more: the bound was reached.
     CutShort(usize),
 }
 

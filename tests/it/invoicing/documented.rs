@@ -16,7 +16,7 @@ use finkare_relay::{
     model::booking::BookingState,
     sinks::{
         Sink,
-        invoicing::{System, efactori, facturation_pro, fastfaktura, tiime},
+        invoicing::{efactori, facturation_pro, fastfaktura, system::System, tiime},
         kind::Kind,
     },
 };

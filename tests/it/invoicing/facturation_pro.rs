@@ -8,8 +8,9 @@ use finkare_relay::{
     sinks::{
         Message, Sink,
         invoicing::{
-            ApiLimit, Common, OnSameAmount, System,
+            ApiLimit, Common, OnSameAmount,
             facturation_pro::{NumberField, OnAlreadyPaid, Options},
+            system::System,
         },
         kind::Kind,
     },

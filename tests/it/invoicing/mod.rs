@@ -17,7 +17,7 @@ use finkare_relay::{
     },
     sinks::{
         Message,
-        invoicing::{Desk, Resolve, System, Unresolved},
+        invoicing::{Desk, Resolve, Unresolved, system::System},
         kind::Kind,
     },
     store::{

@@ -28,7 +28,7 @@ pub(super) struct Question<'a> {
     pub(super) order_by: Option<&'a str>,
     /// A filter, which the platform may ignore.
     pub(super) q: Option<&'a str>,
-    /// At most so many pages are read.
+    /// The largest number of pages that are read.
     pub(super) max_pages: u32,
 }
 

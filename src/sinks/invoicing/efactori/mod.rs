@@ -30,6 +30,7 @@ use std::{
 use ::http::{HeaderMap, HeaderName, Method};
 use async_trait::async_trait;
 use moka::{future::Cache, policy::EvictionPolicy};
+use outgoing::Egress;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::Mutex;
@@ -41,9 +42,13 @@ use self::{
     wire::{Id, Listed as _},
 };
 use super::{
-    Answer, Api, Books, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified, Wanted,
+    Answer, Api, Books, Common, Defaults, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble,
+    Verified, Wanted, system::System,
 };
-use crate::model::{booking::Payment, money::Cents};
+use crate::{
+    model::{booking::Payment, money::Cents},
+    options::section::Section,
+};
 
 /// For people.
 const SYSTEM: &str = "eFactori";
@@ -51,14 +56,38 @@ const SYSTEM: &str = "eFactori";
 const AGENT: &str = concat!("finkare-relay/", env!("CARGO_PKG_VERSION"));
 /// For one call. The vendor's SDK waits 10 s; an answer that was not waited for leaves a doubt, so we wait longer.
 const CALL: Duration = Duration::from_secs(20);
-/// Numbers of which the id is remembered.
+/// How many invoices' ids are remembered, by their numbers.
 const REMEMBERED: u64 = 20_000;
-/// How often a list is read that changes meanwhile.
+/// How many times a list is read if it changes meanwhile.
 const READINGS: usize = 3;
 /// The method whose account is used for all that have none.
 const OTHER: &str = "other";
 /// Payment accounts are few.
 const ACCOUNT_PAGES: u32 = 10;
+
+impl System for Options {
+    const NAME: &'static str = "efactori";
+    const ABOUT: &'static str =
+        "Books each payment on its invoice in eFactori, or in another brand of the onFact platform, once.";
+    const DEFAULTS: Defaults = Self::SHARED;
+    type Books = Efactori;
+
+    fn read(section: &mut Section<'_>, egress: &Egress) -> Option<Self> {
+        Options::read(section, egress)
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn company_id(&self) -> String {
+        self.company_uuid.expose().trim().to_ascii_lowercase()
+    }
+
+    fn books(&self, timeout: Duration, transcript: Option<Transcript>) -> Result<Efactori, String> {
+        Efactori::new(self, timeout, transcript)
+    }
+}
 
 /// A path's steps.
 #[derive(Debug)]
@@ -129,7 +158,7 @@ struct NewPayment<'a> {
 }
 
 impl Efactori {
-    /// A client for one company; asks nobody. `timeout` bounds a whole attempt.
+    /// A client for one company. Makes no call. `timeout` bounds a whole attempt.
     ///
     /// # Errors
     /// Why this machine cannot start a client, such as missing CA certificates.

@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{
-    super::{Common, Defaults, METHODS, System, Transcript},
-    Efactori,
-};
+use outgoing::Egress;
+
+use super::super::{Common, Defaults, METHODS};
 use crate::options::{header::HeaderSecret, problem::did_you_mean, section::Section};
-use crate::sinks::options::Surroundings;
 
 /// Calls of an attempt beside reading lists: the invoice (perhaps twice), the payment, reading back, its status.
 const OTHER_CALLS: u32 = 5;
@@ -85,11 +83,9 @@ pub struct Options {
     pub status_paid_value: String,
 }
 
-impl System for Options {
-    const NAME: &'static str = "efactori";
-    const ABOUT: &'static str =
-        "Books each payment on its invoice in eFactori, or in another brand of the onFact platform, once.";
-    const DEFAULTS: Defaults = Defaults {
+impl Options {
+    /// See [`System::DEFAULTS`](crate::sinks::invoicing::system::System::DEFAULTS).
+    pub(super) const SHARED: Defaults = Defaults {
         // All brands share it.
         base_url: "https://api5.onfact.be",
         zone: "Europe/Brussels",
@@ -97,9 +93,9 @@ impl System for Options {
         limits: &[(60, 60)],
         actions: &["nothing", "paid"],
     };
-    type Books = Efactori;
 
-    fn read(section: &mut Section<'_>, surroundings: Surroundings<'_>) -> Option<Self> {
+    /// Reads them, those of every invoicing sink among them. `None` after a problem, which is reported.
+    pub(super) fn read(section: &mut Section<'_>, egress: &Egress) -> Option<Self> {
         let session_key = section
             .key("session_key", "The session key, from the personal settings there.")
             .required(SETTINGS)
@@ -176,7 +172,7 @@ impl System for Options {
         if status_paid_value.trim().is_empty() {
             section.problem("status_paid_value", "is empty: write the word for a paid invoice, such as `paid`");
         }
-        let common = Common::read(section, &Self::DEFAULTS, surroundings.egress);
+        let common = Common::read(section, &Self::SHARED, egress);
         if let Some(common) = &common {
             calls_fit(section, common, lookup_max_pages, payments_max_pages);
         }
@@ -196,18 +192,6 @@ impl System for Options {
             payments_max_pages,
             status_paid_value,
         })
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn company_id(&self) -> String {
-        self.company_uuid.expose().trim().to_ascii_lowercase()
-    }
-
-    fn books(&self, timeout: Duration, transcript: Option<Transcript>) -> Result<Efactori, String> {
-        Efactori::new(self, timeout, transcript)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What an invoice that was read means for a payment. Pure: asks nobody.
+//! What an invoice that was read means for a payment. Pure: makes no call.
 //!
 //! The words are for an accountant: what is the matter, what to do there, what to do here.
 

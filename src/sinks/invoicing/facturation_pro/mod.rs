@@ -24,6 +24,7 @@ use std::time::Duration;
 use ::http::{HeaderMap, HeaderValue, Method, header};
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
+use outgoing::Egress;
 use serde::{Serialize, de::DeserializeOwned};
 
 use self::wire::{Account, Invoice, Made, Settlement, Shown, Whole, pages};
@@ -32,9 +33,13 @@ pub use self::{
     options::{NumberField, OnAlreadyPaid, Options},
 };
 use super::{
-    Answer, Api, Books, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble, Verified, Wanted,
+    Answer, Api, Books, Common, Defaults, Finding, Request, Settings, StatusChange, StatusPlan, Transcript, Trouble,
+    Verified, Wanted, system::System,
 };
-use crate::model::{booking::Payment, secret::Secret};
+use crate::{
+    model::{booking::Payment, secret::Secret},
+    options::section::Section,
+};
 
 /// Its name for people.
 const SYSTEM: &str = "Facturation.PRO";
@@ -46,6 +51,29 @@ const MOST_PAGES: u64 = 20;
 const MOST_READ: usize = 10;
 /// Characters of a status that a note repeats.
 const LONGEST_STATUS: usize = 100;
+
+impl System for Options {
+    const NAME: &'static str = "facturation_pro";
+    const ABOUT: &'static str = "Books each payment in Facturation.PRO as a settlement of its invoice, once.";
+    const DEFAULTS: Defaults = Self::SHARED;
+    type Books = FacturationPro;
+
+    fn read(section: &mut Section<'_>, egress: &Egress) -> Option<Self> {
+        Options::read(section, egress)
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn company_id(&self) -> String {
+        self.firm_id.trim_start_matches('0').to_owned()
+    }
+
+    fn books(&self, timeout: Duration, transcript: Option<Transcript>) -> Result<FacturationPro, String> {
+        FacturationPro::new(self, timeout, transcript)
+    }
+}
 
 /// The books of one firm.
 #[derive(Debug)]
@@ -74,7 +102,7 @@ enum Found {
 }
 
 impl FacturationPro {
-    /// A client of one firm's books; asks nobody. `timeout` bounds a whole attempt.
+    /// A client of one firm's books. Makes no call. `timeout` bounds a whole attempt.
     ///
     /// Wants the process's TLS provider to be installed
     /// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`).

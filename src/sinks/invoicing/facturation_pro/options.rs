@@ -1,14 +1,12 @@
 //! The options of a `facturation_pro` sink.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{
-    super::{Common, Defaults, System, Transcript},
-    FacturationPro,
-};
-use crate::sinks::options::Surroundings;
+use outgoing::Egress;
+
+use super::super::{Common, Defaults};
 use crate::{model::secret::Secret, options::section::Section};
 
 /// Where a method of payment has no code of its own.
@@ -49,7 +47,7 @@ pub struct Options {
     pub api_id: Secret,
     /// The key that belongs to it: visible ASCII.
     pub api_key: Secret,
-    /// An e-mail address or a URL by which the vendor reaches whoever runs this relay, for the `User-Agent`: visible
+    /// An e-mail address or a URL by which the vendor reaches the operator of this relay, for the `User-Agent`: visible
     /// ASCII.
     pub contact: String,
     /// By Finkare's method of payment, the `payment_mode` under which it is booked; `other` for all other methods. A
@@ -77,20 +75,19 @@ impl Options {
     }
 }
 
-impl System for Options {
-    const NAME: &'static str = "facturation_pro";
-    const ABOUT: &'static str = "Books each payment in Facturation.PRO as a settlement of its invoice, once.";
-    const DEFAULTS: Defaults = Defaults {
+impl Options {
+    /// See [`System::DEFAULTS`](crate::sinks::invoicing::system::System::DEFAULTS).
+    pub(super) const SHARED: Defaults = Defaults {
         base_url: "https://www.facturation.pro",
         zone: "Europe/Paris",
         // Documented (<https://facturation.dev>).
         limits: &[(600, 300), (10_000, 86_400)],
         actions: &["nothing", "note"],
     };
-    type Books = FacturationPro;
 
-    fn read(section: &mut Section<'_>, surroundings: Surroundings<'_>) -> Option<Self> {
-        let common = Common::read(section, &Self::DEFAULTS, surroundings.egress);
+    /// Reads them, those of every invoicing sink among them. `None` after a problem, which is reported.
+    pub(super) fn read(section: &mut Section<'_>, egress: &Egress) -> Option<Self> {
+        let common = Common::read(section, &Self::SHARED, egress);
         let is_plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
 
         let firm_id = section
@@ -168,18 +165,6 @@ impl System for Options {
             on_already_paid,
             payment_ref_prefix,
         })
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn company_id(&self) -> String {
-        self.firm_id.trim_start_matches('0').to_owned()
-    }
-
-    fn books(&self, timeout: Duration, transcript: Option<Transcript>) -> Result<FacturationPro, String> {
-        FacturationPro::new(self, timeout, transcript)
     }
 }
 

@@ -1,0 +1,91 @@
+//! What follows when Finkare reports that an invoice has reached a status.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{
+    super::{
+        api::Trouble,
+        books::{Books, StatusChange, StatusPlan},
+    },
+    Bookkeeper, Ends, hold,
+};
+use crate::{model::dispatch::Outcome, sinks::Message};
+
+/// What a change of status leads to.
+pub(super) enum StatusStep {
+    /// Nothing is asked for. Says why.
+    Nothing(String),
+    /// What the books say of it.
+    Plan(StatusPlan),
+}
+
+impl<B: Books> Bookkeeper<B> {
+    /// What a change of status leads to. Only reads.
+    pub(super) async fn plan(&self, message: &Message) -> Result<StatusStep, Ends> {
+        let body: Value = serde_json::from_slice(&message.payload)
+            .map_err(|_| Ends(hold("the event is no JSON: look at it, and cancel this dispatch")))?;
+        let text = |name: &str| body.pointer(name).and_then(Value::as_str);
+        let Some(to) = text("/data/newStatus").map(str::trim).filter(|to| !to.is_empty()) else {
+            return Err(Ends(hold("the event has no text `data.newStatus`: look at it, and cancel this dispatch")));
+        };
+        let Some(action) = self.options.status_map.get(to).filter(|action| *action != "nothing") else {
+            return Ok(StatusStep::Nothing(format!(
+                "nothing is done in {} for the status `{to}` (`status_map`)",
+                self.system()
+            )));
+        };
+        let invoice = self.resolver.invoice(message).await.map_err(|unresolved| Ends(unresolved.into()))?;
+        let number = self.options.number.of(&invoice).map_err(|problem| Ends(hold(problem)))?;
+        let told_at = text("/timestamp").and_then(|time| time.parse().ok()).unwrap_or(message.received_at);
+        let change = StatusChange {
+            invoice: &invoice,
+            number: &number,
+            from: text("/data/previousStatus"),
+            to,
+            action,
+            date: told_at.to_zoned(self.options.timezone.clone()).date(),
+        };
+        Ok(StatusStep::Plan(self.books.status(&change).await?))
+    }
+
+    /// Brings a change of status about, or says why that is not to be done.
+    pub(super) async fn status(&self, message: &Message, not_after: Instant) -> Result<Outcome, Ends> {
+        let plan = match self.plan(message).await? {
+            StatusStep::Nothing(why) => StatusPlan::Done { why },
+            StatusStep::Plan(plan) => plan,
+        };
+        match plan {
+            StatusPlan::Done { why } => {
+                tracing::info!(
+                    sink.name = %self.sink, event.id = %message.event_id, reason = why,
+                    "a change of status needs nothing here"
+                );
+                Ok(Outcome::Delivered)
+            }
+            StatusPlan::Write(request) => {
+                // Safe to repeat: what it brings about is looked for before.
+                let Err(trouble) = self.books.api().send(&request, Some(not_after)).await else {
+                    return Ok(Outcome::Delivered);
+                };
+                let Trouble::Doubtful { reason, concerns_all } = trouble else { return Err(trouble.into()) };
+                if matches!(self.plan(message).await?, StatusStep::Plan(StatusPlan::Done { .. })) {
+                    return Ok(Outcome::Delivered);
+                }
+                let reason = format!("{reason}. It is not there: look at it in {}", self.system());
+                Ok(if concerns_all {
+                    Outcome::Stop { reason: format!("{reason}, and resume the sink (`sinks resume`)") }
+                } else {
+                    hold(format!("{reason}; then retry this dispatch or cancel it"))
+                })
+            }
+            StatusPlan::Absent { instruction } => Ok(self.absent(message, &instruction)),
+            StatusPlan::Hold { instruction, recheck } => Ok(Outcome::Hold {
+                reason: instruction,
+                recheck_after: recheck.then_some(Duration::from_secs(self.options.recheck_secs)),
+            }),
+        }
+    }
+}
