@@ -31,12 +31,11 @@
 //!
 //! # The files
 //!
-//! `events` records and lists events, `claims` leases and finishes dispatches (and explains why
-//! no wake-up gets lost), `dispatches` is what a person does with them, `sinks` their standing,
-//! `purge` retention, `erase` the removal of one invoice's payloads, `announce` the notifications between replicas,
-//! `pool` the connections, `migrating` the schema.
-//! The link to Finkare: `secrets` (and webhooks), `intents`, the `audit` trail, and `link`, which hands each method
-//! to one of them. `ledger` keeps what is known of payments.
+//! `events` records and lists events, `claims` leases and finishes dispatches (and explains why no wake-up gets lost),
+//! `dispatches` is what a person does with them, `sinks` their standing, `purge` retention, `erase` the removal of one
+//! invoice's payloads. `tx` is what this database does for the methods whose SQL is the same on both: the link, the ledger,
+//! activity and breakers, which stand beside this folder. `announce` holds the notifications between replicas, `pool` the
+//! connections, `migrating` the schema.
 //!
 //! A pooler between us and the server must pool sessions, not transactions: we prepare statements,
 //! set parameters at the start of a connection, and listen.

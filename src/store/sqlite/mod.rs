@@ -15,14 +15,13 @@
 //!
 //! The store's clock is the process's clock.
 //!
-//! # Where things are
+//! # The files
 //!
-//! `file` is the database's file: one name, one process, and whether it is still there. `events` records deliveries and
-//! reads them back, `claim` and `finish` are the two ends of an attempt, `dispatches` is what operators see and do,
-//! `sinks` is their status, `migrating` is the schema, `purge` is retention, `erase` removes one invoice's payloads,
-//! `rows` is what all of these share. The link to
-//! Finkare: `secrets` (and webhooks), `intents`, the `audit` trail, and `link`, which hands each method to one of them.
-//! `ledger` keeps what is known of payments.
+//! `file` is the database's file: one name, one process, and whether it is still there; `space` asks whether the disk has
+//! room. `events` records deliveries and reads them back, `claim` and `finish` are the two ends of an attempt, `dispatches`
+//! is what operators see and do, `sinks` is their status, `purge` is retention, `erase` removes one invoice's payloads,
+//! `rows` is what all of these share, `migrating` is the schema. `tx` is what this database does for the methods whose SQL
+//! is the same on both: the link, the ledger, activity and breakers, which stand beside this folder.
 //!
 //! The SQL stands next to the method that runs it.
 
@@ -566,7 +565,7 @@ mod tests {
         for _ in 0..3 {
             let error = store.record_deliveries(&batch(0)).await.unwrap_err();
             assert!(error.is_unavailable(), "{error:?}");
-            assert!(error.to_string().contains("recording 50 deliveries"), "{error}");
+            assert!(error.to_string().contains("storing 50 deliveries"), "{error}");
             // The connection may have been replaced, and does not know the limit then.
             sqlx::query("PRAGMA max_page_count = 100").execute(&store.writer).await.unwrap();
         }
