@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    StoreError,
+    error::StoreError,
     tx::{Access, Again, Sql, Transact, sql, values},
 };
 use crate::model::{clock, id::EndpointName};

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Paused, StoreError,
+    error::StoreError,
+    sinks::Paused,
     tx::{Access, Again, Transact, values},
 };
 use crate::model::{clock, id::SinkName};

@@ -12,7 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Counted, SinkStatus};
+use super::sinks::{Counted, SinkStatus};
 use crate::model::dispatch::State;
 
 /// Entries that are counted when somebody asks: for each sink among what is unfinished, and once among what is stopped.

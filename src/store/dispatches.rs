@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Page, StoreError};
+use super::{error::StoreError, page::Page};
 use crate::model::{
     dispatch::{Attempt, Dispatch, State},
     id::{DispatchId, EventId, SinkName},
@@ -36,7 +36,7 @@ impl DispatchFilter {
 /// Dispatches among which a page of what is under way is looked for first.
 pub(super) const NEWEST: i64 = 2000;
 
-/// An event to be sent again, see [`Store::replay_events`].
+/// An event to be sent again, see [`DispatchStore::replay_events`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
     /// The event.

@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::model::audit::NewAudit;
 
-/// What an erasure removed, see [`Store::erase_invoice`].
+/// What an erasure removed, see [`EraseStore::erase_invoice`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Erased {
     /// Events of the invoice, those without payload included.
@@ -20,7 +20,7 @@ pub struct Erased {
 #[async_trait]
 pub trait EraseStore: Send + Sync {
     /// Removes the payloads of an invoice's events, and what targets answered (which may quote them); cancels its
-    /// dispatches that are `pending`, `held` or `dead`, with the reason [`ERASED`], and writes the audit entry with
+    /// dispatches that are `pending`, `held` or `dead`, with the reason [`ERASED`](super::ERASED), and writes the audit entry with
     /// the counts. Ids, hashes and times stay, so that a delivery that is repeated is still a duplicate.
     ///
     /// The ledger stays as well: which payments its events announce, and what was written of them where, are ids,

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Page, StoreError};
+use super::{error::StoreError, page::Page};
 use crate::model::{
     dispatch::{Attempt, Dispatch},
     event::{Event, NewEvent, Recorded},
@@ -50,7 +50,7 @@ pub struct EventsPage {
     pub searched_until: Option<EventId>,
 }
 
-/// An event of a selection, see [`Store::events_after`].
+/// An event of a selection, see [`EventStore::events_after`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// The event.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::model::{
     clock,
     dispatch::{FinishedAttempt, LeasedDispatch, Order},

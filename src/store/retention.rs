@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::model::clock;
 
 /// A clock that went on by no more than this between two looks is believed at once: what is purged then is at most a

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::model::id::SinkName;
 
 /// How a sink is doing, as the store knows it.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Page, StoreError};
+use super::{error::StoreError, page::Page};
 use crate::model::{
     audit::NewAudit,
     booking::{Announced, Assignment, Booking, BookingState, BookingToken, NewBooking},

@@ -28,9 +28,9 @@ use crate::{
         money::Cents,
     },
     store::{
-        Page, StoreError,
-        error::Failure,
+        error::{Failure, StoreError},
         link::audit,
+        page::Page,
         tx::{Access, Again, Sql, Transact, Tx, Value, sql, values},
     },
 };

@@ -6,8 +6,8 @@ use super::{AuditStore, rows};
 use crate::{
     model::audit::{AuditEntry, NewAudit},
     store::{
-        Page, StoreError,
-        error::Failure,
+        error::{Failure, StoreError},
+        page::Page,
         tx::{Access, Again, Transact, Tx, Value, values},
     },
 };

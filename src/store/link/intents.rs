@@ -22,8 +22,7 @@ use crate::{
         link::{Begun, Fingerprint, Intent, IntentId, MOST_UNREADABLE, NewIntent, Origin, SealedSecret, SecretId},
     },
     store::{
-        StoreError,
-        error::Failure,
+        error::{Failure, StoreError},
         tx::{Access, Again, Sql, Transact, Tx, later, sql, values},
     },
 };

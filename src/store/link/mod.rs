@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Page, StoreError};
+use super::{error::StoreError, page::Page};
 use crate::model::{
     audit::{AuditEntry, NewAudit},
     id::{EndpointName, LeaseToken},

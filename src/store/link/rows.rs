@@ -17,7 +17,7 @@ use crate::{
             SecretState, StoredSecret, Webhook,
         },
     },
-    store::{Page, StoreError, link::Change},
+    store::{error::StoreError, link::Change, page::Page},
 };
 
 /// The columns of [`SecretRow`].

@@ -14,8 +14,7 @@ use crate::{
         link::{Link, Origin, SealedSecret, SecretId, StoredSecret},
     },
     store::{
-        StoreError,
-        error::Failure,
+        error::{Failure, StoreError},
         tx::{Access, Again, Transact, Tx, later, values},
     },
 };

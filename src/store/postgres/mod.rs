@@ -15,7 +15,7 @@
 //! after its host is gone, or the name points to another server, of connections that say nothing at all. The
 //! first call that meets one throws away all that have not answered since (`pool`) and tries once more on a new
 //! one, where doing it twice does no harm: reads, everything that had not begun its transaction yet, and
-//! [`Store::record_deliveries`], which finds its own event again by the dedupe key. A time-out is a dead
+//! [`super::EventStore::record_deliveries`], which finds its own event again by the dedupe key. A time-out is a dead
 //! connection; what an accept waits for on one of them is bounded so that a second try still comes in time
 //! (`docs/decisions/0031-a-silence-is-a-dead-connection.md`).
 //!
@@ -92,7 +92,7 @@ const SOON: Duration = Duration::from_millis(1500);
 /// How long a call waits for a free connection, and how long making one may take.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long [`Store::close`] waits for what is under way.
+/// How long [`BaseStore::close`] waits for what is under way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a transaction that lost against another (deadlock, serialisation) is tried in all.
@@ -217,7 +217,7 @@ impl PostgresStore {
     /// Brings the schema up to date with other migrations than this program's: for tests, which need a newer program's.
     ///
     /// # Errors
-    /// See [`Store::migrate`].
+    /// See [`BaseStore::migrate`].
     pub async fn migrate_with(&self, migrations: &Migrator) -> Result<usize, StoreError> {
         migrating::migrate(&self.patient, migrations, &self.notice).await
     }

@@ -284,7 +284,7 @@ const EVENT_COLUMNS: &str =
     "id, endpoint, type, invoice_id, occurred_at, received_at, deliveries, readable, content_type";
 
 /// How far an event's id, made from the clock when it was received, may lie from its `received_at`
-/// for [`list`] to find it by time: the clock may have been set in between.
+/// for a list to find it by time: the clock may have been set in between.
 const ID_MARGIN_MICROS: i64 = 3_600_000_000;
 
 /// The smallest UUID v7 of this millisecond.

@@ -202,7 +202,7 @@ impl SqliteStore {
     /// Claims the database for this process, whatever name it is known by.
     ///
     /// `serve` takes it before it opens the store: SQLite itself would let a second process in, but
-    /// its wake-ups would reach nobody here, and [`Store::expire_leases`] would take our leases.
+    /// its wake-ups would reach nobody here, and [`super::LeaseStore::expire_leases`] would take our leases.
     ///
     /// # Errors
     /// [`StoreError::Open`] if another process has it, or a file cannot be made.
@@ -213,7 +213,7 @@ impl SqliteStore {
     /// Brings the schema up to date with other migrations than this program's: for tests, which need a newer program's.
     ///
     /// # Errors
-    /// See [`Store::migrate`].
+    /// See [`BaseStore::migrate`].
     pub async fn migrate_with(&self, migrations: &sqlx::migrate::Migrator) -> Result<usize, StoreError> {
         migrating::migrate(self, migrations).await
     }
