@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    StoreError,
+    error::StoreError,
     tx::{Access, Again, Sql, Transact, sql, values},
 };
 use crate::model::{clock, id::EndpointName};
@@ -45,14 +45,14 @@ pub struct Activity {
 #[async_trait]
 pub trait ActivityStore: Send + Sync {
     /// Notes when these endpoints (each once) were last heard of, and answers what is known of them
-    /// now, through whichever process, in no certain order.
+    /// now, through whichever process, in no particular order.
     ///
-    /// A time only ever moves forward: the later of the stored and the given one stays. One that is
-    /// not later costs no write. But none stays that lies in the future of the store's clock, where a clock that was set
-    /// has left it: it becomes now, and is followed by a silence like any other.
+    /// A time only ever moves forward: the later of the stored and the given one stays, and one that is not later costs no
+    /// write. The exception is a time in the future of the store's clock, left there by a clock that was set: it becomes
+    /// now, so that a silence after it is noticed.
     async fn note_activity(&self, seen: &[(EndpointName, Option<Timestamp>)]) -> Result<Vec<Activity>, StoreError>;
 
-    /// Writes and really commits, durably, something that means nothing.
+    /// Really commits a row that has no meaning, durably.
     ///
     /// # Errors
     /// What a delivery would meet now: among others a full disk, which shows only when pages are written.

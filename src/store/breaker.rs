@@ -4,13 +4,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Paused, StoreError,
+    error::StoreError,
+    sinks::Paused,
     tx::{Access, Again, Transact, values},
 };
 use crate::model::{clock, id::SinkName};
 
-/// What tells a process that leaves a sink alone to try again. It is compared, not read: a change is the sign, whatever
-/// clocks say.
+/// What tells a process whose breaker is open to try the sink again. The values are compared, not interpreted: a change is
+/// the sign, whatever clocks say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SinkSigns {
     /// When something was last delivered, by whichever process.
@@ -25,11 +26,11 @@ pub trait BreakerStore: Send + Sync {
     /// The signs of one sink; a sink without a row has none.
     async fn sink_signs(&self, sink: &SinkName) -> Result<SinkSigns, StoreError>;
 
-    /// Says to every process that the sink may work again, and wakes its workers. A sink that nobody leaves alone is
-    /// not changed by it.
+    /// Tells every process that the sink may work again, and wakes its workers. Nothing changes where the sink's breaker is
+    /// closed.
     async fn ask_sink_again(&self, sink: &SinkName) -> Result<(), StoreError>;
 
-    /// The sinks that are paused, by name; counts nothing.
+    /// The sinks that are paused, by name. Unlike a status it counts no work.
     async fn paused_sinks(&self) -> Result<Vec<(String, Paused)>, StoreError>;
 }
 
@@ -37,14 +38,9 @@ pub trait BreakerStore: Send + Sync {
 impl<S: Transact> BreakerStore for S {
     async fn sink_signs(&self, sink: &SinkName) -> Result<SinkSigns, StoreError> {
         let action = format!("reading what other processes say of sink {sink}");
-        let row: Option<(Option<i64>, i64)> = self
-            .transact(action, Again::Harmless, Access::Read, async |mut tx| {
-                let signs = "SELECT last_success_at, asked_again FROM sinks WHERE name = $1";
-                let row = tx.row(signs, values![sink.as_str()]).await?;
-                tx.commit(row).await
-            })
-            .await?;
-        let Some((last_success_at, asked_again)) = row else { return Ok(SinkSigns::default()) };
+        let signs = "SELECT last_success_at, asked_again FROM sinks WHERE name = $1";
+        let rows: Vec<(Option<i64>, i64)> = self.read(action, Access::Read, signs, values![sink.as_str()]).await?;
+        let Some(&(last_success_at, asked_again)) = rows.first() else { return Ok(SinkSigns::default()) };
         let asked_again = asked_again.try_into().map_err(|_| StoreError::Unreadable {
             table: "sinks",
             column: "asked_again",
@@ -69,14 +65,9 @@ impl<S: Transact> BreakerStore for S {
     }
 
     async fn paused_sinks(&self) -> Result<Vec<(String, Paused)>, StoreError> {
-        let rows: Vec<(String, i64, String)> = self
-            .transact("reading which sinks are paused", Again::Harmless, Access::Read, async |mut tx| {
-                let paused =
-                    "SELECT name, paused_at, paused_reason FROM sinks WHERE paused_at IS NOT NULL ORDER BY name";
-                let rows = tx.rows(paused, &[]).await?;
-                tx.commit(rows).await
-            })
-            .await?;
+        let paused = "SELECT name, paused_at, paused_reason FROM sinks WHERE paused_at IS NOT NULL ORDER BY name";
+        let rows: Vec<(String, i64, String)> =
+            self.read("reading which sinks are paused", Access::Read, paused, &[]).await?;
         let read = |(name, at, reason): (String, i64, String)| (name, Paused { at: clock::nearest(at), reason });
         Ok(rows.into_iter().map(read).collect())
     }

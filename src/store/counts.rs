@@ -1,8 +1,8 @@
 //! How much there is of each sink's work, without counting it at each look.
 //!
 //! Up to [`COUNTED_AT_ONCE`] entries of an index are counted when somebody asks: most sinks have no more, and the answer is
-//! of that moment. Where there are more, one task counts everything beside whoever asks, one at a time and seldom enough
-//! that it is no load; until it has, the answer is that there are at least so many, and from then on what it found.
+//! of that moment. Where there are more, a task of its own counts everything, one count at a time and seldom enough to be no
+//! load. Until it has, the answer is a lower bound; from then on it is what the task found.
 
 use std::{
     collections::BTreeMap,
@@ -12,13 +12,13 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Counted, SinkStatus};
+use super::sinks::{Counted, SinkStatus};
 use crate::model::dispatch::State;
 
 /// Entries that are counted when somebody asks: for each sink among what is unfinished, and once among what is stopped.
 pub(super) const COUNTED_AT_ONCE: i64 = 10_000;
 
-/// Between two counts of everything, at least; and at least so many times as long as the last one took.
+/// The shortest time between two counts of everything; and at least this many times as long as the last one took.
 const SELDOM: Duration = Duration::from_secs(10);
 const SELDOM_TIMES: u32 = 20;
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Page, StoreError};
+use super::{error::StoreError, page::Page};
 use crate::model::{
     dispatch::{Attempt, Dispatch, State},
     id::{DispatchId, EventId, SinkName},
@@ -26,7 +26,7 @@ pub struct DispatchFilter {
 }
 
 impl DispatchFilter {
-    /// The state, if only the index by due time holds it, which cannot give the order of a list.
+    /// The state, if only the index by due time holds it. That index cannot give the order of a list.
     pub(super) fn by_due_time(&self) -> Option<State> {
         let is_alone = self.event_id.is_none() && self.invoice_id.is_none() && self.found.is_none();
         self.state.filter(|state| is_alone && matches!(state, State::Pending | State::Leased))
@@ -36,7 +36,7 @@ impl DispatchFilter {
 /// Dispatches among which a page of what is under way is looked for first.
 pub(super) const NEWEST: i64 = 2000;
 
-/// An event to be sent again, see [`Store::replay_events`].
+/// An event to be sent again, see [`DispatchStore::replay_events`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
     /// The event.
@@ -51,8 +51,8 @@ pub trait DispatchStore: Send + Sync {
     /// Lists dispatches, newest first; at most `limit` rows.
     async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<Page<Dispatch>, StoreError>;
 
-    /// The numbers of the dispatches of a selection, in no certain order and at most `most`: one reading, whatever the
-    /// state, where a list reads a page after the other.
+    /// The numbers of the dispatches of a selection, in no particular order and at most `most`: one read, where a list
+    /// reads page after page.
     async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError>;
 
     /// One dispatch with its attempts.
@@ -62,8 +62,7 @@ pub trait DispatchStore: Send + Sync {
     /// time; a `pending` one becomes due at once. Others are not touched. Answers how many changed.
     async fn retry_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError>;
 
-    /// Calls off dispatches that are `pending`, `held` or `dead`; the next of their invoices become
-    /// due. Others are not touched. Answers how many changed.
+    /// Cancels dispatches that are `pending`, `held` or `dead`; the next ones of their invoices become due. Others are not touched. Answers how many changed.
     async fn cancel_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError>;
 
     /// Writes a new dispatch (trigger `replay`) of one event for each sink, due at once; `None` if

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Page, StoreError};
+use super::{error::StoreError, page::Page};
 use crate::model::{
     dispatch::{Attempt, Dispatch},
     event::{Event, NewEvent, Recorded},
@@ -25,7 +25,7 @@ pub struct EventFilter {
     pub until: Option<Timestamp>,
     /// Only events whose payload holds this text, compared byte for byte, or which are among `found`.
     pub contains: Option<String>,
-    /// Events that a search has found otherwise; of no meaning without `contains`.
+    /// Further events that match whatever their payloads hold; without meaning unless `contains` is set.
     pub found: Vec<EventId>,
     /// Only events before (older than) this one: the cursor.
     pub before: Option<EventId>,
@@ -45,12 +45,12 @@ pub struct EventsPage {
     pub rows: Vec<Event>,
     /// True when there are, or may be, more after the last row.
     pub more: bool,
-    /// Set when the search ended before it had found enough or seen everything: what is older than this event was not
+    /// Set when the search ended before it had found enough or looked at everything: events older than this one were not
     /// looked at. With it as [`EventFilter::before`] the search goes on.
     pub searched_until: Option<EventId>,
 }
 
-/// An event of a selection, see [`Store::events_after`].
+/// An event of a selection, see [`EventStore::events_after`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// The event.
@@ -59,7 +59,7 @@ pub struct Candidate {
     pub has_payload: bool,
 }
 
-/// An event with all that belongs to it.
+/// An event with its payload, dispatches and attempts.
 #[derive(Debug, Clone)]
 pub struct EventDetail {
     /// The event.
@@ -78,8 +78,8 @@ pub trait EventStore: Send + Sync {
     /// An event whose key is new within its endpoint is stored with a pending dispatch for each of
     /// its `sinks`. One that is known, or that stands in the batch twice, is counted and answered
     /// with the first one's id. When this returns `Ok`, everything is durable. Dispatches get
-    /// ascending numbers in the order of the batch; of two calls of which the second began after the first had
-    /// returned, the first's numbers are smaller.
+    /// ascending numbers in the order of the batch; if a call begins after another one has returned, its numbers are
+    /// larger.
     async fn record_deliveries(&self, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError>;
 
     /// Lists events, newest first; at most `limit` rows. A search (by type, endpoint or text: no index holds those) looks
@@ -94,9 +94,14 @@ pub trait EventStore: Send + Sync {
         limit: u32,
     ) -> Result<Page<Candidate>, StoreError>;
 
-    /// How many events a filter selects, counted no further than `most`.
+    /// How many events a filter selects, counted up to `most`.
     async fn count_events(&self, filter: &EventFilter, most: u32) -> Result<u64, StoreError>;
 
-    /// One event with everything that belongs to it.
+    /// One event with its payload, dispatches and attempts.
     async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError>;
+}
+
+/// What a recording says in an error that it was doing.
+pub(super) fn recording(deliveries: usize) -> String {
+    if deliveries == 1 { "storing 1 delivery".to_owned() } else { format!("storing {deliveries} deliveries") }
 }

@@ -5,30 +5,29 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::model::{
     clock,
     dispatch::{FinishedAttempt, LeasedDispatch, Order},
     id::{DispatchId, LeaseToken, SinkName},
 };
 
-/// How far a claim moves a dispatch that waits for an earlier one of its invoice. Finishing the
-/// earlier one makes it due at once; this is only the net below that.
+/// How far into the future a claim moves a dispatch that waits for an earlier one of its invoice. Finishing the earlier one
+/// makes it due at once; this wait only matters if that should fail.
 pub const BLOCKED_RECHECK: Duration = Duration::from_mins(1);
 
-/// With [`Order::Invoice`] a claim looks at no fewer than so many, however
-/// few it may take. What stands behind another one of its invoice is moved out of the way by that, and comes
-/// back at the end of the line: so a sink that takes one at a time does not work off one invoice's whole backlog
-/// before it turns to the others.
+/// The fewest dispatches that a claim with [`Order::Invoice`] looks at, however few it may take. Those that wait for an
+/// earlier one of their invoice are moved out of the way and come back at the end of the line. So a sink that takes one at a
+/// time does not work through the whole backlog of one invoice before it turns to the others.
 pub const LOOK_AHEAD: u32 = 16;
 
-/// What a dispatch says that was called off because there is nothing left to send.
+/// The reason of a dispatch that was cancelled because there is nothing left to send.
 pub const ERASED: &str = "the payload of its event was erased: there is nothing left to send";
 
-/// What a dispatch says that was given up because its event is not in the database.
+/// The reason of a dispatch that was given up because its event is not in the database.
 pub const ORPHANED: &str = "its event is not in the database (was only a part restored?): there is nothing to send; restore the event, or cancel this";
 
-/// Payload bytes that one claim hands out, about: as many as one transaction of accepts may hold.
+/// About how many bytes of payload one claim hands out: as many as one transaction of accepts may hold.
 pub const CLAIM_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Payloads up to this size come with the claim itself, larger ones in a second step: the largest claim of small ones
@@ -42,19 +41,19 @@ pub struct Claim<'a> {
     pub sink: &'a SinkName,
     /// In which order.
     pub order: Order,
-    /// At most so many. Zero claims nothing.
+    /// The most dispatches to claim. Zero claims nothing.
     pub limit: u32,
     /// How long the lease lasts; longer than an attempt's time-out.
     pub lease: Duration,
-    /// The sink's longest wait between two attempts. A dispatch that is claimed later than that after it was due (its
-    /// sink was paused, the service was off, the clock was set) has not been tried meanwhile: it ages by this much only.
+    /// The sink's longest wait between two attempts. A dispatch that is claimed later than this after it was due (its sink
+    /// was paused, the service was off, the clock was set) was not tried meanwhile: it ages by this much only.
     pub longest_wait: Duration,
     /// The time by which things are due: `None` is the store's own clock (the database's on
     /// Postgres, so that replicas with different clocks agree); tests pass one.
     pub now: Option<Timestamp>,
 }
 
-/// What a claim brought.
+/// The result of a claim.
 #[derive(Debug, Default)]
 pub struct Claimed {
     /// Ours until the lease ends, in the order in which they were written.
@@ -66,17 +65,17 @@ pub struct Claimed {
     pub paused: bool,
 }
 
-/// What became of a finished attempt.
+/// The result of finishing an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
     /// Recorded.
     Recorded,
-    /// The lease had run out and somebody else has the dispatch: nothing was changed.
+    /// The lease had run out and another worker has the dispatch: nothing was changed.
     LeaseLost,
 }
 
-/// When a dispatch's age began, all in microseconds: at its first attempt, which is now if there was none; later by what
-/// it is claimed later than [`Claim::longest_wait`] after it was due.
+/// When a dispatch's age began, all in microseconds: at its first attempt, which is now if there was none. A claim that
+/// comes later than [`Claim::longest_wait`] after the dispatch was due moves the beginning on by the difference.
 pub(super) fn aging_since(first_attempt_at: Option<i64>, due_at: i64, now: i64, longest_wait: Duration) -> i64 {
     let Some(first) = first_attempt_at else { return now };
     let too_late = now.saturating_sub(due_at).saturating_sub(clock::duration_micros(longest_wait)).max(0);
@@ -105,9 +104,9 @@ pub trait LeaseStore: Send + Sync {
     /// invoice has an earlier unfinished one for the same sink (also a held one) is not handed out.
     /// A paused sink gives nothing.
     ///
-    /// Payloads of one claim come to about [`CLAIM_BYTES`], but one dispatch is always handed out. One of which nothing
-    /// is left to send is not: it is cancelled, with [`ERASED`], if its payload is gone, and dead, with [`ORPHANED`], if
-    /// the event itself is.
+    /// The payloads of one claim come to about [`CLAIM_BYTES`], but at least one dispatch is handed out. A dispatch with
+    /// nothing left to send is not: it becomes cancelled, with [`ERASED`], if its payload is gone, and dead, with
+    /// [`ORPHANED`], if the event itself is gone.
     async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError>;
 
     /// Records finished attempts, each with its dispatch's new state, in one transaction, and makes
@@ -127,7 +126,7 @@ pub trait LeaseStore: Send + Sync {
     /// are passed over. Answers how many were given back.
     async fn give_back(&self, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError>;
 
-    /// Makes every leased dispatch due at once. Only for a store that one process has to itself,
-    /// at its start: whoever held those leases is gone. Answers how many there were.
+    /// Makes every leased dispatch due at once. Only for a store that one process has to itself, at its start: the process
+    /// that held those leases is gone. Answers how many there were.
     async fn expire_leases(&self) -> Result<u64, StoreError>;
 }

@@ -1,7 +1,7 @@
 //! The store: where the receiving half hands over to the relaying half.
 //!
-//! The row is the promise. A delivery is acknowledged after [`Store::record_deliveries`] has
-//! committed its event and its dispatches; a dispatch is finished by [`Store::finish_attempts`], by
+//! The row is the promise. A delivery is acknowledged after [`EventStore::record_deliveries`] has
+//! committed its event and its dispatches; a dispatch is finished by [`LeaseStore::finish_attempts`], by
 //! id *and* lease token, in one transaction with its attempt. The [`wake::Wakeups`] only shorten
 //! the wait: one that is lost costs a poll interval, never an event.
 //!
@@ -56,6 +56,7 @@ mod events;
 mod leases;
 pub mod ledger;
 pub mod link;
+mod page;
 pub mod postgres;
 pub mod retention;
 mod rows;
@@ -77,28 +78,10 @@ pub use self::{
     leases::{BLOCKED_RECHECK, CLAIM_BYTES, Claim, Claimed, ERASED, Finish, LOOK_AHEAD, LeaseStore, ORPHANED},
     ledger::LedgerStore,
     link::{AuditStore, IntentStore, SecretStore},
+    page::Page,
     retention::{Purge, Purged, RetentionStore},
     sinks::{Counted, Paused, SinkStatus, SinkStore},
 };
-
-/// A page of a list, newest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<T> {
-    /// The rows.
-    pub rows: Vec<T>,
-    /// True when there are more after the last row.
-    pub more: bool,
-}
-
-impl<T> Page<T> {
-    /// Of rows, of which one more than `limit` was asked for.
-    fn cut<R: Into<T>>(mut rows: Vec<R>, limit: u32) -> Self {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        Self { rows: rows.into_iter().map(R::into).collect(), more }
-    }
-}
 
 /// The database: brought up to date, asked whether it works, closed.
 #[async_trait]

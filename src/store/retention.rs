@@ -1,6 +1,6 @@
 //! What time retention goes by, and where a round of it has got to.
 //!
-//! What is purged is gone for good, so retention does not simply believe the clock. A machine that starts with a clock
+//! What is purged is gone permanently, so retention does not simply believe the clock. A machine that starts with a clock
 //! a hundred days ahead would find everything old. The store keeps how far the clock was believed
 //! ([`RetentionTime::now`] is made of that), in the database, by the database's own clock where it has one:
 //!
@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::model::clock;
 
 /// A clock that went on by no more than this between two looks is believed at once: what is purged then is at most a
@@ -35,7 +35,7 @@ pub struct Purge {
     pub payloads_before: Timestamp,
     /// Events received before this go altogether, with their dispatches, attempts and dedupe keys.
     pub events_before: Timestamp,
-    /// At most so many events are touched by one call, so that accepts never wait long.
+    /// The most events that one call touches, so that accepts never wait long.
     pub limit: u32,
 }
 
@@ -123,7 +123,7 @@ impl Belief {
         // What several replicas measure in the same hour is one hour: the clock's own progress since anybody's last look
         // is the most that counts.
         let passed = clock::duration_micros(ran).min(clock.saturating_sub(self.seen_at)).max(0);
-        // Whoever looked last may have seen a clock that agreed, or one that was wrong the other way.
+        // The last look may have seen a clock that agreed, or one that was wrong the other way.
         let same_way = (self.seen_at > self.believed_at) == (clock > self.believed_at);
         let doubted = match self.doubted_us {
             Some(doubted) if same_way => doubted.saturating_add(passed),

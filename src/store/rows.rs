@@ -11,7 +11,7 @@ use std::{
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Candidate, spoiled::Reader};
+use super::{events::Candidate, spoiled::Reader};
 use crate::model::{
     dispatch::{Attempt, Dispatch, FinishedAttempt, Next, Outcome, State, Trigger},
     event::Event,

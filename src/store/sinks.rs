@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::model::id::SinkName;
 
 /// How a sink is doing, as the store knows it.
@@ -25,7 +25,7 @@ pub struct SinkStatus {
     pub delivered: u64,
     /// When the oldest pending or leased dispatch was written.
     pub oldest_pending: Option<Timestamp>,
-    /// How much the four counts and the oldest time are worth.
+    /// How current the four counts and the oldest time are.
     pub counted: Counted,
     /// When something was last delivered.
     pub last_success_at: Option<Timestamp>,
@@ -33,15 +33,15 @@ pub struct SinkStatus {
     pub last_error: Option<(Timestamp, String)>,
 }
 
-/// How much counts are worth: few dispatches are counted when somebody asks, many only now and then.
+/// How current counts are. A small backlog is counted at each call, a large one only now and then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Counted {
-    /// They are of this moment.
+    /// They were counted for this call.
     #[default]
     Now,
-    /// There were so many then.
+    /// They were counted at this time.
     At(Timestamp),
-    /// There are at least so many: they are being counted.
+    /// There are at least this many; the rest is being counted.
     AtLeast,
 }
 
@@ -60,8 +60,8 @@ pub trait SinkStore: Send + Sync {
     /// Makes sure that these sinks have a status row; called at start.
     async fn register_sinks(&self, sinks: &[SinkName]) -> Result<(), StoreError>;
 
-    /// The status of every sink that was ever registered, or has something unfinished, held or dead, by name. It costs the
-    /// same however much that is: see [`SinkStatus::counted`].
+    /// The status of every sink that was ever registered, or has something unfinished, held or dead, by name. The cost
+    /// does not grow with the backlog: see [`SinkStatus::counted`].
     async fn sink_statuses(&self) -> Result<Vec<SinkStatus>, StoreError>;
 
     /// Pauses a sink, for all replicas and across restarts; a sink that is paused already keeps its

@@ -1,4 +1,4 @@
-//! Rows of which a part cannot be read.
+//! Rows with a part that cannot be read.
 //!
 //! A time outside of the calendar, left by an earlier version, another program or a hand in the
 //! database, must not hide the rows beside it: lists, searches and replays go on. Such a row is shown with

@@ -75,6 +75,24 @@ pub(super) trait Transact: Send + Sync {
     where
         T: Send,
         F: Future<Output = Result<T, Failure>> + Send;
+
+    /// Reads the rows of one statement.
+    fn read<R: Row>(
+        &self,
+        action: impl Into<String> + Send,
+        access: Access,
+        sql: impl Into<Sql>,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<Vec<R>, StoreError>> + Send {
+        let sql = sql.into();
+        async move {
+            self.transact(action, Again::Harmless, access, async |mut tx| {
+                let rows = tx.rows(sql.clone(), values).await?;
+                tx.commit(rows).await
+            })
+            .await
+        }
+    }
 }
 
 /// What a database does in such a transaction.

@@ -1,14 +1,17 @@
-//! What the store promises about payments: which event announces which, and what was written of each where.
+//! What the store promises about payments: which event announces which payment, and what was written of each payment where.
 //!
-//! All writes are durable when they return, on both stores: what is told to another company's books has to be known
-//! here first. Times are the store's clock.
+//! All writes are durable when they return, on both stores: nothing may be written into a company's books that is not
+//! known here first. Times are the store's clock.
+//!
+//! [`LedgerStore`] is implemented in `sql`, once for both databases; `rows` is what is read, and the decisions that follow
+//! from it.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Page, StoreError};
+use super::{error::StoreError, page::Page};
 use crate::model::{
     audit::NewAudit,
     booking::{Announced, Assignment, Booking, BookingState, BookingToken, NewBooking},
@@ -19,12 +22,12 @@ use crate::model::{
 mod rows;
 pub(in crate::store) mod sql;
 
-/// What came of assigning a payment to an event.
+/// The result of assigning a payment to an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Assigned {
-    /// It is this event's now, or was already.
+    /// The payment is this event's now, or was already.
     Ours,
-    /// The event had another payment already, which stays.
+    /// The event already had another payment, which stays.
     Another(Assignment),
     /// Another event of the endpoint has the payment.
     Taken,
@@ -43,10 +46,10 @@ pub struct Unassigned {
     pub is_open: bool,
 }
 
-/// An event with a larger body is not among the [`Unassigned`]: Finkare's are far smaller.
+/// The largest payload, in bytes, of an event among the [`Unassigned`]. Finkare's are far smaller.
 pub const LARGEST_ANNOUNCEMENT: u32 = 16 * 1024;
 
-/// So many of the latest announcements are searched for a part of an invoice's number.
+/// How many of the latest announcements are searched for a part of an invoice's number.
 pub const SEARCHED_FOR_PARTS: u32 = 20_000;
 
 /// What a person looks for: a payment's id, an amount, or an invoice's number or a part of it.
@@ -74,16 +77,16 @@ pub fn number_key(number: &str) -> String {
     number.trim().to_lowercase()
 }
 
-/// What came of beginning a booking.
+/// The result of beginning a booking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BookingBegun {
-    /// It is ours, `reserved`, and nothing was known of it before.
+    /// The booking is ours, `reserved`, and nothing was known of the payment before.
     Begun,
-    /// It was unfinished under the token that was named, and is ours now, in the state that it had: if that is
-    /// `sending`, what the earlier one did is not known. It is to be read again now: the token that was named may have
-    /// been read while it was still `reserved`, and whoever had it may have sent since.
+    /// The booking was unfinished under the token that was named. It is ours now, in the state that it had; if that is
+    /// `sending`, it is unknown what the earlier holder did. It has to be read again now: the named token may have been read
+    /// while the booking was still `reserved`, and its holder may have sent since.
     TakenOver,
-    /// There is one already, as it stands; nothing was changed.
+    /// There is a booking of the payment already, as given here; nothing was changed.
     Exists(Booking),
     /// Another payment of the same invoice number is `reserved` or `sending` in this sink; nothing was changed.
     Busy(Booking),
@@ -96,8 +99,8 @@ pub struct Advance {
     pub state: BookingState,
     /// The target's own id; `None` keeps what was known.
     pub target_id: Option<String>,
-    /// What a person may want to know; `None` keeps what was known. It outlives an erasure of the invoice: no names, no
-    /// words of the target's.
+    /// What a person may want to know; `None` keeps what was known. It outlives an erasure of the invoice, so it must hold
+    /// no names and no text of the target's.
     pub note: Option<String>,
 }
 
@@ -113,14 +116,14 @@ pub enum Word {
     NotRecorded,
 }
 
-/// What came of a person's word.
+/// The result of a person's word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
-    /// It is as was said.
+    /// The booking is as the person said.
     Settled,
-    /// It was begun too short a time ago; nothing was changed.
+    /// The booking was begun too recently; nothing was changed.
     TooEarly(Booking),
-    /// There is nothing to settle: it is finished already.
+    /// There is nothing to settle: the booking is finished already.
     Finished(Booking),
     /// There is no such booking.
     Unknown,
@@ -151,7 +154,7 @@ pub trait LedgerStore: Send + Sync {
     /// The payment that an event announces, if that is decided.
     async fn assignment(&self, event: EventId) -> Result<Option<Assignment>, StoreError>;
 
-    /// All assignments of an invoice's payments in an endpoint, in no certain order.
+    /// All assignments of an invoice's payments in an endpoint, in no particular order.
     async fn assignments(&self, endpoint: &str, invoice_id: &str) -> Result<Vec<Assignment>, StoreError>;
 
     /// Decides that the event announces the payment. An event has at most one payment, a payment at most one event
@@ -165,11 +168,11 @@ pub trait LedgerStore: Send + Sync {
     /// have a payload of no more than [`LARGEST_ANNOUNCEMENT`] bytes; at most `limit`.
     async fn unassigned(&self, endpoint: &str, invoice_id: &str, limit: u32) -> Result<Vec<Unassigned>, StoreError>;
 
-    /// Writes down what is known of an event's payment, for searches. What is not known now stays as it was. Nothing
-    /// is written for an event that is not stored. It goes with its event, or when its invoice is erased.
+    /// Stores what is known of an event's payment, for searches. A part that is not known now stays as it was. Nothing is
+    /// stored for an event that is not stored. The entry goes with its event, or when its invoice is erased.
     async fn note_announced(&self, known: &Announced) -> Result<(), StoreError>;
 
-    /// What is known of these events' payments, in no certain order; events of which nothing is known are left out.
+    /// What is known of these events' payments, in no particular order. Events without a known payment are left out.
     async fn announced(&self, events: &[EventId]) -> Result<Vec<Announced>, StoreError>;
 
     /// The events whose payment a search finds, the newest first; at most `limit`. A part of a number is looked for among
@@ -196,9 +199,9 @@ pub trait LedgerStore: Send + Sync {
         take_over: Option<BookingToken>,
     ) -> Result<BookingBegun, StoreError>;
 
-    /// Writes down that a payment is about to be sent, right before it is: `reserved` or `sending` under this token
-    /// becomes `sending`, and `began_at` is now, also where it was `sending` already. False if it is not ours (any more),
-    /// and then nothing may be sent.
+    /// Stores that a payment is about to be sent, right before it is: a booking that is `reserved` or `sending` under this
+    /// token becomes `sending`, and its `began_at` is now, also if it was `sending` already. False if the booking is not ours
+    /// (any more): then nothing may be sent.
     ///
     /// `settles_in` says for how long from now the write may still be carried out: the line keeps it
     /// ([`Booking::settles_in`]), never less than an earlier sender's.
@@ -210,8 +213,8 @@ pub trait LedgerStore: Send + Sync {
         settles_in: Duration,
     ) -> Result<bool, StoreError>;
 
-    /// Removes a booking that is `reserved` or `sending` under this token: nothing was written, for certain. False if
-    /// there is none such.
+    /// Removes a booking that is `reserved` or `sending` under this token: it is certain that nothing was written. False if
+    /// there is no such booking.
     async fn withdraw_booking(
         &self,
         sink: &SinkName,
@@ -223,7 +226,7 @@ pub trait LedgerStore: Send + Sync {
     /// entry is written with it, if anything is changed, and gets what the line said: `recorded`, `was` (its state),
     /// `invoice_number`, `amount_cents`, `currency`, `target_id`.
     ///
-    /// Only for one that was begun at least `quiet_for` ago: nobody is at it any more.
+    /// Only for a booking that was begun at least `quiet_for` ago, so that no process is working on it any more.
     async fn settle_booking(
         &self,
         sink: &SinkName,
@@ -233,9 +236,9 @@ pub trait LedgerStore: Send + Sync {
         audit: NewAudit,
     ) -> Result<Settled, StoreError>;
 
-    /// Moves a booking on that is `reserved`, `sending` or `written` under this token; `None` then. Otherwise answers
-    /// what there is instead, unchanged: somebody else went on with it. Asked again with the very same, the answer is
-    /// the same.
+    /// Moves on a booking that is `reserved`, `sending` or `written` under this token, and answers `None`. If another
+    /// process has moved it on, answers the booking as it is, unchanged. Asked again with the very same advance, the answer
+    /// is the same.
     ///
     /// # Errors
     /// [`StoreError::Open`] if there is no booking at all, or if the new state is `reserved` or `sending`.

@@ -16,7 +16,7 @@ use crate::{
         id::{EventId, SinkName},
         money::Cents,
     },
-    store::{Page, StoreError},
+    store::{error::StoreError, page::Page},
 };
 
 /// The columns of [`AssignmentRow`].

@@ -28,14 +28,17 @@ use crate::{
         money::Cents,
     },
     store::{
-        Page, StoreError,
-        error::Failure,
+        error::{Failure, StoreError},
         link::audit,
+        page::Page,
         tx::{Access, Again, Sql, Transact, Tx, Value, sql, values},
     },
 };
 
 const OF_EVENT: &str = concat!("SELECT ", assignment_columns!(), " FROM assignments WHERE event_id = $1");
+
+const OF_INVOICE: &str =
+    concat!("SELECT ", assignment_columns!(), " FROM assignments WHERE endpoint = $1 AND invoice_id = $2");
 
 /// The lock keeps a purge from removing the event before the commit.
 const EVENT: Sql = sql!("SELECT id FROM events WHERE id = $1", " FOR KEY SHARE" | "");
@@ -136,22 +139,15 @@ const SEND: &str = "
 impl<S: Transact> LedgerStore for S {
     async fn assignment(&self, event: EventId) -> Result<Option<Assignment>, StoreError> {
         let action = format!("reading which payment event {event} announces");
-        self.transact(action, Again::Harmless, Access::Read, async |mut tx| {
-            let row: Option<AssignmentRow> = tx.row(OF_EVENT, values![event.0]).await?;
-            tx.commit(row.map(Assignment::from)).await
-        })
-        .await
+        let mut rows: Vec<AssignmentRow> = self.read(action, Access::Read, OF_EVENT, values![event.0]).await?;
+        Ok(rows.pop().map(Assignment::from))
     }
 
     async fn assignments(&self, endpoint: &str, invoice_id: &str) -> Result<Vec<Assignment>, StoreError> {
         let action = "reading which payments of an invoice are assigned";
-        self.transact(action, Again::Harmless, Access::Read, async |mut tx| {
-            let of_invoice =
-                concat!("SELECT ", assignment_columns!(), " FROM assignments WHERE endpoint = $1 AND invoice_id = $2");
-            let rows: Vec<AssignmentRow> = tx.rows(of_invoice, values![endpoint, invoice_id]).await?;
-            tx.commit(rows.into_iter().map(Assignment::from).collect()).await
-        })
-        .await
+        let values = values![endpoint, invoice_id];
+        let rows: Vec<AssignmentRow> = self.read(action, Access::Read, OF_INVOICE, values).await?;
+        Ok(rows.into_iter().map(Assignment::from).collect())
     }
 
     async fn assign(&self, assignment: &Assignment) -> Result<Assigned, StoreError> {
@@ -181,12 +177,8 @@ impl<S: Transact> LedgerStore for S {
 
     async fn unassigned(&self, endpoint: &str, invoice_id: &str, limit: u32) -> Result<Vec<Unassigned>, StoreError> {
         let action = "reading which events of an invoice have no payment yet";
-        self.transact(action, Again::Harmless, Access::Read, async |mut tx| {
-            let values = values![invoice_id, endpoint, PAYMENT_RECEIVED, LARGEST_ANNOUNCEMENT, limit];
-            let rows = tx.rows(UNASSIGNED, values).await?;
-            tx.commit(rows::unassigned(rows)).await
-        })
-        .await
+        let values = values![invoice_id, endpoint, PAYMENT_RECEIVED, LARGEST_ANNOUNCEMENT, limit];
+        Ok(rows::unassigned(self.read(action, Access::Read, UNASSIGNED, values).await?))
     }
 
     async fn note_announced(&self, known: &Announced) -> Result<(), StoreError> {
@@ -211,21 +203,15 @@ impl<S: Transact> LedgerStore for S {
 
     async fn announced(&self, events: &[EventId]) -> Result<Vec<Announced>, StoreError> {
         let action = "reading what is known of the payments of events";
-        self.transact(action, Again::Harmless, Access::Read, async |mut tx| {
-            let rows: Vec<AnnouncedRow> = tx.rows(ANNOUNCED, values![events]).await?;
-            tx.commit(rows.into_iter().map(Announced::from).collect()).await
-        })
-        .await
+        let rows: Vec<AnnouncedRow> = self.read(action, Access::Read, ANNOUNCED, values![events]).await?;
+        Ok(rows.into_iter().map(Announced::from).collect())
     }
 
     async fn find_announced(&self, search: &Search, limit: u32) -> Result<Vec<EventId>, StoreError> {
-        self.transact("searching for payments", Again::Harmless, Access::Read, async |mut tx| {
-            let amount = search.amount.map(|amount| amount.0);
-            let values = values![&search.number, &search.text, amount, SEARCHED_FOR_PARTS, limit];
-            let found: Vec<(Uuid,)> = tx.rows(FIND, values).await?;
-            tx.commit(found.into_iter().map(|(event,)| EventId(event)).collect()).await
-        })
-        .await
+        let amount = search.amount.map(|amount| amount.0);
+        let values = values![&search.number, &search.text, amount, SEARCHED_FOR_PARTS, limit];
+        let found: Vec<(Uuid,)> = self.read("searching for payments", Access::Read, FIND, values).await?;
+        Ok(found.into_iter().map(|(event,)| EventId(event)).collect())
     }
 
     async fn booking(&self, sink: &SinkName, payment_id: &str) -> Result<Option<Booking>, StoreError> {
@@ -366,11 +352,8 @@ impl<S: Transact> LedgerStore for S {
 
     async fn booked_cents(&self, sink: &SinkName, invoice_number: &str) -> Result<Cents, StoreError> {
         let action = format!("adding up what was written of an invoice in sink {sink}");
-        self.transact(action, Again::Harmless, Access::Read, async |mut tx| {
-            let (sum,): (i64,) = tx.one(SUM, values![invoice_number, sink.as_str()]).await?;
-            tx.commit(Cents(sum)).await
-        })
-        .await
+        let sums: Vec<(i64,)> = self.read(action, Access::Read, SUM, values![invoice_number, sink.as_str()]).await?;
+        Ok(Cents(sums.first().map_or(0, |(sum,)| *sum)))
     }
 
     async fn bookings(&self, filter: &BookingFilter, limit: u32) -> Result<Page<(i64, Booking)>, StoreError> {

@@ -6,8 +6,8 @@ use super::{AuditStore, rows};
 use crate::{
     model::audit::{AuditEntry, NewAudit},
     store::{
-        Page, StoreError,
-        error::Failure,
+        error::{Failure, StoreError},
+        page::Page,
         tx::{Access, Again, Transact, Tx, Value, values},
     },
 };
@@ -39,14 +39,8 @@ impl<S: Transact> AuditStore for S {
     }
 
     async fn list_audit(&self, before: Option<i64>, limit: u32) -> Result<Page<AuditEntry>, StoreError> {
-        let rows = self
-            .transact("listing the audit trail", Again::Harmless, Access::Look, async |mut tx| {
-                let list =
-                    "SELECT id, at, actor, action, subject, detail FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2";
-                let rows = tx.rows(list, values![before.unwrap_or(i64::MAX), i64::from(limit) + 1]).await?;
-                tx.commit(rows).await
-            })
-            .await?;
-        rows::audit_page(rows, limit)
+        let list = "SELECT id, at, actor, action, subject, detail FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2";
+        let values = values![before.unwrap_or(i64::MAX), i64::from(limit) + 1];
+        rows::audit_page(self.read("listing the audit trail", Access::Look, list, values).await?, limit)
     }
 }

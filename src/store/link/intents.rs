@@ -23,8 +23,7 @@ use crate::{
         stored_secret::{Fingerprint, Origin, SealedSecret, SecretId},
     },
     store::{
-        StoreError,
-        error::Failure,
+        error::{Failure, StoreError},
         tx::{Access, Again, Sql, Transact, Tx, later, sql, values},
     },
 };

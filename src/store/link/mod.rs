@@ -1,20 +1,23 @@
 //! What the store promises about the link to Finkare: secrets, intents, the audit trail.
 //!
-//! These methods are rare and always durable. Whatever changes what a replica has to know (a secret,
-//! an intent) is announced to all ([`super::wake::Wakeups::link`]) when it is committed; the
-//! announcement may be lost, so replicas also look by themselves before they refuse anything.
+//! These methods are rare and always durable. A change that every replica has to know (a secret, an intent) is announced
+//! when it is committed ([`super::wake::Wakeups::link`]). The announcement may be lost, so replicas also look by themselves
+//! before they refuse anything.
 //!
-//! Times are the store's clock (the database's on Postgres). Each method writes the audit entry that
-//! it is given in its own transaction, so that nothing is done without a trace.
+//! Times are the store's clock (the database's on Postgres). Each method writes the audit entry that it is given in its own
+//! transaction, so that nothing is done without a trace.
 //!
-//! A lease that ran out stays its holder's until somebody else takes the intent over: who is slow may
-//! still end what it began.
+//! A lease that ran out stays its holder's until another process takes the intent over: a slow holder may still end what it
+//! began.
+//!
+//! [`SecretStore`] is implemented in `secrets`, [`IntentStore`] in `intents`, [`AuditStore`] in `audit`, each once for both
+//! databases; `rows` is what they read, and what follows from it.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Page, StoreError};
+use super::{error::StoreError, page::Page};
 use crate::model::{
     audit::{AuditEntry, NewAudit},
     id::{EndpointName, LeaseToken},
@@ -32,18 +35,17 @@ mod secrets;
 pub enum Ended {
     /// It was ours and is ended as asked.
     Ended,
-    /// Somebody else had taken it over. Nothing was changed, except that a secret that came with it is
-    /// kept as active (audit action `secret.kept`, actor `service`) and an intent is left unfinished,
-    /// because nobody knows now which secret is Finkare's last. If somebody is asking Finkare at this
-    /// very moment, that one's answer may be the older of the two: it is kept in the same way, told
-    /// `Lost` too, and its intent is left unfinished.
+    /// Another process had taken it over. Nothing was changed, with two exceptions: a secret that came with it is stored as
+    /// active (audit action `secret.kept`, actor `service`), and an intent is left unfinished, because it is unknown which
+    /// secret is Finkare's last. If another process is asking Finkare at this moment, its answer may be the older of the
+    /// two. Then that answer is stored in the same way, that process gets `Lost` too, and its intent is left unfinished.
     Lost,
 }
 
-/// What is known of a try of which nobody knows whether Finkare did it.
+/// What is known of a try whose outcome is unknown: Finkare may have made the change or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Doubt {
-    /// When it may be taken over by itself.
+    /// How long to wait before the service tries again by itself.
     pub retry_in: Duration,
     /// True if Finkare answered with success and without a secret that can be read; see
     /// [`crate::model::intent::MOST_UNREADABLE`].
@@ -51,7 +53,7 @@ pub struct Doubt {
 }
 
 impl Doubt {
-    /// No answer, or one that says nothing.
+    /// After no answer, or after one that does not say what happened.
     pub fn after(retry_in: Duration) -> Self {
         Self { retry_in, is_unreadable: false }
     }
@@ -66,17 +68,17 @@ pub enum Given {
     Current,
 }
 
-/// What came of a person's word.
+/// The result of a person's word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// It counts.
+    /// The secret is accepted.
     Settled {
         /// The secret that is the newest now.
         fingerprint: Fingerprint,
         /// The intent that it ended, as it stood before; `None` if nothing was unfinished.
         ended: Option<Intent>,
     },
-    /// Somebody is asking Finkare just now, so that what was given may be old already: nothing was done.
+    /// A process is asking Finkare at this moment, so the given secret may be outdated already: nothing was done.
     InFlight(Intent),
     /// The endpoint has no secret that could be the right one: nothing was done.
     NoSecret,
@@ -89,8 +91,8 @@ pub struct Change {
     pub secret: SealedSecret,
     /// Where it came from.
     pub origin: Origin,
-    /// For how long every other active secret stays good, from now on; those that retire already keep
-    /// an earlier end. `None` leaves them all as they are.
+    /// How long every other active secret stays valid from now on. A secret that retires already keeps its end if that is
+    /// earlier. `None` leaves all of them as they are.
     pub overlap: Option<Duration>,
     /// The webhook's id and URL, if they are new.
     pub webhook: Option<(String, String)>,
@@ -107,7 +109,7 @@ pub trait SecretStore: Send + Sync {
     /// one that was stored last, whatever the clock did.
     async fn secrets(&self, endpoint: &EndpointName) -> Result<Vec<StoredSecret>, StoreError>;
 
-    /// Remembers the webhook of an endpoint, replacing the one before.
+    /// Stores the webhook of an endpoint in place of the one before.
     async fn adopt_webhook(
         &self,
         endpoint: &EndpointName,
@@ -120,12 +122,11 @@ pub trait SecretStore: Send + Sync {
     /// `service`, action `secret.expired`) for each. Answers how many.
     async fn expire_secrets(&self) -> Result<u64, StoreError>;
 
-    /// Replaces the encrypted text of every live secret in one transaction; `old_key_id` is what they are
-    /// encrypted under now. A retiring one whose time has passed may be among them or not; it expires.
+    /// Replaces the encrypted text of every live secret in one transaction; `old_key_id` names the key that they are
+    /// encrypted under now. A retiring one whose time has passed may be among them or not: it expires.
     ///
     /// # Errors
-    /// [`StoreError::Open`] if `secrets` are not exactly the live ones under the old key: somebody
-    /// changed them meanwhile.
+    /// [`StoreError::Open`] if `secrets` are not exactly the live ones under the old key: they were changed meanwhile.
     async fn reseal_secrets(
         &self,
         old_key_id: &str,
@@ -137,13 +138,13 @@ pub trait SecretStore: Send + Sync {
 /// Intents: what is written down before Finkare is asked for a change.
 #[async_trait]
 pub trait IntentStore: Send + Sync {
-    /// Keeps those of these secrets as active whose fingerprints the endpoint never had, whatever their
-    /// state; answers which were new. The first is kept as the newest. The audit entry is written only if
-    /// there were any. Two processes that seed the same at the same time keep it once.
+    /// Stores as active those of these secrets that the endpoint never had in any state, by their fingerprints; answers
+    /// which were new. The first one becomes the newest. The audit entry is written only if there were new ones. If two
+    /// processes seed the same secret at the same time, it is stored once.
     ///
-    /// A secret that the endpoint never had is a person's word: it ends an unfinished intent that nobody holds, with an
-    /// audit entry of its own (actor `service`, action `intent.settled`). One that somebody holds is marked
-    /// ([`Intent::given_meanwhile`]): should it end in doubt, it is left to a person.
+    /// A secret that the endpoint never had is a person's word. It ends an unfinished intent that no process holds, with an
+    /// audit entry of its own (actor `service`, action `intent.settled`). An intent that a process holds is marked
+    /// ([`Intent::given_meanwhile`]): if its outcome stays unknown, it is left to a person.
     async fn seed_secrets(
         &self,
         endpoint: &EndpointName,
@@ -151,24 +152,23 @@ pub trait IntentStore: Send + Sync {
         audit: NewAudit,
     ) -> Result<Vec<SecretId>, StoreError>;
 
-    /// Writes an intent down and leases it, unless there is an unfinished one: at most one per
-    /// endpoint, whatever its kind. One that nobody holds is taken over (its tries counted up), whenever its next
-    /// try is due. The audit entry is written for [`Begun::Begun`] and [`Begun::TakenOver`]. Asked again with the
+    /// Stores an intent and leases it, unless the endpoint has an unfinished one: there is at most one per endpoint,
+    /// whatever its kind. An unfinished one that no process holds is taken over, even before its next try is due, and its
+    /// tries are counted up. The audit entry is written for [`Begun::Begun`] and [`Begun::TakenOver`]. Asked again with the
     /// same id and token, the answer is the same and nothing is written.
     async fn begin_intent(&self, intent: NewIntent, audit: NewAudit) -> Result<Begun, StoreError>;
 
-    /// Takes over one unfinished intent that nobody holds and whose next try is due; oldest first. One that
-    /// [needs a person](Intent::needs_a_person) is left alone.
-    /// Its tries are counted up. The audit entry (actor `service`, action `intent.taken_over`) names it.
+    /// Takes over the oldest unfinished intent that no process holds and whose next try is due. One that
+    /// [needs a person](Intent::needs_a_person) is left alone. Its tries are counted up. The audit entry (actor `service`, action `intent.taken_over`) names it.
     async fn take_over_intent(&self, token: LeaseToken, lease: Duration) -> Result<Option<Intent>, StoreError>;
 
-    /// Makes the lease last for so long from now on; false if it was lost.
+    /// Makes the lease last for this long from now on; false if it was lost.
     async fn renew_intent(&self, id: IntentId, token: LeaseToken, lease: Duration) -> Result<bool, StoreError>;
 
     /// Ends an intent with the change that Finkare made, in one transaction: see [`Change`]. A secret whose
     /// fingerprint the endpoint had already becomes active again, in the new row.
     ///
-    /// Whoever does not hear the answer may ask again with the very same change: it is made once.
+    /// A caller that did not get the answer may ask again with the very same change: it is made once.
     ///
     /// # Errors
     /// [`StoreError::Open`] if the intent's row was removed: its endpoint is not known then.
@@ -183,8 +183,8 @@ pub trait IntentStore: Send + Sync {
     /// Ends an intent without any change: Finkare refused, or nothing had happened.
     async fn fail_intent(&self, id: IntentId, token: LeaseToken, audit: NewAudit) -> Result<Ended, StoreError>;
 
-    /// Lets go of an intent of which nobody knows whether Finkare did it; it may be taken over after
-    /// [`Doubt::retry_in`], and by [`IntentStore::begin_intent`] at once. Unreadable answers are counted.
+    /// Lets go of an intent whose outcome is unknown. It may be taken over after [`Doubt::retry_in`], and by
+    /// [`IntentStore::begin_intent`] at once. Unreadable answers are counted.
     async fn doubt_intent(
         &self,
         id: IntentId,
@@ -193,9 +193,9 @@ pub trait IntentStore: Send + Sync {
         audit: NewAudit,
     ) -> Result<Ended, StoreError>;
 
-    /// Takes a person's word on which secret Finkare signs with, and ends an unfinished intent that nobody holds. A given
-    /// secret is active and the newest from then on, also one that had expired or whose row was damaged; the others stay
-    /// as they are. The audit entry is written if the word counts.
+    /// Takes a person's word on which secret Finkare signs with, and ends an unfinished intent that no process holds.
+    /// A given secret is active and the newest from then on, even if it had expired or its row was damaged; the others stay
+    /// as they are. The audit entry is written only for [`Settlement::Settled`].
     async fn settle_intent(
         &self,
         endpoint: &EndpointName,
@@ -203,8 +203,8 @@ pub trait IntentStore: Send + Sync {
         audit: NewAudit,
     ) -> Result<Settlement, StoreError>;
 
-    /// Makes every unfinished intent unknown, and due. Only for a store that one process has to itself, at its start:
-    /// whoever held the leases is gone. Answers how many there were.
+    /// Makes every unfinished intent unknown, and due. Only for a store that one process has to itself, at its start: the
+    /// process that held the leases is gone. Answers how many there were.
     async fn abandon_intents(&self) -> Result<u64, StoreError>;
 }
 

@@ -15,7 +15,7 @@ use crate::{
         intent::{Intent, IntentId, IntentKind, IntentState, Link, SERVICE, Webhook},
         stored_secret::{Fingerprint, Origin, SealedSecret, SecretId, SecretState, StoredSecret},
     },
-    store::{Page, StoreError, link::Change},
+    store::{error::StoreError, link::Change, page::Page},
 };
 
 /// The columns of [`SecretRow`].

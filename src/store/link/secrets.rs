@@ -15,8 +15,7 @@ use crate::{
         stored_secret::{Origin, SealedSecret, SecretId, StoredSecret},
     },
     store::{
-        StoreError,
-        error::Failure,
+        error::{Failure, StoreError},
         tx::{Access, Again, Transact, Tx, later, values},
     },
 };
@@ -47,11 +46,7 @@ impl<S: Transact> SecretStore for S {
 
     async fn secrets(&self, endpoint: &EndpointName) -> Result<Vec<StoredSecret>, StoreError> {
         let action = format!("reading the secrets of endpoint {endpoint}");
-        self.transact(action, Again::Harmless, Access::Read, async |mut tx| {
-            let secrets = tx.rows(OF_ENDPOINT, values![endpoint.as_str()]).await?;
-            tx.commit(rows::secrets(secrets)?).await
-        })
-        .await
+        rows::secrets(self.read(action, Access::Read, OF_ENDPOINT, values![endpoint.as_str()]).await?)
     }
 
     async fn adopt_webhook(
@@ -124,7 +119,7 @@ pub(super) async fn insert(
     Ok(tx.execute(insert, values).await? > 0)
 }
 
-/// True if this very row is there: whoever brings it again did not hear our answer.
+/// True if this very row is there: then the caller asks again because our answer did not reach it.
 pub(super) async fn is_kept(tx: &mut Tx<'_>, id: SecretId) -> Result<bool, Failure> {
     let found: Option<(Uuid,)> = tx.row("SELECT id FROM secrets WHERE id = $1", values![id.0]).await?;
     Ok(found.is_some())

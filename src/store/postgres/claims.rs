@@ -47,7 +47,7 @@ use crate::{
     },
 };
 
-/// When to look again at a dispatch whose lane somebody else was busy with: about the length of a
+/// When to look again at a dispatch whose lane another worker was busy with: about the length of a
 /// commit. Not zero, or the claims of two replicas would spin.
 const CONTENDED: Duration = Duration::from_millis(5);
 
@@ -280,7 +280,7 @@ impl LeaseStore for PostgresStore {
                 let given: Vec<String> =
                     sqlx::query_scalar(GIVE_BACK).bind(&ids).bind(&tokens).fetch_all(checkout.on()).await?;
                 if !given.is_empty() {
-                    // Whoever gives leases back is about to stop: the others are to take over.
+                    // A process that gives leases back is about to stop: the others are to take over.
                     announce::announce(checkout.on(), given.iter().map(String::as_str)).await?;
                 }
                 checkout.commit().await?;

@@ -157,7 +157,7 @@ const CANCEL: &str = concat!(
 );
 
 /// The events stay locked against a purge until their new dispatches are there. Like the order of the
-/// batch in [`events`], the order of what is asked for becomes that of the numbers.
+/// batch in [`super::events`], the order of what is asked for becomes that of the numbers.
 const REPLAY: &str = concat!(
     "WITH event AS MATERIALIZED (
         SELECT id, type, invoice_id FROM events WHERE id = ANY($1) AND payload IS NOT NULL ORDER BY id FOR SHARE

@@ -15,6 +15,7 @@ use crate::{
     },
     store::{
         Candidate, EventDetail, EventFilter, EventStore, EventsPage, Page, StoreError,
+        events::recording,
         rows::{CandidateRow, EventRow, EventWithPayload},
         search::{End, Pieces},
     },
@@ -251,7 +252,7 @@ fn around(id: Uuid) -> Option<(Uuid, Uuid)> {
     Some((Uuid::from_u128(from), Uuid::from_u128(to)))
 }
 
-/// Where a piece of a search ends: with the last of so many events, whatever they hold.
+/// Where a piece of a search ends: with the last of `size` events, whatever they hold.
 pub(super) fn end_query(
     filter: &EventFilter,
     bounds: (Option<Uuid>, Option<Uuid>),
@@ -341,7 +342,7 @@ impl EventStore for PostgresStore {
         let (merged, place) = merge(batch);
         let tries = std::sync::atomic::AtomicU32::new(0);
         let stored = self
-            .run(format!("recording {} deliveries", batch.len()), Again::Harmless, || {
+            .run(recording(batch.len()), Again::Harmless, || {
                 let repeated = tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
                 record_merged(self, &merged, repeated)
             })

@@ -15,7 +15,7 @@
 //! after its host is gone, or the name points to another server, of connections that say nothing at all. The
 //! first call that meets one throws away all that have not answered since (`pool`) and tries once more on a new
 //! one, where doing it twice does no harm: reads, everything that had not begun its transaction yet, and
-//! [`Store::record_deliveries`], which finds its own event again by the dedupe key. A time-out is a dead
+//! [`super::EventStore::record_deliveries`], which finds its own event again by the dedupe key. A time-out is a dead
 //! connection; what an accept waits for on one of them is bounded so that a second try still comes in time
 //! (`docs/decisions/0031-a-silence-is-a-dead-connection.md`).
 //!
@@ -31,12 +31,11 @@
 //!
 //! # The files
 //!
-//! `events` records and lists events, `claims` leases and finishes dispatches (and explains why
-//! no wake-up gets lost), `dispatches` is what a person does with them, `sinks` their standing,
-//! `purge` retention, `erase` the removal of one invoice's payloads, `announce` the notifications between replicas,
-//! `pool` the connections, `migrating` the schema.
-//! The link to Finkare: `secrets` (and webhooks), `intents`, the `audit` trail, and `link`, which hands each method
-//! to one of them. `ledger` keeps what is known of payments.
+//! `events` records and lists events, `claims` leases and finishes dispatches (and explains why no wake-up gets lost),
+//! `dispatches` is what a person does with them, `sinks` their standing, `purge` retention, `erase` the removal of one
+//! invoice's payloads. `tx` is what this database does for the methods whose SQL is the same on both: the link, the ledger,
+//! activity and breakers, which stand beside this folder. `announce` holds the notifications between replicas, `pool` the
+//! connections, `migrating` the schema.
 //!
 //! A pooler between us and the server must pool sessions, not transactions: we prepare statements,
 //! set parameters at the start of a connection, and listen.
@@ -93,7 +92,7 @@ const SOON: Duration = Duration::from_millis(1500);
 /// How long a call waits for a free connection, and how long making one may take.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long [`Store::close`] waits for what is under way.
+/// How long [`BaseStore::close`] waits for what is under way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a transaction that lost against another (deadlock, serialisation) is tried in all.
@@ -218,7 +217,7 @@ impl PostgresStore {
     /// Brings the schema up to date with other migrations than this program's: for tests, which need a newer program's.
     ///
     /// # Errors
-    /// See [`Store::migrate`].
+    /// See [`BaseStore::migrate`].
     pub async fn migrate_with(&self, migrations: &Migrator) -> Result<usize, StoreError> {
         migrating::migrate(&self.patient, migrations, &self.notice).await
     }

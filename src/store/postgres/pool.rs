@@ -182,7 +182,7 @@ fn may_be_starting(error: &sqlx::Error) -> bool {
     }
 }
 
-/// The connections; at most so many at a time.
+/// The connections, at most `size` of them at a time.
 #[derive(Debug)]
 pub(super) struct Pool {
     options: PgConnectOptions,

@@ -33,7 +33,7 @@ macro_rules! old_events {
     };
 }
 
-/// Locked; those that somebody else has locked (a delivery that is repeated, a replay) are left for the next round.
+/// Locked; events that another transaction has locked (a repeated delivery, a replay) are left for the next round.
 const LOCK: &str = "SELECT id FROM events WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED";
 
 /// Only now, with the lock, does nobody begin anything for these events (a retry, a replay); and

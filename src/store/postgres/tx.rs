@@ -23,11 +23,11 @@ use crate::{
 /// Every statement sees the same state.
 const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// Whoever changes something about the link to Finkare holds this lock until its commit. That is rare, and much easier to
-/// think about when it happens one after the other. Any number would do.
+/// A transaction that changes something about the link to Finkare holds this lock until its commit. Such changes are rare,
+/// and much easier to reason about one after the other. Any number would do.
 const LINK_LOCK: i64 = 0x6c69_6e6b;
 
-/// Whoever decides over a payment's place in the ledger holds this lock until its commit; any number would do.
+/// A transaction that decides over the ledger holds this lock until its commit. Any number would do.
 const LEDGER_LOCK: i64 = 0x6c65_6467_6572;
 
 impl Transact for PostgresStore {

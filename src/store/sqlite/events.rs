@@ -21,6 +21,7 @@ use crate::{
     },
     store::{
         Candidate, EventDetail, EventFilter, EventStore, EventsPage, Page, StoreError,
+        events::recording,
         rows::{CandidateRow, EventRow, EventWithPayload},
         search::{End, Pieces},
     },
@@ -101,11 +102,11 @@ impl EventStore for SqliteStore {
             return Ok(Vec::new());
         }
         let merged = merge(batch);
-        let known = write(self, &merged).await.during(format_args!("recording {} deliveries", batch.len()))?;
+        let known = write(self, &merged).await.during(recording(batch.len()))?;
         let fresh = merged.iter().filter(|event| !known.contains_key(&key(event.first)));
         self.wakeups.wake(fresh.flat_map(|event| &event.first.sinks).collect::<BTreeSet<_>>());
 
-        // Whoever is not known from before is new where it stands first, and known from there on.
+        // An event that was not known before is new at its first place, and known from there on.
         let mut seen: HashMap<Key<'_>, EventId> = known;
         Ok(batch
             .iter()
@@ -283,7 +284,7 @@ const EVENT_COLUMNS: &str =
     "id, endpoint, type, invoice_id, occurred_at, received_at, deliveries, readable, content_type";
 
 /// How far an event's id, made from the clock when it was received, may lie from its `received_at`
-/// for [`list`] to find it by time: the clock may have been set in between.
+/// for a list to find it by time: the clock may have been set in between.
 const ID_MARGIN_MICROS: i64 = 3_600_000_000;
 
 /// The smallest UUID v7 of this millisecond.
@@ -366,7 +367,7 @@ fn push_range(sql: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
     }
 }
 
-/// Where a piece of a search ends: with the last of so many events, whatever they hold.
+/// Where a piece of a search ends: with the last of `size` events, whatever they hold.
 pub(super) fn end_statement(filter: &EventFilter, size: u32) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("SELECT id FROM events WHERE TRUE");
     push_range(&mut sql, filter);

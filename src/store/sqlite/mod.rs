@@ -15,14 +15,13 @@
 //!
 //! The store's clock is the process's clock.
 //!
-//! # Where things are
+//! # The files
 //!
-//! `file` is the database's file: one name, one process, and whether it is still there. `events` records deliveries and
-//! reads them back, `claim` and `finish` are the two ends of an attempt, `dispatches` is what operators see and do,
-//! `sinks` is their status, `migrating` is the schema, `purge` is retention, `erase` removes one invoice's payloads,
-//! `rows` is what all of these share. The link to
-//! Finkare: `secrets` (and webhooks), `intents`, the `audit` trail, and `link`, which hands each method to one of them.
-//! `ledger` keeps what is known of payments.
+//! `file` is the database's file: one name, one process, and whether it is still there; `space` asks whether the disk has
+//! room. `events` records deliveries and reads them back, `claim` and `finish` are the two ends of an attempt, `dispatches`
+//! is what operators see and do, `sinks` is their status, `purge` is retention, `erase` removes one invoice's payloads,
+//! `rows` is what all of these share, `migrating` is the schema. `tx` is what this database does for the methods whose SQL
+//! is the same on both: the link, the ledger, activity and breakers, which stand beside this folder.
 //!
 //! The SQL stands next to the method that runs it.
 
@@ -203,7 +202,7 @@ impl SqliteStore {
     /// Claims the database for this process, whatever name it is known by.
     ///
     /// `serve` takes it before it opens the store: SQLite itself would let a second process in, but
-    /// its wake-ups would reach nobody here, and [`Store::expire_leases`] would take our leases.
+    /// its wake-ups would reach nobody here, and [`super::LeaseStore::expire_leases`] would take our leases.
     ///
     /// # Errors
     /// [`StoreError::Open`] if another process has it, or a file cannot be made.
@@ -214,7 +213,7 @@ impl SqliteStore {
     /// Brings the schema up to date with other migrations than this program's: for tests, which need a newer program's.
     ///
     /// # Errors
-    /// See [`Store::migrate`].
+    /// See [`BaseStore::migrate`].
     pub async fn migrate_with(&self, migrations: &sqlx::migrate::Migrator) -> Result<usize, StoreError> {
         migrating::migrate(self, migrations).await
     }
@@ -566,7 +565,7 @@ mod tests {
         for _ in 0..3 {
             let error = store.record_deliveries(&batch(0)).await.unwrap_err();
             assert!(error.is_unavailable(), "{error:?}");
-            assert!(error.to_string().contains("recording 50 deliveries"), "{error}");
+            assert!(error.to_string().contains("storing 50 deliveries"), "{error}");
             // The connection may have been replaced, and does not know the limit then.
             sqlx::query("PRAGMA max_page_count = 100").execute(&store.writer).await.unwrap();
         }

@@ -13,11 +13,14 @@ use finkare_relay::{
         dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, Outcome, State},
         event::{DedupeKey, NewEvent},
         id::{EndpointName, EventId, SinkName},
+        money::Cents,
         secret::Secret,
     },
     store::{
-        Claim, Counted, DispatchFilter, DispatchStore, EventFilter, EventStore, LeaseStore, Purge, SinkStore,
-        postgres::PostgresStore, retention::RetentionStore,
+        Claim, Counted, DispatchFilter, DispatchStore, EventFilter, EventStore, LeaseStore, Purge, RetentionStore,
+        SinkStore,
+        ledger::{LedgerStore, Search},
+        postgres::PostgresStore,
     },
 };
 use sqlx::{Connection, PgConnection};
@@ -68,7 +71,7 @@ async fn explained<T>(server: &Server, call: impl Future<Output = T>) -> (T, Vec
 fn assert_indexes(what: &str, plans: &[String], expected: &[&str]) {
     let all = plans.concat();
     // The few rows of `sinks` may be read as they lie.
-    for table in ["events", "dispatches", "attempts"] {
+    for table in ["events", "dispatches", "attempts", "bookings", "assignments", "announced"] {
         for scan in ["Seq Scan", "Bitmap Heap Scan"] {
             assert!(!all.contains(&format!("{scan} on {table}")), "{what}: {scan} on {table} in {all}");
         }
@@ -252,4 +255,34 @@ async fn hot_statements_walk_indexes_and_claims_do_not_feel_the_history() {
     .await;
     assert_eq!((purged.0.events, purged.1.payloads), (500, 500));
     assert_indexes("purge", &plans, &["events_with_payload", "events_purged", "dispatches_event"]);
+
+    // The ledger's searches, and its own retention.
+    sqlx::raw_sql(
+        "INSERT INTO bookings (sink, payment_id, event_id, invoice_id, invoice_number, amount_cents, currency, state,
+                               token, began_at, changed_at)
+         SELECT 'compta', 'p' || n, gen_random_uuid(), 'i' || n, 'F' || n, 1, 'EUR', 'booked', gen_random_uuid(), n, n
+         FROM generate_series(1, 5000) AS n;
+         INSERT INTO assignments (event_id, endpoint, payment_id, invoice_id, amount_cents, assigned_at)
+         SELECT event_id, 'default', payment_id, invoice_id, 1, changed_at FROM bookings;
+         INSERT INTO announced (event_id, invoice_id, amount_cents, payment_id, invoice_number, number_key)
+         SELECT event_id, invoice_id, number, payment_id, invoice_number, lower(invoice_number) FROM bookings",
+    )
+    .execute(&mut admin(&database).await)
+    .await
+    .unwrap();
+    let search = Search { text: "p17".into(), number: "f17".into(), amount: Some(Cents(17)) };
+    let (found, plans) = explained(&server, store.find_announced(&search, 50)).await;
+    assert_eq!(found.unwrap().len(), 50);
+    let by = ["announced_by_number", "announced_by_payment", "announced_by_amount", "announced_pkey"];
+    assert_indexes("a search for payments", &plans, &by);
+    let (open, plans) = explained(&server, store.unassigned("default", "inv-4000", 10)).await;
+    assert_eq!(open.unwrap().len(), 4);
+    assert_indexes("events without a payment", &plans, &["events_invoice", "dispatches_event", "assignments_pkey"]);
+    let (purged, plans) = explained(&server, store.purge_bookings(Duration::ZERO, 100)).await;
+    assert_eq!(purged.unwrap(), 100);
+    let by = ["bookings_finished", "bookings_pkey", "assignments_by_age", "assignments_pkey"];
+    assert_indexes("the ledger's retention", &plans, &by);
+    let events: Vec<EventId> = (0..3).map(|_| EventId::generate()).collect();
+    let (_, plans) = explained(&server, store.announced(&events)).await;
+    assert_indexes("payments of events", &plans, &["announced_pkey"]);
 }

@@ -289,3 +289,22 @@ pub(crate) async fn waiting_is_no_error_of_the_sink(on: &Fixture) {
     let error = status(&*store, "erp").await.last_error.expect("the refusal");
     assert_eq!(error.1, "400 from the target");
 }
+
+/// Whatever the order of the dispatches: the attempts stand in a batch in the order in which they ended.
+pub(crate) async fn the_last_error_of_a_batch_is_the_latest(on: &Fixture) {
+    let store = on.open().await;
+    store.record_deliveries(&["a", "b"].map(event)).await.unwrap();
+    let leases = claim(&*store, start()).await;
+    assert!(leases[0].id < leases[1].id);
+    finish(&*store, &[retried(&leases[1], secs(60)), rejected(&leases[0])], start()).await;
+    let (_, error) = status(&*store, "erp").await.last_error.expect("both failed");
+    assert_eq!(error, "400 from the target");
+}
+
+pub(crate) async fn a_leased_one_shows_no_next_attempt(on: &Fixture) {
+    let store = on.open().await;
+    store.record_deliveries(&[event("a")]).await.unwrap();
+    let lease = claim_one(&*store, start()).await;
+    let (stored, _) = store.dispatch(lease.id).await.unwrap().unwrap();
+    assert_eq!((stored.state, stored.next_attempt_at), (State::Leased, None));
+}

@@ -59,6 +59,7 @@ macro_rules! contract {
                     a_target_that_wants_no_more_pauses_its_sink, a_large_batch_is_whole,
                     what_was_looked_at_for_weeks_does_not_die_of_one_bad_answer, failures_alone_add_up,
                     an_unused_lease_begins_no_age, waiting_is_no_error_of_the_sink,
+                    the_last_error_of_a_batch_is_the_latest, a_leased_one_shows_no_next_attempt,
                 }
                 ordering {
                     the_next_of_an_invoice_waits, the_next_goes_at_once_after_each_end,
