@@ -6,11 +6,10 @@
 
 use bytes::Bytes;
 
-use super::Keyring;
 use crate::{
     model::{secret::Secret, stored_secret::Fingerprint},
     signature::{
-        finkare::{self, SecretEncoding, SignatureOver},
+        finkare::{self, SecretEncoding},
         hmac::{self, Key, Tag},
     },
 };
@@ -51,21 +50,13 @@ pub(super) fn suspects(secret: &Secret, fingerprint: &Fingerprint) -> impl Itera
     })
 }
 
-impl Keyring {
-    /// How this endpoint is configured to read a secret, and what a signature covers.
-    pub fn reading(&self) -> (SecretEncoding, SignatureOver) {
-        (self.encoding, self.over)
-    }
-
-    /// Tries every reading of the endpoint's secrets with every message, the configured reading first. Comparisons take
-    /// constant time, as everywhere; call it where nobody waits.
-    pub fn misread(&self, claimed: &Tag, messages: &[Bytes]) -> Option<Fit> {
-        let ring = self.secrets.snapshot.borrow().ring(&self.endpoint).cloned()?;
-        let mut suspects: Vec<&Suspect> = ring.suspects.iter().collect();
-        suspects.sort_by_key(|suspect| suspect.encoding != self.encoding || suspect.oddity.is_some());
-        let keys: Vec<Key> = suspects.iter().map(|suspect| suspect.key.clone()).collect();
-        let found = hmac::find(&keys, messages, claimed)?;
-        let Suspect { fingerprint, encoding, oddity, .. } = suspects[found.key];
-        Some(Fit { fingerprint: fingerprint.clone(), encoding: *encoding, oddity: *oddity, message: found.message })
-    }
+/// Tries every key with every message, those of the configured `encoding` first. Comparisons take constant time, as
+/// everywhere.
+pub(super) fn fit(suspects: &[Suspect], encoding: SecretEncoding, claimed: &Tag, messages: &[Bytes]) -> Option<Fit> {
+    let mut suspects: Vec<&Suspect> = suspects.iter().collect();
+    suspects.sort_by_key(|suspect| suspect.encoding != encoding || suspect.oddity.is_some());
+    let keys: Vec<Key> = suspects.iter().map(|suspect| suspect.key.clone()).collect();
+    let found = hmac::find(&keys, messages, claimed)?;
+    let Suspect { fingerprint, encoding, oddity, .. } = suspects[found.key];
+    Some(Fit { fingerprint: fingerprint.clone(), encoding: *encoding, oddity: *oddity, message: found.message })
 }

@@ -57,13 +57,17 @@ use crate::{
         secret::Secret,
         stored_secret::Fingerprint,
     },
-    signature::finkare::{self, Rejection, SecretEncoding, SignatureOver, Verified, Verifier},
+    signature::{
+        finkare::{self, Rejection, SecretEncoding, SignatureOver, Verified, Verifier},
+        hmac::Tag,
+    },
     store::{Store, StoreError},
 };
 
 pub mod misread;
 pub mod vault;
 
+use misread::Fit;
 use vault::{Vault, VaultError};
 
 /// How long a delivery waits for a change of the secret that is under way. Finkare waits 5 seconds for an answer, in
@@ -550,6 +554,18 @@ impl Keyring {
             Err(rejection) if rejection.is_final() => Err(NotProved::Rejected(rejection)),
             Err(_) => self.look_again(signature, body).await,
         }
+    }
+
+    /// How this endpoint is configured to read a secret, and what a signature covers.
+    pub fn reading(&self) -> (SecretEncoding, SignatureOver) {
+        (self.encoding, self.over)
+    }
+
+    /// Tries the endpoint's secrets, in every way to read them, with every message: for explaining a refusal, never for
+    /// accepting. Takes some dozens of hashes of the messages; call it where nobody waits.
+    pub fn misread(&self, claimed: &Tag, messages: &[Bytes]) -> Option<Fit> {
+        let ring = self.secrets.snapshot.borrow().ring(&self.endpoint).cloned()?;
+        misread::fit(&ring.suspects, self.encoding, claimed, messages)
     }
 
     async fn look_again(&self, signature: Option<&[u8]>, body: &Bytes) -> Result<Verified, NotProved> {
