@@ -2,7 +2,7 @@
 //!
 //! Two shapes on purpose: `raw` is the file as typed (unknown keys refused), [`Config`] is what the
 //! service uses. Between them [`load`] resolves secrets (`{ env = … }`, `{ file = … }`), lays the
-//! environment over the file and collects [`Problem`]s with their paths. Nothing here opens a
+//! environment over the file and collects [`Problem`](crate::options::Problem)s with their paths. Nothing here opens a
 //! database or a socket, and nothing is read but the environment, the file, and the files that
 //! these two name.
 //!

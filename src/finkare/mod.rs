@@ -4,7 +4,7 @@
 //!   a crash or a lost answer left unfinished.
 //! - [`simulator`]: a local Finkare, for trying out, the demo and tests.
 //!
-//! Finkare's API itself is called by the crate [`finkare`](::finkare), which knows nothing of the relay.
+//! Finkare's API itself is called by the crate [`finkare`], which knows nothing of the relay.
 
 pub mod link;
 pub mod simulator;
