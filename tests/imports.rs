@@ -358,6 +358,7 @@ impl House {
         match first {
             "crate" => inside(&[], rest),
             "self" => inside(&here.module, rest),
+            "::" => self.crates.get(rest.first()?).map(|name| Place::Crate(name.clone())),
             "super" => {
                 let ups = written.iter().take_while(|segment| *segment == "super").count();
                 let up = here.module.len().checked_sub(ups)?;
@@ -437,7 +438,7 @@ impl Reader {
                     self.modules.push((tokens[at + 1].to_string(), path_attribute.take()));
                     at += 2;
                 }
-                TokenTree::Ident(_) if !is_punct(at.checked_sub(1).and_then(|at| tokens.get(at)), ':') => {
+                TokenTree::Ident(_) | TokenTree::Punct(_) if !continues_a_path(&tokens, at) => {
                     let (segments, end) = segments(&tokens, at);
                     if segments.len() > 1 {
                         let line = tokens[at].span().start().line;
@@ -475,9 +476,13 @@ impl Reader {
     }
 }
 
-/// The names of a path that begins here, and where it ends.
+/// The names of a path that begins here, and where it ends. What begins with `::` is a crate, and has that before it.
 fn segments(tokens: &[TokenTree], mut at: usize) -> (Vec<String>, usize) {
     let mut segments = Vec::new();
+    if is_punct(tokens.get(at), ':') && is_punct(tokens.get(at + 1), ':') {
+        segments.push("::".to_owned());
+        at += 2;
+    }
     while let Some(TokenTree::Ident(word)) = tokens.get(at) {
         segments.push(word.to_string().trim_start_matches("r#").to_owned());
         at += 1;
@@ -487,6 +492,17 @@ fn segments(tokens: &[TokenTree], mut at: usize) -> (Vec<String>, usize) {
         at += 2;
     }
     (segments, at)
+}
+
+/// True if what stands before this token belongs to the same path.
+fn continues_a_path(tokens: &[TokenTree], at: usize) -> bool {
+    let Some(before) = at.checked_sub(1).and_then(|at| tokens.get(at)) else { return false };
+    match &tokens[at] {
+        TokenTree::Ident(_) => {
+            is_punct(Some(before), ':') && is_punct(at.checked_sub(2).and_then(|at| tokens.get(at)), ':')
+        }
+        _ => matches!(before, TokenTree::Ident(_)) || is_punct(Some(before), '>') || is_punct(Some(before), ':'),
+    }
 }
 
 fn is_punct(token: Option<&TokenTree>, wanted: char) -> bool {

@@ -612,7 +612,8 @@ async fn a_given_master_key_is_changed() {
             command.envs(new.map(|new| ("RELAY_NEW_MASTER_KEY", new)));
             run(command).await
         };
-        for (new, word) in [(None, "is not set"), (Some("c2hvcnQ="), "is not 32 bytes"), (Some(OLD), "in use already")]
+        for (new, word) in
+            [(None, "is not set"), (Some("c2hvcnQ="), "is not 32 bytes"), (Some(OLD), "current master key")]
         {
             let (code, _, stderr) = rekey(new).await;
             assert!(code == 2 && stderr.contains("RELAY_NEW_MASTER_KEY") && stderr.contains(word), "{code}: {stderr}");
