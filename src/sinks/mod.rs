@@ -26,7 +26,6 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-
 use serde::Serialize;
 
 use crate::model::{
