@@ -683,6 +683,9 @@ fn what_a_syntax_error_may_show_are_options_without_secrets() {
     for name in showable {
         assert!(names.contains(name) && !secret.contains(name), "{name}");
     }
+    assert!(!showable.contains("store") && !showable.contains("admin") && showable.contains("retry"));
+    let problem = read("store = postgres://relay:hunter2@db", &[]).0.unwrap_err().to_string();
+    assert!(problem.contains("store = ********") && !problem.contains("hunter2"), "{problem}");
     for key in described {
         assert!(showable.contains(key.name) || secret.contains(&key.name) || key.shape.is_table(), "{}", key.name);
     }

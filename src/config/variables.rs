@@ -5,7 +5,8 @@ use crate::options::env::Variable;
 const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
     Variable { name, default, meaning }
 }
-/// Every variable, for `--help` and the README. An empty variable counts as one that is not set.
+
+/// Every variable, for `--help` and the configuration page. An empty variable counts as one that is not set.
 ///
 /// Those of proxies are read only if `[outgoing]` says so, also in small letters.
 /// `RELAY_LOG_FORMAT` and `RUST_LOG` are read where logging is set up, those of traces (the OpenTelemetry

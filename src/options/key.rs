@@ -218,7 +218,8 @@ impl<'s, 'r> Key<'s, 'r> {
         self.by_default(default).texts().unwrap_or_else(|| default.iter().map(|text| (*text).to_owned()).collect())
     }
 
-    /// A list of texts, or `"*"`, which stands for a list of it alone. No other text is accepted, so that it is not mistaken for a pattern.
+    /// A list of texts, or `"*"`, which stands for a list of it alone. No other text is accepted, so that it is not mistaken
+    /// for a pattern.
     pub(crate) fn texts_or_star(mut self, default: &[&str]) -> Option<Vec<String>> {
         self = self.by_default(default);
         match self.take(Shape::TextsOrStar)? {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, ops::Range};
 
 use super::{description::Described, problem::Problem};
 
-/// The names of all options and tables: what of a broken line may be shown. Whoever owns the options says them.
+/// The names of all options and tables: what of a broken line may be shown.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     /// Keys whose values are never secret, so that a line that sets only such keys may be shown.
@@ -16,12 +16,18 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// The names that are described. One that is secret, or a table, in any place is so in all.
+    /// The names that are described. A name that may hold a secret in one place, itself or in a table below it, is hidden in
+    /// all places: `store = postgres://…` is a mistake that shows a password.
     pub(crate) fn of(described: &[Described]) -> Self {
         let names = |wanted: &dyn Fn(&Described) -> bool| -> BTreeSet<&'static str> {
             described.iter().filter(|key| wanted(key)).map(|key| key.name).collect()
         };
-        let hidden = names(&Described::may_hold_a_secret);
+        let has_secrets_below = |key: &Described| {
+            let path = key.path();
+            key.shape.is_table()
+                && described.iter().any(|inner| inner.parent.starts_with(&path) && inner.may_hold_a_secret())
+        };
+        let hidden = names(&|key| key.may_hold_a_secret() || has_secrets_below(key));
         let keys = names(&|_| true);
         let showable = keys.difference(&hidden).copied().collect();
         Self { showable, keys, tables: names(&|key| key.shape.is_table()) }
