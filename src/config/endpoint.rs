@@ -183,7 +183,7 @@ fn one(
         .key(
             "silence_alarm_hours",
             "Reports the endpoint as silent after this many hours without a genuine delivery \
-             ([operations](operations.md#silent-endpoints)).",
+             ([silent endpoints](guide/watch.md#silent-endpoints)).",
         )
         .otherwise("never")
         .whole(1..=8760_u64)
