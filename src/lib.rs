@@ -15,7 +15,7 @@
 //! Beside them is the link to Finkare, which goes the other way:
 //!
 //! ```text
-//! web::admin, schedule ─▶ finkare::link ─intent─▶ store
+//! web::admin, schedule ─▶ link ───intent───▶ store
 //!                            │     ▲                │ all replicas
 //!                     rotate │     │ a new secret   ▼
 //!                            ▼     │             secrets ─▶ ingest verifies by it
@@ -32,7 +32,7 @@
 //! 6. [`sinks`]: the targets, one file or folder per kind.
 //! 7. [`dispatch`]: claim what is due, try it, record the outcome.
 //! 8. [`replay`]: sends stored events again. [`bulk`]: decisions about many events or dispatches at once.
-//! 9. [`finkare`]: the link to Finkare, which registers, rotates and heals. [`activity`]: endpoints that have gone quiet.
+//! 9. [`link`]: the link to Finkare, which registers, rotates and heals. [`activity`]: endpoints that have gone quiet.
 //! 10. [`resolve`]: which payment and which invoice an event means, found out at Finkare and decided once.
 //! 11. [`web`]: the two listeners.
 //! 12. [`options`], [`config`]: reading what the operator wrote. [`telemetry`]: logs, metrics and traces. [`lifecycle`]:
@@ -52,7 +52,7 @@
 //! - Receiving ([`ingest`]) knows the secrets and the store, relaying ([`dispatch`]) knows the sinks and the store; the two
 //!   halves do not know each other.
 //! - [`sinks`] know the store's ledger, and of [`resolve`] only the trait that `sinks::invoicing` defines.
-//! - [`finkare`] does not know who asks for a rotation. The simulator shares nothing with the client and the link.
+//! - [`link`] does not know who asks for a rotation. The simulator shares nothing with the client and the link.
 //! - [`web`] translates requests, and never knows a sink. [`config`] knows the options of all parts.
 //! - [`service`] and [`cli`] know everything.
 //!
@@ -67,9 +67,10 @@ pub mod bulk;
 pub mod cli;
 pub mod config;
 pub mod dispatch;
-pub mod finkare;
+
 pub mod ingest;
 pub mod lifecycle;
+pub mod link;
 pub mod listener;
 pub mod model;
 pub mod options;

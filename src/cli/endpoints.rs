@@ -17,9 +17,7 @@ use super::{
     failure::Usage,
     output::{Output, cell, complain, plain, second, time},
 };
-use crate::{
-    config::Config, finkare::link::MAX_OVERLAP, model::secret::Secret, options::env, web::admin::audit::AuditRow,
-};
+use crate::{config::Config, link::MAX_OVERLAP, model::secret::Secret, options::env, web::admin::audit::AuditRow};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Endpoints {

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     config::Config,
-    finkare::link::{Links, Registration},
     lifecycle::Lifecycle,
+    link::{Links, Registration},
     model::id::EndpointName,
     secrets::{Secrets, SecretsError},
     service::{self, OpenStore},
@@ -194,7 +194,7 @@ impl Here {
         let name = EndpointName::new(name)?;
         let endpoints = self.links.endpoints();
         let overlap = endpoints.iter().find(|endpoint| endpoint.name == name);
-        let overlap = overlap.map_or(crate::finkare::link::DEFAULT_OVERLAP, |endpoint| endpoint.rotate_overlap);
+        let overlap = overlap.map_or(crate::link::DEFAULT_OVERLAP, |endpoint| endpoint.rotate_overlap);
         let rotated = self.links.rotate(&name, ACTOR, overlap).await?;
         Ok(serde_json::to_value(RotatedRow::from(rotated))?)
     }

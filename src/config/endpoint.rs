@@ -8,8 +8,8 @@ use url::{Host, Url};
 
 use super::{Endpoint, RateLimit};
 use crate::{
-    finkare::link::{DEFAULT_OVERLAP, MAX_OVERLAP},
     ingest::Dedupe,
+    link::{DEFAULT_OVERLAP, MAX_OVERLAP},
     model::{
         id::EndpointName,
         secret::{Secret, has_split_password},

@@ -60,7 +60,7 @@ fn finkares_api_has_careful_defaults() {
     assert_eq!((api.rate_limit.0.get(), api.rate_limit.1), (5, Duration::from_secs(5)));
     assert_eq!((api.paths, api.update_method, api.api_url), (Paths::default(), UpdateMethod::Put, None));
     assert_eq!(config.endpoints[0].rotate_every, None, "never by itself");
-    assert_eq!(config.endpoints[0].rotate_overlap, crate::finkare::link::DEFAULT_OVERLAP);
+    assert_eq!(config.endpoints[0].rotate_overlap, crate::link::DEFAULT_OVERLAP);
     assert!(good(&endpoint(""), &[]).endpoints[0].api().is_none(), "nothing can be asked without a key");
 }
 

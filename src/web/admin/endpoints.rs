@@ -17,12 +17,12 @@ use utoipa::ToSchema;
 use super::{super::error::Problem, Admin, List, Segment, auth::Caller, not_found, payload, store_problem};
 use crate::{
     config::Role,
-    finkare::link::{
+    ingest::route::Selection,
+    link::{
         LinkError, LinkedEndpoint, MAX_OVERLAP, Registered, Registration, Rotated,
         settling::{Said, Settled},
         what_a_person_does,
     },
-    ingest::route::Selection,
     model::{
         chain::Chain,
         clock,

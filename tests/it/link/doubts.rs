@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use finkare_relay::{
-    finkare::link::{
+    link::{
         LinkError,
         settling::{Said, Settled},
     },

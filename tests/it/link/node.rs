@@ -6,8 +6,8 @@ use ::finkare::{Client, Settings};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use finkare_relay::{
-    finkare::link::{DEFAULT_OVERLAP, LinkError, LinkedEndpoint, Links, Registered, Registration},
     lifecycle::Lifecycle,
+    link::{DEFAULT_OVERLAP, LinkError, LinkedEndpoint, Links, Registered, Registration},
     model::{id::EndpointName, intent::Link, secret::Secret, stored_secret::Fingerprint},
     secrets::{NotProved, Secrets, Source, vault::Vault},
     signature::finkare::{HEADER, SecretEncoding, SignatureOver},

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use finkare_relay::{
-    finkare::link::{LinkError, Registered},
+    link::{LinkError, Registered},
     model::{
         intent::IntentKind,
         stored_secret::{Origin, SecretState},

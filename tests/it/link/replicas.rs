@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use finkare_relay::{
-    finkare::link::LinkError,
+    link::LinkError,
     model::{intent::IntentState, secret::Secret},
     store::postgres::PostgresStore,
 };

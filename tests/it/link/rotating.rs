@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use finkare_relay::{
-    finkare::link::{DEFAULT_OVERLAP, LinkError, MAX_OVERLAP, MIN_OVERLAP},
+    link::{DEFAULT_OVERLAP, LinkError, MAX_OVERLAP, MIN_OVERLAP},
     model::{
         clock,
         id::EndpointName,
