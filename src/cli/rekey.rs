@@ -9,7 +9,11 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde_json::json;
 
-use super::{Failure, local, output::Output, register::ACTOR};
+use super::{
+    Failure, local,
+    output::{Output, counted},
+    register::ACTOR,
+};
 use crate::{
     config::{Config, generated},
     model::{audit::NewAudit, secret::Secret, stored_secret::SealedSecret},
@@ -64,9 +68,10 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
         }
         None => "Set RELAY_MASTER_KEY to the new key before you start a service.".to_owned(),
     };
+    let secrets_are = counted(u64::try_from(secrets).unwrap_or(u64::MAX), "stored secret is", "stored secrets are");
     output.say(
         &json!({"rekeyed": true, "secrets": secrets, "from": old.key_id(), "to": vault.key_id()}),
-        &format!("{secrets} stored secrets are encrypted with the new master key ({}). {next}", vault.key_id()),
+        &format!("{secrets_are} encrypted with the new master key ({}). {next}", vault.key_id()),
     )?;
     Ok(true)
 }

@@ -12,9 +12,8 @@ use crate::{
         id::{EndpointName, SinkName},
     },
     options::{
-        key::Key,
         problem::{Place, did_you_mean, listed},
-        section::Section,
+        section::{Key, Section},
     },
     sinks::{
         kind::{self, Kind, Row},

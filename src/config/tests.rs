@@ -674,6 +674,7 @@ fn what_a_syntax_error_may_show_are_options_without_secrets() {
         "base_url",
         "headers",
         "template",
+        "proxy",
         "endpoints",
         "sinks",
     ];

@@ -1,7 +1,7 @@
 //! Reading what an operator wrote, without knowing what it is about.
 //!
 //! - `section`: the file, table by table; the reader of a table takes its keys from it.
-//! - `key`: one key that is about to be read: what it is for, what it may be, what it is by default.
+//! - `section::key`: one key that is about to be read: what it is for, what it may be, what it is by default.
 //! - `description`: what was said of the keys while they were read. The page of all options, the JSON Schema, and what a
 //!   syntax error may show are made of it.
 //! - `header`: a secret that a header can hold.
@@ -15,7 +15,6 @@
 pub(crate) mod description;
 pub mod env;
 pub mod header;
-pub(crate) mod key;
 pub(crate) mod problem;
 pub(crate) mod section;
 pub(crate) mod syntax;

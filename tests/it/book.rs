@@ -128,7 +128,9 @@ fn plain(path: &Path) -> PathBuf {
 
 #[test]
 fn every_link_and_anchor_leads_somewhere() {
-    let documents = files("", ".md");
+    let mut documents = files("", ".md");
+    // The frame of docs/configuration.md: its links are written as they stand there.
+    documents.retain(|document| document != "src/config/page.md");
     assert!(documents.len() > 60, "{documents:?}");
     let mut count = 0;
     let mut wrong = Vec::new();

@@ -566,7 +566,7 @@ async fn a_generated_master_key_is_changed_also_if_it_is_cut_off() {
     configure(&home, "", FILE);
     let (code, stdout, stderr) = run(keyless(&home, &["rekey"])).await;
     assert_eq!(code, 0, "{stderr}");
-    assert!(stdout.starts_with("1 stored secrets are encrypted with the new master key"), "{stdout}");
+    assert!(stdout.starts_with("1 stored secret is encrypted with the new master key"), "{stdout}");
     let second = read(&key);
     assert!(second != first && !new.exists());
     assert!(!stdout.contains(second.trim()) && !stderr.contains(second.trim()));
@@ -620,7 +620,7 @@ async fn a_given_master_key_is_changed() {
         }
         let (code, stdout, stderr) = rekey(Some(NEW)).await;
         assert_eq!(code, 0, "{stderr}");
-        assert!(stdout.contains("set RELAY_MASTER_KEY to the new key"), "{stdout}");
+        assert!(stdout.contains("Set RELAY_MASTER_KEY to the new key before you start a service"), "{stdout}");
         assert!(!home.path("master-key").exists() && !home.path("master-key.new").exists());
         let (code, _, stderr) = rekey(Some(NEW)).await;
         assert!(code == 1 && stderr.contains("already encrypted with the new key"), "{code}: {stderr}");

@@ -13,13 +13,15 @@ use std::{collections::BTreeMap, num::NonZeroU32, ops::RangeInclusive, time::Dur
 
 use toml::{Table, Value};
 
-use super::{
-    description::{Described, Fallback, Shape, without_numbers},
-    header::HeaderSecret,
-    problem::{did_you_mean, listed},
-    section::{Section, wrong_type},
+use super::{Section, wrong_type};
+use crate::{
+    model::secret::Secret,
+    options::{
+        description::{Described, Fallback, Shape, without_numbers},
+        header::HeaderSecret,
+        problem::{did_you_mean, listed},
+    },
 };
-use crate::model::secret::Secret;
 
 /// A key of a section, before it is read.
 #[must_use = "it is read by its last method"]

@@ -5,6 +5,8 @@
 //! on with a harmless value, so that one run finds all problems, where a derived deserialiser stops at the first. A
 //! variable can lie over a key ([`Section::lay_over`]), and a problem then names the variable.
 
+mod key;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -15,9 +17,9 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+pub(crate) use self::key::Key;
 use super::{
     env::{self, Environment, Found},
-    key::Key,
     problem::{Place, Problem, Report, did_you_mean, listed},
     syntax::{self, Names},
 };
