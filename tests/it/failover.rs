@@ -91,10 +91,17 @@ async fn one_silence(connections: u32) {
     let (proxy, url) = through(&database.url()).await;
     let store = PostgresStore::connect(&Secret::new(url.as_str()), connections).await.unwrap();
     let store = Arc::new(store);
-    // What was announced when it began to listen is heard by now, or does not count.
-    let mut link = store.wakeups().link();
-    tokio::time::timeout(PATIENCE, link.changed()).await.expect("it listens").unwrap();
     let other = PostgresStore::connect(&database.secret(), 2).await.unwrap();
+    let audit = || NewAudit::new("tester", "test", "endpoint/default");
+    let endpoint = EndpointName::new("default").unwrap();
+    // It listens once it hears of the other's work. That it began to listen, it may have told before this.
+    let mut link = store.wakeups().link();
+    eventually("it listens", async || {
+        other.adopt_webhook(&endpoint, "id", "https://relay.example", audit()).await.unwrap();
+        link.has_changed().unwrap()
+    })
+    .await;
+    let _ = link.borrow_and_update();
     fill(&store, &database, connections).await;
     proxy.set(Way::Forgotten);
 
@@ -124,9 +131,7 @@ async fn one_silence(connections: u32) {
     // The one that listens has noticed as well: after half a minute it would have asked by itself.
     tokio::time::timeout(Duration::from_secs(20), link.changed()).await.expect("it listens again").unwrap();
     let _ = link.borrow_and_update();
-    let audit = NewAudit::new("tester", "test", "endpoint/default");
-    let endpoint = EndpointName::new("default").unwrap();
-    other.adopt_webhook(&endpoint, "id", "https://relay.example", audit).await.unwrap();
+    other.adopt_webhook(&endpoint, "id", "https://relay.example", audit()).await.unwrap();
     tokio::time::timeout(Duration::from_secs(20), link.changed()).await.expect("it hears of the other's work").unwrap();
 }
 
