@@ -303,6 +303,10 @@ fn every_configuration_that_is_shown_can_be_used() {
     let file = directory.path().join("relay.toml");
     let token = directory.path().join("tiime-token");
     fs::write(&token, "token").unwrap();
+    let authority =
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, include_bytes!("sinks/untrusted/ca.der"));
+    let authority = format!("-----BEGIN CERTIFICATE-----\n{authority}\n-----END CERTIFICATE-----\n");
+    fs::write(directory.path().join("company-ca.pem"), authority).unwrap();
     let mut count = 0;
     for page in pages().into_iter().chain(["README.md".to_owned()]) {
         for block in blocks(&read(&page), "toml") {
