@@ -299,12 +299,8 @@ async fn find(
 /// Changes the dispatches page by page, in the order that the module describes. Answers how many were changed, also if
 /// the store failed after some of them.
 async fn carry_out(store: &dyn Store, ids: &[DispatchId], decision: Decision) -> (u64, Result<(), StoreError>) {
-    let mut pages: Vec<&[DispatchId]> = ids.chunks(PAGE).collect();
-    if decision == Decision::Cancel {
-        pages.reverse();
-    }
     let mut done = 0;
-    for page in pages {
+    for page in in_pages(ids, decision) {
         let changed = match decision {
             Decision::Retry => store.retry_dispatches(page).await,
             Decision::Cancel => store.cancel_dispatches(page).await,
@@ -315,4 +311,29 @@ async fn carry_out(store: &dyn Store, ids: &[DispatchId], decision: Decision) ->
         }
     }
     (done, Ok(()))
+}
+
+/// The pages of these dispatches, which are sorted oldest first, in the order in which they are changed.
+fn in_pages(ids: &[DispatchId], decision: Decision) -> Vec<&[DispatchId]> {
+    let mut pages: Vec<_> = ids.chunks(PAGE).collect();
+    if decision == Decision::Cancel {
+        pages.reverse();
+    }
+    pages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_begin_with_the_oldest_and_cancelling_with_the_newest() {
+        let ids: Vec<DispatchId> = (0..1001).map(DispatchId).collect();
+        let ends = |decision| -> Vec<(i64, i64)> {
+            let pages = in_pages(&ids, decision);
+            pages.iter().map(|page| (page[0].0, page[page.len() - 1].0)).collect()
+        };
+        assert_eq!(ends(Decision::Retry), [(0, 499), (500, 999), (1000, 1000)]);
+        assert_eq!(ends(Decision::Cancel), [(1000, 1000), (500, 999), (0, 499)]);
+    }
 }
