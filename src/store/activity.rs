@@ -64,7 +64,7 @@ impl<S: Transact> ActivityStore for S {
     async fn note_activity(&self, seen: &[(EndpointName, Option<Timestamp>)]) -> Result<Vec<Activity>, StoreError> {
         let seen: Vec<_> = seen.iter().map(|(name, at)| (name.as_str(), at.map(clock::to_micros))).collect();
         let seen = serde_json::to_string(&seen).expect("names and numbers can be written as JSON");
-        let action = "noting when endpoints were last heard of";
+        let action = "record when endpoints were last heard of";
         let rows: Vec<Row> = self
             .transact(action, Again::Harmless, Access::Write, async |mut tx| {
                 let now = tx.now().await?;
@@ -77,7 +77,7 @@ impl<S: Transact> ActivityStore for S {
     }
 
     async fn trial_write(&self) -> Result<(), StoreError> {
-        self.transact("testing whether a commit works", Again::Harmless, Access::Write, async |mut tx| {
+        self.transact("test whether a commit works", Again::Harmless, Access::Write, async |mut tx| {
             let write = "INSERT INTO trial_writes (id, written_at) VALUES (1, $1)
                          ON CONFLICT (id) DO UPDATE SET written_at = excluded.written_at";
             let now = tx.now().await?;

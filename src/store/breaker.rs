@@ -37,7 +37,7 @@ pub trait BreakerStore: Send + Sync {
 #[async_trait]
 impl<S: Transact> BreakerStore for S {
     async fn sink_signs(&self, sink: &SinkName) -> Result<SinkSigns, StoreError> {
-        let action = format!("reading what other processes say of sink {sink}");
+        let action = format!("read what other processes know of sink {sink}");
         let signs = "SELECT last_success_at, asked_again FROM sinks WHERE name = $1";
         let rows: Vec<(Option<i64>, i64)> = self.read(action, Access::Read, signs, values![sink.as_str()]).await?;
         let Some(&(last_success_at, asked_again)) = rows.first() else { return Ok(SinkSigns::default()) };
@@ -51,7 +51,7 @@ impl<S: Transact> BreakerStore for S {
     }
 
     async fn ask_sink_again(&self, sink: &SinkName) -> Result<(), StoreError> {
-        let action = format!("saying that sink {sink} is to be tried again");
+        let action = format!("tell every process to try sink {sink} again");
         // Said twice is as good as said once.
         self.transact(action, Again::Harmless, Access::Write, async |mut tx| {
             let ask = "INSERT INTO sinks (name, registered_at, asked_again) VALUES ($1, $2, 1)
@@ -67,7 +67,7 @@ impl<S: Transact> BreakerStore for S {
     async fn paused_sinks(&self) -> Result<Vec<(String, Paused)>, StoreError> {
         let paused = "SELECT name, paused_at, paused_reason FROM sinks WHERE paused_at IS NOT NULL ORDER BY name";
         let rows: Vec<(String, i64, String)> =
-            self.read("reading which sinks are paused", Access::Read, paused, &[]).await?;
+            self.read("read which sinks are paused", Access::Read, paused, &[]).await?;
         let read = |(name, at, reason): (String, i64, String)| (name, Paused { at: clock::nearest(at), reason });
         Ok(rows.into_iter().map(read).collect())
     }

@@ -101,7 +101,7 @@ pub trait EventStore: Send + Sync {
     async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError>;
 }
 
-/// What a recording says in an error that it was doing.
-pub(super) fn recording(deliveries: usize) -> String {
-    if deliveries == 1 { "storing 1 delivery".to_owned() } else { format!("storing {deliveries} deliveries") }
+/// The action of a recording, as an error names it.
+pub(crate) fn recording(deliveries: usize) -> String {
+    if deliveries == 1 { "store 1 delivery".to_owned() } else { format!("store {deliveries} deliveries") }
 }

@@ -68,6 +68,7 @@ pub mod sqlite;
 mod tx;
 pub mod wake;
 
+pub(crate) use self::events::recording;
 pub use self::{
     activity::ActivityStore,
     breaker::BreakerStore,

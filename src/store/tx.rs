@@ -64,7 +64,7 @@ pub(super) enum Again {
 
 /// A store that runs such transactions.
 pub(super) trait Transact: Send + Sync {
-    /// Runs one piece of work in a transaction of its own; `action` says in an error what was tried ("listing bookings").
+    /// Runs one piece of work in a transaction of its own; `action` says in an error what was tried ("list bookings").
     fn transact<'s, T, F>(
         &'s self,
         action: impl Into<String> + Send,

@@ -138,13 +138,13 @@ const SEND: &str = "
 #[async_trait]
 impl<S: Transact> LedgerStore for S {
     async fn assignment(&self, event: EventId) -> Result<Option<Assignment>, StoreError> {
-        let action = format!("reading which payment event {event} announces");
+        let action = format!("read which payment event {event} announces");
         let mut rows: Vec<AssignmentRow> = self.read(action, Access::Read, OF_EVENT, values![event.0]).await?;
         Ok(rows.pop().map(Assignment::from))
     }
 
     async fn assignments(&self, endpoint: &str, invoice_id: &str) -> Result<Vec<Assignment>, StoreError> {
-        let action = "reading which payments of an invoice are assigned";
+        let action = "read which payments of an invoice are assigned to events";
         let values = values![endpoint, invoice_id];
         let rows: Vec<AssignmentRow> = self.read(action, Access::Read, OF_INVOICE, values).await?;
         Ok(rows.into_iter().map(Assignment::from).collect())
@@ -152,7 +152,7 @@ impl<S: Transact> LedgerStore for S {
 
     async fn assign(&self, assignment: &Assignment) -> Result<Assigned, StoreError> {
         let event = assignment.event_id;
-        let action = format!("assigning a payment to event {event}");
+        let action = format!("assign a payment to event {event}");
         self.transact(action, Again::Harmless, Access::Ledger, async |mut tx| {
             if !is_stored(&mut tx, event).await? {
                 tx.commit(()).await?;
@@ -176,13 +176,13 @@ impl<S: Transact> LedgerStore for S {
     }
 
     async fn unassigned(&self, endpoint: &str, invoice_id: &str, limit: u32) -> Result<Vec<Unassigned>, StoreError> {
-        let action = "reading which events of an invoice have no payment yet";
+        let action = "read which events of an invoice have no payment yet";
         let values = values![invoice_id, endpoint, PAYMENT_RECEIVED, LARGEST_ANNOUNCEMENT, limit];
         Ok(rows::unassigned(self.read(action, Access::Read, UNASSIGNED, values).await?))
     }
 
     async fn note_announced(&self, known: &Announced) -> Result<(), StoreError> {
-        let action = format!("storing what is known of the payment of event {}", known.event_id);
+        let action = format!("store what is known of the payment of event {}", known.event_id);
         self.transact(action, Again::Harmless, Access::Write, async |mut tx| {
             if is_stored(&mut tx, known.event_id).await? {
                 let values = values![
@@ -202,7 +202,7 @@ impl<S: Transact> LedgerStore for S {
     }
 
     async fn announced(&self, events: &[EventId]) -> Result<Vec<Announced>, StoreError> {
-        let action = "reading what is known of the payments of events";
+        let action = "read what is known of the payments of events";
         let rows: Vec<AnnouncedRow> = self.read(action, Access::Read, ANNOUNCED, values![events]).await?;
         Ok(rows.into_iter().map(Announced::from).collect())
     }
@@ -210,12 +210,12 @@ impl<S: Transact> LedgerStore for S {
     async fn find_announced(&self, search: &Search, limit: u32) -> Result<Vec<EventId>, StoreError> {
         let amount = search.amount.map(|amount| amount.0);
         let values = values![&search.number, &search.text, amount, SEARCHED_FOR_PARTS, limit];
-        let found: Vec<(Uuid,)> = self.read("searching for payments", Access::Read, FIND, values).await?;
+        let found: Vec<(Uuid,)> = self.read("search for payments", Access::Read, FIND, values).await?;
         Ok(found.into_iter().map(|(event,)| EventId(event)).collect())
     }
 
     async fn booking(&self, sink: &SinkName, payment_id: &str) -> Result<Option<Booking>, StoreError> {
-        let action = format!("reading what is known of a payment in sink {sink}");
+        let action = format!("read the bookings of a payment in sink {sink}");
         self.transact(action, Again::Harmless, Access::Read, async |mut tx| {
             let row = known(&mut tx, sink, payment_id).await?;
             tx.commit(row.map(BookingRow::booking).transpose()?).await
@@ -228,7 +228,7 @@ impl<S: Transact> LedgerStore for S {
         new: &NewBooking,
         take_over: Option<BookingToken>,
     ) -> Result<BookingBegun, StoreError> {
-        let action = format!("reserving a payment in sink {}", new.sink);
+        let action = format!("reserve a payment in sink {}", new.sink);
         // Asked again, the answer is the same.
         self.transact(action, Again::Harmless, Access::Ledger, async |mut tx| {
             let now = tx.now().await?;
@@ -260,7 +260,7 @@ impl<S: Transact> LedgerStore for S {
         token: BookingToken,
         settles_in: Duration,
     ) -> Result<bool, StoreError> {
-        let action = format!("writing down that a payment is about to be sent in sink {sink}");
+        let action = format!("record that a payment is about to be written in sink {sink}");
         // Asked again it is still true, unless another process has taken it over in between.
         self.transact(action, Again::Harmless, Access::Ledger, async |mut tx| {
             let now = tx.now().await?;
@@ -277,7 +277,7 @@ impl<S: Transact> LedgerStore for S {
         payment_id: &str,
         token: BookingToken,
     ) -> Result<bool, StoreError> {
-        let action = format!("withdrawing the booking of a payment in sink {sink}");
+        let action = format!("withdraw the booking of a payment in sink {sink}");
         self.transact(action, Again::Unsafe, Access::Ledger, async |mut tx| {
             let withdraw = "DELETE FROM bookings
                             WHERE sink = $1 AND payment_id = $2 AND token = $3 AND state IN ('reserved', 'sending')";
@@ -295,7 +295,7 @@ impl<S: Transact> LedgerStore for S {
         quiet_for: Duration,
         audit: NewAudit,
     ) -> Result<Settled, StoreError> {
-        let action = format!("writing down what a person says of a payment in sink {sink}");
+        let action = format!("record how a person settled a payment in sink {sink}");
         self.transact(action, Again::Unsafe, Access::LedgerAndLink, async |mut tx| {
             let now = tx.now().await?;
             let known = known(&mut tx, sink, payment_id).await?;
@@ -325,7 +325,7 @@ impl<S: Transact> LedgerStore for S {
         token: BookingToken,
         advance: &Advance,
     ) -> Result<Option<Booking>, StoreError> {
-        let action = format!("writing down the outcome of a payment in sink {sink}");
+        let action = format!("record the outcome of a payment in sink {sink}");
         self.transact(action, Again::Harmless, Access::Ledger, async |mut tx| {
             let now = tx.now().await?;
             let storable = |text: &String| tx.storable(text).into_owned();
@@ -351,13 +351,13 @@ impl<S: Transact> LedgerStore for S {
     }
 
     async fn booked_cents(&self, sink: &SinkName, invoice_number: &str) -> Result<Cents, StoreError> {
-        let action = format!("adding up what was written of an invoice in sink {sink}");
+        let action = format!("add up the bookings of an invoice in sink {sink}");
         let sums: Vec<(i64,)> = self.read(action, Access::Read, SUM, values![invoice_number, sink.as_str()]).await?;
         Ok(Cents(sums.first().map_or(0, |(sum,)| *sum)))
     }
 
     async fn bookings(&self, filter: &BookingFilter, limit: u32) -> Result<Page<(i64, Booking)>, StoreError> {
-        self.transact("listing bookings", Again::Harmless, Access::Look, async |mut tx| {
+        self.transact("list bookings", Again::Harmless, Access::Look, async |mut tx| {
             let (text, values) = list(filter, tx.now().await?, limit);
             let rows = tx.rows(Sql::Made(text), &values).await?;
             tx.commit(rows::page(rows, limit)?).await
@@ -366,7 +366,7 @@ impl<S: Transact> LedgerStore for S {
     }
 
     async fn purge_bookings(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError> {
-        let action = "removing bookings that are older than the retention time";
+        let action = "purge old bookings";
         self.transact(action, Again::Harmless, Access::Write, async |mut tx| {
             let before = tx.now().await?.saturating_sub(clock::duration_micros(older_than));
             let purged = tx.execute(PURGE, values![before, limit]).await?;

@@ -31,7 +31,7 @@ pub(in crate::store) async fn insert(tx: &mut Tx<'_>, audit: &NewAudit) -> Resul
 #[async_trait]
 impl<S: Transact> AuditStore for S {
     async fn audit(&self, audit: NewAudit) -> Result<(), StoreError> {
-        self.transact("writing into the audit trail", Again::Unsafe, Access::Link, async |mut tx| {
+        self.transact("write to the audit trail", Again::Unsafe, Access::Link, async |mut tx| {
             insert(&mut tx, &audit).await?;
             tx.commit(()).await
         })
@@ -41,6 +41,6 @@ impl<S: Transact> AuditStore for S {
     async fn list_audit(&self, before: Option<i64>, limit: u32) -> Result<Page<AuditEntry>, StoreError> {
         let list = "SELECT id, at, actor, action, subject, detail FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2";
         let values = values![before.unwrap_or(i64::MAX), i64::from(limit) + 1];
-        rows::audit_page(self.read("listing the audit trail", Access::Look, list, values).await?, limit)
+        rows::audit_page(self.read("list the audit trail", Access::Look, list, values).await?, limit)
     }
 }

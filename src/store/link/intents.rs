@@ -66,7 +66,7 @@ impl<S: Transact> IntentStore for S {
         given: &[SealedSecret],
         audit: NewAudit,
     ) -> Result<Vec<SecretId>, StoreError> {
-        let action = format!("storing the configured secrets of endpoint {endpoint}");
+        let action = format!("store the configured secrets of endpoint {endpoint}");
         self.transact(action, Again::Unsafe, Access::Link, async |mut tx| {
             let mut new = Vec::new();
             for secret in rows::oldest_first(given) {
@@ -87,7 +87,7 @@ impl<S: Transact> IntentStore for S {
     }
 
     async fn begin_intent(&self, intent: NewIntent, audit: NewAudit) -> Result<Begun, StoreError> {
-        let action = format!("writing down that endpoint {} gets a new secret", intent.endpoint);
+        let action = format!("record that endpoint {} gets a new secret", intent.endpoint);
         let endpoint = intent.endpoint.as_str();
         self.transact(action, Again::Harmless, Access::Link, async |mut tx| {
             let now = tx.now().await?;
@@ -122,7 +122,7 @@ impl<S: Transact> IntentStore for S {
     }
 
     async fn take_over_intent(&self, token: LeaseToken, duration: Duration) -> Result<Option<Intent>, StoreError> {
-        self.transact("taking over an unfinished intent", Again::Unsafe, Access::Link, async |mut tx| {
+        self.transact("take over an unfinished intent", Again::Unsafe, Access::Link, async |mut tx| {
             let now = tx.now().await?;
             let due: Option<(Uuid,)> = tx.row(DUE, values![now, MOST_UNREADABLE]).await?;
             let Some((due,)) = due else { return tx.commit(None).await };
@@ -135,7 +135,7 @@ impl<S: Transact> IntentStore for S {
     }
 
     async fn renew_intent(&self, id: IntentId, token: LeaseToken, lease: Duration) -> Result<bool, StoreError> {
-        let action = format!("renewing the lease of intent {id}");
+        let action = format!("renew the lease of intent {id}");
         self.transact(action, Again::Harmless, Access::Write, async |mut tx| {
             let renew = "UPDATE intents SET lease_until = $3 WHERE id = $1 AND lease_token = $2";
             let end = later(tx.now().await?, lease);
@@ -152,7 +152,7 @@ impl<S: Transact> IntentStore for S {
         change: Change,
         audit: NewAudit,
     ) -> Result<Ended, StoreError> {
-        let action = format!("storing the secret that intent {id} brought");
+        let action = format!("store the new secret of intent {id}");
         self.transact(action, Again::Harmless, Access::Link, async |mut tx| {
             let found: Option<(String, Option<Uuid>, bool, Option<Uuid>)> = tx.row(HOLDER, values![id.0]).await?;
             let Some((endpoint, holder, contested, brought)) = found else {
@@ -186,7 +186,7 @@ impl<S: Transact> IntentStore for S {
     }
 
     async fn fail_intent(&self, id: IntentId, token: LeaseToken, audit: NewAudit) -> Result<Ended, StoreError> {
-        let action = format!("writing down that intent {id} failed");
+        let action = format!("record that intent {id} failed");
         self.transact(action, Again::Unsafe, Access::Link, async |mut tx| {
             let fail = "UPDATE intents SET state = 'failed', finished_at = $3, lease_token = NULL, lease_until = NULL,
                                            contested = false
@@ -209,7 +209,7 @@ impl<S: Transact> IntentStore for S {
         doubt: Doubt,
         audit: NewAudit,
     ) -> Result<Ended, StoreError> {
-        let action = format!("writing down that the outcome of intent {id} is not known");
+        let action = format!("record that the outcome of intent {id} is unknown");
         self.transact(action, Again::Unsafe, Access::Link, async |mut tx| {
             let ours = "SELECT id FROM intents WHERE id = $1 AND lease_token = $2";
             let ours: Option<(Uuid,)> = tx.row(ours, values![id.0, token.0]).await?;
@@ -232,7 +232,7 @@ impl<S: Transact> IntentStore for S {
         given: Given,
         audit: NewAudit,
     ) -> Result<Settlement, StoreError> {
-        let action = format!("taking a person's word on the secret of endpoint {endpoint}");
+        let action = format!("record which secret of endpoint {endpoint} is right");
         self.transact(action, Again::Unsafe, Access::Link, async |mut tx| {
             let now = tx.now().await?;
             let unfinished = match unfinished(&mut tx, endpoint.as_str()).await? {
@@ -260,7 +260,7 @@ impl<S: Transact> IntentStore for S {
     }
 
     async fn abandon_intents(&self) -> Result<u64, StoreError> {
-        let action = "letting go of the intents of an earlier process";
+        let action = "release the intents of an earlier process";
         self.transact(action, Again::Unsafe, Access::Link, async |mut tx| {
             let abandon = "UPDATE intents SET state = 'unknown', retry_at = $1, lease_token = NULL, lease_until = NULL,
                                               contested = false

@@ -34,7 +34,7 @@ const UNFINISHED_INTENTS: &str = concat!("SELECT ", intent_columns!(), " FROM in
 #[async_trait]
 impl<S: Transact> SecretStore for S {
     async fn links(&self) -> Result<Vec<Link>, StoreError> {
-        self.transact("reading the endpoints' secrets", Again::Harmless, Access::Snapshot, async |mut tx| {
+        self.transact("read the secrets of the endpoints", Again::Harmless, Access::Snapshot, async |mut tx| {
             let now = tx.now().await?;
             let webhooks = tx.rows("SELECT endpoint, id, url, registered_at FROM webhooks", &[]).await?;
             let secrets = tx.rows(LIVE, values![now]).await?;
@@ -45,7 +45,7 @@ impl<S: Transact> SecretStore for S {
     }
 
     async fn secrets(&self, endpoint: &EndpointName) -> Result<Vec<StoredSecret>, StoreError> {
-        let action = format!("reading the secrets of endpoint {endpoint}");
+        let action = format!("read the secrets of endpoint {endpoint}");
         rows::secrets(self.read(action, Access::Read, OF_ENDPOINT, values![endpoint.as_str()]).await?)
     }
 
@@ -56,7 +56,7 @@ impl<S: Transact> SecretStore for S {
         url: &str,
         audit: NewAudit,
     ) -> Result<(), StoreError> {
-        let action = format!("storing the webhook of endpoint {endpoint}");
+        let action = format!("store the webhook of endpoint {endpoint}");
         self.transact(action, Again::Unsafe, Access::Link, async |mut tx| {
             store_webhook(&mut tx, endpoint.as_str(), id, url).await?;
             audit::insert(&mut tx, &audit).await?;
@@ -67,7 +67,7 @@ impl<S: Transact> SecretStore for S {
     }
 
     async fn expire_secrets(&self) -> Result<u64, StoreError> {
-        self.transact("removing expired secrets", Again::Unsafe, Access::Link, async |mut tx| {
+        self.transact("delete expired secrets", Again::Unsafe, Access::Link, async |mut tx| {
             let expired = expire(&mut tx).await?;
             if expired > 0 {
                 tx.tell_link();
@@ -83,7 +83,7 @@ impl<S: Transact> SecretStore for S {
         secrets: &[SealedSecret],
         audit: NewAudit,
     ) -> Result<(), StoreError> {
-        let action = "replacing the encrypted texts of the secrets";
+        let action = "encrypt the secrets again";
         self.transact(action, Again::Unsafe, Access::Link, async |mut tx| {
             let now = tx.now().await?;
             let held = "SELECT id, fingerprint, valid_until IS NULL OR valid_until > $2 FROM secrets

@@ -206,7 +206,7 @@ async fn announce_until(stop: &CancellationToken, connections: &Connections, owe
             continue;
         }
         let told = connections
-            .run("telling the other replicas of new work", Again::Harmless, async || {
+            .run("tell the other replicas of new work", Again::Harmless, async || {
                 let mut checkout = connections.checkout().await?;
                 connections.soon(announce(checkout.on(), sinks.iter().map(SinkName::as_str))).await?;
                 checkout.finish();

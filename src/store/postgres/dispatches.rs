@@ -183,7 +183,7 @@ impl DispatchStore for PostgresStore {
             return Ok(Page { rows: Vec::new(), more: false });
         }
         let rows: Vec<DispatchRow> = self
-            .run("listing dispatches", Again::Harmless, async || {
+            .run("list dispatches", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
                 let mut rows: Vec<DispatchRow> = Vec::new();
                 if let Some(state) = filter.by_due_time() {
@@ -206,7 +206,7 @@ impl DispatchStore for PostgresStore {
             return Ok(Vec::new());
         }
         let ids: Vec<i64> = self
-            .run("selecting dispatches", Again::Harmless, async || {
+            .run("select dispatches", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
                 let mut query = QueryBuilder::new("SELECT d.id FROM ");
                 push_conditions(&mut query, filter);
@@ -220,7 +220,7 @@ impl DispatchStore for PostgresStore {
     }
 
     async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
-        self.run(format!("reading dispatch {id}"), Again::Harmless, async || {
+        self.run(format!("read dispatch {id}"), Again::Harmless, async || {
             let mut checkout = self.look().await?;
             let rows = sqlx::query_as(concat!("SELECT ", dispatch_columns!(), " FROM dispatches d WHERE d.id = $1"))
                 .bind(id.0)
@@ -236,7 +236,7 @@ impl DispatchStore for PostgresStore {
     async fn retry_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
         let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
         let changed: Vec<String> = self
-            .run(format!("retrying {} dispatches", ids.len()), Again::Unsafe, async || {
+            .run(format!("retry dispatches ({})", ids.len()), Again::Unsafe, async || {
                 let mut checkout = self.begin().await?;
                 let changed: Vec<String> =
                     sqlx::query_scalar(RETRY).bind(&ids).bind(None::<i64>).fetch_all(checkout.on()).await?;
@@ -255,7 +255,7 @@ impl DispatchStore for PostgresStore {
     async fn cancel_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
         let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
         let (changed, wake) = self
-            .run(format!("cancelling {} dispatches", ids.len()), Again::Unsafe, async || {
+            .run(format!("cancel dispatches ({})", ids.len()), Again::Unsafe, async || {
                 let mut checkout = self.begin().await?;
                 let changed: Vec<(String, Option<String>, i64)> =
                     sqlx::query_as(CANCEL).bind(&ids).bind(None::<i64>).fetch_all(checkout.on()).await?;
@@ -287,7 +287,7 @@ impl DispatchStore for PostgresStore {
             wanted.iter().flat_map(|replay| replay.sinks.iter().map(|sink| (replay.event.0, sink.as_str()))).unzip();
         let sinks: BTreeSet<&SinkName> = wanted.iter().flat_map(|replay| &replay.sinks).collect();
         let written = self
-            .run(format!("replaying {} events", wanted.len()), Again::Unsafe, async || {
+            .run(format!("replay events ({})", wanted.len()), Again::Unsafe, async || {
                 let mut checkout = self.begin().await?;
                 let written: Vec<(Uuid, Vec<i64>)> = sqlx::query_as(REPLAY)
                     .bind(&events)

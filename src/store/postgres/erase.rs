@@ -59,7 +59,7 @@ impl EraseStore for PostgresStore {
         }
         let mut after = Some(Uuid::nil());
         while let Some(id) = after {
-            let action = "erasing the payloads of an invoice";
+            let action = "erase the payloads of an invoice";
             let done = self.run(action, Again::Unsafe, || batch(self, invoice_id, id, erased, &audit)).await?;
             (erased, after) = (done.erased, done.next);
         }

@@ -268,7 +268,7 @@ pub(super) fn end_query(
 
 /// Looks piece by piece, each on a connection that is given back after it.
 async fn search(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
-    let action = "searching among events";
+    let action = "search the events";
     let bounds = store
         .run(action, Again::Harmless, async || {
             let mut checkout = store.look().await?;
@@ -369,7 +369,7 @@ impl EventStore for PostgresStore {
             return search(self, filter, limit).await;
         }
         let rows: Vec<EventRow> = self
-            .run("listing events", Again::Harmless, async || {
+            .run("list events", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
                 let bounds = bounds(checkout.on(), filter).await?;
                 let mut query = list_query(filter, bounds, limit);
@@ -392,7 +392,7 @@ impl EventStore for PostgresStore {
             return Ok(Page { rows: Vec::new(), more: false });
         }
         let rows: Vec<CandidateRow> = self
-            .run("walking through events", Again::Harmless, async || {
+            .run("read the selected events", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
                 let bounds = bounds(checkout.on(), filter).await?;
                 let mut query = walk_query(filter, bounds, after, limit);
@@ -409,7 +409,7 @@ impl EventStore for PostgresStore {
             return Ok(0);
         }
         let count: i64 = self
-            .run("counting events", Again::Harmless, async || {
+            .run("count events", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
                 let bounds = bounds(checkout.on(), filter).await?;
                 let mut query = QueryBuilder::new("SELECT count(*) FROM (SELECT FROM events e WHERE true");
@@ -425,7 +425,7 @@ impl EventStore for PostgresStore {
 
     async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError> {
         let found = self
-            .run(format!("reading event {id}"), Again::Harmless, async || {
+            .run(format!("read event {id}"), Again::Harmless, async || {
                 let mut checkout = self.look().await?;
                 let event: Option<EventWithPayload> =
                     sqlx::query_as(concat!("SELECT ", event_columns!(), ", e.payload FROM events e WHERE e.id = $1"))

@@ -111,8 +111,8 @@ pub(super) async fn migrate(
 ) -> Result<usize, StoreError> {
     let wanted = Wanted { migrations, notice };
     let place = Place::of(options);
-    let failed = |error| StoreError::from_sqlx("bringing the schema up to date", error);
-    let no_connection = |source| StoreError::NoConnection { action: "bringing the schema up to date".into(), source };
+    let failed = |error| StoreError::from_sqlx("bring the schema up to date", error);
+    let no_connection = |source| StoreError::NoConnection { action: "bring the schema up to date".into(), source };
     let deadline = Instant::now() + PATIENCE;
     // Not from the pool, whose statements may not take long.
     let connecting = pool::connect(options, &place, Instant::now() + ACQUIRE_TIMEOUT).await;
@@ -142,7 +142,7 @@ pub(super) async fn migrate(
 
 /// Waits until nobody else migrates; false if that made it superfluous.
 async fn take_turn(connection: &mut PgConnection, wanted: Wanted<'_>, deadline: Instant) -> Result<bool, StoreError> {
-    let failed = |error| StoreError::from_sqlx("waiting for another process that migrates the schema", error);
+    let failed = |error| StoreError::from_sqlx("wait for another process that migrates the schema", error);
     let mut said: Option<Instant> = None;
     loop {
         let taken = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(MIGRATION_LOCK);
@@ -186,7 +186,7 @@ async fn apply(
     migration: &Migration,
     deadline: Instant,
 ) -> Result<(), StoreError> {
-    let failed = |error| StoreError::from_sqlx("bringing the schema up to date", error);
+    let failed = |error| StoreError::from_sqlx("bring the schema up to date", error);
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *connection).await.map_err(failed)?;
     // Outside of a transaction (an index that is built concurrently) nobody queues behind it, and it takes its time.
     let (lock, statement) =

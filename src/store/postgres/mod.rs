@@ -304,7 +304,7 @@ fn setup() -> String {
 /// the event sent again.
 async fn check_encoding(connections: &Connections) -> Result<(), StoreError> {
     let encoding: String = connections
-        .run("opening the store", Again::Harmless, async || {
+        .run("open the store", Again::Harmless, async || {
             let mut checkout = connections.checkout().await?;
             let encoding = sqlx::query_scalar("SHOW server_encoding").fetch_one(checkout.on()).await?;
             checkout.finish();
@@ -505,7 +505,7 @@ impl BaseStore for PostgresStore {
 
     async fn ready(&self) -> Result<(), StoreError> {
         let applied = self
-            .run("checking that the database can be written to", Again::Harmless, async || {
+            .run("check that the database can be written to", Again::Harmless, async || {
                 let mut checkout = self.checkout().await?;
                 // Changes nothing, but a standby and a read-only database refuse it all the same.
                 let trial = sqlx::query("UPDATE sinks SET name = name WHERE false");

@@ -90,7 +90,7 @@ const AT_ONCE: i64 = 500;
 #[async_trait]
 impl RetentionStore for PostgresStore {
     async fn retention_time(&self, ran: Duration, now: Option<Timestamp>) -> Result<RetentionTime, StoreError> {
-        let belief = self.run("asking what time retention goes by", Again::Harmless, || look(self, ran, now)).await?;
+        let belief = self.run("read the time that retention goes by", Again::Harmless, || look(self, ran, now)).await?;
         belief.time().ok_or_else(|| StoreError::Unreadable {
             table: "retention_clock",
             column: "believed_at",
@@ -105,14 +105,14 @@ impl RetentionStore for PostgresStore {
         from: Option<PurgeCursor>,
     ) -> Result<(Purged, Option<PurgeCursor>), StoreError> {
         let from = from.unwrap_or_else(|| PurgeCursor::stage(PURGED_EVENTS));
-        self.run("purging old events", Again::Harmless, || step(self, purge, from)).await
+        self.run("purge old events", Again::Harmless, || step(self, purge, from)).await
     }
 
     async fn bring_back(&self, now: Option<Timestamp>) -> Result<u64, StoreError> {
         let mut total = 0;
         loop {
             let sinks: Vec<String> = self
-                .run("looking for what a clock that was set has postponed", Again::Harmless, async || {
+                .run("look for dispatches that a wrong clock has postponed", Again::Harmless, async || {
                     let mut checkout = self.begin().await?;
                     let sinks: Vec<String> = sqlx::query_scalar(BRING_BACK)
                         .bind(now.map(clock::to_micros))

@@ -20,7 +20,7 @@ impl SinkStore for PostgresStore {
         let mut names: Vec<_> = sinks.iter().map(SinkName::as_str).collect();
         // In order, like everyone who writes to several of these rows.
         names.sort_unstable();
-        self.run("registering the sinks", Again::Harmless, async || {
+        self.run("register the sinks", Again::Harmless, async || {
             let mut checkout = self.checkout().await?;
             sqlx::query(concat!(
                 "INSERT INTO sinks (name, registered_at) SELECT name, ",
@@ -38,7 +38,7 @@ impl SinkStore for PostgresStore {
     }
 
     async fn sink_statuses(&self) -> Result<Vec<SinkStatus>, StoreError> {
-        let (sinks, rows, oldest) = self.run("reading the sinks' status", Again::Harmless, async || {
+        let (sinks, rows, oldest) = self.run("read the status of the sinks", Again::Harmless, async || {
             let mut checkout = self.look().await?;
             let sinks: Vec<SinkRow> = sqlx::query_as(
                 "SELECT name, paused_at, paused_reason, delivered, last_success_at, last_error_at, last_error FROM sinks",
@@ -90,7 +90,7 @@ impl SinkStore for PostgresStore {
 
     async fn pause_sink(&self, sink: &SinkName, reason: &str) -> Result<bool, StoreError> {
         let reason = storable(reason);
-        self.run(format!("pausing sink {sink}"), Again::Unsafe, async || {
+        self.run(format!("pause sink {sink}"), Again::Unsafe, async || {
             let mut checkout = self.begin().await?;
             let changed = sqlx::query(concat!(
                 "INSERT INTO sinks AS s (name, registered_at, paused_at, paused_reason)
@@ -114,7 +114,7 @@ impl SinkStore for PostgresStore {
 
     async fn resume_sink(&self, sink: &SinkName) -> Result<bool, StoreError> {
         let resumed = self
-            .run(format!("resuming sink {sink}"), Again::Unsafe, async || {
+            .run(format!("resume sink {sink}"), Again::Unsafe, async || {
                 let mut checkout = self.begin().await?;
                 let changed = sqlx::query(
                     "UPDATE sinks SET paused_at = NULL, paused_reason = NULL WHERE name = $1 AND paused_at IS NOT NULL",
@@ -200,7 +200,7 @@ fn tally(tallies: &mut Tallies, counts: Vec<CountRow>, oldest: Vec<(String, i64)
 
 async fn count_everything(connections: Connections, turn: Turn) {
     let at = clock::now();
-    let action = "counting the work of the sinks";
+    let action = "count the work of the sinks";
     let counted = async {
         let (counts, oldest) = connections
             .run(action, Again::Harmless, async || {

@@ -121,7 +121,7 @@ impl LeaseStore for SqliteStore {
     async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError> {
         let now = micros_or_now(claim.now);
         let Some(taken) =
-            take(self, &claim, now).await.during(format_args!("claiming dispatches of {}", claim.sink))?
+            take(self, &claim, now).await.during(format_args!("claim dispatches of sink {}", claim.sink))?
         else {
             return Ok(Claimed { paused: true, ..Claimed::default() });
         };
@@ -146,13 +146,13 @@ impl LeaseStore for SqliteStore {
     }
 
     async fn give_back(&self, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError> {
-        let sinks = write_back(self, leases).await.during(format_args!("giving back {} leases", leases.len()))?;
+        let sinks = write_back(self, leases).await.during(format_args!("give back leases ({})", leases.len()))?;
         super::dispatches::wake(self, &sinks);
         Ok(sinks.len() as u64)
     }
 
     async fn expire_leases(&self) -> Result<u64, StoreError> {
-        let expired = write_expiry(self).await.during("expiring the leases of an earlier process")?;
+        let expired = write_expiry(self).await.during("expire the leases of an earlier process")?;
         if expired > 0 {
             self.wakeups.wake_all();
         }
@@ -358,7 +358,7 @@ async fn next_due(connection: &mut SqliteConnection, sink: &SinkName) -> Result<
 
 impl Found {
     fn read(self, now: i64) -> Result<LeasedDispatch, StoreError> {
-        let action = "reading a claimed dispatch";
+        let action = "read a claimed dispatch";
         let place = Place { table: "dispatches", row: &self.id };
         let row = &self.row;
         let event_id: uuid::Uuid = row.try_get(5).during(action)?;

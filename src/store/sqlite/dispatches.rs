@@ -316,7 +316,7 @@ impl DispatchStore for SqliteStore {
                 .persistent(false)
                 .fetch_all(&self.lookers)
                 .await
-                .during("listing dispatches")?;
+                .during("list dispatches")?;
         }
         if rows.len() <= limit as usize {
             rows = list_statement(filter, limit)
@@ -324,7 +324,7 @@ impl DispatchStore for SqliteStore {
                 .persistent(false)
                 .fetch_all(&self.lookers)
                 .await
-                .during("listing dispatches")?;
+                .during("list dispatches")?;
         }
         Ok(Page::cut(rows, limit))
     }
@@ -335,23 +335,23 @@ impl DispatchStore for SqliteStore {
             .persistent(false)
             .fetch_all(&self.lookers)
             .await
-            .during("selecting dispatches")?;
+            .during("select dispatches")?;
         Ok(ids.into_iter().map(DispatchId).collect())
     }
 
     async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
-        read(self, id).await.during(format_args!("reading dispatch {id}"))
+        read(self, id).await.during(format_args!("read dispatch {id}"))
     }
 
     async fn retry_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
-        let sinks = write_retry(self, ids).await.during(format_args!("retrying {} dispatches", ids.len()))?;
+        let sinks = write_retry(self, ids).await.during(format_args!("retry dispatches ({})", ids.len()))?;
         wake(self, &sinks);
         Ok(sinks.len() as u64)
     }
 
     async fn cancel_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
         let (cancelled, sinks) =
-            write_cancel(self, ids).await.during(format_args!("cancelling {} dispatches", ids.len()))?;
+            write_cancel(self, ids).await.during(format_args!("cancel dispatches ({})", ids.len()))?;
         wake(self, &sinks);
         Ok(cancelled)
     }
@@ -365,7 +365,7 @@ impl DispatchStore for SqliteStore {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let written = write_replays(self, wanted).await.during(format_args!("replaying {} events", wanted.len()))?;
+        let written = write_replays(self, wanted).await.during(format_args!("replay events ({})", wanted.len()))?;
         self.wakeups.wake(wanted.iter().flat_map(|replay| &replay.sinks).collect::<BTreeSet<_>>());
         Ok(written)
     }

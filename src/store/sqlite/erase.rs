@@ -31,7 +31,7 @@ pub(super) const FIND: &str =
 #[async_trait]
 impl EraseStore for SqliteStore {
     async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
-        let action = "erasing the payloads of an invoice";
+        let action = "erase the payloads of an invoice";
         let mut erased = Erased::default();
         let mut after = Some(Uuid::nil());
         while let Some(id) = after {

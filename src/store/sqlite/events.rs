@@ -128,7 +128,7 @@ impl EventStore for SqliteStore {
             let (mut filter, mut pieces) = (filter.clone(), Pieces::new());
             loop {
                 let left = wanted.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-                let (end, found) = piece(self, &filter, pieces.size(), left).await.during("searching among events")?;
+                let (end, found) = piece(self, &filter, pieces.size(), left).await.during("search the events")?;
                 rows.extend(found);
                 let End::At(last) = end else { break };
                 if rows.len() > limit as usize {
@@ -146,7 +146,7 @@ impl EventStore for SqliteStore {
                 .persistent(false)
                 .fetch_all(&self.lookers)
                 .await
-                .during("listing events")?;
+                .during("list events")?;
         }
         let Page { rows, more } = Page::cut(rows, limit);
         Ok(EventsPage { rows, more: more || searched_until.is_some(), searched_until })
@@ -163,7 +163,7 @@ impl EventStore for SqliteStore {
             .persistent(false)
             .fetch_all(&self.lookers)
             .await
-            .during("walking through events")?;
+            .during("read the selected events")?;
         Ok(Page::cut(rows, limit))
     }
 
@@ -173,12 +173,12 @@ impl EventStore for SqliteStore {
             .persistent(false)
             .fetch_one(&self.lookers)
             .await
-            .during("counting events")?;
+            .during("count events")?;
         Ok(count.unsigned_abs())
     }
 
     async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError> {
-        read(self, id).await.during(format_args!("reading event {id}"))
+        read(self, id).await.during(format_args!("read event {id}"))
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) async fn finish(
     }
     let (recorded, called) = write(store, batch, micros_or_now(now))
         .await
-        .during(format_args!("recording {} finished attempts", batch.len()))?;
+        .during(format_args!("record finished attempts ({})", batch.len()))?;
     super::dispatches::wake(store, &called);
     let due_at_once = batch.iter().enumerate().filter(|(place, attempt)| {
         recorded.contains_key(place) && matches!(attempt.next, Next::Pending { after } if after.is_zero())

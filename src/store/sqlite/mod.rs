@@ -286,7 +286,7 @@ impl BaseStore for SqliteStore {
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        let action = "checking that the database is ready";
+        let action = "check that the database is ready";
         let mut transaction = self.write().await.during(action)?;
         self.file.is_there().map_err(|gone| StoreError::Open(gone.to_string()))?;
         space::check(&self.path, space::LEAST_FREE_BYTES).await?;
@@ -565,7 +565,7 @@ mod tests {
         for _ in 0..3 {
             let error = store.record_deliveries(&batch(0)).await.unwrap_err();
             assert!(error.is_unavailable(), "{error:?}");
-            assert!(error.to_string().contains("storing 50 deliveries"), "{error}");
+            assert!(error.to_string().contains("store 50 deliveries"), "{error}");
             // The connection may have been replaced, and does not know the limit then.
             sqlx::query("PRAGMA max_page_count = 100").execute(&store.writer).await.unwrap();
         }

@@ -78,7 +78,7 @@ const AT_ONCE: i64 = 500;
 #[async_trait]
 impl RetentionStore for SqliteStore {
     async fn retention_time(&self, ran: Duration, now: Option<Timestamp>) -> Result<RetentionTime, StoreError> {
-        let belief = look(self, ran, micros_or_now(now)).await.during("asking what time retention goes by")?;
+        let belief = look(self, ran, micros_or_now(now)).await.during("read the time that retention goes by")?;
         let place = Place { table: "retention_clock", row: &1 };
         belief.time().ok_or_else(|| place.unreadable("believed_at", "it is no time of this calendar"))
     }
@@ -89,12 +89,12 @@ impl RetentionStore for SqliteStore {
         from: Option<PurgeCursor>,
     ) -> Result<(Purged, Option<PurgeCursor>), StoreError> {
         let from = from.unwrap_or_else(|| PurgeCursor::stage(PAYLOADS));
-        step(self, purge, from).await.during("removing what is older than the retention time")
+        step(self, purge, from).await.during("purge old events")
     }
 
     async fn bring_back(&self, now: Option<Timestamp>) -> Result<u64, StoreError> {
         let now = micros_or_now(now);
-        let action = "looking for what a clock that was set has postponed";
+        let action = "look for dispatches that a wrong clock has postponed";
         let mut total = 0;
         loop {
             let (found, sinks) = bring_back(self, now).await.during(action)?;

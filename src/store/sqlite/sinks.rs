@@ -28,12 +28,12 @@ impl SinkStore for SqliteStore {
         )
         .bind(serde_json::to_string(&names).expect("names can be written as JSON"))
         .bind(micros_or_now(None));
-        write(self, register).await.during(format_args!("registering {} sinks", sinks.len()))?;
+        write(self, register).await.during(format_args!("register sinks ({})", sinks.len()))?;
         Ok(())
     }
 
     async fn sink_statuses(&self) -> Result<Vec<SinkStatus>, StoreError> {
-        let action = "reading the status of the sinks";
+        let action = "read the status of the sinks";
         let (rows, unfinished, stopped) = read(self).await.during(action)?;
         let mut sinks = BTreeMap::new();
         for row in rows {
@@ -77,7 +77,7 @@ impl SinkStore for SqliteStore {
         .bind(sink.as_str())
         .bind(micros_or_now(None))
         .bind(reason);
-        Ok(write(self, pause).await.during(format_args!("pausing {sink}"))? > 0)
+        Ok(write(self, pause).await.during(format_args!("pause sink {sink}"))? > 0)
     }
 
     async fn resume_sink(&self, sink: &SinkName) -> Result<bool, StoreError> {
@@ -85,7 +85,7 @@ impl SinkStore for SqliteStore {
             "UPDATE sinks SET paused_at = NULL, paused_reason = NULL WHERE name = ? AND paused_at IS NOT NULL",
         )
         .bind(sink.as_str());
-        let resumed = write(self, resume).await.during(format_args!("resuming {sink}"))?;
+        let resumed = write(self, resume).await.during(format_args!("resume sink {sink}"))?;
         self.wakeups.wake([sink]);
         Ok(resumed > 0)
     }
@@ -177,7 +177,7 @@ async fn count_everything(pool: SqlitePool, turn: Turn) {
     let at = clock::now();
     let counted = async {
         let rows: Vec<CountRow> =
-            sqlx::query_as(COUNTS).fetch_all(&pool).await.during("counting the work of the sinks")?;
+            sqlx::query_as(COUNTS).fetch_all(&pool).await.during("count the work of the sinks")?;
         let mut tallies = Tallies::new();
         for row in rows {
             add(&mut tallies, row)?;
