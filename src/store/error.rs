@@ -8,8 +8,9 @@ use std::{
 /// SQLSTATE classes, and two codes, by which Postgres reports its own condition and not a fault of the statement,
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 ///
-/// Class 54 is not among them (a text that is too long for an index is a fault of the text), nor is P0 (a trigger that
-/// somebody wrote), nor class 42 except for the missing right: a statement that does not fit the schema never works.
+/// Not among them: class 54 (a text that is too long for an index is a fault of the text), P0 (an error from a
+/// trigger that the operator added), and class 42 except for the missing right (a statement that does not fit the
+/// schema never works).
 const TRANSIENT: [&str; 14] = [
     "08",    // the connection
     "25",    // the transaction's state: a server or database that only reads, one that ended an idle transaction
