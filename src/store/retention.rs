@@ -70,7 +70,7 @@ pub trait RetentionStore: Send + Sync {
     /// Purges old data in one transaction of a round: continues where an earlier one ended, and returns where it
     /// ended itself; `None` once everything old enough has been examined.
     ///
-    /// An event that has an unfinished dispatch keeps everything, and is skipped once a round. Which payment the
+    /// An event that has an unfinished dispatch keeps everything, and is met once a round. Which payment the
     /// event announced stays, as do the bookings of that payment, see [`super::ledger::LedgerStore::purge_bookings`].
     async fn purge_from(
         &self,
