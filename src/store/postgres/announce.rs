@@ -215,7 +215,7 @@ async fn announce_until(stop: &CancellationToken, connections: &Connections, owe
             })
             .await;
         if let Err(error) = told {
-            tracing::warn!(error = %Chain(&error), "other replicas were not told of new work: their workers poll");
+            tracing::warn!(error = %Chain(&error), "could not tell other replicas of new work: their workers find it when they poll");
         }
         let _ = stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
     }
@@ -230,7 +230,7 @@ async fn listen_forever(options: PgConnectOptions, mut silences: watch::Receiver
         tracing::warn!(
             error,
             retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-            "not listening for other replicas' work: workers poll meanwhile"
+            "cannot hear of other replicas' new work: workers poll until the connection is back"
         );
         tokio::time::sleep(wait).await;
     }
