@@ -1,8 +1,9 @@
-//! The ledger: which payment an event announces, and what was written of each payment where.
+//! The ledger: which payment an event announces, and what was written of each payment in which sink.
 //!
-//! Whatever decides over the ledger does so under its lock ([`Access::Ledger`]), in transactions of a few look-ups by key.
-//! So of two replicas one comes first, and what the second one finds is why it is refused. The unique indexes enforce the
-//! same for whoever goes without the lock. A booking is followed by a call to another company's service, which takes far
+//! Every decision about the ledger is made under its lock ([`Access::Ledger`]), in transactions of a few look-ups by
+//! key. So of two replicas one comes first, and the second one is refused because of what it then finds. The unique
+//! indexes enforce the same for a program that does not take the lock. A booking is followed by a call to another
+//! company's service, which takes far longer than the wait for the lock. All commits are durable.
 //! longer than the wait. Everything commits durably.
 
 use std::{fmt::Write as _, time::Duration};
@@ -40,10 +41,10 @@ const OF_EVENT: &str = concat!("SELECT ", assignment_columns!(), " FROM assignme
 const OF_INVOICE: &str =
     concat!("SELECT ", assignment_columns!(), " FROM assignments WHERE endpoint = $1 AND invoice_id = $2");
 
-/// The lock keeps a purge from removing the event before the commit.
+/// The lock keeps a purge from deleting the event before the commit.
 const EVENT: Sql = sql!("SELECT id FROM events WHERE id = $1", " FOR KEY SHARE" | "");
 
-/// The oldest finished ones; what another replica purges at this moment is passed over.
+/// The oldest finished bookings; those that another replica purges at this moment are skipped.
 pub(in crate::store) const PURGE: Sql = sql!(
     "WITH old AS MATERIALIZED (
          SELECT number FROM bookings WHERE state IN ('booked', 'seen') AND changed_at <= $1
@@ -52,7 +53,7 @@ pub(in crate::store) const PURGE: Sql = sql!(
     ") DELETE FROM bookings WHERE number IN (SELECT number FROM old)"
 );
 
-/// The oldest assignments that nothing needs any more.
+/// The oldest assignments that are no longer needed.
 pub(in crate::store) const PURGE_ASSIGNMENTS: Sql = sql!(
     "WITH old AS MATERIALIZED (
          SELECT event_id FROM assignments AS a
@@ -64,7 +65,7 @@ pub(in crate::store) const PURGE_ASSIGNMENTS: Sql = sql!(
     ") DELETE FROM assignments WHERE event_id IN (SELECT event_id FROM old)"
 );
 
-/// `+` keeps SQLite from going by the endpoint's index; Postgres knows no such sign for texts.
+/// `+` keeps SQLite from using the endpoint's index; Postgres has no such operator for texts.
 pub(in crate::store) const UNASSIGNED: Sql = sql!(
     "SELECT id, received_at, payload,
             EXISTS (SELECT 1 FROM dispatches WHERE event_id = e.id AND finished_at IS NULL) AS is_open
@@ -76,8 +77,8 @@ pub(in crate::store) const UNASSIGNED: Sql = sql!(
      ORDER BY id DESC LIMIT $5"
 );
 
-/// Each way by its own index; a part of a number among the latest only. A part that stands in the number is what changes
-/// it when it is taken out: the databases have different functions for looking for one.
+/// Each kind of search uses its own index; a part of a number is searched among the latest only. A number contains
+/// the part if removing the part changes the number: the databases have different functions for a direct search.
 pub(in crate::store) const FIND: &str = "
     SELECT event_id FROM (
         SELECT event_id FROM (
@@ -108,7 +109,7 @@ const ANNOUNCED: Sql = sql!(
     "= ANY($1)" | "IN (SELECT unhex(value) FROM json_each($1))"
 );
 
-/// A sum beyond the type is an error.
+/// A sum that does not fit the type is an error.
 pub(in crate::store) const SUM: &str = "
     SELECT CAST(coalesce(sum(amount_cents), 0) AS bigint) FROM bookings
     WHERE invoice_number = $1 AND sink = $2 AND state IN ('written', 'booked')";
@@ -116,7 +117,7 @@ pub(in crate::store) const SUM: &str = "
 const KNOWN: &str =
     concat!("SELECT ", booking_columns!(), ", $3 AS now FROM bookings WHERE sink = $1 AND payment_id = $2");
 
-/// The one that is looked at or written of the same invoice number.
+/// The booking of the same invoice number that is `reserved` or `sending`.
 pub(in crate::store) const BUSY: &str = concat!(
     "SELECT ",
     booking_columns!(),
@@ -128,7 +129,7 @@ const INSERT: &str = "
                           began_at, changed_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, 'reserved', $8, $9, $9)";
 
-/// On the right stand the old values. What an earlier sender has left may still be carried out until its own end.
+/// The old values are on the right. A write of an earlier sender may still be carried out until its own end.
 const SEND: &str = "
     UPDATE bookings
     SET state = 'sending', began_at = $4, settles_at = CASE WHEN settles_at > $5 THEN settles_at ELSE $5 END,
@@ -229,7 +230,7 @@ impl<S: Transact> LedgerStore for S {
         take_over: Option<BookingToken>,
     ) -> Result<BookingBegun, StoreError> {
         let action = format!("reserve a payment in sink {}", new.sink);
-        // Asked again, the answer is the same.
+        // A repeated call returns the same result.
         self.transact(action, Again::Harmless, Access::Ledger, async |mut tx| {
             let now = tx.now().await?;
             let known = known(&mut tx, &new.sink, &new.payment_id).await?;
@@ -261,7 +262,7 @@ impl<S: Transact> LedgerStore for S {
         settles_in: Duration,
     ) -> Result<bool, StoreError> {
         let action = format!("record that a payment is about to be written in sink {sink}");
-        // Asked again it is still true, unless another process has taken it over in between.
+        // A repeated call returns the same result, unless another process has taken the booking over in between.
         self.transact(action, Again::Harmless, Access::Ledger, async |mut tx| {
             let now = tx.now().await?;
             let settles_at = now.saturating_add(clock::duration_micros(settles_in));
@@ -329,7 +330,7 @@ impl<S: Transact> LedgerStore for S {
         self.transact(action, Again::Harmless, Access::Ledger, async |mut tx| {
             let now = tx.now().await?;
             let storable = |text: &String| tx.storable(text).into_owned();
-            // As it is stored, so that whoever asks again gets the same answer.
+            // In the stored form, so that a repeated call gets the same result.
             let advance = Advance {
                 state: advance.state,
                 target_id: advance.target_id.as_ref().map(storable),
@@ -377,7 +378,7 @@ impl<S: Transact> LedgerStore for S {
     }
 }
 
-/// True if the event is there, and stays until the commit.
+/// True if the event is stored, and stays until the commit.
 async fn is_stored(tx: &mut Tx<'_>, event: EventId) -> Result<bool, Failure> {
     let found: Option<(Uuid,)> = tx.row(EVENT, values![event.0]).await?;
     Ok(found.is_some())
@@ -405,7 +406,7 @@ async fn insert(tx: &mut Tx<'_>, new: &NewBooking) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The statement of a list, and its values. The rare states bring the condition of the partial index that holds them.
+/// The statement of a list, and its values. The rare states add the condition of the partial index that holds them.
 pub(in crate::store) fn list(filter: &BookingFilter, now: i64, limit: u32) -> (String, Vec<Value<'_>>) {
     let mut text = concat!("SELECT ", booking_columns!(), ", $1 AS now FROM bookings WHERE true").to_owned();
     let mut values = vec![Value::from(now)];

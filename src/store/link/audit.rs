@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Writes an entry; its values are [`entry`]'s. Under [`Access::Link`]'s lock.
+/// Writes an entry; its values are those of [`entry`]. Under [`Access::Link`]'s lock.
 pub(in crate::store) const INSERT: &str =
     "INSERT INTO audit (at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5)";
 
@@ -21,7 +21,7 @@ pub(in crate::store) fn entry(now: i64, audit: &NewAudit) -> [Value<'_>; 5] {
     [now.into(), (&audit.actor).into(), audit.action.into(), (&audit.subject).into(), audit.detail.to_string().into()]
 }
 
-/// Writes an entry within the transaction of what it tells of.
+/// Writes an entry within the transaction of the change that it describes.
 pub(in crate::store) async fn insert(tx: &mut Tx<'_>, audit: &NewAudit) -> Result<(), Failure> {
     let now = tx.now().await?;
     tx.execute(INSERT, &entry(now, audit)).await?;

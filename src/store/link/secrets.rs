@@ -105,7 +105,7 @@ impl<S: Transact> SecretStore for S {
     }
 }
 
-/// Adds an active secret, as the newest; answers false if the endpoint had it ever before.
+/// Adds an active secret, as the newest; returns false if the endpoint ever had it before.
 pub(super) async fn insert(
     tx: &mut Tx<'_>,
     endpoint: &str,
@@ -119,7 +119,7 @@ pub(super) async fn insert(
     Ok(tx.execute(insert, values).await? > 0)
 }
 
-/// True if this very row is there: then the caller asks again because our answer did not reach it.
+/// True if this very row exists: the caller then repeats the call because our answer did not reach it.
 pub(super) async fn is_kept(tx: &mut Tx<'_>, id: SecretId) -> Result<bool, Failure> {
     let found: Option<(Uuid,)> = tx.row("SELECT id FROM secrets WHERE id = $1", values![id.0]).await?;
     Ok(found.is_some())
@@ -146,7 +146,7 @@ pub(super) async fn newest(tx: &mut Tx<'_>, endpoint: &str) -> Result<Option<(Uu
 /// The rest of a change whose secret is stored already: the other secrets retire, and the webhook is stored.
 pub(super) async fn apply(tx: &mut Tx<'_>, endpoint: &str, change: &Change) -> Result<(), Failure> {
     if let Some(overlap) = change.overlap {
-        // The earlier of the two ends.
+        // The earlier end counts.
         let retire = "UPDATE secrets
                       SET state = 'retiring', valid_until = CASE WHEN valid_until < $3 THEN valid_until ELSE $3 END
                       WHERE endpoint = $1 AND sealed IS NOT NULL AND id <> $2";
@@ -168,7 +168,7 @@ async fn store_webhook(tx: &mut Tx<'_>, endpoint: &str, id: &str, url: &str) -> 
     Ok(())
 }
 
-/// Expires what is past its time, with an audit entry for each; answers how many there were.
+/// Expires the secrets whose time has passed, with an audit entry for each; returns how many there were.
 async fn expire(tx: &mut Tx<'_>) -> Result<u64, Failure> {
     let expire = "UPDATE secrets SET state = 'expired', sealed = NULL WHERE sealed IS NOT NULL AND valid_until <= $1
                   RETURNING endpoint, fingerprint";
