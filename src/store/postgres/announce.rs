@@ -289,7 +289,7 @@ async fn listen(
         let again = pool::connect(options, &Place::of(options), tokio::time::Instant::now() + DIAGNOSIS).await;
         return match again {
             Err(reason) => Chain(&reason).to_string(),
-            Ok(_) => format!("no connection came about within {} s; now one does", ACQUIRE_TIMEOUT.as_secs()),
+            Ok(_) => format!("no connection could be made within {} s; now one can", ACQUIRE_TIMEOUT.as_secs()),
         };
     }
     Chain(&error).to_string()

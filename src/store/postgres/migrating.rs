@@ -168,7 +168,7 @@ async fn take_turn(connection: &mut PgConnection, wanted: Wanted<'_>, deadline: 
         }
         if Instant::now() >= deadline {
             return Err(StoreError::Open(format!(
-                "another process has been migrating the schema for more than {} minutes (see pg_stat_activity): look \
+                "another process has been migrating the schema for more than {} minutes (see pg_stat_activity): look at \
                  what it waits for, then try again",
                 PATIENCE.as_secs() / 60
             )));

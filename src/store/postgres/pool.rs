@@ -135,7 +135,7 @@ impl Place {
             sqlx::Error::Protocol(_) => {
                 format!("what answers at {server} does not speak as Postgres does: is the port right?")
             }
-            sqlx::Error::Tls(_) => format!("no TLS connection to Postgres at {server} comes about"),
+            sqlx::Error::Tls(_) => format!("no TLS connection to Postgres at {server} can be established"),
             sqlx::Error::PoolTimedOut => format!(
                 "all connections to Postgres at {server} were busy for {} s: raise `store.max_connections`",
                 ACQUIRE_TIMEOUT.as_secs()
