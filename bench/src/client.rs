@@ -74,7 +74,7 @@ impl Connection {
             .with_context(|| format!("cannot connect to {target}: is the server running?"))?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // What breaks the connection is reported to whoever waits for an answer on it.
+        // An error that breaks the connection is reported to the caller that waits for an answer on it.
         tokio::spawn(async move { drop(connection.await) });
         Ok(Self { sender, target: target.clone() })
     }

@@ -14,7 +14,7 @@ use crate::{
     sink::{Arrival, now_nanos},
 };
 
-/// What to do.
+/// The plan of a run.
 pub(crate) struct Plan {
     /// The relay's endpoint.
     pub(crate) target: Target,
@@ -28,7 +28,7 @@ pub(crate) struct Plan {
     pub(crate) pause: Duration,
 }
 
-/// What came out.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
     /// How many events.

@@ -3,9 +3,9 @@
 //!
 //! - **Closed loop** (no rate): each connection sends its next delivery when the last is answered.
 //!   This finds the most that a server takes.
-//! - **Open loop** (a rate): every delivery has a time at which it is due, and its latency counts
-//!   from that time, also when no connection was free to send it. So a server that stalls is charged for
-//!   all who would have come meanwhile (no coordinated omission).
+//! - **Open loop** (a rate): every delivery has a time at which it is due, and its latency counts from that time,
+//!   also when no connection was free to send it. So a server that stalls is charged for all deliveries that were due
+//!   during the stall (no coordinated omission).
 //!
 //! A run is a warm-up, which is not measured, and a measured window. Latency is that of accepted
 //! deliveries that were due in the window; the rate counts what was accepted in the window. The
@@ -47,15 +47,15 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The pacer wakes no more often than this; latency counts from the due time all the same.
 const PACE: Duration = Duration::from_micros(100);
 
-/// The relay's backlog is given up if nothing arrives at the sink for so long.
+/// The relay's backlog is given up if nothing arrives at the sink for this long.
 const DRAIN_STALLED: Duration = Duration::from_secs(10);
 
-/// The relay's backlog is given up after so long in any case.
+/// The relay's backlog is given up after this time in any case.
 const DRAIN_LIMIT: Duration = Duration::from_mins(3);
 
-/// What to send.
+/// The plan of a run.
 pub(crate) struct Plan {
-    /// Where to.
+    /// The server under test.
     pub(crate) target: Target,
     /// The webhook secret that signs.
     pub(crate) secret: String,
@@ -77,7 +77,7 @@ pub(crate) struct Plan {
     pub(crate) sink: Option<Target>,
 }
 
-/// What came out.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
     /// Deliveries answered 2xx in the window, a second.
@@ -187,7 +187,7 @@ impl Run {
         }
     }
 
-    /// Open loop: due deliveries that nobody took.
+    /// Open loop: due deliveries that no connection has taken.
     fn unsent(&self) -> u64 {
         match &self.turns {
             Turns::Closed { .. } => 0,
@@ -212,7 +212,7 @@ fn due_within(time: Duration, rate: f64) -> u64 {
     (time.as_secs_f64() * rate) as u64
 }
 
-/// What one connection saw.
+/// The results of one connection.
 #[derive(Default)]
 struct Tally {
     latencies: Latencies,
@@ -236,7 +236,7 @@ impl Tally {
     }
 }
 
-/// Runs the plan. Ends by itself after warm-up, window and the time-outs above, whatever the server does.
+/// Runs the plan. Ends by itself after warm-up, window and the time-outs above, for any behaviour of the server.
 ///
 /// # Errors
 /// When a connection cannot be opened, or nothing was accepted in the window.
@@ -249,7 +249,7 @@ pub(crate) async fn run(plan: Plan) -> anyhow::Result<Report> {
     let limit = plan.rate.map_or(count, |rate| count.min(due_within(plan.warmup + plan.duration, rate)));
     deliveries.prepare(plan.prepare.min(limit));
 
-    // All connections stand before the clock starts.
+    // All connections are open before the clock starts.
     let mut connections = Vec::new();
     for _ in 0..plan.connections {
         connections.push(Connection::open(&plan.target).await?);

@@ -1,7 +1,7 @@
 //! The ceiling: the same web framework and the same verification as the relay's, storing nothing.
 //!
-//! What a receiver on this machine could reach if keeping events were free. The answer is sent after
-//! the signature is checked in constant time, and is as long as Finkare's example answer.
+//! It shows what a receiver on this machine could reach if storing events were free. The answer is sent after the
+//! signature is checked in constant time, and is as long as Finkare's example answer.
 
 use std::{net::SocketAddr, sync::Arc};
 

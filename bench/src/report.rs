@@ -1,7 +1,7 @@
-//! What `bench/run` recorded becomes tables: medians over the rounds, and how often Express fits in.
+//! Turns the records of `bench/run` into tables: medians over the rounds, and the ratio to Express.
 //!
-//! The input has one [`Record`] a line, in the order of measuring. Only what was measured gets a row.
-//! A document has the tables between two marker comments, so that they can be written anew.
+//! The input has one [`Record`] a line, in the order of measuring. Only measured receivers get a row. In a document
+//! the tables are between two marker comments, so that they can be replaced.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
@@ -35,7 +35,7 @@ enum Record {
     Latency { row: Row, latency: latency::Report },
 }
 
-/// What was measured, in the order of the table.
+/// The receivers, in the order of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Row {
@@ -201,7 +201,7 @@ fn write_process(out: &mut String, rows: &BTreeMap<Row, Rounds>) -> std::fmt::Re
     writeln!(out)
 }
 
-/// What a clean run has none of.
+/// The deliveries that a clean run does not have.
 fn not_accepted(load: &load::Report) -> u64 {
     load.broken + load.unsent + load.refused.values().sum::<u64>()
 }

@@ -125,7 +125,7 @@ pub(crate) fn router() -> Router {
         .with_state(Arc::new(Ledger::default()))
 }
 
-/// The body is an argument although nobody reads it: an event has arrived when its last byte has.
+/// The body is an argument although it is not read: an event has arrived when its last byte has.
 async fn receive(State(ledger): State<Arc<Ledger>>, headers: HeaderMap, _body: Bytes) -> StatusCode {
     let Some(id) = headers.get("webhook-id").and_then(|id| id.to_str().ok()) else { return StatusCode::BAD_REQUEST };
     ledger.record(id, now_nanos());

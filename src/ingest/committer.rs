@@ -29,7 +29,7 @@ use crate::{
         event::{NewEvent, Recorded},
     },
     pressure::{self, Pressure},
-    store::{Store, StoreError},
+    store::{Store, StoreError, recording},
 };
 
 /// The limits of the queue and of a transaction.
@@ -263,7 +263,7 @@ impl Recording for Bounded {
         let result = match tokio::time::timeout(self.timeout, self.store.record_deliveries(events)).await {
             Ok(result) => result,
             Err(_) => Err(StoreError::Unavailable {
-                action: format!("recording {} deliveries within {:?}", events.len(), self.timeout),
+                action: format!("{} (time limit: {:?})", recording(events.len()), self.timeout),
                 source: sqlx::Error::PoolTimedOut,
             }),
         };
@@ -312,9 +312,9 @@ mod tests {
             self.asked.fetch_add(1, Relaxed);
             let holds = |text: &[u8]| events.iter().any(|event| event.payload == text);
             if holds(b"outage") {
-                Err(StoreError::Unavailable { action: "recording".into(), source: sqlx::Error::PoolTimedOut })
+                Err(StoreError::Unavailable { action: "store deliveries".into(), source: sqlx::Error::PoolTimedOut })
             } else if holds(b"poison") {
-                Err(StoreError::Refused { action: "recording".into(), source: sqlx::Error::RowNotFound })
+                Err(StoreError::Refused { action: "store deliveries".into(), source: sqlx::Error::RowNotFound })
             } else {
                 Ok(events.iter().map(|event| Recorded { id: event.id, duplicate: false }).collect())
             }
@@ -393,13 +393,13 @@ mod tests {
         assert!(backlog.oldest() < Duration::from_hours(1));
         progress.holds(&[]);
         assert!(backlog.oldest().is_zero());
-        let away = StoreError::Unavailable { action: "recording".into(), source: sqlx::Error::PoolTimedOut };
-        let refused = StoreError::Refused { action: "recording".into(), source: sqlx::Error::RowNotFound };
+        let away = StoreError::Unavailable { action: "store deliveries".into(), source: sqlx::Error::PoolTimedOut };
+        let refused = StoreError::Refused { action: "store deliveries".into(), source: sqlx::Error::RowNotFound };
         progress.ended(Err(&refused));
         assert_eq!(backlog.failure(), None, "a poisonous event says nothing of the others");
         progress.ended(Err(&away));
         progress.ended(Err(&refused));
-        assert!(backlog.failure().is_some_and(|what| what.contains("recording")));
+        assert!(backlog.failure().is_some_and(|what| what.contains("store deliveries")));
         progress.ended(Ok(()));
         assert_eq!(backlog.failure(), None);
         progress.ended(Err(&away));

@@ -1,14 +1,14 @@
-//! A payment on its way into the books: what Finkare says of it, and what was written of it where.
+//! A payment on its way into the books: what Finkare says of it, and what was written of it in which sink.
 //!
 //! ```text
 //! event ──assigned──▶ payment ──┬─▶ booking in sink A: reserved ─▶ sending ─▶ written ─▶ booked
 //!                               └─▶ booking in sink B: seen
 //! ```
 //!
-//! An event names an invoice and an amount, not a payment. Which payment it announces is decided once and kept
-//! ([`Assignment`]): no two events of an endpoint get the same payment, so that two equal instalments are two
-//! payments and a replay is none. What a sink wrote of a payment is its [`Booking`]: at most one for each sink and
-//! payment, whatever event asked for it.
+//! An event names an invoice and an amount, not a payment. Which payment it announces is decided once and stored
+//! ([`Assignment`]). No two events of an endpoint get the same payment: two equal instalments are two payments, and a
+//! replay is no new payment. What a sink wrote of a payment is its [`Booking`]: at most one for each sink and
+//! payment, regardless of which event asked for it.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -26,7 +26,7 @@ use super::{
 /// An invoice, as Finkare knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Invoice {
-    /// Finkare's id of it.
+    /// The invoice's id at Finkare.
     pub id: String,
     /// The number in the company's own books.
     pub number: String,
@@ -41,17 +41,17 @@ pub struct Invoice {
 /// A completed payment, as Finkare knows it, with all that a bookkeeper needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Payment {
-    /// Finkare's id of it: the same in every event, retry and replay.
+    /// The payment's id at Finkare: the same in every event, retry and replay.
     pub id: String,
-    /// Through which endpoint we know of it.
+    /// The endpoint through which we know of it.
     pub endpoint: String,
-    /// Of which invoice.
+    /// The invoice that it pays.
     pub invoice: Invoice,
     /// More than zero.
     pub amount_cents: Cents,
     /// Three capital letters, such as `EUR`.
     pub currency: String,
-    /// `card`, `bank_transfer`, `sepa_debit`, `payment_link`, or whatever Finkare says.
+    /// `card`, `bank_transfer`, `sepa_debit`, `payment_link`, or another word of Finkare's.
     pub method: Option<String>,
     /// When it was paid: a time, or a day.
     pub paid_at: PaidAt,
@@ -72,7 +72,7 @@ pub struct Assignment {
     pub amount_cents: Cents,
 }
 
-/// What is known of the payment that an event announces, for whoever looks for it; decided or not.
+/// What is known of the payment that an event announces, for searches. The payment may not be decided yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announced {
     /// The event.
@@ -83,35 +83,36 @@ pub struct Announced {
     pub amount_cents: Cents,
     /// Such as `EUR`.
     pub currency: Option<String>,
-    /// Finkare's id of the payment; of one that is not decided, the one that it seems to be.
+    /// Finkare's id of the payment; while it is not decided, of the most likely payment.
     pub payment_id: Option<String>,
     /// The invoice's number, as Finkare knows it.
     pub invoice_number: Option<String>,
 }
 
-/// Proves that a booking is ours to go on with.
+/// Proves that a booking is ours to continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BookingToken(pub Uuid);
 
 impl BookingToken {
-    /// A new one.
+    /// A new token.
     pub fn generate() -> Self {
         Self(Uuid::new_v4())
     }
 }
 
-/// How far a booking has come.
+/// The state of a booking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = BookingState)]
 pub enum BookingState {
-    /// Somebody looks whether it can be written. Nothing has been sent, for certain.
+    /// A worker checks whether the payment can be written. Nothing has been sent, for certain.
     Reserved,
-    /// It is about to be written, or was, or neither is known: the target has to be asked before anything is written.
+    /// It is about to be written, or was written, or it is unknown which: the target has to be asked before anything
+    /// else is written.
     Sending,
-    /// The target has taken it, and it has not been read back yet.
+    /// The target has accepted it, and it has not been read back yet.
     Written,
-    /// It stands in the target as it should.
+    /// It is recorded in the target as it should be.
     Booked,
     /// The target shows it, or the whole invoice, as paid; we wrote nothing.
     Seen,
@@ -127,7 +128,7 @@ impl BookingState {
         BookingState::Seen,
     ];
 
-    /// The word for it.
+    /// The state's word.
     pub const fn as_str(self) -> &'static str {
         match self {
             BookingState::Reserved => "reserved",
@@ -145,7 +146,7 @@ impl fmt::Display for BookingState {
     }
 }
 
-/// A word that is no state of a booking.
+/// A word that is not a state of a booking.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is not one of `reserved`, `sending`, `written`, `booked`, `seen`")]
 pub struct UnknownBookingState(String);
@@ -160,7 +161,7 @@ impl FromStr for BookingState {
 /// A booking that is about to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewBooking {
-    /// In which sink.
+    /// The sink.
     pub sink: SinkName,
     /// Finkare's id of the payment.
     pub payment_id: String,
@@ -174,14 +175,14 @@ pub struct NewBooking {
     pub amount_cents: Cents,
     /// Such as `EUR`.
     pub currency: String,
-    /// Ours; asked for when the booking goes on.
+    /// Our token; it has to be given when the booking is continued.
     pub token: BookingToken,
 }
 
 /// What was written of a payment in a sink: a line of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Booking {
-    /// In which sink.
+    /// The sink.
     pub sink: String,
     /// Finkare's id of the payment.
     pub payment_id: String,
@@ -195,22 +196,23 @@ pub struct Booking {
     pub amount_cents: Cents,
     /// Such as `EUR`.
     pub currency: String,
-    /// How far it has come.
+    /// Its state.
     pub state: BookingState,
     /// The target's own id of what was written, as soon as it is known.
     pub target_id: Option<String>,
-    /// What a person may want to know of it.
+    /// A note for a person.
     pub note: Option<String>,
-    /// Whose it is to go on with while it is not finished.
+    /// The token of the worker that may continue it while it is not finished.
     pub token: BookingToken,
-    /// When it was reserved, or taken over, or came to be `sending`: the latest of these; by the store's clock.
+    /// When it was reserved, was taken over, or became `sending`: the latest of these, by the store's clock.
     pub began_at: Timestamp,
-    /// How long that had been ago when it was read, by the store's clock.
+    /// How long ago that was when the booking was read, by the store's clock.
     pub began_ago: Duration,
-    /// For how much longer a write that was begun may still be carried out, when it was read and by the store's clock;
-    /// nothing once that is over. `None` if nothing was sent, or by an earlier version, which did not write it down.
+    /// For how much longer a write that was begun may still be carried out, at the time of reading and by the store's
+    /// clock; zero once that is over. `None` if nothing was sent, or if an earlier version sent it and did not store
+    /// the time.
     pub settles_in: Option<Duration>,
-    /// When it came to its state, or last learnt something in it; by the store's clock.
+    /// When its state or its values last changed, by the store's clock.
     pub changed_at: Timestamp,
 }
 

@@ -1,7 +1,7 @@
 //! An error with all its causes on one line, for the log and for terminals.
 //!
-//! Our error types say in `Display` what their own layer tried, and leave the cause to `source`;
-//! whoever handles an error writes the whole chain, once.
+//! The `Display` of our error types says what their own layer tried, and leaves the cause to `source`. The code that
+//! handles an error writes the whole chain, once.
 
 use std::{error::Error, fmt};
 

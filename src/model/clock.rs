@@ -22,10 +22,11 @@ pub fn from_micros(micros: i64) -> Option<Timestamp> {
     Timestamp::from_microsecond(micros).ok()
 }
 
-/// A time from outside as a store keeps it, in whole microseconds; `None` if it could not be read back.
+/// A time from outside in the form in which a store keeps it, in whole microseconds; `None` if it could not be read
+/// back.
 ///
-/// Times before the year 1 and after the year 9999 are refused, because RFC 3339 cannot express them and no client could
-/// read them; so is the last second of jiff's calendar, of which jiff reads no fraction.
+/// Times before the year 1 and after the year 9999 are refused, because RFC 3339 cannot express them and no client
+/// could read them. The last second of jiff's calendar is refused too, because jiff cannot read a fraction of it.
 pub fn storable(time: Timestamp) -> Option<Timestamp> {
     let micros = to_micros(time);
     if (FIRST_MICROS..=LAST_MICROS).contains(&micros) { from_micros(micros) } else { None }
@@ -54,7 +55,7 @@ pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds to the microsecond, for log fields and answers, as the shortest decimal: `0.231`, not
+/// Milliseconds with microsecond precision, for log fields and answers, as the shortest decimal: `0.231`, not
 /// `0.23083700000000001`.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 285 years")]
 pub fn fractional_millis(duration: Duration) -> f64 {

@@ -1,4 +1,4 @@
-//! One event for one sink: its states, and what an attempt makes of it.
+//! One event for one sink: its states, and how an attempt changes them.
 //!
 //! ```text
 //!              claim                    sink has it
@@ -26,7 +26,7 @@ use super::{
     id::{DispatchId, EventId, LeaseToken, SinkName},
 };
 
-/// Where a dispatch stands. The same words in Rust, SQL, JSON, logs, metrics and pages.
+/// The state of a dispatch. The same words are used in Rust, SQL, JSON, logs, metrics and pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = DispatchState)]
@@ -62,7 +62,7 @@ impl State {
         }
     }
 
-    /// True once nothing more happens by itself and later dispatches of the invoice may go.
+    /// True once the dispatch needs no more work, so that later dispatches of the invoice may be sent.
     pub const fn is_finished(self) -> bool {
         match self {
             State::Delivered | State::Dead | State::Cancelled => true,
@@ -95,15 +95,15 @@ impl FromStr for State {
     }
 }
 
-/// Why a dispatch exists.
+/// The reason why a dispatch exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Trigger {
     /// The event arrived.
     Event,
-    /// A person asked for it again.
+    /// A person asked to send it again.
     Replay,
-    /// A person tries a sink: no event and no dispatch stands behind it. Never stored, so no stored word reads as it.
+    /// A person tests a sink: there is no event and no dispatch. Never stored, so no stored word reads as it.
     Test,
 }
 
@@ -135,27 +135,28 @@ impl FromStr for Trigger {
     }
 }
 
-/// In which order a sink gets its events.
+/// The order in which a sink gets its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
     /// The next event of an invoice waits until the earlier one is delivered or given up.
     #[default]
     Invoice,
-    /// Whatever is due goes.
+    /// Everything that is due is sent.
     None,
 }
 
-/// What a sink says of one attempt. Matched without a wildcard: a new answer forces a decision.
+/// The outcome of one attempt, as the sink reports it. Matched without a wildcard, so that a new outcome forces a
+/// decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The target has it for good.
+    /// The target has stored it permanently.
     Delivered,
     /// It may work later.
     Retry {
         /// What went wrong, for a person; never a secret.
         reason: String,
-        /// The target's own wish (`Retry-After`); our back-off is the least that we wait.
+        /// The wait that the target asks for (`Retry-After`); our back-off is the shortest wait.
         after: Option<Duration>,
     },
     /// It will never work: dead at once.
@@ -163,17 +164,18 @@ pub enum Outcome {
         /// What the target said, for a person; never a secret.
         reason: String,
     },
-    /// Nothing is wrong with the target, but it is too early: a payment that is still pending, our own limit towards
-    /// the target. Tried again after this time, however often; it does not count as a failure of the sink.
+    /// Nothing is wrong with the target, but it is too early: a payment that is still pending, or our own limit
+    /// towards the target. Tried again after this time, as often as needed; it does not count as a failure of the
+    /// sink.
     Wait {
-        /// What is waited for, for a person; never a secret.
+        /// What the dispatch waits for, for a person; never a secret.
         reason: String,
         /// From the end of the attempt.
         after: Duration,
     },
-    /// No event can go there until a person has acted: the target wants nothing more (HTTP 410), it refuses our
-    /// credentials, it does not do what it says. The whole sink pauses until a person resumes it, and this event
-    /// waits like those behind it.
+    /// No event can be sent there until a person has acted: the target wants no more events (HTTP 410), it refuses
+    /// our credentials, or it does not do what it reports. The whole sink pauses until a person resumes it, and this
+    /// event waits like those behind it.
     Stop {
         /// What happened and what to do, for a person; never a secret.
         reason: String,
@@ -182,7 +184,7 @@ pub enum Outcome {
     Hold {
         /// What a person should do, in one or two sentences.
         reason: String,
-        /// When to look again by ourselves; `None` waits for the person.
+        /// When the relay checks again by itself; `None` waits for the person.
         recheck_after: Option<Duration>,
     },
 }
@@ -191,8 +193,8 @@ impl Outcome {
     /// Every word of [`Outcome::as_str`].
     pub const WORDS: [&'static str; 4] = ["delivered", "retry", "rejected", "hold"];
 
-    /// The word for metrics, logs and the attempt's row. [`Outcome::Wait`] and [`Outcome::Stop`] are a `retry`: so
-    /// they end for the event.
+    /// The word for metrics, logs and the attempt's row. [`Outcome::Wait`] and [`Outcome::Stop`] count as `retry`,
+    /// because that is what they mean for the event.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Outcome::Delivered => "delivered",
@@ -202,8 +204,8 @@ impl Outcome {
         }
     }
 
-    /// True if it says that nothing failed so far: the time until the dispatch is given up begins anew with the next
-    /// attempt, so that what was looked at for weeks does not die of one bad answer.
+    /// True if nothing has failed so far: the time until the dispatch is given up starts again with the next attempt,
+    /// so that a dispatch that was checked for weeks is not given up because of one bad answer.
     pub const fn restarts_the_clock(&self) -> bool {
         match self {
             Outcome::Wait { .. } | Outcome::Stop { .. } | Outcome::Hold { .. } => true,
@@ -211,8 +213,8 @@ impl Outcome {
         }
     }
 
-    /// The same, told in characters that every database can keep: what is not ASCII, and control characters, become
-    /// `?`.
+    /// The same outcome in characters that every database can store: characters that are not ASCII, and control
+    /// characters, become `?`.
     #[must_use]
     pub fn in_plain_text(mut self) -> Self {
         match &mut self {
@@ -229,7 +231,7 @@ impl Outcome {
         self
     }
 
-    /// What a person is told; `None` for success.
+    /// The reason, for a person; `None` for success.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Outcome::Delivered => None,
@@ -242,19 +244,19 @@ impl Outcome {
     }
 }
 
-/// How long and how often a sink's dispatch is tried again.
+/// How long and how often a sink's dispatch is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// The first wait is a random part of this.
     pub initial: Duration,
-    /// No wait of our own is longer than this.
+    /// The longest wait of our own.
     pub max: Duration,
-    /// Given up when this much time has passed since the first attempt. A time, not a count: a
-    /// sink that is paused, tripped or waiting its turn does not age.
+    /// A dispatch is given up when this much time has passed since the first attempt. It is a time, not a count: a
+    /// dispatch does not age while its sink is paused or tripped, or while it waits for its turn.
     pub give_up_after: Duration,
 }
 
-/// The state that an attempt leads to.
+/// The state after an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// `delivered`
@@ -264,7 +266,7 @@ pub enum Next {
         /// From the end of the attempt.
         after: Duration,
     },
-    /// `held`, looked at again by itself after this wait, if any.
+    /// `held`, checked again by the relay after this wait, if any.
     Held {
         /// From the end of the attempt.
         recheck_after: Option<Duration>,
@@ -285,17 +287,17 @@ impl Next {
     }
 }
 
-/// Decides what becomes of a dispatch after an attempt.
+/// Decides the state of a dispatch after an attempt.
 ///
-/// `attempt` counts from 1; `age` is the time from the start of the first attempt to the end of
-/// this one; `random` lies in `0.0..1.0` and spreads the retries (full jitter).
+/// `attempt` counts from 1; `age` is the time from the start of the first attempt to the end of this one; `random` is
+/// in `0.0..1.0` and spreads the retries (full jitter).
 ///
-/// A retry whose time would come after the give-up time is moved to that time, so that a sink gets
-/// its last chance at the end and not long before; after that time the dispatch is dead. A
-/// `Retry-After` beyond the give-up time is cut in the same way.
+/// A retry that would come after the give-up time is moved to that time, so that a sink gets its last chance at the
+/// end and not long before; after that time the dispatch is dead. A `Retry-After` beyond the give-up time is
+/// shortened in the same way.
 ///
-/// What met [`Outcome::Wait`] is never given up. What met [`Outcome::Stop`] is due at once: the pause, which is recorded with it, is what it waits
-/// for. It is never given up for that.
+/// A dispatch with [`Outcome::Wait`] is never given up. A dispatch with [`Outcome::Stop`] is due at once: it waits
+/// for the pause that is recorded with it, and is never given up because of that.
 pub fn after_attempt(outcome: &Outcome, attempt: u32, age: Duration, policy: &RetryPolicy, random: f64) -> Next {
     match outcome {
         Outcome::Delivered => Next::Delivered,
@@ -313,7 +315,7 @@ pub fn after_attempt(outcome: &Outcome, attempt: u32, age: Duration, policy: &Re
     }
 }
 
-/// A dispatch as an operator sees it.
+/// A dispatch as a person sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispatch {
     /// Its number; smaller ones of the same sink and invoice go first.
@@ -322,32 +324,32 @@ pub struct Dispatch {
     pub event_id: EventId,
     /// The event's type.
     pub event_type: String,
-    /// The event's invoice, which keeps its order.
+    /// The event's invoice, within which the order is kept.
     pub invoice_id: Option<String>,
     /// The sink's name; the sink may no longer be configured.
     pub sink: String,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
     /// Finished attempts.
     pub attempts: u32,
-    /// Why it exists.
+    /// The reason why it exists.
     pub trigger: Trigger,
     /// When it was written.
     pub created_at: Timestamp,
-    /// When it is tried or looked at next; `None` when nothing happens by itself, or while it is leased.
+    /// When it is tried or checked next; `None` if nothing happens without a person, or while it is leased.
     pub next_attempt_at: Option<Timestamp>,
-    /// When it was delivered, given up or called off.
+    /// When it was delivered, given up or cancelled.
     pub finished_at: Option<Timestamp>,
-    /// What the last attempt that did not deliver said; kept after a later success.
+    /// The reason of the last attempt that did not deliver; kept after a later success.
     pub last_error: Option<String>,
     /// The earlier dispatch of the same invoice that must be finished first.
     pub waits_for: Option<DispatchId>,
-    /// What of its row or of its attempts' cannot be read: that is empty or the nearest value here. `None`:
-    /// everything can.
+    /// The values of its row, or of its attempts' rows, that cannot be read; these are empty or the nearest possible
+    /// value here. `None` if all can be read.
     pub fault: Option<String>,
 }
 
-/// One try of a dispatch, as recorded.
+/// One attempt of a dispatch, as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// Counts from 1 within the dispatch.
@@ -365,15 +367,15 @@ pub struct Attempt {
 /// A claimed dispatch with all that an attempt needs.
 #[derive(Debug, Clone)]
 pub struct LeasedDispatch {
-    /// Which dispatch.
+    /// The dispatch.
     pub id: DispatchId,
-    /// Asked for when it is finished.
+    /// Has to be given when the attempt is finished.
     pub token: LeaseToken,
     /// Attempts finished before this claim.
     pub attempts: u32,
-    /// Why it exists.
+    /// The reason why it exists.
     pub trigger: Trigger,
-    /// From the start of the first attempt to this claim, by the store's clock; zero at the first.
+    /// The time from the start of the first attempt to this claim, by the store's clock; zero at the first attempt.
     pub age: Duration,
     /// The event's id.
     pub event_id: EventId,
@@ -394,9 +396,9 @@ pub struct LeasedDispatch {
 /// A finished attempt on its way into the store.
 #[derive(Debug, Clone)]
 pub struct FinishedAttempt {
-    /// Which dispatch.
+    /// The dispatch.
     pub id: DispatchId,
-    /// The lease under which it was made; with another one nothing is changed.
+    /// The lease under which the attempt was made; with another one nothing is changed.
     pub token: LeaseToken,
     /// The sink, whose status the store keeps beside the dispatch.
     pub sink: SinkName,
@@ -404,9 +406,9 @@ pub struct FinishedAttempt {
     pub started_at: Timestamp,
     /// How long it took.
     pub duration: Duration,
-    /// What the sink said.
+    /// The outcome that the sink reported.
     pub outcome: Outcome,
-    /// What follows from it, see [`after_attempt`].
+    /// The state that follows from it, see [`after_attempt`].
     pub next: Next,
 }
 

@@ -1,4 +1,4 @@
-//! What Finkare told us: an event, stored once and never changed.
+//! An event that Finkare reported: stored once and never changed.
 
 use std::collections::HashMap;
 
@@ -19,10 +19,10 @@ pub const UNREADABLE: &str = "unreadable";
 /// The type that announces a payment (<https://docs.finkare.io/api-reference/webhooks>).
 pub const PAYMENT_RECEIVED: &str = "payment.received";
 
-/// Longest event type and invoice id that we take for one; longer ones make an event unreadable.
+/// The longest event type and invoice id that are accepted, in bytes; longer ones make an event unreadable.
 pub const MAX_TEXT: usize = 200;
 
-/// Finds an event again when it is delivered again: 32 bytes, unique within an endpoint.
+/// Recognises an event that is delivered again: 32 bytes, unique within an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DedupeKey(pub [u8; 32]);
 
@@ -32,11 +32,11 @@ impl DedupeKey {
         Self(Sha256::digest(message).into())
     }
 
-    /// The key by a value that the operator pointed at in the body (see `endpoints.dedupe`), as
-    /// [`key_at`] found it, of an event of this type.
+    /// The key from a value in the body, for an event of this type. The operator configures the value's place (see
+    /// `endpoints.dedupe`), and [`key_at`] finds it.
     ///
-    /// It can never meet a key by content: that is another hash function's. Each part stands behind its
-    /// length, so that no two lists of parts look the same.
+    /// It can never equal a key by content, which is made by another hash function. Each part follows its own length,
+    /// so that no two lists of parts look the same.
     pub fn of_value(pointer: &str, event_type: &str, value: &str) -> Self {
         let mut hash = Sha512_256::new();
         for part in [pointer, event_type, value] {
@@ -47,18 +47,18 @@ impl DedupeKey {
     }
 }
 
-/// The value at a JSON pointer (RFC 6901), if it can tell one event from another: a text that is not blank,
-/// as JSON, or a number as it is written (`1` and `1.0` are two, and no digit is lost).
+/// The value at a JSON pointer (RFC 6901), if it can distinguish events: a text that is not blank, as JSON, or a
+/// number as it is written (`1` and `1.0` are different, and no digit is lost).
 ///
-/// `None` for everything else: `null`, a list and an object are no key, and a boolean would be that of half
-/// of all events.
+/// `None` for everything else: `null`, a list and an object are not keys, and a boolean would be the key of half of
+/// all events.
 pub fn key_at(message: &[u8], pointer: &str) -> Option<String> {
     let mut value: &RawValue = serde_json::from_slice(message).ok()?;
     if !pointer.is_empty() {
         for token in pointer.strip_prefix('/')?.split('/') {
             let token = token.replace("~1", "/").replace("~0", "~");
             value = match value.get().as_bytes().first()? {
-                // Of a name that is there twice the last one counts, as everywhere else.
+                // If a name occurs twice, the last value counts, as everywhere else.
                 b'{' => serde_json::from_str::<HashMap<String, &RawValue>>(value.get()).ok()?.remove(&token)?,
                 b'[' => {
                     let place = token.parse::<usize>().ok().filter(|place| place.to_string() == token)?;
@@ -71,7 +71,7 @@ pub fn key_at(message: &[u8], pointer: &str) -> Option<String> {
     match value.get().as_bytes().first()? {
         b'"' => {
             let text: String = serde_json::from_str(value.get()).ok()?;
-            // However its characters were escaped.
+            // The characters may be escaped in any way.
             (!text.trim().is_empty()).then(|| serde_json::Value::String(text).to_string())
         }
         b'-' | b'0'..=b'9' => Some(value.get().to_owned()),
@@ -88,9 +88,9 @@ impl std::fmt::Debug for DedupeKey {
 /// A verified delivery on its way into the store.
 #[derive(Debug, Clone)]
 pub struct NewEvent {
-    /// The id that the event gets if it is not known yet.
+    /// The id that the event gets if it is new.
     pub id: EventId,
-    /// Through which endpoint it came.
+    /// The endpoint through which it came.
     pub endpoint: EndpointName,
     /// Unique within the endpoint.
     pub dedupe_key: DedupeKey,
@@ -100,7 +100,7 @@ pub struct NewEvent {
     pub invoice_id: Option<String>,
     /// The body's `timestamp`, when there is one. What it means (event or sending) is not documented.
     pub occurred_at: Option<Timestamp>,
-    /// When its last byte had arrived here.
+    /// When its last byte had arrived.
     pub received_at: Timestamp,
     /// False when it was signed correctly but could not be understood.
     pub readable: bool,
@@ -112,12 +112,12 @@ pub struct NewEvent {
     pub sinks: Vec<SinkName>,
 }
 
-/// What the store made of a delivery.
+/// The result of recording a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recorded {
-    /// The event's id: the given one, or that of the event that was there already.
+    /// The event's id: the given one, or that of the event that was stored before.
     pub id: EventId,
-    /// True when the event was known: it was counted, and no dispatch was made.
+    /// True if the event was known: the delivery was counted, and no dispatch was written.
     pub duplicate: bool,
 }
 
@@ -136,17 +136,18 @@ pub struct Event {
     pub occurred_at: Option<Timestamp>,
     /// When the first delivery arrived.
     pub received_at: Timestamp,
-    /// How often it was delivered, the first time included.
+    /// How many times it was delivered, including the first.
     pub deliveries: u32,
     /// See [`NewEvent::readable`].
     pub readable: bool,
     /// See [`NewEvent::content_type`].
     pub content_type: Option<String>,
-    /// What of its row cannot be read: that is empty or the nearest value here. `None`: everything can.
+    /// The values of its row that cannot be read; these are empty or the nearest possible value here. `None` if all
+    /// can be read.
     pub fault: Option<String>,
 }
 
-/// What can be read from a delivery's body without knowing every event of Finkare.
+/// The parts of a delivery's body that can be read without knowing every event of Finkare.
 ///
 /// Source of the names: <https://docs.finkare.io/guides/webhook-setup> (`event`, `data`,
 /// `timestamp`, `data.invoiceId`).
@@ -158,7 +159,7 @@ pub struct Reading {
     pub invoice_id: Option<String>,
     /// `timestamp`, if it is RFC 3339 and every store gives it back.
     pub occurred_at: Option<Timestamp>,
-    /// False when the rest says nothing: the body is kept for a person.
+    /// False if the body could not be understood; it is stored for a person.
     pub readable: bool,
 }
 
@@ -188,11 +189,10 @@ fn lenient_text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D
     Ok(serde_json::from_str(raw.get()).ok())
 }
 
-/// Reads what we need from a verified message.
+/// Reads the parts that we need from a verified message.
 ///
-/// Never fails: what is not JSON, has no `event` text, or holds texts that no database or header
-/// can carry (control characters, more than [`MAX_TEXT`] bytes) is [`UNREADABLE`]. An unknown event
-/// type is readable.
+/// Never fails: a message that is not JSON, has no `event` text, or holds texts that no database or header can carry
+/// (control characters, more than [`MAX_TEXT`] bytes) is [`UNREADABLE`]. An unknown event type is readable.
 pub fn read(message: &[u8]) -> Reading {
     let usable = |text: &str| !text.is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
     match serde_json::from_slice::<Body>(message) {

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 /// The id of an event: a UUID v7, whose order is the order of receipt (to the millisecond).
 ///
-/// It is what the sender gets back, what every sink receives as message id, and it never changes,
-/// whatever is repeated or replayed.
+/// The sender gets it in the answer, and every sink receives it as message id. It never changes, also when the event
+/// is repeated or replayed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct EventId(pub Uuid);
@@ -35,7 +35,7 @@ impl EventId {
 #[serde(transparent)]
 pub struct DispatchId(pub i64);
 
-/// Proof that a claim is still ours: made anew with every claim, and asked for when it is finished.
+/// Proof that a claim is still ours: new with every claim, and required when the attempt is finished.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseToken(pub Uuid);
 

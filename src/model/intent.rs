@@ -1,5 +1,5 @@
-//! The intent that is written down before Finkare is asked to change a webhook or its secret, and what else the store
-//! knows of an endpoint's link to Finkare.
+//! The intent that is stored before Finkare is asked to change a webhook or its secret, and everything else that the
+//! store knows of an endpoint's link to Finkare.
 //!
 //! # An intent's life
 //!
@@ -12,10 +12,10 @@
 //!                       unknown ─────────────────────────────────────────────▶ (finished)
 //! ```
 //!
-//! Finkare switches to a new secret before the relay can know it, and shows it once. So a worker that asks for a change
-//! holds a lease on a row that says so. If the row is found without a lease, it is not known what Finkare did. The service
-//! then asks again, but not without end: after [`MOST_UNREADABLE`] answers of success that held no secret, asking again
-//! would only lose another one, and a person has to say which secret is right.
+//! Finkare switches to a new secret before the relay can know it, and shows it once. So a worker that asks for a
+//! change holds a lease on a row that describes the change. If the row is found without a lease, it is unknown what
+//! Finkare did. The service then asks again, but not endlessly: after [`MOST_UNREADABLE`] answers of success without
+//! a secret, asking again would only lose another secret, and a person has to say which secret is right.
 
 use std::{fmt, time::Duration};
 
@@ -54,8 +54,8 @@ words! {
     }
 }
 
-/// The number of answers of success without a secret that can be read after which the service does not ask Finkare again by
-/// itself: each of them may have switched the secret, and the next answer will be no better.
+/// After this many answers of success without a readable secret, the service does not ask Finkare again by itself:
+/// each of them may have switched the secret, and the next answer will be no better.
 pub const MOST_UNREADABLE: u32 = 3;
 
 /// The id of an intent.
@@ -95,8 +95,8 @@ pub struct Intent {
     pub tries: u32,
     /// How many of Finkare's answers were a success without a secret that can be read.
     pub unreadable: u32,
-    /// True if a secret that the endpoint never had was configured while Finkare was being asked: it is not known which of the
-    /// two is the later one, and asking again would invalidate the person's.
+    /// True if a secret that the endpoint never had was configured while Finkare was being asked. It is then unknown
+    /// which of the two secrets is the later one, and asking again would invalidate the person's.
     pub given_meanwhile: bool,
     /// The actor that asked Finkare last; `None` if the service did, to heal the intent (and in rows of earlier versions).
     pub asked_by: Option<String>,

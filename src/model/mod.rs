@@ -1,9 +1,8 @@
 //! The words of the service as types: events, dispatches, attempts, ids, time.
 //!
-//! Everything else may use this module; it uses nothing of ours and no runtime, database or HTTP
-//! library. What happens to a dispatch after an attempt is decided here by pure functions
-//! ([`dispatch::after_attempt`], [`backoff::next_wait`]), so that both stores and every sink obey
-//! the same rules.
+//! Every module may use this one; it uses no other module and no runtime, database or HTTP library. Pure functions
+//! here decide what happens to a dispatch after an attempt ([`dispatch::after_attempt`], [`backoff::next_wait`]), so
+//! that both stores and every sink follow the same rules.
 
 pub mod audit;
 pub mod backoff;

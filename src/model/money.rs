@@ -1,15 +1,16 @@
 //! Amounts of money: integer cents, and never a float on the way from one system to another.
 //!
 //! The invoicing systems write amounts as decimal texts ("150.0", up to three decimals) or as JSON numbers
-//! (`2850.0`). [`Cents::parse`] reads both from their text; what is no whole number of cents is an error and not
-//! rounded. JSON numbers have to be read as [`serde_json::value::RawValue`], because any other way makes a float of them.
+//! (`2850.0`). [`Cents::parse`] reads both from their text. An amount that is not a whole number of cents is an error
+//! and is not rounded. JSON numbers have to be read as [`serde_json::value::RawValue`], because any other way makes a
+//! float of them.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::value::RawValue;
 
-/// Digits of an amount that are read; more are no amount of money.
+/// The most digits of an amount; a longer number is not an amount of money.
 const MOST_DIGITS: usize = 15;
 
 /// An amount in the hundredths of its currency; may be negative (a credit).
@@ -17,14 +18,14 @@ const MOST_DIGITS: usize = 15;
 #[serde(transparent)]
 pub struct Cents(pub i64);
 
-/// A text that is no amount.
+/// A text that is not an amount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoAmount {
-    /// It is no decimal number, or one with too many digits.
-    #[error("`{0}` is no amount: digits, with a dot before the decimals")]
+    /// It is not a decimal number, or has too many digits.
+    #[error("`{0}` is not an amount: write digits, with a dot before the decimals")]
     NotDecimal(String),
-    /// It has a part of a cent.
-    #[error("`{0}` has a part of a cent, which cannot be booked")]
+    /// It has a fraction of a cent.
+    #[error("`{0}` has a fraction of a cent, which cannot be booked")]
     PartOfACent(String),
 }
 
@@ -32,8 +33,8 @@ impl Cents {
     /// Nothing.
     pub const ZERO: Cents = Cents(0);
 
-    /// Reads a decimal: an optional sign, digits, and optionally a dot and decimals, of which all beyond the second
-    /// have to be zeros.
+    /// Reads a decimal: an optional sign, digits, and optionally a dot and decimals. All decimals beyond the second
+    /// must be zeros.
     ///
     /// # Errors
     /// Anything else, exponents included.
@@ -56,9 +57,8 @@ impl Cents {
         Ok(Self(if negative { -amount } else { amount }))
     }
 
-    /// Reads an amount as a person types it to look for it: `1500`, `1500.00`, `1 500,00`, `1.500,00 €`, `1500 EUR`.
-    /// Two decimals or none; of a point or comma before three digits it is not known which of the two it is, so that
-    /// `1.500` is no amount.
+    /// Reads an amount as a person types it in a search: `1500`, `1500.00`, `1 500,00`, `1.500,00 €`, `1500 EUR`. It
+    /// has two decimals or none. A point or comma before three digits is ambiguous, so `1.500` is not an amount.
     pub fn typed(text: &str) -> Option<Self> {
         let text = text.trim().trim_end_matches(['€', ' ', '\u{a0}', '\u{202f}']);
         let currency = text.len().checked_sub(3).and_then(|at| text.split_at_checked(at));
@@ -74,7 +74,7 @@ impl Cents {
         if decimals.len() != 2 {
             return None;
         }
-        // What is left of the other mark stands before each three digits.
+        // The other mark may only separate groups of three digits.
         let mut groups = whole.split(['.', ',']);
         let first = groups.next().unwrap_or_default();
         let rest: Vec<&str> = groups.collect();
@@ -89,12 +89,12 @@ impl Cents {
         Self::parse(&format!("{whole}.{decimals}")).ok()
     }
 
-    /// The sum, if it can be written.
+    /// The sum, if it fits the type.
     pub fn checked_add(self, other: Cents) -> Option<Cents> {
         self.0.checked_add(other.0).map(Cents)
     }
 
-    /// The difference, if it can be written.
+    /// The difference, if it fits the type.
     pub fn checked_sub(self, other: Cents) -> Option<Cents> {
         self.0.checked_sub(other.0).map(Cents)
     }
@@ -121,8 +121,8 @@ impl FromStr for Cents {
     }
 }
 
-/// An amount in another system's JSON: a decimal number or a text that holds one. Both stand in euros (or whatever
-/// the currency's main unit is), not in cents.
+/// An amount in another system's JSON: a decimal number or a text that contains one. Both are in euros (or the
+/// currency's main unit), not in cents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecimalAmount(pub Cents);
 

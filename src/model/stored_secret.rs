@@ -1,4 +1,4 @@
-//! A secret as the store keeps it: encrypted, with what may be shown of it.
+//! A secret as the store keeps it: encrypted, with the values that may be shown.
 //!
 //! # A secret's life
 //!
@@ -31,7 +31,7 @@ impl Fingerprint {
         Self(hex::encode(&Sha256::digest(secret.expose())[..8]))
     }
 
-    /// One that was stored.
+    /// A fingerprint from the store.
     pub fn from_stored(text: String) -> Self {
         Self(text)
     }
@@ -93,7 +93,7 @@ impl fmt::Display for SecretId {
 pub struct SealedSecret {
     /// The row that its encryption is bound to.
     pub id: SecretId,
-    /// What may be shown of it.
+    /// The value that may be shown.
     pub fingerprint: Fingerprint,
     /// The name of the master key that it is encrypted under, which says nothing about the key.
     pub key_id: String,
@@ -101,14 +101,14 @@ pub struct SealedSecret {
     pub sealed: Vec<u8>,
 }
 
-/// A secret as it stands in the store.
+/// A stored secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredSecret {
     /// Its row.
     pub id: SecretId,
     /// The endpoint that it belongs to.
     pub endpoint: EndpointName,
-    /// What may be shown of it.
+    /// The value that may be shown.
     pub fingerprint: Fingerprint,
     /// Its origin.
     pub origin: Origin,

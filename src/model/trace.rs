@@ -1,9 +1,8 @@
-//! Where an event's trace is: ids that follow from the event's id, so that nothing is stored for them.
+//! The trace of an event: its ids follow from the event's id, so nothing is stored for them.
 //!
-//! A delivery and its attempts happen in different processes and up to months apart. They meet in one
-//! trace because each of them can work out both its trace's id, which is the event's id (a UUID has the
-//! 128 bits of a trace id), and the id of the delivery's span, which is a hash of it.
-//! The form of the ids and of the header is that of W3C Trace Context
+//! A delivery and its attempts happen in different processes and up to months apart. They join one trace because each
+//! of them can compute both the trace's id, which is the event's id (a UUID has the 128 bits of a trace id), and the
+//! id of the delivery's span, which is a hash of it. The ids and the header have the form of W3C Trace Context
 //! (<https://www.w3.org/TR/trace-context/>).
 
 use std::fmt;
@@ -51,13 +50,13 @@ impl fmt::Display for SpanId {
     }
 }
 
-/// Where an event stands between 0 and 2^64, for the choice of those whose traces are exported. Every
-/// process chooses the same. The trace id itself would not do: some bits of a UUID are fixed, and others are the time.
+/// The position of an event between 0 and 2^64, which decides whether its trace is exported. Every process decides
+/// the same. The trace id itself is not suitable: some bits of a UUID are fixed, and others are the time.
 pub fn sampling_point(event: EventId) -> u64 {
     hash("sampling", event)
 }
 
-/// What a target is told so that it can go on with the trace.
+/// The trace context that a target receives, so that it can continue the trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent {
     /// The event's trace.
@@ -84,7 +83,7 @@ fn hash(what: &str, event: EventId) -> u64 {
 mod tests {
     use super::*;
 
-    /// What other replicas and later versions must work out, too.
+    /// The ids that other replicas and later versions must compute, too.
     #[test]
     fn ids_follow_from_the_event() {
         let event: EventId = "01a1fd13-05dd-7536-bbe4-e5ada5c8b84f".parse().unwrap();

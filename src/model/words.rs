@@ -18,7 +18,7 @@ macro_rules! words {
                 }
             }
 
-            /// The other way round; `None` for any other word.
+            /// The variant for a word; `None` for any other word.
             pub fn from_word(word: &str) -> Option<Self> {
                 match word {
                     $($word => Some(Self::$variant),)+

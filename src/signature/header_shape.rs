@@ -1,12 +1,12 @@
-//! How a signature header looks, for telling an operator why a delivery was refused. Nothing that is read here makes a
-//! delivery genuine: that is decided by [`super::finkare`] alone.
+//! The form of a signature header, for telling an operator why a delivery was refused. Nothing here makes a delivery
+//! genuine: only [`super::finkare`] decides that.
 
 use http::HeaderMap;
 use serde::Serialize;
 
 use super::{finkare::HEADER, hmac::Tag};
 
-/// How a header's value looks, without the value.
+/// The form of a header's value, without the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shape {
@@ -31,18 +31,18 @@ pub enum Shape {
     Repeated,
 }
 
-/// What is known of a delivery's signature header.
+/// A delivery's signature header.
 #[derive(Clone, Copy)]
 pub struct Header {
-    /// How the value looks.
+    /// The form of the value.
     pub shape: Shape,
-    /// Its length in bytes; that of the first one, where there are several.
+    /// Its length in bytes; if there are several headers, that of the first one.
     pub bytes: Option<usize>,
-    /// The signature, where the header is written as it should be. It is a credential: show it nowhere.
+    /// The signature, if the header is well-formed. It is a credential: never show it.
     pub claimed: Option<Tag>,
 }
 
-/// Looks at the signature header.
+/// Examines the signature header.
 pub fn of(headers: &HeaderMap) -> Header {
     let mut values = headers.get_all(HEADER).iter().map(http::HeaderValue::as_bytes);
     let Some(first) = values.next() else { return Header { shape: Shape::None, bytes: None, claimed: None } };
@@ -53,7 +53,7 @@ pub fn of(headers: &HeaderMap) -> Header {
 fn look(value: &[u8]) -> (Shape, Option<Tag>) {
     let Ok(text) = std::str::from_utf8(value.trim_ascii()) else { return (Shape::Bytes, None) };
     let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    // Base64 may end in `=`, so that its prefix ends at the first separator, and that of digits at the last one.
+    // Base64 may end in `=`, so its prefix ends at the first separator; a prefix of hex digits ends at the last one.
     let behind = text.split_once(['=', ',', ':']).map_or("", |(_, rest)| rest);
     if text.is_empty() {
         (Shape::Empty, None)
@@ -76,7 +76,7 @@ fn tag(digits: &str) -> Option<Tag> {
     hex::decode_to_slice(digits, &mut tag).ok().map(|()| tag)
 }
 
-/// Whether these look like 32 bytes in base64 of either alphabet.
+/// Whether these are 32 bytes in base64 of either alphabet.
 fn is_base64(text: &str) -> bool {
     let text = text.trim_end_matches('=');
     text.len() == 43 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte))

@@ -1,7 +1,7 @@
 //! Proof that a message is genuine, coming in ([`finkare`](mod@finkare)) and going out ([`standard_webhooks`]).
 //!
 //! Pure: bytes, headers, secrets and time are arguments. Finkare's own signature is checked by the crate
-//! [`finkare`](::finkare); the shape of a rejected header is told by [`header_shape`].
+//! [`finkare`](::finkare); [`header_shape`] describes the form of a rejected header.
 
 pub use ::finkare::signature::{self as finkare, hmac, reserialize};
 

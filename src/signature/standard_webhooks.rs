@@ -1,4 +1,4 @@
-//! Standard Webhooks: how we sign what HTTP sinks send.
+//! Standard Webhooks: how we sign the messages of HTTP sinks.
 //!
 //! Source: the specification, version 1, "Signature scheme" and "Webhook headers"
 //! (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
@@ -53,8 +53,8 @@ impl Signer {
     /// The value of [`SIGNATURE_HEADER`] for a message: `v1,` and the base64 of the HMAC-SHA256 of
     /// `id.timestamp.body`.
     ///
-    /// `id` goes into [`ID_HEADER`] and must hold no full stop, as that would let one signature
-    /// stand for two messages (our ids are UUIDs); `timestamp_secs` goes into [`TIMESTAMP_HEADER`].
+    /// `id` goes into [`ID_HEADER`] and must contain no full stop, because one signature would then be valid for two
+    /// messages (our ids are UUIDs); `timestamp_secs` goes into [`TIMESTAMP_HEADER`].
     pub fn sign(&self, id: &str, timestamp_secs: i64, body: &[u8]) -> String {
         debug_assert!(!id.contains('.'), "a message id with a full stop: {id}");
         let tag = self.0.tag(&[id.as_bytes(), b".", timestamp_secs.to_string().as_bytes(), b".", body]);

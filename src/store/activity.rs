@@ -1,5 +1,5 @@
-//! What the store promises about its endpoints' activity and about its own: when each was last
-//! heard of, and whether commits work.
+//! What the store promises about the activity of endpoints and about its own: when each endpoint last received a
+//! genuine delivery, and whether commits work.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -10,8 +10,9 @@ use super::{
 };
 use crate::model::{clock, id::EndpointName};
 
-/// What changes no row is committed without touching SQLite's file. A time that lies ahead of now was left by a clock that
-/// was set, and becomes now (`excluded.watched_since`). Ordered, so that two replicas never hold what the other waits for.
+/// A statement that changes no row is committed without touching SQLite's file. A time in the future was left by a
+/// wrong clock, and becomes the current time (`excluded.watched_since`). The rows are ordered, so that two replicas
+/// never wait for each other.
 const NOTE: Sql = sql!(
     "INSERT INTO endpoint_activity (endpoint, watched_since, last_delivery_at)
      SELECT value ->> 0, $2, CASE WHEN CAST(value ->> 1 AS bigint) > $2 THEN $2 ELSE CAST(value ->> 1 AS bigint) END FROM ",
@@ -30,32 +31,33 @@ const NOTED: Sql = sql!(
     ")"
 );
 
-/// When an endpoint was heard of.
+/// When an endpoint last received a genuine delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Activity {
     /// The endpoint.
     pub endpoint: EndpointName,
-    /// When it was first noted, by the store's clock: where no delivery came yet, it has been quiet since then.
+    /// When the endpoint was first noted, by the store's clock. An endpoint without a delivery has been quiet since
+    /// then.
     pub watched_since: Timestamp,
-    /// When the last genuine delivery came, as far as it was noted; `None` if none ever came.
+    /// When the last noted genuine delivery came; `None` if none ever came.
     pub last_delivery_at: Option<Timestamp>,
 }
 
-/// The activity's part of the store.
+/// The part of the store that is about activity.
 #[async_trait]
 pub trait ActivityStore: Send + Sync {
-    /// Notes when these endpoints (each once) were last heard of, and answers what is known of them
-    /// now, through whichever process, in no particular order.
+    /// Notes when these endpoints (each once) last received a genuine delivery. Returns what is known of them now,
+    /// from all processes, in no particular order.
     ///
-    /// A time only ever moves forward: the later of the stored and the given one stays, and one that is not later costs no
-    /// write. The exception is a time in the future of the store's clock, left there by a clock that was set: it becomes
-    /// now, so that a silence after it is noticed.
+    /// A stored time only moves forward: the later of the stored and the given time stays, and a time that is not
+    /// later costs no write. The exception is a time in the future of the store's clock, which a wrong clock left
+    /// there: it becomes the current time, so that a silence after it is noticed.
     async fn note_activity(&self, seen: &[(EndpointName, Option<Timestamp>)]) -> Result<Vec<Activity>, StoreError>;
 
-    /// Really commits a row that has no meaning, durably.
+    /// Commits a row that has no meaning, durably.
     ///
     /// # Errors
-    /// What a delivery would meet now: among others a full disk, which shows only when pages are written.
+    /// The error that a delivery would meet now, for example a full disk, which shows only when pages are written.
     async fn trial_write(&self) -> Result<(), StoreError>;
 }
 
@@ -64,7 +66,7 @@ impl<S: Transact> ActivityStore for S {
     async fn note_activity(&self, seen: &[(EndpointName, Option<Timestamp>)]) -> Result<Vec<Activity>, StoreError> {
         let seen: Vec<_> = seen.iter().map(|(name, at)| (name.as_str(), at.map(clock::to_micros))).collect();
         let seen = serde_json::to_string(&seen).expect("names and numbers can be written as JSON");
-        let action = "noting when endpoints were last heard of";
+        let action = "record when endpoints were last heard of";
         let rows: Vec<Row> = self
             .transact(action, Again::Harmless, Access::Write, async |mut tx| {
                 let now = tx.now().await?;
@@ -77,7 +79,7 @@ impl<S: Transact> ActivityStore for S {
     }
 
     async fn trial_write(&self) -> Result<(), StoreError> {
-        self.transact("testing whether a commit works", Again::Harmless, Access::Write, async |mut tx| {
+        self.transact("test whether a commit works", Again::Harmless, Access::Write, async |mut tx| {
             let write = "INSERT INTO trial_writes (id, written_at) VALUES (1, $1)
                          ON CONFLICT (id) DO UPDATE SET written_at = excluded.written_at";
             let now = tx.now().await?;

@@ -1,8 +1,8 @@
-//! How much there is of each sink's work, without counting it at each look.
+//! How much work each sink has, without counting it at every request.
 //!
-//! Up to [`COUNTED_AT_ONCE`] entries of an index are counted when somebody asks: most sinks have no more, and the answer is
-//! of that moment. Where there are more, a task of its own counts everything, one count at a time and seldom enough to be no
-//! load. Until it has, the answer is a lower bound; from then on it is what the task found.
+//! Up to [`COUNTED_AT_ONCE`] entries of an index are counted for each request: most sinks have no more, and the
+//! answer is current. Where there are more, a separate task counts everything, one count at a time and seldom enough
+//! to be no load. Until it has finished, the answer is a lower bound; afterwards it is the task's result.
 
 use std::{
     collections::BTreeMap,
@@ -15,28 +15,30 @@ use jiff::Timestamp;
 use super::sinks::{Counted, SinkStatus};
 use crate::model::dispatch::State;
 
-/// Entries that are counted when somebody asks: for each sink among what is unfinished, and once among what is stopped.
+/// Entries that are counted for a request: for each sink among the unfinished dispatches, and once among the held and
+/// dead ones.
 pub(super) const COUNTED_AT_ONCE: i64 = 10_000;
 
-/// The shortest time between two counts of everything; and at least this many times as long as the last one took.
+/// The shortest time between two counts of everything. The pause is also at least this many times as long as the last
+/// count took.
 const SELDOM: Duration = Duration::from_secs(10);
 const SELDOM_TIMES: u32 = 20;
 
-/// How much there is of one sink's work.
+/// How much work one sink has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) pending: u64,
     pub(super) leased: u64,
     pub(super) held: u64,
     pub(super) dead: u64,
-    /// When the oldest that is pending or leased was written.
+    /// When the oldest pending or leased dispatch was written.
     pub(super) oldest: Option<Timestamp>,
-    /// There may be more that is pending or leased.
+    /// There may be more pending or leased dispatches.
     pub(super) is_cut: bool,
 }
 
 impl Tally {
-    /// Adds what was counted in one state.
+    /// Adds a count of one state.
     pub(super) fn add(&mut self, state: State, count: u64, oldest: Option<Timestamp>) {
         match state {
             State::Pending => self.pending += count,
@@ -52,22 +54,22 @@ impl Tally {
 /// By sink.
 pub(super) type Tallies = BTreeMap<String, Tally>;
 
-/// What was counted at once.
+/// The result of a count for one request.
 #[derive(Debug, Default)]
 pub(super) struct Quick {
     pub(super) tallies: Tallies,
-    /// There may be more that is held or dead, of whichever sink.
+    /// There may be more held or dead dispatches, of any sink.
     pub(super) stopped_is_cut: bool,
 }
 
 impl Quick {
-    /// True if it does not hold everything.
+    /// True if the count is not complete.
     pub(super) fn is_cut(&self) -> bool {
         self.stopped_is_cut || self.tallies.values().any(|tally| tally.is_cut)
     }
 }
 
-/// Everything, as it was counted last.
+/// The last complete count.
 #[derive(Debug, Default)]
 pub(super) struct Everything(Mutex<Inner>);
 
@@ -78,7 +80,7 @@ struct Inner {
     not_before: Option<Instant>,
 }
 
-/// The turn to count; ends when it is dropped.
+/// The turn to count; it ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
     everything: Arc<Everything>,
@@ -90,7 +92,7 @@ impl Everything {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The turn to count everything, unless somebody has it, or had it a moment ago.
+    /// The turn to count everything, unless another task has it, or had it a moment ago.
     pub(super) fn turn(self: &Arc<Self>) -> Option<Turn> {
         let mut inner = self.lock();
         let now = Instant::now();
@@ -101,7 +103,7 @@ impl Everything {
         Some(Turn { everything: self.clone(), began: now })
     }
 
-    /// Fills the counts of these sinks in, which come by name; adds those of which only work is known.
+    /// Fills in the counts of these sinks, which are keyed by name; adds sinks of which only their work is known.
     pub(super) fn fill(&self, sinks: &mut BTreeMap<String, SinkStatus>, quick: &Quick) {
         let latest = self.lock().latest.clone();
         let names: Vec<String> = quick.tallies.keys().filter(|name| !sinks.contains_key(*name)).cloned().collect();
@@ -135,7 +137,7 @@ impl Everything {
 }
 
 impl Turn {
-    /// Everything was counted, as it was when the turn began.
+    /// Stores a complete count, as of the time at which the turn began.
     pub(super) fn counted(self, at: Timestamp, tallies: Tallies) {
         self.everything.lock().latest = Some((at, Arc::new(tallies)));
     }

@@ -8,8 +8,9 @@ use std::{
 /// SQLSTATE classes, and two codes, by which Postgres reports its own condition and not a fault of the statement,
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 ///
-/// Class 54 is not among them (a text that is too long for an index is a fault of the text), nor is P0 (a trigger that
-/// somebody wrote), nor class 42 except for the missing right: a statement that does not fit the schema never works.
+/// Not among them: class 54 (a text that is too long for an index is a fault of the text), P0 (an error from a
+/// trigger that the operator added), and class 42 except for the missing right (a statement that does not fit the
+/// schema never works).
 const TRANSIENT: [&str; 14] = [
     "08",    // the connection
     "25",    // the transaction's state: a server or database that only reads, one that ended an idle transaction
@@ -31,16 +32,16 @@ const TRANSIENT: [&str; 14] = [
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be reached or does not answer: the same call may work later.
-    #[error("the database failed while {action}")]
+    #[error("could not {action}: the database failed")]
     Unavailable {
-        /// What was tried, as a phrase ("storing 3 deliveries").
+        /// What was tried, as it follows "could not" ("store 3 deliveries").
         action: String,
         /// The driver's error.
         #[source]
         source: sqlx::Error,
     },
     /// There is no connection to the database: the same call may work later.
-    #[error("there was no connection to the database while {action}")]
+    #[error("could not {action}: there is no connection to the database")]
     NoConnection {
         /// What was tried.
         action: String,
@@ -49,7 +50,7 @@ pub enum StoreError {
         source: NoConnection,
     },
     /// The database refused the statement: the same call will not work later either.
-    #[error("the database refused a statement while {action}")]
+    #[error("could not {action}: the database refused a statement")]
     Refused {
         /// What was tried.
         action: String,
@@ -159,12 +160,12 @@ pub(super) enum Failure {
     Silent,
     /// There was no connection to do the work on.
     NoConnection(NoConnection),
-    /// A complete error.
+    /// An error that names its action already.
     Told(StoreError),
 }
 
 impl Failure {
-    /// The error of a method that was doing this.
+    /// The error of a method that could not do this ("store 3 deliveries").
     pub(super) fn during(self, action: impl Into<String>) -> StoreError {
         match self {
             Self::Driver(error) => StoreError::from_sqlx(action, error),

@@ -25,14 +25,14 @@ pub struct EventFilter {
     pub until: Option<Timestamp>,
     /// Only events whose payload holds this text, compared byte for byte, or which are among `found`.
     pub contains: Option<String>,
-    /// Further events that match whatever their payloads hold; without meaning unless `contains` is set.
+    /// Further events that match regardless of their payloads; ignored unless `contains` is set.
     pub found: Vec<EventId>,
     /// Only events before (older than) this one: the cursor.
     pub before: Option<EventId>,
 }
 
 impl EventFilter {
-    /// True if no index holds what is asked for.
+    /// True if no index covers the filter.
     pub(super) fn is_search(&self) -> bool {
         self.event_type.is_some() || self.endpoint.is_some() || self.contains.is_some()
     }
@@ -41,12 +41,12 @@ impl EventFilter {
 /// A page of the list of events, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventsPage {
-    /// The rows; fewer than asked for, and perhaps none, where the search ended before.
+    /// The rows. There are fewer than asked for, and perhaps none, if the search ended early.
     pub rows: Vec<Event>,
-    /// True when there are, or may be, more after the last row.
+    /// True when there are, or may be, more rows after the last one.
     pub more: bool,
-    /// Set when the search ended before it had found enough or looked at everything: events older than this one were not
-    /// looked at. With it as [`EventFilter::before`] the search goes on.
+    /// Set when the search ended before it had found enough events or searched all of them: events older than this
+    /// one were not searched. To continue the search, pass it as [`EventFilter::before`].
     pub searched_until: Option<EventId>,
 }
 
@@ -70,20 +70,19 @@ pub struct EventDetail {
     pub dispatches: Vec<(Dispatch, Vec<Attempt>)>,
 }
 
-/// The events' part of the store.
+/// The part of the store that is about events.
 #[async_trait]
 pub trait EventStore: Send + Sync {
-    /// Records verified deliveries in one transaction and answers them in the given order.
+    /// Records verified deliveries in one transaction and returns the results in the given order.
     ///
-    /// An event whose key is new within its endpoint is stored with a pending dispatch for each of
-    /// its `sinks`. One that is known, or that stands in the batch twice, is counted and answered
-    /// with the first one's id. When this returns `Ok`, everything is durable. Dispatches get
-    /// ascending numbers in the order of the batch; if a call begins after another one has returned, its numbers are
-    /// larger.
+    /// An event whose key is new within its endpoint is stored with a pending dispatch for each of its `sinks`. A
+    /// repeated delivery, of a stored event or of one earlier in the batch, is counted, and its result holds the
+    /// first event's id. When this returns `Ok`, everything is durable. Dispatches get ascending numbers in the order
+    /// of the batch; if a call begins after another one has returned, its numbers are larger.
     async fn record_deliveries(&self, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError>;
 
-    /// Lists events, newest first; at most `limit` rows. A search (by type, endpoint or text: no index holds those) looks
-    /// at a bounded number of events in a bounded time, and says how far it came.
+    /// Lists events, newest first; at most `limit` rows. A search (by type, endpoint or text, which no index covers)
+    /// reads a bounded number of events in a bounded time, and says how far it came.
     async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError>;
 
     /// Walks through a selection of events, oldest first: those after `after`, at most `limit` rows.
@@ -101,7 +100,7 @@ pub trait EventStore: Send + Sync {
     async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError>;
 }
 
-/// What a recording says in an error that it was doing.
-pub(super) fn recording(deliveries: usize) -> String {
-    if deliveries == 1 { "storing 1 delivery".to_owned() } else { format!("storing {deliveries} deliveries") }
+/// The action of a recording, as an error names it.
+pub(crate) fn recording(deliveries: usize) -> String {
+    if deliveries == 1 { "store 1 delivery".to_owned() } else { format!("store {deliveries} deliveries") }
 }

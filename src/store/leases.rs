@@ -12,13 +12,13 @@ use crate::model::{
     id::{DispatchId, LeaseToken, SinkName},
 };
 
-/// How far into the future a claim moves a dispatch that waits for an earlier one of its invoice. Finishing the earlier one
-/// makes it due at once; this wait only matters if that should fail.
+/// How far into the future a claim moves a dispatch that waits for an earlier one of its invoice. Finishing the
+/// earlier one makes it due at once; this wait only matters if that should fail.
 pub const BLOCKED_RECHECK: Duration = Duration::from_mins(1);
 
-/// The fewest dispatches that a claim with [`Order::Invoice`] looks at, however few it may take. Those that wait for an
-/// earlier one of their invoice are moved out of the way and come back at the end of the line. So a sink that takes one at a
-/// time does not work through the whole backlog of one invoice before it turns to the others.
+/// The fewest dispatches that a claim with [`Order::Invoice`] looks at, even if it may take fewer. Dispatches that
+/// wait for an earlier one of their invoice are postponed, and come back at the end of the queue. So a sink that
+/// takes one dispatch at a time does not work through the whole backlog of one invoice before it turns to the others.
 pub const LOOK_AHEAD: u32 = 16;
 
 /// The reason of a dispatch that was cancelled because there is nothing left to send.
@@ -27,11 +27,11 @@ pub const ERASED: &str = "the payload of its event was erased: there is nothing 
 /// The reason of a dispatch that was given up because its event is not in the database.
 pub const ORPHANED: &str = "its event is not in the database (was only a part restored?): there is nothing to send; restore the event, or cancel this";
 
-/// About how many bytes of payload one claim hands out: as many as one transaction of accepts may hold.
+/// About how many bytes of payload one claim hands out: as many as one transaction of accepted deliveries may hold.
 pub const CLAIM_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Payloads up to this size come with the claim itself, larger ones in a second step: the largest claim of small ones
-/// stays below [`CLAIM_BYTES`].
+/// Payloads up to this size are read by the claim itself, larger ones in a second step. The largest claim of small
+/// payloads stays below [`CLAIM_BYTES`].
 pub(super) const SMALL_PAYLOAD: i64 = 8 * 1024;
 
 /// Which dispatches a worker wants, and for how long.
@@ -45,23 +45,24 @@ pub struct Claim<'a> {
     pub limit: u32,
     /// How long the lease lasts; longer than an attempt's time-out.
     pub lease: Duration,
-    /// The sink's longest wait between two attempts. A dispatch that is claimed later than this after it was due (its sink
-    /// was paused, the service was off, the clock was set) was not tried meanwhile: it ages by this much only.
+    /// The sink's longest wait between two attempts. A dispatch that is claimed later than this after it was due
+    /// (because the sink was paused, the service was off, or the clock was set) was not tried in the meantime, so it
+    /// ages by this much only.
     pub longest_wait: Duration,
-    /// The time by which things are due: `None` is the store's own clock (the database's on
-    /// Postgres, so that replicas with different clocks agree); tests pass one.
+    /// The current time for due times. `None` is the store's own clock (the database's on Postgres, so that replicas
+    /// with different clocks agree); tests pass a time.
     pub now: Option<Timestamp>,
 }
 
 /// The result of a claim.
 #[derive(Debug, Default)]
 pub struct Claimed {
-    /// Ours until the lease ends, in the order in which they were written.
+    /// The claimed dispatches, ours until the lease ends, in the order in which they were written.
     pub dispatches: Vec<LeasedDispatch>,
-    /// How long until the next one of this sink is due, as far as the store knows now; `None` when
-    /// there is none. Zero when more is due already.
+    /// How long until the next dispatch of this sink is due, as far as the store knows now. `None` when there is
+    /// none; zero when more are due already.
     pub next_due_in: Option<Duration>,
-    /// True while the sink is paused: nothing is claimed.
+    /// True while the sink is paused. Nothing is claimed then.
     pub paused: bool,
 }
 
@@ -70,19 +71,20 @@ pub struct Claimed {
 pub enum Finish {
     /// Recorded.
     Recorded,
-    /// The lease had run out and another worker has the dispatch: nothing was changed.
+    /// The lease had run out and another worker has the dispatch, so nothing was changed.
     LeaseLost,
 }
 
-/// When a dispatch's age began, all in microseconds: at its first attempt, which is now if there was none. A claim that
-/// comes later than [`Claim::longest_wait`] after the dispatch was due moves the beginning on by the difference.
+/// When a dispatch's age began, all in microseconds: at its first attempt, or now if there was none. A claim that
+/// comes later than [`Claim::longest_wait`] after the due time moves the beginning of the age by the difference.
 pub(super) fn aging_since(first_attempt_at: Option<i64>, due_at: i64, now: i64, longest_wait: Duration) -> i64 {
     let Some(first) = first_attempt_at else { return now };
     let too_late = now.saturating_sub(due_at).saturating_sub(clock::duration_micros(longest_wait)).max(0);
     first.saturating_add(too_late).min(now.max(first))
 }
 
-/// How many of these payloads, in bytes and in the order in which they would be handed out, one claim takes.
+/// How many of these payloads one claim takes. Their sizes come in bytes, in the order in which they would be handed
+/// out.
 pub(super) fn within_budget(sizes: impl Iterator<Item = i64>) -> usize {
     let mut total = 0_u64;
     sizes
@@ -94,39 +96,38 @@ pub(super) fn within_budget(sizes: impl Iterator<Item = i64>) -> usize {
         .count()
 }
 
-/// The workers' part of the store.
+/// The part of the store that is for workers.
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
-    /// Leases dispatches of a sink that are due: new, to be retried, held and to be re-checked, or
-    /// leased to a worker that let its lease run out.
+    /// Leases dispatches of a sink that are due: new ones, retries, held ones due for a re-check, and those whose
+    /// lease ran out.
     ///
-    /// No dispatch is leased to two workers at a time. With [`Order::Invoice`] a dispatch whose
-    /// invoice has an earlier unfinished one for the same sink (also a held one) is not handed out.
-    /// A paused sink gives nothing.
+    /// No dispatch is leased to two workers at a time. With [`Order::Invoice`] a dispatch whose invoice has an
+    /// earlier unfinished one for the same sink (also a held one) is not handed out. A paused sink hands out nothing.
     ///
-    /// The payloads of one claim come to about [`CLAIM_BYTES`], but at least one dispatch is handed out. A dispatch with
-    /// nothing left to send is not: it becomes cancelled, with [`ERASED`], if its payload is gone, and dead, with
-    /// [`ORPHANED`], if the event itself is gone.
+    /// The payloads of one claim add up to about [`CLAIM_BYTES`], but at least one dispatch is handed out. A dispatch
+    /// with nothing left to send is not handed out: it becomes cancelled, with [`ERASED`], if its payload is gone,
+    /// and dead, with [`ORPHANED`], if the event itself is gone.
     async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError>;
 
-    /// Records finished attempts, each with its dispatch's new state, in one transaction, and makes
-    /// the next dispatch of each finished one's invoice due.
+    /// Records finished attempts, each with its dispatch's new state, in one transaction, and makes the next dispatch
+    /// of each finished one's invoice due.
     ///
     /// After an outcome that [restarts the clock](crate::model::dispatch::Outcome::restarts_the_clock) the dispatch's
-    /// age begins anew with its next attempt.
+    /// age begins again with its next attempt.
     ///
-    /// Answers in the given order. `now` as in [`Claim::now`].
+    /// Returns the results in the given order. `now` as in [`Claim::now`].
     async fn finish_attempts(
         &self,
         batch: &[FinishedAttempt],
         now: Option<Timestamp>,
     ) -> Result<Vec<Finish>, StoreError>;
 
-    /// Gives leases back unused: pending at once, no attempt counted. Leases that are lost already
-    /// are passed over. Answers how many were given back.
+    /// Gives unused leases back: the dispatches are pending at once, and no attempt is counted. Leases that are lost
+    /// already are skipped. Returns how many were given back.
     async fn give_back(&self, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError>;
 
-    /// Makes every leased dispatch due at once. Only for a store that one process has to itself, at its start: the process
-    /// that held those leases is gone. Answers how many there were.
+    /// Makes every leased dispatch due at once. For the start of a store that only one process uses: the process that
+    /// held those leases is gone. Returns how many there were.
     async fn expire_leases(&self) -> Result<u64, StoreError>;
 }

@@ -1,17 +1,16 @@
 //! The store: where the receiving half hands over to the relaying half.
 //!
-//! The row is the promise. A delivery is acknowledged after [`EventStore::record_deliveries`] has
-//! committed its event and its dispatches; a dispatch is finished by [`LeaseStore::finish_attempts`], by
-//! id *and* lease token, in one transaction with its attempt. The [`wake::Wakeups`] only shorten
-//! the wait: one that is lost costs a poll interval, never an event.
+//! The row is the promise. A delivery is acknowledged after [`EventStore::record_deliveries`] has committed its event
+//! and its dispatches; a dispatch is finished by [`LeaseStore::finish_attempts`], by id *and* lease token, in one
+//! transaction with its attempt. The [`wake::Wakeups`] only shorten the wait: a lost one costs a poll interval, never
+//! an event.
 //!
-//! What people and accepts write is on the disk when its method returns. A claim, a finish and what is
-//! given back survive the end of the process, but a power cut may undo the latest of them, which
-//! costs a repeated attempt (`docs/decisions/0013-relaying-commits-without-a-flush.md`).
+//! Everything that people and accepts write is on the disk when its method returns. A claim, a finish and a lease
+//! that is given back survive the end of the process, but a power cut may undo the latest of them, which costs a
+//! repeated attempt (`docs/decisions/0013-relaying-commits-without-a-flush.md`).
 //!
-//! Two implementations with hand-written SQL make the same promises, proved by one contract suite
-//! (`tests/it/store`): [`sqlite`] for one process and nothing to set up, [`postgres`] for many
-//! replicas.
+//! Two implementations with hand-written SQL make the same promises, which one contract suite (`tests/it/store`)
+//! checks: [`sqlite`] for one process without setup, [`postgres`] for many replicas.
 //!
 //! # The columns that matter
 //!
@@ -20,29 +19,29 @@
 //!   `lease_until`, see below). Null for all others, so that the partial index over it holds only
 //!   unfinished work and a claim costs the same after ten million deliveries as after ten. One rule
 //!   finds new work, retries, expired leases and re-checks alike.
-//! - `lease_until`, `attention` (Postgres only): there an update writes every index of the row again
-//!   as soon as it changes an indexed column. So no index holds the end of a lease or `state`, and a
-//!   claim writes no index entry; what a person looks for (held, dead, cancelled) is marked by
-//!   `attention`. SQLite writes only the indexes that change, and has neither column.
+//! - `lease_until`, `attention` (Postgres only): on Postgres an update of an indexed column writes every index of the
+//!   row again. So no index holds the end of a lease or `state`, and a claim writes no index entry; the states that a
+//!   person looks for (held, dead, cancelled) are marked by `attention`. SQLite writes only the indexes that change,
+//!   and has neither column.
 //! - `attempted_at`, `attempt_us`: the attempt that delivered, number `attempts`. Only attempts that
 //!   did not deliver have rows of their own; reading puts the two together.
-//! - `waits_for`: the earlier dispatch of the same sink and invoice that must be finished first. A
-//!   claim that meets a blocked dispatch writes this down and moves its `due_at` away by
-//!   [`BLOCKED_RECHECK`]; finishing the earlier one makes the next due at once. So a backlog behind
-//!   one stuck invoice is looked at once, not by every claim.
+//! - `waits_for`: the earlier dispatch of the same sink and invoice that must be finished first. A claim that finds a
+//!   blocked dispatch writes this column and postpones its `due_at` by [`BLOCKED_RECHECK`]; finishing the earlier one
+//!   makes the next due at once. So a backlog behind one stuck invoice is examined once, not by every claim.
 //!
 //! # The parts
 //!
-//! [`Store`] is the sum of its parts, a trait for each subject, in the file that says what it promises. What both databases
-//! do with the same SQL is written once, over `tx`: the [`link`] to Finkare (secrets, intents, the audit trail), the
-//! [`ledger`], [`activity`], [`breaker`]. What they do differently is written in [`postgres`] and [`sqlite`], each part in
-//! the file of its SQL there: events, dispatches, leases, sinks, retention, erasing. Rows that both
-//! read alike are mapped in `rows`.
+//! [`Store`] is the sum of its parts: one trait for each subject, in the file that documents its promises. Methods
+//! with the same SQL on both databases are written once, over `tx`: the [`link`] to Finkare (secrets, intents, the
+//! audit trail), the [`ledger`], [`activity`], [`breaker`]. The others are written in [`postgres`] and [`sqlite`],
+//! each part in the file of its SQL there: events, dispatches, leases, sinks, retention, erasing. Rows that both
+//! databases read alike are mapped in `rows`.
 //!
 //! # How to add a store method
 //!
-//! Declare it in the trait of its subject, with what it promises. If the SQL is the same on both databases, write it over
-//! `tx`; if not, write it in both folders, next to its statement. Add a case to the contract suite, which runs it on both.
+//! Declare it in the trait of its subject, with its promises. If the SQL is the same on both databases, write it once
+//! over `tx`; otherwise write it in both folders, next to its statement. Add a case to the contract suite, which runs
+//! it on both.
 
 use async_trait::async_trait;
 
@@ -68,6 +67,7 @@ pub mod sqlite;
 mod tx;
 pub mod wake;
 
+pub(crate) use self::events::recording;
 pub use self::{
     activity::ActivityStore,
     breaker::BreakerStore,
@@ -83,33 +83,34 @@ pub use self::{
     sinks::{Counted, Paused, SinkStatus, SinkStore},
 };
 
-/// The database: brought up to date, asked whether it works, closed.
+/// The database as a whole: migrating it, checking that it works, closing it.
 #[async_trait]
 pub trait BaseStore: Send + Sync + std::fmt::Debug + 'static {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
 
-    /// True if other processes may work on the same database: what this process remembers may be old.
+    /// True if other processes may work on the same database, so that what this process remembers may be out of date.
     fn is_shared(&self) -> bool;
 
     /// Where new work is announced.
     fn wakeups(&self) -> &wake::Wakeups;
 
-    /// Brings the schema up to date; answers how many migrations were applied now. Several
-    /// processes may call it at the same time. One that a newer program has extended stays as it is.
+    /// Brings the schema up to date; returns how many migrations were applied now. Several processes may call it at
+    /// the same time. A schema that a newer program has extended stays as it is.
     async fn migrate(&self) -> Result<usize, StoreError>;
 
-    /// Really asks the database: it answers, its schema is this version's or begins with it, and it can be written to.
+    /// Checks that the database answers, that its schema is this version's or begins with it, and that it can be
+    /// written to.
     async fn ready(&self) -> Result<(), StoreError>;
 
-    /// Closes the connections; what is under way is waited for.
+    /// Closes the connections, after the work under way has ended.
     async fn close(&self);
 }
 
-/// What the service keeps, and the promises about it: the sum of its parts.
+/// Everything that the service stores: the sum of its parts.
 ///
-/// Every method is one transaction or one read. A method whose future is dropped has either happened as a whole or not at
-/// all.
+/// Every method is one transaction or one read. A method whose future is dropped has either happened completely or not
+/// at all.
 pub trait Store:
     BaseStore
     + EventStore

@@ -10,7 +10,7 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// Of rows, of which one more than `limit` was asked for.
+    /// Cuts a page out of rows, of which one more than `limit` was asked for.
     pub(super) fn cut<R: Into<T>>(mut rows: Vec<R>, limit: u32) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = rows.len() > limit;

@@ -1,16 +1,16 @@
-//! What time retention goes by, and where a round of it has got to.
+//! The time that retention goes by, and the progress of a round of retention.
 //!
-//! What is purged is gone permanently, so retention does not simply believe the clock. A machine that starts with a clock
-//! a hundred days ahead would find everything old. The store keeps how far the clock was believed
-//! ([`RetentionTime::now`] is made of that), in the database, by the database's own clock where it has one:
+//! Purged data is gone permanently, so retention does not simply believe the clock: a machine that starts with a
+//! clock a hundred days ahead would find everything old. The store keeps the clock time that was last believed
+//! ([`RetentionTime::now`] is computed from it), in the database, and by the database's own clock where there is one:
 //!
-//! - While clock and belief lie no more than [`TRUSTED`] apart, the clock is right.
-//! - A larger jump, in either direction, is doubted. Until it is believed, retention goes on from where it was, with the
-//!   time that has really passed; and by the clock, where that is earlier.
-//! - It is believed when it was still there after [`CONFIRMED`] of running time. Running time is what processes measured
-//!   by a clock that nobody can set; it adds up across restarts, and replicas do not add to each other's.
+//! - While the clock and the believed time are no more than [`TRUSTED`] apart, the clock is right.
+//! - A larger jump, in either direction, is doubted. Until it is believed, retention continues from the believed time
+//!   plus the time that has really passed; or goes by the clock, where that is earlier.
+//! - The jump is believed when it is still there after [`CONFIRMED`] of running time. Processes measure running time
+//!   by a clock that cannot be set; it adds up across restarts, and replicas do not add to each other's.
 //!
-//! A service that was off for a hundred days purges a day later than it might. Nothing else comes of it.
+//! A service that was off for a hundred days therefore purges a day later than it could. It has no other effect.
 
 use std::time::Duration;
 
@@ -21,19 +21,19 @@ use uuid::Uuid;
 use super::error::StoreError;
 use crate::model::clock;
 
-/// A clock that went on by no more than this between two looks is believed at once: what is purged then is at most a
-/// day's worth more.
+/// A clock that advanced by no more than this between two checks is believed at once. At worst, one day's data is
+/// purged too early.
 pub const TRUSTED: Duration = Duration::from_hours(24);
 
-/// A larger jump is believed after so much running time.
+/// A larger jump is believed after this much running time.
 pub const CONFIRMED: Duration = Duration::from_hours(24);
 
-/// What is old enough to go.
+/// Which data is old enough to be purged.
 #[derive(Debug, Clone, Copy)]
 pub struct Purge {
     /// Payloads of events received before this are removed; the event stays.
     pub payloads_before: Timestamp,
-    /// Events received before this go altogether, with their dispatches, attempts and dedupe keys.
+    /// Events received before this are deleted completely, with their dispatches, attempts and dedupe keys.
     pub events_before: Timestamp,
     /// The most events that one call touches, so that accepts never wait long.
     pub limit: u32,
@@ -48,36 +48,37 @@ pub struct Purged {
     pub events: u64,
 }
 
-/// What time retention goes by.
+/// The time that retention goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionTime {
-    /// The time from which ages are reckoned; never later than `clock`.
+    /// The time from which ages are computed; never later than `clock`.
     pub now: Timestamp,
     /// What the store's clock says.
     pub clock: Timestamp,
-    /// Set while the clock is doubted: so much more running time, and it is believed.
+    /// Set while the clock is doubted: the running time after which it is believed.
     pub doubted_for: Option<Duration>,
 }
 
-/// Retention's part of the store.
+/// The part of the store that is about retention.
 #[async_trait]
 pub trait RetentionStore: Send + Sync {
-    /// Looks at the clock, and answers what time retention goes by now; `ran` is how long this process has run since
-    /// its last look, by a clock that nobody can set (zero for its first). `now` as in [`super::Claim::now`].
+    /// Checks the clock, and returns the time that retention goes by now. `ran` is how long this process has run
+    /// since its last check, by a clock that cannot be set (zero for the first check). `now` as in
+    /// [`super::Claim::now`].
     async fn retention_time(&self, ran: Duration, now: Option<Timestamp>) -> Result<RetentionTime, StoreError>;
 
-    /// Removes what is old enough, as one transaction of a round: goes on where an earlier one has ended, and answers
-    /// where it has got to itself; `None` once everything that is old enough has been looked at.
+    /// Purges old data in one transaction of a round: continues where an earlier one ended, and returns where it
+    /// ended itself; `None` once everything old enough has been examined.
     ///
-    /// An event that has an unfinished dispatch keeps everything, and is passed once a round. Which payment it announced
-    /// stays, as does what was written of that payment, see [`super::ledger::LedgerStore::purge_bookings`].
+    /// An event that has an unfinished dispatch keeps everything, and is met once a round. Which payment the
+    /// event announced stays, as do the bookings of that payment, see [`super::ledger::LedgerStore::purge_bookings`].
     async fn purge_from(
         &self,
         purge: Purge,
         from: Option<PurgeCursor>,
     ) -> Result<(Purged, Option<PurgeCursor>), StoreError>;
 
-    /// Removes what is old enough, the oldest first: answers nothing only when nothing is left to remove.
+    /// Purges old data, the oldest first. It returns zero only when nothing is left to purge.
     async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {
         let mut from = None;
         loop {
@@ -89,17 +90,17 @@ pub trait RetentionStore: Send + Sync {
         }
     }
 
-    /// Makes due again what only a clock that was set back can have left so far in the future: `pending` and `held`
-    /// dispatches that are due later than the wait that was written down with them. They are due after that wait from
-    /// now. Answers how many there were. `now` as in [`super::Claim::now`].
+    /// Makes dispatches due again whose due time only a clock that was set back can explain: `pending` and `held`
+    /// ones that are due later than the wait stored with them. They become due after that wait from now. Returns how
+    /// many there were. `now` as in [`super::Claim::now`].
     async fn bring_back(&self, now: Option<Timestamp>) -> Result<u64, StoreError>;
 }
 
-/// A dispatch that is due so much later than its wait says was not told so by a clock that is right: what waits for an
-/// earlier one of its invoice is looked at after [`super::BLOCKED_RECHECK`].
+/// A due time that is this much later than the stored wait was not computed from a correct clock. A dispatch that
+/// waits for an earlier one of its invoice is checked after [`super::BLOCKED_RECHECK`].
 pub(super) const LATE: Duration = Duration::from_mins(2);
 
-/// What the database holds of it, in microseconds.
+/// The stored belief about the clock, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Belief {
     pub(super) believed_at: i64,
@@ -108,22 +109,22 @@ pub(super) struct Belief {
 }
 
 impl Belief {
-    /// The first one: what is stored was written by a clock that was believed then. `newest` is when the newest event
-    /// was received.
+    /// The first belief: the stored events were written by a clock that was believed then. `newest` is when the
+    /// newest event was received.
     pub(super) fn first(newest: Option<i64>, clock: i64) -> Self {
         Self { believed_at: newest.map_or(clock, |newest| newest.min(clock)), seen_at: clock, doubted_us: None }
     }
 
-    /// A look at the clock after this process ran for so long since its last one.
+    /// A check of the clock after this process ran for `ran` since its last one.
     pub(super) fn look(self, clock: i64, ran: Duration) -> Self {
         let trusted = clock::duration_micros(TRUSTED);
         if clock.abs_diff(self.believed_at) <= trusted.unsigned_abs() {
             return Self { believed_at: clock, seen_at: clock, doubted_us: None };
         }
-        // What several replicas measure in the same hour is one hour: the clock's own progress since anybody's last look
-        // is the most that counts.
+        // Several replicas that measure the same hour have measured one hour: the clock's own progress since the last
+        // check by any of them is the most that counts.
         let passed = clock::duration_micros(ran).min(clock.saturating_sub(self.seen_at)).max(0);
-        // The last look may have seen a clock that agreed, or one that was wrong the other way.
+        // The last check may have seen a clock that agreed, or one that was wrong in the other direction.
         let same_way = (self.seen_at > self.believed_at) == (clock > self.believed_at);
         let doubted = match self.doubted_us {
             Some(doubted) if same_way => doubted.saturating_add(passed),
@@ -135,7 +136,7 @@ impl Belief {
         Self { believed_at: self.believed_at.saturating_add(passed), seen_at: clock, doubted_us: Some(doubted) }
     }
 
-    /// The time to go by; `None` if what is stored is no time.
+    /// The time to go by; `None` if the stored value is not a time.
     pub(super) fn time(self) -> Option<RetentionTime> {
         let left = |doubted: i64| {
             let left = clock::duration_micros(CONFIRMED).saturating_sub(doubted);
@@ -149,14 +150,14 @@ impl Belief {
     }
 }
 
-/// Where a round of retention has got to, see [`RetentionStore::purge_from`].
+/// The progress of a round of retention, see [`RetentionStore::purge_from`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PurgeCursor {
-    /// What is looked for, in the store's own order.
+    /// What this stage looks for, in the store's own order.
     pub(super) stage: u8,
-    /// When the last event that was looked at was received, in microseconds.
+    /// When the last examined event was received, in microseconds.
     pub(super) received_at: i64,
-    /// The same event, where several were received at that time: its row on SQLite, its id on Postgres.
+    /// The last examined event, where several were received at that time: its row on SQLite, its id on Postgres.
     pub(super) row: i64,
     pub(super) id: Uuid,
 }
@@ -168,7 +169,7 @@ impl PurgeCursor {
     }
 }
 
-/// Events that one call looks at, at most: those with unfinished dispatches are looked at and stay.
+/// Events that one call examines, at most: those with unfinished dispatches are examined and stay.
 pub(super) const LOOKED_AT: i64 = 5000;
 
 #[cfg(test)]

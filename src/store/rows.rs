@@ -1,7 +1,8 @@
 //! The rows that both databases read alike, and what they become in the model.
 //!
-//! The columns have the same names on both. Postgres keeps counts in four bytes, so its statements cast them: then both
-//! read them as a [`i64`], and one that cannot be a count is shown as a fault and hides nothing, see [`Reader`].
+//! The columns have the same names on both. Postgres keeps counts in four bytes, so its statements cast them, and
+//! both read them as [`i64`]. A value that cannot be a count is shown as a fault and hides no other row, see
+//! [`Reader`].
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -93,7 +94,7 @@ pub(super) struct DispatchRow {
 }
 
 impl DispatchRow {
-    /// The attempt that delivered, which has no row of its own.
+    /// The attempt that delivered. It has no row of its own.
     fn delivering(&self) -> Option<AttemptRow> {
         let (started_at, duration_us) = self.attempted_at.zip(self.attempt_us)?;
         let outcome = Outcome::Delivered.as_str().to_owned();
@@ -106,7 +107,7 @@ impl From<DispatchRow> for Dispatch {
         let mut reader = Reader::default();
         // A dispatch in an unknown state is for a person to look at.
         let state = reader.word("state", &row.state, State::Held);
-        // Of a leased one it is the end of its lease on SQLite, and the time at which it was due on Postgres.
+        // For a leased one this is the end of its lease on SQLite, and the time at which it was due on Postgres.
         let due_at = row.due_at.filter(|_| matches!(state, State::Pending | State::Held));
         Self {
             id: DispatchId(row.id),
@@ -178,7 +179,7 @@ pub(super) struct SinkChange<'a> {
     pub(super) pause: Option<&'a str>,
 }
 
-/// What attempts, in the order in which they ended, change in the rows of their sinks.
+/// What these attempts, in the order in which they ended, change in the rows of their sinks.
 pub(super) fn sink_changes<'a>(
     attempts: impl Iterator<Item = &'a FinishedAttempt>,
 ) -> BTreeMap<&'a SinkName, SinkChange<'a>> {
@@ -188,7 +189,7 @@ pub(super) fn sink_changes<'a>(
         let reason = attempt.outcome.reason();
         change.delivered += i64::from(attempt.next == Next::Delivered);
         match attempt.outcome {
-            // The target is well.
+            // The target works.
             Outcome::Wait { .. } => continue,
             Outcome::Stop { .. } => change.pause = change.pause.or(reason),
             Outcome::Delivered | Outcome::Retry { .. } | Outcome::Rejected { .. } | Outcome::Hold { .. } => {}

@@ -1,8 +1,9 @@
-//! How the schema that a database has compares with the one that this program knows.
+//! Compares the schema of a database with the one that this program knows.
 //!
-//! Migrations only add (`migrations/README.md`), so a program works on the schema of a newer one: while versions are
-//! replaced one after the other, `migrate` of the new one comes first, and those of the old one go on, ready, until
-//! they are replaced. What must not differ is the history: every migration that both know has the same text.
+//! Migrations only add (`migrations/README.md`), so a program works on the schema of a newer one. While versions are
+//! replaced one after the other, `migrate` of the new version comes first; the processes of the old version stay
+//! ready until they are replaced. Only the history must agree: every migration that both versions know has the same
+//! text.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -11,20 +12,21 @@ use sqlx::migrate::{Migration, Migrator};
 /// The migrations that a database has, with their checksums, in order.
 pub(crate) type Applied = Vec<(i64, Vec<u8>)>;
 
-/// What is to be done about a database's schema.
+/// How a database's schema compares with ours, and what follows.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Standing<'a> {
-    /// Nothing: it is ours.
+    /// It is ours: nothing to do.
     Ours,
-    /// Nothing: it begins with ours, and a newer program has added to it, up to this version.
+    /// It begins with ours, and a newer program has extended it up to this version: nothing to do.
     Newer(i64),
-    /// These are missing. An empty database misses all.
+    /// These migrations are missing. An empty database misses all.
     Behind(Vec<&'a Migration>),
-    /// This migration is not the one that we know, or was never applied though later ones that we do not know were.
+    /// This migration differs from the one that we know, or was never applied although later ones that we do not know
+    /// were.
     Foreign(i64),
 }
 
-/// Compares what a database has with what we know.
+/// Compares the applied migrations with the ones that we know.
 pub(crate) fn compare<'a>(ours: &'a Migrator, applied: &Applied) -> Standing<'a> {
     let of = |version: i64| applied.iter().find(|(other, _)| *other == version);
     if let Some(changed) =
@@ -52,7 +54,7 @@ pub(crate) fn known(ours: &Migrator) -> i64 {
     ours.iter().last().map_or(0, |migration| migration.version)
 }
 
-/// Says once that a newer program has been at the database.
+/// Logs once that a newer program has extended the schema.
 #[derive(Debug, Default)]
 pub(crate) struct Notice(AtomicBool);
 
@@ -62,7 +64,7 @@ impl Notice {
             tracing::warn!(
                 schema = theirs,
                 known = ours,
-                "a newer version of the program has extended the schema: this one goes on working with it, replace it soon"
+                "a newer version of the program has extended the schema: this version still works with it, but replace it soon"
             );
         }
     }

@@ -1,21 +1,21 @@
-//! Searching piece by piece: what no index holds is looked for among the newest events first, and no further than a
-//! bound.
+//! Searching piece by piece: filters that no index covers are applied to the newest events first, up to a limit.
 //!
-//! A search that finds nothing would else read everything that is kept: payloads by the gigabyte, on a connection that
-//! nobody can use meanwhile. Here each piece is a statement of its own, which ends in a moment and gives its connection
-//! back; a caller who hangs up ends the search with it. Where the bound is met, the answer says how far it looked.
+//! A search that finds nothing would otherwise read everything that is stored: gigabytes of payloads, on a connection
+//! that is blocked in the meantime. Here each piece is a statement of its own, which ends quickly and gives its
+//! connection back; if the caller hangs up, the search ends. If the limit is reached, the answer says how far the
+//! search came.
 
 use std::time::{Duration, Instant};
 
 use crate::model::id::EventId;
 
-/// Events that one search looks at, at most.
+/// Events that one search reads, at most.
 pub(super) const LOOKED_AT: u32 = 100_000;
 
-/// A search begins no further piece after so long.
+/// After this time a search begins no further piece.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// A piece should take no longer than this, and not much less.
+/// The target duration of a piece.
 const PIECE: Duration = Duration::from_millis(100);
 
 const SMALLEST: u32 = 64;
@@ -37,12 +37,12 @@ impl Pieces {
         Self { began: now, piece_began: now, size: 512, looked_at: 0 }
     }
 
-    /// So many events are in the next piece.
+    /// The number of events in the next piece.
     pub(super) fn size(&self) -> u32 {
         self.size.min(LOOKED_AT - self.looked_at)
     }
 
-    /// A piece of [`Pieces::size`] events was looked at. False: the search ends here.
+    /// Records that a piece of [`Pieces::size`] events was searched. False: the search ends here.
     pub(super) fn go_on(&mut self) -> bool {
         self.looked_at += self.size();
         let took = self.piece_began.elapsed();
@@ -59,9 +59,9 @@ impl Pieces {
 /// Where a piece ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// With this event, which is still within it; there may be more behind.
+    /// At this event, which still belongs to the piece; there may be more behind it.
     At(EventId),
-    /// With the oldest event of all.
+    /// At the oldest event of all.
     OfAll,
 }
 

@@ -1,4 +1,4 @@
-//! What the store promises about sinks: their pauses, and how much work each has.
+//! What the store promises about sinks: their pauses, and how much work each one has.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -25,15 +25,15 @@ pub struct SinkStatus {
     pub delivered: u64,
     /// When the oldest pending or leased dispatch was written.
     pub oldest_pending: Option<Timestamp>,
-    /// How current the four counts and the oldest time are.
+    /// How current the four counts and `oldest_pending` are.
     pub counted: Counted,
-    /// When something was last delivered.
+    /// When a dispatch was last delivered.
     pub last_success_at: Option<Timestamp>,
-    /// When an attempt last failed, and what it said.
+    /// When an attempt last failed, and its reason.
     pub last_error: Option<(Timestamp, String)>,
 }
 
-/// How current counts are. A small backlog is counted at each call, a large one only now and then.
+/// How current counts are. A small backlog is counted for each call, a large one only now and then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Counted {
     /// They were counted for this call.
@@ -48,26 +48,26 @@ pub enum Counted {
 /// A pause of a sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paused {
-    /// Since when.
+    /// When the pause began.
     pub at: Timestamp,
-    /// Who or what did it, and why.
+    /// Who or what paused the sink, and why.
     pub reason: String,
 }
 
-/// The sinks' part of the store.
+/// The part of the store that is about sinks.
 #[async_trait]
 pub trait SinkStore: Send + Sync {
     /// Makes sure that these sinks have a status row; called at start.
     async fn register_sinks(&self, sinks: &[SinkName]) -> Result<(), StoreError>;
 
-    /// The status of every sink that was ever registered, or has something unfinished, held or dead, by name. The cost
-    /// does not grow with the backlog: see [`SinkStatus::counted`].
+    /// The status of every sink that was ever registered, or has unfinished, held or dead dispatches, by name. The
+    /// cost does not grow with the backlog: see [`SinkStatus::counted`].
     async fn sink_statuses(&self) -> Result<Vec<SinkStatus>, StoreError>;
 
-    /// Pauses a sink, for all replicas and across restarts; a sink that is paused already keeps its
-    /// first reason. Answers false if it was.
+    /// Pauses a sink, for all replicas and across restarts. A sink that is already paused keeps its first reason.
+    /// Returns false if it was paused already.
     async fn pause_sink(&self, sink: &SinkName, reason: &str) -> Result<bool, StoreError>;
 
-    /// Resumes a sink; answers false if it was not paused.
+    /// Resumes a sink; returns false if it was not paused.
     async fn resume_sink(&self, sink: &SinkName) -> Result<bool, StoreError>;
 }

@@ -1,8 +1,8 @@
-//! Rows with a part that cannot be read.
+//! Rows with a value that cannot be read.
 //!
-//! A time outside of the calendar, left by an earlier version, another program or a hand in the
-//! database, must not hide the rows beside it: lists, searches and replays go on. Such a row is shown with
-//! what can be read; what cannot is empty, or the nearest time that there is, and `fault` says so.
+//! A time outside of the calendar, left by an earlier version, another program or a manual change in the database,
+//! must not hide the rows beside it: lists, searches and replays continue. Such a row is shown with the values that
+//! can be read; an unreadable value is empty, or the nearest possible time, and `fault` says so.
 
 use std::{
     fmt::{Display, Write as _},
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::model::clock;
 
-/// Reads one row, and notes what of it cannot be read.
+/// Reads one row, and notes the values that cannot be read.
 #[derive(Debug, Default)]
 pub(super) struct Reader(Option<String>);
 
@@ -47,7 +47,7 @@ impl Reader {
         })
     }
 
-    /// A word of a closed set; where it is none of them, the given one stands in.
+    /// A word of a closed set. An unknown word is replaced by `instead`.
     pub(super) fn word<T: FromStr<Err: Display>>(&mut self, column: &str, word: &str, instead: T) -> T {
         word.parse().unwrap_or_else(|error| {
             self.note(column, format_args!("cannot be read: {error}"));
@@ -55,7 +55,7 @@ impl Reader {
         })
     }
 
-    /// What could not be read; `None`: everything could.
+    /// The values that could not be read; `None` if all could.
     pub(super) fn fault(self) -> Option<String> {
         self.0
     }

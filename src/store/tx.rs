@@ -53,18 +53,19 @@ pub(super) enum Access {
     LedgerAndLink,
 }
 
-/// Whether work that met a dead connection half-way may simply be done again.
+/// Whether work that met a dead connection half-way may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Again {
-    /// Reads, and writes that come out the same.
+    /// Reads, and writes that have the same effect when they are repeated.
     Harmless,
-    /// The commit may have happened, and a second one would do more: the caller has to find out.
+    /// The commit may have happened, and a second one would do more. The caller has to find out.
     Unsafe,
 }
 
 /// A store that runs such transactions.
 pub(super) trait Transact: Send + Sync {
-    /// Runs one piece of work in a transaction of its own; `action` says in an error what was tried ("listing bookings").
+    /// Runs one piece of work in a transaction of its own. `action` follows "could not" in an error ("list
+    /// bookings").
     fn transact<'s, T, F>(
         &'s self,
         action: impl Into<String> + Send,
@@ -110,11 +111,11 @@ pub(super) trait Connection: Send {
     /// A text as this database keeps it.
     fn storable<'t>(&self, text: &'t str) -> Cow<'t, str>;
 
-    /// Commits, and tells the news: to other replicas within the transaction, to this process after it.
+    /// Commits, and passes the news on: to other replicas within the transaction, to this process after the commit.
     async fn commit(self: Box<Self>, news: News) -> Result<(), Failure>;
 }
 
-/// What others have to hear of once it is committed.
+/// The changes that others have to hear of once the transaction is committed.
 #[derive(Debug, Default)]
 pub(super) struct News {
     /// A secret or an intent changed.
@@ -141,7 +142,7 @@ pub(super) struct Tx<'s> {
 }
 
 impl<'s> Tx<'s> {
-    /// On a connection that has begun it.
+    /// A transaction on a connection that has begun it.
     pub(super) fn new(connection: impl Connection + 's) -> Self {
         Self { connection: Box::new(connection), now: None, news: News::default() }
     }
@@ -197,7 +198,7 @@ impl<'s> Tx<'s> {
         self.news.sinks.push(sink.clone());
     }
 
-    /// Commits, and answers what the work came to.
+    /// Commits, and returns the result of the work.
     pub(super) async fn commit<T>(self, answer: T) -> Result<T, Failure> {
         self.connection.commit(self.news).await?;
         Ok(answer)
@@ -248,8 +249,8 @@ macro_rules! sql {
 }
 pub(super) use sql;
 
-/// A value of a statement. Postgres cannot keep the character NUL in a text, so there the replacement character stands
-/// for it, in what is stored and in what is looked for.
+/// A value of a statement. Postgres cannot keep the character NUL in a text, so the replacement character is stored
+/// in its place, and searched for as well.
 #[derive(Debug, Clone)]
 pub(super) enum Value<'v> {
     /// A number, a time, an amount.
@@ -296,8 +297,8 @@ into_value!(
     events: &[EventId] => Self::Ids(events.iter().map(|event| event.0).collect()),
 );
 
-/// A stored time so much later, in microseconds; never beyond what can be read back: jiff reads no fraction of its
-/// calendar's last second.
+/// A stored time plus a duration, in microseconds; never later than what can be read back: jiff reads no fraction of
+/// its calendar's last second.
 pub(super) fn later(micros: i64, by: Duration) -> i64 {
     micros.saturating_add(clock::duration_micros(by)).min(Timestamp::MAX.as_second() * 1_000_000)
 }

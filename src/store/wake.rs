@@ -1,8 +1,8 @@
 //! The wake-up: tells the workers of a sink that there is something to claim.
 //!
-//! In one process it is a [`Notify`] per sink; between replicas the Postgres store passes the
-//! sinks' names on by `NOTIFY`. It may be lost, doubled or early: workers also poll. A permit is
-//! kept when nobody waits, so that work announced between a claim and the next wait is not missed.
+//! In one process it is a [`Notify`] per sink; between replicas the Postgres store passes the sinks' names on by
+//! `NOTIFY`. A wake-up may be lost, doubled or early: workers also poll. A permit is kept while no worker waits, so
+//! that work announced between a claim and the next wait is not missed.
 
 use std::{
     collections::HashMap,
@@ -21,7 +21,7 @@ pub struct Wakeups {
 }
 
 impl Wakeups {
-    /// The wake-up call of a sink; made on first use.
+    /// The wake-up call of a sink; created on first use.
     pub fn of(&self, sink: &SinkName) -> Arc<Notify> {
         self.lock().entry(sink.clone()).or_default().clone()
     }
@@ -36,12 +36,12 @@ impl Wakeups {
         }
     }
 
-    /// Wakes all: something may have been announced that we did not hear.
+    /// Wakes all workers: an announcement may have been missed.
     pub fn wake_all(&self) {
         self.lock().values().for_each(|notify| notify.notify_one());
     }
 
-    /// Hears of every change of a secret or an intent, of any endpoint; see [`super::link`].
+    /// Receives every change of a secret or an intent, of any endpoint; see [`super::link`].
     pub fn link(&self) -> watch::Receiver<()> {
         self.link.subscribe()
     }

@@ -1,10 +1,10 @@
 //! The API below `/api/v1`, as far as it is documented, and the most likely reading of the rest.
 //!
-//! Documented are the envelope, `X-API-Key`, the list and the creation of webhooks, all of payments, and the error code
-//! `RES_001` for what does not exist. Ours, for want of documentation, are all other codes (`AUTH_001` no good key,
-//! `VAL_001` a bad value, `REQ_001` a method that a path does not take, `RATE_001` too many calls, `SRV_001` a fault),
-//! the statuses that go with them, the order of lists (newest first), and that a webhook on its own is spelled as in the
-//! answer to its creation.
+//! The documentation covers the envelope, `X-API-Key`, the list and the creation of webhooks, everything about
+//! payments, and the error code `RES_001` for an unknown resource. The rest is our own choice: all other codes
+//! (`AUTH_001` for an invalid key, `VAL_001` for an invalid value, `REQ_001` for a method that a path does not
+//! accept, `RATE_001` for too many calls, `SRV_001` for a fault), the statuses that go with them, the order of lists
+//! (newest first), and that a single webhook is spelled as in the answer to its creation.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -214,7 +214,7 @@ fn authorized(world: &World, headers: &HeaderMap) -> bool {
         let name = |prefix: &[u8]| key.as_bytes().strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
         return name(b"fk_live_") || name(b"fk_test_");
     }
-    // Of equal length, whatever was sent.
+    // Both have the same length, for any key that was sent.
     let claimed = Sha256::digest(key.as_bytes());
     let fits = |key: &Secret| Sha256::digest(key.expose().as_bytes()).ct_eq(&claimed);
     world.options.api_keys.iter().fold(Choice::from(0), |found, key| found | fits(key)).into()
@@ -314,7 +314,7 @@ fn webhook(world: &World, method: &Method, id: &str, body: &[u8]) -> Result<Answ
     }
 }
 
-/// Rotates a secret, also if the caller hangs up meanwhile: Finkare finishes what it has begun.
+/// Rotates a secret, even if the caller hangs up in the meantime: Finkare finishes what it has begun.
 async fn rotate(world: &Arc<World>, id: &str) -> Result<Answer, Refusal> {
     let id: WebhookId = id.parse().map_err(|_| Refusal::not_found())?;
     let rotation = {
@@ -430,7 +430,7 @@ fn payments(world: &World, uri: &Uri) -> Result<Answer, Refusal> {
     Ok(page.answer(found.map(|payment| shown_payment(payment, now))))
 }
 
-/// A date or a time. A day as an end lasts until its last millisecond; whether Finkare's does is not known.
+/// A date or a time. A day as an end lasts until its last millisecond; it is unknown whether Finkare's does.
 fn time(name: &str, text: &str, end: bool) -> Result<Timestamp, Refusal> {
     let day = |day: Date| -> Option<Timestamp> {
         if !end {

@@ -1,5 +1,5 @@
 //! The simulator's own API below `/_simulator`, by which a test or a person controls it. Only this machine may use it
-//! (others are answered 403, whatever their key); bodies are JSON with `Content-Type: application/json`.
+//! (others are answered 403, with any key); bodies are JSON with `Content-Type: application/json`.
 //!
 //! | call | body and answer |
 //! |---|---|

@@ -1,9 +1,9 @@
 //! Posting: each attempt is signed when it is sent, waits 5 s for its answer, and is retried with growing waits after
-//! anything but 2xx.
+//! any answer but 2xx.
 //!
-//! Each delivery is a task of its own: no order is promised between them (nor does Finkare promise any). The number of
-//! deliveries that are posted at the same time is bounded by [`Options::concurrency`](crate::Options::concurrency). No redirect is
-//! followed and no proxy asked.
+//! Each delivery is a task of its own: the order between them is not guaranteed (nor does Finkare guarantee it).
+//! [`Options::concurrency`](crate::Options::concurrency) limits the number of deliveries that are posted at the same
+//! time. No redirect is followed and no proxy is used.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ const GATHERING: Duration = Duration::from_millis(300);
 /// How much of an answer is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// Sends deliveries on their way.
+/// Starts deliveries.
 pub(crate) fn start(world: &Arc<World>, outgoing: Vec<Outgoing>) {
     let mut state = world.lock();
     let size = state.faults.reorder as usize;
@@ -98,7 +98,7 @@ async fn attempt(world: &Arc<World>, outgoing: &Outgoing, number: u32) -> bool {
         result = posted(world, outgoing, number) => result,
     };
     let Some(answer) = result else {
-        // The webhook was disabled or deleted meanwhile.
+        // The webhook was disabled or deleted in the meantime.
         world.finish(outgoing, Status::Failed);
         return true;
     };

@@ -1,11 +1,12 @@
 //! A local stand-in for Finkare: its API, its signed deliveries with retries, and faults on demand.
 //!
-//! It is for trying out the relay without an account (`finkare-relay simulate`), for the demo and for tests. It stands on
-//! the other side of the wire and shares no code with the relay: not its client, its signature check, its types or its
-//! listener, so that an error there cannot cancel itself here. What Finkare's documentation shows, the simulator does;
-//! where the documentation is silent, the most careful reading is the default and the others are [`Variants`]; what can
-//! go wrong between two machines are [`Faults`]. That a relay works with this simulator shows that it keeps to the
-//! documentation, no more: nobody has compared the simulator with the real service.
+//! It is for trying out the relay without an account (`finkare-relay simulate`), for the demo and for tests. It is on
+//! the other side of the wire and shares no code with the relay: not its client, its signature check, its types or
+//! its listener, so that an error there cannot cancel itself out here. The simulator does what Finkare's
+//! documentation shows. For undocumented details, the most careful reading is the default and the others are
+//! [`Variants`]. [`Faults`] are the failures that can happen between two machines. A relay that works with this
+//! simulator follows the documentation, and no more is proved: the simulator has never been compared with the real
+//! service.
 //!
 //! - `api`: the calls below `/api/v1`.
 //! - `deliveries`: posting and retrying; `signing`: the signature.
@@ -79,7 +80,8 @@ pub struct Options {
     pub deliver_to: Option<Url>,
     /// How long an answer to a delivery may take; 5 s, as documented.
     pub delivery_timeout: Duration,
-    /// The waits between the attempts of a delivery, of which there is one more than waits. Finkare's own are not known.
+    /// The waits between the attempts of a delivery; there is one attempt more than waits. Finkare's own waits are
+    /// not known.
     pub retry_waits: Vec<Duration>,
     /// The number of deliveries that are posted at the same time.
     pub concurrency: usize,
@@ -110,7 +112,7 @@ impl Default for Options {
     }
 }
 
-/// Why the simulator cannot do something.
+/// Why the simulator cannot carry out a request.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address is in use, or does not belong to this machine.
@@ -168,7 +170,7 @@ impl Default for NewPayment {
 /// The state that all parts share.
 struct World {
     options: Options,
-    /// As in the options, or as it was changed since.
+    /// The option's value, or a later one.
     deliver_to: Mutex<Option<Url>>,
     state: Mutex<State>,
     client: reqwest::Client,
@@ -200,7 +202,8 @@ impl World {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 
-    /// Runs a part that has to live until the simulator stops. Should it end or panic before that, all stops.
+    /// Runs a part that has to live until the simulator stops. If it ends or panics before that, the whole simulator
+    /// stops.
     fn spawn(&self, part: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let task = self.tracker.spawn(task);
         let stop = self.stopping.soft.clone();
@@ -316,7 +319,7 @@ impl World {
             if let Err(Error::NoSuchInvoice(_)) =
                 self.pay(invoice, NewPayment { amount_cents, ..NewPayment::default() })
             {
-                // Forgotten, since other invoices were created meanwhile.
+                // The invoice was forgotten, because other invoices were created in the meantime.
                 invoices.retain(|id| *id != invoice);
             }
         }
@@ -469,7 +472,7 @@ impl Simulator {
         self.world.emit(event, data)
     }
 
-    /// The faults as they are now; those that count have been counted down.
+    /// The current faults; those that count have been counted down.
     pub fn faults(&self) -> Faults {
         self.world.lock().faults.clone()
     }
@@ -515,7 +518,7 @@ impl Simulator {
         loop {
             let finished = self.world.finished.notified();
             tokio::pin!(finished);
-            // Before looking, so that nothing is missed between looking and waiting.
+            // Enabled before the check, so that no notification is missed between the check and the wait.
             finished.as_mut().enable();
             if self.world.lock().open() == 0 {
                 return;

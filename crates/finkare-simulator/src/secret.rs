@@ -20,7 +20,7 @@ impl Secret {
         &self.0
     }
 
-    /// What the controls show of it: the first 16 hexadecimal digits of its SHA-256.
+    /// The part that the controls show: the first 16 hexadecimal digits of its SHA-256.
     pub(crate) fn fingerprint(&self) -> String {
         hex::encode(&Sha256::digest(self.expose())[..8])
     }

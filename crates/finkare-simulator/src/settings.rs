@@ -1,4 +1,4 @@
-//! What can be made to go wrong ([`Faults`]), and how to read what is not documented ([`Variants`]).
+//! Failures on demand ([`Faults`]), and readings of undocumented details ([`Variants`]).
 //!
 //! Both are plain settings, made in Rust, in JSON, or one by one as `name=value` on the command line. A fault that counts
 //! ("the next 3") is counted down as it happens, and reading the faults shows how many are left.
@@ -16,16 +16,16 @@ const MAX_COPIES: u32 = 100;
 #[error("{0}")]
 pub struct SettingError(String);
 
-/// What goes wrong on demand; by default nothing does.
+/// Failures on demand; by default there are none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
     /// The number of further copies of every attempt, posted at the same moment, byte for byte.
     pub repeats: u32,
-    /// The number of deliveries that are collected and whose first attempts are then posted one after another, the last one
-    /// first. After 300 ms those that are there are posted. 0 and 1 change nothing.
+    /// The number of deliveries that are collected and whose first attempts are then posted one after another, the
+    /// last one first. After 300 ms those that have been collected are posted. 0 and 1 change nothing.
     pub reorder: u32,
-    /// Whether a retry has a new `timestamp`, and so another body. What Finkare does is not known.
+    /// Whether a retry has a new `timestamp`, and so another body. Finkare's behaviour is not known.
     pub fresh_timestamp: bool,
     /// Milliseconds before each attempt, which is signed after them.
     pub delivery_delay_ms: u64,
@@ -210,7 +210,7 @@ pub enum UpdateMethod {
     Patch,
 }
 
-/// How to read what is not documented. The default is the most careful reading.
+/// The reading of undocumented details. The default is the most careful reading.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an open question of its own")]
@@ -247,9 +247,10 @@ pub struct Variants {
     pub deliveries_path: String,
     /// Path of one invoice.
     pub invoice_path: String,
-    /// Whether every event is accompanied by one of an undocumented type, whatever a webhook asked for.
+    /// Whether every event is accompanied by one of an undocumented type, regardless of the types that a webhook
+    /// asked for.
     pub unknown_events: bool,
-    /// Whether a new webhook gets a `ping`, whatever it asked for.
+    /// Whether a new webhook gets a `ping`, regardless of the types that it asked for.
     pub ping: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Signing a delivery, written from Finkare's documentation and apart from whatever verifies it.
+//! Signing a delivery, written from Finkare's documentation and without any code that verifies it.
 
 use base64::{
     Engine,

@@ -1,5 +1,5 @@
-//! What the simulated Finkare remembers: webhooks, invoices, payments and deliveries, in memory and bounded. The oldest are
-//! forgotten first, but never an open delivery.
+//! The memory of the simulated Finkare: webhooks, invoices, payments and deliveries. It is bounded; the oldest
+//! entries are forgotten first, but never an open delivery.
 
 use std::{collections::VecDeque, fmt, str::FromStr};
 
@@ -113,7 +113,7 @@ pub enum Status {
     Pending,
     /// Answered with 2xx.
     Success,
-    /// Given up, or its webhook was disabled meanwhile.
+    /// Given up, or its webhook was disabled in the meantime.
     Failed,
 }
 
@@ -184,11 +184,11 @@ impl Payment {
 /// How often things have happened since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Counters {
-    /// Calls of the API, whatever their outcome.
+    /// Calls of the API, with any outcome.
     pub api_calls: u64,
     /// Calls without a good key.
     pub unauthorized: u64,
-    /// Calls that a fault kept from doing anything.
+    /// Calls that a fault kept from being carried out.
     pub api_faults: u64,
     /// Secrets changed.
     pub rotations: u64,
@@ -225,15 +225,15 @@ pub(crate) struct Outgoing {
 /// The webhooks that get an event.
 #[derive(Clone, Copy)]
 enum To {
-    /// Those that asked for it.
+    /// The webhooks that asked for it.
     Subscribers,
-    /// All.
+    /// All webhooks.
     Everybody,
-    /// This one.
+    /// This webhook.
     One(WebhookId),
 }
 
-/// Everything behind the mutex.
+/// The state behind the mutex.
 pub(crate) struct State {
     rng: StdRng,
     pub(crate) faults: Faults,
@@ -335,7 +335,7 @@ impl State {
         Some(new)
     }
 
-    /// True if there was such a webhook. Its history goes with it.
+    /// True if the webhook existed. Its history is deleted with it.
     pub(crate) fn delete_webhook(&mut self, id: WebhookId) -> bool {
         let before = self.hooks.len();
         self.hooks.retain(|hook| hook.webhook.id != id);
@@ -366,7 +366,7 @@ impl State {
         self.numbers += 1;
         let number = number.unwrap_or_else(|| format!("F-{:06}", self.numbers));
         let invoice = Invoice { id: InvoiceId(self.uuid()), number, amount_cents, status: "in_recovery".into() };
-        // What such an event carries is documented nowhere.
+        // The content of such an event is not documented.
         let data = json!({"invoiceId": invoice.id, "invoiceNumber": invoice.number, "amountCents": amount_cents});
         let outgoing = self.emit("invoice.created", &data, now)?;
         push_bounded(&mut self.invoices, invoice.clone(), MAX_INVOICES);

@@ -1,4 +1,4 @@
-//! The client: its settings, what it answers, and one method for each call.
+//! The client: its settings, its results, and one method for each call.
 
 use std::{collections::HashSet, fmt, num::NonZeroU32, time::Duration};
 
@@ -40,7 +40,7 @@ const DEFAULT_PATH: &str = "/api/v1";
 /// Payments on a page: the most that is documented.
 const PAGE: u64 = 100;
 
-/// How many pages of a list are followed. A longer list is an error: a part must not look like the whole.
+/// How many pages of a list are read. A longer list is an error, because a part must not be returned as the whole.
 const MOST_PAGES: u64 = 1000;
 
 /// Bytes of an id; Finkare's are UUIDs.
@@ -104,7 +104,7 @@ pub struct Settings {
     pub rate_limit: (NonZeroU32, Duration),
     /// How the caller introduces itself; `finkare-rust/<version>` by default.
     pub user_agent: String,
-    /// Paths that are not documented.
+    /// The paths that are not documented.
     pub paths: Paths,
     /// The method of an update, which is not documented.
     pub update_method: UpdateMethod,
@@ -134,7 +134,7 @@ impl Settings {
     }
 }
 
-/// Why a client cannot be made. The texts name the setting and never repeat its value.
+/// Why a client cannot be built. The texts name the setting and never repeat its value.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// `api_key` cannot be a key.
@@ -152,7 +152,7 @@ pub enum SettingsError {
     /// One of `paths` cannot be used.
     #[error("`paths.{name}` must begin with `/`, have `{{id}}` in it, and no query, fragment or dots as a step")]
     Path {
-        /// Which of them.
+        /// The path's name.
         name: &'static str,
     },
     /// `rate_limit` limits nothing.
@@ -166,7 +166,7 @@ pub enum SettingsError {
     Client(#[from] NoClient),
 }
 
-/// Where the calls go: never with a slash at its end, always with a path.
+/// The address that calls go to: never with a slash at its end, always with a path.
 fn base_url(settings: &Settings) -> Result<Url, SettingsError> {
     let by_key = if settings.is_sandbox_key() { SANDBOX } else { PRODUCTION };
     let mut url = match &settings.api_url {
@@ -280,18 +280,18 @@ pub struct Payment {
 /// A payment of a list that cannot be read. The others of the list can be read all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadablePayment {
-    /// Its id, if at least that can be read.
+    /// Its id, if at least the id can be read.
     pub id: Option<String>,
-    /// What is wrong with it. The text names the field and never repeats its value.
+    /// The problem. The text names the field and never repeats its value.
     pub problem: String,
 }
 
 /// The payments of an invoice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PaymentsOfInvoice {
-    /// Those that can be read, in the order in which they came.
+    /// The payments that can be read, in Finkare's order.
     pub payments: Vec<Payment>,
-    /// Those that cannot.
+    /// The payments that cannot be read.
     pub unreadable: Vec<UnreadablePayment>,
 }
 
@@ -322,9 +322,9 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Makes a client. Nothing is sent yet.
+    /// Builds a client. No request is sent yet.
     ///
-    /// Wants the process's TLS provider to be installed
+    /// The process's TLS provider must be installed
     /// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`).
     ///
     /// # Errors
@@ -362,7 +362,7 @@ impl Client {
 
     /// Creates a webhook. Finkare shows its secret only in this answer.
     ///
-    /// An answer of success without a secret is [`Error::Unreadable`]; the webhook may exist all the same.
+    /// An answer of success without a secret is [`Error::Unreadable`]; the webhook may exist nevertheless.
     pub async fn create_webhook(&self, webhook: &NewWebhook) -> Result<(Webhook, Secret), Error> {
         let mut body = json!({ "url": webhook.url, "events": webhook.events });
         if let Some(description) = &webhook.description {
@@ -373,8 +373,8 @@ impl Client {
         self.transport.call(&call).await?.read(&call, |data| wire::created(data, webhook))
     }
 
-    /// Changes a webhook. Only what is to change is sent; whether Finkare takes a `PUT` for a change of these
-    /// fields or for the whole webhook is not documented.
+    /// Changes a webhook. Only the fields to change are sent; it is not documented whether Finkare takes a `PUT` as a
+    /// change of these fields or of the whole webhook.
     pub async fn update_webhook(&self, id: &str, update: &WebhookUpdate) -> Result<(), Error> {
         let method = match self.settings.update_method {
             UpdateMethod::Put => Method::PUT,
@@ -471,7 +471,7 @@ impl Client {
         url
     }
 
-    /// A call about the one thing with this id, which becomes a part of one segment of the path.
+    /// A call about the item with this id, which becomes a part of one segment of the path.
     fn call_of(&self, method: Method, what: &str, path: &str, id: &str) -> Result<Call, Error> {
         let what = format!("{what} {}", self.transport.redactor.line(id, SHOWN_ID));
         let unusable = |problem: &str| Error::Unusable { call: what.clone(), problem: problem.to_owned() };

@@ -1,4 +1,4 @@
-//! Why a call failed, and which of Finkare's words may be repeated.
+//! Why a call failed, and which of Finkare's texts may be repeated.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub enum Error {
     Unusable {
         /// The purpose of the call, as a phrase ("rotating the secret of webhook 5e4f").
         call: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// Finkare refused, or answered with a status of success and a body that says otherwise (`"success": false`).
@@ -54,7 +54,7 @@ pub enum Error {
         call: String,
         /// The HTTP status.
         status: u16,
-        /// What is wrong with it, without any of the body.
+        /// The problem, without any of the body.
         problem: String,
         /// `req_…`
         request_id: Option<String>,
@@ -69,14 +69,14 @@ impl Error {
     pub fn may_have_happened(&self) -> bool {
         let effect = match self {
             Self::Unusable { .. } => Effect::NotDone,
-            // A status of success is an error only because its body says no, or cannot be read.
+            // A status of success is an error only if its body reports a failure, or cannot be read.
             Self::Api { status, .. } | Self::Unreadable { status, .. } => outgoing::of_answer(*status, true),
             Self::Network { never_sent, .. } => outgoing::of_silence(*never_sent),
         };
         effect.may_have_happened()
     }
 
-    /// True if Finkare answered with a status of success but without what was asked for. Asking again hardly helps.
+    /// True if Finkare answered with a status of success but without the requested data. Asking again hardly helps.
     pub fn is_unreadable_success(&self) -> bool {
         match self {
             Self::Api { status, .. } | Self::Unreadable { status, .. } => (200..300).contains(status),

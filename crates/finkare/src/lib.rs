@@ -15,14 +15,14 @@
 //! # }
 //! ```
 //!
-//! [`Client`] has one method for each call. None of them guesses: the status decides whether a call succeeded, an amount
-//! is an integer of cents or the answer is an error, and [`Error`] says of every failure whether Finkare
-//! [may have carried out](Error::may_have_happened) the call, which matters for everything that changes something.
+//! [`Client`] has one method for each call. None of them guesses: the status decides whether a call succeeded, and an
+//! amount that is not an integer of cents is an error. For every failure [`Error`] says whether Finkare [may have
+//! carried out](Error::may_have_happened) the call, which matters for every call that changes something.
 //!
-//! Nobody but Finkare receives the key, by the policy of the crate [`outgoing`], with which the HTTP client is built:
-//! redirects are not followed, proxies of the environment are not used, and the library repeats nothing. Dropping a
-//! method's future drops its request; what was sent by then may have been carried out. No error, log line or `Debug` output
-//! holds a key or a secret, whatever the other side echoes.
+//! Only Finkare receives the key, by the policy of the crate [`outgoing`], which builds the HTTP client: redirects
+//! are not followed, proxies of the environment are not used, and the library repeats nothing. Dropping a method's
+//! future drops its request; the part that was sent by then may have been carried out. No error, log line or `Debug`
+//! output holds a key or a secret, even if the other side echoes one.
 //!
 //! Webhooks are checked by a [`Verifier`](signature::Verifier): see [`signature`].
 //!
@@ -30,14 +30,14 @@
 //!
 //! - `client`: settings, types and calls.
 //! - `transport`: one call with its rate limit, the wait after a 429, and the envelope.
-//! - `wire`: how answers look, as far as it is documented, and how they are read.
+//! - `wire`: the form of answers, as far as it is documented, and how they are read.
 //! - `error`: why a call failed.
 //! - [`signature`]: proof that a delivery comes from Finkare.
 //!
 //! # How to add a call
 //!
-//! A method on [`Client`] that names the call in a phrase, builds its address ([`Paths`] if its path is not
-//! documented) and reads the answer by a function in `wire`, with the documented example as its unit test; a test
+//! Add a method on [`Client`] that names the call in a phrase, builds its address ([`Paths`] if its path is not
+//! documented) and reads the answer by a function in `wire`, with the documented example as its unit test. Add a test
 //! against a real server in `tests/it/finkare_client.rs` of the workspace.
 //!
 //! Sources: <https://docs.finkare.io/api-reference/webhooks>, <https://docs.finkare.io/api-reference/payments>,

@@ -1,7 +1,7 @@
-//! When a payment was paid, as precisely as Finkare says: an instant, or only a day.
+//! When a payment was paid, as precisely as Finkare reports it: an instant, or only a day.
 //!
-//! A bare date (`2026-03-15`) is the day of the booking as it was written down. It has no time zone and is given none: read as
-//! a midnight, it would be another day in another zone.
+//! A bare date (`2026-03-15`) is the day of the booking as it was written down. It has no time zone, and none is
+//! assumed: read as a midnight, it would be another day in another zone.
 
 use std::{fmt, str::FromStr};
 
@@ -17,7 +17,7 @@ pub enum PaidAt {
     On(Date),
 }
 
-/// A text that is neither.
+/// A text that is neither a time nor a date.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("it is neither a time with its offset from UTC nor a date such as 2026-03-15")]
 pub struct NoTime;

@@ -1,8 +1,8 @@
 //! One call: the rate limit, the request, the wait after a 429, the envelope.
 //!
-//! A caller that changes something (a rotation above all) decides by the outcome what to do next. So a request counts as
-//! never sent only if the connection was never established, and what an answer means for a write follows from its status,
-//! even if its body breaks off. Both are the rule of all outgoing clients ([`outgoing::effect`], through
+//! A caller that changes something (above all a rotation) decides by the outcome what to do next. So a request counts
+//! as never sent only if the connection was never established, and the status decides what an answer means for a
+//! write, even if its body breaks off. Both follow the rule of all outgoing clients ([`outgoing::effect`], through
 //! [`Error::may_have_happened`]).
 
 use std::time::{Duration, SystemTime};
@@ -28,13 +28,13 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// The request's id where the body has none.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The bound on connecting. It is never more than half of the time for the call, so that a connection that cannot be
-/// established is known as such.
+/// The time limit on connecting. It is never more than half of the time for the call, so that a connection that
+/// cannot be established is recognised as such.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// How long an unused connection is kept. Node's servers close theirs after 5 s
-/// (<https://nodejs.org/api/http.html#serverkeepalivetimeout>), and what Finkare runs is not known. The outcome of a request
-/// that is sent into a connection that is just being closed is unknown, so the client closes first.
+/// (<https://nodejs.org/api/http.html#serverkeepalivetimeout>), and Finkare's server is unknown. The outcome of a
+/// request that is sent into a connection that is just being closed is unknown, so the client closes first.
 const IDLE: Duration = Duration::from_secs(4);
 
 /// Bytes of an answer of success that are read; a longer one cannot be read.
@@ -46,13 +46,13 @@ const FAILURE_BYTES: usize = 64 * 1024;
 /// The longest wait between two attempts. If Finkare asks for more, the call fails and the caller decides.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
-/// Characters of Finkare's words that an error repeats.
+/// Characters of Finkare's texts that an error repeats.
 const MESSAGE_CHARS: usize = 500;
 
 /// Characters of a code or a request id.
 const CODE_CHARS: usize = 100;
 
-/// What is asked.
+/// A call to be made.
 pub(crate) struct Call {
     /// The purpose as a phrase: "rotating the secret of webhook 5e4f".
     pub(crate) what: String,
@@ -62,7 +62,7 @@ pub(crate) struct Call {
     pub(crate) body: Option<Value>,
 }
 
-/// What was answered, with success.
+/// An answer of success.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) request_id: Option<String>,
@@ -70,7 +70,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Reads the data; what cannot be read becomes an error.
+    /// Reads the data; data that cannot be read becomes an error.
     pub(crate) fn read<T>(&self, call: &Call, read: impl FnOnce(&Value) -> Result<T, String>) -> Result<T, Error> {
         read(&self.envelope.data).map_err(|problem| self.unreadable(call, problem))
     }
@@ -90,7 +90,7 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// Wants the process's TLS provider to be installed
+    /// The process's TLS provider must be installed
     /// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`).
     ///
     /// # Errors
@@ -109,7 +109,7 @@ impl Transport {
 
     /// Makes the call, and retries it after a wait while the answer is 429. No other failure is retried.
     ///
-    /// Dropping the future drops the request; what was sent by then may have been carried out.
+    /// Dropping the future drops the request; the part that was sent by then may have been carried out.
     pub(crate) async fn call(&self, call: &Call) -> Result<Answer, Error> {
         let mut attempt = 1;
         loop {
@@ -119,7 +119,7 @@ impl Transport {
             self.log(call, attempt, begun.elapsed(), &result);
             let Err(Error::Api { status: 429, retry_after, .. }) = &result else { return result };
             let wait = retry_after.unwrap_or_else(|| {
-                // 1 s, 2 s, 4 s, as the vendor's SDK does.
+                // 1 s, 2 s, 4 s, as in the vendor's SDK.
                 self.retry_initial.saturating_mul(1 << (attempt - 1).min(31)).min(LONGEST_WAIT)
             });
             if attempt > self.max_retries || wait > LONGEST_WAIT {
@@ -142,7 +142,7 @@ impl Transport {
         let request = self.http.request(call.method.clone(), call.url.clone());
         let request = match &call.body {
             Some(body) => request.json(body),
-            // The client says nothing of an empty body, and some servers then answer 411 (RFC 9110, section 8.6).
+            // The client sends no length for an empty body, and some servers then answer 411 (RFC 9110, section 8.6).
             None if call.method != Method::GET => request.header(CONTENT_LENGTH, 0),
             None => request,
         };
@@ -153,7 +153,7 @@ impl Transport {
             self.success(call, status.as_u16(), &headers, body)
         } else {
             let body = read(&mut response, FAILURE_BYTES, None).await;
-            // The status has said what matters: whatever arrived of the body is enough.
+            // The status is enough to decide, so an incomplete body is accepted.
             Err(self.failure(call, status.as_u16(), &headers, &body.bytes))
         }
     }
@@ -170,7 +170,7 @@ impl Transport {
         let answer: Value = if body.bytes.trim_ascii().is_empty() {
             Value::Null
         } else {
-            // The library's own text may repeat a part of the body, so only the place is told.
+            // The library's own text may repeat a part of the body, so only the place is reported.
             serde_json::from_slice(&body.bytes).map_err(|error| {
                 unreadable(format!("it is no JSON from line {}, column {} on", error.line(), error.column()))
             })?
@@ -187,7 +187,7 @@ impl Transport {
         let (code, message) = answer.as_ref().map(wire::failure).unwrap_or_default();
         let request_id = self.request_id(headers, answer.as_ref());
         let message = message.unwrap_or_else(|| match &mut answer {
-            // Written anew, nothing hides behind an escape.
+            // Written again, so that no secret is hidden by an escape.
             Some(Value::String(text)) => std::mem::take(text),
             Some(answer) => {
                 redact_value(&self.redactor, answer);
@@ -242,7 +242,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Says of a request without an answer whether it can have been carried out.
+/// Says whether a request without an answer can have been carried out.
 fn network(call: &Call, error: reqwest::Error) -> Error {
     Error::Network {
         call: call.what.clone(),
@@ -257,7 +257,7 @@ fn client(settings: &Settings, base: &Url) -> Result<reqwest::Client, SettingsEr
         return Err(SettingsError::Timeout);
     }
     let key = settings.api_key.expose();
-    // With quotes or backslashes it would look different in JSON, and not be recognised where it is echoed.
+    // With quotes or backslashes it would look different in JSON, and would not be recognised when it is echoed.
     if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\') {
         return Err(SettingsError::ApiKey);
     }

@@ -1,4 +1,4 @@
-//! What Finkare's answers look like, as far as it is documented, and how they are read.
+//! The form of Finkare's answers, as far as it is documented, and how they are read.
 //!
 //! - The envelope is `{success, data, message, pagination, requestId, timestamp}`. An answer without it is read as
 //!   the data itself, because it is not documented that every call has one.
@@ -21,7 +21,7 @@ use crate::{Delivery, Invoice, NewWebhook, PaidAt, Payment, Secret, UnreadablePa
 /// More characters than any secret has.
 const LONGEST_SECRET: usize = 1024;
 
-/// How long a list is: the fields that are needed to follow it.
+/// The length of a list: the fields that are needed to read all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pagination {
     /// Items on a full page.
@@ -102,8 +102,8 @@ pub(crate) fn webhook(data: &Value) -> Result<Webhook, String> {
 
 /// A webhook that was just created, and its secret.
 ///
-/// Finkare shows the secret only here, so it must not be lost because another field is missing or odd: apart from the id,
-/// such a field takes the value that was asked for.
+/// Finkare shows the secret only here, so it must not be lost because another field is missing or odd: apart from the
+/// id, such a field takes the requested value.
 pub(crate) fn created(data: &Value, asked: &NewWebhook) -> Result<(Webhook, Secret), String> {
     let secret = secret(data)?;
     let fields = Fields::of(data).ok_or(NO_OBJECT)?;
@@ -127,8 +127,8 @@ pub(crate) fn created(data: &Value, asked: &NewWebhook) -> Result<(Webhook, Secr
 
 /// The secret in an answer: `secret`, or `webhook.secret`.
 ///
-/// A masked secret (`whsec_****`) is an error: if it were stored, every delivery would be refused once the secret before it
-/// has expired.
+/// A masked secret (`whsec_****`) is an error: if it were stored, every delivery would be refused once the previous
+/// secret has expired.
 pub(crate) fn secret(data: &Value) -> Result<Secret, String> {
     let at = |value: &Value| value.get("secret").filter(|secret| !secret.is_null()).cloned();
     let found = at(data).or_else(|| at(data.get("webhook")?)).ok_or("`secret` is missing")?;
@@ -145,8 +145,8 @@ pub(crate) fn secret(data: &Value) -> Result<Secret, String> {
     Ok(secret)
 }
 
-/// One delivery of Finkare's own history. It is read for people to look at, so fields that differ from the documentation stay
-/// in `other` and are no error.
+/// One delivery of Finkare's own history. It is read for people to look at, so fields that differ from the
+/// documentation stay in `other` and are not an error.
 pub(crate) fn delivery(item: &Value) -> Result<Delivery, String> {
     let mut other = item.as_object().ok_or(NO_OBJECT)?.clone();
     let mut text = |names: &[&str]| {
@@ -188,7 +188,7 @@ pub(crate) fn payment(item: &Value) -> Result<Payment, String> {
     })
 }
 
-/// A payment of a list, or what is known about one that cannot be read.
+/// A payment of a list, or the readable part of one that cannot be read.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum PaymentRow {
     Read(Payment),
@@ -200,7 +200,7 @@ pub(crate) enum PaymentRow {
 }
 
 impl PaymentRow {
-    /// What distinguishes it from others.
+    /// The id or text that distinguishes it from others.
     pub(crate) fn key(&self) -> &String {
         match self {
             Self::Read(payment) => &payment.id,

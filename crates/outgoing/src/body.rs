@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// What was read of a body.
 #[derive(Debug)]
 pub struct Body {
-    /// What arrived, at most as many bytes as were allowed.
+    /// The bytes that arrived, at most as many as were allowed.
     pub bytes: Vec<u8>,
     /// Why reading ended.
     pub end: End,

@@ -26,7 +26,7 @@ use crate::{
     secret::{Secret, has_split_password},
 };
 
-/// What one client needs to know beside the policy.
+/// The settings of one client that the policy leaves open.
 #[derive(Debug, Clone)]
 pub struct Plan<'a> {
     /// The `User-Agent` of every request.
@@ -42,7 +42,7 @@ pub struct Plan<'a> {
     pub idle: Duration,
 }
 
-/// Why there is no client.
+/// Why a client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum NoClient {
     /// The process has not chosen its TLS provider.
@@ -65,11 +65,11 @@ impl Way {
     }
 }
 
-/// These hosts are always called directly: a proxy on another machine would take its own for them, and what is allowed to
-/// travel unencrypted within this machine must not leave it.
+/// These hosts are always called directly. A proxy on another machine would connect to itself instead, and data that
+/// may only travel unencrypted within this machine must not leave it.
 const THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.0/8", "::1"];
 
-/// How requests leave: directly, or through a proxy, with the authorities that are trusted beside the system's.
+/// How requests leave: directly or through a proxy, and which authorities are trusted in addition to the system's.
 ///
 /// The default is direct, with the system's authorities alone. Cloning it is cheap.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -94,12 +94,12 @@ impl Egress {
         self.change(|way| (way.http, way.https) = (http, https))
     }
 
-    /// Calls these hosts directly, beside those that were named before. An entry is a name, which includes all names below it
-    /// (`example.internal`, also written `.example.internal` or `*.example.internal`), an IP address, a network such as
-    /// `10.0.0.0/8`, or `*` for all hosts.
+    /// Calls these hosts directly, in addition to those that were named before. An entry is a name, which includes
+    /// all names below it (`example.internal`, also written `.example.internal` or `*.example.internal`), an IP
+    /// address, a network such as `10.0.0.0/8`, or `*` for all hosts.
     ///
     /// # Errors
-    /// The entry that is none of these, and what to write instead.
+    /// The entry that has none of these forms, and what to write instead.
     pub fn except(self, hosts: &[String]) -> Result<Self, BadHost> {
         let hosts = hosts.iter().map(|host| direct_host(host)).collect::<Result<Vec<_>, _>>()?;
         Ok(self.change(|way| way.direct.extend(hosts)))
@@ -108,7 +108,7 @@ impl Egress {
     /// Also trusts the authorities whose certificates a PEM file holds.
     ///
     /// # Errors
-    /// What is wrong with the file.
+    /// The problem with the file.
     pub fn trusting(self, pem: &[u8]) -> Result<Self, BadCertificates> {
         let certificates: Vec<_> =
             CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| BadCertificates::NotPem)?;
@@ -127,12 +127,12 @@ impl Egress {
         self.0.http.is_some() || self.0.https.is_some()
     }
 
-    /// What a proxy may echo and nobody may read, for a [`Redactor`](crate::Redactor).
+    /// Texts that a proxy may echo and that must not be shown, for a [`Redactor`](crate::Redactor).
     pub fn private(&self) -> impl Iterator<Item = String> {
         [&self.0.http, &self.0.https].into_iter().flatten().flat_map(Proxy::private)
     }
 
-    /// Builds a client. Nobody is called yet.
+    /// Builds a client. No request is sent yet.
     ///
     /// The process's TLS provider must be installed
     /// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`).
@@ -182,8 +182,8 @@ impl Egress {
         builder.build().map_err(unusable)
     }
 
-    /// [`explain`] for a client of this egress. Where a connection failed, it says that the proxy may be what could not be
-    /// reached, unless the error shows it.
+    /// [`explain`] for a client of this egress. If a connection failed, it says that the proxy may have been
+    /// unreachable, unless the error shows which one it was.
     pub fn explain(&self, error: &reqwest::Error, limits: Limits) -> String {
         let what = explain(error, limits);
         let is_told = what.contains("`outgoing.proxy`") || find::<rustls::Error>(error).is_some();
@@ -226,7 +226,7 @@ impl Proxy {
     /// in URLs are percent-encoded.
     ///
     /// # Errors
-    /// What is wrong with it, without any of its text, which may hold a password.
+    /// The problem, without any of the text, which may hold a password.
     pub fn read(url: &Secret) -> Result<Self, BadProxy> {
         let text = url.expose();
         if has_split_password(text) {
@@ -275,19 +275,19 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// Why a proxy cannot be used; to follow its place in the configuration.
+/// Why a proxy cannot be used. The text follows its place in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadProxy {
-    /// No URL.
+    /// It is not a URL.
     #[error("is not the URL of a proxy: write, for example, `http://proxy.example:3128`")]
     NoUrl,
-    /// Neither HTTP nor HTTPS.
+    /// It is neither HTTP nor HTTPS.
     #[error("does not begin with `http://` or `https://`: other kinds of proxies, such as SOCKS, cannot be used")]
     Scheme,
-    /// A path, a query or a fragment.
+    /// It has a path, a query or a fragment.
     #[error("has a path, a query or a fragment, which the address of a proxy does not have: leave it out")]
     Path,
-    /// Something in user or password that must be encoded.
+    /// A character in user or password has to be encoded.
     #[error(
         "has a user or a password that cannot be read: write `%2F` for `/`, `%3F` for `?`, `%23` for `#`, `%40` for `@` and \
          `%25` for `%`; a user has no `:`"
@@ -295,7 +295,7 @@ pub enum BadProxy {
     Password,
 }
 
-/// An entry of the hosts that are called directly, which is none; to follow its place in the configuration.
+/// An invalid entry in the list of hosts that are called directly. The text follows its place in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` {problem}", host.escape_debug())]
 pub struct BadHost {
@@ -304,7 +304,7 @@ pub struct BadHost {
     problem: &'static str,
 }
 
-/// An entry as the library reads it.
+/// An entry in the library's form.
 fn direct_host(written: &str) -> Result<String, BadHost> {
     // Other programs also take names with a star in front, and IPv6 addresses in brackets.
     let host = written.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(written);
@@ -340,21 +340,21 @@ fn check_host(host: &str) -> Result<(), BadHost> {
     Ok(())
 }
 
-/// Why a file with certificates cannot be used; to follow its place in the configuration.
+/// Why a file with certificates cannot be used. The text follows its place in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadCertificates {
-    /// The PEM is broken.
+    /// The PEM is damaged.
     #[error("is not PEM: convert it with `openssl x509 -inform der -in FILE -out FILE.pem`, or copy it again")]
     NotPem,
-    /// There is none in it.
+    /// The file contains no certificate.
     #[error("holds no certificate: it must have a line `-----BEGIN CERTIFICATE-----`")]
     None,
-    /// One of them is none.
+    /// A certificate cannot be read.
     #[error("holds a certificate that cannot be read, number {number} ({problem}): export it again from the authority")]
     Unreadable {
         /// Its place in the file, from 1.
         number: usize,
-        /// The library's word.
+        /// The library's message.
         problem: String,
     },
 }

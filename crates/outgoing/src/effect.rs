@@ -1,21 +1,21 @@
-//! What is known of a write after the call.
+//! Whether a write was carried out, as far as the call shows.
 //!
 //! There is one rule for every client that changes something elsewhere: a booking in the books, a rotation or a
-//! registration at Finkare. A write that is repeated although it was done costs money or a secret; a write that is taken
-//! for done although it was not is lost. So there are three answers, and [`Effect::Unknown`] is the usual one after a
-//! failure: it is looked up before anything else is done about it.
+//! registration at Finkare. Repeating a write that was carried out costs money or a secret; assuming that a write was
+//! carried out when it was not loses the write. So there are three answers. [`Effect::Unknown`] is the usual one
+//! after a failure: the caller then looks up what happened before it does anything else.
 //!
-//! The rule is pure and asks nobody. What is done about a doubt is decided by the caller. For calls that only read, none of
-//! this matters.
+//! The rule is pure and calls no service. The caller decides how to resolve a doubt. Calls that only read do not need
+//! this rule.
 
-/// What is known of a write after the call.
+/// Whether a write was carried out, as far as the call shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// The other side says that it was done.
+    /// The other side says that it was carried out.
     Done,
-    /// It was certainly not done.
+    /// It was certainly not carried out.
     NotDone,
-    /// It may have been done.
+    /// It may have been carried out.
     Unknown,
 }
 
@@ -31,10 +31,10 @@ impl Effect {
 /// `says_not_successful` is true if the body contradicts a status of success or cannot be read: `"success": false`,
 /// an error where the result should be, no JSON.
 ///
-/// A 4xx is the server's own word, given before it did anything, with these exceptions: 408 may come from a proxy that
-/// stopped waiting, and 425 and 409 may be the answer to a repetition of a request that was carried out a moment before.
-/// A 3xx is often what a server answers after having done what was asked (303, "see what was made"). A 5xx may come from
-/// a proxy, or from a server that failed after having written.
+/// A 4xx is the server's own answer, given before it did anything, with these exceptions: 408 may come from a proxy
+/// that stopped waiting, and 425 and 409 may be the answer to a repetition of a request that was carried out a moment
+/// before. Servers often answer 3xx after they have done what was asked (303, "see the result there"). A 5xx may come
+/// from a proxy, or from a server that failed after the write.
 pub const fn of_answer(status: u16, says_not_successful: bool) -> Effect {
     match status {
         200..=299 if !says_not_successful => Effect::Done,
@@ -44,21 +44,22 @@ pub const fn of_answer(status: u16, says_not_successful: bool) -> Effect {
     }
 }
 
-/// What it means that no answer arrived. `never_left` is true if no byte of the request was sent: see [`never_left`].
+/// The effect of a write that got no answer. `never_left` is true if no byte of the request was sent: see
+/// [`never_left`].
 pub const fn of_silence(never_left: bool) -> Effect {
     if never_left { Effect::NotDone } else { Effect::Unknown }
 }
 
-/// What a call means for a write that failed without an answer.
+/// The effect of a write whose call failed without an answer.
 pub fn of_failure(error: &reqwest::Error) -> Effect {
     of_silence(never_left(error))
 }
 
 /// True if no byte of the request was sent, because the connection was never established.
 ///
-/// The library says so of name resolution, TCP, the way through a proxy and the TLS handshake alone, also when these took
-/// too long: the request is written only after them. The time-out of the call as a whole does not say how far the call
-/// came; nor does a kept connection that breaks.
+/// The library reports this only for name resolution, TCP, the way through a proxy and the TLS handshake, also if one
+/// of these took too long: the request is written only after them. The time-out of the whole call does not show how
+/// far the call came; nor does a kept connection that breaks.
 pub fn never_left(error: &reqwest::Error) -> bool {
     error.is_connect() || error.is_builder()
 }

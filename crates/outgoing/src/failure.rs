@@ -1,4 +1,4 @@
-//! What to tell the operator about a request that got no answer: what happened, and what to change.
+//! Explains to the operator why a request got no answer: what happened, and what to change.
 //!
 //! An HTTP client's errors are nested, and the useful one is the innermost, so [`explain`] walks down to it. The outer
 //! errors print the URL, which may hold a secret, so none of them is repeated.
@@ -15,8 +15,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The same with a little less time for the whole call: the client then gives up before the caller drops the call, so
-    /// that what is known of the failure is reported and not lost.
+    /// The same with a little less time for the whole call: the client then gives up before the caller drops the
+    /// call, so that the reason of the failure is reported and not lost.
     #[must_use]
     pub fn before_the_caller(self) -> Self {
         Self { whole: self.whole.saturating_sub((self.whole / 20).min(Duration::from_millis(100))), ..self }
@@ -40,7 +40,7 @@ pub fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// The text of the innermost cause, where the fact is and no URL.
+/// The text of the innermost cause, which states the fact and contains no URL.
 pub fn innermost(error: &(dyn Error + 'static)) -> String {
     causes(error)
         .last()
@@ -93,8 +93,8 @@ pub fn explain(error: &reqwest::Error, limits: Limits) -> String {
     }
 }
 
-/// What went wrong between a proxy and the service behind it. The library has no public type for these errors, so they are
-/// known by their words; a test with a real proxy holds them.
+/// Explains a failure between a proxy and the service behind it. The library has no public type for these errors, so
+/// they are recognised by their texts; a test with a real proxy checks that these texts are still the same.
 fn through_a_proxy(error: &(dyn Error + 'static)) -> Option<String> {
     let word = error.to_string();
     let word = word.strip_prefix("tunnel error: ")?;
@@ -112,9 +112,10 @@ fn through_a_proxy(error: &(dyn Error + 'static)) -> Option<String> {
     })
 }
 
-/// What to say where an answer arrived that the HTTP library cannot read.
+/// Explains an answer that the HTTP library cannot read.
 ///
-/// The library says only in words which part it was. What is not known here is reported with the library's words.
+/// The library says only in words which part of the answer it was. A text that is not known here is reported as it
+/// is.
 fn unreadable(parse: &hyper::Error) -> String {
     let word = parse.to_string();
     if parse.is_parse_too_large() {
@@ -122,7 +123,7 @@ fn unreadable(parse: &hyper::Error) -> String {
                 proxy in between, sends. The event may have arrived"
             .to_owned();
     }
-    // The beginning is not that of an answer.
+    // The answer does not begin like HTTP.
     if parse.is_parse_status() || parse.is_parse_version_h2() || word.contains("version") {
         return format!("its answer is not HTTP/1.1 ({word}): check the scheme and the port of the address");
     }
@@ -147,8 +148,8 @@ fn explain_tls(error: &rustls::Error) -> String {
     use rustls::{CertificateError as Certificate, Error as Tls};
     match error {
         Tls::InvalidCertificate(Certificate::UnknownIssuer) => untrusted(),
-        // `openssl req -x509` makes such a certificate, which is signed by itself, as that of a CA. The verifier has no
-        // variant for it.
+        // `openssl req -x509` makes such a certificate, which is signed by itself, as that of a CA. The verifier has
+        // no variant for this.
         Tls::InvalidCertificate(Certificate::Other(other)) if other.to_string().contains("CaUsedAsEndEntity") => {
             untrusted()
         }

@@ -1,31 +1,32 @@
 //! Calls to other services: one policy for every HTTP client, and one rule for what a failed write may have done.
 //!
-//! A sink, an accounting system and Finkare's API are called for different reasons and in different ways. What must
-//! hold for all of them is decided here, once, and nowhere else is an HTTP client built for them
+//! A sink, an accounting system and Finkare's API are called for different reasons and in different ways. The rules
+//! that apply to all of them are decided here, once, and no other code builds an HTTP client for them
 //! (docs/decisions/0035-one-way-out.md).
 //!
 //! # Policy
 //!
-//! - **Nobody but the configured address gets a request.** Redirects are not followed, because the next address would
-//!   receive credentials and payloads that were not meant for it. Cookies are not kept. A proxy is used only where the
+//! - **Only the configured address gets a request.** Redirects are not followed, because the next address would
+//!   receive credentials and payloads that were not meant for it. Cookies are not kept. A proxy is used only if the
 //!   operator configured one ([`Egress`]); the environment alone never sends a request through a proxy.
-//! - **Nothing is sent twice by the library.** Whether a call is made again is decided by its caller, who knows what it
+//! - **The library sends nothing twice.** The caller decides whether to retry a call, because it knows what the call
 //!   changes.
-//! - **Every call ends.** A client has a bound on connecting and a bound on the whole call ([`Limits`]), and a body is
-//!   read up to a number of bytes ([`read`]).
-//! - **Only trusted certificates are accepted.** The system's authorities are trusted, and beside them only those that
-//!   the operator named ([`Egress::trusting`]).
-//! - **What another service says may be shown only after [`Redactor`] has masked it.** Services echo what they receive.
-//! - **A write whose outcome is unknown is looked up, never repeated blindly.** [`Effect`] tells "done", "not done" and
-//!   "unknown" apart, by one rule for all.
+//! - **Every call ends.** A client has a time limit on connecting and one on the whole call ([`Limits`]), and a body
+//!   is read up to a number of bytes ([`read`]).
+//! - **Only trusted certificates are accepted.** Trusted are the system's authorities, and in addition only those
+//!   that the operator configured ([`Egress::trusting`]).
+//! - **Texts of another service may be shown only after [`Redactor`] has masked them.** Services echo what they
+//!   receive.
+//! - **A write whose outcome is unknown is looked up, never repeated blindly.** [`Effect`] distinguishes "done", "not
+//!   done" and "unknown", by one rule for all.
 //!
 //! # Modules
 //!
 //! - [`client`]: building a client, through a proxy or directly.
-//! - [`effect`]: what is known of a write after the call.
-//! - [`failure`]: what to tell the operator about a request that got no answer.
+//! - [`effect`]: whether a write was carried out.
+//! - [`failure`]: explains to the operator why a request got no answer.
 //! - [`body`]: reading a body up to a bound.
-//! - [`redact`]: masking secrets in texts of others, and shortening these texts to one line.
+//! - [`redact`]: masks secrets in the texts of other services, and shortens these texts to one line.
 //! - [`retry_after`](mod@retry_after): the wait that another service asks for.
 //! - [`rate`]: keeping below the number of calls that a service accepts.
 //! - [`secret`]: texts that must never be shown.

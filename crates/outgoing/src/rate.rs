@@ -1,17 +1,17 @@
 //! Keeping below the number of calls that a service accepts, by one of two rules.
 //!
-//! [`Rate`] keeps a limit that the other side counts strictly: however a period is laid over the calls, it never holds more
-//! of them than allowed. A bucket that refills would not do: it lets a burst through and refills meanwhile, so that one
-//! period may hold up to twice the number, and the other side answers 429. So every call keeps its place until a whole
-//! period after its *end*. The other side counts a call somewhere between its beginning and its end, and so never counts
-//! more than was configured, however long a call takes. The price is that a place becomes free later, by the duration of
-//! a call, and that after a burst no call may start for almost a period.
+//! [`Rate`] keeps a limit that the other side counts strictly: no period, wherever it begins, contains more calls
+//! than allowed. A bucket that refills would not do: it lets a burst through and refills in the meantime, so that one
+//! period may contain up to twice the number, and the other side answers 429. So every call keeps its place until a
+//! whole period after its *end*. The other side counts a call somewhere between its beginning and its end, and so
+//! never counts more than was configured, however long a call takes. The price is that a place becomes free later, by
+//! the duration of a call, and that after a burst no call may start for almost a period.
 //!
-//! [`Pace`] spreads calls evenly and allows a burst after a pause. It suits a service whose own limit is not known and whose
-//! callers wait: a single call never waits longer than the period divided by the number of calls, once those before it
-//! have started.
+//! [`Pace`] spreads calls evenly and allows a burst after a pause. It suits a service whose own limit is unknown and
+//! whose callers wait: once the earlier calls have started, a call never waits longer than the period divided by the
+//! number of calls.
 //!
-//! Both count per process, and both begin anew with a start or a reload of the configuration.
+//! Both count per process, and both start again with a start or a reload of the configuration.
 
 use std::{
     collections::VecDeque,

@@ -3,10 +3,10 @@
 
 use crate::secret::Secret;
 
-/// What stands for a secret.
+/// The replacement for a secret.
 const MASK: &str = "[redacted]";
 
-/// Texts that must not be shown, and how secrets begin that were never seen.
+/// Texts that must not be shown, and the prefixes of secrets that were never seen.
 ///
 /// Texts of fewer than four characters are not masked: they are no secrets, and masking them would make every message
 /// unreadable.
@@ -61,7 +61,7 @@ impl Redactor {
         one_line(&self.redact(text), most)
     }
 
-    /// The same for a body, whatever its encoding.
+    /// The same for a body in any encoding.
     pub fn excerpt(&self, body: &[u8], most: usize) -> String {
         self.line(&String::from_utf8_lossy(body), most)
     }
@@ -69,7 +69,7 @@ impl Redactor {
 
 /// At most `most` characters of the text on one line, without invisible marks. A text that is cut ends with `…`.
 pub fn one_line(text: &str, most: usize) -> String {
-    // Marks that are not seen but reorder or hide what follows them have no place in a log.
+    // Invisible characters that reorder or hide the text after them do not belong in a log.
     let invisible = |c: char| {
         c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
@@ -83,7 +83,7 @@ pub fn one_line(text: &str, most: usize) -> String {
     line
 }
 
-/// Masks what begins with the prefix up to where a word of a text, of JSON or of HTML must end.
+/// Masks every word that begins with the prefix. A word ends where a word of a text, of JSON or of HTML must end.
 fn mask_words(text: &str, prefix: &str) -> String {
     let mut parts = text.split(prefix);
     let mut masked = parts.next().unwrap_or_default().to_owned();

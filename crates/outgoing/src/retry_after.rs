@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header::RETRY_AFTER};
 
-/// The longest wait that is accepted. A service that asks for more means "never", and is asked again after a day.
+/// The longest wait that is accepted. A service that asks for more means "never"; it is called again after a day.
 pub const LONGEST: Duration = Duration::from_hours(24);
 
-/// The wait that an answer asks for, at most [`LONGEST`]; `None` without a header that can be read.
+/// The wait that an answer asks for, at most [`LONGEST`]; `None` without a readable header.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     asked_for(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
 }

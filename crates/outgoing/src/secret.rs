@@ -21,8 +21,8 @@ impl Secret {
         &self.0
     }
 
-    /// Characters at its ends, or invisible ones inside, that were most likely not meant as a part of it. The text ends a
-    /// sentence that begins with the secret's place, and reveals nothing else about the secret.
+    /// Describes characters at its ends, or invisible ones inside, that were most likely not meant as a part of it.
+    /// The text ends a sentence that begins with the secret's place, and reveals nothing else about the secret.
     pub fn oddity(&self) -> Option<&'static str> {
         let text = self.expose();
         let is_quoted = |text: &str| text.chars().count() > 1 && text.starts_with(QUOTES) && text.ends_with(QUOTES);
@@ -43,8 +43,8 @@ impl Secret {
         }
     }
 
-    /// The secret without the characters that [`Secret::oddity`] is about; `None` without such characters, or if nothing else
-    /// is left. It serves to find out what was meant, and is never accepted in place of the secret.
+    /// The secret without the characters that [`Secret::oddity`] describes; `None` without such characters, or if
+    /// nothing else is left. It serves to find out what was meant, and is never accepted in place of the secret.
     pub fn without_oddities(&self) -> Option<Self> {
         self.oddity()?;
         let seen: Zeroizing<String> = Zeroizing::new(self.expose().chars().filter(|c| !is_unseen(*c)).collect());

@@ -1,10 +1,11 @@
-//! What the store promises about payments: which event announces which payment, and what was written of each payment where.
+//! What the store promises about payments: which event announces which payment, and what was written of each payment
+//! in which sink.
 //!
 //! All writes are durable when they return, on both stores: nothing may be written into a company's books that is not
-//! known here first. Times are the store's clock.
+//! stored here first. Times are the store's clock.
 //!
-//! [`LedgerStore`] is implemented in `sql`, once for both databases; `rows` is what is read, and the decisions that follow
-//! from it.
+//! [`LedgerStore`] is implemented in `sql`, once for both databases; `rows` holds the rows that are read, and the
+//! decisions that follow from them.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub(in crate::store) mod sql;
 /// The result of assigning a payment to an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Assigned {
-    /// The payment is this event's now, or was already.
+    /// The payment now belongs to this event, or already did.
     Ours,
     /// The event already had another payment, which stays.
     Another(Assignment),
@@ -42,17 +43,17 @@ pub struct Unassigned {
     pub received_at: Timestamp,
     /// The verified message.
     pub payload: Vec<u8>,
-    /// True while a dispatch of it is not finished.
+    /// True while one of its dispatches is unfinished.
     pub is_open: bool,
 }
 
 /// The largest payload, in bytes, of an event among the [`Unassigned`]. Finkare's are far smaller.
 pub const LARGEST_ANNOUNCEMENT: u32 = 16 * 1024;
 
-/// How many of the latest announcements are searched for a part of an invoice's number.
+/// How many of the latest announcements are searched for a part of an invoice number.
 pub const SEARCHED_FOR_PARTS: u32 = 20_000;
 
-/// What a person looks for: a payment's id, an amount, or an invoice's number or a part of it.
+/// What a person searches for: a payment's id, an amount, or an invoice number or a part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Search {
     /// As it was typed.
@@ -64,7 +65,7 @@ pub struct Search {
 }
 
 impl Search {
-    /// Of a text as typed; `None` if nothing can be found by it.
+    /// Builds a search from a text as typed; `None` if nothing can be found by it.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         let is_usable = !text.is_empty() && !text.contains('\0');
@@ -72,7 +73,7 @@ impl Search {
     }
 }
 
-/// An invoice's number without the difference between capitals and small letters, as it is searched.
+/// An invoice number in the form in which it is searched: without the difference between capitals and small letters.
 pub fn number_key(number: &str) -> String {
     number.trim().to_lowercase()
 }
@@ -80,11 +81,11 @@ pub fn number_key(number: &str) -> String {
 /// The result of beginning a booking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BookingBegun {
-    /// The booking is ours, `reserved`, and nothing was known of the payment before.
+    /// The booking is ours, `reserved`, and the payment had none before.
     Begun,
-    /// The booking was unfinished under the token that was named. It is ours now, in the state that it had; if that is
-    /// `sending`, it is unknown what the earlier holder did. It has to be read again now: the named token may have been read
-    /// while the booking was still `reserved`, and its holder may have sent since.
+    /// The booking was unfinished under the given token. It is ours now, in its previous state; if that is `sending`,
+    /// it is unknown what the earlier holder did. Read it again now: the token may have been read while the booking
+    /// was still `reserved`, and its holder may have sent since.
     TakenOver,
     /// There is a booking of the payment already, as given here; nothing was changed.
     Exists(Booking),
@@ -92,34 +93,34 @@ pub enum BookingBegun {
     Busy(Booking),
 }
 
-/// How a booking goes on.
+/// The next state of a booking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advance {
     /// Its new state: `written`, `booked` or `seen`.
     pub state: BookingState,
-    /// The target's own id; `None` keeps what was known.
+    /// The target's own id; `None` keeps the stored one.
     pub target_id: Option<String>,
-    /// What a person may want to know; `None` keeps what was known. It outlives an erasure of the invoice, so it must hold
-    /// no names and no text of the target's.
+    /// A note for a person; `None` keeps the stored one. It outlives an erasure of the invoice, so it must hold no
+    /// names and no text of the target's.
     pub note: Option<String>,
 }
 
 /// What a person has found in the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Word {
-    /// The payment stands there: the booking becomes `booked`, with a note that says by whose word.
+    /// The payment is recorded there: the booking becomes `booked`, with a note that says who said so.
     Recorded {
-        /// The target's own id of it, if it was told.
+        /// The payment's id in the target, if it was given.
         target_id: Option<String>,
     },
-    /// The payment does not stand there: the booking is removed, and the next attempt writes it.
+    /// The payment is not recorded there: the booking is removed, and the next attempt writes it.
     NotRecorded,
 }
 
-/// The result of a person's word.
+/// The result of a person's statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
-    /// The booking is as the person said.
+    /// The booking is now as the person said.
     Settled,
     /// The booking was begun too recently; nothing was changed.
     TooEarly(Booking),
@@ -148,17 +149,17 @@ pub struct BookingFilter {
     pub before: Option<i64>,
 }
 
-/// The ledger's part of the store.
+/// The part of the store that is about the ledger.
 #[async_trait]
 pub trait LedgerStore: Send + Sync {
-    /// The payment that an event announces, if that is decided.
+    /// The payment that an event announces, if that has been decided.
     async fn assignment(&self, event: EventId) -> Result<Option<Assignment>, StoreError>;
 
     /// All assignments of an invoice's payments in an endpoint, in no particular order.
     async fn assignments(&self, endpoint: &str, invoice_id: &str) -> Result<Vec<Assignment>, StoreError>;
 
-    /// Decides that the event announces the payment. An event has at most one payment, a payment at most one event
-    /// in each endpoint; of two that ask at the same time one gets it.
+    /// Decides that the event announces the payment. An event has at most one payment, and a payment at most one
+    /// event in each endpoint. If two callers ask at the same time, one gets it.
     ///
     /// # Errors
     /// [`StoreError::Open`] if the event is not stored (any more).
@@ -168,43 +169,43 @@ pub trait LedgerStore: Send + Sync {
     /// have a payload of no more than [`LARGEST_ANNOUNCEMENT`] bytes; at most `limit`.
     async fn unassigned(&self, endpoint: &str, invoice_id: &str, limit: u32) -> Result<Vec<Unassigned>, StoreError>;
 
-    /// Stores what is known of an event's payment, for searches. A part that is not known now stays as it was. Nothing is
-    /// stored for an event that is not stored. The entry goes with its event, or when its invoice is erased.
+    /// Stores what is known of an event's payment, for searches. A value that is unknown now stays as it was. Nothing
+    /// is stored for an event that is not stored. The entry is deleted with its event, or when its invoice is erased.
     async fn note_announced(&self, known: &Announced) -> Result<(), StoreError>;
 
     /// What is known of these events' payments, in no particular order. Events without a known payment are left out.
     async fn announced(&self, events: &[EventId]) -> Result<Vec<Announced>, StoreError>;
 
-    /// The events whose payment a search finds, the newest first; at most `limit`. A part of a number is looked for among
-    /// the latest [`SEARCHED_FOR_PARTS`] only, all else everywhere.
+    /// The events whose payment a search finds, the newest first; at most `limit`. A part of a number is searched
+    /// among the latest [`SEARCHED_FOR_PARTS`] only, everything else in all of them.
     async fn find_announced(&self, search: &Search, limit: u32) -> Result<Vec<EventId>, StoreError>;
 
-    /// What is known of a payment in a sink.
+    /// The booking of a payment in a sink.
     async fn booking(&self, sink: &SinkName, payment_id: &str) -> Result<Option<Booking>, StoreError>;
 
-    /// Reserves a payment in a sink, before anything is looked at there.
+    /// Reserves a payment in a sink, before the relay reads anything there.
     ///
-    /// There is at most one booking for each sink and payment. One that is `reserved` or `sending` is taken over only by
-    /// whoever names its token in `take_over`, and keeps its state; of two that do so at the same time one succeeds. While
-    /// one is `reserved` or `sending`, no other payment with the same invoice number is begun in this sink, so that two
-    /// never check the same balance. Asked again with the same token while it is unfinished, the answer is the same and
-    /// nothing is written.
+    /// There is at most one booking for each sink and payment. A booking that is `reserved` or `sending` is only
+    /// taken over by a caller that names its token in `take_over`, and keeps its state; if two callers do so at the
+    /// same time, one succeeds. While a booking is `reserved` or `sending`, no other payment with the same invoice
+    /// number is begun in this sink, so that two callers never check the same balance. A repeated call with the same
+    /// token, while the booking is unfinished, returns the same result and writes nothing.
     ///
-    /// What is taken over keeps its number and its `changed_at`; its event and `began_at` are the new ones. If the new
-    /// one names another invoice, invoice number, amount or currency, it is not taken over and the answer is
-    /// [`BookingBegun::Exists`]: what may stand in the target stands there under the old ones.
+    /// A booking that is taken over keeps its number and its `changed_at`; its event and `began_at` are the new ones.
+    /// If the new one names another invoice, invoice number, amount or currency, it is not taken over and the result
+    /// is [`BookingBegun::Exists`]: the payment may be recorded in the target under the old values.
     async fn begin_booking(
         &self,
         new: &NewBooking,
         take_over: Option<BookingToken>,
     ) -> Result<BookingBegun, StoreError>;
 
-    /// Stores that a payment is about to be sent, right before it is: a booking that is `reserved` or `sending` under this
-    /// token becomes `sending`, and its `began_at` is now, also if it was `sending` already. False if the booking is not ours
-    /// (any more): then nothing may be sent.
+    /// Stores that a payment is about to be sent, right before it is sent. A booking that is `reserved` or `sending`
+    /// under this token becomes `sending`, and its `began_at` is now, also if it was `sending` already. False if the
+    /// booking is not ours (any more): then nothing may be sent.
     ///
-    /// `settles_in` says for how long from now the write may still be carried out: the line keeps it
-    /// ([`Booking::settles_in`]), never less than an earlier sender's.
+    /// `settles_in` says for how long from now the write may still be carried out. The booking keeps it
+    /// ([`Booking::settles_in`]), and never less than an earlier sender's value.
     async fn send_booking(
         &self,
         sink: &SinkName,
@@ -222,9 +223,9 @@ pub trait LedgerStore: Send + Sync {
         token: BookingToken,
     ) -> Result<bool, StoreError>;
 
-    /// What a person says of a booking that is not finished, having looked into the target: see [`Word`]. The audit
-    /// entry is written with it, if anything is changed, and gets what the line said: `recorded`, `was` (its state),
-    /// `invoice_number`, `amount_cents`, `currency`, `target_id`.
+    /// Applies a person's statement on an unfinished booking, after a look into the target: see [`Word`]. The audit
+    /// entry is written with it, if anything is changed, and gets the booking's values: `recorded`, `was` (its
+    /// state), `invoice_number`, `amount_cents`, `currency`, `target_id`.
     ///
     /// Only for a booking that was begun at least `quiet_for` ago, so that no process is working on it any more.
     async fn settle_booking(
@@ -236,9 +237,9 @@ pub trait LedgerStore: Send + Sync {
         audit: NewAudit,
     ) -> Result<Settled, StoreError>;
 
-    /// Moves on a booking that is `reserved`, `sending` or `written` under this token, and answers `None`. If another
-    /// process has moved it on, answers the booking as it is, unchanged. Asked again with the very same advance, the answer
-    /// is the same.
+    /// Advances a booking that is `reserved`, `sending` or `written` under this token, and returns `None`. If another
+    /// process has advanced it, returns the booking as it is, unchanged. A repeated call with the very same advance
+    /// returns the same result.
     ///
     /// # Errors
     /// [`StoreError::Open`] if there is no booking at all, or if the new state is `reserved` or `sending`.
@@ -250,17 +251,17 @@ pub trait LedgerStore: Send + Sync {
         advance: &Advance,
     ) -> Result<Option<Booking>, StoreError>;
 
-    /// The sum of what we have written of an invoice in a sink (`written` and `booked`), by the number that the target
-    /// knows it by.
+    /// The sum that we have written for an invoice in a sink (`written` and `booked`), by the invoice number that the
+    /// target uses.
     async fn booked_cents(&self, sink: &SinkName, invoice_number: &str) -> Result<Cents, StoreError>;
 
     /// Lists bookings, newest first, each with its number; at most `limit` rows.
     async fn bookings(&self, filter: &BookingFilter, limit: u32) -> Result<Page<(i64, Booking)>, StoreError>;
 
-    /// Removes finished bookings (`booked`, `seen`) that have not changed for this long, the oldest first; at most
-    /// `limit`. Answers how many.
+    /// Deletes finished bookings (`booked`, `seen`) that have not changed for this long, the oldest first; at most
+    /// `limit`. Returns how many.
     ///
-    /// Likewise assignments of that age, at most `limit`, if neither their event nor any booking of their payment is there
-    /// any more: as long as one of these is, a payment must not become free for another event.
+    /// Also deletes assignments of that age, at most `limit`, if neither their event nor any booking of their payment
+    /// is stored any more: as long as one of these is stored, the payment must not become free for another event.
     async fn purge_bookings(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError>;
 }

@@ -1,5 +1,5 @@
-//! What both stores read of the ledger, and what follows from it: the decisions are made here once, the stores only
-//! look and write. The columns and their types are the same on both.
+//! The rows of the ledger that both stores read, and the decisions that follow from them: these are made here once,
+//! the stores only read and write. The columns and their types are the same on both.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ macro_rules! assignment_columns {
 }
 pub(in crate::store) use assignment_columns;
 
-/// The columns of [`BookingRow`], but for `now`, the store's clock.
+/// The columns of [`BookingRow`], except for `now`, the store's clock.
 macro_rules! booking_columns {
     () => {
         "number, sink, payment_id, event_id, invoice_id, invoice_number, amount_cents, currency, state, target_id, note,
@@ -169,7 +169,7 @@ impl BookingRow {
         Ok((self.number, booking))
     }
 
-    /// True while it is not known to be written, and may be taken over and withdrawn.
+    /// True while it is unknown whether it is written, so that it may be taken over and withdrawn.
     fn is_begun(&self) -> Result<bool, StoreError> {
         Ok(match self.state()? {
             BookingState::Reserved | BookingState::Sending => true,
@@ -190,8 +190,8 @@ pub(in crate::store) fn page(mut rows: Vec<BookingRow>, limit: u32) -> Result<Pa
     Ok(Page { rows: rows.into_iter().map(BookingRow::read).collect::<Result<_, _>>()?, more })
 }
 
-/// The answer to [`super::LedgerStore::assign`], by the event's assignment and the event that has the payment; `None`
-/// if the row is to be written.
+/// The result of [`super::LedgerStore::assign`], from the event's assignment and the event that has the payment;
+/// `None` if the row has to be written.
 pub(in crate::store) fn assigned(
     wanted: &Assignment,
     of_event: Option<AssignmentRow>,
@@ -210,19 +210,19 @@ pub(in crate::store) fn no_such_event(event: EventId) -> StoreError {
     StoreError::Open(format!("the event {event} is not stored (any more): no payment can be assigned to it"))
 }
 
-/// What is to be done to begin a booking.
+/// How to begin a booking.
 #[expect(clippy::large_enum_variant, reason = "one at a time, and taken apart at once")]
 pub(in crate::store) enum Begin {
     /// Write a new row.
     Insert,
     /// Write our token and event into the row with this number.
     TakeOver(i64),
-    /// Nothing: this is the answer.
+    /// Write nothing: this is the result.
     Answer(BookingBegun),
 }
 
-/// Decides [`super::LedgerStore::begin_booking`], by what is known of the payment in the sink, and by what is `reserved`
-/// or `sending` of the invoice number there.
+/// Decides [`super::LedgerStore::begin_booking`], from the booking of the payment in the sink, and from the booking
+/// of the same invoice number that is `reserved` or `sending` there.
 pub(in crate::store) fn begin(
     new: &NewBooking,
     take_over: Option<BookingToken>,
@@ -241,7 +241,7 @@ pub(in crate::store) fn begin(
         && row.amount_cents == new.amount_cents.0
         && row.currency == new.currency;
     Ok(if is_begun && row.token == new.token.0 {
-        // Asked again, because our answer was not heard.
+        // The caller repeats the call because our answer did not reach it.
         Begin::Answer(if row.takeovers > 0 { BookingBegun::TakenOver } else { BookingBegun::Begun })
     } else if is_begun && is_the_same && take_over == Some(BookingToken(row.token)) {
         Begin::TakeOver(row.number)
@@ -250,12 +250,12 @@ pub(in crate::store) fn begin(
     })
 }
 
-/// What is to be done to move a booking on.
+/// How to advance a booking.
 #[expect(clippy::large_enum_variant, reason = "one at a time, and taken apart at once")]
 pub(in crate::store) enum Step {
     /// Write the row with this number.
     Write(i64),
-    /// Nothing: this is the answer.
+    /// Write nothing: this is the result.
     Answer(Option<Booking>),
 }
 
@@ -291,19 +291,19 @@ pub(in crate::store) fn advance(
     })
 }
 
-/// What the note says after a person's word, in place of the doubt.
-pub(in crate::store) const SETTLED_NOTE: &str = "it stands there, as a person has said";
+/// The note after a person's statement, in place of the doubt.
+pub(in crate::store) const SETTLED_NOTE: &str = "recorded there, as a person has confirmed";
 
-/// What is to be done after a person's word.
+/// How to apply a person's statement.
 pub(in crate::store) enum Settle {
-    /// Carry the word out on the row with this number, and write this entry.
+    /// Apply the statement to the row with this number, and write this entry.
     Write(i64, NewAudit),
-    /// Nothing: this is the answer.
+    /// Write nothing: this is the result.
     Answer(Settled),
 }
 
-/// Decides [`super::LedgerStore::settle_booking`]. The entry gets what the line said: where the line is removed, it is
-/// all that is left of it.
+/// Decides [`super::LedgerStore::settle_booking`]. The audit entry gets the booking's values: if the booking is
+/// removed, the entry is all that is left of it.
 pub(in crate::store) fn settle(
     word: &Word,
     quiet_for: Duration,

@@ -1,8 +1,9 @@
-//! The ledger: which payment an event announces, and what was written of each payment where.
+//! The ledger: which payment an event announces, and what was written of each payment in which sink.
 //!
-//! Whatever decides over the ledger does so under its lock ([`Access::Ledger`]), in transactions of a few look-ups by key.
-//! So of two replicas one comes first, and what the second one finds is why it is refused. The unique indexes enforce the
-//! same for whoever goes without the lock. A booking is followed by a call to another company's service, which takes far
+//! Every decision about the ledger is made under its lock ([`Access::Ledger`]), in transactions of a few look-ups by
+//! key. So of two replicas one comes first, and the second one is refused because of what it then finds. The unique
+//! indexes enforce the same for a program that does not take the lock. A booking is followed by a call to another
+//! company's service, which takes far longer than the wait for the lock. All commits are durable.
 //! longer than the wait. Everything commits durably.
 
 use std::{fmt::Write as _, time::Duration};
@@ -40,10 +41,10 @@ const OF_EVENT: &str = concat!("SELECT ", assignment_columns!(), " FROM assignme
 const OF_INVOICE: &str =
     concat!("SELECT ", assignment_columns!(), " FROM assignments WHERE endpoint = $1 AND invoice_id = $2");
 
-/// The lock keeps a purge from removing the event before the commit.
+/// The lock keeps a purge from deleting the event before the commit.
 const EVENT: Sql = sql!("SELECT id FROM events WHERE id = $1", " FOR KEY SHARE" | "");
 
-/// The oldest finished ones; what another replica purges at this moment is passed over.
+/// The oldest finished bookings; those that another replica purges at this moment are skipped.
 pub(in crate::store) const PURGE: Sql = sql!(
     "WITH old AS MATERIALIZED (
          SELECT number FROM bookings WHERE state IN ('booked', 'seen') AND changed_at <= $1
@@ -52,7 +53,7 @@ pub(in crate::store) const PURGE: Sql = sql!(
     ") DELETE FROM bookings WHERE number IN (SELECT number FROM old)"
 );
 
-/// The oldest assignments that nothing needs any more.
+/// The oldest assignments that are no longer needed.
 pub(in crate::store) const PURGE_ASSIGNMENTS: Sql = sql!(
     "WITH old AS MATERIALIZED (
          SELECT event_id FROM assignments AS a
@@ -64,7 +65,7 @@ pub(in crate::store) const PURGE_ASSIGNMENTS: Sql = sql!(
     ") DELETE FROM assignments WHERE event_id IN (SELECT event_id FROM old)"
 );
 
-/// `+` keeps SQLite from going by the endpoint's index; Postgres knows no such sign for texts.
+/// `+` keeps SQLite from using the endpoint's index; Postgres has no such operator for texts.
 pub(in crate::store) const UNASSIGNED: Sql = sql!(
     "SELECT id, received_at, payload,
             EXISTS (SELECT 1 FROM dispatches WHERE event_id = e.id AND finished_at IS NULL) AS is_open
@@ -76,8 +77,8 @@ pub(in crate::store) const UNASSIGNED: Sql = sql!(
      ORDER BY id DESC LIMIT $5"
 );
 
-/// Each way by its own index; a part of a number among the latest only. A part that stands in the number is what changes
-/// it when it is taken out: the databases have different functions for looking for one.
+/// Each kind of search uses its own index; a part of a number is searched among the latest only. A number contains
+/// the part if removing the part changes the number: the databases have different functions for a direct search.
 pub(in crate::store) const FIND: &str = "
     SELECT event_id FROM (
         SELECT event_id FROM (
@@ -108,7 +109,7 @@ const ANNOUNCED: Sql = sql!(
     "= ANY($1)" | "IN (SELECT unhex(value) FROM json_each($1))"
 );
 
-/// A sum beyond the type is an error.
+/// A sum that does not fit the type is an error.
 pub(in crate::store) const SUM: &str = "
     SELECT CAST(coalesce(sum(amount_cents), 0) AS bigint) FROM bookings
     WHERE invoice_number = $1 AND sink = $2 AND state IN ('written', 'booked')";
@@ -116,7 +117,7 @@ pub(in crate::store) const SUM: &str = "
 const KNOWN: &str =
     concat!("SELECT ", booking_columns!(), ", $3 AS now FROM bookings WHERE sink = $1 AND payment_id = $2");
 
-/// The one that is looked at or written of the same invoice number.
+/// The booking of the same invoice number that is `reserved` or `sending`.
 pub(in crate::store) const BUSY: &str = concat!(
     "SELECT ",
     booking_columns!(),
@@ -128,7 +129,7 @@ const INSERT: &str = "
                           began_at, changed_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, 'reserved', $8, $9, $9)";
 
-/// On the right stand the old values. What an earlier sender has left may still be carried out until its own end.
+/// The old values are on the right. A write of an earlier sender may still be carried out until its own end.
 const SEND: &str = "
     UPDATE bookings
     SET state = 'sending', began_at = $4, settles_at = CASE WHEN settles_at > $5 THEN settles_at ELSE $5 END,
@@ -138,13 +139,13 @@ const SEND: &str = "
 #[async_trait]
 impl<S: Transact> LedgerStore for S {
     async fn assignment(&self, event: EventId) -> Result<Option<Assignment>, StoreError> {
-        let action = format!("reading which payment event {event} announces");
+        let action = format!("read which payment event {event} announces");
         let mut rows: Vec<AssignmentRow> = self.read(action, Access::Read, OF_EVENT, values![event.0]).await?;
         Ok(rows.pop().map(Assignment::from))
     }
 
     async fn assignments(&self, endpoint: &str, invoice_id: &str) -> Result<Vec<Assignment>, StoreError> {
-        let action = "reading which payments of an invoice are assigned";
+        let action = "read which payments of an invoice are assigned to events";
         let values = values![endpoint, invoice_id];
         let rows: Vec<AssignmentRow> = self.read(action, Access::Read, OF_INVOICE, values).await?;
         Ok(rows.into_iter().map(Assignment::from).collect())
@@ -152,7 +153,7 @@ impl<S: Transact> LedgerStore for S {
 
     async fn assign(&self, assignment: &Assignment) -> Result<Assigned, StoreError> {
         let event = assignment.event_id;
-        let action = format!("assigning a payment to event {event}");
+        let action = format!("assign a payment to event {event}");
         self.transact(action, Again::Harmless, Access::Ledger, async |mut tx| {
             if !is_stored(&mut tx, event).await? {
                 tx.commit(()).await?;
@@ -176,13 +177,13 @@ impl<S: Transact> LedgerStore for S {
     }
 
     async fn unassigned(&self, endpoint: &str, invoice_id: &str, limit: u32) -> Result<Vec<Unassigned>, StoreError> {
-        let action = "reading which events of an invoice have no payment yet";
+        let action = "read which events of an invoice have no payment yet";
         let values = values![invoice_id, endpoint, PAYMENT_RECEIVED, LARGEST_ANNOUNCEMENT, limit];
         Ok(rows::unassigned(self.read(action, Access::Read, UNASSIGNED, values).await?))
     }
 
     async fn note_announced(&self, known: &Announced) -> Result<(), StoreError> {
-        let action = format!("storing what is known of the payment of event {}", known.event_id);
+        let action = format!("store what is known of the payment of event {}", known.event_id);
         self.transact(action, Again::Harmless, Access::Write, async |mut tx| {
             if is_stored(&mut tx, known.event_id).await? {
                 let values = values![
@@ -202,7 +203,7 @@ impl<S: Transact> LedgerStore for S {
     }
 
     async fn announced(&self, events: &[EventId]) -> Result<Vec<Announced>, StoreError> {
-        let action = "reading what is known of the payments of events";
+        let action = "read what is known of the payments of events";
         let rows: Vec<AnnouncedRow> = self.read(action, Access::Read, ANNOUNCED, values![events]).await?;
         Ok(rows.into_iter().map(Announced::from).collect())
     }
@@ -210,12 +211,12 @@ impl<S: Transact> LedgerStore for S {
     async fn find_announced(&self, search: &Search, limit: u32) -> Result<Vec<EventId>, StoreError> {
         let amount = search.amount.map(|amount| amount.0);
         let values = values![&search.number, &search.text, amount, SEARCHED_FOR_PARTS, limit];
-        let found: Vec<(Uuid,)> = self.read("searching for payments", Access::Read, FIND, values).await?;
+        let found: Vec<(Uuid,)> = self.read("search for payments", Access::Read, FIND, values).await?;
         Ok(found.into_iter().map(|(event,)| EventId(event)).collect())
     }
 
     async fn booking(&self, sink: &SinkName, payment_id: &str) -> Result<Option<Booking>, StoreError> {
-        let action = format!("reading what is known of a payment in sink {sink}");
+        let action = format!("read the bookings of a payment in sink {sink}");
         self.transact(action, Again::Harmless, Access::Read, async |mut tx| {
             let row = known(&mut tx, sink, payment_id).await?;
             tx.commit(row.map(BookingRow::booking).transpose()?).await
@@ -228,8 +229,8 @@ impl<S: Transact> LedgerStore for S {
         new: &NewBooking,
         take_over: Option<BookingToken>,
     ) -> Result<BookingBegun, StoreError> {
-        let action = format!("reserving a payment in sink {}", new.sink);
-        // Asked again, the answer is the same.
+        let action = format!("reserve a payment in sink {}", new.sink);
+        // A repeated call returns the same result.
         self.transact(action, Again::Harmless, Access::Ledger, async |mut tx| {
             let now = tx.now().await?;
             let known = known(&mut tx, &new.sink, &new.payment_id).await?;
@@ -260,8 +261,8 @@ impl<S: Transact> LedgerStore for S {
         token: BookingToken,
         settles_in: Duration,
     ) -> Result<bool, StoreError> {
-        let action = format!("writing down that a payment is about to be sent in sink {sink}");
-        // Asked again it is still true, unless another process has taken it over in between.
+        let action = format!("record that a payment is about to be written in sink {sink}");
+        // A repeated call returns the same result, unless another process has taken the booking over in between.
         self.transact(action, Again::Harmless, Access::Ledger, async |mut tx| {
             let now = tx.now().await?;
             let settles_at = now.saturating_add(clock::duration_micros(settles_in));
@@ -277,7 +278,7 @@ impl<S: Transact> LedgerStore for S {
         payment_id: &str,
         token: BookingToken,
     ) -> Result<bool, StoreError> {
-        let action = format!("withdrawing the booking of a payment in sink {sink}");
+        let action = format!("withdraw the booking of a payment in sink {sink}");
         self.transact(action, Again::Unsafe, Access::Ledger, async |mut tx| {
             let withdraw = "DELETE FROM bookings
                             WHERE sink = $1 AND payment_id = $2 AND token = $3 AND state IN ('reserved', 'sending')";
@@ -295,7 +296,7 @@ impl<S: Transact> LedgerStore for S {
         quiet_for: Duration,
         audit: NewAudit,
     ) -> Result<Settled, StoreError> {
-        let action = format!("writing down what a person says of a payment in sink {sink}");
+        let action = format!("record how a person settled a payment in sink {sink}");
         self.transact(action, Again::Unsafe, Access::LedgerAndLink, async |mut tx| {
             let now = tx.now().await?;
             let known = known(&mut tx, sink, payment_id).await?;
@@ -325,11 +326,11 @@ impl<S: Transact> LedgerStore for S {
         token: BookingToken,
         advance: &Advance,
     ) -> Result<Option<Booking>, StoreError> {
-        let action = format!("writing down the outcome of a payment in sink {sink}");
+        let action = format!("record the outcome of a payment in sink {sink}");
         self.transact(action, Again::Harmless, Access::Ledger, async |mut tx| {
             let now = tx.now().await?;
             let storable = |text: &String| tx.storable(text).into_owned();
-            // As it is stored, so that whoever asks again gets the same answer.
+            // In the stored form, so that a repeated call gets the same result.
             let advance = Advance {
                 state: advance.state,
                 target_id: advance.target_id.as_ref().map(storable),
@@ -351,13 +352,13 @@ impl<S: Transact> LedgerStore for S {
     }
 
     async fn booked_cents(&self, sink: &SinkName, invoice_number: &str) -> Result<Cents, StoreError> {
-        let action = format!("adding up what was written of an invoice in sink {sink}");
+        let action = format!("add up the bookings of an invoice in sink {sink}");
         let sums: Vec<(i64,)> = self.read(action, Access::Read, SUM, values![invoice_number, sink.as_str()]).await?;
         Ok(Cents(sums.first().map_or(0, |(sum,)| *sum)))
     }
 
     async fn bookings(&self, filter: &BookingFilter, limit: u32) -> Result<Page<(i64, Booking)>, StoreError> {
-        self.transact("listing bookings", Again::Harmless, Access::Look, async |mut tx| {
+        self.transact("list bookings", Again::Harmless, Access::Look, async |mut tx| {
             let (text, values) = list(filter, tx.now().await?, limit);
             let rows = tx.rows(Sql::Made(text), &values).await?;
             tx.commit(rows::page(rows, limit)?).await
@@ -366,7 +367,7 @@ impl<S: Transact> LedgerStore for S {
     }
 
     async fn purge_bookings(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError> {
-        let action = "removing bookings that are older than the retention time";
+        let action = "purge old bookings";
         self.transact(action, Again::Harmless, Access::Write, async |mut tx| {
             let before = tx.now().await?.saturating_sub(clock::duration_micros(older_than));
             let purged = tx.execute(PURGE, values![before, limit]).await?;
@@ -377,7 +378,7 @@ impl<S: Transact> LedgerStore for S {
     }
 }
 
-/// True if the event is there, and stays until the commit.
+/// True if the event is stored, and stays until the commit.
 async fn is_stored(tx: &mut Tx<'_>, event: EventId) -> Result<bool, Failure> {
     let found: Option<(Uuid,)> = tx.row(EVENT, values![event.0]).await?;
     Ok(found.is_some())
@@ -405,7 +406,7 @@ async fn insert(tx: &mut Tx<'_>, new: &NewBooking) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The statement of a list, and its values. The rare states bring the condition of the partial index that holds them.
+/// The statement of a list, and its values. The rare states add the condition of the partial index that holds them.
 pub(in crate::store) fn list(filter: &BookingFilter, now: i64, limit: u32) -> (String, Vec<Value<'_>>) {
     let mut text = concat!("SELECT ", booking_columns!(), ", $1 AS now FROM bookings WHERE true").to_owned();
     let mut values = vec![Value::from(now)];

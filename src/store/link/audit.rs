@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Writes an entry; its values are [`entry`]'s. Under [`Access::Link`]'s lock.
+/// Writes an entry; its values are those of [`entry`]. Under [`Access::Link`]'s lock.
 pub(in crate::store) const INSERT: &str =
     "INSERT INTO audit (at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5)";
 
@@ -21,7 +21,7 @@ pub(in crate::store) fn entry(now: i64, audit: &NewAudit) -> [Value<'_>; 5] {
     [now.into(), (&audit.actor).into(), audit.action.into(), (&audit.subject).into(), audit.detail.to_string().into()]
 }
 
-/// Writes an entry within the transaction of what it tells of.
+/// Writes an entry within the transaction of the change that it describes.
 pub(in crate::store) async fn insert(tx: &mut Tx<'_>, audit: &NewAudit) -> Result<(), Failure> {
     let now = tx.now().await?;
     tx.execute(INSERT, &entry(now, audit)).await?;
@@ -31,7 +31,7 @@ pub(in crate::store) async fn insert(tx: &mut Tx<'_>, audit: &NewAudit) -> Resul
 #[async_trait]
 impl<S: Transact> AuditStore for S {
     async fn audit(&self, audit: NewAudit) -> Result<(), StoreError> {
-        self.transact("writing into the audit trail", Again::Unsafe, Access::Link, async |mut tx| {
+        self.transact("write to the audit trail", Again::Unsafe, Access::Link, async |mut tx| {
             insert(&mut tx, &audit).await?;
             tx.commit(()).await
         })
@@ -41,6 +41,6 @@ impl<S: Transact> AuditStore for S {
     async fn list_audit(&self, before: Option<i64>, limit: u32) -> Result<Page<AuditEntry>, StoreError> {
         let list = "SELECT id, at, actor, action, subject, detail FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2";
         let values = values![before.unwrap_or(i64::MAX), i64::from(limit) + 1];
-        rows::audit_page(self.read("listing the audit trail", Access::Look, list, values).await?, limit)
+        rows::audit_page(self.read("list the audit trail", Access::Look, list, values).await?, limit)
     }
 }

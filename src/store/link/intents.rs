@@ -1,8 +1,9 @@
-//! Intents: what is written down before Finkare is asked for a change.
+//! Intents: stored before Finkare is asked for a change.
 //!
-//! A lease is decided by its time and its token: one that ran out stays its holder's until another process takes the
-//! intent over, so that a slow holder may still end what it began. Every decision over an intent is made under
-//! [`Access::Link`]'s lock. A renewal decides nothing and goes without it: there the row's lock keeps the two apart.
+//! A lease is decided by its time and its token. A lease that ran out stays its holder's until another process takes
+//! the intent over, so that a slow holder may still end what it began. Every decision about an intent is made under
+//! [`Access::Link`]'s lock. A renewal decides nothing and does not take that lock: the row's lock separates it from a
+//! decision.
 
 use std::time::Duration;
 
@@ -28,14 +29,14 @@ use crate::{
     },
 };
 
-/// The unfinished intent of an endpoint. The row's lock waits for a renewal.
+/// The unfinished intent of an endpoint. Taking the row's lock waits for a renewal.
 const UNFINISHED: Sql = sql!(
     concat!("SELECT ", intent_columns!(), " FROM intents WHERE endpoint = $1 AND finished_at IS NULL"),
     " FOR UPDATE" | ""
 );
 
-/// The oldest one that may be taken over. An unknown one has a time for its next try, one in flight has the end of its
-/// lease. The row's lock waits for a renewal, and looks again.
+/// The oldest intent that may be taken over. An unknown one has a time for its next try, one in flight has the end of
+/// its lease. Taking the row's lock waits for a renewal, and the row is checked again after it.
 const DUE: Sql = sql!(
     "SELECT id FROM intents
      WHERE finished_at IS NULL AND coalesce(retry_at, lease_until) <= $1 AND unreadable < $2 AND given_meanwhile = false
@@ -66,7 +67,7 @@ impl<S: Transact> IntentStore for S {
         given: &[SealedSecret],
         audit: NewAudit,
     ) -> Result<Vec<SecretId>, StoreError> {
-        let action = format!("storing the configured secrets of endpoint {endpoint}");
+        let action = format!("store the configured secrets of endpoint {endpoint}");
         self.transact(action, Again::Unsafe, Access::Link, async |mut tx| {
             let mut new = Vec::new();
             for secret in rows::oldest_first(given) {
@@ -87,7 +88,7 @@ impl<S: Transact> IntentStore for S {
     }
 
     async fn begin_intent(&self, intent: NewIntent, audit: NewAudit) -> Result<Begun, StoreError> {
-        let action = format!("writing down that endpoint {} gets a new secret", intent.endpoint);
+        let action = format!("record that endpoint {} gets a new secret", intent.endpoint);
         let endpoint = intent.endpoint.as_str();
         self.transact(action, Again::Harmless, Access::Link, async |mut tx| {
             let now = tx.now().await?;
@@ -103,7 +104,7 @@ impl<S: Transact> IntentStore for S {
                     insert(&mut tx, &intent).await?;
                     Begun::Begun
                 }
-                // Asked again, because our answer was not heard.
+                // The caller repeats the call because our answer did not reach it.
                 Some(row) if row.id() == intent.id && row.is_leased_under(intent.token) => {
                     tx.tell_link();
                     return tx.commit(Begun::Begun).await;
@@ -122,7 +123,7 @@ impl<S: Transact> IntentStore for S {
     }
 
     async fn take_over_intent(&self, token: LeaseToken, duration: Duration) -> Result<Option<Intent>, StoreError> {
-        self.transact("taking over an unfinished intent", Again::Unsafe, Access::Link, async |mut tx| {
+        self.transact("take over an unfinished intent", Again::Unsafe, Access::Link, async |mut tx| {
             let now = tx.now().await?;
             let due: Option<(Uuid,)> = tx.row(DUE, values![now, MOST_UNREADABLE]).await?;
             let Some((due,)) = due else { return tx.commit(None).await };
@@ -135,7 +136,7 @@ impl<S: Transact> IntentStore for S {
     }
 
     async fn renew_intent(&self, id: IntentId, token: LeaseToken, lease: Duration) -> Result<bool, StoreError> {
-        let action = format!("renewing the lease of intent {id}");
+        let action = format!("renew the lease of intent {id}");
         self.transact(action, Again::Harmless, Access::Write, async |mut tx| {
             let renew = "UPDATE intents SET lease_until = $3 WHERE id = $1 AND lease_token = $2";
             let end = later(tx.now().await?, lease);
@@ -152,7 +153,7 @@ impl<S: Transact> IntentStore for S {
         change: Change,
         audit: NewAudit,
     ) -> Result<Ended, StoreError> {
-        let action = format!("storing the secret that intent {id} brought");
+        let action = format!("store the new secret of intent {id}");
         self.transact(action, Again::Harmless, Access::Link, async |mut tx| {
             let found: Option<(String, Option<Uuid>, bool, Option<Uuid>)> = tx.row(HOLDER, values![id.0]).await?;
             let Some((endpoint, holder, contested, brought)) = found else {
@@ -186,7 +187,7 @@ impl<S: Transact> IntentStore for S {
     }
 
     async fn fail_intent(&self, id: IntentId, token: LeaseToken, audit: NewAudit) -> Result<Ended, StoreError> {
-        let action = format!("writing down that intent {id} failed");
+        let action = format!("record that intent {id} failed");
         self.transact(action, Again::Unsafe, Access::Link, async |mut tx| {
             let fail = "UPDATE intents SET state = 'failed', finished_at = $3, lease_token = NULL, lease_until = NULL,
                                            contested = false
@@ -209,7 +210,7 @@ impl<S: Transact> IntentStore for S {
         doubt: Doubt,
         audit: NewAudit,
     ) -> Result<Ended, StoreError> {
-        let action = format!("writing down that the outcome of intent {id} is not known");
+        let action = format!("record that the outcome of intent {id} is unknown");
         self.transact(action, Again::Unsafe, Access::Link, async |mut tx| {
             let ours = "SELECT id FROM intents WHERE id = $1 AND lease_token = $2";
             let ours: Option<(Uuid,)> = tx.row(ours, values![id.0, token.0]).await?;
@@ -232,7 +233,7 @@ impl<S: Transact> IntentStore for S {
         given: Given,
         audit: NewAudit,
     ) -> Result<Settlement, StoreError> {
-        let action = format!("taking a person's word on the secret of endpoint {endpoint}");
+        let action = format!("record which secret of endpoint {endpoint} is right");
         self.transact(action, Again::Unsafe, Access::Link, async |mut tx| {
             let now = tx.now().await?;
             let unfinished = match unfinished(&mut tx, endpoint.as_str()).await? {
@@ -260,7 +261,7 @@ impl<S: Transact> IntentStore for S {
     }
 
     async fn abandon_intents(&self) -> Result<u64, StoreError> {
-        let action = "letting go of the intents of an earlier process";
+        let action = "release the intents of an earlier process";
         self.transact(action, Again::Unsafe, Access::Link, async |mut tx| {
             let abandon = "UPDATE intents SET state = 'unknown', retry_at = $1, lease_token = NULL, lease_until = NULL,
                                               contested = false
@@ -299,7 +300,8 @@ async fn insert(tx: &mut Tx<'_>, intent: &NewIntent) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Leases an unfinished intent to a new holder. What contested it before is older than what is asked now.
+/// Leases an unfinished intent to a new holder. Anything that contested it is older than the call to Finkare that
+/// follows.
 async fn lease(
     tx: &mut Tx<'_>,
     id: IntentId,
@@ -312,7 +314,7 @@ async fn lease(
     Ok(row.at(now)?)
 }
 
-/// Lets go of an intent, to be tried again from `retry_at` on.
+/// Releases an intent, to be tried again from `retry_at` on.
 async fn leave(tx: &mut Tx<'_>, id: IntentId, retry_at: i64, unreadable: Unreadable) -> Result<(), Failure> {
     let leave = "UPDATE intents SET state = 'unknown', retry_at = $2, lease_token = NULL, lease_until = NULL,
                                     contested = false, finished_at = NULL, secret_id = NULL,
@@ -323,11 +325,11 @@ async fn leave(tx: &mut Tx<'_>, id: IntentId, retry_at: i64, unreadable: Unreada
     Ok(())
 }
 
-/// An answer came to a process that no longer holds the intent. It may be newer or older than what others have been told
-/// since. So the endpoint's secret is to be rotated once more: by whoever is asking Finkare now, or by opening this intent
-/// again.
+/// Finkare answered a process that no longer holds the intent. That answer may be newer or older than the answers
+/// that other processes received since. So the endpoint's secret has to be rotated once more: by the process that is
+/// asking Finkare now, or by opening this intent again.
 async fn contest(tx: &mut Tx<'_>, endpoint: &str, id: IntentId) -> Result<(), Failure> {
-    // One that nobody holds will be tried again anyway.
+    // An intent that no process holds will be tried again anyway.
     let contest = "UPDATE intents SET contested = (state = 'in_flight') WHERE endpoint = $1 AND finished_at IS NULL";
     if tx.execute(contest, values![endpoint]).await? == 0 {
         let now = tx.now().await?;
@@ -346,8 +348,8 @@ async fn end(tx: &mut Tx<'_>, id: IntentId, secret: Uuid) -> Result<(), Failure>
     Ok(())
 }
 
-/// Ends the unfinished intent of an endpoint that nobody holds, because a secret was configured that the endpoint never
-/// had; marks one that somebody holds. Answers the one that it has ended.
+/// Ends the endpoint's unfinished intent if no process holds it, because a secret was configured that the endpoint
+/// never had. An intent that a process holds is marked instead. Returns the intent that was ended.
 async fn end_by_configuration(tx: &mut Tx<'_>, endpoint: &str, secret: SecretId) -> Result<Option<Intent>, Failure> {
     let now = tx.now().await?;
     let Some(row) = unfinished(tx, endpoint).await? else { return Ok(None) };

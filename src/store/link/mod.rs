@@ -1,17 +1,17 @@
 //! What the store promises about the link to Finkare: secrets, intents, the audit trail.
 //!
-//! These methods are rare and always durable. A change that every replica has to know (a secret, an intent) is announced
-//! when it is committed ([`super::wake::Wakeups::link`]). The announcement may be lost, so replicas also look by themselves
-//! before they refuse anything.
+//! These methods are rare and always durable. A change that every replica has to know (a secret, an intent) is
+//! announced when it is committed ([`super::wake::Wakeups::link`]). The announcement may be lost, so replicas also
+//! read the secrets again before they refuse anything.
 //!
-//! Times are the store's clock (the database's on Postgres). Each method writes the audit entry that it is given in its own
+//! Times are the store's clock (the database's on Postgres). Each method writes its audit entry in its own
 //! transaction, so that nothing is done without a trace.
 //!
-//! A lease that ran out stays its holder's until another process takes the intent over: a slow holder may still end what it
-//! began.
+//! A lease that ran out stays its holder's until another process takes the intent over, so that a slow holder may
+//! still end what it began.
 //!
-//! [`SecretStore`] is implemented in `secrets`, [`IntentStore`] in `intents`, [`AuditStore`] in `audit`, each once for both
-//! databases; `rows` is what they read, and what follows from it.
+//! [`SecretStore`] is implemented in `secrets`, [`IntentStore`] in `intents`, [`AuditStore`] in `audit`, each once
+//! for both databases. `rows` holds the rows that they read and the decisions that follow from them.
 
 use std::time::Duration;
 
@@ -30,10 +30,10 @@ mod intents;
 mod rows;
 mod secrets;
 
-/// What came of ending an intent.
+/// The result of ending an intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It was ours and is ended as asked.
+    /// The intent was ours and is ended as asked.
     Ended,
     /// Another process had taken it over. Nothing was changed, with two exceptions: a secret that came with it is stored as
     /// active (audit action `secret.kept`, actor `service`), and an intent is left unfinished, because it is unknown which
@@ -42,7 +42,7 @@ pub enum Ended {
     Lost,
 }
 
-/// What is known of a try whose outcome is unknown: Finkare may have made the change or not.
+/// A try whose outcome is unknown: Finkare may have made the change or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Doubt {
     /// How long to wait before the service tries again by itself.
@@ -59,23 +59,23 @@ impl Doubt {
     }
 }
 
-/// A person's word on which secret Finkare signs with.
+/// A person's statement about which secret Finkare signs with.
 #[derive(Debug, Clone)]
 pub enum Given {
-    /// This one.
+    /// This secret.
     Secret(SealedSecret),
-    /// The newest one that the endpoint has.
+    /// The newest secret of the endpoint.
     Current,
 }
 
-/// The result of a person's word.
+/// The result of a person's statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
     /// The secret is accepted.
     Settled {
         /// The secret that is the newest now.
         fingerprint: Fingerprint,
-        /// The intent that it ended, as it stood before; `None` if nothing was unfinished.
+        /// The intent that it ended, in its earlier state; `None` if nothing was unfinished.
         ended: Option<Intent>,
     },
     /// A process is asking Finkare at this moment, so the given secret may be outdated already: nothing was done.
@@ -89,10 +89,10 @@ pub enum Settlement {
 pub struct Change {
     /// The new secret; it becomes active.
     pub secret: SealedSecret,
-    /// Where it came from.
+    /// How the service got it.
     pub origin: Origin,
-    /// How long every other active secret stays valid from now on. A secret that retires already keeps its end if that is
-    /// earlier. `None` leaves all of them as they are.
+    /// How long every other active secret stays valid from now on. A secret that is already retiring keeps its end if
+    /// that is earlier. `None` leaves all of them as they are.
     pub overlap: Option<Duration>,
     /// The webhook's id and URL, if they are new.
     pub webhook: Option<(String, String)>,
@@ -105,11 +105,11 @@ pub trait SecretStore: Send + Sync {
     /// unfinished intent, in one consistent read. By name. A retiring secret whose time has passed is left out.
     async fn links(&self) -> Result<Vec<Link>, StoreError>;
 
-    /// Every secret that an endpoint ever had, newest first, those that expired included. The newest is the
-    /// one that was stored last, whatever the clock did.
+    /// Every secret that an endpoint ever had, including expired ones, newest first. The newest is the one that was
+    /// stored last, regardless of the clock.
     async fn secrets(&self, endpoint: &EndpointName) -> Result<Vec<StoredSecret>, StoreError>;
 
-    /// Stores the webhook of an endpoint in place of the one before.
+    /// Stores the webhook of an endpoint in place of the previous one.
     async fn adopt_webhook(
         &self,
         endpoint: &EndpointName,
@@ -118,15 +118,16 @@ pub trait SecretStore: Send + Sync {
         audit: NewAudit,
     ) -> Result<(), StoreError>;
 
-    /// Marks retiring secrets whose time has passed as expired and removes their texts, with an audit entry (actor
-    /// `service`, action `secret.expired`) for each. Answers how many.
+    /// Marks retiring secrets whose time has passed as expired and deletes their texts, with an audit entry (actor
+    /// `service`, action `secret.expired`) for each. Returns how many there were.
     async fn expire_secrets(&self) -> Result<u64, StoreError>;
 
     /// Replaces the encrypted text of every live secret in one transaction; `old_key_id` names the key that they are
     /// encrypted under now. A retiring one whose time has passed may be among them or not: it expires.
     ///
     /// # Errors
-    /// [`StoreError::Open`] if `secrets` are not exactly the live ones under the old key: they were changed meanwhile.
+    /// [`StoreError::Open`] if `secrets` are not exactly the live ones under the old key, because they changed in the
+    /// meantime.
     async fn reseal_secrets(
         &self,
         old_key_id: &str,
@@ -135,15 +136,15 @@ pub trait SecretStore: Send + Sync {
     ) -> Result<(), StoreError>;
 }
 
-/// Intents: what is written down before Finkare is asked for a change.
+/// Intents: stored before Finkare is asked for a change.
 #[async_trait]
 pub trait IntentStore: Send + Sync {
-    /// Stores as active those of these secrets that the endpoint never had in any state, by their fingerprints; answers
-    /// which were new. The first one becomes the newest. The audit entry is written only if there were new ones. If two
-    /// processes seed the same secret at the same time, it is stored once.
+    /// Stores as active those of these secrets that the endpoint never had in any state, by their fingerprints;
+    /// returns which were new. The first one becomes the newest. The audit entry is written only if there were new
+    /// ones. If two processes seed the same secret at the same time, it is stored once.
     ///
-    /// A secret that the endpoint never had is a person's word. It ends an unfinished intent that no process holds, with an
-    /// audit entry of its own (actor `service`, action `intent.settled`). An intent that a process holds is marked
+    /// A new secret counts as a person's statement. It ends an unfinished intent that no process holds, with an audit
+    /// entry of its own (actor `service`, action `intent.settled`). An intent that a process holds is marked
     /// ([`Intent::given_meanwhile`]): if its outcome stays unknown, it is left to a person.
     async fn seed_secrets(
         &self,
@@ -153,25 +154,26 @@ pub trait IntentStore: Send + Sync {
     ) -> Result<Vec<SecretId>, StoreError>;
 
     /// Stores an intent and leases it, unless the endpoint has an unfinished one: there is at most one per endpoint,
-    /// whatever its kind. An unfinished one that no process holds is taken over, even before its next try is due, and its
-    /// tries are counted up. The audit entry is written for [`Begun::Begun`] and [`Begun::TakenOver`]. Asked again with the
-    /// same id and token, the answer is the same and nothing is written.
+    /// of any kind. An unfinished one that no process holds is taken over, even before its next try is due, and its
+    /// count of tries goes up. The audit entry is written for [`Begun::Begun`] and [`Begun::TakenOver`]. A repeated
+    /// call with the same id and token returns the same result and writes nothing.
     async fn begin_intent(&self, intent: NewIntent, audit: NewAudit) -> Result<Begun, StoreError>;
 
-    /// Takes over the oldest unfinished intent that no process holds and whose next try is due. One that
-    /// [needs a person](Intent::needs_a_person) is left alone. Its tries are counted up. The audit entry (actor `service`, action `intent.taken_over`) names it.
+    /// Takes over the oldest unfinished intent that no process holds and whose next try is due. One that [needs a
+    /// person](Intent::needs_a_person) is left alone. Its count of tries goes up. The audit entry (actor `service`,
+    /// action `intent.taken_over`) names it.
     async fn take_over_intent(&self, token: LeaseToken, lease: Duration) -> Result<Option<Intent>, StoreError>;
 
-    /// Makes the lease last for this long from now on; false if it was lost.
+    /// Extends the lease to this long from now; false if it was lost.
     async fn renew_intent(&self, id: IntentId, token: LeaseToken, lease: Duration) -> Result<bool, StoreError>;
 
     /// Ends an intent with the change that Finkare made, in one transaction: see [`Change`]. A secret whose
     /// fingerprint the endpoint had already becomes active again, in the new row.
     ///
-    /// A caller that did not get the answer may ask again with the very same change: it is made once.
+    /// A caller that did not get the result may repeat the call with the very same change: it is made once.
     ///
     /// # Errors
-    /// [`StoreError::Open`] if the intent's row was removed: its endpoint is not known then.
+    /// [`StoreError::Open`] if the intent's row was deleted, so that its endpoint is unknown.
     async fn finish_intent(
         &self,
         id: IntentId,
@@ -183,7 +185,7 @@ pub trait IntentStore: Send + Sync {
     /// Ends an intent without any change: Finkare refused, or nothing had happened.
     async fn fail_intent(&self, id: IntentId, token: LeaseToken, audit: NewAudit) -> Result<Ended, StoreError>;
 
-    /// Lets go of an intent whose outcome is unknown. It may be taken over after [`Doubt::retry_in`], and by
+    /// Releases an intent whose outcome is unknown. It may be taken over after [`Doubt::retry_in`], and by
     /// [`IntentStore::begin_intent`] at once. Unreadable answers are counted.
     async fn doubt_intent(
         &self,
@@ -193,9 +195,9 @@ pub trait IntentStore: Send + Sync {
         audit: NewAudit,
     ) -> Result<Ended, StoreError>;
 
-    /// Takes a person's word on which secret Finkare signs with, and ends an unfinished intent that no process holds.
-    /// A given secret is active and the newest from then on, even if it had expired or its row was damaged; the others stay
-    /// as they are. The audit entry is written only for [`Settlement::Settled`].
+    /// Accepts a person's statement about which secret Finkare signs with, and ends an unfinished intent that no
+    /// process holds. A given secret is active and the newest from then on, even if it had expired or its row was
+    /// damaged; the others stay as they are. The audit entry is written only for [`Settlement::Settled`].
     async fn settle_intent(
         &self,
         endpoint: &EndpointName,
@@ -203,8 +205,8 @@ pub trait IntentStore: Send + Sync {
         audit: NewAudit,
     ) -> Result<Settlement, StoreError>;
 
-    /// Makes every unfinished intent unknown, and due. Only for a store that one process has to itself, at its start: the
-    /// process that held the leases is gone. Answers how many there were.
+    /// Makes every unfinished intent unknown, and due. For the start of a store that only one process uses: the
+    /// process that held the leases is gone. Returns how many there were.
     async fn abandon_intents(&self) -> Result<u64, StoreError>;
 }
 

@@ -1,4 +1,4 @@
-//! What both stores read of the link, and what it becomes in the model. The columns and their types are
+//! The rows of the link that both stores read, and their conversion into the model. The columns and their types are
 //! the same on both.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -129,12 +129,12 @@ impl IntentRow {
         self.lease_until.is_some_and(|end| end > now)
     }
 
-    /// True if it was leased under this token and nobody took it over since.
+    /// True if it was leased under this token and no other process has taken it over.
     pub(in crate::store) fn is_leased_under(&self, token: LeaseToken) -> bool {
         self.lease_token == Some(token.0)
     }
 
-    /// The intent as it stands at this time.
+    /// The intent, as of this time.
     pub(in crate::store) fn at(self, now: i64) -> Result<Intent, StoreError> {
         const TABLE: &str = "intents";
         let at = self.id.to_string();
@@ -174,7 +174,7 @@ fn of<'a>(links: &'a mut BTreeMap<EndpointName, Link>, name: &EndpointName) -> &
     links.entry(name.clone()).or_insert_with(empty)
 }
 
-/// Puts together what was read at `now`: secrets newest first; by the endpoints' names.
+/// Combines what was read at `now`: secrets newest first, endpoints by name.
 pub(in crate::store) fn links(
     now: i64,
     webhooks: Vec<WebhookRow>,
@@ -219,7 +219,7 @@ impl TryFrom<AuditRow> for AuditEntry {
         let at = row.id.to_string();
         Ok(Self {
             id: row.id,
-            // One that cannot be read must not hide the others.
+            // A time that cannot be read must not hide the other entries.
             at: clock::nearest(row.at),
             actor: row.actor,
             action: row.action,
@@ -237,7 +237,7 @@ pub(in crate::store) fn audit_page(mut rows: Vec<AuditRow>, limit: u32) -> Resul
     Ok(Page { rows: rows.into_iter().map(AuditEntry::try_from).collect::<Result<_, _>>()?, more })
 }
 
-// --- what the stores write into the audit trail by themselves
+// --- audit entries that the stores write by themselves
 
 /// The service took an intent over.
 pub(in crate::store) fn taken_over(intent: &Intent) -> NewAudit {
@@ -247,7 +247,7 @@ pub(in crate::store) fn taken_over(intent: &Intent) -> NewAudit {
         .with("tries", intent.tries)
 }
 
-/// A secret was kept that came with an intent which nobody can call finished.
+/// A secret was kept that came with an intent of which it is unknown whether it is finished.
 pub(in crate::store) fn kept(endpoint: &str, intent: IntentId, fingerprint: &Fingerprint) -> NewAudit {
     NewAudit::new(SERVICE, "secret.kept", format!("endpoint/{endpoint}"))
         .with("intent", intent.to_string())
@@ -262,7 +262,7 @@ pub(in crate::store) fn settled(intent: &Intent, fingerprint: &Fingerprint) -> N
         .with("fingerprint", fingerprint.as_str())
 }
 
-/// A secret has come to its end.
+/// A secret has expired.
 pub(in crate::store) fn expired(endpoint: &str, fingerprint: &str) -> NewAudit {
     NewAudit::new(SERVICE, "secret.expired", format!("endpoint/{endpoint}")).with("fingerprint", fingerprint)
 }
@@ -277,7 +277,7 @@ pub(in crate::store) fn no_such_intent(id: IntentId) -> StoreError {
     ))
 }
 
-/// What was encrypted anew is not what there is.
+/// The secrets that were encrypted again are not the stored ones.
 pub(in crate::store) fn changed_meanwhile(old_key_id: &str) -> StoreError {
     StoreError::Open(format!(
         "the secrets under the master key {old_key_id} were changed while they were encrypted anew; nothing was \
@@ -287,19 +287,19 @@ pub(in crate::store) fn changed_meanwhile(old_key_id: &str) -> StoreError {
 
 // --- decisions of both stores
 
-/// What becomes of the count of unreadable answers when an intent is let go.
+/// How the count of unreadable answers changes when an intent is released.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) enum Unreadable {
-    /// One more.
+    /// It goes up by one.
     Counted,
-    /// As many as before.
+    /// It stays.
     Kept,
-    /// None: a secret came that could be read, so asking again is worth it.
+    /// It goes back to zero: a readable secret came, so asking again makes sense.
     Forgotten,
 }
 
 impl Unreadable {
-    /// What the count is multiplied by, and what is added.
+    /// The number by which the count is multiplied, and the number that is added.
     pub(in crate::store) fn as_factors(self) -> (i64, i64) {
         match self {
             Self::Counted => (1, 1),
@@ -319,7 +319,7 @@ pub(in crate::store) fn named(secrets: &[SealedSecret], id: SecretId) -> &Sealed
     secrets.iter().find(|secret| secret.id == id).expect("what is new is one of those that were given")
 }
 
-/// The entry of a person's word, with what it came to.
+/// The audit entry of a person's statement, with its result.
 pub(in crate::store) fn settling(entry: &NewAudit, fingerprint: &Fingerprint, ended: Option<&Intent>) -> NewAudit {
     let entry = entry.clone().with("fingerprint", fingerprint.as_str());
     match ended {
@@ -328,7 +328,7 @@ pub(in crate::store) fn settling(entry: &NewAudit, fingerprint: &Fingerprint, en
     }
 }
 
-/// In which order a list of secrets, newest first, is written: each once, oldest first.
+/// The order in which a list of secrets, newest first, is written: each once, oldest first.
 pub(in crate::store) fn oldest_first(secrets: &[SealedSecret]) -> impl Iterator<Item = &SealedSecret> {
     let first = |&(at, secret): &(usize, &SealedSecret)| {
         secrets[..at].iter().all(|earlier| earlier.fingerprint != secret.fingerprint)
@@ -336,8 +336,8 @@ pub(in crate::store) fn oldest_first(secrets: &[SealedSecret]) -> impl Iterator<
     secrets.iter().enumerate().filter(first).map(|(_, secret)| secret).rev()
 }
 
-/// True if these are the live secrets among those that hold a text (id, fingerprint, whether it is live
-/// still). One whose time passed since it was read may be there or not.
+/// True if these are the live secrets among those that hold a text (id, fingerprint, whether it is still live). A
+/// secret that expired after it was read may be present or not.
 pub(in crate::store) fn are_the_live_ones(held: &[(Uuid, String, bool)], given: &[SealedSecret]) -> bool {
     let is = |row: &(Uuid, String, bool), secret: &SealedSecret| {
         row.0 == secret.id.0 && row.1 == secret.fingerprint.as_str()

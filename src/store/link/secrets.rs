@@ -34,7 +34,7 @@ const UNFINISHED_INTENTS: &str = concat!("SELECT ", intent_columns!(), " FROM in
 #[async_trait]
 impl<S: Transact> SecretStore for S {
     async fn links(&self) -> Result<Vec<Link>, StoreError> {
-        self.transact("reading the endpoints' secrets", Again::Harmless, Access::Snapshot, async |mut tx| {
+        self.transact("read the secrets of the endpoints", Again::Harmless, Access::Snapshot, async |mut tx| {
             let now = tx.now().await?;
             let webhooks = tx.rows("SELECT endpoint, id, url, registered_at FROM webhooks", &[]).await?;
             let secrets = tx.rows(LIVE, values![now]).await?;
@@ -45,7 +45,7 @@ impl<S: Transact> SecretStore for S {
     }
 
     async fn secrets(&self, endpoint: &EndpointName) -> Result<Vec<StoredSecret>, StoreError> {
-        let action = format!("reading the secrets of endpoint {endpoint}");
+        let action = format!("read the secrets of endpoint {endpoint}");
         rows::secrets(self.read(action, Access::Read, OF_ENDPOINT, values![endpoint.as_str()]).await?)
     }
 
@@ -56,7 +56,7 @@ impl<S: Transact> SecretStore for S {
         url: &str,
         audit: NewAudit,
     ) -> Result<(), StoreError> {
-        let action = format!("storing the webhook of endpoint {endpoint}");
+        let action = format!("store the webhook of endpoint {endpoint}");
         self.transact(action, Again::Unsafe, Access::Link, async |mut tx| {
             store_webhook(&mut tx, endpoint.as_str(), id, url).await?;
             audit::insert(&mut tx, &audit).await?;
@@ -67,7 +67,7 @@ impl<S: Transact> SecretStore for S {
     }
 
     async fn expire_secrets(&self) -> Result<u64, StoreError> {
-        self.transact("removing expired secrets", Again::Unsafe, Access::Link, async |mut tx| {
+        self.transact("delete expired secrets", Again::Unsafe, Access::Link, async |mut tx| {
             let expired = expire(&mut tx).await?;
             if expired > 0 {
                 tx.tell_link();
@@ -83,7 +83,7 @@ impl<S: Transact> SecretStore for S {
         secrets: &[SealedSecret],
         audit: NewAudit,
     ) -> Result<(), StoreError> {
-        let action = "replacing the encrypted texts of the secrets";
+        let action = "encrypt the secrets again";
         self.transact(action, Again::Unsafe, Access::Link, async |mut tx| {
             let now = tx.now().await?;
             let held = "SELECT id, fingerprint, valid_until IS NULL OR valid_until > $2 FROM secrets
@@ -105,7 +105,7 @@ impl<S: Transact> SecretStore for S {
     }
 }
 
-/// Adds an active secret, as the newest; answers false if the endpoint had it ever before.
+/// Adds an active secret, as the newest; returns false if the endpoint ever had it before.
 pub(super) async fn insert(
     tx: &mut Tx<'_>,
     endpoint: &str,
@@ -119,7 +119,7 @@ pub(super) async fn insert(
     Ok(tx.execute(insert, values).await? > 0)
 }
 
-/// True if this very row is there: then the caller asks again because our answer did not reach it.
+/// True if this very row exists: the caller then repeats the call because our answer did not reach it.
 pub(super) async fn is_kept(tx: &mut Tx<'_>, id: SecretId) -> Result<bool, Failure> {
     let found: Option<(Uuid,)> = tx.row("SELECT id FROM secrets WHERE id = $1", values![id.0]).await?;
     Ok(found.is_some())
@@ -146,7 +146,7 @@ pub(super) async fn newest(tx: &mut Tx<'_>, endpoint: &str) -> Result<Option<(Uu
 /// The rest of a change whose secret is stored already: the other secrets retire, and the webhook is stored.
 pub(super) async fn apply(tx: &mut Tx<'_>, endpoint: &str, change: &Change) -> Result<(), Failure> {
     if let Some(overlap) = change.overlap {
-        // The earlier of the two ends.
+        // The earlier end counts.
         let retire = "UPDATE secrets
                       SET state = 'retiring', valid_until = CASE WHEN valid_until < $3 THEN valid_until ELSE $3 END
                       WHERE endpoint = $1 AND sealed IS NOT NULL AND id <> $2";
@@ -168,7 +168,7 @@ async fn store_webhook(tx: &mut Tx<'_>, endpoint: &str, id: &str, url: &str) -> 
     Ok(())
 }
 
-/// Expires what is past its time, with an audit entry for each; answers how many there were.
+/// Expires the secrets whose time has passed, with an audit entry for each; returns how many there were.
 async fn expire(tx: &mut Tx<'_>) -> Result<u64, Failure> {
     let expire = "UPDATE secrets SET state = 'expired', sealed = NULL WHERE sealed IS NOT NULL AND valid_until <= $1
                   RETURNING endpoint, fingerprint";

@@ -1,15 +1,15 @@
-//! Tells the replicas of new work: `NOTIFY` on one channel, with the names of the sinks. And, on another, that a
-//! secret or an intent changed.
+//! Tells the replicas of new work by `NOTIFY` on one channel, with the names of the sinks; and on another channel
+//! that a secret or an intent changed.
 //!
-//! Accepts, which come in thousands a second, leave it to the [`Announcer`]: a task that notifies after
-//! the commit, at once after a silence and then every [`PAUSE`]. A notification in the accept's own
-//! transaction would take a lock of the whole database and hold it while the commit waits for the
-//! disk (`PreCommit_Notify` in `async.c` of the server), one accept after the other. If the process
-//! dies in between, the other replicas find the work when they poll. What is rare (a retry, a replay,
-//! leases given back, whatever concerns the link to Finkare) notifies within its transaction.
+//! Accepts come in thousands a second, so they leave this to the [`Announcer`]: a task that notifies after the
+//! commit, immediately after a pause and then every [`PAUSE`]. A notification in the accept's own transaction would
+//! take a lock of the whole database and hold it while the commit waits for the disk (`PreCommit_Notify` in `async.c`
+//! of the server), so that accepts would run one after the other. If the process dies in between, the other replicas
+//! find the work when they poll. Rare changes (a retry, a replay, leases that are given back, everything about the
+//! link to Finkare) notify within their own transaction.
 //!
-//! Nobody looks too early: what is announced is committed. What is announced while a listener has no
-//! connection is lost; it wakes everybody when it is back. Between, workers poll.
+//! An announcement is always committed before it is heard. Announcements made while a listener has no connection are
+//! lost; the listener wakes all workers when it is connected again. Until then, workers poll.
 
 use std::{
     collections::BTreeSet,
@@ -39,21 +39,21 @@ use crate::{
 /// The channel that every replica listens on.
 pub(super) const CHANNEL: &str = "relay_dispatch";
 
-/// Says that something about the link to Finkare changed: a secret, an intent. Whoever hears it reads all.
+/// Says that something about the link to Finkare changed: a secret or an intent. The receiver reads everything again.
 const LINK_CHANNEL: &str = "relay_link";
 
 /// A payload must stay below 8000 bytes, <https://www.postgresql.org/docs/current/sql-notify.html>.
 /// A longer list of names becomes an empty one, which means all.
 const MAX_PAYLOAD: usize = 7000;
 
-/// The wait after a notification of the [`Announcer`]; what is written meanwhile goes out together.
+/// The wait after a notification of the [`Announcer`]; everything announced in the meantime is sent together.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// A connection on which nothing comes could be one whose server vanished without a word: after
-/// this long we ask, and at once when another connection has not answered.
+/// A silent connection may be one whose server vanished without closing it. After this long we ask the server, and at
+/// once when another connection has not answered.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// How long finding out why no connection comes about may take.
+/// How long finding out why a connection cannot be made may take.
 const DIAGNOSIS: Duration = Duration::from_secs(1);
 
 /// The waits between two tries to listen.
@@ -84,16 +84,16 @@ pub(super) async fn link(connection: &mut PgConnection) -> Result<(), sqlx::Erro
     Ok(())
 }
 
-/// Wakes those whom a notification names.
+/// Wakes the workers of the sinks that a notification names.
 fn hear(wakeups: &Wakeups, payload: &str) {
-    // A name that cannot be one comes from a newer replica: better one wake-up too many.
+    // A name that is not valid comes from a newer replica: one wake-up too many is better than one too few.
     match payload.split(',').map(SinkName::new).collect::<Result<Vec<_>, _>>() {
         Ok(sinks) => wakeups.wake(&sinks),
         Err(_) => wakeups.wake_all(),
     }
 }
 
-/// A task that is stopped, and waited for, by its owner.
+/// A task that its owner stops and waits for.
 #[derive(Debug)]
 struct Task {
     stop: CancellationToken,
@@ -101,7 +101,7 @@ struct Task {
 }
 
 impl Task {
-    /// Starts it; the work ends by itself once the token is cancelled.
+    /// Starts the task; its work ends by itself once the token is cancelled.
     fn start<W: Future<Output = ()> + Send + 'static>(work: impl FnOnce(CancellationToken) -> W) -> Self {
         let stop = CancellationToken::new();
         let handle = tokio::spawn(work(stop.clone()));
@@ -130,20 +130,20 @@ impl Drop for Task {
 pub(super) struct Listener(Task);
 
 impl Listener {
-    /// Starts it; it tries for as long as it is not stopped.
+    /// Starts the task; it tries until it is stopped.
     pub(super) fn start(options: PgConnectOptions, silences: watch::Receiver<u64>, wakeups: Arc<Wakeups>) -> Self {
         Self(Task::start(async move |stop: CancellationToken| {
             let _ = stop.run_until_cancelled(listen_forever(options, silences, &wakeups)).await;
         }))
     }
 
-    /// Stops it and waits for its end.
+    /// Stops the task and waits for its end.
     pub(super) async fn stop(&self) {
         self.0.stop("listened for notifications").await;
     }
 }
 
-/// The sinks for which something was written and not announced yet.
+/// The sinks that have new work which is not announced yet.
 #[derive(Debug, Default)]
 struct Owed {
     sinks: Mutex<BTreeSet<SinkName>>,
@@ -164,7 +164,7 @@ pub(super) struct Announcer {
 }
 
 impl Announcer {
-    /// Starts it.
+    /// Starts the task.
     pub(super) fn start(connections: Connections) -> Self {
         let owed = Arc::new(Owed::default());
         let owing = owed.clone();
@@ -172,8 +172,8 @@ impl Announcer {
         Self { owed, task }
     }
 
-    /// Has the other replicas told, within [`PAUSE`] and a round trip, that there is something to
-    /// claim. To be called after the commit.
+    /// Tells the other replicas, within [`PAUSE`] and a round trip, that there is something to claim. Call it after
+    /// the commit.
     pub(super) fn announce<'a>(&self, sinks: impl IntoIterator<Item = &'a SinkName>) {
         let mut owed = self.owed.sinks.lock().expect("no code panics while it holds this lock");
         let mut new = false;
@@ -188,7 +188,7 @@ impl Announcer {
         }
     }
 
-    /// Has it tell what is owed still, and waits for its end.
+    /// Lets the task send the announcements that are left, and waits for its end.
     pub(super) async fn stop(&self) {
         self.task.stop("announced new work").await;
     }
@@ -199,14 +199,15 @@ async fn announce_until(stop: &CancellationToken, connections: &Connections, owe
     while !last {
         // A permit that was stored while we were busy lets this return at once.
         let _ = stop.run_until_cancelled(owed.more.notified()).await;
-        // Asked before taking: whatever is owed when we are stopped goes out in one more round.
+        // Checked before taking the names, so that names that are left when we are stopped are sent in one more
+        // round.
         last = stop.is_cancelled();
         let sinks = owed.take();
         if sinks.is_empty() {
             continue;
         }
         let told = connections
-            .run("telling the other replicas of new work", Again::Harmless, async || {
+            .run("tell the other replicas of new work", Again::Harmless, async || {
                 let mut checkout = connections.checkout().await?;
                 connections.soon(announce(checkout.on(), sinks.iter().map(SinkName::as_str))).await?;
                 checkout.finish();
@@ -214,7 +215,7 @@ async fn announce_until(stop: &CancellationToken, connections: &Connections, owe
             })
             .await;
         if let Err(error) = told {
-            tracing::warn!(error = %Chain(&error), "other replicas were not told of new work: their workers poll");
+            tracing::warn!(error = %Chain(&error), "could not tell other replicas of new work: their workers find it when they poll");
         }
         let _ = stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
     }
@@ -229,13 +230,13 @@ async fn listen_forever(options: PgConnectOptions, mut silences: watch::Receiver
         tracing::warn!(
             error,
             retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-            "not listening for other replicas' work: workers poll meanwhile"
+            "cannot hear of other replicas' new work: workers poll until the connection is back"
         );
         tokio::time::sleep(wait).await;
     }
 }
 
-/// Listens until something is wrong. `failures` is set back once it works.
+/// Listens until something fails. `failures` is reset once listening works.
 async fn listen(
     options: &PgConnectOptions,
     silences: &mut watch::Receiver<u64>,
@@ -243,7 +244,7 @@ async fn listen(
     failures: &mut u32,
 ) -> String {
     let result: Result<std::convert::Infallible, sqlx::Error> = async {
-        // A pool of one, because the driver's listener wants a pool. Made anew after every failure:
+        // A pool of one connection, because the driver's listener needs a pool. It is made anew after every failure:
         // the driver's own reconnecting knows only some of the ways in which a connection dies.
         let pool = PgPoolOptions::new()
             .max_connections(1)
@@ -256,14 +257,14 @@ async fn listen(
         listener.eager_reconnect(false);
         listener.listen_all([CHANNEL, LINK_CHANNEL]).await?;
         *failures = 0;
-        // Whatever was announced before is lost.
+        // Earlier announcements are lost.
         wakeups.wake_all();
         wakeups.link_changed();
         loop {
             let heard = tokio::select! {
                 heard = listener.try_recv() => Some(heard),
                 () = tokio::time::sleep(QUIET) => None,
-                // Another connection did not answer: does this one?
+                // Another connection did not answer, so check whether this one does.
                 Ok(()) = silences.changed() => None,
             };
             let Some(notification) = heard else {
@@ -284,11 +285,11 @@ async fn listen(
         Err(error) => error,
     };
     if matches!(error, sqlx::Error::PoolTimedOut) {
-        // The driver's pool keeps the reason to itself.
+        // The driver's pool does not pass the reason on.
         let again = pool::connect(options, &Place::of(options), tokio::time::Instant::now() + DIAGNOSIS).await;
         return match again {
             Err(reason) => Chain(&reason).to_string(),
-            Ok(_) => format!("no connection came about within {} s; now one does", ACQUIRE_TIMEOUT.as_secs()),
+            Ok(_) => format!("no connection could be made within {} s; now one can", ACQUIRE_TIMEOUT.as_secs()),
         };
     }
     Chain(&error).to_string()

@@ -1,28 +1,32 @@
-//! Leases: claiming what is due, finishing it, giving it back.
+//! Leases: claiming due dispatches, finishing them, giving them back.
 //!
 //! # Why no wake-up is lost, and no claim waits for a lock
 //!
 //! With [`Order::Invoice`] a claim must find out whether a candidate has an earlier unfinished
-//! dispatch in its lane (same sink, same invoice). If it has, the claim postpones the candidate and
-//! writes down for whom it waits; whoever finishes that one looks for the next in the lane and makes
-//! it due. Between the looking and the writing the earlier one may be finished by somebody who does
-//! not see the note yet, and the candidate would sleep on. So a claim is one transaction of several
-//! statements, and under READ COMMITTED each of them sees what was committed before it began:
+//! dispatch in its lane (same sink, same invoice). If there is one, the claim postpones the
+//! candidate and stores the id of that earlier dispatch in it. The transaction that finishes the
+//! earlier dispatch then looks up the next one in the lane and makes it due.
 //!
-//! 1. Lock the candidates, and pass over those that others have locked.
-//! 2. A new statement, so one that sees everything committed before the locks were taken: look up
-//!    the head of each candidate's lane. No head but itself: the candidate is free.
-//! 3. Share-lock the heads that are not candidates of ours, if they are still unfinished, again
-//!    passing over those that others have locked.
-//!    - We have the lock: nobody can finish the head before we commit. Whoever does so afterwards
-//!      starts its look-up in the lane after our commit, sees our note, and wakes the candidate.
-//!    - We do not have it: the head is being claimed or finished at this moment, or it was finished
-//!      since step 2. The candidate is left as it is, still due, and looked at again in
+//! Between the claim's look-up and its write, another transaction may finish the earlier dispatch.
+//! That transaction does not see the note yet, so the candidate would sleep on. A claim is
+//! therefore one transaction of several statements; under READ COMMITTED each statement sees
+//! everything that was committed before the statement began:
+//!
+//! 1. Lock the candidates; skip those that other transactions have locked.
+//! 2. Look up the head of each candidate's lane, in a new statement, which sees everything that was
+//!    committed before the locks were taken. A candidate that is its own head is free.
+//! 3. Share-lock the heads that are not among our candidates and are still unfinished; again, skip
+//!    those that other transactions have locked.
+//!    - We got the lock: no transaction can finish the head before we commit. A later one starts
+//!      its look-up in the lane after our commit, sees our note, and wakes the candidate.
+//!    - We did not get it: the head is being claimed or finished at this moment, or it was finished
+//!      after step 2. The candidate stays as it is, still due, and is checked again after
 //!      [`CONTENDED`].
-//! 4. Lease the free ones. 5. Postpone the blocked ones. Commit.
+//! 4. Lease the free candidates.
+//! 5. Postpone the blocked candidates, and commit.
 //!
-//! A claim never waits for a row lock, so it is part of no deadlock; a finish waits at most for
-//! claims, which are short. Finishes take their rows in the order of their ids.
+//! A claim never waits for a row lock, so it cannot be part of a deadlock. A finish waits at most
+//! for claims, which are short. Finishes lock their rows in the order of their ids.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -47,17 +51,18 @@ use crate::{
     },
 };
 
-/// When to look again at a dispatch whose lane another worker was busy with: about the length of a
-/// commit. Not zero, or the claims of two replicas would spin.
+/// When to check again a dispatch whose lane another worker was using: about the length of a
+/// commit. It is not zero, because then the claims of two replicas would spin.
 const CONTENDED: Duration = Duration::from_millis(5);
 
-/// How often one call looks again when everything that it found was blocked. Each round moves
-/// `limit` blocked dispatches out of the way; after that many the caller comes back at once.
+/// How many rounds one call makes while every candidate that it finds is blocked. Each round
+/// postpones up to `limit` blocked dispatches; after the last round the caller comes back at once.
 const ROUNDS: u32 = 8;
 
-/// Whether the sink is paused, and when its next dispatch is due: asked only when a claim did not
-/// find as much as was wanted. So what is due is mostly leased, and due again at the end of its lease:
-/// one walk over it, which stops after so many that a paused sink's backlog is not counted.
+/// Reads whether the sink is paused, and when its next dispatch is due. A claim runs it only when
+/// it found fewer dispatches than it wanted. Most due rows are then leased, and due again at the
+/// end of their leases. The limit keeps the statement from counting the whole backlog of a paused
+/// sink.
 pub(super) const LOOK: &str = concat!(
     "WITH moment AS MATERIALIZED (SELECT ",
     now!("$2"),
@@ -79,22 +84,24 @@ struct Look {
 }
 
 impl Look {
-    /// How long until the next one is due.
+    /// How long until the next dispatch is due.
     fn next_due_in(&self) -> Option<Duration> {
         let left = self.next_due_at?.saturating_sub(self.now);
         Some(Duration::from_micros(u64::try_from(left).unwrap_or(0)))
     }
 }
 
-/// The time of a transaction's beginning, unless the parameter says another: one for all its statements.
+/// The time at which the transaction began, unless the parameter gives another one. All statements
+/// of the transaction use it.
 macro_rules! began {
     ($parameter:literal) => {
         concat!("COALESCE(", $parameter, "::bigint, (extract(epoch FROM now()) * 1000000)::bigint)")
     };
 }
 
-/// Step 1. What is leased stays in its place in the index and is passed over: there is no more of it
-/// than is being attempted. The size of a payload is known without reading it; none means that there is nothing to send.
+/// Step 1. Leased rows stay at their place in the index and are skipped: there are never more of
+/// them than attempts under way. The size of a payload is read without reading the payload; NULL
+/// means that there is nothing to send.
 pub(super) const CANDIDATES: &str = concat!(
     "SELECT id, invoice_id, (SELECT ",
     began!("$2"),
@@ -108,7 +115,8 @@ pub(super) const CANDIDATES: &str = concat!(
     ORDER BY due_at, id LIMIT $3 FOR UPDATE OF dispatches SKIP LOCKED"
 );
 
-/// Step 2: those that have an earlier unfinished dispatch in their lane, and its head.
+/// Step 2: the candidates that have an earlier unfinished dispatch in their lane, each with the
+/// head of the lane.
 pub(super) const HEADS: &str = "SELECT candidate.id, head.id
     FROM unnest($2::bigint[], $3::text[]) AS candidate (id, invoice_id)
     CROSS JOIN LATERAL (
@@ -117,14 +125,15 @@ pub(super) const HEADS: &str = "SELECT candidate.id, head.id
         ORDER BY d.id LIMIT 1
     ) AS head";
 
-/// Step 3.
+/// Step 3: share-locks the heads.
 const HOLD_HEADS: &str =
     "SELECT id FROM dispatches WHERE id = ANY($1) AND finished_at IS NULL ORDER BY id FOR SHARE SKIP LOCKED";
 
-/// Step 4. Changes nothing that an index holds (but for a held one): see the migration.
+/// Step 4. Changes no indexed column, except for a held dispatch: see the migration.
 pub(super) const LEASE: &str = "UPDATE dispatches AS d
     SET state = 'leased', lease_token = free.token, lease_until = $3 + $4, waits_for = NULL, attention = false,
-        -- What it is claimed too late does not count for its age; as in `store::aging_since`.
+        -- A delay between the due time and the claim does not count towards the age; as in
+        -- `store::aging_since`.
         first_attempt_at = COALESCE(
             least(d.first_attempt_at + greatest($3 - greatest(d.due_at, d.lease_until) - $5, 0),
                   greatest($3, d.first_attempt_at)),
@@ -134,26 +143,27 @@ pub(super) const LEASE: &str = "UPDATE dispatches AS d
     RETURNING d.id, d.lease_token, d.attempts, d.trigger, d.first_attempt_at, d.event_id, e.endpoint, d.event_type,
               d.invoice_id, e.received_at, e.content_type, e.payload";
 
-/// Step 5. A worker that let its lease run out loses it here: what waits is not leased.
+/// Step 5. A worker whose lease has run out loses it here: a waiting dispatch is not leased.
 const POSTPONE: &str = "UPDATE dispatches AS d
     SET waits_for = blocked.head, due_at = $3, lease_token = NULL, lease_until = NULL,
         state = CASE d.state WHEN 'leased' THEN 'pending' ELSE d.state END
     FROM unnest($1::bigint[], $2::bigint[]) AS blocked (id, head)
     WHERE d.id = blocked.id";
 
-/// What turned out to have no payload left, because it was erased while somebody had it, or no event at all. The next of
-/// its invoice is called as by a finish, which a claim never waits for; the other way round, the server would
-/// notice and we would try again.
+/// Ends dispatches whose payload was erased while a worker had leased them, or whose event does not
+/// exist. The next dispatch of the invoice is then made due, as after a finish. No claim waits for a
+/// finish in general; should this one and a finish wait for each other, the server detects the
+/// deadlock and we try again.
 const CALL_OFF: &str = "UPDATE dispatches
     SET state = $4, lease_token = NULL, lease_until = NULL, waits_for = NULL, due_at = NULL, finished_at = $2,
         attention = true, last_error = $3
     WHERE id = ANY($1)";
 
-/// Which of these dispatches have an event.
+/// Those of these dispatches that have an event.
 const WITH_EVENT: &str =
     "SELECT d.id FROM dispatches d WHERE d.id = ANY($1) AND EXISTS (SELECT FROM events e WHERE e.id = d.event_id)";
 
-/// What [`CANDIDATES`] answers.
+/// A row that [`CANDIDATES`] returns.
 #[derive(FromRow)]
 struct Candidate {
     id: i64,
@@ -196,14 +206,14 @@ impl LeasedRow {
             })?,
             age: Duration::from_micros(u64::try_from(now.saturating_sub(self.first_attempt_at)).unwrap_or(0)),
             event_id: EventId(self.event_id),
-            // A purge leaves the payload of an event with unfinished dispatches alone, and what was erased is
-            // called off.
+            // A purge leaves the payload of an event with unfinished dispatches alone, and a
+            // dispatch whose payload was erased is cancelled.
             payload: self
                 .payload
                 .as_ref()
                 .map(|payload| bytes::Bytes::copy_from_slice(payload))
                 .ok_or_else(|| unreadable("events", "payload", "it is gone, though a dispatch still needs it"))?,
-            // One that cannot be read must not hold up those behind it.
+            // A time that cannot be read must not hold up the dispatches behind this one.
             received_at: clock::nearest(self.received_at),
             endpoint: self.endpoint,
             event_type: self.event_type,
@@ -213,21 +223,21 @@ impl LeasedRow {
     }
 }
 
-/// What one round of a claim came to.
+/// The result of one round of a claim.
 struct Round {
     leased: Vec<LeasedDispatch>,
-    /// It found as many candidates as were wanted: there may be more.
+    /// The round found as many candidates as it wanted, so there may be more.
     full: bool,
-    /// It moved some out of the way: they wait for another, or were called off.
+    /// The round postponed some candidates or cancelled them.
     postponed: bool,
-    /// It left some as they are because their lane was busy.
+    /// The round left some candidates as they are because another transaction was using their lane.
     contended: bool,
 }
 
 #[async_trait]
 impl LeaseStore for PostgresStore {
     async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError> {
-        let action = format!("claiming dispatches of sink {}", claim.sink);
+        let action = format!("claim dispatches of sink {}", claim.sink);
         let mut rounds = 0;
         let round = loop {
             rounds += 1;
@@ -243,10 +253,11 @@ impl LeaseStore for PostgresStore {
         let look = look(self, &claim, &action).await?;
         let mut next_due_in = if look.paused { None } else { look.next_due_in() };
         if claim.limit > 0 {
-            // What is due and was not found is locked by others: they have it, or are done with it soon.
+            // Due dispatches that the claim did not find are locked by other transactions, which
+            // have claimed them or finish them soon.
             next_due_in = next_due_in.map(|due_in| due_in.max(CONTENDED));
         }
-        // Paused only since then: what was claimed before is still ours.
+        // If the sink was paused after the claim, the claimed dispatches are still ours.
         let paused = look.paused && round.leased.is_empty();
         Ok(Claimed { dispatches: round.leased, next_due_in, paused })
     }
@@ -259,8 +270,9 @@ impl LeaseStore for PostgresStore {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let (mut recorded, wake) =
-            self.run_relaying(format!("finishing {} attempts", batch.len()), || finish_once(self, batch, now)).await?;
+        let (mut recorded, wake) = self
+            .run_relaying(format!("record finished attempts ({})", batch.len()), || finish_once(self, batch, now))
+            .await?;
         self.wakeups.wake(&wake);
         // Of two equal entries the second has lost its lease to the first.
         let answer = |taken| if taken { Finish::Recorded } else { Finish::LeaseLost };
@@ -275,12 +287,13 @@ impl LeaseStore for PostgresStore {
         leases.sort_unstable();
         let (ids, tokens): (Vec<i64>, Vec<Uuid>) = leases.into_iter().unzip();
         let given: Vec<String> = self
-            .run_relaying(format!("giving {} leases back", ids.len()), async || {
+            .run_relaying(format!("give back leases ({})", ids.len()), async || {
                 let mut checkout = self.begin_relaying().await?;
                 let given: Vec<String> =
                     sqlx::query_scalar(GIVE_BACK).bind(&ids).bind(&tokens).fetch_all(checkout.on()).await?;
                 if !given.is_empty() {
-                    // A process that gives leases back is about to stop: the others are to take over.
+                    // A process that gives leases back is about to stop, so the other replicas have
+                    // to take over.
                     announce::announce(checkout.on(), given.iter().map(String::as_str)).await?;
                 }
                 checkout.commit().await?;
@@ -294,7 +307,7 @@ impl LeaseStore for PostgresStore {
 
     async fn expire_leases(&self) -> Result<u64, StoreError> {
         let expired = self
-            .run("ending all leases", Again::Harmless, async || {
+            .run("expire the leases of an earlier process", Again::Harmless, async || {
                 let mut checkout = self.checkout().await?;
                 let expired = sqlx::query(concat!(
                     "UPDATE dispatches SET lease_until = ",
@@ -361,10 +374,10 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
         sqlx::query_scalar(HOLD_HEADS).bind(others).fetch_all(checkout.on()).await?.into_iter().collect()
     };
 
-    // In the order in which they became due; what was looked at beyond the limit stays where it is.
+    // In the order in which they became due. Candidates beyond the limit stay where they are.
     let (there, mut gone): (Vec<&Candidate>, Vec<&Candidate>) =
         candidates.iter().partition(|candidate| candidate.bytes.is_some());
-    // Of what has nothing to send, no order is kept: a whole lane of it goes at once.
+    // Dispatches with nothing to send keep no order: a whole lane of them ends at once.
     heads.retain(|id, _| !gone.iter().any(|candidate| candidate.id == *id));
     let mut wanted: Vec<&Candidate> =
         there.into_iter().filter(|candidate| !heads.contains_key(&candidate.id)).collect();
@@ -403,14 +416,15 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
             .execute(checkout.on())
             .await?;
     }
-    // After the others were told to wait for them, so that the next of them is called.
+    // After the blocked candidates were given the dispatch that they wait for, so that the next one
+    // is made due.
     call_off(checkout.on(), claim.sink, &gone, now).await?;
     checkout.commit().await?;
     let postponed = !gone.is_empty() || !blocked.is_empty();
     Ok(Round { leased, full, postponed, contended: !contended.is_empty() })
 }
 
-/// Ends what there is nothing left to send of; the next of its invoice is due.
+/// Ends dispatches that have nothing left to send, and makes the next ones of their invoices due.
 async fn call_off(
     connection: &mut PgConnection,
     sink: &SinkName,
@@ -426,7 +440,7 @@ async fn call_off(
     if !orphans.is_empty() {
         tracing::error!(
             sink.name = %sink, dispatches = orphans.len(),
-            "dispatches whose event is not in the database are given up: was only a part of it restored?"
+            "dispatches are given up because their event is not in the database: was only a part of the database restored?"
         );
     }
     for (ids, state, reason) in [(erased, State::Cancelled, ERASED), (orphans, State::Dead, ORPHANED)] {
@@ -441,12 +455,12 @@ async fn call_off(
         }
     }
     let lanes = gone.iter().filter_map(|candidate| Some((sink.as_str(), candidate.invoice_id.as_deref()?))).collect();
-    // Of this very sink, whose claim goes on.
+    // They belong to the sink whose claim is under way, so no wake-up is needed.
     wake_next(connection, lanes, now).await?;
     Ok(())
 }
 
-/// The candidates that are not the head of their lane, with the head.
+/// The candidates that are not the head of their lane, each with the head.
 async fn heads(
     connection: &mut PgConnection,
     sink: &SinkName,
@@ -462,8 +476,8 @@ async fn heads(
     Ok(rows.into_iter().collect())
 }
 
-/// Writes the new states; a lease that is not ours any more matches nothing. The attempt that
-/// delivered is kept here.
+/// Writes the new states. A lease that is no longer ours matches no row. A successful attempt is
+/// stored in the dispatch's row.
 pub(super) const FINISH: &str = concat!(
     "UPDATE dispatches AS d
     SET state = f.state, attempts = d.attempts + 1, lease_token = NULL, lease_until = NULL,
@@ -487,7 +501,7 @@ pub(super) const FINISH: &str = concat!(
 const ATTEMPTS: &str = "INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome, error)
     SELECT * FROM unnest($1::bigint[], $2::int[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])";
 
-/// What [`FINISH`] answers: dispatch, token, time, invoice, number of the attempt.
+/// A row that [`FINISH`] returns: dispatch, token, time, invoice, number of the attempt.
 type FinishedRow = (i64, Uuid, i64, Option<String>, i32);
 
 /// Adds a group of attempts to the sinks' rows. A sink that is paused already keeps its reason.
@@ -504,7 +518,7 @@ const STANDING: &str = "INSERT INTO sinks AS s
         paused_at = COALESCE(s.paused_at, excluded.paused_at),
         paused_reason = COALESCE(s.paused_reason, excluded.paused_reason)";
 
-/// Answers which leases were ours, and the sinks that have something due at once.
+/// Returns which leases were ours, and the sinks that have a dispatch due at once.
 async fn finish_once(
     store: &PostgresStore,
     batch: &[FinishedAttempt],
@@ -566,7 +580,8 @@ async fn finish_once(
         finished.contains_key(&lease) && counted.insert(lease)
     });
     let changes = sink_changes(ours);
-    // Last, because every group of attempts of a sink wants this row: it is locked for the commit only.
+    // Last, because every group of attempts of a sink needs this row: so it is locked only for the
+    // length of the commit.
     let names: Vec<_> = changes.keys().map(|sink| sink.as_str()).collect();
     sqlx::query(STANDING)
         .bind(names)
@@ -601,7 +616,7 @@ async fn write_attempts(
     Ok(())
 }
 
-/// When a dispatch is due again, if ever by itself.
+/// How long until a dispatch is due again; `None` if it does not become due by itself.
 fn due_after(next: &Next) -> Option<Duration> {
     match next {
         Next::Pending { after } => Some(*after),
@@ -610,7 +625,8 @@ fn due_after(next: &Next) -> Option<Duration> {
     }
 }
 
-/// The next of each lane, if it was told to wait. Ordered by id, like every update of several rows.
+/// The next dispatch of each lane, if a claim has postponed it. Ordered by id, like every update of
+/// several rows.
 pub(super) const WAKE_NEXT: &str = "WITH next AS MATERIALIZED (
         SELECT DISTINCT head.id FROM unnest($1::text[], $2::text[]) AS lane (sink, invoice_id)
         CROSS JOIN LATERAL (
@@ -624,8 +640,9 @@ pub(super) const WAKE_NEXT: &str = "WITH next AS MATERIALIZED (
     WHERE d.id = next.id AND d.waits_for IS NOT NULL
     RETURNING d.sink";
 
-/// Makes the next dispatch of each finished one's lane due, and answers their sinks. To be called
-/// as a statement of its own, after the one that finished them: see the [module](self).
+/// Makes the next dispatch in the lane of each finished one due, and returns the sinks of those
+/// dispatches. Call it as a statement of its own, after the statement that finished them: see the
+/// [module](self).
 pub(super) async fn wake_next(
     connection: &mut PgConnection,
     lanes: Vec<(&str, &str)>,
@@ -656,8 +673,8 @@ pub(super) fn sink_name(name: &str) -> Result<SinkName, StoreError> {
     })
 }
 
-/// It keeps the time at which it was due, and with it its place. A dispatch that was never attempted, or not since
-/// its clock began anew, does not begin to age by having been claimed.
+/// The dispatch keeps the time at which it was due, and so its place in the queue. If it was never
+/// attempted, or not since its age was reset, the claim does not start its age.
 const GIVE_BACK: &str = "UPDATE dispatches AS d
      SET state = 'pending', lease_token = NULL, lease_until = NULL,
          first_attempt_at = CASE WHEN d.attempts > d.ageless THEN d.first_attempt_at END

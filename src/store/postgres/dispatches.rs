@@ -1,4 +1,4 @@
-//! Dispatches as a person sees and moves them: lists, retry, cancel, replay.
+//! Dispatches as a person lists and changes them: lists, retry, cancel, replay.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -69,8 +69,8 @@ pub(super) async fn of_event(
     add_attempts(connection, rows).await
 }
 
-/// The query of a list. Each state brings the condition of the partial index that holds it; the
-/// invoice is looked up among the events, whose index knows the finished ones too.
+/// The query of a list. Each state adds the condition of the partial index that holds it; the invoice is looked up
+/// among the events, whose index covers the finished dispatches too.
 pub(super) fn list_query(filter: &DispatchFilter, limit: u32) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(concat!("SELECT ", dispatch_columns!(), " FROM "));
     push_conditions(&mut query, filter);
@@ -78,8 +78,8 @@ pub(super) fn list_query(filter: &DispatchFilter, limit: u32) -> QueryBuilder<Po
     query
 }
 
-/// The same for what is under way, among the newest [`NEWEST`] dispatches alone. A large backlog is mostly of the newest,
-/// and the index that holds it would have to be sorted for a page.
+/// The same for unfinished dispatches, among the newest [`NEWEST`] dispatches only. A large backlog consists mostly
+/// of the newest dispatches, and the index that holds it would have to be sorted for a page.
 fn newest_query(filter: &DispatchFilter, state: State, limit: u32) -> QueryBuilder<Postgres> {
     let mut query =
         QueryBuilder::new(concat!("SELECT ", dispatch_columns!(), " FROM (SELECT * FROM dispatches WHERE true"));
@@ -125,8 +125,8 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &DispatchFilter) 
     }
 }
 
-/// The lock on the event keeps a purge from taking the payload meanwhile. Without a payload there is
-/// nothing to send: such a dispatch stays as it is.
+/// The lock on the event keeps a purge from deleting the payload in the meantime. A dispatch without a payload stays
+/// as it is, because there is nothing to send.
 const RETRY: &str = concat!(
     "WITH chosen AS MATERIALIZED (
         SELECT d.id FROM dispatches d JOIN events e ON e.id = d.event_id
@@ -156,8 +156,8 @@ const CANCEL: &str = concat!(
     RETURNING d.sink, d.invoice_id, moment.now"
 );
 
-/// The events stay locked against a purge until their new dispatches are there. Like the order of the
-/// batch in [`super::events`], the order of what is asked for becomes that of the numbers.
+/// The events stay locked against a purge until their new dispatches are written. The new numbers follow the order of
+/// the request, as they follow the order of the batch in [`super::events`].
 const REPLAY: &str = concat!(
     "WITH event AS MATERIALIZED (
         SELECT id, type, invoice_id FROM events WHERE id = ANY($1) AND payload IS NOT NULL ORDER BY id FOR SHARE
@@ -183,7 +183,7 @@ impl DispatchStore for PostgresStore {
             return Ok(Page { rows: Vec::new(), more: false });
         }
         let rows: Vec<DispatchRow> = self
-            .run("listing dispatches", Again::Harmless, async || {
+            .run("list dispatches", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
                 let mut rows: Vec<DispatchRow> = Vec::new();
                 if let Some(state) = filter.by_due_time() {
@@ -206,7 +206,7 @@ impl DispatchStore for PostgresStore {
             return Ok(Vec::new());
         }
         let ids: Vec<i64> = self
-            .run("selecting dispatches", Again::Harmless, async || {
+            .run("select dispatches", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
                 let mut query = QueryBuilder::new("SELECT d.id FROM ");
                 push_conditions(&mut query, filter);
@@ -220,7 +220,7 @@ impl DispatchStore for PostgresStore {
     }
 
     async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
-        self.run(format!("reading dispatch {id}"), Again::Harmless, async || {
+        self.run(format!("read dispatch {id}"), Again::Harmless, async || {
             let mut checkout = self.look().await?;
             let rows = sqlx::query_as(concat!("SELECT ", dispatch_columns!(), " FROM dispatches d WHERE d.id = $1"))
                 .bind(id.0)
@@ -236,7 +236,7 @@ impl DispatchStore for PostgresStore {
     async fn retry_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
         let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
         let changed: Vec<String> = self
-            .run(format!("retrying {} dispatches", ids.len()), Again::Unsafe, async || {
+            .run(format!("retry dispatches ({})", ids.len()), Again::Unsafe, async || {
                 let mut checkout = self.begin().await?;
                 let changed: Vec<String> =
                     sqlx::query_scalar(RETRY).bind(&ids).bind(None::<i64>).fetch_all(checkout.on()).await?;
@@ -255,7 +255,7 @@ impl DispatchStore for PostgresStore {
     async fn cancel_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
         let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
         let (changed, wake) = self
-            .run(format!("cancelling {} dispatches", ids.len()), Again::Unsafe, async || {
+            .run(format!("cancel dispatches ({})", ids.len()), Again::Unsafe, async || {
                 let mut checkout = self.begin().await?;
                 let changed: Vec<(String, Option<String>, i64)> =
                     sqlx::query_as(CANCEL).bind(&ids).bind(None::<i64>).fetch_all(checkout.on()).await?;
@@ -287,7 +287,7 @@ impl DispatchStore for PostgresStore {
             wanted.iter().flat_map(|replay| replay.sinks.iter().map(|sink| (replay.event.0, sink.as_str()))).unzip();
         let sinks: BTreeSet<&SinkName> = wanted.iter().flat_map(|replay| &replay.sinks).collect();
         let written = self
-            .run(format!("replaying {} events", wanted.len()), Again::Unsafe, async || {
+            .run(format!("replay events ({})", wanted.len()), Again::Unsafe, async || {
                 let mut checkout = self.begin().await?;
                 let written: Vec<(Uuid, Vec<i64>)> = sqlx::query_as(REPLAY)
                     .bind(&events)
@@ -305,7 +305,7 @@ impl DispatchStore for PostgresStore {
             .await?;
         self.wakeups.wake(sinks);
         let mut written: HashMap<Uuid, Vec<i64>> = written.into_iter().collect();
-        // An event that was asked for twice answers all of it at the first place.
+        // An event that was asked for twice has all its dispatches in the result of its first place.
         let answer = |replay: &Replay| {
             let ids = written.get_mut(&replay.event.0)?;
             Some(std::mem::take(ids).into_iter().map(DispatchId).collect())

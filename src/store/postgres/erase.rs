@@ -1,7 +1,7 @@
-//! Erasing: the payloads of one invoice go, ids, hashes and times stay.
+//! Erasing: the payloads of one invoice are deleted; ids, hashes and times stay.
 //!
-//! What the server keeps of a row's earlier versions is gone with its next `VACUUM`, which it begins
-//! by itself; backups and the write-ahead log are the operator's.
+//! Earlier versions of a row are removed by the server's next `VACUUM`, which it begins by itself. Backups and the
+//! write-ahead log are up to the operator.
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -20,14 +20,14 @@ use crate::{
 /// Events in one transaction.
 const BATCH: usize = 500;
 
-/// The next events of the invoice, locked: whoever begins something for one of them (a retry, a replay) waits, and
-/// finds no payload then.
+/// The next events of the invoice, locked: a transaction that wants to begin something for one of them (a retry, a
+/// replay) waits, and then finds no payload.
 const FIND: &str = "SELECT e.id, e.payload IS NOT NULL FROM events e WHERE e.invoice_id = $1 AND e.id > $2
     ORDER BY e.id LIMIT $3 FOR UPDATE";
 
 const EMPTY: &str = "UPDATE events SET payload = NULL WHERE id = ANY($1) AND payload IS NOT NULL";
 
-/// What targets said may quote what they got.
+/// The answers of targets may quote the payload.
 const FORGET: &str = "WITH dispatched AS MATERIALIZED (
         SELECT id FROM dispatches WHERE event_id = ANY($1) ORDER BY id FOR UPDATE
     ), attempted AS (
@@ -35,10 +35,10 @@ const FORGET: &str = "WITH dispatched AS MATERIALIZED (
     )
     UPDATE dispatches SET last_error = 'erased' WHERE id IN (SELECT id FROM dispatched) AND last_error IS NOT NULL";
 
-/// What is known of its payments for searches; the ledger has ids and amounts, and stays.
+/// Deletes the searchable facts about the payments of these events. The ledger holds ids and amounts, and stays.
 const FORGET_ANNOUNCED: &str = "DELETE FROM announced WHERE event_id = ANY($1)";
 
-/// A new statement, so that it sees what the lock waited for.
+/// A new statement, so that it sees what other transactions committed before we got the lock.
 const CANCEL: &str = concat!(
     "UPDATE dispatches AS d SET state = 'cancelled', finished_at = moment.now, due_at = NULL, waits_for = NULL,
         attention = true, last_error = $2
@@ -59,7 +59,7 @@ impl EraseStore for PostgresStore {
         }
         let mut after = Some(Uuid::nil());
         while let Some(id) = after {
-            let action = "erasing the payloads of an invoice";
+            let action = "erase the payloads of an invoice";
             let done = self.run(action, Again::Unsafe, || batch(self, invoice_id, id, erased, &audit)).await?;
             (erased, after) = (done.erased, done.next);
         }
@@ -68,9 +68,9 @@ impl EraseStore for PostgresStore {
 }
 
 struct Batch {
-    /// All so far.
+    /// Everything erased so far.
     erased: Erased,
-    /// The last id, if there may be more behind it.
+    /// The last id, if there may be more events behind it.
     next: Option<Uuid>,
 }
 

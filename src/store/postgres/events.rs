@@ -23,12 +23,12 @@ use crate::{
 
 /// Records a group of deliveries: one statement, one round trip, one commit.
 ///
-/// - The arrays come sorted by key, and an `unnest` keeps its order: two replicas that record the
-///   same events lock them in the same order and cannot deadlock.
-/// - `deliveries` tells what happened: an event that was inserted has exactly as many as were given,
-///   one that was there has more. (The id does not tell: a repeated call brings the same one.)
-/// - `IS TRUE` keeps the planner from turning `IN` into a join: it asks a hash table instead, once
-///   for each dispatch, and the dispatches keep their order, so that their numbers ascend with it.
+/// - The arrays are sorted by key, and `unnest` keeps their order: two replicas that record the same events lock them
+///   in the same order and cannot deadlock.
+/// - `deliveries` shows what happened: an inserted event has exactly as many as were given, a known event has more.
+///   (The id does not show it: a repeated call brings the same id.)
+/// - `IS TRUE` keeps the planner from turning `IN` into a join. It uses a hash table instead, once for each dispatch,
+///   and the dispatches keep their order, so that their numbers ascend in it.
 const RECORD: &str = concat!(
     "WITH recorded AS (
         INSERT INTO events AS e (id, endpoint, dedupe_key, type, invoice_id, occurred_at, received_at, deliveries,
@@ -53,7 +53,7 @@ const RECORD: &str = concat!(
 
 /// One event of a batch, after equal ones were merged.
 struct Merged<'a> {
-    /// The first delivery of it.
+    /// Its first delivery.
     event: &'a NewEvent,
     deliveries: i32,
 }
@@ -64,8 +64,8 @@ fn key(event: &NewEvent) -> Key<'_> {
     (event.endpoint.as_str(), event.dedupe_key)
 }
 
-/// Merges equal events of a batch, in the order of their first delivery; and says for each delivery
-/// which of them it is.
+/// Merges equal events of a batch, in the order of their first delivery. The second list holds, for each delivery,
+/// the place of its merged event.
 fn merge(batch: &[NewEvent]) -> (Vec<Merged<'_>>, Vec<usize>) {
     let mut merged: Vec<Merged<'_>> = Vec::with_capacity(batch.len());
     let mut known = HashMap::with_capacity(batch.len());
@@ -83,8 +83,8 @@ fn merge(batch: &[NewEvent]) -> (Vec<Merged<'_>>, Vec<usize>) {
     (merged, place)
 }
 
-/// Runs the statement; answers the merged events in their order. With `repeated`, the statement may
-/// have been committed before without our hearing of it: an event under the id that we gave is ours.
+/// Runs the statement; returns the merged events in their order. With `repeated`, an earlier run of the statement may
+/// have been committed without our knowing: an event with the id that we gave is then our own.
 async fn record_merged(store: &PostgresStore, merged: &[Merged<'_>], repeated: bool) -> Result<Vec<Recorded>, Failure> {
     let mut sorted: Vec<_> = merged.iter().collect();
     sorted.sort_unstable_by_key(|merged| key(merged.event));
@@ -121,8 +121,8 @@ async fn record_merged(store: &PostgresStore, merged: &[Merged<'_>], repeated: b
         .bind(None::<i64>);
     let mut checkout = store.checkout().await?;
     let rows = query.fetch_all(checkout.on());
-    // The second try has a connection that has just answered, and all the time that is left: it may have to wait for
-    // a lock, or for the first one to end.
+    // The second try has a connection that has just answered, and all the remaining time: it may have to wait for a
+    // lock, or for the first try to end.
     let rows = if repeated { rows.await? } else { store.soon(rows).await? };
     checkout.finish();
 
@@ -141,7 +141,7 @@ async fn record_merged(store: &PostgresStore, merged: &[Merged<'_>], repeated: b
     merged
         .iter()
         .map(|merged| {
-            // The statement answers every row that it is given: inserted or counted.
+            // The statement returns every row that it was given: inserted or counted.
             let (id, deliveries) = answers.get(&key(merged.event)).copied().ok_or(sqlx::Error::RowNotFound)?;
             let inserted = deliveries == merged.deliveries || (repeated && id == merged.event.id.0);
             Ok(Recorded { id: EventId(id), duplicate: !inserted })
@@ -157,10 +157,10 @@ macro_rules! event_columns {
     };
 }
 
-/// The query of a list: only the conditions that were asked for, so that each index gets its chance.
+/// The query of a list. It has only the conditions that were asked for, so that each index can be used.
 ///
-/// Without an invoice it walks the primary key from the newest event down and stops when it has
-/// enough. `since` and `until` bound that walk: see [`BOUNDS`].
+/// Without an invoice it walks the primary key from the newest event down and stops when it has enough. `since` and
+/// `until` bound that walk: see [`BOUNDS`].
 pub(super) fn list_query(
     filter: &EventFilter,
     bounds: (Option<Uuid>, Option<Uuid>),
@@ -172,7 +172,7 @@ pub(super) fn list_query(
     query
 }
 
-/// The same from the oldest event up, beginning behind one.
+/// The same from the oldest event up, starting after a given one.
 fn walk_query(
     filter: &EventFilter,
     bounds: (Option<Uuid>, Option<Uuid>),
@@ -222,12 +222,12 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &EventFilter, bou
     }
 }
 
-/// The ids at the edges of a time: that of the first event received at `$1` or later, and that of
-/// the last one received before `$2`.
+/// The ids at both ends of a time range: the id of the first event received at `$1` or later, and that of the last
+/// one received before `$2`.
 ///
-/// An id holds the time at which it was made, which is that of the receipt but for the length of
-/// the verification and for a clock that was set. So the ids of all events in between lie, give or
-/// take [`ID_SLACK`], between these two, and the walk of a list can begin and end there.
+/// An id contains the time at which it was made, which is the time of the receipt except for the duration of the
+/// verification and for a clock that was set. So the ids of all events in the range lie, give or take [`ID_SLACK`],
+/// between these two, and the walk of a list can begin and end there.
 const BOUNDS: &str = "SELECT
     (SELECT id FROM ((SELECT id, received_at FROM events WHERE payload IS NOT NULL AND received_at >= $1
                       ORDER BY received_at LIMIT 1)
@@ -238,11 +238,11 @@ const BOUNDS: &str = "SELECT
                      UNION ALL (SELECT id, received_at FROM events WHERE payload IS NULL AND received_at < $2
                       ORDER BY received_at DESC LIMIT 1)) AS last ORDER BY received_at DESC LIMIT 1)";
 
-/// How far an event's id and its time of receipt may lie apart, in milliseconds: an hour.
+/// How far an event's id and its time of receipt may differ, in milliseconds: an hour.
 const ID_SLACK: u64 = 3_600_000;
 
-/// The smallest id made `ID_SLACK` before this one, and the largest made `ID_SLACK` after it; none
-/// for an id that holds no time.
+/// The smallest id made `ID_SLACK` before this one, and the largest made `ID_SLACK` after it; `None` for an id that
+/// contains no time.
 fn around(id: Uuid) -> Option<(Uuid, Uuid)> {
     let (secs, nanos) = id.get_timestamp()?.to_unix();
     let millis = secs * 1000 + u64::from(nanos / 1_000_000);
@@ -252,7 +252,7 @@ fn around(id: Uuid) -> Option<(Uuid, Uuid)> {
     Some((Uuid::from_u128(from), Uuid::from_u128(to)))
 }
 
-/// Where a piece of a search ends: with the last of `size` events, whatever they hold.
+/// Where a piece of a search ends: at the last of `size` events, whether they match or not.
 pub(super) fn end_query(
     filter: &EventFilter,
     bounds: (Option<Uuid>, Option<Uuid>),
@@ -266,9 +266,9 @@ pub(super) fn end_query(
     query
 }
 
-/// Looks piece by piece, each on a connection that is given back after it.
+/// Searches piece by piece. Each piece gives its connection back.
 async fn search(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
-    let action = "searching among events";
+    let action = "search the events";
     let bounds = store
         .run(action, Again::Harmless, async || {
             let mut checkout = store.look().await?;
@@ -369,7 +369,7 @@ impl EventStore for PostgresStore {
             return search(self, filter, limit).await;
         }
         let rows: Vec<EventRow> = self
-            .run("listing events", Again::Harmless, async || {
+            .run("list events", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
                 let bounds = bounds(checkout.on(), filter).await?;
                 let mut query = list_query(filter, bounds, limit);
@@ -392,7 +392,7 @@ impl EventStore for PostgresStore {
             return Ok(Page { rows: Vec::new(), more: false });
         }
         let rows: Vec<CandidateRow> = self
-            .run("walking through events", Again::Harmless, async || {
+            .run("read the selected events", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
                 let bounds = bounds(checkout.on(), filter).await?;
                 let mut query = walk_query(filter, bounds, after, limit);
@@ -409,7 +409,7 @@ impl EventStore for PostgresStore {
             return Ok(0);
         }
         let count: i64 = self
-            .run("counting events", Again::Harmless, async || {
+            .run("count events", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
                 let bounds = bounds(checkout.on(), filter).await?;
                 let mut query = QueryBuilder::new("SELECT count(*) FROM (SELECT FROM events e WHERE true");
@@ -425,7 +425,7 @@ impl EventStore for PostgresStore {
 
     async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError> {
         let found = self
-            .run(format!("reading event {id}"), Again::Harmless, async || {
+            .run(format!("read event {id}"), Again::Harmless, async || {
                 let mut checkout = self.look().await?;
                 let event: Option<EventWithPayload> =
                     sqlx::query_as(concat!("SELECT ", event_columns!(), ", e.payload FROM events e WHERE e.id = $1"))

@@ -1,16 +1,17 @@
-//! Bringing the schema up to date, without holding up those who work on it.
+//! Bringing the schema up to date without blocking the processes that use it.
 //!
-//! A change of a table needs it for itself for a moment. While somebody reads it in an open transaction (a dump, a
-//! report, a forgotten session), the change waits, and every accept of every replica queues behind it. So each
-//! migration waits for its locks for at most [`LOCK_TIMEOUT`], lets the others go on for a while, and tries again,
-//! for [`PATIENCE`] in all. Each try is logged, with who holds the lock. Dropping the future at any point ends it:
-//! a migration is one transaction with its row in `_sqlx_migrations`.
+//! To change a table, a migration needs an exclusive lock on it for a moment. While another session reads the table
+//! in an open transaction (a dump, a report, a forgotten session), the migration waits, and every accept of every
+//! replica queues behind it. So each migration waits for its locks for at most [`LOCK_TIMEOUT`], lets the others
+//! continue for a while, and tries again, for [`PATIENCE`] in all. Each try is logged, with the sessions that hold
+//! the lock. Dropping the future at any point ends the migration: it is one transaction together with its row in
+//! `_sqlx_migrations`.
 //!
-//! One process migrates at a time, by an advisory lock that ends with its connection; the others look now and then
-//! whether it is done, with the same patience. A database that has all our migrations is only looked at: a role
-//! that may not change the schema can serve, and one that a newer program has extended stays as it is.
+//! One process migrates at a time, guarded by an advisory lock that ends with its connection. The others check now
+//! and then whether it is done, with the same patience. A database that has all our migrations is only read: a role
+//! without the right to change the schema can serve, and a schema that a newer program has extended stays as it is.
 //!
-//! What a migration may do is written in `migrations/README.md`.
+//! The rules for migrations are in `migrations/README.md`.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -32,30 +33,31 @@ use crate::store::{
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
-/// Where applied migrations are written down; the library's own name.
+/// The table of applied migrations; the name is the library's.
 const TABLE: &str = "_sqlx_migrations";
 
-/// Keeps two replicas that start together from counting the same migrations; any number would do.
+/// Keeps two replicas that start together from applying the same migrations. The number is arbitrary.
 const MIGRATION_LOCK: i64 = 0x0066_696e_6b61_7265;
 
-/// How long a migration waits for a lock, and with it every accept that queues behind it: less than the time within
-/// which a delivery has to be answered, and less than our own calls wait for an answer.
+/// How long a migration waits for a lock, and with it every accept that queues behind it. It is less than the time
+/// within which a delivery has to be answered, and less than our own calls wait for an answer.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a statement of a migration may take once it has its locks: for so long nobody else works.
+/// How long a statement of a migration may take once it has its locks. Nothing else can use the table during this
+/// time.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// When to look who is in the way.
+/// After this wait, look which sessions hold the lock.
 const LOOK_AFTER: Duration = Duration::from_millis(300);
 
-/// The pause after the first try that found a table locked; it grows by as much with each further one.
+/// The pause after the first try that found a table locked; each further pause is longer by the same amount.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// For how long it is tried in all, and for how long others wait for who is at it.
+/// How long the migration is tried in all, and how long other processes wait for it.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// How often those who wait for another process look again, and how often they say so.
+/// How often the processes that wait for another one check again, and how often they log it.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const SAY_AGAIN: Duration = Duration::from_secs(15);
 
@@ -72,7 +74,7 @@ pub(super) async fn applied(connection: &mut PgConnection) -> Result<Applied, sq
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
-/// What is to be applied, and who is told of a schema that is newer.
+/// The migrations that this program needs, and who is told of a newer schema.
 #[derive(Clone, Copy)]
 struct Wanted<'a> {
     migrations: &'a Migrator,
@@ -80,7 +82,7 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// What is missing, if anything is to be done.
+    /// The migrations that are missing.
     fn missing(self, applied: &Applied) -> Result<Vec<&'a Migration>, StoreError> {
         match schema::compare(self.migrations, applied) {
             Standing::Ours => Ok(Vec::new()),
@@ -94,7 +96,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Says that the schema is not ours.
+/// The error for a schema that is not ours.
 pub(super) fn foreign(version: i64, applied: &Applied) -> StoreError {
     StoreError::Open(format!(
         "the schema is at version {} and has another history than this program knows: migration {version} differs. \
@@ -103,7 +105,7 @@ pub(super) fn foreign(version: i64, applied: &Applied) -> StoreError {
     ))
 }
 
-/// Applies what is missing; answers how many migrations were applied now.
+/// Applies the missing migrations; returns how many were applied now.
 pub(super) async fn migrate(
     options: &PgConnectOptions,
     migrations: &Migrator,
@@ -111,10 +113,10 @@ pub(super) async fn migrate(
 ) -> Result<usize, StoreError> {
     let wanted = Wanted { migrations, notice };
     let place = Place::of(options);
-    let failed = |error| StoreError::from_sqlx("bringing the schema up to date", error);
-    let no_connection = |source| StoreError::NoConnection { action: "bringing the schema up to date".into(), source };
+    let failed = |error| StoreError::from_sqlx("bring the schema up to date", error);
+    let no_connection = |source| StoreError::NoConnection { action: "bring the schema up to date".into(), source };
     let deadline = Instant::now() + PATIENCE;
-    // Not from the pool, whose statements may not take long.
+    // Not from the pool, whose statements have a short time limit.
     let connecting = pool::connect(options, &place, Instant::now() + ACQUIRE_TIMEOUT).await;
     let mut connection = connecting.map_err(no_connection)?;
     if wanted.missing(&applied(&mut connection).await.map_err(failed)?)?.is_empty() {
@@ -125,7 +127,7 @@ pub(super) async fn migrate(
         let _ = connection.close().await;
         return Ok(0);
     }
-    // Looked at again: whoever had the turn before may have done it all.
+    // Read again: the process that had the turn before may have applied everything.
     let before = applied(&mut connection).await.map_err(failed)?;
     let missing = wanted.missing(&before)?;
     if before.is_empty() {
@@ -140,9 +142,9 @@ pub(super) async fn migrate(
     Ok(missing.len())
 }
 
-/// Waits until nobody else migrates; false if that made it superfluous.
+/// Waits until no other process migrates; false if there is nothing left to do then.
 async fn take_turn(connection: &mut PgConnection, wanted: Wanted<'_>, deadline: Instant) -> Result<bool, StoreError> {
-    let failed = |error| StoreError::from_sqlx("waiting for another process that migrates the schema", error);
+    let failed = |error| StoreError::from_sqlx("wait for another process that migrates the schema", error);
     let mut said: Option<Instant> = None;
     loop {
         let taken = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(MIGRATION_LOCK);
@@ -166,7 +168,7 @@ async fn take_turn(connection: &mut PgConnection, wanted: Wanted<'_>, deadline: 
         }
         if Instant::now() >= deadline {
             return Err(StoreError::Open(format!(
-                "another process has been migrating the schema for more than {} minutes (see pg_stat_activity): look \
+                "another process has been migrating the schema for more than {} minutes (see pg_stat_activity): look at \
                  what it waits for, then try again",
                 PATIENCE.as_secs() / 60
             )));
@@ -178,7 +180,7 @@ async fn take_turn(connection: &mut PgConnection, wanted: Wanted<'_>, deadline: 
     }
 }
 
-/// Applies one migration; tries again while somebody holds a table that it needs.
+/// Applies one migration; tries again while another session holds a table that it needs.
 async fn apply(
     connection: &mut PgConnection,
     options: &PgConnectOptions,
@@ -186,9 +188,10 @@ async fn apply(
     migration: &Migration,
     deadline: Instant,
 ) -> Result<(), StoreError> {
-    let failed = |error| StoreError::from_sqlx("bringing the schema up to date", error);
+    let failed = |error| StoreError::from_sqlx("bring the schema up to date", error);
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *connection).await.map_err(failed)?;
-    // Outside of a transaction (an index that is built concurrently) nobody queues behind it, and it takes its time.
+    // A migration outside of a transaction (an index that is built concurrently) blocks nobody, so it has no time
+    // limit.
     let (lock, statement) =
         if migration.no_tx { (0, 0) } else { (LOCK_TIMEOUT.as_millis(), STATEMENT_TIMEOUT.as_millis()) };
     sqlx::query("SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', $2, false)")
@@ -237,14 +240,14 @@ async fn apply(
             holders,
             retry_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
             error = %error,
-            "a migration cannot lock its tables: accepts go on, it is tried again"
+            "a migration cannot lock its tables: deliveries are still accepted, and the migration is tried again"
         );
         tokio::time::sleep(pause).await;
     }
 }
 
-/// Who holds what the session waits for: asked on another connection; empty if it cannot be told. Never with the text
-/// of a query, which may hold anything.
+/// The sessions that hold what our session waits for, read on another connection; empty if that fails. The result
+/// never contains the text of a query, which may hold any data.
 async fn in_the_way(options: &PgConnectOptions, place: &Place, pid: i32) -> String {
     let Ok(mut connection) = pool::connect(options, place, Instant::now() + LOCK_TIMEOUT).await else {
         return String::new();
@@ -260,7 +263,7 @@ async fn in_the_way(options: &PgConnectOptions, place: &Place, pid: i32) -> Stri
     who(rows.unwrap_or_default())
 }
 
-/// Sessions as a person looks for them.
+/// Describes sessions in the words by which a person finds them.
 fn who(rows: Vec<sqlx::postgres::PgRow>) -> String {
     let mut text = String::new();
     for row in rows {
@@ -286,7 +289,7 @@ fn driver(error: &MigrateError) -> Option<&sqlx::Error> {
     }
 }
 
-/// True if somebody held a lock: it did not come in time, or we were the victim of a deadlock.
+/// True if another session held a lock: we did not get ours in time, or were the victim of a deadlock.
 fn is_locked(error: &MigrateError) -> bool {
     driver(error).and_then(code).is_some_and(|code| matches!(code.as_str(), "55P03" | "40P01"))
 }

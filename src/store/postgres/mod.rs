@@ -2,40 +2,41 @@
 //!
 //! # One call, one connection
 //!
-//! Every method takes a connection from the pool (`PostgresStore::checkout`) and gives it back
-//! only after its work has come to its end. Whatever else happens (an error, a time-out, a caller
-//! that drops the future) the connection is closed, because its state is not known: sqlx rolls a
-//! dropped transaction back, but a `BEGIN` that was cut off while under way stays open, and the
-//! next autocommit statement on that connection would be acknowledged and never committed.
+//! Every method takes a connection from the pool (`PostgresStore::checkout`) and gives it back only after its work
+//! has ended normally. In all other cases (an error, a time-out, a caller that drops the future) the connection is
+//! closed, because its state is unknown: sqlx rolls a dropped transaction back, but a `BEGIN` that was cut off on its
+//! way stays open, and the next autocommit statement on that connection would be acknowledged and never committed.
 //!
-//! Bounds keep a sick database from holding us: the server ends a statement that takes too long, a lock that
-//! does not come and a transaction that we left open (`SETTINGS`); we end a call after [`CALL_TIMEOUT`], and
-//! one that relays after [`RELAYING_TIMEOUT`], for a server that says nothing at all; and we wait at most
-//! [`ACQUIRE_TIMEOUT`] for a connection. After a restart of the server the pool is full of dead connections, and
-//! after its host is gone, or the name points to another server, of connections that say nothing at all. The
-//! first call that meets one throws away all that have not answered since (`pool`) and tries once more on a new
-//! one, where doing it twice does no harm: reads, everything that had not begun its transaction yet, and
-//! [`super::EventStore::record_deliveries`], which finds its own event again by the dedupe key. A time-out is a dead
-//! connection; what an accept waits for on one of them is bounded so that a second try still comes in time
-//! (`docs/decisions/0031-a-silence-is-a-dead-connection.md`).
+//! Time limits keep a failing database from blocking us. The server ends a statement that takes too long, a wait for
+//! a lock, and a transaction that we left open (`SETTINGS`). We end a call after [`CALL_TIMEOUT`], and a relaying
+//! call after [`RELAYING_TIMEOUT`], in case the server does not answer at all. We wait at most [`ACQUIRE_TIMEOUT`]
+//! for a connection.
+//!
+//! After a restart of the server the pool is full of dead connections. After its host is gone, or its name points to
+//! another server, the pool is full of connections on which no answer and no error ever arrives. The first call that
+//! meets such a connection discards all that have not answered since (`pool`), and tries once more on a new
+//! connection if repeating does no harm: for reads, for everything that had not begun its transaction yet, and for
+//! [`super::EventStore::record_deliveries`], which finds its own event again by the dedupe key. A time-out counts as
+//! a dead connection. The time that an accept waits on such a connection is limited, so that a second try still comes
+//! in time (`docs/decisions/0031-a-silence-is-a-dead-connection.md`).
 //!
 //! # What waits for the disk
 //!
-//! Accepts, and whatever a person decides, are durable when they return: `DURABLE` sees to that on
-//! every connection. Claiming, finishing and giving back (`begin_relaying`) commit
-//! without waiting for the disk (`synchronous_commit = off`, for that transaction only). A crash of
-//! the server may undo the last of them (by default up to 0.6 seconds,
-//! <https://www.postgresql.org/docs/current/wal-async-commit.html>), always the newest first and each
-//! as a whole: then an attempt is made twice, which "at least once" allows. And at most half of the
-//! connections relay, so that accepts never wait behind many sinks' claims; at most a quarter show people things.
+//! Accepts, and everything that a person decides, are durable when they return: `DURABLE` ensures that on every
+//! connection. Claiming, finishing and giving back (`begin_relaying`) commit without waiting for the disk
+//! (`synchronous_commit = off`, for that transaction only). A crash of the server may undo the latest of them (by
+//! default up to 0.6 seconds, <https://www.postgresql.org/docs/current/wal-async-commit.html>), always the newest
+//! first and each as a whole: then an attempt is repeated, which "at least once" allows. At most half of the
+//! connections relay, so that accepts never wait behind the claims of many sinks; at most a quarter serve what people
+//! look at.
 //!
 //! # The files
 //!
-//! `events` records and lists events, `claims` leases and finishes dispatches (and explains why no wake-up gets lost),
-//! `dispatches` is what a person does with them, `sinks` their standing, `purge` retention, `erase` the removal of one
-//! invoice's payloads. `tx` is what this database does for the methods whose SQL is the same on both: the link, the ledger,
-//! activity and breakers, which stand beside this folder. `announce` holds the notifications between replicas, `pool` the
-//! connections, `migrating` the schema.
+//! `events` records and lists events. `claims` leases and finishes dispatches, and explains why no wake-up gets lost.
+//! `dispatches` holds a person's actions on dispatches, `sinks` the status of sinks, `purge` retention, and `erase`
+//! the removal of one invoice's payloads. `tx` runs the methods whose SQL is the same on both databases: the link,
+//! the ledger, activity and breakers, which are in the parent folder. `announce` holds the notifications between
+//! replicas, `pool` the connections, `migrating` the schema.
 //!
 //! A pooler between us and the server must pool sessions, not transactions: we prepare statements,
 //! set parameters at the start of a connection, and listen.
@@ -77,40 +78,40 @@ mod tx;
 /// The name under which our connections appear in `pg_stat_activity`.
 pub const APPLICATION_NAME: &str = "finkare-relay";
 
-/// A call that takes longer is given up and its connection closed. Longer than the server's own
-/// bounds, so that a server that still speaks gets to say what was wrong.
+/// A call that takes longer is aborted and its connection closed. This is longer than the server's own limits, so
+/// that a server that still answers can say what was wrong.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The same for a transaction that relays: short by nature, and as many sinks as there are share few connections.
-/// Longer than the server's bound for a lock.
+/// The same for a relaying transaction. These are short, and many sinks share few connections. Longer than the
+/// server's limit for a lock.
 pub const RELAYING_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// How long a short statement may go without an answer before its connection counts as dead; less, where an accept has
-/// to be answered sooner.
+/// How long a short statement may go without an answer before its connection counts as dead. It is less where an
+/// accept has to be answered sooner.
 const SOON: Duration = Duration::from_millis(1500);
 
-/// How long a call waits for a free connection, and how long making one may take.
+/// How long a call waits for a free connection, and how long connecting may take.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long [`BaseStore::close`] waits for what is under way.
+/// How long [`BaseStore::close`] waits for the work under way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a transaction that lost against another (deadlock, serialisation) is tried in all.
+/// How often a transaction that lost against another one (deadlock, serialisation) is tried in all.
 const TRIES: u32 = 4;
 
 /// Set on every connection of the pool, by statements: see [`pool`].
 const SETTINGS: [(&str, &str); 9] = [
     // Our slowest statement is a search through payloads; the others take milliseconds.
     ("statement_timeout", "10s"),
-    // Locks are held for the length of a commit. One that takes longer means that somebody has the
-    // table (a migration, a hand-written transaction): better to say so than to queue up.
+    // Locks are held for the length of a commit. A longer wait means that another session holds the table (a
+    // migration, a manual transaction): an error is then better than a queue.
     ("lock_timeout", "4s"),
-    // We never leave a transaction open; one that stays is a replica that froze, with its locks.
+    // We never leave a transaction open. An open one belongs to a replica that froze, and holds its locks.
     ("idle_in_transaction_session_timeout", "5s"),
-    // Every statement here is written for one plan: walk an index, look rows up one by one. The
-    // planner may prefer another one while a table is (or was, at the last ANALYZE) small or empty,
-    // and keeps it prepared while a million rows arrive. With sequential scans the tests of the plans
-    // see exactly that; the other three are the same temptation, not yet seen to be followed.
+    // Every statement here is written for one plan: walk an index, look rows up one by one. The planner may prefer
+    // another plan while a table is small or empty (or was, at the last ANALYZE), and keep it prepared while a
+    // million rows arrive. The tests of the plans show exactly that with sequential scans; the other three settings
+    // prevent similar choices, which were not seen yet.
     ("enable_seqscan", "off"),
     ("enable_bitmapscan", "off"),
     ("enable_hashjoin", "off"),
@@ -120,8 +121,8 @@ const SETTINGS: [(&str, &str); 9] = [
     ("jit", "off"),
 ];
 
-/// A server on which commits are answered before they are durable would break our first promise: what
-/// was acknowledged could be lost. Every stronger choice of the operator's (`remote_apply`) stays.
+/// A server that confirms commits before they are durable would break our first promise: acknowledged deliveries
+/// could be lost. Stronger settings of the operator (`remote_apply`) stay.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') = 'off'";
 
@@ -138,11 +139,11 @@ macro_rules! now {
 }
 use now;
 
-/// Begins a transaction; like the server's default, but said, whatever the operator set.
+/// Begins a transaction. The level is the server's default; it is stated in case the operator changed that.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// The same for a transaction that relays: its commit need not reach the disk before it returns. The
-/// setting ends with the transaction, however that ends.
+/// The same for a relaying transaction: its commit need not reach the disk before it returns. The setting ends with
+/// the transaction.
 const BEGIN_RELAYING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off";
 
 /// The store on Postgres; see the [module](self).
@@ -150,7 +151,7 @@ const BEGIN_RELAYING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL sy
 pub struct PostgresStore {
     connections: Connections,
     counted: Arc<Everything>,
-    /// For what must not be cut off: migrations.
+    /// For work that must not be cut off: migrations.
     patient: PgConnectOptions,
     wakeups: Arc<Wakeups>,
     listener: announce::Listener,
@@ -158,15 +159,15 @@ pub struct PostgresStore {
     notice: Notice,
 }
 
-/// The pool, and the bounds within which everything runs on it.
+/// The pool, and the limits for all work on it.
 #[derive(Debug, Clone)]
 struct Connections {
     pool: Arc<Pool>,
     /// See [`SOON`].
     soon: Duration,
-    /// A permit for each connection that may relay at a time.
+    /// One permit for each connection that may relay at the same time.
     relaying: Arc<Semaphore>,
-    /// A permit for each connection on which people may look at things at a time.
+    /// One permit for each connection that may serve what people look at.
     looking: Arc<Semaphore>,
 }
 
@@ -177,14 +178,13 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`StoreError::Open`] when the URL cannot be read or the database cannot hold every text,
-    /// [`StoreError::NoConnection`] when no connection comes about within [`ACQUIRE_TIMEOUT`], or the server does not
-    /// let us in.
+    /// [`StoreError::NoConnection`] when no connection is made within [`ACQUIRE_TIMEOUT`], or the server rejects us.
     pub async fn connect(url: &Secret, max_connections: u32) -> Result<Self, StoreError> {
         Self::connect_for(url, max_connections, 2 * SOON).await
     }
 
-    /// The same, for a service that answers a delivery within this time: what an accept waits for on a connection that
-    /// does not answer is bounded so that it can be tried again on another one.
+    /// The same, for a service that answers a delivery within this time. The wait of an accept on a connection that
+    /// does not answer is limited, so that there is time for a second try on another one.
     ///
     /// # Errors
     /// See [`PostgresStore::connect`].
@@ -214,7 +214,8 @@ impl PostgresStore {
         })
     }
 
-    /// Brings the schema up to date with other migrations than this program's: for tests, which need a newer program's.
+    /// Brings the schema up to date with other migrations than this program's: for tests, which need those of a newer
+    /// program.
     ///
     /// # Errors
     /// See [`BaseStore::migrate`].
@@ -250,7 +251,7 @@ impl PostgresStore {
         self.connections.run(action, again, work).await
     }
 
-    /// Runs one transaction that relays, see [`Connections::run`]: at most half of the connections do so at a time.
+    /// Runs one relaying transaction, see [`Connections::run`]: at most half of the connections do so at a time.
     async fn run_relaying<T, F>(&self, action: impl Into<String>, work: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Failure>>,
@@ -270,9 +271,9 @@ impl PostgresStore {
     }
 }
 
-/// The options of a connection that is not bounded in any way.
+/// The options of a connection without time limits.
 fn options(url: &Secret) -> Result<PgConnectOptions, StoreError> {
-    // The driver's own words may repeat parts of the URL, and with them the password.
+    // The driver's own message may repeat parts of the URL, and with them the password.
     let options = PgConnectOptions::from_str(url.expose()).map_err(|_| {
         StoreError::Open(
             "the database URL cannot be read: write `postgres://user:password@host:5432/database`, \
@@ -286,11 +287,11 @@ fn options(url: &Secret) -> Result<PgConnectOptions, StoreError> {
         Some(address) => options.host(&address),
         None => options,
     };
-    // No number with a fraction is ever read as text, and a pooler may refuse a parameter that it does not know.
+    // We never read a number with a fraction as text, and a pooler may refuse a parameter that it does not know.
     Ok(options.application_name(APPLICATION_NAME).extra_float_digits(None))
 }
 
-/// What every connection of the pool is set up with.
+/// The statements that set up every connection of the pool.
 fn setup() -> String {
     let mut text = String::new();
     for (name, value) in SETTINGS {
@@ -300,18 +301,18 @@ fn setup() -> String {
     text
 }
 
-/// Refuses a database that cannot hold every text: what a target says would be refused when it is to be stored, and
-/// the event sent again.
+/// Refuses a database that cannot hold every text: it would refuse to store a target's answer, and the event would be
+/// sent again.
 async fn check_encoding(connections: &Connections) -> Result<(), StoreError> {
     let encoding: String = connections
-        .run("opening the store", Again::Harmless, async || {
+        .run("open the store", Again::Harmless, async || {
             let mut checkout = connections.checkout().await?;
             let encoding = sqlx::query_scalar("SHOW server_encoding").fetch_one(checkout.on()).await?;
             checkout.finish();
             Ok(encoding)
         })
         .await?;
-    // SQL_ASCII takes every byte as it comes, and gives it back so.
+    // SQL_ASCII stores and returns every byte unchanged.
     if matches!(encoding.as_str(), "UTF8" | "SQL_ASCII") {
         return Ok(());
     }
@@ -322,7 +323,7 @@ async fn check_encoding(connections: &Connections) -> Result<(), StoreError> {
     )))
 }
 
-/// A connection on which a person looks at something, with its place among those who look.
+/// A connection on which a person looks at something, with its permit.
 #[derive(Debug)]
 struct Looking {
     checkout: Checkout,
@@ -347,15 +348,15 @@ impl Connections {
         self.pool.checkout(self.soon).await
     }
 
-    /// Takes a connection for what a person wants to see: lists, pages, counts. At most a quarter of the connections at a
-    /// time, so that however many look, accepts find one.
+    /// Takes a connection for what a person wants to see: lists, pages, counts. These use at most a quarter of the
+    /// connections at a time, so that accepts always find one.
     async fn look(&self) -> Result<Looking, Failure> {
         let permit = self.looking.clone().acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
         Ok(Looking { checkout: self.checkout().await?, permit })
     }
 
-    /// Takes a connection and begins a transaction on it. A dead connection is noticed here, before
-    /// anything was done, and replaced.
+    /// Takes a connection and begins a transaction on it. A dead connection is noticed here, before anything was
+    /// done, and replaced.
     async fn begin(&self, begin: &'static str) -> Result<Checkout, Failure> {
         match self.begin_once(begin).await {
             Err(failure) if self.parted_from(&failure) => self.begin_once(begin).await,
@@ -369,13 +370,13 @@ impl Connections {
         Ok(checkout)
     }
 
-    /// Waits for the answer to something short. None counts as the connection's end.
+    /// Waits for the answer to a short statement. If none comes, the connection counts as dead.
     async fn soon<T>(&self, answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Failure> {
         tokio::time::timeout(self.soon, answer).await.map_or(Err(Failure::Silent), |answer| Ok(answer?))
     }
 
-    /// True if the connection was dead, and with it those that lay beside it, which are gone now: another try gets a
-    /// new one, or one that has answered since.
+    /// True if the connection was dead. The idle connections were discarded with it, so another try gets a new one,
+    /// or one that has answered since.
     fn parted_from(&self, failure: &Failure) -> bool {
         match failure {
             Failure::Driver(error) if is_dead(error) => self.pool.drop_idle(),
@@ -385,10 +386,10 @@ impl Connections {
         true
     }
 
-    /// Runs one method's work within its bounds and says what failed.
+    /// Runs one method's work within its time limits and returns an error that names the action.
     ///
-    /// What lost against another transaction is repeated: it was rolled back as a whole. What met a
-    /// dead connection is repeated only with `again`, or when the server has said that it did nothing.
+    /// A transaction that lost against another one is repeated: it was rolled back as a whole. Work that met a dead
+    /// connection is repeated only with `again`, or when the server has said that it did nothing.
     async fn run<T, F>(&self, action: impl Into<String>, again: Again, work: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Failure>>,
@@ -432,7 +433,7 @@ impl Connections {
     }
 }
 
-/// True if the server did nothing because this session may only read, as on one that has become a standby.
+/// True if the server did nothing because this session may only read, as on a server that has become a standby.
 fn is_read_only(failure: &Failure) -> bool {
     matches!(failure, Failure::Driver(error) if code(error).as_deref() == Some("25006"))
 }
@@ -441,16 +442,15 @@ fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned)
 }
 
-/// True when the connection is of no use any more: the server was restarted or went away, or is not the one any more
-/// that takes writes.
+/// True when the connection is no longer usable: the server was restarted or went away, or no longer takes writes.
 fn is_dead(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) => true,
-        // Class 08: the connection. 57P: shut down by an administrator, by a crash, starting up, dropped, idle for too
-        // long. 25006: the session may only read: after a failover the server's name leads elsewhere, and what was
-        // connected before stays with a server that has become a standby. 25P03: ended while we were frozen in a
-        // transaction. 26: it forgot the statements that we had prepared, as a pooler does that hands us another
-        // session.
+        // Class 08: the connection. 57P: shut down by an administrator or a crash, starting up, dropped, or idle for
+        // too long. 25006: the session may only read; after a failover the server's name leads elsewhere, and
+        // existing connections stay with a server that has become a standby. 25P03: ended while we were frozen in a
+        // transaction. 26: the session has forgotten our prepared statements, as happens with a pooler that hands us
+        // another session.
         sqlx::Error::Database(_) => code(error).is_some_and(|code| {
             matches!(code.as_str(), "25006" | "25P03")
                 || ["08", "57P", "26"].iter().any(|class| code.starts_with(class))
@@ -459,7 +459,7 @@ fn is_dead(error: &sqlx::Error) -> bool {
     }
 }
 
-/// True when another transaction won: serialisation failure, deadlock.
+/// True when another transaction won: serialisation failure or deadlock.
 fn is_conflict(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| matches!(code.as_str(), "40001" | "40P01"))
 }
@@ -479,8 +479,8 @@ fn count(table: &'static str, column: &'static str, row: &impl ToString, value: 
     })
 }
 
-/// Text as Postgres can keep it: any but the character NUL. Only for words that we were told (a
-/// target's answer, an operator's reason); what is compared never holds one.
+/// Text as Postgres can store it: without the character NUL. Only for free text (a target's answer, an operator's
+/// reason); texts that are compared never contain NUL.
 fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
@@ -505,9 +505,9 @@ impl BaseStore for PostgresStore {
 
     async fn ready(&self) -> Result<(), StoreError> {
         let applied = self
-            .run("checking that the database can be written to", Again::Harmless, async || {
+            .run("check that the database can be written to", Again::Harmless, async || {
                 let mut checkout = self.checkout().await?;
-                // Changes nothing, but a standby and a read-only database refuse it all the same.
+                // Changes nothing, but a standby and a read-only database refuse it nevertheless.
                 let trial = sqlx::query("UPDATE sinks SET name = name WHERE false");
                 self.soon(trial.execute(checkout.on())).await?;
                 let applied = migrating::applied(checkout.on()).await?;

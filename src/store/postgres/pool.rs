@@ -1,19 +1,19 @@
-//! The connections to the server: made, lent to one piece of work at a time, distrusted, replaced.
+//! The connections to the server: making them, lending each to one piece of work at a time, discarding and replacing
+//! them.
 //!
-//! A pool of our own, because what matters here is what happens to connections that die without a word (a host
-//! that is gone, a firewall that forgot them): nothing comes back on them, not even an error, and the system
-//! itself gives up only after minutes.
+//! This is a pool of our own, because connections may die silently (the host is gone, a firewall has dropped them):
+//! nothing arrives on them, not even an error, and the system itself gives up only after minutes.
 //!
-//! - A connection that lay idle for a while is asked for a sign of life before it is used, within [`PROBE`].
-//! - Whatever does not answer in time speaks for all: every idle connection is thrown away, but those that have
-//!   answered since ([`Pool::distrust`]), so that a silence is paid for once, and not once for each connection.
-//! - Giving a connection back asks nothing and waits for nothing, so a dead one cannot take its place with it.
+//! - A connection that was idle for a while must answer a probe before it is used, within [`PROBE`].
+//! - When one connection does not answer in time, every idle connection is discarded, except those that have answered
+//!   since ([`Pool::distrust`]). So a silence costs one wait, and not one for each connection.
+//! - Giving a connection back sends nothing and waits for nothing, so a dead connection cannot block its place.
 //!
-//! Settings are made by statements on the new connection, not by its startup packet: a pooler in between refuses
-//! or ignores what it does not know there.
+//! Settings are made by statements on the new connection, not by its startup packet: a pooler in between refuses or
+//! ignores parameters that it does not know there.
 //!
-//! When no connection comes about, the error is the server's or the system's own word, with the place, never
-//! "the pool timed out": see [`NoConnection`].
+//! When no connection can be made, the error is the server's or the system's own message, with the server's address,
+//! never "the pool timed out": see [`NoConnection`].
 
 use std::{
     sync::{
@@ -32,29 +32,29 @@ use tokio::{
 use super::{ACQUIRE_TIMEOUT, code};
 use crate::store::error::{Failure, NoConnection};
 
-/// A connection that was idle for less is used without a question: it has just answered.
+/// A connection that was idle for less than this is used without a probe: it has just answered.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How long an idle connection may take for its sign of life, at most.
+/// How long the answer to a probe may take, at most.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// A call that is dropped after it has waited for an answer for so long counts as a silence.
+/// A call that is dropped after it has waited this long for an answer counts as a silence.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// What lay idle for longer is closed: firewalls forget connections that nobody uses.
+/// A connection that was idle for longer is closed: firewalls drop unused connections.
 const LONGEST_IDLE: Duration = Duration::from_mins(2);
 
-/// No connection is used for longer, so that what the server keeps for each of them is freed now and then.
+/// No connection is used for longer, so that the memory that the server keeps for it is freed now and then.
 const LIFETIME: Duration = Duration::from_mins(30);
 
-/// How long saying good-bye may take.
+/// How long closing a connection cleanly may take.
 const GOOD_BYE: Duration = Duration::from_secs(5);
 
 /// The waits between two tries to connect to a server that refuses connections or is just starting.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// Where the server is and what we want there, for messages. Never holds the password.
+/// The address and database, for messages. Never holds the password.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     server: String,
@@ -84,7 +84,7 @@ impl Place {
         &self.user
     }
 
-    /// What a person should know of a connection that did not come about.
+    /// Explains to a person why no connection could be made.
     fn explain(&self, error: &sqlx::Error) -> String {
         let Self { server, database, user } = self;
         if let Some(code) = code(error) {
@@ -135,7 +135,7 @@ impl Place {
             sqlx::Error::Protocol(_) => {
                 format!("what answers at {server} does not speak as Postgres does: is the port right?")
             }
-            sqlx::Error::Tls(_) => format!("no TLS connection to Postgres at {server} comes about"),
+            sqlx::Error::Tls(_) => format!("no TLS connection to Postgres at {server} can be established"),
             sqlx::Error::PoolTimedOut => format!(
                 "all connections to Postgres at {server} were busy for {} s: raise `store.max_connections`",
                 ACQUIRE_TIMEOUT.as_secs()
@@ -172,7 +172,7 @@ pub(super) async fn connect(
     }
 }
 
-/// True if the next moment may be another: nobody listens yet, the server starts, or has no place free.
+/// True if another try may succeed soon: the server does not listen yet, is starting, or has no free connection.
 fn may_be_starting(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => {
@@ -191,7 +191,7 @@ pub(super) struct Pool {
     setup: String,
     size: u32,
     permits: Arc<Semaphore>,
-    /// The latest used last.
+    /// The one used last is at the end.
     idle: Mutex<Vec<Idle>>,
     closed: AtomicBool,
     /// Changes with every silence.
@@ -229,8 +229,8 @@ impl Pool {
         self.silences.subscribe()
     }
 
-    /// Lends a connection that has answered a moment ago, or a new one. An idle one gets `patience` for its sign of
-    /// life, and never more than [`PROBE`].
+    /// Lends a connection that has answered a moment ago, or a new one. An idle one gets `patience` to answer the
+    /// probe, and never more than [`PROBE`].
     pub(super) async fn checkout(self: &Arc<Self>, patience: Duration) -> Result<Checkout, Failure> {
         let deadline = Instant::now() + ACQUIRE_TIMEOUT;
         let permit = tokio::time::timeout_at(deadline, self.permits.clone().acquire_owned()).await;
@@ -266,7 +266,7 @@ impl Pool {
         self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// The one that was used last; what nobody has used for long is closed.
+    /// The connection that was used last. Connections that were idle for too long are closed.
     fn pop(&self) -> Option<Idle> {
         let mut idle = self.idle();
         let fresh = idle.iter().position(|one| one.since.elapsed() < LONGEST_IDLE).unwrap_or(idle.len());
@@ -287,15 +287,15 @@ impl Pool {
         self.idle().push(Idle { connection, born, since: Instant::now() });
     }
 
-    /// Throws the idle connections away: one was dead, so the server was gone, and with it all.
+    /// Discards the idle connections: one was dead, so the server was gone, and all connections with it.
     pub(super) fn drop_idle(&self) {
         let dropped = std::mem::take(&mut *self.idle());
         drop(dropped);
     }
 
-    /// Something got no answer: throws away what has not answered after this time either.
+    /// A statement got no answer: discards the connections that have not answered after this time either.
     pub(super) fn distrust(&self, asked: Instant) {
-        // Dropped without the lock, and without a good-bye that nobody would hear.
+        // Dropped outside of the lock, and without a clean close that the server would not receive.
         let dropped: Vec<_> = {
             let mut idle = self.idle();
             let (kept, dropped) = std::mem::take(&mut *idle).into_iter().partition(|one| one.since > asked);
@@ -306,7 +306,7 @@ impl Pool {
         self.silences.send_modify(|count| *count += 1);
     }
 
-    /// Lends nothing any more, waits for what is lent, closes the rest.
+    /// Lends no more connections, waits for the lent ones, and closes the rest.
     pub(super) async fn close(&self) {
         self.closed.store(true, Relaxed);
         let _ = self.permits.acquire_many(self.size).await;
@@ -316,23 +316,23 @@ impl Pool {
     }
 }
 
-/// Says good-bye, so that the server does not have to find out; for a bounded time.
+/// Closes a connection cleanly, so that the server does not have to notice it; for a limited time.
 async fn good_bye(connection: PgConnection) {
     let _ = tokio::time::timeout(GOOD_BYE, connection.close()).await;
 }
 
-/// The same, beside whatever we are at.
+/// The same in the background.
 fn part_from(connection: PgConnection) {
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(good_bye(connection));
     }
 }
 
-/// A connection at work; closed unless its work came to the end.
+/// A connection in use. It is closed unless its work ended normally.
 #[derive(Debug)]
 pub(super) struct Checkout {
     pool: Arc<Pool>,
-    /// `None` only while it goes.
+    /// `None` only while it is given back.
     connection: Option<PgConnection>,
     born: Instant,
     /// When its last statement began.
@@ -351,7 +351,7 @@ impl Checkout {
         self.connection.as_mut().expect("it goes only with the checkout")
     }
 
-    /// Ends an autocommit statement's or a read's use of the connection.
+    /// Gives the connection back after an autocommit statement or a read.
     pub(super) fn finish(mut self) {
         if let Some(connection) = self.connection.take() {
             self.pool.put_back(connection, self.born);
@@ -365,7 +365,7 @@ impl Checkout {
         Ok(())
     }
 
-    /// Throws the connection away, and answers its place.
+    /// Discards the connection, and returns its permit.
     fn give_up(mut self) -> Option<OwnedSemaphorePermit> {
         self.connection.take();
         self.permit.take()
@@ -378,7 +378,7 @@ impl Drop for Checkout {
         if self.asked.elapsed() < SILENCE {
             part_from(connection);
         } else {
-            // Nobody waited for the answer any longer: it may never have come.
+            // The caller stopped waiting for the answer, which may never have come.
             drop(connection);
             self.pool.distrust(self.asked);
         }

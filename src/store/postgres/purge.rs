@@ -1,7 +1,7 @@
-//! Retention: payloads go first, events later, and nothing that is still needed.
+//! Retention: payloads are deleted first, events later, and nothing that is still needed.
 //!
-//! What is old is found without a lock, in pieces, from where the last piece ended: an event with an unfinished
-//! dispatch is met once a round, however many of them there are.
+//! Old events are found without a lock, in pieces; each piece starts where the last one ended. An event with an
+//! unfinished dispatch is therefore met once a round, however many of them there are.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The oldest events from a place on, and whether each is still needed.
+/// The oldest events from a given place on, and whether each is still needed.
 macro_rules! old_events {
     ($with_payload:literal) => {
         concat!(
@@ -36,16 +36,16 @@ macro_rules! old_events {
 /// Locked; events that another transaction has locked (a repeated delivery, a replay) are left for the next round.
 const LOCK: &str = "SELECT id FROM events WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED";
 
-/// Only now, with the lock, does nobody begin anything for these events (a retry, a replay); and
-/// what was begun before the lock is seen by a new statement only.
+/// Only with the lock can no new work (a retry, a replay) begin for these events. Work that began before the lock is
+/// only visible to a new statement.
 macro_rules! still_idle {
     () => {
         " e.id = ANY($1) AND NOT EXISTS (SELECT FROM dispatches d WHERE d.event_id = e.id AND d.finished_at IS NULL)"
     };
 }
 
-/// An event goes with all that belongs to it: there are no foreign keys that would see to it. Which payment it had stays
-/// as long as the ledger.
+/// An event is deleted together with all that belongs to it: there are no foreign keys that would do this. The record
+/// of which payment the event announced stays as long as the ledger.
 const DELETE: &str = concat!(
     "WITH gone AS (DELETE FROM events e WHERE",
     still_idle!(),
@@ -59,12 +59,12 @@ const DELETE: &str = concat!(
 pub(super) const WITH_PAYLOAD: &str = old_events!("IS NOT NULL");
 pub(super) const PURGED: &str = old_events!("IS NULL");
 
-/// The stages of a round. Events go first: there is no point in emptying what is deleted anyway.
+/// The stages of a round. Events are deleted first: there is no point in emptying an event that is deleted anyway.
 const PURGED_EVENTS: u8 = 0;
 const FULL_EVENTS: u8 = 1;
 const PAYLOADS: u8 = 2;
 
-/// By sink, so that only what lies in the future is read.
+/// By sink, so that only rows in the future are read.
 const BRING_BACK: &str = concat!(
     "WITH moment AS MATERIALIZED (SELECT ",
     now!("$1"),
@@ -90,7 +90,7 @@ const AT_ONCE: i64 = 500;
 #[async_trait]
 impl RetentionStore for PostgresStore {
     async fn retention_time(&self, ran: Duration, now: Option<Timestamp>) -> Result<RetentionTime, StoreError> {
-        let belief = self.run("asking what time retention goes by", Again::Harmless, || look(self, ran, now)).await?;
+        let belief = self.run("read the time that retention goes by", Again::Harmless, || look(self, ran, now)).await?;
         belief.time().ok_or_else(|| StoreError::Unreadable {
             table: "retention_clock",
             column: "believed_at",
@@ -105,14 +105,14 @@ impl RetentionStore for PostgresStore {
         from: Option<PurgeCursor>,
     ) -> Result<(Purged, Option<PurgeCursor>), StoreError> {
         let from = from.unwrap_or_else(|| PurgeCursor::stage(PURGED_EVENTS));
-        self.run("purging old events", Again::Harmless, || step(self, purge, from)).await
+        self.run("purge old events", Again::Harmless, || step(self, purge, from)).await
     }
 
     async fn bring_back(&self, now: Option<Timestamp>) -> Result<u64, StoreError> {
         let mut total = 0;
         loop {
             let sinks: Vec<String> = self
-                .run("looking for what a clock that was set has postponed", Again::Harmless, async || {
+                .run("look for dispatches that a wrong clock has postponed", Again::Harmless, async || {
                     let mut checkout = self.begin().await?;
                     let sinks: Vec<String> = sqlx::query_scalar(BRING_BACK)
                         .bind(now.map(clock::to_micros))
@@ -157,7 +157,7 @@ async fn look(store: &PostgresStore, ran: Duration, now: Option<Timestamp>) -> R
         .await?;
         sqlx::query(newest).bind(Belief::first(received, clock).believed_at).execute(checkout.on()).await?;
     }
-    // One replica after the other.
+    // Serialises the replicas.
     let (believed_at, seen_at, doubted_us) =
         sqlx::query_as("SELECT believed_at, seen_at, doubted_us FROM retention_clock WHERE id = 1 FOR UPDATE")
             .fetch_one(checkout.on())
@@ -217,7 +217,7 @@ async fn step(
     Ok((purged, next))
 }
 
-/// Removes what is locked and still idle.
+/// Deletes the locked rows that are still idle.
 async fn remove(connection: &mut PgConnection, stage: u8, ids: &[Uuid]) -> Result<Purged, sqlx::Error> {
     if stage < PAYLOADS {
         let events: i64 = sqlx::query_scalar(DELETE).bind(ids).fetch_one(connection).await?;

@@ -1,4 +1,4 @@
-//! The sinks' standing: pauses, counts, the last success and the last error.
+//! The sinks' status: pauses, counts, the last success and the last error.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +18,9 @@ use crate::{
 impl SinkStore for PostgresStore {
     async fn register_sinks(&self, sinks: &[SinkName]) -> Result<(), StoreError> {
         let mut names: Vec<_> = sinks.iter().map(SinkName::as_str).collect();
-        // In order, like everyone who writes to several of these rows.
+        // In order, like every statement that writes several of these rows.
         names.sort_unstable();
-        self.run("registering the sinks", Again::Harmless, async || {
+        self.run("register the sinks", Again::Harmless, async || {
             let mut checkout = self.checkout().await?;
             sqlx::query(concat!(
                 "INSERT INTO sinks (name, registered_at) SELECT name, ",
@@ -38,7 +38,7 @@ impl SinkStore for PostgresStore {
     }
 
     async fn sink_statuses(&self) -> Result<Vec<SinkStatus>, StoreError> {
-        let (sinks, rows, oldest) = self.run("reading the sinks' status", Again::Harmless, async || {
+        let (sinks, rows, oldest) = self.run("read the status of the sinks", Again::Harmless, async || {
             let mut checkout = self.look().await?;
             let sinks: Vec<SinkRow> = sqlx::query_as(
                 "SELECT name, paused_at, paused_reason, delivered, last_success_at, last_error_at, last_error FROM sinks",
@@ -81,7 +81,7 @@ impl SinkStore for PostgresStore {
         if quick.is_cut()
             && let Some(turn) = self.counted.turn()
         {
-            // It ends with the pool, if not before.
+            // The task ends with the pool at the latest.
             tokio::spawn(count_everything(self.connections.clone(), turn));
         }
         self.counted.fill(&mut statuses, &quick);
@@ -90,7 +90,7 @@ impl SinkStore for PostgresStore {
 
     async fn pause_sink(&self, sink: &SinkName, reason: &str) -> Result<bool, StoreError> {
         let reason = storable(reason);
-        self.run(format!("pausing sink {sink}"), Again::Unsafe, async || {
+        self.run(format!("pause sink {sink}"), Again::Unsafe, async || {
             let mut checkout = self.begin().await?;
             let changed = sqlx::query(concat!(
                 "INSERT INTO sinks AS s (name, registered_at, paused_at, paused_reason)
@@ -114,7 +114,7 @@ impl SinkStore for PostgresStore {
 
     async fn resume_sink(&self, sink: &SinkName) -> Result<bool, StoreError> {
         let resumed = self
-            .run(format!("resuming sink {sink}"), Again::Unsafe, async || {
+            .run(format!("resume sink {sink}"), Again::Unsafe, async || {
                 let mut checkout = self.begin().await?;
                 let changed = sqlx::query(
                     "UPDATE sinks SET paused_at = NULL, paused_reason = NULL WHERE name = $1 AND paused_at IS NOT NULL",
@@ -151,10 +151,10 @@ struct SinkRow {
 /// How many dispatches of a sink are in a state, and the smallest number among them.
 type CountRow = (String, String, i64, i64);
 
-/// Unfinished work of each sink, no more than `$1` of it, and no more than `$1` of what waits for a person or was given
-/// up: from the two indexes that hold nothing else. Sinks are found by a step into the first for each. Of that, held
-/// dispatches with a re-check are left to the second. `cut` says that there may be more; a held or dead one has no sink
-/// there.
+/// Unfinished work of each sink, at most `$1` of it, and at most `$1` held or dead dispatches, read from the two
+/// indexes that hold nothing else. The sinks are found by one step into the first index for each. A held dispatch
+/// with a re-check is in both indexes, and is counted in the second. `cut` says that there may be more; such a row
+/// has no sink for held or dead dispatches.
 pub(super) const QUICK: &str = "WITH RECURSIVE names (name) AS (
         (SELECT sink FROM dispatches WHERE due_at IS NOT NULL ORDER BY sink LIMIT 1)
         UNION ALL
@@ -177,7 +177,7 @@ pub(super) const QUICK: &str = "WITH RECURSIVE names (name) AS (
     UNION ALL
     SELECT '', '', 0, 0, count(*) >= $1 FROM stopped";
 
-/// Everything.
+/// Counts everything.
 pub(super) const COUNTS: &str = "SELECT sink, state, count(*), min(id) FROM dispatches
         WHERE due_at IS NOT NULL AND state IN ('pending', 'leased') GROUP BY sink, state
     UNION ALL
@@ -200,7 +200,7 @@ fn tally(tallies: &mut Tallies, counts: Vec<CountRow>, oldest: Vec<(String, i64)
 
 async fn count_everything(connections: Connections, turn: Turn) {
     let at = clock::now();
-    let action = "counting the work of the sinks";
+    let action = "count the work of the sinks";
     let counted = async {
         let (counts, oldest) = connections
             .run(action, Again::Harmless, async || {

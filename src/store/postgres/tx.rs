@@ -20,14 +20,14 @@ use crate::{
     },
 };
 
-/// Every statement sees the same state.
+/// All statements see the same state.
 const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// A transaction that changes something about the link to Finkare holds this lock until its commit. Such changes are rare,
-/// and much easier to reason about one after the other. Any number would do.
+/// A transaction that changes something about the link to Finkare holds this lock until its commit. Such changes are
+/// rare, and much easier to reason about one after the other. The number is arbitrary.
 const LINK_LOCK: i64 = 0x6c69_6e6b;
 
-/// A transaction that decides over the ledger holds this lock until its commit. Any number would do.
+/// A transaction that changes the ledger holds this lock until its commit. The number is arbitrary.
 const LEDGER_LOCK: i64 = 0x6c65_6467_6572;
 
 impl Transact for PostgresStore {
@@ -46,17 +46,17 @@ impl Transact for PostgresStore {
     }
 }
 
-/// A connection at such work.
+/// A connection with a transaction or a read under way.
 pub(super) struct Open<'s> {
     store: &'s PostgresStore,
     checkout: Checkout,
-    /// False where each statement stands by itself.
+    /// False if each statement stands by itself.
     is_transaction: bool,
     _looking: Option<OwnedSemaphorePermit>,
 }
 
 impl PostgresStore {
-    /// Takes a connection, and begins what the work needs.
+    /// Takes a connection, and begins what the access needs.
     pub(super) async fn open(&self, access: Access) -> Result<Open<'_>, Failure> {
         let (checkout, looking) = match access {
             Access::Read => (self.checkout().await?, None),
@@ -74,11 +74,11 @@ impl PostgresStore {
         Ok(Open { store: self, checkout, is_transaction, _looking: looking })
     }
 
-    /// Begins a durable transaction, alone among all replicas in what these locks guard.
+    /// Begins a durable transaction that holds these locks, so that it is alone among all replicas.
     async fn begin_locked(&self, locks: &[i64]) -> Result<Checkout, Failure> {
         let mut checkout = self.connections.begin(BEGIN).await?;
         for lock in locks {
-            // A statement of its own: the next ones see all that was committed under the lock.
+            // A statement of its own: the next statements see everything that was committed under the lock.
             sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(lock).execute(checkout.on()).await?;
         }
         Ok(checkout)

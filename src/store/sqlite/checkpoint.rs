@@ -1,14 +1,14 @@
-//! Moves the log into the database beside the writer, so that a commit seldom has to; and empties it.
+//! Moves the write-ahead log into the database in the background, so that a commit seldom has to; and empties the
+//! log.
 //!
-//! A commit that finds the log full moves it before it returns, and everybody behind it in the queue
-//! waits. A reader may do the same at any time without holding up the writer
-//! (<https://www.sqlite.org/wal.html#concurrency>, `PASSIVE`), so a task does it after every so many
-//! written rows; the commit then finds nearly nothing left to move. Under a load that never pauses
-//! only the commit can begin the log anew, so it keeps its own limit.
+//! A commit that finds the log full moves it before it returns, and all callers in the queue behind it wait. A reader
+//! may do the same at any time without blocking the writer (<https://www.sqlite.org/wal.html#concurrency>,
+//! `PASSIVE`), so a task does it whenever [`ROWS`] rows have been written; the commit then finds nearly nothing left
+//! to move. Under a load that never pauses only the commit can restart the log, so it keeps its own limit.
 //!
-//! What was erased stands in the log until that is cut to nothing, which needs the moment in which no reader is at work.
-//! The writer must not wait for it: a backup reads for minutes. So it is tried on a connection of its own, which waits
-//! for nobody, and tried again until it has worked.
+//! Erased data stays in the log until the log is truncated, which is only possible while no reader is active. The
+//! writer must not wait for that moment, because a backup reads for minutes. So a connection of its own tries it,
+//! which waits for no lock, and tries again until it has succeeded.
 
 use std::{
     sync::{
@@ -22,14 +22,14 @@ use sqlx::{Connection, SqliteConnection, SqlitePool, sqlite::SqliteConnectOption
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-/// So many rows later the log is moved: about a megabyte of a young database, and a few of a large
-/// one, whose keys lie far apart.
+/// After this many written rows the log is moved: about a megabyte of a young database, and a few of a large one,
+/// whose keys are far apart.
 const ROWS: u64 = 1024;
 
-/// Between two tries to empty the log.
+/// The wait between two tries to empty the log.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Counts what is written and moves the log now and then.
+/// Counts written rows and moves the log now and then.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     written: AtomicU64,
@@ -54,7 +54,7 @@ impl Checkpoints {
         Self { written: AtomicU64::new(0), shared, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// So many rows were written.
+    /// Counts rows that were written.
     pub(super) fn wrote(&self, rows: usize) {
         let rows = rows as u64;
         if self.written.fetch_add(rows, Relaxed) + rows >= ROWS {
@@ -63,7 +63,7 @@ impl Checkpoints {
         }
     }
 
-    /// Empties the log now, or as soon as no reader is in the way any more; false: not yet.
+    /// Empties the log now, or as soon as no reader blocks it any more. False: it is not empty yet.
     pub(super) async fn empty(&self) -> bool {
         let is_empty = self.shared.try_to_empty().await;
         if !is_empty {
@@ -75,11 +75,11 @@ impl Checkpoints {
 }
 
 impl Shared {
-    /// Moves the log into the database and cuts it to nothing, if nobody is in the way.
+    /// Moves the log into the database and truncates it, unless a reader blocks it.
     async fn try_to_empty(&self) -> bool {
         let truncate = async {
             let mut connection = SqliteConnection::connect_with(&self.options).await?;
-            // Nearly everything is moved without holding up the writer, so that the rest takes a moment.
+            // Most of the log is moved without blocking the writer, so that the rest takes a moment.
             sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await?;
             let (busy, _, _): (i64, i64, i64) =
                 sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await?;
@@ -96,11 +96,11 @@ impl Shared {
 async fn run(readers: SqlitePool, shared: Arc<Shared>) {
     while !readers.is_closed() {
         if shared.empty.load(Relaxed) {
-            // Whatever is due meanwhile is done with it.
+            // A move that becomes due in the meantime is done with it.
             let _ = tokio::time::timeout(AGAIN, shared.due.notified()).await;
             if shared.try_to_empty().await {
                 shared.empty.store(false, Relaxed);
-                tracing::info!("the database's log was emptied: what was erased is gone from it");
+                tracing::info!("the database's log was emptied: erased data is gone from it");
             }
             continue;
         }
@@ -108,8 +108,8 @@ async fn run(readers: SqlitePool, shared: Arc<Shared>) {
         if shared.empty.load(Relaxed) {
             continue;
         }
-        // What cannot be moved now is moved later, at the latest by a commit, which says so if the
-        // disk is at fault.
+        // What cannot be moved now is moved later, at the latest by a commit, which returns an error if the disk is
+        // at fault.
         if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&readers).await {
             tracing::debug!(%error, "the write-ahead log was not moved this time");
         }

@@ -27,12 +27,12 @@ use crate::{
     },
 };
 
-/// What is due for sink ?1 at time ?2, at most ?3, each with the dispatch that must go first, if
-/// any: the first unfinished one of its invoice, be it pending, leased, held or another candidate
+/// The dispatches that are due for sink ?1 at time ?2, at most ?3, each with the dispatch that must be finished
+/// first, if any: the first unfinished one of its invoice, whether it is pending, leased, held or another candidate
 /// of this very claim.
 ///
-/// The payload of a blocked one stays in the database, and so does one that is larger than ?4: its size is known without
-/// reading it. `MATERIALIZED`, or SQLite would look for that earlier dispatch once for each place that names it.
+/// The payload of a blocked dispatch is not read, nor is one that is larger than ?4: its size is known without
+/// reading it. `MATERIALIZED` keeps SQLite from looking up the earlier dispatch once for each place that names it.
 const DUE_IN_ORDER: &str = "
     WITH found AS MATERIALIZED (
         SELECT id, attempts, trigger, first_attempt_at, due_at, event_id, event_type, invoice_id,
@@ -62,11 +62,11 @@ const DUE_IN_ANY_ORDER: &str = "
           ORDER BY due_at, id LIMIT ?3) AS due
     LEFT JOIN events AS e ON e.id = due.event_id";
 
-/// The larger payloads, of those that are leased.
+/// The larger payloads of the leased dispatches.
 const LARGE: &str = "SELECT id, payload FROM events WHERE id IN (SELECT unhex(value) FROM json_each(?))";
 
-/// The earliest time that is left, and whether the sink is paused: asked only when the claim was not
-/// filled, and a paused one never is.
+/// The earliest due time that is left, and whether the sink is paused. Run only when the claim found fewer dispatches
+/// than it wanted; on a paused sink that is always the case.
 const NEXT_DUE: &str = "
     SELECT (SELECT min(due_at) FROM dispatches WHERE sink = ?1 AND due_at IS NOT NULL),
            EXISTS (SELECT 1 FROM sinks WHERE name = ?1 AND paused_at IS NOT NULL)";
@@ -82,7 +82,7 @@ static LEASE: LazyLock<Chunked> = LazyLock::new(|| {
     )
 });
 
-/// A blocked one that somebody's lease had run out on is pending again.
+/// A blocked dispatch whose lease had run out is pending again.
 static SET_ASIDE: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::new(
         "WITH again (at) AS (VALUES (?)), blocked (id, waits_for) AS (VALUES",
@@ -100,7 +100,7 @@ static GIVE_BACK: LazyLock<Chunked> = LazyLock::new(|| {
         "(?, ?)",
         ") UPDATE dispatches
            SET state = 'pending', due_at = (SELECT at FROM now), lease_token = NULL,
-               -- Nothing was tried since its clock began anew, or ever: its age has not begun.
+               -- It was not tried since its clock was reset, or ever: its age has not begun.
                first_attempt_at = iif(attempts = ageless, NULL, first_attempt_at)
            FROM given
            -- `+`: or the planner may take the token for a way to join, and walk the whole table for it.
@@ -109,11 +109,11 @@ static GIVE_BACK: LazyLock<Chunked> = LazyLock::new(|| {
     )
 });
 
-/// How often a claim looks again when all that it found had to wait for its turn.
+/// How many rounds a claim makes while all dispatches that it finds are blocked.
 const ROUNDS: u32 = 8;
 
-/// How many a claim looks at when it looks again: a backlog behind one stuck invoice is set aside
-/// in few rounds even if the sink asks for one dispatch at a time.
+/// How many dispatches a claim reads in each further round: a backlog behind one stuck invoice is postponed in few
+/// rounds even if the sink asks for one dispatch at a time.
 const LOOK_AGAIN: u32 = 256;
 
 #[async_trait]
@@ -121,14 +121,14 @@ impl LeaseStore for SqliteStore {
     async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError> {
         let now = micros_or_now(claim.now);
         let Some(taken) =
-            take(self, &claim, now).await.during(format_args!("claiming dispatches of {}", claim.sink))?
+            take(self, &claim, now).await.during(format_args!("claim dispatches of sink {}", claim.sink))?
         else {
             return Ok(Claimed { paused: true, ..Claimed::default() });
         };
         if taken.orphans > 0 {
             tracing::error!(
                 sink.name = %claim.sink, dispatches = taken.orphans,
-                "dispatches whose event is not in the database are given up: was only a part of it restored?"
+                "dispatches are given up because their event is not in the database: was only a part of the database restored?"
             );
         }
         let next_due_in = taken.next_due.map(|due_at| between(now, due_at));
@@ -146,13 +146,13 @@ impl LeaseStore for SqliteStore {
     }
 
     async fn give_back(&self, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError> {
-        let sinks = write_back(self, leases).await.during(format_args!("giving back {} leases", leases.len()))?;
+        let sinks = write_back(self, leases).await.during(format_args!("give back leases ({})", leases.len()))?;
         super::dispatches::wake(self, &sinks);
         Ok(sinks.len() as u64)
     }
 
     async fn expire_leases(&self) -> Result<u64, StoreError> {
-        let expired = write_expiry(self).await.during("expiring the leases of an earlier process")?;
+        let expired = write_expiry(self).await.during("expire the leases of an earlier process")?;
         if expired > 0 {
             self.wakeups.wake_all();
         }
@@ -160,29 +160,29 @@ impl LeaseStore for SqliteStore {
     }
 }
 
-/// What a claim found, leased already.
+/// The dispatches that a claim found and has leased.
 struct Taken {
     rows: Vec<Found>,
-    /// The earliest `due_at` that is left; `now` if nobody looked because there may be more.
+    /// The earliest `due_at` that is left; `now` if that was not looked up because there may be more.
     next_due: Option<i64>,
     /// Dispatches that were given up because their event is not there.
     orphans: usize,
 }
 
-/// A candidate, with the token that it gets.
+/// A candidate, with its new token.
 struct Found {
     id: i64,
     token: LeaseToken,
-    /// When its age began: what it was claimed too late does not count.
+    /// When its age began; a delay between the due time and the claim does not count.
     first_attempt_at: i64,
     /// The size of its payload.
     bytes: i64,
-    /// One that did not come with the row.
+    /// A payload that was not read with the row.
     large: Option<Vec<u8>>,
     row: SqliteRow,
 }
 
-/// Leases what is due; `None` if the sink is paused.
+/// Leases due dispatches; `None` if the sink is paused.
 async fn take(store: &SqliteStore, claim: &Claim<'_>, now: i64) -> Result<Option<Taken>, sqlx::Error> {
     let mut transaction = store.write_relaying().await?;
     let mut rows = Vec::new();
@@ -224,13 +224,13 @@ async fn take(store: &SqliteStore, claim: &Claim<'_>, now: i64) -> Result<Option
     Ok(Some(Taken { rows, next_due, orphans }))
 }
 
-/// What is due.
+/// The dispatches that are due.
 struct Looked {
-    /// What can be leased now, in the order in which it became due.
+    /// Those that can be leased now, in the order in which they became due.
     free: Vec<Found>,
-    /// What has to wait, and for which earlier one.
+    /// Those that are blocked, each with the earlier dispatch.
     blocked: Vec<(i64, i64)>,
-    /// What would be leased if something were left to send.
+    /// Those that would be leased if something were left to send.
     gone: Vec<Gone>,
 }
 
@@ -238,11 +238,11 @@ struct Looked {
 struct Gone {
     id: i64,
     invoice_id: Option<String>,
-    /// The event itself is not there. Else its payload was erased while somebody had it.
+    /// The event itself does not exist. Otherwise its payload was erased while a worker had leased the dispatch.
     is_orphan: bool,
 }
 
-/// Looks at what is due.
+/// Reads the dispatches that are due.
 async fn look(
     connection: &mut SqliteConnection,
     claim: &Claim<'_>,
@@ -278,7 +278,7 @@ async fn look(
     Ok(looked)
 }
 
-/// Ends what there is nothing left to send of; the next of its invoice is due.
+/// Ends dispatches that have nothing left to send, and makes the next ones of their invoices due.
 async fn call_off(
     connection: &mut SqliteConnection,
     sink: &SinkName,
@@ -303,7 +303,7 @@ async fn call_off(
         .await?;
     }
     let lanes = gone.iter().filter_map(|gone| Some((sink.as_str(), gone.invoice_id.as_deref()?))).collect();
-    // Of this very sink, whose claim goes on.
+    // They belong to the sink whose claim is under way, so no wake-up is needed.
     call_next(connection, &lanes, now).await?;
     Ok(())
 }
@@ -319,7 +319,7 @@ async fn lease(connection: &mut SqliteConnection, rows: &[Found], until: i64) ->
     Ok(())
 }
 
-/// Reads the payloads that did not come with their rows.
+/// Reads the payloads that were not read with their rows.
 async fn read_large(connection: &mut SqliteConnection, rows: &mut [Found]) -> Result<(), sqlx::Error> {
     let mut wanted: HashMap<Uuid, Vec<usize>> = HashMap::new();
     for (place, found) in rows.iter().enumerate().filter(|(_, found)| found.bytes > SMALL_PAYLOAD) {
@@ -358,7 +358,7 @@ async fn next_due(connection: &mut SqliteConnection, sink: &SinkName) -> Result<
 
 impl Found {
     fn read(self, now: i64) -> Result<LeasedDispatch, StoreError> {
-        let action = "reading a claimed dispatch";
+        let action = "read a claimed dispatch";
         let place = Place { table: "dispatches", row: &self.id };
         let row = &self.row;
         let event_id: uuid::Uuid = row.try_get(5).during(action)?;
@@ -377,7 +377,7 @@ impl Found {
             endpoint: row.try_get(8).during(action)?,
             event_type: row.try_get(6).during(action)?,
             invoice_id: row.try_get(7).during(action)?,
-            // One that cannot be read must not hold up those behind it.
+            // A time that cannot be read must not hold up the dispatches behind this one.
             received_at: clock::nearest(row.try_get(9).during(action)?),
             content_type: row.try_get(10).during(action)?,
             payload: payload.map(Bytes::from).ok_or_else(|| {
@@ -387,7 +387,7 @@ impl Found {
     }
 }
 
-/// Answers the sink of each dispatch that was given back.
+/// Returns the sink of each dispatch that was given back.
 async fn write_back(store: &SqliteStore, leases: &[(DispatchId, LeaseToken)]) -> Result<Vec<String>, sqlx::Error> {
     let now = micros_or_now(None);
     let mut transaction = store.write_relaying().await?;
@@ -405,7 +405,7 @@ async fn write_back(store: &SqliteStore, leases: &[(DispatchId, LeaseToken)]) ->
 
 async fn write_expiry(store: &SqliteStore) -> Result<u64, sqlx::Error> {
     let mut transaction = store.write().await?;
-    // The index by due time alone answers this: it holds the state.
+    // The index by due time is enough for this: it holds the state.
     let leased: Vec<i64> =
         sqlx::query_scalar("SELECT id FROM dispatches WHERE due_at IS NOT NULL AND state = 'leased'")
             .fetch_all(&mut *transaction)

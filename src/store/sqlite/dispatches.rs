@@ -1,4 +1,4 @@
-//! Dispatches as operators see them: listed, shown, retried, called off; and whose turn it is.
+//! Dispatches as a person lists and changes them (lists, retry, cancel), and the order within an invoice.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -70,8 +70,8 @@ async fn read(store: &SqliteStore, id: DispatchId) -> Result<Option<(Dispatch, V
 
 /// The statement for a list of dispatches.
 ///
-/// Rare states are few among many rows, so each goes by an index that holds only its like; what has
-/// been delivered is nearly everything and goes by the table's own order.
+/// Rare states are few among many rows, so each is read from an index that holds only those; nearly all dispatches
+/// are delivered, so these are read in the table's own order.
 pub(super) fn list_statement(filter: &DispatchFilter, limit: u32) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("SELECT ");
     sql.push(DISPATCH_COLUMNS).push(" FROM dispatches WHERE TRUE");
@@ -93,7 +93,7 @@ pub(super) fn list_statement(filter: &DispatchFilter, limit: u32) -> QueryBuilde
     // The condition of a partial index has to stand in the statement word for word,
     // <https://www.sqlite.org/partialindex.html#queries_using_partial_indexes>.
     match filter.state {
-        // The index by due time can count these without the table; it cannot give their order.
+        // The index by due time can count these without the table; it cannot return them in order.
         Some(state @ (State::Pending | State::Leased))
             if filter.event_id.is_none() && filter.invoice_id.is_none() && filter.found.is_none() =>
         {
@@ -125,8 +125,8 @@ pub(super) fn list_statement(filter: &DispatchFilter, limit: u32) -> QueryBuilde
     sql
 }
 
-/// The same for what is under way, among the newest [`NEWEST`] dispatches alone. A large backlog is mostly of the newest,
-/// and the index that holds it would have to be sorted for a page.
+/// The same for unfinished dispatches, among the newest [`NEWEST`] dispatches only. A large backlog consists mostly
+/// of the newest dispatches, and the index that holds it would have to be sorted for a page.
 pub(super) fn newest_statement(filter: &DispatchFilter, state: State, limit: u32) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("SELECT ");
     sql.push(DISPATCH_COLUMNS).push(" FROM (SELECT ").push(DISPATCH_COLUMNS).push(" FROM dispatches WHERE TRUE");
@@ -141,7 +141,7 @@ pub(super) fn newest_statement(filter: &DispatchFilter, state: State, limit: u32
     sql
 }
 
-/// The statement for the numbers of a selection: in one walk over what holds it.
+/// The statement for the numbers of a selection: one walk over the index that holds them.
 pub(super) fn ids_statement(filter: &DispatchFilter, most: u32) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("SELECT id FROM dispatches WHERE TRUE");
     if let Some(event) = filter.event_id {
@@ -159,7 +159,7 @@ pub(super) fn ids_statement(filter: &DispatchFilter, most: u32) -> QueryBuilder<
             .push_bind(json_ids(found.iter().map(|event| event.0)))
             .push("))");
     }
-    // As in a list, but for the order.
+    // As in a list, except for the order.
     match filter.state {
         Some(state @ (State::Pending | State::Leased)) => {
             sql.push(" AND due_at IS NOT NULL AND state = '").push(state.as_str()).push("'");
@@ -182,7 +182,7 @@ pub(super) fn ids_statement(filter: &DispatchFilter, most: u32) -> QueryBuilder<
     sql
 }
 
-/// Answers the sink of each dispatch that changed.
+/// Returns the sink of each dispatch that changed.
 async fn write_retry(store: &SqliteStore, ids: &[DispatchId]) -> Result<Vec<String>, sqlx::Error> {
     let mut transaction = store.write().await?;
     let sinks = sqlx::query_scalar(
@@ -191,7 +191,7 @@ async fn write_retry(store: &SqliteStore, ids: &[DispatchId]) -> Result<Vec<Stri
              first_attempt_at = CASE state WHEN 'pending' THEN first_attempt_at END,
              ageless = CASE state WHEN 'pending' THEN ageless ELSE attempts END
          WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('pending', 'held', 'dead')
-           -- Without its payload a dead one has nothing left to send.
+           -- Without its payload a dead dispatch has nothing left to send.
            AND EXISTS (SELECT 1 FROM events WHERE events.id = dispatches.event_id AND payload IS NOT NULL)
          RETURNING sink",
     )
@@ -203,7 +203,7 @@ async fn write_retry(store: &SqliteStore, ids: &[DispatchId]) -> Result<Vec<Stri
     Ok(sinks)
 }
 
-/// Answers how many were cancelled, and the sinks that have something to do now.
+/// Returns how many were cancelled, and the sinks that have a dispatch due now.
 async fn write_cancel(store: &SqliteStore, ids: &[DispatchId]) -> Result<(u64, Vec<String>), sqlx::Error> {
     let now = micros_or_now(None);
     let mut transaction = store.write().await?;
@@ -240,7 +240,7 @@ async fn write_replays(store: &SqliteStore, wanted: &[Replay]) -> Result<Vec<Opt
             continue;
         }
         let mut ids = Vec::with_capacity(replay.sinks.len());
-        // A person asked for this: a handful of sinks, one statement each.
+        // A person asked for this, so there are a few sinks: one statement each.
         for sink in &replay.sinks {
             let number = sqlx::query_scalar(
                 "INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
@@ -262,7 +262,7 @@ async fn write_replays(store: &SqliteStore, wanted: &[Replay]) -> Result<Vec<Opt
     Ok(answers)
 }
 
-/// A sink and an invoice: their dispatches keep their order.
+/// A sink and an invoice; the dispatches of a lane keep their order.
 pub(super) type Lane<'a> = (&'a str, &'a str);
 
 static CALL_NEXT: LazyLock<Chunked> = LazyLock::new(|| {
@@ -281,8 +281,8 @@ static CALL_NEXT: LazyLock<Chunked> = LazyLock::new(|| {
     )
 });
 
-/// Makes the first unfinished dispatch of each lane due, if a claim had put it aside because it was
-/// not its turn. Answers the sinks of those.
+/// Makes the first unfinished dispatch of each lane due, if a claim had postponed it because it was blocked. Returns
+/// the sinks of those dispatches.
 pub(super) async fn call_next(
     connection: &mut SqliteConnection,
     lanes: &BTreeSet<Lane<'_>>,
@@ -300,7 +300,7 @@ pub(super) async fn call_next(
     Ok(sinks)
 }
 
-/// Wakes the sinks of these names. A name that no configuration could hold has no worker.
+/// Wakes the sinks of these names. A name that is not valid in a configuration has no worker.
 pub(super) fn wake(store: &SqliteStore, sinks: &[String]) {
     let names: BTreeSet<SinkName> = sinks.iter().filter_map(|name| SinkName::new(name).ok()).collect();
     store.wakeups.wake(&names);
@@ -316,7 +316,7 @@ impl DispatchStore for SqliteStore {
                 .persistent(false)
                 .fetch_all(&self.lookers)
                 .await
-                .during("listing dispatches")?;
+                .during("list dispatches")?;
         }
         if rows.len() <= limit as usize {
             rows = list_statement(filter, limit)
@@ -324,7 +324,7 @@ impl DispatchStore for SqliteStore {
                 .persistent(false)
                 .fetch_all(&self.lookers)
                 .await
-                .during("listing dispatches")?;
+                .during("list dispatches")?;
         }
         Ok(Page::cut(rows, limit))
     }
@@ -335,23 +335,23 @@ impl DispatchStore for SqliteStore {
             .persistent(false)
             .fetch_all(&self.lookers)
             .await
-            .during("selecting dispatches")?;
+            .during("select dispatches")?;
         Ok(ids.into_iter().map(DispatchId).collect())
     }
 
     async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
-        read(self, id).await.during(format_args!("reading dispatch {id}"))
+        read(self, id).await.during(format_args!("read dispatch {id}"))
     }
 
     async fn retry_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
-        let sinks = write_retry(self, ids).await.during(format_args!("retrying {} dispatches", ids.len()))?;
+        let sinks = write_retry(self, ids).await.during(format_args!("retry dispatches ({})", ids.len()))?;
         wake(self, &sinks);
         Ok(sinks.len() as u64)
     }
 
     async fn cancel_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
         let (cancelled, sinks) =
-            write_cancel(self, ids).await.during(format_args!("cancelling {} dispatches", ids.len()))?;
+            write_cancel(self, ids).await.during(format_args!("cancel dispatches ({})", ids.len()))?;
         wake(self, &sinks);
         Ok(cancelled)
     }
@@ -365,7 +365,7 @@ impl DispatchStore for SqliteStore {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let written = write_replays(self, wanted).await.during(format_args!("replaying {} events", wanted.len()))?;
+        let written = write_replays(self, wanted).await.during(format_args!("replay events ({})", wanted.len()))?;
         self.wakeups.wake(wanted.iter().flat_map(|replay| &replay.sinks).collect::<BTreeSet<_>>());
         Ok(written)
     }

@@ -1,8 +1,8 @@
-//! Erasing: the payloads of one invoice go, ids, hashes and times stay.
+//! Erasing: the payloads of one invoice are deleted; ids, hashes and times stay.
 //!
-//! "Gone" means from the file: the writer overwrites what it deletes (`secure_delete`), and the log,
-//! which still holds the pages as they were before, is emptied after the commit, or as soon as no reader (a backup) needs
-//! it any more.
+//! Deleted means deleted from the file as well: the writer overwrites what it deletes (`secure_delete`). The log
+//! still holds the earlier pages, so it is emptied after the commit, or as soon as no reader (a backup) needs it any
+//! more.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ use crate::{
     store::{ERASED, EraseStore, Erased, StoreError, link::audit},
 };
 
-/// Events in one transaction: accepts wait behind it.
+/// Events in one transaction. Accepts wait while it runs.
 const BATCH: usize = 500;
 
 /// The next events of the invoice.
@@ -31,7 +31,7 @@ pub(super) const FIND: &str =
 #[async_trait]
 impl EraseStore for SqliteStore {
     async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
-        let action = "erasing the payloads of an invoice";
+        let action = "erase the payloads of an invoice";
         let mut erased = Erased::default();
         let mut after = Some(Uuid::nil());
         while let Some(id) = after {
@@ -39,15 +39,15 @@ impl EraseStore for SqliteStore {
         }
         if erased.events > 0 && !self.checkpoints.empty().await {
             tracing::warn!(
-                "what was erased still stands in the database's log (the file -wal): somebody reads the database, and the log \
-             is emptied after that"
+                "erased data is still in the database's log (the file -wal), because another connection reads the database: the log is emptied after that"
             );
         }
         Ok(erased)
     }
 }
 
-/// One transaction. Answers the last id if there may be more behind it; the last one writes the audit entry.
+/// One transaction. Returns the last id if there may be more events behind it; the last transaction writes the audit
+/// entry.
 async fn batch(
     store: &SqliteStore,
     invoice_id: &str,
@@ -87,7 +87,7 @@ async fn batch(
     Ok(next)
 }
 
-/// Answers how many dispatches were cancelled, and adds their sinks.
+/// Returns how many dispatches were cancelled, and adds their sinks.
 async fn erase_event(
     connection: &mut SqliteConnection,
     id: Uuid,
@@ -98,7 +98,7 @@ async fn erase_event(
         .bind(id)
         .execute(&mut *connection)
         .await?;
-    // What is known of its payment for searches; the ledger has ids and amounts, and stays.
+    // Deletes the searchable facts about the event's payment. The ledger holds ids and amounts, and stays.
     sqlx::query("DELETE FROM announced WHERE event_id = ?").bind(id).execute(&mut *connection).await?;
     sqlx::query(
         "UPDATE attempts SET error = ?2

@@ -1,4 +1,4 @@
-//! Events: recorded once, listed, shown, sent again.
+//! Events: recorded once, listed, shown, replayed.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -27,14 +27,14 @@ use crate::{
     },
 };
 
-/// Unknown events go in, known ones are left alone; the number of rows tells whether there were any.
+/// Inserts unknown events and leaves known ones alone; the number of inserted rows shows whether any were known.
 static INSERT_EVENTS: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::new(
         "INSERT INTO events (id, endpoint, dedupe_key, type, invoice_id, occurred_at, received_at, deliveries,
              last_delivery_at, readable, content_type, payload)
          SELECT * FROM (VALUES",
         "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        // Every other NULL is for the table's constraints to refuse.
+        // A row with any other NULL is refused by the table's constraints.
         ") WHERE column1 IS NOT NULL
          ON CONFLICT (endpoint, dedupe_key) DO NOTHING",
     )
@@ -50,7 +50,7 @@ static INSERT_DISPATCHES: LazyLock<Chunked> = LazyLock::new(|| {
     )
 });
 
-/// Counts repeated deliveries and says which event each belongs to.
+/// Counts repeated deliveries and returns the event that each belongs to.
 static COUNT_REPEATED: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::new(
         "WITH repeated (endpoint, dedupe_key, deliveries, received_at) AS (VALUES",
@@ -59,7 +59,7 @@ static COUNT_REPEATED: LazyLock<Chunked> = LazyLock::new(|| {
            SET deliveries = events.deliveries + repeated.deliveries,
                last_delivery_at = max(last_delivery_at, repeated.received_at)
            FROM repeated
-           -- `+`: so that the planner cannot join the other way round, by a walk over all events.
+           -- `+`: keeps the planner from joining the other way round, by a walk over all events.
            WHERE events.endpoint = +repeated.endpoint AND events.dedupe_key = +repeated.dedupe_key
            RETURNING events.id, events.endpoint, events.dedupe_key",
     )
@@ -106,7 +106,7 @@ impl EventStore for SqliteStore {
         let fresh = merged.iter().filter(|event| !known.contains_key(&key(event.first)));
         self.wakeups.wake(fresh.flat_map(|event| &event.first.sinks).collect::<BTreeSet<_>>());
 
-        // An event that was not known before is new at its first place, and known from there on.
+        // An event that was unknown before is new at its first place in the batch, and known from there on.
         let mut seen: HashMap<Key<'_>, EventId> = known;
         Ok(batch
             .iter()
@@ -128,7 +128,7 @@ impl EventStore for SqliteStore {
             let (mut filter, mut pieces) = (filter.clone(), Pieces::new());
             loop {
                 let left = wanted.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-                let (end, found) = piece(self, &filter, pieces.size(), left).await.during("searching among events")?;
+                let (end, found) = piece(self, &filter, pieces.size(), left).await.during("search the events")?;
                 rows.extend(found);
                 let End::At(last) = end else { break };
                 if rows.len() > limit as usize {
@@ -146,7 +146,7 @@ impl EventStore for SqliteStore {
                 .persistent(false)
                 .fetch_all(&self.lookers)
                 .await
-                .during("listing events")?;
+                .during("list events")?;
         }
         let Page { rows, more } = Page::cut(rows, limit);
         Ok(EventsPage { rows, more: more || searched_until.is_some(), searched_until })
@@ -163,7 +163,7 @@ impl EventStore for SqliteStore {
             .persistent(false)
             .fetch_all(&self.lookers)
             .await
-            .during("walking through events")?;
+            .during("read the selected events")?;
         Ok(Page::cut(rows, limit))
     }
 
@@ -173,16 +173,16 @@ impl EventStore for SqliteStore {
             .persistent(false)
             .fetch_one(&self.lookers)
             .await
-            .during("counting events")?;
+            .during("count events")?;
         Ok(count.unsigned_abs())
     }
 
     async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError> {
-        read(self, id).await.during(format_args!("reading event {id}"))
+        read(self, id).await.during(format_args!("read event {id}"))
     }
 }
 
-/// Writes one batch; answers which of its events were known already, under which id.
+/// Writes one batch; returns which of its events were known already, and their ids.
 async fn write<'a>(store: &SqliteStore, merged: &[Merged<'a>]) -> Result<HashMap<Key<'a>, EventId>, sqlx::Error> {
     let mut transaction = store.write().await?;
     let mut inserted = 0;
@@ -207,7 +207,7 @@ async fn write<'a>(store: &SqliteStore, merged: &[Merged<'a>]) -> Result<HashMap
         let done = query.execute(&mut *transaction).await?;
         inserted += done.rows_affected();
         if done.rows_affected() > 0 && last_before.is_none() {
-            // Row numbers are given one after the other, and nobody else writes now.
+            // Row numbers are consecutive, and no other connection writes now.
             last_before = Some(done.last_insert_rowid() - done.rows_affected().cast_signed());
         }
     }
@@ -236,11 +236,10 @@ async fn write<'a>(store: &SqliteStore, merged: &[Merged<'a>]) -> Result<HashMap
     Ok(known)
 }
 
-/// After an insert that left some out: finds those, counts their deliveries, answers their ids.
+/// Runs after an insert that left events out: finds those, counts their deliveries, returns their ids.
 ///
-/// `last_before` is the number of the last row before those that went in, if any did. The ids alone
-/// do not tell the new ones: a batch whose call was dropped while it was committed may come again
-/// with the same ids.
+/// `last_before` is the number of the last row before the inserted ones, if any were inserted. The ids alone do not
+/// identify the new rows: a batch whose call was dropped during the commit may be recorded again with the same ids.
 async fn count_repeated<'a>(
     connection: &mut SqliteConnection,
     merged: &[Merged<'a>],
@@ -248,7 +247,7 @@ async fn count_repeated<'a>(
 ) -> Result<HashMap<Key<'a>, EventId>, sqlx::Error> {
     let ids: Vec<String> = merged.iter().map(|event| event.first.id.0.simple().to_string()).collect();
     let new: Vec<Uuid> =
-        // `+`: by their ids, not by the table's order.
+        // `+`: look them up by their ids, not in the table's order.
         sqlx::query_scalar("SELECT id FROM events WHERE id IN (SELECT unhex(value) FROM json_each(?)) AND +rowid > ?")
             .bind(serde_json::to_string(&ids).expect("texts can be written as JSON"))
             .bind(last_before.unwrap_or(i64::MAX))
@@ -290,12 +289,12 @@ const ID_MARGIN_MICROS: i64 = 3_600_000_000;
 /// The smallest UUID v7 of this millisecond.
 fn first_id_at(micros: i64) -> Uuid {
     let millis = u64::try_from(micros.div_euclid(1000)).unwrap_or(0);
-    // The 48 bits of the time stand first, <https://www.rfc-editor.org/rfc/rfc9562#section-5.7>.
+    // The 48 bits of the time come first, <https://www.rfc-editor.org/rfc/rfc9562#section-5.7>.
     Uuid::from_u128(u128::from(millis) << 80)
 }
 
-/// The statement for a list of events. The ids' own time bounds the part of the table that is
-/// walked; `received_at` decides.
+/// The statement for a list of events. The times in the ids bound the part of the table that is walked; `received_at`
+/// decides.
 pub(super) fn list_statement(filter: &EventFilter, limit: u32) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("SELECT ");
     sql.push(EVENT_COLUMNS).push(" FROM events WHERE TRUE");
@@ -304,7 +303,7 @@ pub(super) fn list_statement(filter: &EventFilter, limit: u32) -> QueryBuilder<S
     sql
 }
 
-/// The same from the oldest on, beginning behind an event.
+/// The same from the oldest event up, starting after a given one.
 pub(super) fn walk_statement(filter: &EventFilter, after: Option<EventId>, limit: u32) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("SELECT ");
     sql.push(EVENT_COLUMNS).push(", payload IS NOT NULL AS has_payload FROM events WHERE TRUE");
@@ -316,7 +315,7 @@ pub(super) fn walk_statement(filter: &EventFilter, after: Option<EventId>, limit
     sql
 }
 
-/// How many events a filter selects, counted no further than `most`.
+/// How many events a filter selects, counted up to `most`.
 pub(super) fn count_statement(filter: &EventFilter, most: u32) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("SELECT count(*) FROM (SELECT 1 FROM events WHERE TRUE");
     push_conditions(&mut sql, filter);
@@ -340,7 +339,7 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
         sql.push(" AND received_at < ").push_bind(until);
     }
     if let Some(text) = &filter.contains {
-        // Of two blobs `instr` compares bytes.
+        // On blobs `instr` compares bytes.
         sql.push(" AND (instr(payload, ").push_bind(text.clone().into_bytes()).push(") > 0");
         if !filter.found.is_empty() {
             sql.push(" OR id IN (SELECT unhex(value) FROM json_each(")
@@ -351,7 +350,7 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
     }
 }
 
-/// What the index of ids, or that of an invoice, knows of a filter.
+/// Adds the conditions that the index of ids, or that of an invoice, can check.
 fn push_range(sql: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
     if let Some(invoice_id) = &filter.invoice_id {
         sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
@@ -367,7 +366,7 @@ fn push_range(sql: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
     }
 }
 
-/// Where a piece of a search ends: with the last of `size` events, whatever they hold.
+/// Where a piece of a search ends: at the last of `size` events, whether they match or not.
 pub(super) fn end_statement(filter: &EventFilter, size: u32) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("SELECT id FROM events WHERE TRUE");
     push_range(&mut sql, filter);
@@ -375,7 +374,7 @@ pub(super) fn end_statement(filter: &EventFilter, size: u32) -> QueryBuilder<Sql
     sql
 }
 
-/// A piece of a search: what matches between the cursor and its end.
+/// A piece of a search: the matching events between the cursor and the piece's end.
 pub(super) fn piece_statement(filter: &EventFilter, end: End, limit: u32) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("SELECT ");
     sql.push(EVENT_COLUMNS).push(" FROM events WHERE TRUE");
@@ -387,7 +386,7 @@ pub(super) fn piece_statement(filter: &EventFilter, end: End, limit: u32) -> Que
     sql
 }
 
-/// One piece of a search, on a connection that is given back after it.
+/// One piece of a search. It gives its connection back.
 async fn piece(
     store: &SqliteStore,
     filter: &EventFilter,

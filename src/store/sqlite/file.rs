@@ -1,18 +1,19 @@
-//! The database's file: made for its owner alone, known by one name, had by one process, and looked after.
+//! The database's file: created for its owner alone, known by one name, used by one process, and checked after each
+//! commit.
 //!
 //! # One file, many names
 //!
-//! A symbolic link, a relative path or a hard link is another name of the same file, and SQLite keeps its log beside the
-//! name: two services that know one file by two names would not even see each other's log. So a path is resolved before
-//! anything is opened, the lock file stands beside the resolved name, and the file itself is locked as well, which
-//! holds whatever it is called.
+//! A symbolic link, a relative path or a hard link is another name of the same file, and SQLite keeps its log beside
+//! the name: two services that know one file by two names would not even see each other's log. So a path is resolved
+//! before the file is opened, the lock file is beside the resolved name, and the file itself is locked as well, which
+//! works under any name.
 //!
 //! # A file that is gone
 //!
-//! Who removes the file of a running service, or moves a backup over it, leaves it with a file that has no name any
-//! more. Every commit succeeds, and nobody will ever see what was committed. So after each commit, before anything is
-//! acknowledged, the names are looked up: the file and its log must still be the ones that are open. That costs two
-//! questions to the system, a few microseconds.
+//! If the file of a running service is removed, or a backup is moved over it, the service goes on with a file that
+//! has no name any more. Every commit succeeds, and the committed data can never be found again. So after each
+//! commit, before anything is acknowledged, the names are looked up: the file and its log must still be the ones that
+//! are open. That costs two system calls, a few microseconds.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -23,7 +24,7 @@ use std::{
 
 use crate::store::StoreError;
 
-/// What a file is, whatever it is called: device and inode.
+/// Identifies a file under any name: device and inode.
 type Identity = (u64, u64);
 
 #[cfg(unix)]
@@ -34,18 +35,18 @@ fn identity(path: &Path) -> io::Result<Identity> {
 
 #[cfg(not(unix))]
 fn identity(path: &Path) -> io::Result<Identity> {
-    // An open file cannot be removed or replaced there.
+    // On these systems an open file cannot be removed or replaced.
     std::fs::metadata(path).map(|_| (0, 0))
 }
 
-/// The file beside another with this ending.
+/// The file with the same name and this ending added.
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
 }
 
-/// The file that is open, to be compared with the one that has its name now.
+/// The open file, to be compared with the one that has its name now.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     path: PathBuf,
@@ -61,22 +62,22 @@ impl OpenFile {
         Self { path: path.to_owned(), log: beside(path, "-wal"), file: OnceLock::new(), open_log: Mutex::new(None) }
     }
 
-    /// It was opened for writing: on a layered file system only that makes it the file that it stays.
+    /// Notes that the file was opened for writing: on a layered file system it only becomes the final file then.
     pub(super) fn opened(&self) {
         if let Ok(file) = identity(&self.path) {
             self.file.get_or_init(|| file);
         }
     }
 
-    /// The writer's connection is a new one: it may have another log.
+    /// The writer has a new connection, which may have another log.
     pub(super) fn forget_log(&self) {
         *self.open_log.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Nothing, as long as the names lead to what is open.
+    /// Succeeds as long as the names lead to the open files.
     ///
     /// # Errors
-    /// What is gone, as a failure that may pass: somebody may put it back, and a sender is to come again.
+    /// The file that is gone, as a temporary failure: it may be put back, and a sender shall come again.
     pub(super) fn is_there(&self) -> Result<(), sqlx::Error> {
         if let Some(file) = self.file.get()
             && identity(&self.path).ok().as_ref() != Some(file)
@@ -110,8 +111,8 @@ fn gone(path: &Path) -> sqlx::Error {
 pub struct ProcessLock {
     // The operating system keeps the locks as long as these are open.
     _lock_file: File,
-    // Not to be closed before SQLite is done with the file: closing any of a process's handles on it ends SQLite's own
-    // locks, <https://www.sqlite.org/howtocorrupt.html>, section 2.2.
+    // This must stay open until SQLite is done with the file: closing any of a process's handles on it ends SQLite's
+    // own locks, <https://www.sqlite.org/howtocorrupt.html>, section 2.2.
     _database: File,
 }
 
@@ -127,7 +128,7 @@ impl ProcessLock {
             .map_err(|error| StoreError::Open(format!("the lock file {} cannot be opened: {error}", lock.display())))?;
         locked(&lock_file, given, &lock)?;
         let database = private().open(&path).map_err(|error| cannot_open(&path, &error))?;
-        // Other systems have one kind of lock for both, and SQLite's own would meet this one.
+        // Other systems have one kind of lock for both, so this lock would conflict with SQLite's own.
         if cfg!(target_os = "linux") {
             locked(&database, given, &path)?;
         }
@@ -151,26 +152,26 @@ fn locked(file: &File, path: &Path, held: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// The one name of a file that is there.
+/// The one resolved name of an existing file.
 ///
 /// # Errors
-/// [`StoreError::Open`] if it cannot be resolved.
+/// [`StoreError::Open`] if the path cannot be resolved.
 pub(super) fn canonical(path: &Path) -> Result<PathBuf, StoreError> {
     std::fs::canonicalize(path).map_err(|error| cannot_open(path, &error))
 }
 
-/// Makes the file, and its folder, before SQLite does, to choose its mode; SQLite gives the log and the shared
-/// memory beside it the same one.
+/// Creates the file, and its folder, before SQLite does, in order to choose its mode; SQLite gives the log and the
+/// shared memory beside it the same mode.
 ///
 /// # Errors
-/// [`StoreError::Open`], with the name.
+/// [`StoreError::Open`], with the path.
 pub(super) fn make(path: &Path) -> Result<(), StoreError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder)
             .map_err(|error| StoreError::Open(format!("the folder {} cannot be made: {error}", folder.display())))?;
     }
     if std::fs::metadata(path).is_ok_and(|data| data.is_file()) {
-        // Opened and closed, it would end the locks of whoever has it open in this process.
+        // Opening and closing it would end the locks of a connection that has it open in this process.
         return Ok(());
     }
     private().open(path).map(drop).map_err(|error| cannot_open(path, &error))
@@ -180,7 +181,7 @@ fn cannot_open(path: &Path, error: &io::Error) -> StoreError {
     StoreError::Open(format!("the database {} cannot be opened: {error}", path.display()))
 }
 
-/// Opens for writing; makes the file, for its owner alone, if it is not there.
+/// Options to open for writing; the file is created for its owner alone if it does not exist.
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);

@@ -1,4 +1,4 @@
-//! The end of an attempt: outcome, new state, the sink's status and the next one's turn, in one
+//! The end of an attempt: its outcome, the new state, the sink's status and the next dispatch's turn, in one
 //! transaction.
 
 use std::{
@@ -36,7 +36,7 @@ static SET_STATE: LazyLock<Chunked> = LazyLock::new(|| {
                first_attempt_at = iif(finished.restarts, NULL, first_attempt_at),
                ageless = iif(finished.restarts, attempts + 1, ageless), wait_us = finished.wait_us
            FROM finished
-           -- `+`: or the planner may take the token for a way to join, and walk the whole table for it.
+           -- `+`: keeps the planner from joining by the token, and walking the whole table for it.
            WHERE dispatches.id = finished.id AND +lease_token = +finished.token AND dispatches.state = 'leased'
            RETURNING dispatches.id, attempts, invoice_id",
     )
@@ -76,7 +76,7 @@ pub(super) async fn finish(
     }
     let (recorded, called) = write(store, batch, micros_or_now(now))
         .await
-        .during(format_args!("recording {} finished attempts", batch.len()))?;
+        .during(format_args!("record finished attempts ({})", batch.len()))?;
     super::dispatches::wake(store, &called);
     let due_at_once = batch.iter().enumerate().filter(|(place, attempt)| {
         recorded.contains_key(place) && matches!(attempt.next, Next::Pending { after } if after.is_zero())
@@ -92,16 +92,15 @@ struct Recorded {
     invoice_id: Option<String>,
 }
 
-/// The attempts that were recorded, by their place in the batch, and the sinks that have something
-/// to do now.
+/// The recorded attempts, by their place in the batch, and the sinks that have a dispatch due now.
 type Written = (HashMap<usize, Recorded>, Vec<String>);
 
 async fn write(store: &SqliteStore, batch: &[FinishedAttempt], now: i64) -> Result<Written, sqlx::Error> {
     let mut transaction = store.write_relaying().await?;
     let mut recorded = HashMap::with_capacity(batch.len());
     let mut left: Vec<(usize, &FinishedAttempt)> = batch.iter().enumerate().collect();
-    // One dispatch may stand in a batch twice, under an old lease and a new one, or with the same
-    // attempt sent again. One statement would pick one of the two at random, so the second follows.
+    // A batch may contain one dispatch twice, under an old lease and a new one, or the same attempt repeated. One
+    // statement would choose one of the two at random, so the second is written after it.
     while !left.is_empty() {
         let mut ids = HashSet::with_capacity(left.len());
         let (now_these, later_those) = left.into_iter().partition::<Vec<_>, _>(|(_, attempt)| ids.insert(attempt.id));
@@ -122,7 +121,7 @@ async fn write(store: &SqliteStore, batch: &[FinishedAttempt], now: i64) -> Resu
     Ok((recorded, called))
 }
 
-/// Gives dispatches their new states; notes those whose lease was still ours.
+/// Writes the new states; returns the dispatches whose lease was still ours.
 async fn set_states(
     connection: &mut SqliteConnection,
     attempts: &[(usize, &FinishedAttempt)],
@@ -161,13 +160,12 @@ async fn set_states(
     Ok(())
 }
 
-/// True for the attempt that ends a dispatch well: nothing follows it, so that its dispatch's row
-/// has room for it.
+/// True for the attempt that delivers: no other follows it, so the dispatch's row has room for it.
 fn delivers(attempt: &FinishedAttempt) -> bool {
     attempt.outcome == Outcome::Delivered && attempt.next == Next::Delivered
 }
 
-/// Writes down the attempts that did not deliver.
+/// Inserts the attempts that did not deliver.
 async fn insert_attempts(
     connection: &mut SqliteConnection,
     batch: &[FinishedAttempt],
@@ -195,7 +193,7 @@ async fn insert_attempts(
     Ok(())
 }
 
-/// Brings the sinks' status up to date: one row for each sink, however many attempts.
+/// Updates the sinks' status: one row for each sink, for any number of attempts.
 async fn count<'a>(
     connection: &mut SqliteConnection,
     recorded: impl Iterator<Item = &'a FinishedAttempt>,

@@ -1,8 +1,8 @@
 //! Bringing the schema up to date, all of it in one transaction.
 //!
-//! A file that has all our migrations is only read. Else the transaction needs the file's write lock, which somebody
-//! else may hold (a shell, a backup, an older service that is just ending): it is tried for [`PATIENCE`], each try is
-//! logged, and then the error says what to do.
+//! A file that has all our migrations is only read. Otherwise the transaction needs the file's write lock, which
+//! another process may hold (a shell, a backup, an older service that is just ending). The store tries to get it for
+//! [`PATIENCE`] and logs each try; then it fails with an error that says what to do.
 
 use std::time::{Duration, Instant};
 
@@ -19,10 +19,10 @@ use crate::store::{
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// Where applied migrations are written down; the library's own name.
+/// The table of applied migrations; the name is the library's.
 const TABLE: &str = "_sqlx_migrations";
 
-/// How long it is tried to get the write lock. Each try waits for as long as any write does.
+/// How long the store tries to get the write lock. Each try waits as long as any write does.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The migrations that a database has seen, with their checksums, in order; none if it has never been migrated.
@@ -38,7 +38,7 @@ pub(super) async fn applied(connection: &mut SqliteConnection) -> Result<Applied
         .await
 }
 
-/// What is missing, if anything is to be done.
+/// The migrations that are missing.
 fn missing<'a>(
     store: &SqliteStore,
     migrations: &'a Migrator,
@@ -64,7 +64,7 @@ fn foreign(store: &SqliteStore, version: i64, applied: &Applied) -> StoreError {
     ))
 }
 
-/// Applies what is missing; answers how many migrations were applied now.
+/// Applies the missing migrations; returns how many were applied now.
 pub(super) async fn migrate(store: &SqliteStore, migrations: &Migrator) -> Result<usize, StoreError> {
     let failed = |error: MigrateError| StoreError::Migration(Box::new(error));
     if let Ok(applied) = look(store).await
@@ -72,7 +72,7 @@ pub(super) async fn migrate(store: &SqliteStore, migrations: &Migrator) -> Resul
     {
         return Ok(0);
     }
-    // One transaction around all, which also keeps a second process from migrating at the same time.
+    // One transaction for all of them, which also keeps a second process from migrating at the same time.
     let mut transaction = alone(store).await?;
     let before = applied(&mut transaction).await.map_err(|error| failed(error.into()))?;
     let missing = missing(store, migrations, &before)?;
@@ -90,7 +90,7 @@ async fn look(store: &SqliteStore) -> Result<Applied, sqlx::Error> {
     applied(&mut *store.readers.acquire().await?).await
 }
 
-/// A transaction that may write; waits for whoever has the file.
+/// Begins a transaction that may write; waits for another process that has the write lock.
 async fn alone(store: &SqliteStore) -> Result<Writing, StoreError> {
     let begun = Instant::now();
     loop {
@@ -120,7 +120,7 @@ async fn alone(store: &SqliteStore) -> Result<Writing, StoreError> {
     }
 }
 
-/// Nothing, if the schema is ours or begins with it.
+/// Succeeds if the schema is ours or begins with it.
 pub(super) fn check(store: &SqliteStore, applied: &Applied) -> Result<(), StoreError> {
     if missing(store, &MIGRATOR, applied)?.is_empty() {
         return Ok(());

@@ -1,29 +1,27 @@
 //! The store on SQLite: one file, one process, nothing to set up.
 //!
-//! One connection writes and a few read beside it, as write-ahead logging allows
-//! (<https://www.sqlite.org/wal.html>). SQLite has one writer at a time whatever one does; a pool
-//! of one connection makes callers queue in fair order in front of it instead of polling a lock.
-//! Every write begins with `BEGIN IMMEDIATE`: a transaction that reads first and writes later fails
-//! at once if somebody wrote in between, however long the busy time-out.
+//! One connection writes and a few read beside it, as write-ahead logging allows (<https://www.sqlite.org/wal.html>).
+//! SQLite always has one writer at a time. A pool of one connection makes the callers queue in fair order in front of
+//! it instead of polling a lock. Every write begins with `BEGIN IMMEDIATE`: a transaction that reads first and writes
+//! later fails at once if another one wrote in between, regardless of the busy time-out.
 //!
-//! `synchronous=FULL`: a commit is on the disk when it returns, which is what an acknowledgement
-//! promises. Relaying alone (claim, finish, give back) commits with `synchronous=NORMAL`, which
-//! leaves the flush to the next accept or checkpoint: a power cut may undo the latest of them, and
-//! what it undoes is attempted again
-//! (`docs/decisions/0013-relaying-commits-without-a-flush.md`). Each transaction says at its
-//! beginning which one it wants, so that nothing an earlier one left behind can matter.
+//! `synchronous=FULL`: a commit is on the disk when it returns, which is what an acknowledgement promises. Only
+//! relaying (claim, finish, give back) commits with `synchronous=NORMAL`, which leaves the flush to the next accept
+//! or checkpoint: a power cut may undo the latest of these commits, and the undone attempts are repeated
+//! (`docs/decisions/0013-relaying-commits-without-a-flush.md`). Each transaction sets the mode that it wants at its
+//! beginning, so an earlier transaction's mode has no effect.
 //!
 //! The store's clock is the process's clock.
 //!
 //! # The files
 //!
-//! `file` is the database's file: one name, one process, and whether it is still there; `space` asks whether the disk has
-//! room. `events` records deliveries and reads them back, `claim` and `finish` are the two ends of an attempt, `dispatches`
-//! is what operators see and do, `sinks` is their status, `purge` is retention, `erase` removes one invoice's payloads,
-//! `rows` is what all of these share, `migrating` is the schema. `tx` is what this database does for the methods whose SQL
-//! is the same on both: the link, the ledger, activity and breakers, which stand beside this folder.
+//! `file` handles the database's file: one name, one process, and whether it still exists; `space` checks whether the
+//! disk has room. `events` records deliveries and reads them back, `claim` and `finish` are the two ends of an
+//! attempt, `dispatches` holds a person's actions, `sinks` their status, `purge` is retention, `erase` removes one
+//! invoice's payloads, `rows` is shared by all of these, `migrating` is the schema. `tx` runs the methods whose SQL
+//! is the same on both databases: the link, the ledger, activity and breakers, which are in the parent folder.
 //!
-//! The SQL stands next to the method that runs it.
+//! The SQL is next to the method that runs it.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -69,17 +67,17 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections beside the writer for what the service itself reads.
 const READERS: u32 = 4;
 
-/// Connections for what people look at: lists, pages, status. However long they look, the service can read.
+/// Connections for what people look at: lists, pages, status. They cannot take the service's own readers away.
 const LOOKERS: u32 = 2;
 
-/// The setting cannot be changed inside a transaction, so it goes before `BEGIN`, in the same text.
+/// The setting cannot be changed inside a transaction, so it is made before `BEGIN`, in the same text.
 const BEGIN_DURABLE: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
 
 /// See the module. The log is flushed by the next durable commit, or by the next checkpoint.
 const BEGIN_RELAYING: &str = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
 
-/// Pages in the log before a commit moves them into the database: 16 MiB. A page that changes often
-/// in between is moved once.
+/// Pages in the log before a commit moves them into the database: 16 MiB. A page that changes often in between is
+/// moved once.
 const CHECKPOINT_PAGES: &str = "4000";
 
 /// The store on SQLite.
@@ -103,7 +101,7 @@ struct Writing {
 }
 
 impl Writing {
-    /// Commits. What was committed into a file that nobody will find again is not said to be kept.
+    /// Commits. A commit into a file that has been removed or replaced is an error.
     async fn commit(self) -> Result<(), sqlx::Error> {
         self.transaction.commit().await?;
         self.file.is_there()
@@ -129,11 +127,11 @@ impl DerefMut for Writing {
 }
 
 impl SqliteStore {
-    /// Opens the database file; makes it (readable by its owner only) and its folder if they are
-    /// not there. Does not migrate.
+    /// Opens the database file; creates it (readable by its owner only) and its folder if they do not exist. Does not
+    /// migrate.
     ///
     /// # Errors
-    /// [`StoreError::Open`] if the file cannot be made or opened; it says which and why.
+    /// [`StoreError::Open`] if the file cannot be created or opened; it says which file and why.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         file::make(path)?;
         let path = &file::canonical(path)?;
@@ -145,14 +143,14 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             .pragma("temp_store", "MEMORY")
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-            // What is deleted is overwritten, so that a purged or erased payload is gone from the file too. An
-            // accept deletes nothing, and a claim only entries of an index.
+            // Deleted data is overwritten, so that a purged or erased payload is gone from the file too. An accept
+            // deletes nothing, and a claim deletes only index entries.
             .pragma("secure_delete", "ON")
-            // A log that grew once behind a long reader is cut back to 64 MiB.
+            // A log that grew behind a long reader is truncated to 64 MiB.
             .pragma("journal_size_limit", "67108864")
-            // Room for every chunk size of every statement: a statement that falls out is parsed anew.
+            // Room for every chunk size of every statement: a statement that is evicted has to be parsed again.
             .statement_cache_capacity(256)
-            // A page of rows crosses from the connection's thread without stopping half-way.
+            // A page of rows is passed on from the connection's thread without stopping half-way.
             .row_buffer_size(512);
         let options = sqlx::ConnectOptions::disable_statement_logging(options);
         let file = Arc::new(OpenFile::new(path));
@@ -164,7 +162,7 @@ impl SqliteStore {
             .max_lifetime(None)
             .test_before_acquire(false)
             .after_connect(move |_, _| {
-                // The last connection that is closed removes the log, and the next one makes another.
+                // The last connection to be closed removes the log, and the next one creates another.
                 of_writer.forget_log();
                 Box::pin(std::future::ready(Ok(())))
             })
@@ -173,7 +171,7 @@ impl SqliteStore {
             .await
             .map_err(|source| cannot_open(path, &source))?;
         file.opened();
-        // A mistake that would write past the queue fails at once.
+        // A write that bypasses the queue by mistake fails at once.
         let reading = options.clone().pragma("query_only", "ON").pragma("cache_size", "-4096");
         let pool = |connections| {
             SqlitePoolOptions::new()
@@ -184,7 +182,7 @@ impl SqliteStore {
                 .connect_lazy_with(reading.clone())
         };
         let (readers, lookers) = (pool(READERS), pool(LOOKERS));
-        // Whoever holds it up is not waited for: it is tried again.
+        // The checkpoint waits for no lock: it is tried again.
         let checkpoints = Checkpoints::start(readers.clone(), options.busy_timeout(Duration::ZERO));
         Ok(Self {
             path: path.clone(),
@@ -199,18 +197,19 @@ impl SqliteStore {
         })
     }
 
-    /// Claims the database for this process, whatever name it is known by.
+    /// Claims the database for this process, under whatever name it is opened.
     ///
-    /// `serve` takes it before it opens the store: SQLite itself would let a second process in, but
-    /// its wake-ups would reach nobody here, and [`super::LeaseStore::expire_leases`] would take our leases.
+    /// `serve` takes the lock before it opens the store. SQLite itself would let a second process in, but that
+    /// process's wake-ups would not reach ours, and its [`super::LeaseStore::expire_leases`] would take our leases.
     ///
     /// # Errors
-    /// [`StoreError::Open`] if another process has it, or a file cannot be made.
+    /// [`StoreError::Open`] if another process has the lock, or a file cannot be created.
     pub fn lock(path: &Path) -> Result<ProcessLock, StoreError> {
         ProcessLock::take(path)
     }
 
-    /// Brings the schema up to date with other migrations than this program's: for tests, which need a newer program's.
+    /// Brings the schema up to date with other migrations than this program's: for tests, which need those of a newer
+    /// program.
     ///
     /// # Errors
     /// See [`BaseStore::migrate`].
@@ -229,8 +228,8 @@ impl SqliteStore {
         self.begin(BEGIN_DURABLE).await
     }
 
-    /// Begins a transaction of the relaying path, whose commit a power cut may undo: the attempt is
-    /// made again then. An end of this process, however sudden, undoes nothing.
+    /// Begins a relaying transaction. A power cut may undo its commit; the attempt is then repeated. The end of this
+    /// process, however sudden, undoes nothing.
     async fn write_relaying(&self) -> Result<Writing, sqlx::Error> {
         self.begin(BEGIN_RELAYING).await
     }
@@ -286,7 +285,7 @@ impl BaseStore for SqliteStore {
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        let action = "checking that the database is ready";
+        let action = "check that the database is ready";
         let mut transaction = self.write().await.during(action)?;
         self.file.is_there().map_err(|gone| StoreError::Open(gone.to_string()))?;
         space::check(&self.path, space::LEAST_FREE_BYTES).await?;
@@ -565,7 +564,7 @@ mod tests {
         for _ in 0..3 {
             let error = store.record_deliveries(&batch(0)).await.unwrap_err();
             assert!(error.is_unavailable(), "{error:?}");
-            assert!(error.to_string().contains("storing 50 deliveries"), "{error}");
+            assert!(error.to_string().contains("store 50 deliveries"), "{error}");
             // The connection may have been replaced, and does not know the limit then.
             sqlx::query("PRAGMA max_page_count = 100").execute(&store.writer).await.unwrap();
         }

@@ -1,6 +1,6 @@
-//! The hot statements go by their indexes, also on a database with a long history.
+//! The hot statements use their indexes, also on a database with a long history.
 //!
-//! `SCAN` of a table is what must never appear: its cost grows with everything ever delivered.
+//! A `SCAN` of a table must never appear: its cost grows with everything ever delivered.
 
 use sqlx::{AssertSqlSafe, Row};
 
@@ -51,7 +51,7 @@ async fn with_history(folder: &tempfile::TempDir) -> SqliteStore {
     store
 }
 
-/// What SQLite would do, one step a line.
+/// SQLite's plan, one step a line.
 async fn plan(store: &SqliteStore, sql: &str) -> String {
     // The statements are those of this crate.
     let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).fetch_all(&store.writer).await.unwrap();

@@ -1,8 +1,8 @@
-//! Retention: payloads go first, events later, and never what is unfinished.
+//! Retention: payloads are deleted first, events later, and never anything unfinished.
 //!
-//! What is old is found by a reader and beside the writer, in pieces, from where the last piece ended: an event with an
-//! unfinished dispatch is met once a round, however many of them there are. The writer gets rows by their number, and
-//! looks again whether they may go.
+//! Old events are found by a reader, in pieces; each piece starts where the last one ended. An event with an
+//! unfinished dispatch is therefore met once a round, however many of them there are. The writer gets row numbers,
+//! and checks again whether the rows may be deleted.
 
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ use crate::{
     },
 };
 
-/// The oldest events from a place on, and whether each may go. The walk is along the index; the condition of a partial
-/// index has to stand in the statement word for word.
+/// The oldest events from a given place on, and whether each may be deleted. The walk is along the index; the
+/// condition of a partial index has to stand in the statement word for word.
 macro_rules! find {
     ($payload:literal) => {
         concat!(
@@ -52,12 +52,12 @@ pub(super) const PURGE_EVENTS: &str = "
     WHERE rowid IN (SELECT value FROM json_each(?1)) AND payload IS NULL AND received_at < ?2
       AND NOT EXISTS (SELECT 1 FROM dispatches WHERE event_id = events.id AND finished_at IS NULL)";
 
-/// The stages of a round: an event that is old enough to go altogether loses its payload in the first.
+/// The stages of a round. An event that is old enough to be deleted loses its payload in the first stage.
 const PAYLOADS: u8 = 0;
 const EVENTS: u8 = 1;
 
-/// What was due after a wait that ends later than it can, with that wait: by sink, so that only what lies in the future
-/// is read.
+/// Dispatches that are due later than their wait allows, each with that wait. By sink, so that only rows in the
+/// future are read.
 pub(super) const POSTPONED: &str = "
     SELECT id, ?1 + coalesce(wait_us, 0) FROM dispatches
     WHERE sink IN (SELECT name FROM sinks) AND due_at IS NOT NULL AND due_at > ?1 + ?2
@@ -65,7 +65,7 @@ pub(super) const POSTPONED: &str = "
       AND due_at > ?1 + ?2 + coalesce(wait_us, 0)
     LIMIT ?3";
 
-/// The same condition again, by number: `+`, or the planner may walk the index by due time.
+/// The same condition again, by number. The `+` keeps the planner from walking the index by due time.
 pub(super) const BRING_BACK: &str = "
     UPDATE dispatches NOT INDEXED SET due_at = ?1 + coalesce(wait_us, 0)
     WHERE id IN (SELECT value FROM json_each(?3)) AND state IN ('pending', 'held')
@@ -78,7 +78,7 @@ const AT_ONCE: i64 = 500;
 #[async_trait]
 impl RetentionStore for SqliteStore {
     async fn retention_time(&self, ran: Duration, now: Option<Timestamp>) -> Result<RetentionTime, StoreError> {
-        let belief = look(self, ran, micros_or_now(now)).await.during("asking what time retention goes by")?;
+        let belief = look(self, ran, micros_or_now(now)).await.during("read the time that retention goes by")?;
         let place = Place { table: "retention_clock", row: &1 };
         belief.time().ok_or_else(|| place.unreadable("believed_at", "it is no time of this calendar"))
     }
@@ -89,12 +89,12 @@ impl RetentionStore for SqliteStore {
         from: Option<PurgeCursor>,
     ) -> Result<(Purged, Option<PurgeCursor>), StoreError> {
         let from = from.unwrap_or_else(|| PurgeCursor::stage(PAYLOADS));
-        step(self, purge, from).await.during("removing what is older than the retention time")
+        step(self, purge, from).await.during("purge old events")
     }
 
     async fn bring_back(&self, now: Option<Timestamp>) -> Result<u64, StoreError> {
         let now = micros_or_now(now);
-        let action = "looking for what a clock that was set has postponed";
+        let action = "look for dispatches that a wrong clock has postponed";
         let mut total = 0;
         loop {
             let (found, sinks) = bring_back(self, now).await.during(action)?;
@@ -187,7 +187,7 @@ async fn step(
     Ok((purged, next))
 }
 
-/// One transaction. Answers how many were found, and the sink of each that is due sooner now.
+/// One transaction. Returns how many were found, and the sink of each dispatch that is due sooner now.
 async fn bring_back(store: &SqliteStore, now: i64) -> Result<(usize, Vec<String>), sqlx::Error> {
     let late = clock::duration_micros(LATE);
     let found: Vec<(i64, i64)> =

@@ -1,8 +1,7 @@
-//! Statements over many rows, and what a stored value becomes in the model.
+//! Statements over many rows, and the conversion of stored values into the model.
 //!
-//! sqlx hands every statement to the connection's own thread and waits for its answer, which costs
-//! more than a small statement does itself. So what is written in batches goes in few statements
-//! with many rows each: [`Chunked`].
+//! sqlx passes every statement to the connection's own thread and waits for its answer, which costs more than a small
+//! statement itself. So batches are written in few statements with many rows each: [`Chunked`].
 
 use std::{fmt, time::Duration};
 
@@ -14,26 +13,24 @@ use crate::{
     store::StoreError,
 };
 
-/// The sizes of chunks: 2^0 to 2^8 rows. The largest holds what one batch of outcomes holds; with 12
-/// columns that is far below SQLite's limit of 32,766 parameters,
-/// <https://www.sqlite.org/limits.html#max_variable_number>.
+/// The sizes of chunks: 2^0 to 2^8 rows. The largest holds one batch of outcomes; with 12 columns that is far below
+/// SQLite's limit of 32,766 parameters, <https://www.sqlite.org/limits.html#max_variable_number>.
 const SIZES: usize = 9;
 
 /// One statement over rows of parameters, in the sizes 1, 2, 4 … 256.
 ///
-/// A chunk fills its statement at least to the half and a bit; the parameters of the rows that are
-/// left over stay unbound, which is NULL (<https://www.sqlite.org/lang_expr.html#varparam>, and sqlx
-/// clears them between two runs). So up to 256 rows are one statement, and each statement has to
-/// pass over rows that are NULL altogether: a join does by itself, an insert says so. Parameters
-/// that are not in a row stand before the rows.
+/// A chunk fills more than half of its statement. The parameters of the remaining rows stay unbound, which is NULL
+/// (<https://www.sqlite.org/lang_expr.html#varparam>, and sqlx clears them between two runs). So up to 256 rows are
+/// one statement, and each statement has to skip rows that are all NULL: a join does so by itself, an insert needs a
+/// condition. Parameters outside of the rows come before the rows.
 ///
-/// Few sizes, so that each stays prepared in the connection's cache. Kept in statics: sqlx takes
-/// only `&'static str` for SQL without further ado, and these are made of literals alone.
+/// There are few sizes, so that each stays prepared in the connection's cache. They are kept in statics, because sqlx
+/// takes only `&'static str` for SQL without a further check, and these are made of literals alone.
 #[derive(Debug)]
 pub(super) struct Chunked([String; SIZES]);
 
 impl Chunked {
-    /// A statement of which `head` ends with `VALUES` and `row` is one row, like `(?, ?)`.
+    /// A statement: `head` ends with `VALUES`, and `row` is one row, like `(?, ?)`.
     pub(super) fn new(head: &str, row: &str, tail: &str) -> Self {
         Self(std::array::from_fn(|power| format!("{head} {} {tail}", vec![row; 1 << power].join(", "))))
     }
@@ -64,9 +61,9 @@ pub(super) fn json_ids(ids: impl IntoIterator<Item = Uuid>) -> String {
     serde_json::to_string(&ids).expect("texts can be written as JSON")
 }
 
-/// Says what was tried when the driver failed.
+/// Adds the action to the driver's error.
 pub(super) trait During<T> {
-    /// Turns the driver's error into a [`StoreError`]; the phrase is only built then.
+    /// Turns the driver's error into a [`StoreError`]; the phrase ("store 3 deliveries") is only built then.
     fn during(self, action: impl fmt::Display) -> Result<T, StoreError>;
 }
 
@@ -81,12 +78,12 @@ pub(super) fn micros_or_now(now: Option<Timestamp>) -> i64 {
     clock::to_micros(now.unwrap_or_else(clock::now))
 }
 
-/// The time from one stored time to another; zero if it is none.
+/// The time from one stored time to another; zero if the second one is earlier.
 pub(super) fn between(earlier: i64, later: i64) -> Duration {
     Duration::from_micros(u64::try_from(later.saturating_sub(earlier)).unwrap_or(0))
 }
 
-/// Where a stored value stands, for saying which one cannot be read.
+/// The place of a stored value, for the error if it cannot be read.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub(super) table: &'static str,
@@ -94,7 +91,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Something is wrong with this column.
+    /// The error for a value in this column that cannot be read.
     pub(super) fn unreadable(self, column: &'static str, problem: impl fmt::Display) -> StoreError {
         StoreError::Unreadable { table: self.table, column, row: self.row.to_string(), problem: problem.to_string() }
     }

@@ -28,12 +28,12 @@ impl SinkStore for SqliteStore {
         )
         .bind(serde_json::to_string(&names).expect("names can be written as JSON"))
         .bind(micros_or_now(None));
-        write(self, register).await.during(format_args!("registering {} sinks", sinks.len()))?;
+        write(self, register).await.during(format_args!("register sinks ({})", sinks.len()))?;
         Ok(())
     }
 
     async fn sink_statuses(&self) -> Result<Vec<SinkStatus>, StoreError> {
-        let action = "reading the status of the sinks";
+        let action = "read the status of the sinks";
         let (rows, unfinished, stopped) = read(self).await.during(action)?;
         let mut sinks = BTreeMap::new();
         for row in rows {
@@ -43,7 +43,7 @@ impl SinkStore for SqliteStore {
         let mut walked: BTreeMap<String, u64> = BTreeMap::new();
         for row in unfinished {
             *walked.entry(row.sink.clone()).or_default() += row.count;
-            // What is held is counted below.
+            // Held dispatches are counted below.
             if row.state != "held" {
                 add(&mut quick.tallies, row)?;
             }
@@ -61,7 +61,7 @@ impl SinkStore for SqliteStore {
         if quick.is_cut()
             && let Some(turn) = self.counted.turn()
         {
-            // It ends with the pool, if not before.
+            // The task ends with the pool at the latest.
             tokio::spawn(count_everything(self.lookers.clone(), turn));
         }
         self.counted.fill(&mut sinks, &quick);
@@ -77,7 +77,7 @@ impl SinkStore for SqliteStore {
         .bind(sink.as_str())
         .bind(micros_or_now(None))
         .bind(reason);
-        Ok(write(self, pause).await.during(format_args!("pausing {sink}"))? > 0)
+        Ok(write(self, pause).await.during(format_args!("pause sink {sink}"))? > 0)
     }
 
     async fn resume_sink(&self, sink: &SinkName) -> Result<bool, StoreError> {
@@ -85,7 +85,7 @@ impl SinkStore for SqliteStore {
             "UPDATE sinks SET paused_at = NULL, paused_reason = NULL WHERE name = ? AND paused_at IS NOT NULL",
         )
         .bind(sink.as_str());
-        let resumed = write(self, resume).await.during(format_args!("resuming {sink}"))?;
+        let resumed = write(self, resume).await.during(format_args!("resume sink {sink}"))?;
         self.wakeups.wake([sink]);
         Ok(resumed > 0)
     }
@@ -126,7 +126,7 @@ struct CountRow {
     oldest: Option<i64>,
 }
 
-/// The sinks that have something unfinished: a step into the index for each.
+/// The sinks that have unfinished dispatches: one step into the index for each.
 pub(super) const NAMES: &str = "
     WITH RECURSIVE names (name) AS (
         SELECT min(sink) FROM dispatches WHERE due_at IS NOT NULL
@@ -135,9 +135,8 @@ pub(super) const NAMES: &str = "
         FROM names WHERE names.name IS NOT NULL)
     SELECT name FROM names WHERE name IS NOT NULL";
 
-/// What is under way of sink ?1, out of the index by due time alone and no more than ?2 of it, with what is held and
-/// looked at again. Delivered ones are counted
-/// in their sink's row: there may be millions.
+/// The unfinished dispatches of sink ?1, at most ?2, from the index by due time alone, including held ones with a
+/// re-check. Delivered ones are counted in their sink's row: there may be millions.
 ///
 /// The condition of a partial index has to stand in the statement word for word,
 /// <https://www.sqlite.org/partialindex.html#queries_using_partial_indexes>.
@@ -146,7 +145,7 @@ pub(super) const UNFINISHED: &str = "
     FROM (SELECT state, count(*) AS count, min(id) AS oldest_id
           FROM (SELECT state, id FROM dispatches WHERE sink = ?1 AND due_at IS NOT NULL LIMIT ?2) GROUP BY state)";
 
-/// What is held or dead, no more than ?1 of each.
+/// Held or dead dispatches, at most ?1 in each state.
 pub(super) const STOPPED: &str = "
     SELECT sink, state, count(*) AS count, NULL AS oldest
     FROM (SELECT * FROM (SELECT sink, state FROM dispatches
@@ -156,7 +155,7 @@ pub(super) const STOPPED: &str = "
                          WHERE state IN ('held', 'dead', 'cancelled') AND state = 'dead' LIMIT ?1))
     GROUP BY sink, state";
 
-/// Everything.
+/// Counts everything.
 pub(super) const COUNTS: &str = "
     SELECT sink, state, count, (SELECT created_at FROM dispatches WHERE id = oldest_id) AS oldest
     FROM (SELECT sink, state, count(*) AS count, min(id) AS oldest_id FROM dispatches
@@ -177,7 +176,7 @@ async fn count_everything(pool: SqlitePool, turn: Turn) {
     let at = clock::now();
     let counted = async {
         let rows: Vec<CountRow> =
-            sqlx::query_as(COUNTS).fetch_all(&pool).await.during("counting the work of the sinks")?;
+            sqlx::query_as(COUNTS).fetch_all(&pool).await.during("count the work of the sinks")?;
         let mut tallies = Tallies::new();
         for row in rows {
             add(&mut tallies, row)?;
@@ -210,8 +209,8 @@ async fn read(store: &SqliteStore) -> Result<Read, sqlx::Error> {
     Ok((sinks, unfinished, stopped))
 }
 
-/// Runs one statement in a durable transaction; answers how many rows it changed. By itself it
-/// would be committed as the transaction before it was, which may have been one without a flush.
+/// Runs one statement in a durable transaction; returns how many rows it changed. Outside of a transaction it would
+/// be committed in the mode of the transaction before it, which may have been one without a flush.
 async fn write(store: &SqliteStore, statement: Query<'_, Sqlite, SqliteArguments>) -> Result<u64, sqlx::Error> {
     let mut transaction = store.write().await?;
     let changed = statement.execute(&mut *transaction).await?.rows_affected();

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use crate::store::StoreError;
 
-/// With less free space than this the next accepts may not find room: four of the largest transactions, with what the
-/// log needs beside them.
+/// With less free space than this the next accepts may not find room. It is four of the largest transactions, with
+/// the log that they need beside them.
 pub(super) const LEAST_FREE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Refuses a disk that has no room for the next transactions: SQLite itself finds out only when it writes, and a
+/// Refuses a disk that has no room for the next transactions. SQLite itself notices only when it writes, and a
 /// transaction that is rolled back may have written nothing.
 ///
-/// Where the system cannot say how much is free, nothing is refused: the first failing commit tells.
+/// Where the system cannot say how much is free, nothing is refused: the first failing commit reports it.
 pub(super) async fn check(path: &Path, least: u64) -> Result<(), StoreError> {
     let file = path.to_owned();
     // A network file system may take its time to answer.

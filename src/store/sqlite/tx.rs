@@ -39,7 +39,7 @@ impl Transact for SqliteStore {
     }
 }
 
-/// A connection at such work.
+/// A connection with a transaction or a read under way.
 struct Open<'s> {
     store: &'s SqliteStore,
     held: Held,
@@ -90,7 +90,7 @@ impl Connection for Open<'_> {
 
     async fn commit(self: Box<Self>, news: News) -> Result<(), Failure> {
         match self.held {
-            // Its end is not waited for: there is nothing to lose.
+            // The end of a read is not waited for: there is nothing to lose.
             Held::Reading(transaction) => drop(transaction),
             Held::Writing(transaction) => transaction.commit().await?,
         }

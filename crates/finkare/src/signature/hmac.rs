@@ -1,8 +1,8 @@
 //! HMAC-SHA256 and the constant-time comparison. Nothing else uses the hmac crate or compares tags.
 //!
-//! The time that a check takes may depend on what the sender knows already (the length of the message, the number of
-//! readings that are tried) and on the number of keys. It never depends on the bytes of a key or of a computed tag, nor
-//! on which key matched.
+//! The duration of a check may depend on facts that the sender knows already (the length of the message, the number
+//! of readings that are tried) and on the number of keys. It never depends on the bytes of a key or of a computed
+//! tag, nor on which key matched.
 
 use std::fmt;
 
@@ -40,7 +40,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Which key and which message fit a claimed tag.
+/// The key and the message that match a claimed tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Match {
     /// Index into the keys.
@@ -49,10 +49,10 @@ pub struct Match {
     pub message: usize,
 }
 
-/// Finds the key and the message that fit a claimed tag; the first of them, should several fit.
+/// Finds the key and the message that match a claimed tag; if several match, the first ones.
 ///
-/// Every key is tried with every message, also after one has matched, without a branch on the
-/// result: how long it takes says nothing about the keys.
+/// Every key is tried with every message, also after one has matched, without a branch on the result: the duration
+/// reveals nothing about the keys.
 pub fn find(keys: &[Key], messages: &[impl AsRef<[u8]>], claimed: &Tag) -> Option<Match> {
     let mut found = Choice::from(0);
     let mut position = 0_u64;

@@ -1,15 +1,15 @@
 //! Finkare's signature: `X-Finkare-Signature` = hex HMAC-SHA256 of the body, the key being the
 //! whole `whsec_…` string (source: <https://docs.finkare.io/guides/webhook-setup>).
 //!
-//! The documentation shows one example and no more. What it leaves open is a setting
-//! ([`SignatureOver`], [`SecretEncoding`]) or is tolerated where that costs no safety: an optional
-//! `sha256=`, hex digits of either case, blanks around the value.
+//! The documentation shows only one example. Undocumented details are a setting ([`SignatureOver`],
+//! [`SecretEncoding`]), or are tolerated if that costs no safety: an optional `sha256=`, hex digits of either case,
+//! blanks around the value.
 //!
-//! [`Verifier`] is made once for the secrets that are valid now and replaced when they change. A
-//! caller takes the header with [`header_of`], verifies, and acts upon [`Verified::message`] alone.
+//! [`Verifier`] is built for the secrets that are valid now and replaced when they change. A caller takes the header
+//! with [`header_of`], verifies, and acts upon [`Verified::message`] alone.
 //!
-//! Everything here is pure: bytes, headers and secrets are arguments. Only [`hmac`] touches the hmac crate, and only it
-//! compares; [`mod@reserialize`] writes JSON again as the vendor's example does before it signs.
+//! Everything here is pure: bytes, headers and secrets are arguments. Only [`hmac`] uses the hmac crate and compares
+//! tags; [`mod@reserialize`] writes JSON again as the vendor's example does before it signs.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -46,7 +46,7 @@ use crate::Secret;
 pub mod hmac;
 pub mod reserialize;
 
-/// How secrets begin, so that people and scanners know one when they see it.
+/// The prefix of secrets, by which people and scanners recognise one.
 pub const SECRET_PREFIX: &str = "whsec_";
 
 /// Standard alphabet; padding may be missing, as people lose it when they copy.
@@ -55,8 +55,8 @@ const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The bytes that a base64 text stands for; its padding may be missing. The decoder's own error is dropped on purpose: it
-/// quotes a character of the secret.
+/// Decodes a base64 text, whose padding may be missing. The decoder's own error is dropped on purpose: it quotes a
+/// character of the secret.
 pub fn decode_secret(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     SECRET_BASE64.decode(text).ok().map(Zeroizing::new)
 }
@@ -64,8 +64,8 @@ pub fn decode_secret(text: &str) -> Option<Zeroizing<Vec<u8>>> {
 /// The header that carries the signature.
 pub const HEADER: &str = "x-finkare-signature";
 
-/// What the signature is computed over. Not documented beyond an example that signs
-/// `JSON.stringify(body)`, hence a setting.
+/// The bytes that the signature covers. The documentation shows only an example that signs `JSON.stringify(body)`, so
+/// this is a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SignatureOver {
@@ -97,11 +97,11 @@ pub fn sign(secret: &Secret, body: &[u8]) -> String {
     hex::encode(Key::new(secret.expose().as_bytes()).tag(&[body]))
 }
 
-/// What was proved to come from Finkare.
+/// A message that was proved to come from Finkare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// What the signature covers, and so the only thing to act upon: the body, or the body written
-    /// again where that is what was signed.
+    /// The bytes that the signature covers, and so the only ones to act upon: the body, or the body written again if
+    /// that was signed.
     pub message: Bytes,
     /// Index of the secret that matched, in the order given to [`Verifier::new`].
     pub key: usize,
@@ -116,26 +116,26 @@ pub enum Rejection {
     /// No header.
     #[error("the delivery has no `{HEADER}` header")]
     HeaderMissing,
-    /// It is not defined which of several would count, so none does.
+    /// There are several headers. It is not defined which one would count, so none does.
     #[error("the delivery has more than one `{HEADER}` header")]
     HeaderRepeated,
-    /// Something other than hex digits.
+    /// It contains other characters than hex digits.
     #[error("the `{HEADER}` header is not hexadecimal")]
     HeaderNotHex,
-    /// Too short or too long for an HMAC-SHA256.
+    /// It is too short or too long for an HMAC-SHA256.
     #[error("the `{HEADER}` header has {found} characters, not the 64 hex digits of an HMAC-SHA256")]
     HeaderLength {
-        /// Bytes without the surrounding blanks and the optional prefix.
+        /// Its length in bytes, without the surrounding blanks and the optional prefix.
         found: usize,
     },
-    /// No secret fits.
+    /// No secret matches.
     #[error("the signature fits none of the endpoint's secrets: it is forged, or the secret was changed at Finkare")]
     Mismatch,
-    /// One fits that is no longer valid.
+    /// A secret matches that is no longer valid.
     #[error("the signature fits a secret that was retired: its overlap after a rotation is over")]
     Retired,
-    /// What was signed is the body written again, and this body cannot be. With
-    /// [`SignatureOver::Either`] the body as it came does not fit either.
+    /// The signature is over the body written again, and this body cannot be written again. With
+    /// [`SignatureOver::Either`] the body as it came does not match either.
     #[error("the signature cannot be checked over the re-serialised body")]
     NotReserializable(#[source] reserialize::Error),
 }
@@ -227,8 +227,8 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// The HMAC key that a secret stands for; else what is wrong with it and what to do, to follow the
-/// words "webhook secret 1 of 2".
+/// The HMAC key of a secret. The error says what is wrong with it and what to do, and follows the words "webhook
+/// secret 1 of 2".
 pub fn key(secret: &Secret, encoding: SecretEncoding) -> Result<Key, &'static str> {
     let whole = secret.expose();
     let stripped = whole.strip_prefix(SECRET_PREFIX).unwrap_or(whole);

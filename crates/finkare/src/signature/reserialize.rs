@@ -1,28 +1,27 @@
 //! JSON written again as JavaScript's `JSON.stringify(JSON.parse(text))` does.
 //!
 //! The vendor's example signs `JSON.stringify(body)` of the parsed body (source:
-//! <https://docs.finkare.io/guides/webhook-setup>). Should the bytes on the way differ from that
-//! text, only writing it again finds the message that was signed. One pass over the bytes, no tree:
-//! white space goes, string escapes become those of `JSON.stringify` (source: ECMA-262,
-//! `QuoteJSONString`), key order stays.
+//! <https://docs.finkare.io/guides/webhook-setup>). If the bytes on the way differ from that text, only writing it
+//! again finds the signed message. This is one pass over the bytes, without a tree: white space is removed, string
+//! escapes become those of `JSON.stringify` (source: ECMA-262, `QuoteJSONString`), and the order of keys stays.
 //!
-//! Two corner cases differ from JavaScript, on purpose, as following it would change what the
-//! message says or need its whole number printing:
+//! Two corner cases differ from JavaScript on purpose, because following it would change the message or require
+//! JavaScript's number printing:
 //!
 //! - **Numbers keep their text.** JavaScript writes `1.0` as `1`, `1e2` as `100`, `-0` as `0`, and
 //!   loses digits of integers beyond 2^53.
 //! - **Keys keep their place.** JavaScript moves keys that look like array indices (`"7"`) to the
 //!   front of their object, in ascending order.
 //!
-//! An object that names a key twice is refused: JavaScript keeps the last value, other readers the
-//! first, and what is acted upon must be what was verified.
+//! An object that names a key twice is refused: JavaScript keeps the last value, other readers the first, and we may
+//! only act upon what was verified.
 
 use std::ops::Range;
 
-/// Objects and arrays may be nested this deep; `serde_json` draws the line there, too.
+/// Objects and arrays may be nested this deep; `serde_json` has the same limit.
 pub const MAX_DEPTH: usize = 128;
 
-/// Why a body has no re-serialised form. The texts quote nothing of the body.
+/// Why a body cannot be written again. The texts quote nothing of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not UTF-8, so not JSON (RFC 8259, section 8.1).
@@ -90,7 +89,7 @@ impl Writer<'_> {
         if self.copy_if(wanted) { Ok(()) } else { Err(self.unexpected()) }
     }
 
-    /// Moves over the bytes for which this is true; answers how many they were.
+    /// Skips the bytes for which this is true; returns how many there were.
     fn skip_while(&mut self, fits: impl Fn(u8) -> bool) -> usize {
         let rest = &self.input[self.at..];
         let count = rest.iter().position(|&byte| !fits(byte)).unwrap_or(rest.len());
@@ -158,8 +157,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Refuses a repeated key. The keys are compared as written, where `"\u0061"` is `"a"`; sorting
-    /// them costs no more than the body is long, whatever a forger puts into it.
+    /// Refuses a repeated key. The keys are compared as written, where `"\u0061"` is `"a"`. Sorting them costs no
+    /// more than the length of the body, for any body that a forger makes.
     fn close_object(&mut self, first_key: usize) -> Result<(), Error> {
         let written = |key: &Range<usize>| &self.output[key.clone()];
         let keys = &mut self.keys[first_key..];
@@ -217,7 +216,7 @@ impl Writer<'_> {
         }
     }
 
-    /// One escape, which stands at `at`, written as `JSON.stringify` writes that character.
+    /// Reads the escape at `at`, and writes it as `JSON.stringify` writes that character.
     fn escape(&mut self) -> Result<(), Error> {
         self.at += 1;
         let named = self.peek().ok_or_else(|| self.unexpected())?;
