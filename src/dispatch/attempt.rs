@@ -95,10 +95,10 @@ fn log(
             line!(error, "the sink is paused until a person resumes it: its events wait", reason = reason);
         }
         Next::Pending { after } if matches!(outcome, Outcome::Wait { .. }) => {
-            line!(info, "too early: will be tried again", reason = reason, retry_in_ms = clock::millis(*after));
+            line!(info, "too early: will be retried", reason = reason, retry_in_ms = clock::millis(*after));
         }
         Next::Pending { after } => {
-            line!(warn, "not delivered: will be tried again", reason = reason, retry_in_ms = clock::millis(*after));
+            line!(warn, "not delivered: will be retried", reason = reason, retry_in_ms = clock::millis(*after));
         }
         Next::Held { .. } => line!(error, "held: a person has to look at it", reason = reason),
         Next::Dead => line!(error, "given up: a person has to look at it", reason = reason),

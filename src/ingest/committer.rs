@@ -225,7 +225,7 @@ async fn record(target: &impl Recording, events: &[NewEvent]) -> Vec<Answer> {
         tracing::error!(
             error = %Chain(&error),
             events = events.len(),
-            "deliveries could not be stored: their sender is told to try again"
+            "deliveries could not be stored: Finkare is asked to retry them"
         );
         let error = Arc::new(error);
         return events.iter().map(|_| Err(error.clone())).collect();
@@ -236,7 +236,7 @@ async fn record(target: &impl Recording, events: &[NewEvent]) -> Vec<Answer> {
         if let Err(error) = &answer {
             tracing::error!(
                 error = %Chain(error), event.id = %event.id,
-                "a delivery could not be stored: its sender is told to try again"
+                "a delivery could not be stored: Finkare is asked to retry it"
             );
         }
         answers.push(answer.map(|recorded| recorded[0]).map_err(Arc::new));

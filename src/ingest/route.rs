@@ -138,7 +138,7 @@ pub fn sinks_for(routes: &[Route], endpoint: &str, event_type: &str, message: &[
             Decision::OtherType | Decision::OtherEndpoint | Decision::NoMatch | Decision::NotJson => {}
             Decision::Failed(error) => tracing::warn!(
                 sink.name = %route.sink, event.r#type = event_type, %error,
-                "a filter failed on an event: it counts as no match"
+                "a filter failed on an event: the event counts as not matching"
             ),
         }
     }

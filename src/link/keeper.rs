@@ -96,7 +96,7 @@ impl Keeper {
             let pause = match round {
                 Ok(is_unfinished) => {
                     if std::mem::take(&mut self.is_failing) {
-                        tracing::info!("the links to Finkare are looked after again");
+                        tracing::info!("the links to Finkare are checked again");
                     }
                     if is_unfinished { SOON } else { LATER }
                 }
@@ -104,7 +104,7 @@ impl Keeper {
                     if !std::mem::replace(&mut self.is_failing, true) {
                         tracing::error!(
                             error = %Chain(&error),
-                            "the links to Finkare cannot be looked after, because the store failed: trying again"
+                            "the links to Finkare cannot be checked, because the store failed: trying again"
                         );
                     }
                     SOON
@@ -142,7 +142,10 @@ impl Keeper {
             let expired = self.links.store.expire_secrets().await?;
             self.next_expiry = Instant::now() + EXPIRE;
             if expired > 0 {
-                tracing::info!(secrets = expired, "retired secrets have expired, and their texts are removed");
+                tracing::info!(
+                    secrets = expired,
+                    "retired secrets have expired, and their encrypted texts were deleted"
+                );
             }
         }
         Ok(is_unfinished)
@@ -201,7 +204,7 @@ impl Keeper {
                 }
                 Err(error) => tracing::error!(
                     endpoint.name = %name, error = %Chain(&error),
-                    "the webhook's secret was to be rotated by schedule, and that failed: the next try is in an hour"
+                    "the scheduled rotation of the webhook's secret failed: the next attempt is in one hour"
                 ),
             }
         }));
@@ -260,7 +263,7 @@ fn complain(complained: &NotBefore, intent: &Intent, error: &LinkError) {
     if may_begin(complained, &intent.endpoint, COMPLAIN) {
         tracing::error!(
             endpoint.name = %intent.endpoint, intent.id = %intent.id, change = intent.kind.as_str(), error = %Chain(error),
-            "a change of the webhook's secret is unfinished and could not be healed: deliveries that fit no secret \
+            "a change of the webhook's secret is unfinished and could not be completed: deliveries that fit no secret \
              are answered 503, and the service tries again by itself"
         );
     }

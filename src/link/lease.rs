@@ -121,8 +121,8 @@ impl Held {
                 Ok(false) => {
                     tracing::warn!(
                         endpoint.name = %self.endpoint, intent.id = %self.id,
-                        "the lease on a change of the webhook's secret was lost: another process heals it, and this \
-                         one keeps what Finkare answers"
+                        "the lease on a change of the webhook's secret was lost: another process completes the \
+                         change, and this process still stores Finkare's answer"
                     );
                     return std::future::pending().await;
                 }
@@ -144,14 +144,14 @@ impl Held {
             Ok(Ended::Ended) => {}
             Ok(Ended::Lost) => tracing::warn!(
                 endpoint.name = %self.endpoint, intent.id = %self.id, fingerprint = %change.secret.fingerprint,
-                "the new secret was stored, but another process had taken the change over: the secret is rotated \
-                 once more"
+                "the new secret was stored, but another process had taken over the change: the secret is rotated once \
+                 more"
             ),
             Err(error) => tracing::error!(
                 endpoint.name = %self.endpoint, intent.id = %self.id, fingerprint = %change.secret.fingerprint,
                 error = %Chain(error), waited_ms = crate::model::clock::millis(begun.elapsed()),
-                "Finkare switched to a new secret, and the store refused to keep it: the secret is rotated again by \
-                 itself; look after the store"
+                "Finkare switched to a new secret, and the store refused to keep it: the service rotates the secret \
+                 again by itself; check the store"
             ),
         }
         ended
@@ -180,8 +180,8 @@ impl Held {
             Ok(Ended::Ended) => {}
             Ok(Ended::Lost) => tracing::warn!(
                 endpoint.name = %self.endpoint, intent.id = %self.id,
-                "a change of the webhook's secret was to be {what}, but another process had taken it over and goes \
-                 on with it"
+                "another process has taken over the change of the webhook's secret that was to be {what}, and \
+                 continues it"
             ),
             Err(error) => tracing::error!(
                 endpoint.name = %self.endpoint, intent.id = %self.id, error = %Chain(&error),

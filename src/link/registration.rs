@@ -173,7 +173,7 @@ impl Links {
         held.drop_unneeded(actor, &format!("webhook {id} is not in Finkare's list any more")).await;
         tracing::warn!(
             endpoint.name = %linked.name, webhook.id = id,
-            "an unfinished rotation was ended, because its webhook is not in Finkare's list any more"
+            "an unfinished rotation was ended, because its webhook is no longer in Finkare's list"
         );
         true
     }
@@ -333,7 +333,8 @@ impl Links {
         let is_done = linked.client.webhooks().await.is_ok_and(|listed| listed.iter().any(has_all));
         tracing::warn!(
             endpoint.name = %linked.name, webhook.id = id, is_done, error = %Chain(&error),
-            "Finkare's answer left open whether it added event types to the webhook, so its list was looked at"
+            "Finkare's answer does not say whether it added event types to the webhook, so its list of webhooks was \
+             read"
         );
         if is_done { Ok(()) } else { Err(LinkError::UpdateUnknown(error)) }
     }

@@ -184,7 +184,7 @@ impl Links {
                 linked.metrics.observe(RotationResult::Healed);
                 tracing::info!(
                     endpoint.name = %linked.name, intent.id = %held.id, url,
-                    "an unfinished registration was looked into: Finkare has no such webhook, so nothing had happened"
+                    "an unfinished registration was checked: Finkare has no such webhook, so nothing was registered"
                 );
                 Ok(None)
             }

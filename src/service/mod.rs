@@ -281,11 +281,11 @@ async fn prepare(open: &OpenStore) -> Result<(), StoreError> {
     // The file is locked for this process, so the owners of old leases have gone.
     let abandoned = store.abandon_intents().await?;
     if abandoned > 0 {
-        tracing::warn!(intents = abandoned, "changes of webhook secrets were cut off: asking Finkare again");
+        tracing::warn!(intents = abandoned, "changes of webhook secrets were interrupted: asking Finkare again");
     }
     let freed = store.expire_leases().await?;
     if freed > 0 {
-        tracing::info!(dispatches = freed, "dispatches that were under way when the service ended are due again");
+        tracing::info!(dispatches = freed, "dispatches that were in progress when the service ended are due again");
     }
     Ok(())
 }

@@ -238,7 +238,7 @@ async fn a_replica_hears_that_another_got_through() {
     let first = home.start().await;
     first.drained().await;
     eventually_is(&second, "active").await;
-    second.wait_for_line("another replica got through to the sink").await;
+    second.wait_for_line("another replica reached the sink").await;
     assert_eq!(target.delivered().len(), 4);
     drop(first);
     Finkare::of(&second).deliver(&payment("more", 1)).await;
@@ -254,7 +254,7 @@ async fn what_a_person_says_to_one_replica_reaches_the_other() {
     first.post("/sinks/erp/pause").await;
     let said = run(&home, &first, &["sinks", "test", "erp"]).await;
     assert!(said.contains("The sink is paused: its events wait until it is resumed"), "{said}");
-    second.wait_for_line("a person asked for it: it is tried again").await;
+    second.wait_for_line("a person asked for a retry: the sink is tried again").await;
     assert!(target.delivered().len() == 1, "a paused sink gets the test alone");
     run(&home, &second, &["sinks", "resume", "erp"]).await;
     first.drained().await;

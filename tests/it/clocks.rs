@@ -92,7 +92,7 @@ async fn a_clock_that_is_ahead_ends_nothing(backend: Backend) {
     execute(&home, backend, &shifted(-500 * DAY)).await;
     let before = target.arrivals().len();
     let mut relay = home.start().await;
-    relay.wait_for_line("nothing is removed on its word").await;
+    relay.wait_for_line("nothing is deleted until").await;
     eventually("it is tried again", async || target.arrivals().len() >= before + 3).await;
     let sick = only(&relay, "sick").await;
     assert_ne!(sick["state"], "dead", "tried again, and not given up: {sick}");
@@ -100,7 +100,7 @@ async fn a_clock_that_is_ahead_ends_nothing(backend: Backend) {
     relay.terminate().await;
     // At the next start as well; and the key is still there.
     let mut relay = home.start().await;
-    relay.wait_for_line("nothing is removed on its word").await;
+    relay.wait_for_line("nothing is deleted until").await;
     let again = Finkare::of(&relay).deliver(done).await;
     assert_eq!(again.id(), id, "it is known as a repetition");
     assert!(relay.get(&format!("/events/{id}")).await["payload"].is_object());

@@ -116,7 +116,7 @@ async fn a_store_that_says_no_is_told_once() {
         let line = log.lines().find(|line| line.contains(message)).unwrap_or_else(|| panic!("{message} in {log}"));
         serde_json::from_str(line).unwrap()
     };
-    let cause = of("deliveries could not be stored: their sender is told to try again");
+    let cause = of("deliveries could not be stored: Finkare is asked to retry them");
     assert!(cause["level"] == "ERROR" && cause["error"].as_str().unwrap().contains("no such table"), "{cause}");
     let refused = of("delivery refused");
     assert_eq!((&refused["level"], &refused["error"]), (&json!("WARN"), &json!("the delivery could not be stored")));

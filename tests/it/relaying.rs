@@ -111,7 +111,7 @@ async fn a_sick_target_gets_it_again_under_the_same_id(backend: Backend) {
     let mut relay = home.serve(&sink("erp", &target, "")).await;
     let id = Finkare::of(&relay).deliver(&payment("i1", 1)).await.id();
     relay.drained().await;
-    let line: Value = serde_json::from_str(&relay.wait_for_line("will be tried again").await).unwrap();
+    let line: Value = serde_json::from_str(&relay.wait_for_line("will be retried").await).unwrap();
     assert!(line["retry_in_ms"].is_u64() && line["duration_ms"].is_f64(), "numbers, not texts: {line}");
     let arrivals = target.arrivals();
     assert!(arrivals.iter().all(|arrival| arrival.id == id));
@@ -427,7 +427,7 @@ async fn a_tripped_sink_is_probed_and_its_backlog_waits(backend: Backend) {
 
     // After a restart it is tried afresh; it trips again, and the next probe finds it well.
     let mut relay = home.serve(&tripping("0.05")).await;
-    relay.wait_for_line("it is left alone and probed").await;
+    relay.wait_for_line("the sink failed too many times in a row").await;
     sick.store(false, Relaxed);
     relay.drained().await;
     relay.wait_for_line("the sink works again").await;
@@ -460,7 +460,7 @@ async fn sinks_that_trip_at_once_hold_up_nobody(backend: Backend) {
     })
     .await;
     let (_, log) = relay.terminate().await;
-    for sign in ["could not be given back", "timed out while waiting for an open connection"] {
+    for sign in ["could not be released", "timed out while waiting for an open connection"] {
         assert!(!log.contains(sign), "{sign}");
     }
 }

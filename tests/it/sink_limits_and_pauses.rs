@@ -222,7 +222,7 @@ async fn a_tripped_sink_is_probed_with_one(backend: Backend) {
     for number in 0..40 {
         finkare.deliver(&payment(&format!("i{}", number % 20), number / 20)).await;
     }
-    relay.wait_for_line("it is left alone and probed").await;
+    relay.wait_for_line("the sink failed too many times in a row").await;
     assert_eq!(relay.sink("erp").await["state"], "tripped");
     let before = sick.arrivals().len();
     eventually("it is probed again and again", async || sick.arrivals().len() >= before + 5).await;

@@ -426,7 +426,7 @@ async fn call_off(
     if !orphans.is_empty() {
         tracing::error!(
             sink.name = %sink, dispatches = orphans.len(),
-            "dispatches whose event is not in the database are given up: was only a part of it restored?"
+            "dispatches whose event is not in the database are given up: was the database restored only in part?"
         );
     }
     for (ids, state, reason) in [(erased, State::Cancelled, ERASED), (orphans, State::Dead, ORPHANED)] {

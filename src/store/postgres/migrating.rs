@@ -162,7 +162,7 @@ async fn take_turn(connection: &mut PgConnection, wanted: Wanted<'_>, deadline: 
             .fetch_all(&mut *connection)
             .await
             .map_err(failed)?);
-            tracing::info!(holders, "another process migrates the schema: waiting for it");
+            tracing::info!(holders, "another process is migrating the schema: waiting for it to finish");
         }
         if Instant::now() >= deadline {
             return Err(StoreError::Open(format!(
@@ -237,7 +237,7 @@ async fn apply(
             holders,
             retry_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
             error = %error,
-            "a migration cannot lock its tables: accepts go on, it is tried again"
+            "a migration cannot lock its tables: deliveries are still accepted, and the migration is retried"
         );
         tokio::time::sleep(pause).await;
     }

@@ -128,7 +128,7 @@ impl LeaseStore for SqliteStore {
         if taken.orphans > 0 {
             tracing::error!(
                 sink.name = %claim.sink, dispatches = taken.orphans,
-                "dispatches whose event is not in the database are given up: was only a part of it restored?"
+                "dispatches whose event is not in the database are given up: was the database restored only in part?"
             );
         }
         let next_due_in = taken.next_due.map(|due_at| between(now, due_at));

@@ -64,7 +64,7 @@ async fn after_a_failed_commit_a_real_one_is_asked_for() {
     assert_eq!(status, 200, "{report}");
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     assert_eq!(finkare.deliver(&payment("i", 1)).await.status, 503);
-    let failed = "deliveries could not be stored: their sender is told to try again";
+    let failed = "deliveries could not be stored: Finkare is asked to retry them";
     eventually("the commit has failed", async || relay.log().contains(failed)).await;
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     eventually("the trial is what fails", async || {

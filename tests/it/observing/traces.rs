@@ -133,7 +133,7 @@ async fn one_trace_leads_from_the_delivery_to_every_attempt(backend: Backend) {
     assert_eq!(parents, attempts.iter().map(parent).collect::<Vec<_>>());
 
     // The log leads to the trace.
-    for message in ["delivery acknowledged", "not delivered: will be tried again", "\"delivered\""] {
+    for message in ["delivery acknowledged", "not delivered: will be retried", "\"delivered\""] {
         let line: Value = serde_json::from_str(&relay.wait_for_line(message).await).unwrap();
         assert_eq!(line["trace.id"], hex::encode(&trace), "{line}");
     }
