@@ -343,8 +343,8 @@ async fn what_an_event_has_must_still_be_completed() {
     for (change, expected) in [
         (Some(("refunded", 100)), "`refunded`"),
         (Some(("failed", 100)), "`failed`"),
-        (Some(("completed", 99)), "1.00 of invoice i when the event was read, and has 0.99"),
-        (None, "gone from Finkare"),
+        (Some(("completed", 99)), "1.00 of invoice i when the event was read, and is now 0.99"),
+        (None, "no longer at Finkare"),
     ] {
         {
             let mut payments = world.books.payments.lock().unwrap();
@@ -370,9 +370,9 @@ async fn two_events_never_have_one_payment() {
     }
     assert_eq!(found, ["a", "b"]);
     let (reason, after) = waits(world.resolver.payment(&events[2]).await);
-    assert!(reason.contains("other events have announced already") && after >= FIRST_WAIT, "{reason}");
+    assert!(reason.contains("other events have already announced") && after >= FIRST_WAIT, "{reason}");
     let reason = held(world.resolver.payment(&old(&events[2])).await);
-    assert!(reason.contains("either Finkare repeated its delivery, or a payment is not visible"), "{reason}");
+    assert!(reason.contains("either Finkare sent the event twice, or a payment is not visible"), "{reason}");
     world.books.payments.lock().unwrap().push(payment("c", 10, "completed"));
     assert_eq!(world.resolver.payment(&old(&events[2])).await.unwrap().id, "c", "what was kept is no ground for a no");
 }
@@ -508,7 +508,7 @@ async fn a_payment_is_left_to_the_event_that_lies_nearer() {
         received_at: days_ago,
         ..with_body(&format!(r#"{{"invoiceId":"i","amountCents":100}},"timestamp":"{days_ago}""#))
     };
-    assert!(waits(world.resolver.payment(&held_for_long).await).0.contains("of its own"));
+    assert!(waits(world.resolver.payment(&held_for_long).await).0.contains("its own event"));
     world.books.payments.lock().unwrap()[0].paid_at = Some(PaidAt::At(now - DEFAULT_PATIENCE - MINUTE));
     let other = resolver(&world.memory, &world.books);
     assert_eq!(other.payment(&held_for_long).await.unwrap().id, "fresh");
@@ -575,7 +575,7 @@ async fn what_is_not_visible_has_time_and_is_then_held() {
         Message { received_at: clock::now() - DEFAULT_PATIENCE + Duration::from_mins(1), attempt: 12, ..event.clone() };
     let (_, after) = waits(world.resolver.payment(&nearly).await);
     assert!(after <= MINUTE, "not beyond the patience: {after:?}");
-    assert!(held(world.resolver.payment(&old(&event)).await).contains("each hour"));
+    assert!(held(world.resolver.payment(&old(&event)).await).contains("every hour"));
 
     *world.books.invoice.lock().unwrap() = None;
     world.books.payments.lock().unwrap().push(payment("p", 10, "completed"));
@@ -642,14 +642,14 @@ async fn a_bookkeeper_gets_all_or_nothing() {
     };
     for (world, expected) in [
         (change(|payment, _| payment.paid_at = None), "when it was paid"),
-        (change(|payment, invoice| (payment.currency, invoice.currency) = (None, None)), "in which currency"),
+        (change(|payment, invoice| (payment.currency, invoice.currency) = (None, None)), "gives a currency"),
         (change(|payment, _| payment.currency = Some("CHF".into())), "the payment is in CHF, and the invoice in eur"),
         (
             change(|payment, invoice| (payment.currency, invoice.currency) = (Some("EURO".into()), None)),
             "three letters",
         ),
         (change(|payment, _| payment.id = "a\0b".into()), "its id at Finkare"),
-        (change(|_, invoice| invoice.id = "j".into()), "it is shown as invoice j"),
+        (change(|_, invoice| invoice.id = "j".into()), "it is about invoice j"),
         (change(|_, invoice| invoice.invoice_number = " ".into()), "its number"),
     ] {
         let reason = held(world.resolver.payment(&old(&event(10))).await);
@@ -666,7 +666,7 @@ async fn a_bookkeeper_gets_all_or_nothing() {
     world.books.payments.lock().unwrap()[0].paid_at = Some(PaidAt::At(at(10)));
     assert!(held(world.resolver.payment(&event).await).contains("its number"));
     world.books.invoice.lock().unwrap().as_mut().unwrap().invoice_number = "F-1".into();
-    assert!(held(world.resolver.payment(&event).await).contains("in which currency"));
+    assert!(held(world.resolver.payment(&event).await).contains("gives a currency"));
     world.books.invoice.lock().unwrap().as_mut().unwrap().currency = Some("EUR".into());
     assert_eq!(world.resolver.payment(&event).await.unwrap().currency, "EUR");
 

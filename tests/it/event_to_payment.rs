@@ -200,10 +200,10 @@ async fn equal_instalments_have_one_event_each_in_every_sink(backend: Backend) {
     // The same payment announced as a new message: it is not given another's, and nobody says that it is done.
     let again = scene.finkare.deliver(&scene.fake.redelivery(&payments[0], Says::Little)).await;
     assert!(!again.is_duplicate());
-    scene.all(&again.id(), "pending", &["other events have announced already"]).await;
+    scene.all(&again.id(), "pending", &["other events have already announced"]).await;
     scene.cancel(&again.id()).await;
     let named = scene.finkare.deliver(&scene.fake.redelivery(&payments[1], Says::All)).await.id();
-    scene.all(&named, "pending", &["other events have announced already", payments[1].as_str()]).await;
+    scene.all(&named, "pending", &["other events have already announced", payments[1].as_str()]).await;
     scene.cancel(&named).await;
 
     // Replayed, an event speaks of the same payment as before.
@@ -278,7 +278,7 @@ async fn what_nobody_can_decide_is_held_with_its_reason(backend: Backend) {
     let float = scene.finkare.deliver(odd.to_string().as_bytes()).await.id();
     scene.all(&refunded, "held", &[back.as_str(), "`refunded`"]).await;
     scene.all(&unseen, "held", &["Finkare does not show", "cancel this dispatch"]).await;
-    scene.all(&ambiguous, "held", &[one.as_str(), other.as_str(), "not guessed"]).await;
+    scene.all(&ambiguous, "held", &[one.as_str(), other.as_str(), "does not guess"]).await;
     scene.all(&incomplete, "held", &[bare_payment.as_str(), "when it was paid"]).await;
     assert!(scene.target.arrivals().is_empty() && scene.lines().is_empty(), "nothing of it went anywhere");
     for dispatch in scene.dispatches(&unseen).await {
@@ -373,7 +373,7 @@ async fn trying_decides_nothing(backend: Backend) {
     let text = tried("erp", &event).await;
     assert!(text.contains(r#""amount":"100.00""#), "the event has it: {text}");
     let text = tried("erp", "event.json").await;
-    assert!(text.contains("not yet") && text.contains("other events have announced already"), "{text}");
+    assert!(text.contains("not yet") && text.contains("other events have already announced"), "{text}");
     scene.target.script(|_, _| Reply::Status(204, vec![]));
     assert_eq!(scene.target.arrivals().len(), 1, "trying sends nothing");
 }

@@ -197,7 +197,7 @@ async fn november_is_booked_once_and_october_never_again(backend: Backend) {
         }
         // Announced again in other words, and replayed, it is neither October nor a second November.
         let again = Finkare::of(&relay).deliver(&scene.fake.redelivery(&november, Says::Little)).await.id();
-        come_to(&relay, &again, "held", &["other events have announced already", &october]).await;
+        come_to(&relay, &again, "held", &["other events have already announced", &october]).await;
         for dispatch in dispatches(&relay, &again).await {
             relay.post(&format!("/dispatches/{}/cancel", dispatch["id"])).await;
         }
@@ -230,7 +230,7 @@ async fn an_instalment_of_the_fifteenth_month_is_booked_as_its_own(backend: Back
 
     // Announced again in other words: it is known whose payment that was, and nobody says that it is done.
     let again = Finkare::of(&relay).deliver(&scene.fake.redelivery(&first, Says::Little)).await.id();
-    come_to(&relay, &again, "held", &["other events have announced already", &first]).await;
+    come_to(&relay, &again, "held", &["other events have already announced", &first]).await;
     for dispatch in dispatches(&relay, &again).await {
         relay.post(&format!("/dispatches/{}/cancel", dispatch["id"])).await;
     }
