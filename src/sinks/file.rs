@@ -353,7 +353,7 @@ impl<S: Storage> Log<S> {
                 self.try_rotating_at = open.len + self.max_bytes / 8 + 1;
                 tracing::error!(
                     path = %self.path.display(), bytes = open.len, max_bytes = self.max_bytes, error = %error,
-                    "the file is full and cannot be renamed, so it keeps growing: {}", advice(&error)
+                    "the file is full and cannot be renamed, so it continues to grow: {}", advice(&error)
                 );
                 return Ok(open);
             }

@@ -62,7 +62,7 @@ impl Notice {
             tracing::warn!(
                 schema = theirs,
                 known = ours,
-                "a newer version of the program has extended the schema: this version still works, but replace it soon"
+                "a newer version of the program has extended the schema: this version still works with it, but replace it soon"
             );
         }
     }

@@ -186,7 +186,7 @@ impl<B: Books> Bookkeeper<B> {
             Some(Booking { state: BookingState::Booked | BookingState::Seen, .. }) => {
                 tracing::info!(
                     sink.name = %self.sink, event.id = %message.event_id, payment.id = entry.payment.id,
-                    "the payment is already in the books: nothing is written"
+                    "the payment is in the books already: nothing is written"
                 );
                 Ok(Outcome::Delivered)
             }
@@ -583,7 +583,7 @@ impl<B: Books> Bookkeeper<B> {
             // It stays as a doubt, which the next attempt clears up by looking.
             tracing::warn!(
                 sink.name = %self.sink, payment.id = entry.payment.id, error = %Chain(&error),
-                "a ledger entry could not be withdrawn: the next attempt checks the books before it writes"
+                "a line of the ledger could not be withdrawn: the next attempt checks the books before it writes"
             );
         }
         Ok(outcome)

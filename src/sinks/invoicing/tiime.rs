@@ -260,7 +260,7 @@ impl Tiime {
                 tracing::debug!(
                     payment.id = wanted.payment.id,
                     error = trouble.reason(),
-                    "bank lines could not be read: the message names none"
+                    "bank lines could not be read: none is suggested"
                 );
                 String::new()
             }

@@ -214,7 +214,7 @@ async fn announce_until(stop: &CancellationToken, connections: &Connections, owe
             })
             .await;
         if let Err(error) = told {
-            tracing::warn!(error = %Chain(&error), "other replicas were not notified of new work: their workers poll");
+            tracing::warn!(error = %Chain(&error), "could not tell other replicas of new work: their workers find it when they poll");
         }
         let _ = stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
     }
@@ -229,7 +229,7 @@ async fn listen_forever(options: PgConnectOptions, mut silences: watch::Receiver
         tracing::warn!(
             error,
             retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-            "not listening for new work from other replicas: the workers poll in the meantime"
+            "cannot hear of other replicas' new work: workers poll until the connection is back"
         );
         tokio::time::sleep(wait).await;
     }

@@ -426,7 +426,7 @@ async fn call_off(
     if !orphans.is_empty() {
         tracing::error!(
             sink.name = %sink, dispatches = orphans.len(),
-            "dispatches whose event is not in the database are given up: was the database restored only in part?"
+            "dispatches are given up because their event is not in the database: was only a part of the database restored?"
         );
     }
     for (ids, state, reason) in [(erased, State::Cancelled, ERASED), (orphans, State::Dead, ORPHANED)] {

@@ -237,7 +237,7 @@ async fn apply(
             holders,
             retry_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
             error = %error,
-            "a migration cannot lock its tables: deliveries are still accepted, and the migration is retried"
+            "a migration cannot lock its tables: deliveries are still accepted, and the migration is tried again"
         );
         tokio::time::sleep(pause).await;
     }

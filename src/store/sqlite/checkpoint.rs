@@ -100,7 +100,7 @@ async fn run(readers: SqlitePool, shared: Arc<Shared>) {
             let _ = tokio::time::timeout(AGAIN, shared.due.notified()).await;
             if shared.try_to_empty().await {
                 shared.empty.store(false, Relaxed);
-                tracing::info!("the database's log was emptied: it no longer contains the erased data");
+                tracing::info!("the database's log was emptied: erased data is gone from it");
             }
             continue;
         }

@@ -128,7 +128,7 @@ impl LeaseStore for SqliteStore {
         if taken.orphans > 0 {
             tracing::error!(
                 sink.name = %claim.sink, dispatches = taken.orphans,
-                "dispatches whose event is not in the database are given up: was the database restored only in part?"
+                "dispatches are given up because their event is not in the database: was only a part of the database restored?"
             );
         }
         let next_due_in = taken.next_due.map(|due_at| between(now, due_at));

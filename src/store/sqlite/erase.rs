@@ -39,8 +39,7 @@ impl EraseStore for SqliteStore {
         }
         if erased.events > 0 && !self.checkpoints.empty().await {
             tracing::warn!(
-                "erased data is still in the database's log (the file -wal), because a connection is reading the \
-                 database: the log is emptied after that"
+                "erased data is still in the database's log (the file -wal), because another connection reads the database: the log is emptied after that"
             );
         }
         Ok(erased)
