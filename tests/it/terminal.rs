@@ -519,7 +519,7 @@ async fn a_secret_in_quotes_is_told_at_the_start_and_in_the_explanation() {
     let rows = relay.all("/refusals").await;
     let explanation = rows[0]["explanation"].as_str().unwrap();
     assert_eq!(rows[0]["reason"], "wrong_secret", "{explanation}");
-    let told = "The secret as it is configured is in quotes: take that out where it is configured, and reload.";
+    let told = "The configured secret is in quotes: correct it where it is configured, and reload.";
     assert!(
         explanation.ends_with(told) && explanation.starts_with("The signature fits the endpoint's secret"),
         "{explanation}"

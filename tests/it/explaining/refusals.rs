@@ -271,7 +271,7 @@ async fn what_nobody_could_tell_is_named_as_such() {
     for (row, reason, says) in [
         (&rows[2], Reason::Undecided, "whether Finkare has switched"),
         (&rows[1], Reason::NoSecret, "finkare-relay register"),
-        (&rows[0], Reason::RetiredSecret, "whose overlap after a rotation is over"),
+        (&rows[0], Reason::RetiredSecret, "whose overlap after a rotation has ended"),
     ] {
         assert_eq!(row.reason, reason);
         assert!(row.explanation.contains(says), "{}", row.explanation);
