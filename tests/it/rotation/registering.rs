@@ -84,7 +84,7 @@ async fn a_registration_that_sounds_refused_makes_no_second_webhook(backend: Bac
         // Made all the same.
         scene.fake.next([Turn::changing(then)]);
         let (code, said) = register(&scene, URL).await;
-        assert!(code == 1 && said.contains("It is not known whether Finkare did it"), "{code}: {said}");
+        assert!(code == 1 && said.contains("It is not known whether Finkare made the change"), "{code}: {said}");
         let (code, said) = register(&scene, URL).await;
         assert!(code == 0 && said.contains("Finkare already has the webhook"), "{code}: {said}");
         assert_eq!((scene.fake.webhooks().len(), scene.fake.calls("POST", "/webhooks").len()), (1, 1));

@@ -295,7 +295,7 @@ async fn of_two_people_who_rotate_in_doubt_one_is_told_so(backend: Backend) {
     // Whoever is second is told so while the first one is still at it.
     let ((status, answer), _, first) = futures_util::future::select_all([one, two]).await;
     assert_eq!((status, answer["code"].as_str()), (409, Some("rotation_in_flight")), "{answer}");
-    assert!(answer["detail"].as_str().unwrap().contains("asked for by `tests`"), "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("requested by `tests`"), "{answer}");
     gate.add_permits(1);
     let ((status, answer), ..) = futures_util::future::select_all(first).await;
     assert_eq!((status, &answer["fingerprint"]), (200, &json!(fingerprint(&scene.fake.secret()))), "{answer}");
