@@ -195,7 +195,7 @@ async fn a_database_without_a_schema_is_ready_for_serve() {
         let mut check = home.command();
         check.arg("check").env("FINKARE_WEBHOOK_SECRET", SECRET);
         let (code, stdout, stderr) = run(check).await;
-        assert!(code == 0 && stdout.contains("will be brought up to date by `serve`"), "{stdout}{stderr}");
+        assert!(code == 0 && stdout.contains("`serve` will migrate its schema"), "{stdout}{stderr}");
     }
 }
 

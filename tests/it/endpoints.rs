@@ -372,7 +372,7 @@ async fn what_finkare_refuses_is_told_in_its_words(backend: Backend) {
         assert_eq!(relay.try_get(path).await.0, 400, "{path}");
     }
 
-    // Nobody knows whether Finkare did it.
+    // Nobody knows whether Finkare made the change.
     provider.rotations_are(Rotating::Never);
     let (status, problem) = rotate(&relay, "{}").await;
     assert_eq!((status, &problem["code"]), (502, &json!("finkare_unreachable")), "{problem}");
@@ -432,7 +432,7 @@ async fn a_change_under_way_is_shown_and_not_done_twice(backend: Backend) {
     assert_eq!((&intent["kind"], &intent["actor"], &intent["tries"]), (&json!("rotate"), &json!("ops"), &json!(1)));
     let (status, problem) = rotate(&relay, "").await;
     assert_eq!((status, &problem["code"]), (409, &json!("rotation_in_flight")), "{problem}");
-    assert!(problem["detail"].as_str().unwrap().contains("asked for by `ops`"), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("requested by `ops`"), "{problem}");
     first.abort();
 }
 
@@ -656,10 +656,10 @@ async fn the_check_looks_at_finkare_too() {
         |word: &str| stdout.lines().find(|line| line.contains(word)).unwrap_or_else(|| panic!("{word}: {stdout}"));
     let fingerprint = endpoint(&relay).await["fingerprint"].as_str().unwrap().to_owned();
     assert!(line("endpoint production").contains(&format!("1 secret, the newest {fingerprint}")), "{stdout}");
-    assert!(line("webhook of production").contains(&format!("is switched on and posts to {URL}")), "{stdout}");
+    assert!(line("webhook of production").contains(&format!("is enabled and posts to {URL}")), "{stdout}");
     provider.switch_off();
     let (code, stdout, _) = check().await;
-    assert!(code == 1 && stdout.contains("is switched off at Finkare"), "{stdout}");
+    assert!(code == 1 && stdout.contains("is disabled at Finkare"), "{stdout}");
     let mut wrong = home.command();
     wrong.arg("check").env("RELAY_MASTER_KEY", "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=");
     let (code, stdout, _) = run(wrong).await;

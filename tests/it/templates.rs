@@ -42,7 +42,7 @@ async fn what_cannot_work_is_found_by_check_and_by_try() {
         assert!(status == 1 && line.contains("`template` cannot work") && line.contains(told), "{template}: {text}");
         assert!(line.contains(at), "{template}: {line}");
         let (status, text) = run(&home, &["try", "--sink", "chat", "--event", "event.json"]);
-        assert!(status == 1 && text.contains("`template` cannot make a body of it"), "{template}: {text}");
+        assert!(status == 1 && text.contains("`template` cannot make a body from it"), "{template}: {text}");
     }
     // Where it broke, and what it had made until then.
     home.configure("", &format!("secret = \"{SECRET}\""), &sink(&target, USUAL));
