@@ -178,7 +178,7 @@ impl<'a> Case<'a> {
                 let nearest = match payment.paid_at {
                     Some(_) => format!("the nearest is {}, `{}`", described(payment), shown(&payment.status)),
                     None => format!(
-                        "Finkare does not say when payment {}, `{}`, was paid",
+                        "payment {}, `{}`, has no payment date at Finkare",
                         shown(&payment.id),
                         shown(&payment.status)
                     ),

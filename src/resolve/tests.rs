@@ -641,7 +641,7 @@ async fn a_bookkeeper_gets_all_or_nothing() {
         world
     };
     for (world, expected) in [
-        (change(|payment, _| payment.paid_at = None), "when it was paid"),
+        (change(|payment, _| payment.paid_at = None), "has no payment date"),
         (change(|payment, invoice| (payment.currency, invoice.currency) = (None, None)), "gives a currency"),
         (change(|payment, _| payment.currency = Some("CHF".into())), "the payment is in CHF, and the invoice in eur"),
         (
@@ -662,7 +662,7 @@ async fn a_bookkeeper_gets_all_or_nothing() {
         invoice.invoice_number = " ".into();
     });
     let event = old(&event(10));
-    assert!(held(world.resolver.payment(&event).await).contains("when it was paid"));
+    assert!(held(world.resolver.payment(&event).await).contains("has no payment date"));
     world.books.payments.lock().unwrap()[0].paid_at = Some(PaidAt::At(at(10)));
     assert!(held(world.resolver.payment(&event).await).contains("its number"));
     world.books.invoice.lock().unwrap().as_mut().unwrap().invoice_number = "F-1".into();

@@ -418,7 +418,7 @@ async fn a_bare_date_is_the_day_of_the_booking_and_odd_rows_hide_no_others(backe
         }
         scene.fake.hide(&odd_amount);
         let event = scene.deliver(&relay, &odd_time).await;
-        come_to(&relay, &event, "held", &[odd_time.as_str(), "when it was paid"]).await;
+        come_to(&relay, &event, "held", &[odd_time.as_str(), "has no payment date"]).await;
         assert_eq!(scene.written(), [vec![bare.clone()], vec![bare]]);
     }
 }
