@@ -217,7 +217,7 @@ impl Watch {
             if !self.told.contains_key(&endpoint.name) {
                 tracing::error!(
                     endpoint.name = %endpoint.name, last_delivery_at = last.map(tracing::field::display),
-                    "the endpoint is silent: {detail}; see whether the webhook is enabled at Finkare, and whether its URL still leads here"
+                    "the endpoint is silent: {detail}; check whether the webhook is enabled at Finkare, and whether its URL still leads here"
                 );
             }
             let told = self.told.entry(endpoint.name.clone()).or_default();
@@ -281,7 +281,7 @@ fn told(last: Option<Timestamp>, watched_since: Timestamp, alarm: Duration) -> S
         Some(last) => format!("no genuine delivery since {last:.0}, which is more than {hours} h ago"),
         None => {
             format!(
-                "no genuine delivery has ever come, and it has been watched since {watched_since:.0}, for more than {hours} h"
+                "no genuine delivery has ever arrived, and the endpoint has been watched since {watched_since:.0}, for more than {hours} h"
             )
         }
     }

@@ -29,7 +29,7 @@ pub struct Queued {
 /// Tries a dispatch once.
 ///
 /// Never fails: a time-out and a panic in the sink's code are outcomes as well. Dropping the future drops the attempt; the
-/// lease has to be returned then.
+/// lease must then be returned.
 pub async fn run(sink: &Arc<dyn Sink>, feeding: &Feeding, queued: &Queued) -> FinishedAttempt {
     let (dispatch, name, timeout) = (&queued.dispatch, &feeding.name, feeding.timeout);
     let traced = traces::current().map(|traces| (traces, traces.attempt_begins(dispatch.event_id)));

@@ -63,7 +63,7 @@ pub enum StartError {
     #[error("the store cannot be used")]
     Store(#[from] StoreError),
     /// An address cannot be bound.
-    #[error("cannot listen on {address} ({option}); is something else running there?")]
+    #[error("cannot listen on {address} ({option}): is another program running there?")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -86,7 +86,7 @@ pub enum StartError {
     #[error("a generated secret cannot be written to its file")]
     Unkept(#[source] std::io::Error),
     /// Another process has generated the secret at the same moment.
-    #[error("`{}` was created by another process meanwhile: start the service again", .0.display())]
+    #[error("`{}` was created by another process at the same time: start the service again", .0.display())]
     MadeMeanwhile(std::path::PathBuf),
     /// An endpoint's options for Finkare's API cannot be used.
     #[error("endpoint {name}: {problem}")]
