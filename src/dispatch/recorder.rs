@@ -182,7 +182,7 @@ mod tests {
         Waiting { finished, lease_ends: Instant::now() + Duration::from_secs(20) }
     }
 
-    /// A database that refuses the dispatch 13 and is away for the first so many calls.
+    /// A database that rejects the dispatch 13 and is unavailable for this number of first calls.
     #[derive(Default)]
     struct Database {
         away: Mutex<u32>,

@@ -300,7 +300,7 @@ mod tests {
         }
     }
 
-    /// A database that refuses what holds "poison" and is away when it is asked for "outage".
+    /// A database that rejects payloads with "poison" and is unavailable for payloads with "outage".
     #[derive(Default)]
     struct Database {
         asked: AtomicUsize,
@@ -353,7 +353,7 @@ mod tests {
     async fn a_full_queue_refuses_at_once() {
         let (_folder, store) = empty_store().await;
         let (committer, writer) = Committer::new(&store, limits(2), Pressure::default());
-        // Nobody writes yet, so what is handed in waits.
+        // There is no writer yet, so the events wait.
         let waiting = [committer.commit(event(b"one")).unwrap(), committer.commit(event(b"two")).unwrap()];
         assert!(matches!(committer.commit(event(b"three")), Err(Refused::QueueFull)));
         drop(committer);
