@@ -433,7 +433,7 @@ fn repair_end(file: &fs::File, path: &Path) -> Result<u64, String> {
     }
     let whole = len - torn.len() as u64;
     file.set_len(whole).and_then(|()| file.sync_data()).map_err(failed)?;
-    tracing::warn!(path = %path.display(), bytes = torn.len(), "an incomplete line that a crash had left was removed");
+    tracing::warn!(path = %path.display(), bytes = torn.len(), "a line that a crash left incomplete was cut off");
     Ok(whole)
 }
 
