@@ -279,7 +279,7 @@ async fn what_nobody_can_decide_is_held_with_its_reason(backend: Backend) {
     scene.all(&refunded, "held", &[back.as_str(), "`refunded`"]).await;
     scene.all(&unseen, "held", &["Finkare does not show", "cancel this dispatch"]).await;
     scene.all(&ambiguous, "held", &[one.as_str(), other.as_str(), "does not guess"]).await;
-    scene.all(&incomplete, "held", &[bare_payment.as_str(), "when it was paid"]).await;
+    scene.all(&incomplete, "held", &[bare_payment.as_str(), "has no payment date"]).await;
     assert!(scene.target.arrivals().is_empty() && scene.lines().is_empty(), "nothing of it went anywhere");
     for dispatch in scene.dispatches(&unseen).await {
         let next: jiff::Timestamp = dispatch["next_attempt_at"].as_str().expect("looked at again").parse().unwrap();
