@@ -309,7 +309,7 @@ async fn with_the_database_down_that_is_what_is_said_first() {
     let first = stdout.lines().find(|line| line.starts_with("FAIL")).unwrap();
     assert!(first.starts_with("FAIL  store  ") && first.contains("127.0.0.1:1"), "{stdout}");
     assert!(!stdout.contains("register") && !stdout.contains("endpoint c"), "{stdout}");
-    assert!(stdout.contains("note  the endpoints' secrets and webhooks stand in the database"), "{stdout}");
+    assert!(stdout.contains("note  the endpoints' secrets and webhooks are stored in the database"), "{stdout}");
 
     let mut send = home.command();
     send.args(["send", "payment.received", "--endpoint", "c01"]);
