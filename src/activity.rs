@@ -209,7 +209,7 @@ impl Watch {
             self.metrics.set_silent(endpoint.name.as_str(), is_silent);
             if !is_silent {
                 if self.told.remove(&endpoint.name).is_some() {
-                    tracing::info!(endpoint.name = %endpoint.name, "the endpoint speaks again");
+                    tracing::info!(endpoint.name = %endpoint.name, "the endpoint receives deliveries again");
                 }
                 continue;
             }
@@ -217,7 +217,7 @@ impl Watch {
             if !self.told.contains_key(&endpoint.name) {
                 tracing::error!(
                     endpoint.name = %endpoint.name, last_delivery_at = last.map(tracing::field::display),
-                    "the endpoint is silent: {detail}; see whether the webhook is enabled at Finkare, and whether its URL still leads here"
+                    "the endpoint is silent: {detail}; check whether the webhook is enabled at Finkare, and whether its URL still leads here"
                 );
             }
             let told = self.told.entry(endpoint.name.clone()).or_default();
@@ -260,14 +260,16 @@ async fn ask(endpoint: &EndpointName, registration: &dyn Registration, told: &mu
         }
         Standing::Disabled => tracing::error!(
             endpoint.name = %endpoint,
-            "Finkare says that the silent endpoint's webhook is disabled: no delivery will come until somebody enables it there"
+            "Finkare says that the silent endpoint's webhook is disabled: no delivery will arrive until it is enabled \
+             there"
         ),
         Standing::Missing => tracing::error!(
             endpoint.name = %endpoint,
-            "Finkare knows no webhook with the silent endpoint's id: no delivery will come until it is registered again"
+            "Finkare knows no webhook with the silent endpoint's id: no delivery will arrive until it is registered \
+             again"
         ),
         Standing::Unknown(why) => {
-            tracing::warn!(endpoint.name = %endpoint, why, "whether the silent endpoint's webhook is enabled is not known");
+            tracing::warn!(endpoint.name = %endpoint, why, "could not find out whether the silent endpoint's webhook is enabled");
         }
     }
     told.standing = Some(standing);
@@ -279,7 +281,7 @@ fn told(last: Option<Timestamp>, watched_since: Timestamp, alarm: Duration) -> S
         Some(last) => format!("no genuine delivery since {last:.0}, which is more than {hours} h ago"),
         None => {
             format!(
-                "no genuine delivery has ever come, and it has been watched since {watched_since:.0}, for more than {hours} h"
+                "no genuine delivery has ever arrived, and the endpoint has been watched since {watched_since:.0}, for more than {hours} h"
             )
         }
     }
@@ -290,7 +292,7 @@ pub async fn watch(mut watch: Watch, lifecycle: Lifecycle) {
     loop {
         let looking = async {
             if let Err(error) = watch.look(clock::now()).await {
-                tracing::warn!(error = %Chain(&error), "when endpoints were last heard of could not be noted: trying again later");
+                tracing::warn!(error = %Chain(&error), "the times of the endpoints' last deliveries could not be stored: trying again later");
             }
             tokio::time::sleep(LOOK.mul_f64(0.9 + 0.2 * rand::random::<f64>())).await;
         };
@@ -300,6 +302,6 @@ pub async fn watch(mut watch: Watch, lifecycle: Lifecycle) {
     }
     // A store that hangs must not delay the end. At most one minute of activity is lost.
     if !matches!(tokio::time::timeout(LAST_NOTE, watch.note()).await, Ok(Ok(_))) {
-        tracing::warn!("when endpoints were last heard of could not be noted at the end");
+        tracing::warn!("the times of the endpoints' last deliveries could not be stored before the end");
     }
 }

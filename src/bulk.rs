@@ -267,7 +267,7 @@ pub(crate) async fn write_down(store: &dyn Store, entry: NewAudit) {
     if let Err(error) = store.audit(entry).await {
         tracing::error!(
             actor, action, subject, error = %Chain(&error),
-            "this was done and could not be written into the audit trail"
+            "an action was carried out but could not be written into the audit trail"
         );
     }
 }

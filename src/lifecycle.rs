@@ -67,7 +67,7 @@ impl Lifecycle {
             if let Err(error) = &result {
                 tracing::error!(task = name, %error, "a task panicked: stopping");
             } else if !lifecycle.soft.is_cancelled() {
-                tracing::error!(task = name, "a task ended by itself: stopping");
+                tracing::error!(task = name, "a task ended unexpectedly: stopping");
             }
             if result.is_err() || !lifecycle.soft.is_cancelled() {
                 lifecycle.whole.failed.cancel();
@@ -95,7 +95,7 @@ impl Lifecycle {
         });
         async move {
             work.await.unwrap_or_else(|error| {
-                tracing::error!(task = name, %error, "a piece of work panicked");
+                tracing::error!(task = name, %error, "a background task panicked");
                 None
             })
         }

@@ -42,7 +42,7 @@ const PAGE: u32 = 500;
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// The sink is not configured.
-    #[error("There is no configured sink `{name}`; configured are: {configured}.")]
+    #[error("There is no configured sink `{name}`; the configured sinks are: {configured}.")]
     UnknownSink {
         /// The unknown name.
         name: String,

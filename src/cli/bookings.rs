@@ -153,7 +153,7 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
     };
     let fetch = async || {
         let bookings = client.get("/bookings", &query).await?;
-        // A payment that is asked for by its id or number may not be in the books yet, which people need to know as well.
+        // A payment that is searched for by its id or number may not be in the books yet, which people need to know as well.
         let waiting = match &looked_for {
             Some(text) if !output.json => {
                 let search = vec![("q", text.clone()), ("limit", "500".to_owned())];

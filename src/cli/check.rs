@@ -15,12 +15,12 @@ use crate::{
     service,
 };
 
-/// The store may be far away or just starting.
+/// How long the store may take: it may be far away or just starting.
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Finkare's API may be slow, or ask for patience.
+/// How long Finkare's API may take: it may be slow, or ask for a pause.
 const FINKARE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A service on this machine.
+/// How long a service on this machine may take to answer.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An id that no invoice has.
@@ -31,19 +31,21 @@ struct Line {
     result: Result<String, String>,
 }
 
-/// Checks the configuration (it was read, or this would not run), the store, each endpoint's secrets and its webhook
+/// Checks the configuration (which has been read already), the store, each endpoint's secrets and its webhook
 /// at Finkare, whether payments may be read there if a sink needs them, and each sink.
 pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Failure> {
     local::find_made_up(&mut config);
     let source = config.file.as_ref().map_or("environment and defaults".to_owned(), |file| file.display().to_string());
     let mut lines = vec![Line { what: "configuration".into(), result: Ok(source) }];
-    // First: without it nothing else can be right, and half of the rest cannot be known.
+    // First, since without the store half of the other checks are not possible.
     let (about_store, known) = store(&config.store).await;
     let is_known = about_store.is_ok();
     lines.push(Line { what: "store".into(), result: about_store });
     let mut notes = config.notices.clone();
     if !is_known {
-        notes.push("the endpoints' secrets and webhooks stand in the database: they could not be checked".to_owned());
+        notes.push(
+            "the endpoints' secrets and webhooks are stored in the database: they could not be checked".to_owned(),
+        );
     } else if let Some(note) = elsewhere(&config).await {
         notes.push(note);
     }
@@ -59,7 +61,7 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
             client.webhooks().await.map_err(|error| Chain(&error).to_string())
         };
         let result = match tokio::time::timeout(FINKARE_TIMEOUT, asking).await {
-            // Which webhook counts stands in the database, unless it is configured.
+            // The id of the webhook is stored in the database, unless it is configured.
             Ok(Ok(_)) if !is_known && endpoint.webhook_id.is_none() => Ok("Finkare's API answers".to_owned()),
             Ok(webhooks) => webhooks.and_then(|webhooks| webhook(endpoint, link, &webhooks)),
             Err(_) => Err(format!("Finkare's API did not answer within {} s", FINKARE_TIMEOUT.as_secs())),
@@ -106,7 +108,7 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
     Ok(ready)
 }
 
-/// What to know where the database is not there yet, and a service answers all the same: it has another one.
+/// A note for the case that the database does not exist although a service answers: that service uses another database.
 async fn elsewhere(config: &Config) -> Option<String> {
     let StoreConfig::Sqlite { path } = &config.store else { return None };
     if path.exists() || config.server.admin_listen.port() == 0 {
@@ -121,19 +123,20 @@ async fn elsewhere(config: &Config) -> Option<String> {
     }
     let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
     Some(format!(
-        "a service answers at {admin}, and it does not use {}, which does not exist: if that service is meant, run this where \
-         it runs, or name its configuration by --config",
+        "a service answers at {admin}, but it does not use {}, which does not exist: to check that service, run this command \
+         where the service runs, or name its configuration with --config",
         path.display()
     ))
 }
 
-/// True if the sink needs what Finkare says of the endpoint's invoices and payments.
+/// True if the sink needs Finkare's data about the endpoint's invoices and payments.
 fn reads(sink: &Sink, endpoint: &Endpoint) -> bool {
     let is_fed = sink.endpoints.as_ref().is_none_or(|names| names.contains(&endpoint.name));
     (sink.enrich || sink.kind.is_invoicing()) && is_fed && !(sink.live && endpoint.is_sandbox())
 }
 
-/// Whether the key may read invoices and payments. Asks for what no invoice is: only a refusal says anything.
+/// Checks whether the key may read invoices and payments. It asks for an invoice that does not exist, so only a refusal means
+/// something.
 async fn readable(endpoint: &Endpoint, sink: &Sink) -> Result<String, String> {
     let Some(settings) = endpoint.api() else {
         return Err(format!(
@@ -154,27 +157,27 @@ async fn readable(endpoint: &Endpoint, sink: &Sink) -> Result<String, String> {
             Some(error) => return Err(Chain(&error).to_string()),
         }
     }
-    Ok("Finkare lets invoices and payments be read".to_owned())
+    Ok("the API key can read invoices and payments".to_owned())
 }
 
-/// True for what a store says of a database that nobody has migrated yet: nothing is wrong with it.
+/// True if a store's error means that the database has not been migrated yet, which is not a problem.
 ///
-/// By its words, as the store has no kind of error for it; a test asks both stores.
+/// The text is compared, since the store has no error variant for this; a test checks both stores.
 pub(super) fn has_no_schema(problem: &str) -> bool {
     problem.contains("has no schema yet") || problem.contains("has schema version 0,")
 }
 
-/// What a person has to do about an unfinished change that does not heal by itself.
+/// What a person must do about an unfinished change that the service does not heal by itself.
 fn doubt(link: Option<&Link>) -> Option<String> {
     crate::web::admin::endpoints::doubt(link?.intent.as_ref()?)
 }
 
-/// Whether the store has secrets that the master key opens, or will have one.
+/// Checks whether the store has secrets that the master key decrypts, or will have a secret.
 fn secrets(config: &Config, endpoint: &Endpoint, link: Option<&Link>) -> Result<String, String> {
     let stored = link.map_or(&[][..], |link| &link.secrets);
     if !stored.is_empty() {
         let key =
-            config.master_key.as_ref().ok_or("the store has secrets, and there is no master key to read them with")?;
+            config.master_key.as_ref().ok_or("the store has secrets, but there is no master key to decrypt them")?;
         let vault = Vault::new(key).map_err(|error| error.to_string())?;
         for secret in stored {
             vault.open(secret).map_err(|error| error.to_string())?;
@@ -195,44 +198,44 @@ fn secrets(config: &Config, endpoint: &Endpoint, link: Option<&Link>) -> Result<
         (1, 0) => Ok(format!("1 secret{newest}, path {path}")),
         (more, 0) => Ok(format!("{more} secrets{newest}, path {path}")),
         (some, more) => {
-            Ok(format!("{some} stored secrets{newest}; {more} configured that the store may not have yet; path {path}"))
+            Ok(format!("{some} stored secrets{newest}; {more} configured that may not be stored yet; path {path}"))
         }
     }
 }
 
-/// Whether the webhook that counts is there and switched on, and where it posts to.
+/// Checks whether the endpoint's webhook exists and is enabled, and where it posts to.
 fn webhook(endpoint: &Endpoint, link: Option<&Link>, webhooks: &[Webhook]) -> Result<String, String> {
     let registered = link.and_then(|link| link.webhook.as_ref());
     let again = format!("run `finkare-relay register --endpoint {} --url URL`", endpoint.name);
     let Some(id) = endpoint.webhook_id.as_ref().or(registered.map(|webhook| &webhook.id)) else {
-        return Ok(format!("Finkare's API answers; no webhook is known here yet: {again}"));
+        return Ok(format!("Finkare's API answers; the relay does not know the endpoint's webhook yet: {again}"));
     };
     let Some(webhook) = webhooks.iter().find(|webhook| webhook.id == *id) else {
         return Err(format!("Finkare has no webhook {id} for this API key: {again}"));
     };
     if !webhook.enabled {
-        return Err(format!("the webhook {id} is switched off at Finkare, which sends nothing: switch it on there"));
+        return Err(format!("the webhook {id} is disabled at Finkare, which therefore sends nothing: enable it there"));
     }
     match registered.filter(|registered| registered.id == *id && !is_same(&registered.url, &webhook.url)) {
         Some(registered) => Err(format!(
             "the webhook {id} posts to {} and was registered with {}: {again}",
             webhook.url, registered.url
         )),
-        None => Ok(format!("{id} is switched on and posts to {}", webhook.url)),
+        None => Ok(format!("{id} is enabled and posts to {}", webhook.url)),
     }
 }
 
-/// The same address, however it is written.
+/// True if both texts are the same address, even if they are written differently.
 fn is_same(one: &str, other: &str) -> bool {
     one == other || url::Url::parse(one).is_ok_and(|one| url::Url::parse(other).is_ok_and(|other| one == other))
 }
 
-/// Also what it knows of the endpoints; nothing, where it could not be asked.
+/// Checks the store. Answers the links of the endpoints as well; none if the store could not be read.
 async fn store(config: &StoreConfig) -> (Result<String, String>, Vec<Link>) {
     if let StoreConfig::Sqlite { path } = config
         && !path.exists()
     {
-        return (Ok(format!("{} will be made by `serve`", path.display())), Vec::new());
+        return (Ok(format!("{} will be created by `serve`", path.display())), Vec::new());
     }
     let checking = async {
         let open = service::open_store(config, false).await.map_err(|error| Chain(&error).to_string())?;
@@ -246,7 +249,7 @@ async fn store(config: &StoreConfig) -> (Result<String, String>, Vec<Link>) {
         match asked.map_err(|error| Chain(&error).to_string()) {
             Ok(links) => Ok((format!("{kind} answers, its schema is up to date"), links.unwrap_or_default())),
             Err(problem) if has_no_schema(&problem) => {
-                Ok((format!("{kind} answers; its schema will be brought up to date by `serve`"), Vec::new()))
+                Ok((format!("{kind} answers; `serve` will migrate its schema"), Vec::new()))
             }
             Err(problem) => Err(problem),
         }
@@ -339,11 +342,11 @@ mod tests {
         let url = "https://relay.example:443/e";
         assert_eq!(
             of(Some(&known), &[at_finkare("w", url, true)]).unwrap(),
-            format!("w is switched on and posts to {url}")
+            format!("w is enabled and posts to {url}")
         );
-        assert!(of(None, &[at_finkare("w", url, true)]).unwrap().contains("no webhook is known here yet"));
+        assert!(of(None, &[at_finkare("w", url, true)]).unwrap().contains("does not know the endpoint's webhook yet"));
         assert!(of(Some(&known), &[at_finkare("v", url, true)]).unwrap_err().contains("Finkare has no webhook w"));
-        assert!(of(Some(&known), &[at_finkare("w", url, false)]).unwrap_err().contains("switched off"));
+        assert!(of(Some(&known), &[at_finkare("w", url, false)]).unwrap_err().contains("disabled"));
         let elsewhere = of(Some(&known), &[at_finkare("w", "https://other.example/e", true)]).unwrap_err();
         assert!(elsewhere.contains("posts to https://other.example/e and was registered with"), "{elsewhere}");
     }

@@ -139,7 +139,7 @@ pub(super) fn http() -> anyhow::Result<reqwest::Client> {
         limits: Limits { connect: PATIENCE, whole: PATIENCE },
         idle: PATIENCE,
     };
-    Egress::default().client(plan).context("the HTTP client could not be made")
+    Egress::default().client(plan).context("the HTTP client could not be created")
 }
 
 impl Client {
@@ -237,7 +237,7 @@ impl Client {
         })?;
         let status = response.status();
         let body = response.bytes().await.map_err(reqwest::Error::without_url);
-        let body = body.context("the admin API's answer broke off")?;
+        let body = body.context("the admin API's answer was incomplete")?;
         if status.is_success() {
             return Ok(body);
         }

@@ -38,7 +38,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Go on serving afterwards, until interrupted
+    /// Keep serving afterwards, until interrupted
     #[arg(long)]
     keep: bool,
 }
@@ -76,7 +76,7 @@ impl Directory {
     }
 
     fn remove(self) {
-        // What is left in the system's temporary directory harms nobody.
+        // A file that stays in the system's temporary directory does no harm.
         let _ = std::fs::remove_dir_all(self.0);
     }
 }
@@ -153,7 +153,7 @@ async fn axum_serve(listener: TcpListener, router: Router) {
     crate::listener::serve(listener, router, 256, lifecycle).await;
 }
 
-/// Finkare's side, for deliveries that the simulator would not make, signed with the secret that Finkare has at that
+/// Finkare's side, for deliveries that the simulator does not send, signed with the secret that Finkare has at that
 /// moment.
 struct Finkare {
     http: reqwest::Client,
@@ -222,7 +222,7 @@ fn payment(invoice: usize, number: u64) -> Vec<u8> {
     send::body("payment.received", &data, clock::now())
 }
 
-/// The promises, and whether each of them held.
+/// The promises, and whether each one held.
 struct Account {
     promises: Vec<(&'static str, bool, String)>,
 }
@@ -266,7 +266,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
     let (first, second) = (operator.post("/register", &wanted).await?, operator.post("/register", &wanted).await?);
     let webhooks = simulator.webhooks();
     account.note(
-        "registering creates one webhook, however often it is asked for",
+        "registering creates one webhook, however often it is requested",
         first.0 == 200
             && first.1["created"] == true
             && second.0 == 200
@@ -284,7 +284,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
         simulator,
     };
 
-    heading("1. Genuine deliveries: proved, stored, acknowledged, relayed")?;
+    heading("1. Genuine deliveries: verified, stored, acknowledged, relayed")?;
     let bodies: Vec<_> = (0..200_u64).map(|n| payment(usize::try_from(n).unwrap_or(0) % INVOICES, n)).collect();
     let answers = deliver_all(&finkare, &bodies).await?;
     let mut took: Vec<_> = answers.iter().map(|answer| answer.took).collect();
@@ -377,7 +377,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
     account.note(
         "a sink that is down does not delay acknowledgements",
         sick.len() == INVOICES * PER_INVOICE,
-        format!("{} acknowledged meanwhile, the slowest within {slowest:.1?}", sick.len()),
+        format!("{} acknowledged during that time, the slowest within {slowest:.1?}", sick.len()),
     )?;
     tokio::time::sleep_until((down + DOWN).into()).await;
     print(&format!(
@@ -406,8 +406,8 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
         "a lost answer is healed",
         healed.told == 502 && healed.acknowledged == healed.deliveries && healed.refused == 0,
         format!(
-            "Finkare changed the secret and its answer was lost: healed after {:.1?}; {} deliveries meanwhile, {} had to \
-             be tried again, none was rejected permanently",
+            "Finkare changed the secret and its answer was lost: healed after {:.1?}; {} deliveries during that time, {} had to \
+             be retried, none was rejected permanently",
             healed.after, healed.deliveries, healed.again
         ),
     )?;
@@ -533,7 +533,7 @@ async fn lose_an_answer(finkare: &Finkare, operator: &Operator) -> anyhow::Resul
     Ok(Healed { told, after, deliveries, acknowledged: now.acknowledged - before.acknowledged, again, refused })
 }
 
-/// Has Finkare deliver payments without a pause for as long as the work takes.
+/// Makes Finkare deliver payments without a pause for as long as the work takes.
 async fn deliver_meanwhile<T>(
     simulator: &Simulator,
     work: impl Future<Output = anyhow::Result<T>>,
@@ -551,7 +551,7 @@ async fn deliver_meanwhile<T>(
     };
     tokio::select! {
         done = work => done,
-        () = load => bail!("the load ended by itself"),
+        () = load => bail!("the load ended unexpectedly"),
     }
 }
 

@@ -175,6 +175,7 @@ fn whole_dispatch_text(page: &DispatchPage) -> String {
 pub(super) fn dispatch_text(dispatch: &DispatchRow, log: &[AttemptRow]) -> String {
     let DispatchRow { id, state, .. } = dispatch;
     let mut text = format!("dispatch {id} to {}: {state}", plain(&dispatch.sink));
+    let mut next_attempt_at = None;
     if dispatch.trigger == Trigger::Replay {
         text.push_str(" (replay)");
     }
@@ -186,7 +187,11 @@ pub(super) fn dispatch_text(dispatch: &DispatchRow, log: &[AttemptRow]) -> Strin
     } else if let Some(why) = waits_for_sink(dispatch) {
         let _ = write!(text, ", waits: {why}");
     } else if let Some(at) = dispatch.next_attempt_at {
-        let _ = write!(text, ", next attempt {}", second(at));
+        if log.last().is_some_and(|attempt| attempt.outcome == "retry") {
+            next_attempt_at = Some(at);
+        } else {
+            let _ = write!(text, ", next attempt at {}", second(at));
+        }
     }
     // The last attempt usually says the same; it is not said twice.
     let is_told = log.last().is_some_and(|attempt| attempt.error == dispatch.last_error);
@@ -207,6 +212,9 @@ pub(super) fn dispatch_text(dispatch: &DispatchRow, log: &[AttemptRow]) -> Strin
         if let Some(error) = error {
             let _ = write!(text, ": {}", plain(error));
         }
+    }
+    if let Some(at) = next_attempt_at {
+        let _ = write!(text, "; next attempt at {}", second(at));
     }
     if matches!(state, State::Dead | State::Held) {
         let _ = write!(

@@ -147,10 +147,12 @@ pub(super) async fn settle_master_key(config: &Config) -> anyhow::Result<()> {
     let old = generated::find(directory, MASTER_KEY)?;
     if old.is_some_and(|old| is_key(&old.secret)) {
         std::fs::remove_file(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
-        tracing::warn!("a change of the master key was cut off before it was committed: the previous key stays");
+        tracing::warn!("a change of the master key was interrupted before it was committed: the previous key stays");
     } else if is_key(&new.secret) {
         generated::replace(directory, NEW_MASTER_KEY, MASTER_KEY)?;
-        tracing::warn!("a change of the master key was cut off after it was committed: the new key is in place now");
+        tracing::warn!(
+            "a change of the master key was interrupted after it was committed: the new key is now in place"
+        );
     }
     Ok(())
 }

@@ -250,7 +250,7 @@ fn show(
     match preview {
         None => {}
         Some(Preview::Broken(broken)) => {
-            let _ = write!(text, "\n\n`template` cannot make a body of it: {}", printable(&broken.to_string()));
+            let _ = write!(text, "\n\n`template` cannot make a body from it: {}", printable(&broken.to_string()));
             if let Some(excerpt) = &broken.excerpt {
                 let _ = write!(text, "\nat        {}", printable(excerpt));
             }
@@ -356,7 +356,7 @@ async fn since_then(client: &Client, since: &str, route: &Route, output: Output)
     let mut text = table(&["ID", "RECEIVED (UTC)", "TYPE", "INVOICE", "WOULD GET IT"], &lines);
     let _ = write!(text, "\n{taken} of {} events", rows.len());
     if more {
-        let _ = write!(text, "; only the newest {MOST} were looked at");
+        let _ = write!(text, "; only the newest {MOST} were checked");
     }
     output.say(&json!({"data": rows, "taken": taken, "more": more}), &text)?;
     Ok(())

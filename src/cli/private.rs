@@ -13,6 +13,6 @@ pub(super) fn close_memory() {
         tracing::warn!(%error, "core dumps could not be switched off");
     }
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "the process's memory could not be closed to other programs of its user");
+        tracing::warn!(%error, "the process's memory could not be protected from other programs of the same user");
     }
 }

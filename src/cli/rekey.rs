@@ -105,9 +105,8 @@ async fn change(store: &dyn Store, old: &Vault, new: &Vault, keep: Option<(&Path
         .with("secrets", sealed.len());
     match store.reseal_secrets(old.key_id(), &sealed, audit).await {
         Ok(()) => Ok(sealed.len()),
-        Err(error @ StoreError::Open(_)) => {
-            Err(anyhow::Error::new(error).context("the secrets changed meanwhile: stop every service, and try again"))
-        }
+        Err(error @ StoreError::Open(_)) => Err(anyhow::Error::new(error)
+            .context("the secrets have changed in the meantime: stop every service, and try again")),
         Err(error) => Err(error.into()),
     }
 }

@@ -59,7 +59,7 @@ pub(super) async fn run(mut config: Config, load: Loader) -> Result<bool, Failur
         }
     });
     tokio::select! {
-        () = stop.asked() => tracing::info!("stopping: finishing what is under way (a second signal ends at once)"),
+        () = stop.asked() => tracing::info!("stopping: finishing the work in progress (a second signal stops at once)"),
         () = service.lifecycle.soft.cancelled() => {}
     }
     tokio::spawn(async move {

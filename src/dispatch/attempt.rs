@@ -29,7 +29,7 @@ pub struct Queued {
 /// Tries a dispatch once.
 ///
 /// Never fails: a time-out and a panic in the sink's code are outcomes as well. Dropping the future drops the attempt; the
-/// lease has to be returned then.
+/// lease must then be returned.
 pub async fn run(sink: &Arc<dyn Sink>, feeding: &Feeding, queued: &Queued) -> FinishedAttempt {
     let (dispatch, name, timeout) = (&queued.dispatch, &feeding.name, feeding.timeout);
     let traced = traces::current().map(|traces| (traces, traces.attempt_begins(dispatch.event_id)));
@@ -95,10 +95,10 @@ fn log(
             line!(error, "the sink is paused until a person resumes it: its events wait", reason = reason);
         }
         Next::Pending { after } if matches!(outcome, Outcome::Wait { .. }) => {
-            line!(info, "too early: will be tried again", reason = reason, retry_in_ms = clock::millis(*after));
+            line!(info, "too early: will be retried", reason = reason, retry_in_ms = clock::millis(*after));
         }
         Next::Pending { after } => {
-            line!(warn, "not delivered: will be tried again", reason = reason, retry_in_ms = clock::millis(*after));
+            line!(warn, "not delivered: will be retried", reason = reason, retry_in_ms = clock::millis(*after));
         }
         Next::Held { .. } => line!(error, "held: a person has to look at it", reason = reason),
         Next::Dead => line!(error, "given up: a person has to look at it", reason = reason),

@@ -1,6 +1,6 @@
 //! The circuit breaker of one sink: a target that fails repeatedly gets no events except for probes.
 //!
-//! The backlog waits in the store meanwhile and does not age, since the give-up time of a dispatch begins with its own
+//! In the meantime the backlog waits in the store and does not age, since the give-up time of a dispatch begins with its own
 //! first attempt. Each process has its own breaker.
 //!
 //! ```text

@@ -58,10 +58,10 @@ async fn bring_back(store: &dyn Store) {
         Ok(0) => {}
         Ok(dispatches) => tracing::warn!(
             dispatches,
-            "the clock was set back: dispatches that it had postponed are due after their own wait again"
+            "the clock was set back: the dispatches that it had postponed are due after their normal wait"
         ),
         Err(error) => {
-            tracing::warn!(error = %Chain(&error), "what a clock that was set has postponed could not be looked for");
+            tracing::warn!(error = %Chain(&error), "could not look for dispatches that a change of the clock has postponed");
         }
     }
 }
@@ -91,7 +91,7 @@ impl Retention {
         let behind = clock::since(time.now, time.clock);
         let bookings = purge_bookings(&*self.store, self.ages.ledger.saturating_add(behind)).await;
         if total != Purged::default() || bookings > 0 {
-            tracing::info!(payloads = total.payloads, events = total.events, bookings, "retention removed what is old");
+            tracing::info!(payloads = total.payloads, events = total.events, bookings, "retention deleted old data");
         }
     }
 
@@ -99,7 +99,7 @@ impl Retention {
     fn tell(&mut self, time: &RetentionTime) {
         let Some(left) = time.doubted_for else {
             if self.told.take().is_some() {
-                tracing::info!(clock = %time.clock, "retention believes the clock again");
+                tracing::info!(clock = %time.clock, "retention trusts the clock again");
             }
             return;
         };
@@ -109,8 +109,8 @@ impl Retention {
         self.told = Some(Instant::now());
         tracing::warn!(
             clock = %time.clock, retention_time = %time.now, believed_after_hours = left.as_secs().div_ceil(3600),
-            "the clock is more than a day away from when retention last ran: nothing is removed on its word until it has \
-             been so for a day. If the service was off for so long, there is nothing to do; else set the clock"
+            "the clock is more than a day away from when retention last ran: nothing is deleted until this has \
+             lasted for a day. If the service was stopped for that long, there is nothing to do; otherwise, set the clock"
         );
     }
 

@@ -131,7 +131,7 @@ async fn record_all(target: &impl Recording, waiting: &mut Vec<Waiting>, pressur
                 if plain != finished.outcome {
                     tracing::warn!(
                         error = %Chain(&error), dispatch.id = %finished.id,
-                        "the database refused an outcome: recording it without what is not plain text"
+                        "the database rejected an outcome: recording it without the characters that are not plain text"
                     );
                     finished.outcome = plain;
                     continue;
@@ -146,7 +146,7 @@ fn report_lost(batch: &[FinishedAttempt], results: &[Finish]) {
     for (finished, _) in batch.iter().zip(results).filter(|(_, result)| **result == Finish::LeaseLost) {
         tracing::warn!(
             sink.name = %finished.sink, dispatch.id = %finished.id, outcome = finished.outcome.as_str(),
-            "an outcome came after its lease had run out: another worker decides"
+            "an outcome came after its lease had expired: another worker decides"
         );
     }
 }
@@ -182,7 +182,7 @@ mod tests {
         Waiting { finished, lease_ends: Instant::now() + Duration::from_secs(20) }
     }
 
-    /// A database that refuses the dispatch 13 and is away for the first so many calls.
+    /// A database that rejects the dispatch 13 and is unavailable for this number of first calls.
     #[derive(Default)]
     struct Database {
         away: Mutex<u32>,

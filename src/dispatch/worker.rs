@@ -302,7 +302,7 @@ impl Worker {
         if tries {
             tracing::info!(
                 sink.name = %self.feeding.name,
-                "another replica got through to the sink, or a person asked for it: it is tried again"
+                "another replica reached the sink, or a person asked for a retry: the sink is tried again"
             );
         }
         tries
@@ -318,7 +318,8 @@ impl Worker {
                 if is_idle && claimed.next_due_in.is_none() && !claimed.paused && self.breaker.switch().try_again() {
                     tracing::info!(
                         sink.name = %self.feeding.name,
-                        "no event is left to probe the sink with, so that it is no longer counted as tripped: the next event is tried alone"
+                        "no event is left to probe the sink with, so it no longer counts as tripped: the next event \
+                         is tried alone"
                     );
                 }
                 self.queue.extend(claimed.dispatches.into_iter().map(|dispatch| Queued { dispatch, at }));
@@ -347,7 +348,7 @@ impl Worker {
             }
             Err(error) => {
                 // Attempts catch panics of sinks, so this is a bug in the worker or an abort.
-                tracing::error!(sink.name = %self.feeding.name, %error, "an attempt broke off");
+                tracing::error!(sink.name = %self.feeding.name, %error, "an attempt ended unexpectedly");
                 let lease = self.leases.remove(&error.id());
                 return self.give_back(lease.into_iter().collect()).await;
             }
@@ -370,7 +371,7 @@ impl Worker {
             Change::None => {}
             Change::Tripped => tracing::error!(
                 sink.name = %sink, reason = finished.outcome.reason(), probe_secs = self.feeding.breaker.1.as_secs_f64(),
-                "the sink failed too often in a row: it is left alone and probed, its events wait"
+                "the sink failed too many times in a row: its events wait, and the relay only probes it"
             ),
             Change::Closed => tracing::info!(sink.name = %sink, "the sink works again"),
         }
@@ -402,7 +403,7 @@ impl Worker {
         if let Err(error) = self.store.give_back(&leases).await {
             tracing::warn!(
                 sink.name = %self.feeding.name, error = %Chain(&error), leases = leases.len(),
-                "leases could not be given back: they run out by themselves"
+                "leases could not be released: they expire by themselves"
             );
         }
     }

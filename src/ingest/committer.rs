@@ -225,7 +225,7 @@ async fn record(target: &impl Recording, events: &[NewEvent]) -> Vec<Answer> {
         tracing::error!(
             error = %Chain(&error),
             events = events.len(),
-            "deliveries could not be stored: their sender is told to try again"
+            "deliveries could not be stored: Finkare is asked to retry them"
         );
         let error = Arc::new(error);
         return events.iter().map(|_| Err(error.clone())).collect();
@@ -236,7 +236,7 @@ async fn record(target: &impl Recording, events: &[NewEvent]) -> Vec<Answer> {
         if let Err(error) = &answer {
             tracing::error!(
                 error = %Chain(error), event.id = %event.id,
-                "a delivery could not be stored: its sender is told to try again"
+                "a delivery could not be stored: Finkare is asked to retry it"
             );
         }
         answers.push(answer.map(|recorded| recorded[0]).map_err(Arc::new));
@@ -300,7 +300,7 @@ mod tests {
         }
     }
 
-    /// A database that refuses what holds "poison" and is away when it is asked for "outage".
+    /// A database that rejects payloads with "poison" and is unavailable for payloads with "outage".
     #[derive(Default)]
     struct Database {
         asked: AtomicUsize,
@@ -353,7 +353,7 @@ mod tests {
     async fn a_full_queue_refuses_at_once() {
         let (_folder, store) = empty_store().await;
         let (committer, writer) = Committer::new(&store, limits(2), Pressure::default());
-        // Nobody writes yet, so what is handed in waits.
+        // There is no writer yet, so the events wait.
         let waiting = [committer.commit(event(b"one")).unwrap(), committer.commit(event(b"two")).unwrap()];
         assert!(matches!(committer.commit(event(b"three")), Err(Refused::QueueFull)));
         drop(committer);

@@ -1,16 +1,16 @@
-//! Tells the operator, and never the sender, why a delivery was refused.
+//! Explains to the operator, and never to the sender, why a delivery was refused.
 //!
-//! The sender learns nothing from a refusal, which is right; but whoever runs the service must learn from the first one
-//! whether a secret was mistyped, a proxy changes bodies, or somebody forges. Most refusals explain themselves. Where no
-//! secret fits, one task tries other readings of the secrets and of the body, after the answer was decided. What it finds
-//! is a line in the log, a count, and a row of `GET /api/v1/refusals`, and changes nothing else. It is bounded:
+//! The answer must not help a forger. The operator, however, must learn from the first refusal whether a secret was
+//! mistyped, a proxy changes bodies, or deliveries are forged. Most refusals explain themselves. If no secret fits, a task
+//! tries other readings of the secrets and of the body, after the answer has been decided. The result is a log line, a
+//! metric and a row of `GET /api/v1/refusals`, and changes nothing else. The work is limited:
 //!
-//! - After each explanation the task rests nine times as long as that took, and at least [`REST`]: a flood costs a tenth
-//!   of a core, and makes at most twenty explanations a second.
-//! - At most [`QUEUE`] deliveries wait, which is 4 MiB of bodies. A delivery that finds no room, or that is larger than
-//!   [`LARGEST`], is counted as not examined.
-//! - The last [`KEPT`] refusals are kept, in the memory of this process: a restart forgets them, and each replica has its
-//!   own. Neither bodies nor signatures are kept.
+//! - After each explanation the task pauses nine times as long as the explanation took, and at least [`REST`]: a flood of
+//!   refused deliveries takes a tenth of a core, and gets at most twenty explanations per second.
+//! - At most [`QUEUE`] deliveries wait, which is 4 MiB of bodies. A delivery for which the queue has no room, or that is
+//!   larger than [`LARGEST`], is counted as not examined.
+//! - The last [`KEPT`] refusals are kept in memory, per process: a restart deletes them, and each replica has its own.
+//!   Neither bodies nor signatures are kept.
 
 use std::{
     collections::VecDeque,
@@ -42,15 +42,15 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Refusals that are kept; beyond that the oldest is forgotten.
+/// The most refusals that are kept; a further one replaces the oldest.
 pub const KEPT: usize = 1000;
-/// Refused deliveries that wait to be examined.
+/// The most refused deliveries that wait to be examined.
 pub const QUEUE: usize = 16;
-/// Larger bodies are not examined: Finkare's have a few hundred bytes.
+/// The largest body that is examined, in bytes: Finkare's bodies have a few hundred.
 pub const LARGEST: usize = 256 * 1024;
 /// The shortest time between two explanations.
 pub const REST: Duration = Duration::from_millis(50);
-/// The rest, as a multiple of the time that the explanation took.
+/// The pause after an explanation, as a multiple of the time that the explanation took.
 const REST_FACTOR: u32 = 9;
 
 macro_rules! reasons {
@@ -128,7 +128,7 @@ pub struct Refusal {
     pub explanation: String,
     /// False if there was no time or no room to look at the delivery, and for a moment after it was refused.
     pub examined: bool,
-    /// The length of the body in bytes; what the delivery says of it, where nobody read it.
+    /// The length of the body in bytes; if the body was not read, the length that the request declared.
     pub body_bytes: usize,
     /// The SHA-256 of the body in hexadecimal; null if the delivery was not examined.
     #[schema(required)]
@@ -158,7 +158,7 @@ pub struct Seen<'a> {
     pub headers: &'a HeaderMap,
     /// The status of the answer.
     pub status: u16,
-    /// Where it came from.
+    /// The address that the request came from.
     pub peer: Option<SocketAddr>,
     /// The request's id.
     pub request_id: Option<Uuid>,
@@ -183,15 +183,15 @@ struct Case {
 }
 
 impl Refusals {
-    /// Makes the list, and the future that explains what is on it, to be spawned by the caller.
+    /// Creates the list, and the future that explains the refusals, which the caller spawns.
     pub fn new(metrics: Arc<Metrics>, lifecycle: Lifecycle) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
         let (queue, cases) = mpsc::channel(QUEUE);
         let refusals = Arc::new(Self { kept: Mutex::default(), queue, metrics });
         (refusals.clone(), explain(refusals, cases, lifecycle))
     }
 
-    /// Notes a refused delivery, if the refusal is about who the sender is, and has it examined if there is room. Never
-    /// waits.
+    /// Notes a refused delivery if the refusal concerns the identity of the sender, and queues it for examination if there is
+    /// room. Never waits.
     pub fn note(&self, seen: Seen<'_>, endpoint: &Endpoint, body: &Bytes, refused: &Refused) {
         let header = header_shape::of(seen.headers);
         let Some(told) = told(refused, header.shape) else { return };
@@ -280,13 +280,13 @@ impl Refusals {
     }
 }
 
-/// Examines one case after the other until asked to stop; those that wait then are dropped.
+/// Examines one case after the other until asked to stop. Cases that still wait are then dropped.
 async fn explain(refusals: Arc<Refusals>, mut cases: mpsc::Receiver<Case>, lifecycle: Lifecycle) {
     let working = async {
         // The queue never closes: `refusals` holds its other end.
         while let Some(case) = cases.recv().await {
             let begun = Instant::now();
-            // On a thread of its own: hashing takes milliseconds, in which no other task would run on this one.
+            // On a separate thread: hashing takes milliseconds, and would block the other tasks of this thread.
             match tokio::task::spawn_blocking(move || examine(case)).await {
                 Ok(refusal) => {
                     let endpoint = refusal.endpoint.as_ref().map_or("", EndpointName::as_str);
@@ -320,8 +320,8 @@ fn examine(case: Case) -> Refusal {
     refusal
 }
 
-/// What a refusal says by itself. The outer `None`: it is not about who the sender is. The inner one: no secret fits, and
-/// only an examination can tell why.
+/// The explanation that follows from the refusal itself. The outer `None` means that the refusal does not concern the
+/// identity of the sender; the inner `None` means that no secret fits, and only an examination can explain why.
 #[expect(clippy::option_option, reason = "both are answers, and both have a meaning of their own")]
 fn told(refused: &Refused, shape: Shape) -> Option<Option<(Reason, String)>> {
     let (reason, text) = match refused {
@@ -329,15 +329,15 @@ fn told(refused: &Refused, shape: Shape) -> Option<Option<(Reason, String)>> {
         Refused::QueueFull | Refused::TooLate(_) | Refused::Store(_) => return None,
         Refused::NotGenuine(Rejection::NoSecret) => (
             Reason::NoSecret,
-            "The endpoint has no secret, so nothing can be genuine. Set its `secret`, or run `finkare-relay register`.".into(),
+            "The endpoint has no secret, so no delivery can be verified. Set its `secret`, or run `finkare-relay register`.".into(),
         ),
         Refused::NotGenuine(Rejection::HeaderMissing) => (
             Reason::HeaderMissing,
-            format!("There is no `{HEADER}` header. Either the delivery does not come from Finkare, or a proxy in front removes the header: let it through."),
+            format!("There is no `{HEADER}` header. Either the delivery does not come from Finkare, or a proxy removes the header: make the proxy pass it on."),
         ),
         Refused::NotGenuine(Rejection::HeaderRepeated) => (
             Reason::HeaderRepeated,
-            format!("The `{HEADER}` header is there more than once, and which one counts is not defined. Look for a proxy that adds or repeats it."),
+            format!("The `{HEADER}` header is there more than once, and it is not defined which one is valid. Look for a proxy that adds or repeats the header."),
         ),
         Refused::NotGenuine(Rejection::HeaderNotHex | Rejection::HeaderLength { .. }) => {
             let form = match shape {
@@ -352,15 +352,15 @@ fn told(refused: &Refused, shape: Shape) -> Option<Option<(Reason, String)>> {
         }
         Refused::NotGenuine(Rejection::Retired) => (
             Reason::RetiredSecret,
-            "The delivery is signed with a secret of this endpoint whose overlap after a rotation is over. If Finkare still signs with it, rotate again; otherwise somebody repeats an old delivery.".into(),
+            "The delivery is signed with a secret of this endpoint whose overlap after a rotation has ended. If Finkare still signs with this secret, rotate again; otherwise, a third party has sent an old delivery again.".into(),
         ),
         Refused::Undecided(undecided) => (
             Reason::Undecided,
-            format!("The signature fitted no secret that was known, and {undecided}, so the sender was asked to try again. There is nothing to do unless this goes on; then look at the audit trail and rotate again."),
+            format!("The signature fitted no known secret, and {undecided}, so Finkare was asked to send the delivery again. There is nothing to do unless this continues; in that case, look at the audit trail and rotate again."),
         ),
         Refused::TooOld { .. } => (
             Reason::TooOld,
-            "The delivery is genuine, and its timestamp is older than `max_age_days`. Either somebody repeats an old delivery, or Finkare was late by days: compare Finkare's payments with yours.".into(),
+            "The delivery is genuine, but its timestamp is older than `max_age_days`. Either a third party has sent an old delivery again, or Finkare was days late: compare Finkare's payments with yours.".into(),
         ),
     };
     Some(Some((reason, text)))
@@ -372,7 +372,7 @@ enum Reading {
     AsItCame,
     /// Written again, compactly, as `JSON.stringify` does.
     Reserialized,
-    /// Before something on the way changed it; the text follows "the signature fits if".
+    /// As it was before something changed it on the way; the text follows "the signature fits if".
     Changed(&'static str),
 }
 
@@ -410,22 +410,21 @@ fn tried(keyring: &Keyring, claimed: &Tag, body: &Bytes) -> (Reason, String) {
     let Some(fit) = keyring.misread(claimed, &bodies) else {
         return (
             Reason::WrongSecret,
-            "The signature fits none of the endpoint's secrets, in whatever way they are read. Either the delivery is forged, or the secret was changed at Finkare or copied wrongly: compare its fingerprint (`printf %s \"$SECRET\" | sha256sum`) with the endpoint's, and set it again.".into(),
+            "The signature fits none of the endpoint's secrets, in any reading. Either the delivery is forged, or the secret was changed at Finkare or copied wrongly: compare its fingerprint (`printf %s \"$SECRET\" | sha256sum`) with the endpoint's, and set it again.".into(),
         );
     };
     let mut text = format!("The signature fits the endpoint's secret {}", fit.fingerprint);
     let mut found: Vec<(Reason, String)> = Vec::new();
     if let Some(oddity) = fit.oddity {
-        text.push_str(" without what stands around it or cannot be seen in it");
-        let remedy =
-            format!("The secret as it is configured {oddity}: take that out where it is configured, and reload.");
+        text.push_str(" without the characters that do not belong to it");
+        let remedy = format!("The configured secret {oddity}: correct it where it is configured, and reload.");
         found.push((Reason::WrongSecret, remedy));
     }
     if fit.encoding != encoding {
         let (how, word) = match fit.encoding {
-            SecretEncoding::Literal => (" taken as a whole", "literal"),
-            SecretEncoding::Stripped => (" taken without `whsec_`", "stripped"),
-            SecretEncoding::Base64 => (" taken without `whsec_` and decoded from base64", "base64"),
+            SecretEncoding::Literal => (" used as a whole", "literal"),
+            SecretEncoding::Stripped => (" used without `whsec_`", "stripped"),
+            SecretEncoding::Base64 => (" used without `whsec_` and decoded from base64", "base64"),
         };
         text.push_str(how);
         found.push((Reason::SecretEncoding, format!("Set `secret_encoding = \"{word}\"`.")));
@@ -436,10 +435,10 @@ fn tried(keyring: &Keyring, claimed: &Tag, body: &Bytes) -> (Reason, String) {
             found.push((Reason::SignatureOver, "Set `signature_over = \"raw\"`.".into()));
         }
         (Reading::Reserialized, SignatureOver::Raw) => {
-            text.push_str(" if the body's JSON is written again without blanks");
+            text.push_str(" if the body's JSON is serialised again without blanks");
             found.push((
                 Reason::SignatureOver,
-                "Either something on the way adds blanks to the JSON, or Finkare signs another form of it than it sends: set `signature_over = \"either\"`.".into(),
+                "Either something on the way adds blanks to the JSON, or Finkare signs another form of the JSON than it sends: set `signature_over = \"either\"`.".into(),
             ));
         }
         (Reading::AsItCame, SignatureOver::Raw | SignatureOver::Either)
@@ -447,12 +446,12 @@ fn tried(keyring: &Keyring, claimed: &Tag, body: &Bytes) -> (Reason, String) {
         (Reading::Changed(how), _) => {
             text.push_str(" over the body if ");
             text.push_str(how);
-            found.push((Reason::BodyChanged, "Let the proxy in front pass bodies on byte for byte.".into()));
+            found.push((Reason::BodyChanged, "Make the proxy pass on bodies byte for byte.".into()));
         }
     }
     let Some((reason, _)) = found.first() else {
         text.push_str(
-            ", which was not known when the delivery came. There is nothing to do: a repetition is accepted.",
+            ", which was not known when the delivery came. There is nothing to do: the delivery is accepted when Finkare sends it again.",
         );
         return (Reason::SecretKnownSince, text);
     };

@@ -146,7 +146,8 @@ impl Ingest {
         if !event.readable {
             tracing::warn!(
                 event.id = %event.id, endpoint.name = %event.endpoint, bytes = event.payload.len(),
-                "a correctly signed delivery cannot be read: it is kept and acknowledged, for a person to look at"
+                "a correctly signed delivery cannot be read: it is stored and acknowledged, and a person should look \
+                 at it"
             );
         }
         let before = begun.elapsed();
@@ -198,7 +199,8 @@ fn check_age(max_age: Option<Duration>, event: &NewEvent) -> Result<(), Refused>
         None => {
             tracing::warn!(
                 event.id = %event.id, endpoint.name = %event.endpoint,
-                "a genuine delivery has no readable `timestamp`, so that `max_age_days` says nothing of it: it is kept"
+                "a genuine delivery has no readable `timestamp`, so `max_age_days` cannot be checked: the delivery is \
+                 kept"
             );
             Ok(())
         }

@@ -71,8 +71,8 @@ impl fmt::Display for Decision {
             Self::OtherEndpoint => {
                 f.write_str("the sink does not take events of this endpoint (`endpoints`, or `live` and the sandbox)")
             }
-            Self::NoMatch => f.write_str("its `filter` is not true of this event, or needs a field that is missing"),
-            Self::NotJson => f.write_str("it has a `filter`, and the body is no JSON"),
+            Self::NoMatch => f.write_str("its `filter` does not match this event, or needs a field that is missing"),
+            Self::NotJson => f.write_str("it has a `filter`, and the body is not JSON"),
             Self::Failed(word) => write!(f, "its `filter` failed on this event, which counts as no match: {word}"),
         }
     }
@@ -138,7 +138,7 @@ pub fn sinks_for(routes: &[Route], endpoint: &str, event_type: &str, message: &[
             Decision::OtherType | Decision::OtherEndpoint | Decision::NoMatch | Decision::NotJson => {}
             Decision::Failed(error) => tracing::warn!(
                 sink.name = %route.sink, event.r#type = event_type, %error,
-                "a filter failed on an event: it counts as no match"
+                "a filter failed on an event: the event counts as not matching"
             ),
         }
     }

@@ -33,7 +33,7 @@ pub(super) const fn refused(kind: IntentKind) -> &'static str {
     }
 }
 
-/// It is not known whether Finkare did it.
+/// It is not known whether Finkare made the change.
 pub(super) const fn uncertain(kind: IntentKind) -> &'static str {
     match kind {
         IntentKind::Rotate => "rotation.uncertain",

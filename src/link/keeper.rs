@@ -1,6 +1,6 @@
-//! Looks after the links without being asked: heals unfinished changes, follows the schedules, lets secrets expire.
+//! Maintains the links in the background: heals unfinished changes, follows the schedules, expires secrets.
 //!
-//! Every replica has one. The first to take over an unfinished intent heals it, and the store makes sure that two replicas
+//! Every replica has a keeper. The first one to take over an unfinished intent heals it, and the store makes sure that two replicas
 //! which follow the same schedule rotate once.
 
 use std::{
@@ -36,23 +36,23 @@ const LATER: Duration = Duration::from_secs(5);
 /// The time between two searches for secrets that have expired.
 const EXPIRE: Duration = Duration::from_secs(10);
 
-/// The most endpoints that are healed at the same time, so that one that waits for Finkare delays few others. The rest
-/// waits for the next round.
+/// The most endpoints that are healed at the same time, so that an endpoint that waits for Finkare delays few others. The
+/// other endpoints wait for the next round.
 const HEALING: usize = 16;
 
 /// The pause after a scheduled rotation has failed.
 const AFTER_FAILURE: Duration = Duration::from_hours(1);
 
-/// The pause before an unfinished change that this process cannot heal is tried again.
+/// The pause before this process retries an unfinished change that it could not heal.
 const CANNOT_HEAL: Duration = Duration::from_mins(1);
 
-/// The shortest time between two log lines on such a change.
+/// The shortest time between two log lines about such a change.
 const COMPLAIN: Duration = Duration::from_hours(1);
 
 /// The actor of scheduled rotations.
 const SCHEDULE: &str = "schedule";
 
-/// The time before which an endpoint is left alone.
+/// The time before which nothing is done for an endpoint.
 type NotBefore = Arc<Mutex<HashMap<EndpointName, Instant>>>;
 
 pub(super) struct Keeper {
@@ -84,7 +84,7 @@ impl Keeper {
         }
     }
 
-    /// Works until the soft stop. Changes that have been begun by then go on.
+    /// Works until the soft stop. Changes that have begun by then continue.
     pub(super) async fn run(mut self) {
         let soft = self.links.lifecycle.soft.clone();
         let store = self.links.store.clone();
@@ -96,7 +96,7 @@ impl Keeper {
             let pause = match round {
                 Ok(is_unfinished) => {
                     if std::mem::take(&mut self.is_failing) {
-                        tracing::info!("the links to Finkare are looked after again");
+                        tracing::info!("the links to Finkare are checked again");
                     }
                     if is_unfinished { SOON } else { LATER }
                 }
@@ -104,7 +104,7 @@ impl Keeper {
                     if !std::mem::replace(&mut self.is_failing, true) {
                         tracing::error!(
                             error = %Chain(&error),
-                            "the links to Finkare cannot be looked after, because the store failed: trying again"
+                            "the links to Finkare cannot be checked, because the store failed: trying again"
                         );
                     }
                     SOON
@@ -119,7 +119,7 @@ impl Keeper {
         }
     }
 
-    /// Looks at everything once; true if a change is unfinished.
+    /// Checks every link once; true if a change is unfinished.
     async fn round(&mut self) -> Result<bool, StoreError> {
         let configured = self.links.endpoints();
         if !Arc::ptr_eq(&configured, &self.configured) {
@@ -142,7 +142,10 @@ impl Keeper {
             let expired = self.links.store.expire_secrets().await?;
             self.next_expiry = Instant::now() + EXPIRE;
             if expired > 0 {
-                tracing::info!(secrets = expired, "retired secrets have expired, and their texts are removed");
+                tracing::info!(
+                    secrets = expired,
+                    "retired secrets have expired, and their encrypted texts were deleted"
+                );
             }
         }
         Ok(is_unfinished)
@@ -201,14 +204,14 @@ impl Keeper {
                 }
                 Err(error) => tracing::error!(
                     endpoint.name = %name, error = %Chain(&error),
-                    "the webhook's secret was to be rotated by schedule, and that failed: the next try is in an hour"
+                    "the scheduled rotation of the webhook's secret failed: the next attempt is in one hour"
                 ),
             }
         }));
     }
 }
 
-/// True if the endpoint's newest secret is as old as its schedule allows, and nothing is under way.
+/// True if the endpoint's newest secret is as old as its schedule allows, and no change is in progress.
 fn is_due(endpoint: &LinkedEndpoint, link: &Link) -> bool {
     let (Some(every), Some(newest), None) = (endpoint.rotate_every, link.secrets.first(), &link.intent) else {
         return false;
@@ -249,7 +252,7 @@ async fn heal(links: &Arc<Links>, complained: &NotBefore, intent: &Intent, token
         }
     };
     match links.heal(&linked, &held, intent, SERVICE, None).await {
-        // Finkare's answers are in the log already.
+        // Finkare's answers have been logged already.
         Ok(_) | Err(LinkError::Refused(_) | LinkError::Uncertain(_) | LinkError::NeedsAPerson { .. }) => {}
         Err(error) => complain(complained, intent, &error),
     }
@@ -260,7 +263,7 @@ fn complain(complained: &NotBefore, intent: &Intent, error: &LinkError) {
     if may_begin(complained, &intent.endpoint, COMPLAIN) {
         tracing::error!(
             endpoint.name = %intent.endpoint, intent.id = %intent.id, change = intent.kind.as_str(), error = %Chain(error),
-            "a change of the webhook's secret is unfinished and could not be healed: deliveries that fit no secret \
+            "a change of the webhook's secret is unfinished and could not be completed: deliveries that fit no secret \
              are answered 503, and the service tries again by itself"
         );
     }

@@ -1,5 +1,5 @@
-//! An intent that this process holds: its lease is renewed while the work goes on, and its outcome is stored even if the
-//! store is away for a while.
+//! An intent that this process holds: its lease is renewed during the work, and its outcome is stored even if the store is
+//! unavailable for a while.
 
 use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long a lease lasts unless it is renewed. After a crash, another process may heal the unfinished change once the lease
-/// has run out.
+/// has expired.
 pub const LEASE: Duration = Duration::from_secs(8);
 
 /// The time between two renewals: three may fail before the lease is lost.
@@ -33,7 +33,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// … which doubles up to this one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How many times a change starts again after it found another unfinished change, which then came to nothing.
+/// How many times a change starts again after it found another unfinished change that then ended without a result.
 pub(super) const ROUNDS: usize = 3;
 
 /// A new intent with a new id and a new token.
@@ -55,7 +55,7 @@ pub(super) fn new_intent(linked: &Linked, kind: IntentKind, actor: &str) -> NewI
 
 /// An intent that this process holds.
 ///
-/// Dropping it lets the lease run out: the intent then reads as unknown, and is healed.
+/// Dropping it lets the lease expire: the intent then counts as unknown, and is healed.
 pub(super) struct Held {
     store: Arc<dyn Store>,
     /// The endpoint.
@@ -103,8 +103,8 @@ impl Held {
         self.unreadable.saturating_add(u32::from(is_unreadable))
     }
 
-    /// Does the work and renews the lease meanwhile. A lost lease does not stop the work: Finkare's answer is stored all the
-    /// same.
+    /// Does the work and renews the lease during it. A lost lease does not stop the work: Finkare's answer is stored
+    /// anyway.
     pub(super) async fn keeping<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             biased;
@@ -121,8 +121,8 @@ impl Held {
                 Ok(false) => {
                     tracing::warn!(
                         endpoint.name = %self.endpoint, intent.id = %self.id,
-                        "the lease on a change of the webhook's secret was lost: another process heals it, and this \
-                         one keeps what Finkare answers"
+                        "the lease on a change of the webhook's secret was lost: another process completes the \
+                         change, and this process still stores Finkare's answer"
                     );
                     return std::future::pending().await;
                 }
@@ -134,8 +134,8 @@ impl Held {
         }
     }
 
-    /// Stores the secret that Finkare gave, however long that takes: the one in memory is the only copy. Gives up only if the
-    /// store refuses it permanently.
+    /// Stores Finkare's new secret, however long that takes: the copy in memory is the only one. Gives up only if the store
+    /// rejects the secret permanently.
     pub(super) async fn finish(&self, change: Change, audit: NewAudit) -> Result<Ended, StoreError> {
         let begun = Instant::now();
         let finish = || self.store.finish_intent(self.id, self.token, change.clone(), audit.clone());
@@ -144,14 +144,14 @@ impl Held {
             Ok(Ended::Ended) => {}
             Ok(Ended::Lost) => tracing::warn!(
                 endpoint.name = %self.endpoint, intent.id = %self.id, fingerprint = %change.secret.fingerprint,
-                "the new secret was stored, but another process had taken the change over: the secret is rotated \
-                 once more"
+                "the new secret was stored, but another process had taken over the change: the secret is rotated once \
+                 more"
             ),
             Err(error) => tracing::error!(
                 endpoint.name = %self.endpoint, intent.id = %self.id, fingerprint = %change.secret.fingerprint,
                 error = %Chain(error), waited_ms = crate::model::clock::millis(begun.elapsed()),
-                "Finkare switched to a new secret, and the store refused to keep it: the secret is rotated again by \
-                 itself; look after the store"
+                "Finkare switched to a new secret, and the store refused to keep it: the service rotates the secret \
+                 again by itself; check the store"
             ),
         }
         ended
@@ -163,10 +163,10 @@ impl Held {
         self.note("ended", self.insist(Some(LEASE), fail).await);
     }
 
-    /// Gives the intent back as a doubt, to be tried again by the service unless it needs a person.
+    /// Marks the intent as a doubt, which the service retries unless it needs a person.
     pub(super) async fn doubt(&self, doubt: Doubt, audit: NewAudit) {
         let doubt = || self.store.doubt_intent(self.id, self.token, doubt, audit.clone());
-        self.note("given back", self.insist(Some(LEASE), doubt).await);
+        self.note("marked as uncertain", self.insist(Some(LEASE), doubt).await);
     }
 
     /// Ends the intent because there is nothing to ask Finkare.
@@ -180,18 +180,18 @@ impl Held {
             Ok(Ended::Ended) => {}
             Ok(Ended::Lost) => tracing::warn!(
                 endpoint.name = %self.endpoint, intent.id = %self.id,
-                "a change of the webhook's secret was to be {what}, but another process had taken it over and goes \
-                 on with it"
+                "another process has taken over the change of the webhook's secret that was to be {what}, and \
+                 continues it"
             ),
             Err(error) => tracing::error!(
                 endpoint.name = %self.endpoint, intent.id = %self.id, error = %Chain(&error),
-                "a change of the webhook's secret could not be {what} in the store: it is taken up again once its \
-                 lease has run out"
+                "a change of the webhook's secret could not be {what} in the store: it is retried once its lease \
+                 has expired"
             ),
         }
     }
 
-    /// Asks the store until it answers, at most for `bound`; the lease is renewed meanwhile.
+    /// Retries until the store answers, at most for `bound`; the lease is renewed during that time.
     async fn insist<F>(&self, bound: Option<Duration>, mut ask: impl FnMut() -> F) -> Result<Ended, StoreError>
     where
         F: Future<Output = Result<Ended, StoreError>>,

@@ -1,14 +1,14 @@
 //! Registers webhooks and rotates their secrets without dropping a delivery.
 //!
-//! Finkare switches to a new secret before the relay can know it, and shows it once. So every change has four steps:
+//! Finkare switches to a new secret before the relay can know it, and shows the secret once. So every change has four steps:
 //!
 //! 1. An intent is stored and leased ([`crate::model::intent`] describes its life): whatever happens after that, the store
 //!    shows that a change was begun.
-//! 2. This process reads its secrets again, so that from now on deliveries that fit none of them wait, before Finkare
-//!    switches.
-//! 3. Finkare is asked, and the lease is renewed meanwhile.
+//! 2. This process reads its secrets again before Finkare switches. From now on, deliveries that fit none of the secrets
+//!    wait.
+//! 3. Finkare is asked, and the lease is renewed during the call.
 //! 4. The new secret is committed as active and the previous ones retire, in the transaction that ends the intent. All
-//!    replicas are told. Only then is the new secret used.
+//!    replicas are notified. Only then is the new secret used.
 //!
 //! ```text
 //! rotate, register ──begin──▶ Held ──ask──▶ Finkare
@@ -26,27 +26,27 @@
 //! A person can always end a doubt, by giving a secret that the endpoint never had (in the configuration or by
 //! [`Links::settle`]) or by confirming the newest one. And the relay does not ask without end: after [`MOST_UNREADABLE`]
 //! answers of success without a secret that can be read, it does not ask again by itself, because each of these answers
-//! may have lost another secret. When a person asks for a rotation, it is still tried.
+//! may have lost another secret. A rotation that a person requests is still tried.
 //!
-//! [`rotation`], [`registration`], [`settling`] and [`keeper`] make the changes; [`lease`] is what they have in common.
+//! [`rotation`], [`registration`], [`settling`] and [`keeper`] make the changes; they share [`lease`].
 //!
 //! # The audit trail
 //!
 //! The subject is `endpoint/NAME`. Secrets appear by fingerprint. Finkare's answer appears as `status`, `code` and
-//! `request_id`, or as `problem` where there was no readable answer.
+//! `request_id`, or as `problem` if there was no readable answer.
 //!
 //! | action | what happened | detail |
 //! |---|---|---|
 //! | `rotation.begun` | Finkare is about to be asked for a new secret | `webhook_id`, `overlap_secs` |
 //! | `rotation.done` | the new secret is active | `webhook_id`, `fingerprint`, `overlap_secs` (how long the previous secrets stay valid from then on), `previous`, `tries` |
-//! | `rotation.refused` | Finkare refused, nothing changed | `webhook_id`, what Finkare said |
-//! | `rotation.uncertain` | it is not known whether Finkare did it | `webhook_id`, what Finkare said, `tries`, `unreadable` (answers of success without a secret so far), `retry_in_ms` (null: it is left to a person) |
+//! | `rotation.refused` | Finkare refused, nothing changed | `webhook_id`, Finkare's answer |
+//! | `rotation.uncertain` | it is not known whether Finkare made the change | `webhook_id`, Finkare's answer, `tries`, `unreadable` (answers of success without a secret so far), `retry_in_ms` (null: it is left to a person) |
 //! | `registration.begun` | Finkare is about to be asked for a webhook | `url`, `events` |
 //! | `registration.done` | the webhook and its secret are stored | `webhook_id`, `url`, `fingerprint`, `tries` |
-//! | `registration.refused`, `registration.uncertain` | as for rotations | `url`, what Finkare said … |
+//! | `registration.refused`, `registration.uncertain` | as for rotations | `url`, Finkare's answer … |
 //! | `webhook.adopted` | an existing webhook was adopted | `webhook_id`, `url` |
 //! | `intent.taken_over` | an unfinished change is healed (written by the store) | |
-//! | `intent.dropped` | an unfinished change has ended, as there was nothing to do | `reason` |
+//! | `intent.dropped` | an unfinished change has ended, because there was nothing to do | `reason` |
 //! | `intent.settled` | a secret that the endpoint never had was configured, and ended a doubt (written by the store) | `intent`, `kind`, `fingerprint` |
 //! | `secret.settled` | a person has said which secret is right | `current` (true if it is the newest stored one), `fingerprint`; of the doubt that it ended, `intent` and `kind` |
 //! | `secret.expired` | a retired secret has expired (written by the store) | |
@@ -83,14 +83,14 @@ pub mod settling;
 /// How long the previous secrets stay valid by default: a day.
 pub const DEFAULT_OVERLAP: Duration = Duration::from_hours(24);
 
-/// The shortest overlap, also where less is asked for. A delivery that Finkare signed just before the switch may arrive for
+/// The shortest overlap, even if a shorter one is requested. A delivery that Finkare signed just before the switch may arrive for
 /// as long as Finkare waits for an answer (5 s), and Finkare's clock may differ from this one.
 pub const MIN_OVERLAP: Duration = Duration::from_secs(10);
 
 /// The longest overlap: thirty days.
 pub const MAX_OVERLAP: Duration = Duration::from_hours(24 * 30);
 
-/// What the link needs to know of an endpoint.
+/// The part of an endpoint's configuration that the link needs.
 #[derive(Debug, Clone)]
 pub struct LinkedEndpoint {
     /// Its name.
@@ -99,7 +99,7 @@ pub struct LinkedEndpoint {
     pub path: String,
     /// Its webhook's id, if configured; otherwise the registered one is used.
     pub webhook_id: Option<String>,
-    /// For Finkare's API; `None` without an API key.
+    /// The client settings for Finkare's API; `None` without an API key.
     pub client: Option<Arc<Client>>,
     /// True if its events come from Finkare's sandbox.
     pub is_sandbox: bool,
@@ -114,7 +114,7 @@ pub struct LinkedEndpoint {
 pub struct Rotated {
     /// The new secret's fingerprint.
     pub fingerprint: Fingerprint,
-    /// The time until which the previous secrets are valid; `None` if there were none, or none is valid any more.
+    /// The time until which the previous secrets are valid; `None` if none of them is valid.
     pub previous_valid_until: Option<Timestamp>,
 }
 
@@ -145,7 +145,7 @@ pub struct Registered {
     pub notes: Vec<String>,
 }
 
-/// Why the link could not do it.
+/// Why a call of the link failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// No such endpoint is configured.
@@ -157,8 +157,8 @@ pub enum LinkError {
     /// The request is not valid; the text says why.
     #[error("{0}")]
     Invalid(String),
-    /// A rotation or a registration of this endpoint is under way.
-    #[error("endpoint {endpoint}: a change is under way since {since}, asked for by {actor}")]
+    /// A rotation or a registration of this endpoint is in progress.
+    #[error("endpoint {endpoint}: a change has been in progress since {since}, requested by {actor}")]
     InFlight {
         /// The endpoint.
         endpoint: EndpointName,
@@ -168,16 +168,16 @@ pub enum LinkError {
         actor: String,
     },
     /// Finkare refused, or could not be asked: nothing has changed, the previous secrets stay in force.
-    #[error("Finkare did not do it; the previous secrets stay in force")]
+    #[error("Finkare did not make the change; the previous secrets stay in force")]
     Refused(#[source] Error),
-    /// It is not known whether Finkare did it. The previous secrets stay in force, and the service asks again by itself.
+    /// It is not known whether Finkare made the change. The previous secrets stay in force, and the service asks again by itself.
     #[error(
-        "it is not known whether Finkare did it; the previous secrets stay in force, and the service asks again by itself"
+        "it is not known whether Finkare made the change; the previous secrets stay in force, and the service asks again by itself"
     )]
     Uncertain(#[source] Error),
-    /// It is not known whether Finkare did it, and the service does not ask again by itself: see [`MOST_UNREADABLE`].
+    /// It is not known whether Finkare made the change, and the service does not ask again by itself: see [`MOST_UNREADABLE`].
     #[error(
-        "it is not known whether Finkare did it, and the service does not ask again by itself, because {MOST_UNREADABLE} \
+        "it is not known whether Finkare made the change, and the service does not ask again by itself, because {MOST_UNREADABLE} \
          answers of success held no secret that can be read; {}",
         what_a_person_does(endpoint)
     )]
@@ -199,13 +199,13 @@ pub enum LinkError {
     /// The stored secrets could not be read again, so Finkare was not asked: deliveries would have been lost.
     #[error("Finkare was not asked, because the stored secrets could not be read again")]
     Secrets(#[source] Arc<SecretsError>),
-    /// The service stops; what is unfinished is healed at the next start.
+    /// The service is stopping; unfinished changes are healed after the next start.
     #[error("the service is stopping")]
     Stopping,
 }
 
 /// All endpoints' links, for as long as the process lives. A reload replaces the endpoints by [`Links::update`], and changes
-/// that are under way go on.
+/// in progress continue.
 #[derive(Debug)]
 pub struct Links {
     store: Arc<dyn Store>,
@@ -215,7 +215,7 @@ pub struct Links {
     lifecycle: Lifecycle,
 }
 
-/// An endpoint with an API key: what each piece of work needs of it.
+/// An endpoint with an API key, as the changes of its secrets need it.
 #[derive(Debug, Clone)]
 struct Linked {
     name: EndpointName,
@@ -254,7 +254,7 @@ impl Links {
         Arc::new(links)
     }
 
-    /// Replaces the endpoints. Changes that are under way go on as they began.
+    /// Replaces the endpoints. Changes in progress continue with the previous settings.
     pub fn update(&self, endpoints: Vec<LinkedEndpoint>) {
         for endpoint in &endpoints {
             // So that the metric is shown from the start, with zero.
@@ -271,8 +271,8 @@ impl Links {
     /// Gives an endpoint's webhook a new secret. The previous secrets stay valid for `overlap`, and for [`MIN_OVERLAP`] at
     /// least.
     ///
-    /// An unfinished change without a lease is finished instead, which has the same result. The work goes on if the future
-    /// is dropped, and after a soft stop; a hard stop cuts it off, and it is healed later.
+    /// An unfinished change without a lease is finished instead, which has the same result. The work continues if the
+    /// future is dropped, and after a soft stop; a hard stop interrupts it, and the change is healed later.
     ///
     /// # Errors
     /// See [`LinkError`]. Unless Finkare has answered with a new secret, the previous secrets stay in force.
@@ -299,7 +299,7 @@ impl Links {
     /// Registers an endpoint's webhook, or adopts the one that has this URL; see [`Registered`].
     ///
     /// Two calls, also at the same time, create one webhook. The endpoint's previous secrets stay active until the next
-    /// rotation. The work goes on like that of [`Links::rotate`] if the future is dropped.
+    /// rotation. The work continues like that of [`Links::rotate`] if the future is dropped.
     pub async fn register(
         self: &Arc<Self>,
         endpoint: &EndpointName,
@@ -324,7 +324,7 @@ impl Links {
         linked.client.deliveries(&id).await.map_err(LinkError::Refused)
     }
 
-    /// Heals what is unfinished, rotates by schedule and lets secrets expire, until asked to stop.
+    /// Heals unfinished changes, rotates by schedule and expires secrets, until asked to stop.
     pub async fn run(self: Arc<Self>) {
         keeper::Keeper::new(self).run().await;
     }
@@ -348,7 +348,7 @@ impl Links {
         })
     }
 
-    /// Everything that the store knows of one endpoint's link.
+    /// Everything that the store knows about one endpoint's link.
     async fn link(&self, endpoint: &EndpointName) -> Result<Link, StoreError> {
         let links = self.store.links().await?;
         let nothing = || Link { endpoint: endpoint.clone(), webhook: None, secrets: Vec::new(), intent: None };
@@ -367,8 +367,8 @@ impl Links {
         self.lifecycle.run_to_end(name, work).await.unwrap_or(Err(LinkError::Stopping))
     }
 
-    /// Makes this process prove deliveries by what the store holds now. A failure is in the log already, and the store is
-    /// read again soon anyway.
+    /// Makes this process verify deliveries with the secrets that the store holds now. A failure has been logged already, and
+    /// the store is read again soon anyway.
     async fn see(&self) {
         let _ = self.secrets.refresh().await;
     }
@@ -382,7 +382,7 @@ fn in_flight(intent: Intent) -> LinkError {
 /// What a person should do about a doubt that the service no longer heals by itself.
 pub fn what_a_person_does(endpoint: &EndpointName) -> String {
     format!(
-        "Take the webhook's secret from Finkare's dashboard and give it by `finkare-relay endpoints settle {endpoint}`, or \
-         configure it and reload; or try once more by `finkare-relay rotate-secret --endpoint {endpoint}`"
+        "Take the webhook's secret from Finkare's dashboard and enter it with `finkare-relay endpoints settle {endpoint}`, or \
+         configure it and reload; or try once more with `finkare-relay rotate-secret --endpoint {endpoint}`"
     )
 }

@@ -61,10 +61,10 @@ impl Wanted {
             return Err(format!("the URL begins with `{}:`, and Finkare posts to HTTPS only: {like}", parsed.scheme()));
         }
         if !parsed.username().is_empty() || parsed.password().is_some() {
-            return Err(format!("the URL holds a user or a password, which Finkare must not know: {like}"));
+            return Err(format!("the URL contains a user or a password, which Finkare must not get: {like}"));
         }
         if parsed.fragment().is_some() {
-            return Err(format!("the URL has a part after `#`, which no request carries: {like}"));
+            return Err(format!("the URL has a part after `#`, which is not sent in requests: {like}"));
         }
         let mut seen = std::collections::HashSet::new();
         events.retain(|event| seen.insert(event.clone()));
@@ -170,15 +170,15 @@ impl Links {
         if listed.iter().any(|webhook| webhook.id == id) {
             return false;
         }
-        held.drop_unneeded(actor, &format!("webhook {id} is not in Finkare's list any more")).await;
+        held.drop_unneeded(actor, &format!("webhook {id} is no longer in Finkare's list")).await;
         tracing::warn!(
             endpoint.name = %linked.name, webhook.id = id,
-            "an unfinished rotation was ended, because its webhook is not in Finkare's list any more"
+            "an unfinished rotation was ended, because its webhook is no longer in Finkare's list"
         );
         true
     }
 
-    /// Creates the webhook under an intent that this process holds; `None` if it was created elsewhere meanwhile.
+    /// Creates the webhook under an intent that this process holds; `None` if another process has created it in the meantime.
     async fn create(
         &self,
         linked: &Linked,
@@ -194,7 +194,7 @@ impl Links {
         match held.keeping(linked.client.webhooks()).await {
             Ok(listed) if same_url(url, &listed).is_empty() => {}
             Ok(_) => {
-                held.drop_unneeded(actor, "the webhook was created meanwhile").await;
+                held.drop_unneeded(actor, "another process has created the webhook in the meantime").await;
                 self.see().await;
                 return Ok(None);
             }
@@ -232,7 +232,7 @@ impl Links {
         let mut notes = notes(linked, wanted, &webhook);
         let missing: Vec<_> = wanted.events.iter().filter(|event| !webhook.events.contains(event)).cloned().collect();
         if !missing.is_empty() {
-            notes.push(format!("Finkare did not take these event types: {}", missing.join(", ")));
+            notes.push(format!("Finkare did not accept these event types: {}", missing.join(", ")));
         }
         Ok(Some(Registered {
             webhook_id: webhook.id,
@@ -283,11 +283,11 @@ impl Links {
         let rotate = format!("`finkare-relay rotate-secret --endpoint {}`", linked.name);
         match &fingerprint {
             None => notes.push(format!(
-                "the webhook was there already, and its secret is not known here: every delivery is refused until \
+                "the webhook existed already, and the relay does not know its secret: every delivery is refused until \
                  you run {rotate} (or set the endpoint's `secret`)"
             )),
             Some(fingerprint) if known.as_deref() != Some(webhook.id.as_str()) => notes.push(format!(
-                "the webhook was there already, and the endpoint's secret {fingerprint} is taken for its: if \
+                "the webhook existed already, and the relay assumes that its secret is {fingerprint}: if \
                  deliveries are refused, run {rotate}"
             )),
             Some(_) => {}
@@ -309,7 +309,7 @@ impl Links {
 }
 
 impl Links {
-    /// Changes a webhook's event types. Where the answer leaves open whether Finkare did it, its list shows it.
+    /// Changes a webhook's event types. If the answer does not say whether Finkare made the change, Finkare's list is read.
     ///
     /// # Errors
     /// [`LinkError::UpdateUnknown`] if the list does not show them either. The same call can be repeated without harm.
@@ -333,7 +333,8 @@ impl Links {
         let is_done = linked.client.webhooks().await.is_ok_and(|listed| listed.iter().any(has_all));
         tracing::warn!(
             endpoint.name = %linked.name, webhook.id = id, is_done, error = %Chain(&error),
-            "Finkare's answer left open whether it added event types to the webhook, so its list was looked at"
+            "Finkare's answer does not say whether it added event types to the webhook, so its list of webhooks was \
+             read"
         );
         if is_done { Ok(()) } else { Err(LinkError::UpdateUnknown(error)) }
     }

@@ -56,7 +56,7 @@ impl Order {
     }
 }
 
-/// Which secret Finkare is asked for, and what is to be kept with it.
+/// What Finkare is asked for, and what is stored with the new secret.
 struct Asking<'a> {
     actor: &'a str,
     webhook_id: &'a str,
@@ -76,7 +76,7 @@ impl Links {
         for _ in 0..ROUNDS {
             let link = self.link(&linked.name).await?;
             let webhook_id = linked.webhook_id(&link);
-            // An unfinished registration knows its webhook once it is healed.
+            // A healed registration knows its webhook.
             if webhook_id.is_none() && link.intent.is_none() {
                 return Err(linked.no_webhook_id());
             }
@@ -142,7 +142,7 @@ impl Links {
     }
 
     /// Finishes a change that another worker left unfinished, by asking Finkare for a new secret; `None` if it turned out
-    /// that nothing had happened. `overlap` replaces the intent's own.
+    /// that nothing had changed at Finkare. `overlap` replaces the intent's own.
     ///
     /// # Errors
     /// The doubt stays in the store, with a time for the next try.
@@ -179,12 +179,12 @@ impl Links {
                     let asking = Asking { actor, webhook_id: &webhook.id, overlap, url: Some(url) };
                     return self.ask(linked, held, &asking).await.map(Some);
                 }
-                held.drop_unneeded(actor, "Finkare has no webhook with this URL: nothing had happened").await;
+                held.drop_unneeded(actor, "Finkare has no webhook with this URL: nothing was registered").await;
                 self.see().await;
                 linked.metrics.observe(RotationResult::Healed);
                 tracing::info!(
                     endpoint.name = %linked.name, intent.id = %held.id, url,
-                    "an unfinished registration was looked into: Finkare has no such webhook, so nothing had happened"
+                    "an unfinished registration was checked: Finkare has no such webhook, so nothing was registered"
                 );
                 Ok(None)
             }
@@ -276,8 +276,8 @@ impl Links {
         }
     }
 
-    /// Finkare did not do it, or did not say so. `asked` is true if it was asked to change something. The audit entry `what`
-    /// is written with Finkare's answer added, as a refusal or as a doubt.
+    /// Handles a call that failed, or whose outcome is unknown. `asked` is true if Finkare was asked to change something. The
+    /// audit entry `what` is written as a refusal or as a doubt, with Finkare's answer added.
     pub(super) async fn not_done(
         &self,
         linked: &Linked,
@@ -336,7 +336,7 @@ impl Links {
         }
     }
 
-    /// The answer where another worker has taken over this intent.
+    /// The answer if another worker has taken over this intent.
     pub(super) async fn overtaken(&self, linked: &Linked) -> LinkError {
         match self.link(&linked.name).await {
             Ok(Link { intent: Some(intent), .. }) => in_flight(intent),
@@ -348,8 +348,8 @@ impl Links {
     }
 }
 
-/// The pause before the next try: 1 s, 2 s, 4 s … 60 s, of which the second half is random; longer if Finkare asks for
-/// it.
+/// The pause before the next try: 1 s, 2 s, 4 s … 60 s, the second half of it random; longer if Finkare requests a longer
+/// pause.
 fn retry_in(tries: u32, error: Option<&Error>) -> Duration {
     let wait = backoff::next_wait(FIRST_RETRY, LONGEST_RETRY, tries, 0.5 + 0.5 * rand::random::<f64>());
     match error {
@@ -358,7 +358,7 @@ fn retry_in(tries: u32, error: Option<&Error>) -> Duration {
     }
 }
 
-/// What a person can do about it.
+/// What a person can do about the error.
 fn what_to_do(error: &Error) -> &'static str {
     match error {
         Error::Unusable { .. } => "Check the endpoint's `webhook_id` and `api_paths`",

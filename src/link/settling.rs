@@ -1,4 +1,4 @@
-//! Lets a person say which secret Finkare signs with, which ends a doubt. Finkare is not asked.
+//! Lets a person say which secret Finkare signs with. This ends a doubt, and Finkare is not asked.
 
 use std::sync::Arc;
 
@@ -73,8 +73,8 @@ impl Links {
                 }
                 Settlement::InFlight(intent) => Err(in_flight(intent)),
                 Settlement::NoSecret => Err(LinkError::NothingToSettle(format!(
-                    "endpoint {name} has no secret, so none of them can be the right one: give the one that Finkare's \
-                     dashboard shows"
+                    "endpoint {name} has no secret that could be confirmed: enter the secret that Finkare's dashboard \
+                     shows"
                 ))),
             }
         })
@@ -90,7 +90,7 @@ impl Links {
             return Err(invalid("is empty: copy it again"));
         }
         if text.len() > LONGEST_SECRET {
-            return Err(invalid("is longer than any secret of Finkare's: copy the secret alone"));
+            return Err(invalid("is longer than any of Finkare's secrets: copy only the secret"));
         }
         // A dashboard shows a mask such as `whsec_****` in place of a secret that it no longer shows.
         if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'*') {

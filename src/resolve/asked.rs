@@ -65,7 +65,7 @@ impl Asked {
         // The library's message may repeat a part of the body, so only the position is given.
         let body: Body<'_> = serde_json::from_slice(message).map_err(|error| {
             let (line, column) = (error.line(), error.column());
-            format!("the body cannot be read: it is no JSON of the documented form at line {line}, column {column}")
+            format!("the body cannot be read: it is not JSON of the documented form at line {line}, column {column}")
         })?;
         let data = body.data.ok_or("`data` is missing")?;
         let paid_at = text("data.paidAt", data.paid_at)?.map(|text| text.parse::<PaidAt>()).transpose();

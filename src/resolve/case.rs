@@ -81,7 +81,7 @@ impl<'a> Case<'a> {
         self.looked.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
         match choice {
             // Not reached: this is a payment that was found.
-            Choice::Take(_) => Unresolved::Retry { reason: "the payment is to be looked at again".into(), after: None },
+            Choice::Take(_) => Unresolved::Retry { reason: "the payment must be checked again".into(), after: None },
             Choice::Pending { payment, other } => {
                 self.note(payment);
                 match other {
@@ -96,8 +96,8 @@ impl<'a> Case<'a> {
                             beside(Some(*other))
                         ),
                         &format!(
-                            "it goes on by itself once payment {} is completed. If the event means payment {}, see to it \
-                             that the books have that one, and cancel this dispatch",
+                            "the dispatch continues by itself once payment {} is completed. If the event means \
+                             payment {}, make sure that this payment is in the books, and cancel this dispatch",
                             shown(&payment.id),
                             shown(&other.id)
                         ),
@@ -108,21 +108,22 @@ impl<'a> Case<'a> {
                 self.note(payment);
                 self.early(
                     &format!(
-                        "payment {} has the status `{}` at Finkare, which is not known to mean that it has arrived{}",
+                        "payment {} has the status `{}` at Finkare, and the relay does not know whether this means \
+                         that it has arrived{}",
                         shown(&payment.id),
                         shown(&payment.status),
                         beside(*other)
                     ),
-                    "look at Finkare: it goes on by itself once the payment is `completed`; if it has arrived, book it by \
-                     hand and cancel this dispatch",
+                    "check the payment at Finkare: the dispatch continues by itself once the payment is `completed`; \
+                     if the payment has arrived, book it by hand and cancel this dispatch",
                 )
             }
             Choice::Lost { payment, other } => {
                 self.note(payment);
                 hold(
                     format!(
-                        "payment {}, which the event announces, is `{}` at Finkare: it is not passed on{}. Look at Finkare; \
-                         if that is right, cancel this dispatch",
+                        "payment {}, which the event announces, is `{}` at Finkare: it is not passed on{}. Check this \
+                         at Finkare; if it is right, cancel this dispatch",
                         shown(&payment.id),
                         shown(&payment.status),
                         beside(*other)
@@ -135,11 +136,11 @@ impl<'a> Case<'a> {
                 let id = payment.id.as_deref().map_or_else(|| "without a readable id".to_owned(), shown);
                 self.early(
                     &format!(
-                        "{wanted} may be the payment {id}, of which Finkare shows what cannot be read: {}{}",
+                        "{wanted} may be the payment {id}, whose data at Finkare cannot be read: {}{}",
                         payment.problem,
                         beside(*other)
                     ),
-                    "look at Finkare; book the payment by hand, and cancel this dispatch",
+                    "check the payment at Finkare, book it by hand, and cancel this dispatch",
                 )
             }
             Choice::Contradicts(what) => hold(
@@ -151,8 +152,8 @@ impl<'a> Case<'a> {
             ),
             Choice::Ambiguous(one, other) => hold(
                 format!(
-                    "{wanted} may be {} as well as {}, which differ in time, method or currency: it is not guessed. Book \
-                     the right one by hand, and cancel this dispatch",
+                    "{wanted} may be {} as well as {}, which differ in time, method or currency: the relay does not \
+                     guess. Book the right one by hand, and cancel this dispatch",
                     described(one),
                     described(other)
                 ),
@@ -160,12 +161,13 @@ impl<'a> Case<'a> {
             ),
             Choice::Taken { payment, other } => self.early(
                 &format!(
-                    "for {wanted} Finkare shows only what other events have announced already (such as payment {}){}",
+                    "Finkare shows {wanted}, but other events have already announced every such payment (for example \
+                     payment {}){}",
                     shown(&payment.id),
                     beside(*other)
                 ),
-                "either Finkare repeated its delivery, or a payment is not visible: compare, then cancel this dispatch \
-                 or retry it",
+                "either Finkare sent the event twice, or a payment is not visible: compare with Finkare, then cancel \
+                 this dispatch or retry it",
             ),
             Choice::Far(payment) => {
                 let window = format!(
@@ -176,32 +178,33 @@ impl<'a> Case<'a> {
                 let nearest = match payment.paid_at {
                     Some(_) => format!("the nearest is {}, `{}`", described(payment), shown(&payment.status)),
                     None => format!(
-                        "of payment {}, `{}`, it does not say when it was paid",
+                        "payment {}, `{}`, has no payment date at Finkare",
                         shown(&payment.id),
                         shown(&payment.status)
                     ),
                 };
                 self.early(
-                    &format!("{window}; {nearest}, so that it is not taken for the event's"),
+                    &format!("{window}; {nearest}, so it is not taken as the event's payment"),
                     &format!(
-                        "compare with Finkare: it goes on by itself once the event's own payment is there. If payment {} is \
-                         meant, see to it that the books have it, and cancel this dispatch (`payment_window_days` of the \
-                         endpoint says how far a payment may be dated from its event)",
+                        "compare with Finkare: the dispatch continues by itself once the event's own payment is \
+                         visible. If the event means payment {}, make sure that this payment is in the books, and \
+                         cancel this dispatch (`payment_window_days` of the endpoint says how far a payment may be \
+                         dated from its event)",
                         shown(&payment.id)
                     ),
                 )
             }
             Choice::Nothing if is_kept => hold(
                 format!(
-                    "the payment that the event was found to announce is gone from Finkare ({wanted}): it is not passed \
-                     on. Look at Finkare, and cancel this dispatch if that is right"
+                    "the payment that was found for the event is no longer at Finkare ({wanted}): it is not passed \
+                     on. Check this at Finkare; if it is right, cancel this dispatch"
                 ),
                 RECHECK,
             ),
             Choice::Nothing => self.early(
                 &format!("Finkare does not show {wanted}"),
-                "compare with Finkare: it goes on by itself once the payment is there; if there is none, cancel this \
-                 dispatch",
+                "compare with Finkare: the dispatch continues by itself once the payment is visible; if there is no \
+                 such payment, cancel this dispatch",
             ),
         }
     }
@@ -226,10 +229,10 @@ pub(super) fn patience_left(message: &Message, patience: Duration) -> Option<Dur
 pub(super) fn early(message: &Message, patience: Duration, what: &str, advice: &str) -> Unresolved {
     match patience_left(message, patience) {
         Some(left) => Unresolved::Wait {
-            reason: format!("{what}, which may be too early"),
+            reason: format!("{what}. It may only be too early: the relay tries again"),
             after: growing(message.attempt, LONGEST_WAIT).min(left.max(SHORTEST_WAIT)),
         },
-        None => hold(format!("{what}: {advice}. It is looked at again each hour"), RECHECK),
+        None => hold(format!("{what}: {advice}. The relay checks again every hour"), RECHECK),
     }
 }
 
@@ -245,7 +248,7 @@ fn described(payment: &finkare::Payment) -> String {
     format!(
         "payment {} (paid at {}, method {}, currency {})",
         shown(&payment.id),
-        payment.paid_at.map_or_else(|| "a time not given".to_owned(), |paid_at| paid_at.to_string()),
+        payment.paid_at.map_or_else(|| "an unknown time".to_owned(), |paid_at| paid_at.to_string()),
         or_none(payment.method.as_deref()),
         or_none(payment.currency.as_deref())
     )
@@ -254,6 +257,6 @@ fn described(payment: &finkare::Payment) -> String {
 /// The completed payment that is not taken instead, as the rest of a sentence.
 fn beside(other: Option<&finkare::Payment>) -> String {
     other.map_or_else(String::new, |other| {
-        format!("; {} is completed, has no event, and is not taken in its place", described(other))
+        format!("; {} is completed and has no event, but is not taken instead", described(other))
     })
 }

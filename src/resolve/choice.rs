@@ -215,19 +215,19 @@ pub(super) fn contradiction(asked: &Asked, payment: &Payment) -> Option<String> 
     let id = &payment.id;
     if payment.invoice_id != asked.invoice_id {
         return Some(format!(
-            "payment {id} is of invoice {} at Finkare, and the event says invoice {}",
+            "payment {id} belongs to invoice {} at Finkare, but the event says invoice {}",
             payment.invoice_id, asked.invoice_id
         ));
     }
     if payment.amount_cents != asked.amount.0 {
         return Some(format!(
-            "payment {id} has {} cents at Finkare, and the event says {} cents",
+            "payment {id} has {} cents at Finkare, but the event says {} cents",
             payment.amount_cents, asked.amount.0
         ));
     }
     match (&payment.currency, &asked.currency) {
         (Some(theirs), Some(said)) if !theirs.eq_ignore_ascii_case(said) => {
-            Some(format!("payment {id} is in {theirs} at Finkare, and the event says {said}"))
+            Some(format!("payment {id} is in {theirs} at Finkare, but the event says {said}"))
         }
         _ => None,
     }

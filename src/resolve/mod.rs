@@ -161,7 +161,7 @@ impl Resolver {
                 return Ok(payment);
             }
         }
-        let reason = "other events were faster with every payment that would have fitted".to_owned();
+        let reason = "other events took every payment that fits first".to_owned();
         Err(Unresolved::Retry { reason, after: None })
     }
 
@@ -284,12 +284,15 @@ impl Resolver {
         let invoice = invoice(source, message, &asked.invoice_id, since).await?;
         let incomplete = |what: String| {
             hold(
-                format!("payment {} cannot be passed on: {what}. It is looked at again each hour", shown(&theirs.id)),
+                format!(
+                    "payment {} cannot be passed on: {what}. The relay checks it again every hour",
+                    shown(&theirs.id)
+                ),
                 RECHECK,
             )
         };
         if !is_plain(&theirs.id) {
-            return Err(incomplete("its id at Finkare is no id that can be stored".to_owned()));
+            return Err(incomplete("its id at Finkare cannot be stored".to_owned()));
         }
         let currency = currency([
             ("the payment", theirs.currency.as_deref()),
@@ -321,8 +324,8 @@ impl Resolve for Resolver {
         }
         let asked = Asked::read(&message.payload).map_err(|what| Unresolved::Hold {
             reason: format!(
-                "which payment the event announces cannot be read: {what}. Look at the event, book the payment by hand, \
-                 and cancel this dispatch"
+                "the relay cannot read which payment the event announces: {what}. Look at the event, book the payment \
+                 by hand, and cancel this dispatch"
             ),
             recheck_after: None,
         })?;
@@ -353,7 +356,7 @@ fn kept<'a>(assignment: &Assignment, payments: &'a [finkare::Payment]) -> Choice
     };
     if payment.invoice_id != assignment.invoice_id || payment.amount_cents != assignment.amount_cents.0 {
         return Choice::Contradicts(format!(
-            "payment {} had {} of invoice {} when the event was read, and has {} of invoice {} now",
+            "payment {} was {} of invoice {} when the event was read, and is now {} of invoice {}",
             shown(&payment.id),
             assignment.amount_cents,
             shown(&assignment.invoice_id),
@@ -385,17 +388,17 @@ async fn invoice(
                     message,
                     source.patience,
                     &format!("Finkare does not show invoice {}", shown(id)),
-                    "compare with Finkare: it goes on by itself once the invoice is there; if there is none, cancel this \
-                     dispatch",
+                    "compare with Finkare: the dispatch continues by itself once the invoice is visible; if there is \
+                     no such invoice, cancel this dispatch",
                 ));
             }
             Err(failure) => return Err(failed(&failure, message)),
         };
         let theirs = &seen.value;
         let problem = if theirs.id != id {
-            format!("it is shown as invoice {}", shown(&theirs.id))
+            format!("it is about invoice {}", shown(&theirs.id))
         } else if !is_plain(&theirs.invoice_number) {
-            "its number is none that a bookkeeper could find it by".to_owned()
+            "its number cannot be used to find it in the books".to_owned()
         } else {
             return Ok(Invoice {
                 id: theirs.id.clone(),
@@ -406,8 +409,10 @@ async fn invoice(
             });
         };
         if seen.asked >= begun {
-            let what =
-                format!("what Finkare shows of invoice {} cannot be used: {problem}. Look at Finkare", shown(id));
+            let what = format!(
+                "Finkare's answer about invoice {} cannot be used: {problem}. Check the invoice at Finkare",
+                shown(id)
+            );
             return Err(hold(what, RECHECK));
         }
         since = Some(begun);
@@ -417,7 +422,7 @@ async fn invoice(
 /// The currency on which all sources agree that name one, in three capital letters.
 fn currency<const N: usize>(said: [(&str, Option<&str>); N]) -> Result<String, String> {
     let mut said = said.into_iter().filter_map(|(who, currency)| Some((who, currency?)));
-    let (who, first) = said.next().ok_or("neither Finkare nor the event says in which currency")?;
+    let (who, first) = said.next().ok_or("neither Finkare nor the event gives a currency")?;
     if let Some((other, second)) = said.find(|(_, currency)| !currency.eq_ignore_ascii_case(first)) {
         return Err(format!("{who} is in {}, and {other} in {}", shown(first), shown(second)));
     }
@@ -440,8 +445,7 @@ fn failed(failure: &Failure, message: &Message) -> Unresolved {
     let error = match failure {
         Failure::Busy => {
             return Unresolved::Wait {
-                reason: "Finkare's API is asked as fast as `api_rate_limit` allows: this event's turn comes later"
-                    .into(),
+                reason: "calls to Finkare's API have reached `api_rate_limit`: this event waits for its turn".into(),
                 after: growing(message.attempt, LONGEST_TURN),
             };
         }
@@ -450,7 +454,7 @@ fn failed(failure: &Failure, message: &Message) -> Unresolved {
     let reason = Chain(error).to_string();
     match error {
         finkare::Error::Unusable { .. } => Unresolved::Hold {
-            reason: format!("{reason}. Look at the event, book by hand what it says, and cancel this dispatch"),
+            reason: format!("{reason}. Look at the event, book its payment by hand, and cancel this dispatch"),
             recheck_after: None,
         },
         finkare::Error::Api { status: 401 | 403, .. } => Unresolved::Stop {
@@ -465,7 +469,7 @@ fn failed(failure: &Failure, message: &Message) -> Unresolved {
         }
         finkare::Error::Api { .. } => hold(
             format!(
-                "{reason}. Look whether `api_url` and `api_paths` of endpoint `{}` are right; it is asked again each hour",
+                "{reason}. Check `api_url` and `api_paths` of endpoint `{}`; the relay asks again every hour",
                 message.endpoint
             ),
             RECHECK,
@@ -475,7 +479,10 @@ fn failed(failure: &Failure, message: &Message) -> Unresolved {
 }
 
 fn store(error: &StoreError) -> Unresolved {
-    Unresolved::Retry { reason: format!("which payment the event announces: {}", Chain(error)), after: None }
+    Unresolved::Retry {
+        reason: format!("could not find out which payment the event announces: {}", Chain(error)),
+        after: None,
+    }
 }
 
 /// True if the store, a header and a ledger row can hold the text.

@@ -87,7 +87,7 @@ pub(super) fn too_fresh(case: &Case<'_>, payment: &Payment, patience: Duration) 
     let left = patience.checked_sub(clock::since(paid_at, now)).filter(|left| !left.is_zero())?;
     (is_later && paid_at <= now).then(|| Unresolved::Wait {
         reason: format!(
-            "payment {} would fit, but was made only now, long after the event: an event of its own may be on its way",
+            "payment {} would fit, but was made only now, long after the event: its own event may still arrive",
             shown(&payment.id)
         ),
         after: growing(case.message.attempt, LONGEST_WAIT).min(left.max(SHORTEST_WAIT)),

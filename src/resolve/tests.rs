@@ -1,4 +1,4 @@
-//! The resolver against a Finkare and a store that live in memory.
+//! The resolver with a Finkare and a store in memory.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -32,13 +32,13 @@ mod properties;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// The store's part of assigning, as it is promised.
+/// The store's part of assigning, as its trait promises.
 #[derive(Default)]
 struct Memory {
     assignments: Mutex<Vec<Assignment>>,
-    /// What another replica does just before the next assignments.
+    /// The assignments that another replica makes just before the next ones.
     before: Mutex<VecDeque<Assignment>>,
-    /// The events that are stored, each with an unfinished dispatch.
+    /// The stored events, each with an unfinished dispatch.
     events: Mutex<Vec<Message>>,
     announced: Mutex<BTreeMap<EventId, Announced>>,
     fails: Mutex<bool>,
@@ -162,16 +162,16 @@ impl LedgerStore for Memory {
     }
 }
 
-/// Finkare, as far as it is asked.
+/// The part of Finkare that is called.
 struct Books {
     payments: Mutex<Vec<finkare::Payment>>,
     unreadable: Mutex<Vec<finkare::UnreadablePayment>>,
-    /// `None`: not visible.
+    /// `None`: the invoice is not visible.
     invoice: Mutex<Option<finkare::Invoice>>,
-    /// What the next calls fail with.
+    /// The failure of the next calls.
     fails: Mutex<VecDeque<finkare::Error>>,
     calls: AtomicUsize,
-    /// Each question takes one.
+    /// Each call takes one permit.
     gate: Semaphore,
 }
 
@@ -227,7 +227,7 @@ fn endpoint() -> Endpoint {
     }
 }
 
-/// A world whose invoice `i` is known, with these payments.
+/// A world in which Finkare shows the invoice `i` with these payments.
 fn world(payments: Vec<finkare::Payment>) -> World {
     let invoice = finkare::Invoice {
         id: "i".into(),
@@ -249,7 +249,7 @@ fn world(payments: Vec<finkare::Payment>) -> World {
     World { memory, books, resolver }
 }
 
-/// Another process: its own memory of what Finkare said.
+/// Another process, with its own cache of Finkare's answers.
 fn resolver(memory: &Arc<Memory>, books: &Arc<Books>) -> Resolver {
     let source = Source::new(books.clone(), &endpoint());
     let sources = HashMap::from([(ENDPOINT.to_owned(), Some(source)), ("keyless".to_owned(), None)]);
@@ -277,7 +277,7 @@ fn event(minute: u64) -> Message {
     with_body(&format!(r#"{{"invoiceId":"i","amountCents":100}},"timestamp":"{}""#, at(minute)))
 }
 
-/// `data` and what follows it.
+/// `data`, and the text that follows it.
 fn with_body(data: &str) -> Message {
     Message {
         event_id: EventId::generate(),
@@ -295,12 +295,12 @@ fn with_body(data: &str) -> Message {
     }
 }
 
-/// The same event as it would be asked for after the patience.
+/// The same event after the patience has ended.
 fn old(message: &Message) -> Message {
     Message { received_at: clock::now() - DEFAULT_PATIENCE - MINUTE, ..message.clone() }
 }
 
-/// A hold that is looked at again each hour, with its reason.
+/// Asserts a hold that is checked again every hour; answers its reason.
 #[track_caller]
 fn held(result: Result<Payment, Unresolved>) -> String {
     match result {
@@ -327,7 +327,7 @@ async fn an_event_gets_its_payment_and_keeps_it() {
         (found.invoice.number.as_str(), found.method.as_deref(), found.paid_at),
         ("F-1", Some("card"), PaidAt::At(at(11)))
     );
-    // A nearer one comes into sight: another process, long after, still answers the first.
+    // A nearer payment becomes visible: another process, long after, still answers the first payment.
     world.books.payments.lock().unwrap().push(payment("nearest", 10, "completed"));
     let again = resolver(&world.memory, &world.books).payment(&old(&event)).await.unwrap();
     assert_eq!(again, found);
@@ -343,8 +343,8 @@ async fn what_an_event_has_must_still_be_completed() {
     for (change, expected) in [
         (Some(("refunded", 100)), "`refunded`"),
         (Some(("failed", 100)), "`failed`"),
-        (Some(("completed", 99)), "1.00 of invoice i when the event was read, and has 0.99"),
-        (None, "gone from Finkare"),
+        (Some(("completed", 99)), "1.00 of invoice i when the event was read, and is now 0.99"),
+        (None, "no longer at Finkare"),
     ] {
         {
             let mut payments = world.books.payments.lock().unwrap();
@@ -370,9 +370,9 @@ async fn two_events_never_have_one_payment() {
     }
     assert_eq!(found, ["a", "b"]);
     let (reason, after) = waits(world.resolver.payment(&events[2]).await);
-    assert!(reason.contains("other events have announced already") && after >= FIRST_WAIT, "{reason}");
+    assert!(reason.contains("other events have already announced") && after >= FIRST_WAIT, "{reason}");
     let reason = held(world.resolver.payment(&old(&events[2])).await);
-    assert!(reason.contains("either Finkare repeated its delivery, or a payment is not visible"), "{reason}");
+    assert!(reason.contains("either Finkare sent the event twice, or a payment is not visible"), "{reason}");
     world.books.payments.lock().unwrap().push(payment("c", 10, "completed"));
     assert_eq!(world.resolver.payment(&old(&events[2])).await.unwrap().id, "c", "what was kept is no ground for a no");
 }
@@ -390,7 +390,7 @@ async fn whoever_is_slower_takes_the_next_one() {
     };
     world.memory.before.lock().unwrap().push_back(taken(EventId::generate(), "a"));
     assert_eq!(world.resolver.payment(&event).await.unwrap().id, "b");
-    // The same event, decided elsewhere in the same moment.
+    // The same event, decided by another process at the same moment.
     let twin = self::event(10);
     world.books.payments.lock().unwrap().extend([payment("c", 10, "completed"), payment("d", 30, "completed")]);
     let elsewhere = Assignment { invoice_id: "i".into(), ..taken(twin.event_id, "d") };
@@ -426,8 +426,9 @@ async fn pending_waits_longer_and_longer_and_is_never_given_up() {
     assert_eq!(world.resolver.payment(&event).await.unwrap().id, "p");
 }
 
-/// Instalments of each month; October was booked by hand before the relay was there. November is announced while it is
-/// pending, not shown, or gone back: October is never taken for it, and both are named once the patience is over.
+/// Monthly instalments; October was booked by hand before the relay was installed. November is announced while it is
+/// pending, not visible, or refunded: October is never taken instead, and the reason names both once the patience has
+/// ended.
 #[tokio::test]
 async fn an_earlier_payment_that_nobody_announced_is_never_taken() {
     const MONTH: u64 = 31 * 24 * 60;
@@ -447,7 +448,7 @@ async fn an_earlier_payment_that_nobody_announced_is_never_taken() {
         assert!(world.memory.given().is_empty());
         *world.books.payments.lock().unwrap() = vec![october(), payment("november", MONTH, "completed")];
         assert_eq!(world.resolver.payment(&old(&november)).await.unwrap().id, "november");
-        // A repetition of November, and whatever else is announced of this amount, is not October either.
+        // A repetition of November, and any other event of this amount, is not October either.
         let again = event(MONTH + 3);
         waits(world.resolver.payment(&again).await);
         let reason = held(world.resolver.payment(&old(&again)).await);
@@ -456,7 +457,8 @@ async fn an_earlier_payment_that_nobody_announced_is_never_taken() {
     let world = world(vec![october(), payment("november", MONTH, "refunded")]);
     let reason = held(world.resolver.payment(&old(&november)).await);
     assert!(reason.contains("payment november") && reason.contains("payment october"), "{reason}");
-    // Named, it is October, whatever the dates; and an event keeps what it has, however old it is.
+    // An event that names October gets it, regardless of the dates; and an event keeps its payment, however old the
+    // event is.
     let named = format!(r#"{{"invoiceId":"i","amountCents":100,"paymentId":"october"}},"timestamp":"{}""#, at(MONTH));
     let named = with_body(&named);
     assert_eq!(world.resolver.payment(&named).await.unwrap().id, "october");
@@ -464,7 +466,7 @@ async fn an_earlier_payment_that_nobody_announced_is_never_taken() {
     assert_eq!(world.resolver.payment(&years_later).await.unwrap().id, "october");
 }
 
-/// Each of two events gets its own payment, also where the other's comes into sight first.
+/// Each of two events gets its own payment, also if the other event's payment becomes visible first.
 #[tokio::test]
 async fn a_payment_is_left_to_the_event_that_lies_nearer() {
     let world = world(vec![payment("late", 3000, "completed")]);
@@ -477,7 +479,7 @@ async fn a_payment_is_left_to_the_event_that_lies_nearer() {
     world.books.payments.lock().unwrap().push(payment("early", 9, "completed"));
     assert_eq!(resolver(&world.memory, &world.books).payment(&early).await.unwrap().id, "early");
 
-    // In whatever order they are looked at, also while the nearer one is not looked at at all.
+    // In any order of the attempts, also while the nearer event is not attempted at all.
     let world = self::world(vec![payment("late", 3000, "completed"), payment("early", 1000, "completed")]);
     world.memory.events.lock().unwrap().extend([early.clone(), late.clone()]);
     let between = event(2900);
@@ -487,19 +489,19 @@ async fn a_payment_is_left_to_the_event_that_lies_nearer() {
     assert_eq!(world.resolver.payment(&late).await.unwrap().id, "late");
     waits(world.resolver.payment(&between).await);
 
-    // Whoever is not decided for long holds nobody up.
+    // An event that stays undecided for long delays no other event.
     let world = self::world(vec![payment("late", 3000, "completed")]);
     world.memory.events.lock().unwrap().extend([early.clone(), old(&late)]);
     assert_eq!(world.resolver.payment(&early).await.unwrap().id, "late");
 
-    // One that names its payment holds it for good.
+    // An event that names its payment keeps it reserved.
     let world = self::world(vec![payment("late", 3000, "completed")]);
     let named = with_body(r#"{"invoiceId":"i","amountCents":100,"paymentId":"late"}"#);
     world.memory.events.lock().unwrap().extend([early.clone(), old(&named)]);
     assert!(waits(world.resolver.payment(&early).await).0.contains("payment late"));
     assert_eq!(world.resolver.payment(&old(&named)).await.unwrap().id, "late");
 
-    // What was made only now, long after the event, has a moment for an event of its own.
+    // A payment that was made only now, long after the event, is left for an event of its own for a while.
     let now = clock::now();
     let fresh = finkare::Payment { paid_at: Some(PaidAt::At(now - MINUTE)), ..payment("fresh", 0, "completed") };
     let world = self::world(vec![fresh]);
@@ -508,7 +510,7 @@ async fn a_payment_is_left_to_the_event_that_lies_nearer() {
         received_at: days_ago,
         ..with_body(&format!(r#"{{"invoiceId":"i","amountCents":100}},"timestamp":"{days_ago}""#))
     };
-    assert!(waits(world.resolver.payment(&held_for_long).await).0.contains("of its own"));
+    assert!(waits(world.resolver.payment(&held_for_long).await).0.contains("its own event"));
     world.books.payments.lock().unwrap()[0].paid_at = Some(PaidAt::At(now - DEFAULT_PATIENCE - MINUTE));
     let other = resolver(&world.memory, &world.books);
     assert_eq!(other.payment(&held_for_long).await.unwrap().id, "fresh");
@@ -532,13 +534,13 @@ async fn a_bare_date_is_the_day_of_the_booking() {
     let world = world(vec![on("2026-03-15")]);
     let found = world.resolver.payment(&event(10)).await.unwrap();
     assert_eq!(found.paid_at, PaidAt::On(jiff::civil::date(2026, 3, 15)));
-    // As the event says it, where Finkare's payment has none.
+    // The date from the event is used if Finkare's payment has none.
     let world = self::world(vec![finkare::Payment { paid_at: None, ..payment("p", 0, "completed") }]);
     let said = with_body(r#"{"invoiceId":"i","amountCents":100,"paymentId":"p","paidAt":"2026-03-14"}"#);
     assert_eq!(world.resolver.payment(&said).await.unwrap().paid_at, PaidAt::On(jiff::civil::date(2026, 3, 14)));
 }
 
-/// What a person looks for is written down as it becomes known, and nothing is asked of Finkare for it again and again.
+/// The data that people search for is stored as soon as it is known, and Finkare is not called for it again and again.
 #[tokio::test]
 async fn what_is_known_is_told_while_it_is_pending() {
     let world = world(vec![payment("p", 10, "pending")]);
@@ -575,18 +577,18 @@ async fn what_is_not_visible_has_time_and_is_then_held() {
         Message { received_at: clock::now() - DEFAULT_PATIENCE + Duration::from_mins(1), attempt: 12, ..event.clone() };
     let (_, after) = waits(world.resolver.payment(&nearly).await);
     assert!(after <= MINUTE, "not beyond the patience: {after:?}");
-    assert!(held(world.resolver.payment(&old(&event)).await).contains("each hour"));
+    assert!(held(world.resolver.payment(&old(&event)).await).contains("every hour"));
 
     *world.books.invoice.lock().unwrap() = None;
     world.books.payments.lock().unwrap().push(payment("p", 10, "completed"));
-    // What Finkare said of the invoice before is remembered for a while.
+    // Finkare's earlier answer about the invoice is cached for a while.
     let forgetful = resolver(&world.memory, &world.books);
     assert!(waits(forgetful.payment(&event).await).0.contains("invoice i"));
     assert!(held(forgetful.payment(&old(&event)).await).contains("Finkare does not show invoice i"));
     assert!(world.memory.given().is_empty(), "nothing is decided before all is known");
     let Err(Unresolved::Wait { .. }) = forgetful.invoice(&event).await else { panic!("an invoice may come") };
 
-    // A 404 of the payments is no payment yet.
+    // A 404 for the payments means that there is no payment yet.
     world.books.fails.lock().unwrap().extend([refusal(404), refusal(404)]);
     let fresh = resolver(&world.memory, &world.books);
     waits(fresh.payment(&event).await);
@@ -641,36 +643,36 @@ async fn a_bookkeeper_gets_all_or_nothing() {
         world
     };
     for (world, expected) in [
-        (change(|payment, _| payment.paid_at = None), "when it was paid"),
-        (change(|payment, invoice| (payment.currency, invoice.currency) = (None, None)), "in which currency"),
+        (change(|payment, _| payment.paid_at = None), "has no payment date"),
+        (change(|payment, invoice| (payment.currency, invoice.currency) = (None, None)), "gives a currency"),
         (change(|payment, _| payment.currency = Some("CHF".into())), "the payment is in CHF, and the invoice in eur"),
         (
             change(|payment, invoice| (payment.currency, invoice.currency) = (Some("EURO".into()), None)),
             "three letters",
         ),
         (change(|payment, _| payment.id = "a\0b".into()), "its id at Finkare"),
-        (change(|_, invoice| invoice.id = "j".into()), "it is shown as invoice j"),
+        (change(|_, invoice| invoice.id = "j".into()), "it is about invoice j"),
         (change(|_, invoice| invoice.invoice_number = " ".into()), "its number"),
     ] {
         let reason = held(world.resolver.payment(&old(&event(10))).await);
         assert!(reason.contains(expected) && !reason.contains('\0'), "{reason}");
         assert!(world.memory.given().is_empty(), "{expected}: nothing is decided");
     }
-    // What was kept is no ground for a no: as soon as it is right at Finkare, it goes on.
+    // A cached answer is no reason to hold: as soon as the data is right at Finkare, the event continues.
     let world = change(|payment, invoice| {
         (payment.paid_at, payment.currency, invoice.currency) = (None, None, None);
         invoice.invoice_number = " ".into();
     });
     let event = old(&event(10));
-    assert!(held(world.resolver.payment(&event).await).contains("when it was paid"));
+    assert!(held(world.resolver.payment(&event).await).contains("has no payment date"));
     world.books.payments.lock().unwrap()[0].paid_at = Some(PaidAt::At(at(10)));
     assert!(held(world.resolver.payment(&event).await).contains("its number"));
     world.books.invoice.lock().unwrap().as_mut().unwrap().invoice_number = "F-1".into();
-    assert!(held(world.resolver.payment(&event).await).contains("in which currency"));
+    assert!(held(world.resolver.payment(&event).await).contains("gives a currency"));
     world.books.invoice.lock().unwrap().as_mut().unwrap().currency = Some("EUR".into());
     assert_eq!(world.resolver.payment(&event).await.unwrap().currency, "EUR");
 
-    // Without a date at Finkare only an event that names the payment can have it.
+    // A payment without a date at Finkare can only be taken by an event that names it.
     let said = r#"{"invoiceId":"i","amountCents":100,"paymentId":"p","currency":"eur","method":"sepa_debit","paidAt":"2026-03-15T10:07:00Z"}"#;
     let world = change(|payment, invoice| {
         (payment.paid_at, payment.currency, payment.method, invoice.currency) = (None, None, None, None);
@@ -735,7 +737,7 @@ async fn failures_of_finkare_and_of_the_store_are_told_apart() {
     assert_eq!(world.resolver.payment(&event).await.unwrap().id, "p", "no failure is kept");
 }
 
-/// Several sinks ask for the same event at once: Finkare is asked once for each of the two things.
+/// Several sinks need the same event at once: Finkare is called once for the payments and once for the invoice.
 #[tokio::test]
 async fn what_is_asked_at_the_same_moment_is_asked_once() {
     let world = world(vec![payment("p", 10, "completed")]);
@@ -766,5 +768,5 @@ async fn who_would_wait_too_long_for_a_turn_comes_back_later() {
     assert!(reason.contains("`api_rate_limit`") && after <= LONGEST_TURN.mul_f64(1.1), "{reason}");
 }
 
-/// At the limit of these tests no more questions are put side by side.
+/// At the rate limit of these tests, no more calls run concurrently.
 const MOST_TURNS_OF_TESTS: usize = 64;

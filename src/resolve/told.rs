@@ -19,7 +19,7 @@ impl Resolver {
         if let Err(error) = self.write_down(case, result).await {
             tracing::debug!(
                 event.id = %case.message.event_id, error = %Chain(&error),
-                "what is known of an event's payment could not be written down for searches"
+                "what is known about an event's payment could not be stored for searches"
             );
         }
     }

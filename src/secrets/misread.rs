@@ -1,7 +1,7 @@
-//! How a secret would have had to be read to fit a refused delivery: for explaining, never for accepting.
+//! Finds the reading of a secret that fits a refused delivery: to explain the refusal, never to accept the delivery.
 //!
 //! The keys are tried here, so that no secret leaves [`crate::secrets`]; the answer names secrets by their fingerprints.
-//! Trying takes some dozens of hashes of the body: the caller sees to it that this stays a bounded part of a core
+//! Trying takes a few dozen hashes of the body. The caller limits the share of a core that this takes
 //! ([`crate::ingest::explain`]).
 
 use bytes::Bytes;
@@ -19,13 +19,13 @@ const ENCODINGS: [SecretEncoding; 3] = [SecretEncoding::Literal, SecretEncoding:
 /// A reading of one of the endpoint's secrets that fits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fit {
-    /// Which secret.
+    /// The secret's fingerprint.
     pub fingerprint: Fingerprint,
-    /// How the secret has to become a key.
+    /// How the secret must be turned into a key.
     pub encoding: SecretEncoding,
-    /// What has to be left out of the secret as it is configured ([`Secret::oddity`]), if anything has.
+    /// What must be removed from the configured secret ([`Secret::oddity`]), if anything.
     pub oddity: Option<&'static str>,
-    /// Which of the messages it fits.
+    /// The index of the message that fits.
     pub message: usize,
 }
 
@@ -38,8 +38,8 @@ pub(super) struct Suspect {
     key: Key,
 }
 
-/// The keys that a secret may stand for, also without the quotes around it and the characters in it that cannot be
-/// seen. Where a secret cannot be read in an encoding, there is no key.
+/// The keys that a secret may stand for, also without surrounding quotes and invisible characters. An encoding in which the
+/// secret cannot be read gives no key.
 pub(super) fn suspects(secret: &Secret, fingerprint: &Fingerprint) -> impl Iterator<Item = Suspect> {
     let bare = secret.without_oddities().map(|bare| (bare, secret.oddity()));
     [(secret.clone(), None)].into_iter().chain(bare).flat_map(move |(secret, oddity)| {
@@ -50,8 +50,7 @@ pub(super) fn suspects(secret: &Secret, fingerprint: &Fingerprint) -> impl Itera
     })
 }
 
-/// Tries every key with every message, those of the configured `encoding` first. Comparisons take constant time, as
-/// everywhere.
+/// Tries every key with every message, keys of the configured `encoding` first. Comparisons take constant time.
 pub(super) fn fit(suspects: &[Suspect], encoding: SecretEncoding, claimed: &Tag, messages: &[Bytes]) -> Option<Fit> {
     let mut suspects: Vec<&Suspect> = suspects.iter().collect();
     suspects.sort_by_key(|suspect| suspect.encoding != encoding || suspect.oddity.is_some());

@@ -1,33 +1,33 @@
-//! An endpoint's secrets: encrypted in the store, and read into memory to prove deliveries by.
+//! An endpoint's secrets: encrypted in the store, and kept in memory to verify deliveries.
 //!
-//! The store has the truth ([`crate::model::stored_secret`] describes a secret's life). [`Secrets`] holds a snapshot of
-//! the store, by which a [`Keyring`] for each endpoint proves deliveries; [`vault`] encrypts the secrets that go into the
-//! store and decrypts those that come out; [`misread`] explains refusals.
+//! The store decides which secrets are valid ([`crate::model::stored_secret`] describes a secret's life). [`Secrets`] holds
+//! a snapshot of the store, with which a [`Keyring`] for each endpoint verifies deliveries. [`vault`] encrypts secrets for
+//! the store and decrypts them; [`misread`] explains refusals.
 //!
 //! # When a signature fits no secret
 //!
 //! Most such deliveries are forged. But Finkare switches to a new secret before the relay can know it, and another replica
-//! may know it before this one does. So [`Keyring::prove`] looks again before it refuses:
+//! may know the secret before this one does. [`Keyring::prove`] therefore checks again before it refuses:
 //!
-//! - If the snapshot was read before the delivery came, and other processes work on the same database, the store is read
-//!   once more. All deliveries that wait share one reading, and there are at most five a second, so that a flood of
-//!   forgeries does not become a load on the database.
-//! - If a change of the secret is under way, the delivery waits for its end, up to [`PATIENCE`], and is checked again. At
-//!   most [`WAITING`] deliveries wait at the same time.
+//! - If the snapshot was read before the delivery came, and other processes use the same database, the store is read once
+//!   more. All waiting deliveries share one read, and there are at most five reads per second, so that a flood of forgeries
+//!   does not load the database.
+//! - If a change of the secret is in progress, the delivery waits until the change has ended, up to [`PATIENCE`], and is
+//!   checked again. At most [`WAITING`] deliveries wait at the same time.
 //! - If it is not known whether Finkare has switched (after a crash or a lost answer), the delivery waits for the outcome,
-//!   up to [`UNKNOWN_PATIENCE`]. After that, and whenever one of these bounds is met, the sender is asked to try again: the
+//!   up to [`UNKNOWN_PATIENCE`]. After that, and whenever one of these limits is reached, the sender is asked to retry: the
 //!   delivery may be genuine, and a 401 would reject it permanently.
-//! - If this was not known until a moment ago ([`AFTERMATH`]), the sender is asked to try again as well: the delivery may
-//!   have been signed with a secret that was lost before the relay got the next one.
+//! - If it was not known until a moment ago ([`AFTERMATH`]) whether Finkare has switched, the sender is asked to retry as
+//!   well: the delivery may have been signed with a secret that was lost before the relay got the next one.
 //!
 //! A header that is missing or malformed is refused at once: no secret would make the delivery genuine.
 //!
 //! # When a stored secret cannot be decrypted
 //!
 //! A row that was damaged, or that was encrypted under another master key, affects its own secret and nothing else. A
-//! configured secret with the same fingerprint is used in its place. Where there is none, the sender of a delivery that
-//! fits none of the endpoint's other secrets is asked to try again: the delivery may be genuine. Only if no row at all can
-//! be decrypted is the master key itself wrong, which is an error.
+//! configured secret with the same fingerprint is used instead. If there is none, the sender of a delivery that fits none
+//! of the endpoint's other secrets is asked to retry: the delivery may be genuine. Only if no row at all can be decrypted
+//! is the master key itself wrong, which is an error.
 
 use std::{
     collections::HashMap,
@@ -70,38 +70,38 @@ pub mod vault;
 use misread::Fit;
 use vault::{Vault, VaultError};
 
-/// How long a delivery waits for a change of the secret that is under way. Finkare waits 5 seconds for an answer, in
-/// which the delivery also has to be committed.
+/// How long a delivery waits for a change of the secret that is in progress. Finkare waits 5 seconds for an answer, and the
+/// delivery must be committed within that time as well.
 pub const PATIENCE: Duration = Duration::from_millis(3500);
 
 /// How long a delivery waits while it is not known which secret Finkare uses: finding out may take long.
 pub const UNKNOWN_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long, after the secret is known again, the sender of a delivery that fits no secret is still asked to try again. As
-/// long as Finkare waits for an answer, so that everything that was signed before has arrived by then.
+/// How long, after the secret is known again, the sender of a delivery that fits no secret is still asked to retry. This is
+/// as long as Finkare waits for an answer, so that every delivery that was signed before has arrived by then.
 pub const AFTERMATH: Duration = Duration::from_secs(5);
 
-/// How many deliveries, of all endpoints together, may wait to be checked again. Their bodies count to the same memory
-/// budget as all others.
+/// How many deliveries, of all endpoints together, may wait to be checked again. Their bodies share the memory
+/// budget of all other bodies.
 pub const WAITING: usize = 2048;
 
-/// The shortest time between the beginnings of two readings that unproved deliveries ask for.
+/// The shortest time between the starts of two reads that unverified deliveries request.
 const PACE: Duration = Duration::from_millis(200);
 
-/// How often the store is read again while a change is under way, in case its announcement is lost…
+/// How often the store is read again while a change is in progress, in case its announcement is lost…
 const LOOK_WHILE_CHANGING: Duration = Duration::from_millis(250);
 
-/// … and while there is none.
+/// … and while no change is in progress.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// What the secrets of an endpoint are made of.
+/// The configuration from which the secrets of an endpoint are built.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// The endpoint.
     pub endpoint: EndpointName,
     /// Configured secrets.
     pub configured: Vec<Secret>,
-    /// How a secret becomes a key.
+    /// How a secret is turned into a key.
     pub encoding: SecretEncoding,
     /// What the signature is computed over.
     pub over: SignatureOver,
@@ -110,13 +110,13 @@ pub struct Source {
 /// Why the secrets cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    /// The store.
+    /// The store failed.
     #[error("the stored secrets cannot be read")]
     Store(#[from] StoreError),
-    /// The master key.
+    /// The master key cannot be used.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// A configured secret that cannot be a key.
+    /// A configured secret cannot be turned into a key.
     #[error("endpoint {endpoint}: {problem}")]
     Unusable {
         /// The endpoint.
@@ -126,47 +126,47 @@ pub enum SecretsError {
     },
 }
 
-/// A stored secret that cannot be used as it stands.
+/// A stored secret that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
-    /// Which one.
+    /// The secret's fingerprint.
     pub fingerprint: Fingerprint,
     /// What is wrong with it and what to do; never the secret.
     pub problem: String,
-    /// True if the configuration has the same secret, which is used in its place.
+    /// True if the configuration has the same secret, which is used instead.
     pub is_replaced: bool,
 }
 
-/// Why a delivery is not proved.
+/// Why a delivery could not be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum NotProved {
-    /// It is not genuine: the sender need not try again.
+    /// The delivery is not genuine: the sender need not retry.
     #[error(transparent)]
     Rejected(Rejection),
-    /// It may be genuine: the sender should try again.
+    /// The delivery may be genuine: the sender should retry.
     #[error("the signature fits no secret that is known, and {0}")]
     Undecided(Undecided),
 }
 
-/// Why it is not known now whether a delivery is genuine.
+/// Why it is not known at the moment whether a delivery is genuine.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Undecided {
-    /// [`PATIENCE`] was not enough.
-    #[error("a change of the secret was still under way after {PATIENCE:?}")]
+    /// The change of the secret took longer than [`PATIENCE`].
+    #[error("a change of the secret was still in progress after {PATIENCE:?}")]
     Changing,
-    /// A change was cut off.
+    /// A change was interrupted.
     #[error("it is not known whether Finkare has switched to another secret")]
     Unknown,
-    /// A change was cut off, and was made again a moment ago.
+    /// A change was interrupted, and was repeated a moment ago.
     #[error("until a moment ago it was not known which secret Finkare uses")]
     Aftermath,
-    /// Too many wait already.
+    /// Too many deliveries wait already.
     #[error("too many deliveries ({WAITING}) wait to be checked again")]
     Crowded,
-    /// The store could not be asked.
+    /// The store could not be read.
     #[error("the stored secrets could not be read again")]
     Unreadable,
-    /// It came while the endpoint was being removed.
+    /// The delivery came while the endpoint was being removed.
     #[error("the endpoint has just been removed from the configuration")]
     Gone,
     /// One of the endpoint's stored secrets cannot be used.
@@ -176,28 +176,28 @@ pub enum Undecided {
     Closed,
 }
 
-/// The live secrets of all endpoints, once per process. A reload replaces the endpoints by [`Secrets::update`], so that a
-/// change of a secret that is under way is seen by everything that proves deliveries.
+/// The live secrets of all endpoints, once per process. A reload replaces the endpoints by [`Secrets::update`], so that all
+/// code that verifies deliveries sees a change of a secret that is in progress.
 #[derive(Debug)]
 pub struct Secrets {
     store: Arc<dyn Store>,
     vault: Arc<Vault>,
     snapshot: watch::Sender<Arc<Snapshot>>,
-    /// Held while the store is read; a task that waited for it finds that another one has read for it.
+    /// Held while the store is read. A task that waited for this lock may find that another task has read the store already.
     turn: Mutex<Option<Failure>>,
     room: Semaphore,
     reads: AtomicU64,
 }
 
-/// The last reading, if it failed.
+/// The last read, if it failed.
 type Failure = (Instant, Arc<SecretsError>);
 
-/// What the store held at one time.
+/// The content of the store at one time.
 #[derive(Debug)]
 struct Snapshot {
-    /// When the reading began: the snapshot has everything that was committed before.
+    /// When the read began: the snapshot has everything that was committed before.
     begun: Instant,
-    /// The endpoints that it was read for.
+    /// The endpoints for which it was read.
     sources: Arc<[Source]>,
     /// In the order of the sources.
     rings: Vec<Arc<Ring>>,
@@ -218,10 +218,10 @@ impl Snapshot {
 #[derive(Debug)]
 struct Ring {
     verifier: Verifier,
-    /// The end of validity of each of the verifier's keys; `None` if there is none.
+    /// When each of the verifier's keys expires; `None` if it does not.
     until: Vec<Option<Timestamp>>,
     fingerprints: Vec<Fingerprint>,
-    /// Every key that the secrets may stand for, for explaining refusals only.
+    /// Every key that the secrets may stand for; used only to explain refusals.
     suspects: Vec<misread::Suspect>,
     /// Stored secrets that cannot be used.
     closed: Vec<Closed>,
@@ -239,8 +239,8 @@ enum Standing {
 }
 
 impl Secrets {
-    /// Reads the store, checks that the master key decrypts its secrets, stores the configured secrets that it never had,
-    /// and is then ready to prove deliveries.
+    /// Reads the store, checks that the master key decrypts its secrets, and stores the configured secrets that the store
+    /// never had. The result is ready to verify deliveries.
     ///
     /// # Errors
     /// See [`SecretsError`]; a wrong master key is found before anything is written. A single row that cannot be decrypted
@@ -269,7 +269,7 @@ impl Secrets {
     }
 
     /// Replaces the endpoints by these, as a whole or not at all, and stores the configured secrets that the store never
-    /// had. When this returns, this process proves deliveries by what the store held after the call.
+    /// had. When this returns, this process verifies deliveries with the secrets that the store held after the call.
     ///
     /// # Errors
     /// See [`SecretsError`]; the previous endpoints stay in force.
@@ -279,10 +279,10 @@ impl Secrets {
                 .map_err(|problem| SecretsError::Unusable { endpoint: source.endpoint.clone(), problem })?;
         }
         let sources: Arc<[Source]> = sources.into();
-        // Before anything is encrypted: a wrong master key shows here.
+        // Before anything is encrypted: a wrong master key is found here.
         self.read(&sources).await?;
         self.seed(&sources).await?;
-        // No other task reads meanwhile, so that a snapshot is never replaced by an older one.
+        // No other task reads at the same time, so that a snapshot is never replaced by an older one.
         let mut last_failure = self.turn.lock().await;
         let snapshot = self.read(&sources).await?;
         *last_failure = None;
@@ -315,7 +315,7 @@ impl Secrets {
         Some(Keyring { secrets: self.clone(), endpoint, encoding, over })
     }
 
-    /// Whether this can be a secret of the endpoint, as it is configured to read secrets.
+    /// Checks whether this text can be a secret of the endpoint under its `secret_encoding`.
     ///
     /// # Errors
     /// What is wrong with it, never the secret.
@@ -326,7 +326,7 @@ impl Secrets {
         Verifier::new(vec![secret.clone()], encoding, over).map(drop)
     }
 
-    /// The stored secrets of an endpoint that cannot be used, as of the last reading.
+    /// The stored secrets of an endpoint that cannot be used, as of the last read.
     pub fn closed(&self, endpoint: &EndpointName) -> Vec<Closed> {
         self.snapshot.borrow().ring(endpoint).map(|ring| ring.closed.clone()).unwrap_or_default()
     }
@@ -338,9 +338,9 @@ impl Secrets {
             let known = before.ring(&source.endpoint).map(|ring| &*ring.closed).unwrap_or_default();
             for closed in ring.closed.iter().filter(|closed| !known.contains(closed)) {
                 let instead = if closed.is_replaced {
-                    "the configured secret is used in its place"
+                    "the configured secret is used instead"
                 } else {
-                    "deliveries that fit none of this endpoint's other secrets are answered 503, so that Finkare tries again"
+                    "deliveries that fit none of this endpoint's other secrets are answered 503, so that Finkare retries them"
                 };
                 tracing::error!(
                     endpoint.name = %source.endpoint, fingerprint = %closed.fingerprint, problem = closed.problem,
@@ -350,16 +350,16 @@ impl Secrets {
         }
     }
 
-    /// Reads the store again. When this returns, this process proves deliveries by what the store held after the call. Calls
-    /// at the same time share a reading.
+    /// Reads the store again. When this returns, this process verifies deliveries with the secrets that the store held after
+    /// the call. Concurrent calls share a read.
     ///
     /// # Errors
-    /// When the store cannot be read, or none of its secrets can be decrypted; the snapshot stays as it was.
+    /// If the store cannot be read, or none of its secrets can be decrypted; the snapshot then stays as it was.
     pub async fn refresh(&self) -> Result<(), Arc<SecretsError>> {
         self.read_since(Instant::now(), Duration::ZERO).await
     }
 
-    /// Returns once a reading that began at `since` or later is done, and begins none within `pace` of the last.
+    /// Returns once a read that began at `since` or later is done. Starts no read within `pace` of the last one.
     async fn read_since(&self, since: Instant, pace: Duration) -> Result<(), Arc<SecretsError>> {
         let mut last_failure = self.turn.lock().await;
         let mut last = self.snapshot.borrow().begun;
@@ -391,17 +391,17 @@ impl Secrets {
         }
     }
 
-    /// Keeps the snapshot up to date until asked to stop: reads after every announcement, and at intervals.
+    /// Keeps the snapshot up to date until asked to stop: reads the store after every announcement, and at intervals.
     pub async fn run(self: Arc<Self>, lifecycle: Lifecycle) {
         let mut changes = self.store.wakeups().link();
-        // For what was announced before this task listened.
+        // For changes that were announced before this task listened.
         let _ = lifecycle.soft.run_until_cancelled(self.refresh()).await;
         loop {
             let settled = self.snapshot.borrow().rings.iter().all(|ring| ring.standing == Standing::Settled);
             let look = if settled { LOOK } else { LOOK_WHILE_CHANGING };
             tokio::select! {
                 () = lifecycle.soft.cancelled() => return,
-                // The store lives as long as we do, so this never ends.
+                // The store lives as long as this task, so its announcements never end.
                 _ = changes.changed() => {}
                 () = tokio::time::sleep(look) => {}
             }
@@ -441,7 +441,7 @@ impl Secrets {
         let rings = sources.iter().map(|source| {
             let link = links.get(&source.endpoint);
             let mut ring = self.ring(source, link, &mut opened, &mut under_another_key)?;
-            // An intent with more than one try was unknown before.
+            // An intent with more than one try was in doubt before.
             let is_doubtful = link
                 .and_then(|link| link.intent.as_ref())
                 .is_some_and(|intent| intent.state == IntentState::Unknown || intent.tries > 1);
@@ -490,7 +490,7 @@ impl Secrets {
                     configured.clone()
                 }
             };
-            // Nor must a secret of Finkare's that cannot be read as configured.
+            // A secret of Finkare's that cannot be read as configured must not affect them either.
             if let Err(problem) = Verifier::new(vec![secret.clone()], source.encoding, source.over) {
                 let problem = format!("{problem}: check the endpoint's `secret_encoding`");
                 closed.push(Closed { fingerprint: row.fingerprint.clone(), problem, is_replaced: false });
@@ -538,13 +538,13 @@ impl Keyring {
         snapshot.ring(&self.endpoint).is_none_or(|ring| ring.fingerprints.is_empty() && ring.closed.is_empty())
     }
 
-    /// Proves that a delivery is genuine, and waits for a change of the secret where that may matter; the [module](self)
-    /// describes when. A genuine delivery whose secret is known never waits.
+    /// Verifies that a delivery is genuine, and waits for a change of the secret if that may make a difference; the
+    /// [module](self) describes when. A genuine delivery whose secret is known never waits.
     ///
     /// Dropping the future gives up the delivery's place among those that wait.
     ///
     /// # Errors
-    /// [`NotProved`], which says whether the sender should try again.
+    /// [`NotProved`], which says whether the sender should retry.
     pub async fn prove(&self, headers: &HeaderMap, body: &Bytes) -> Result<Verified, NotProved> {
         let signature = finkare::header_of(headers).map_err(NotProved::Rejected)?;
         let ring = self.secrets.snapshot.borrow().ring(&self.endpoint).cloned();
@@ -556,13 +556,13 @@ impl Keyring {
         }
     }
 
-    /// How this endpoint is configured to read a secret, and what a signature covers.
+    /// How this endpoint reads a secret, and what a signature covers.
     pub fn reading(&self) -> (SecretEncoding, SignatureOver) {
         (self.encoding, self.over)
     }
 
-    /// Tries the endpoint's secrets, in every way to read them, with every message: for explaining a refusal, never for
-    /// accepting. Takes some dozens of hashes of the messages; call it where nobody waits.
+    /// Tries the endpoint's secrets, in every reading, with every message: to explain a refusal, never to accept a
+    /// delivery. Takes a few dozen hashes of the messages; call it where no caller waits for an answer.
     pub fn misread(&self, claimed: &Tag, messages: &[Bytes]) -> Option<Fit> {
         let ring = self.secrets.snapshot.borrow().ring(&self.endpoint).cloned()?;
         misread::fit(&ring.suspects, self.encoding, claimed, messages)
@@ -571,7 +571,7 @@ impl Keyring {
     async fn look_again(&self, signature: Option<&[u8]>, body: &Bytes) -> Result<Verified, NotProved> {
         let came = Instant::now();
         let is_shared = self.secrets.store.is_shared();
-        // Subscribed before the first look, so that no change is missed between two looks.
+        // Subscribed before the first check, so that no change between two checks is missed.
         let mut snapshots = self.secrets.snapshot.subscribe();
         let mut place = None;
         loop {
@@ -610,7 +610,7 @@ impl Keyring {
                 if is_old {
                     self.secrets.read_since(came, PACE).await.map_err(|_| Undecided::Unreadable)
                 } else {
-                    // The sender lives as long as this does.
+                    // The sender lives as long as this keyring.
                     let _ = snapshots.changed().await;
                     Ok(())
                 }

@@ -1,11 +1,11 @@
 //! Encrypts secrets for the store: AES-256-GCM under the master key, each bound to its own row.
 //!
 //! The additional data names the row and the endpoint, so that an encrypted text that is copied into
-//! another row cannot be decrypted there. The nonce is random: with a handful of secrets a year, 96 bits
-//! never meet (NIST SP 800-38D, section 8.3, allows 2^32 under one key).
+//! another row cannot be decrypted there. The nonce has 96 random bits: with a handful of secrets a year, no
+//! nonce occurs twice (NIST SP 800-38D, section 8.3, allows 2^32 under one key).
 //!
 //! Each row also carries the [`Vault::key_id`] under which it was encrypted, so that a wrong master key
-//! can be told from a damaged row.
+//! can be distinguished from a damaged row.
 
 use std::fmt;
 
@@ -49,9 +49,9 @@ pub enum VaultError {
         /// The name of this key.
         ours: String,
     },
-    /// The key is the right one, and the row still cannot be decrypted.
+    /// The key is the right one, but the row cannot be decrypted.
     #[error(
-        "the stored secret {fingerprint} of endpoint {endpoint} (row {row}) does not open: the row was damaged or changed. \
+        "the stored secret {fingerprint} of endpoint {endpoint} (row {row}) cannot be decrypted: the row was damaged or changed. \
          Restore it from a backup, give the secret again by `finkare-relay endpoints settle {endpoint}`, or rotate it"
     )]
     Damaged {

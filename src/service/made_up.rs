@@ -43,7 +43,7 @@ pub fn discard_made_up(config: &Config) {
     for unsaved in &config.unsaved {
         let path = unsaved.folder.join(unsaved.name);
         if let Err(error) = fs::remove_file(&path) {
-            tracing::warn!(%error, "{} was made for this start, which failed, and cannot be removed", path.display());
+            tracing::warn!(%error, "{} was created for this start, which failed, and cannot be deleted", path.display());
         }
     }
 }

@@ -63,7 +63,7 @@ pub enum StartError {
     #[error("the store cannot be used")]
     Store(#[from] StoreError),
     /// An address cannot be bound.
-    #[error("cannot listen on {address} ({option}); is something else running there?")]
+    #[error("cannot listen on {address} ({option}): is another program running there?")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -86,7 +86,7 @@ pub enum StartError {
     #[error("a generated secret cannot be written to its file")]
     Unkept(#[source] std::io::Error),
     /// Another process has generated the secret at the same moment.
-    #[error("`{}` was created by another process meanwhile: start the service again", .0.display())]
+    #[error("`{}` was created by another process at the same time: start the service again", .0.display())]
     MadeMeanwhile(std::path::PathBuf),
     /// An endpoint's options for Finkare's API cannot be used.
     #[error("endpoint {name}: {problem}")]
@@ -281,11 +281,11 @@ async fn prepare(open: &OpenStore) -> Result<(), StoreError> {
     // The file is locked for this process, so the owners of old leases have gone.
     let abandoned = store.abandon_intents().await?;
     if abandoned > 0 {
-        tracing::warn!(intents = abandoned, "changes of webhook secrets were cut off: asking Finkare again");
+        tracing::warn!(intents = abandoned, "changes of webhook secrets were interrupted: asking Finkare again");
     }
     let freed = store.expire_leases().await?;
     if freed > 0 {
-        tracing::info!(dispatches = freed, "dispatches that were under way when the service ended are due again");
+        tracing::info!(dispatches = freed, "dispatches that were in progress when the service ended are due again");
     }
     Ok(())
 }

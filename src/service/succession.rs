@@ -84,7 +84,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// Says when it begins, and when it has ended once it was let go.
+    /// Reports its beginning, and its end once it was released.
     fn work(
         name: &'static str,
         said: &UnboundedSender<String>,

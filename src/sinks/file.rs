@@ -353,7 +353,7 @@ impl<S: Storage> Log<S> {
                 self.try_rotating_at = open.len + self.max_bytes / 8 + 1;
                 tracing::error!(
                     path = %self.path.display(), bytes = open.len, max_bytes = self.max_bytes, error = %error,
-                    "the file is full and cannot be renamed, so that it goes on growing: {}", advice(&error)
+                    "the file is full and cannot be renamed, so it continues to grow: {}", advice(&error)
                 );
                 return Ok(open);
             }
@@ -433,7 +433,7 @@ fn repair_end(file: &fs::File, path: &Path) -> Result<u64, String> {
     }
     let whole = len - torn.len() as u64;
     file.set_len(whole).and_then(|()| file.sync_data()).map_err(failed)?;
-    tracing::warn!(path = %path.display(), bytes = torn.len(), "a line that a crash had torn was cut off");
+    tracing::warn!(path = %path.display(), bytes = torn.len(), "a line that a crash left incomplete was cut off");
     Ok(whole)
 }
 

@@ -1,4 +1,4 @@
-//! The admin API: who is let in, what it shows, and that its lists are whole.
+//! The admin API: who may use it, what it shows, and that its lists are complete.
 
 use std::collections::HashSet;
 
@@ -200,7 +200,7 @@ async fn bookings_are_listed_by_route_and_command(backend: Backend) {
     assert_eq!(found, [json!("p7"), json!("p5"), json!("p1")]);
     let (table, more) = list(&["--limit", "2"]).await;
     assert!(table.lines().count() == 3 && more.contains("--cursor"), "{table}{more}");
-    // Whoever had a token could go on with a booking.
+    // The owner of a token could continue the booking.
     let said = relay.get("/bookings").await.to_string() + &table + &relay.log();
     for (token, _) in tokens {
         assert!(!said.contains(&token.0.to_string()));
@@ -262,7 +262,7 @@ async fn health_and_metrics(backend: Backend) {
     }
     let scrape =
         async || http().get(format!("http://{}/metrics", relay.admin)).send().await.unwrap().text().await.unwrap();
-    // Who scrapes may get a reading of the sinks that is a second old.
+    // A scrape may get states of the sinks that are a second old.
     eventually("the metrics show what was delivered", async || {
         scrape().await.contains(r#"relay_dispatches{sink="file",state="delivered"} 1"#)
     })

@@ -1,4 +1,4 @@
-//! What keeps strangers from the admin listener and out of the process's memory.
+//! Protection of the admin listener and of the process's memory against others.
 
 use std::{os::unix::fs::MetadataExt, path::Path};
 
@@ -35,7 +35,7 @@ fn host(name: &str) -> String {
     format!("host: {name}\r\n")
 }
 
-/// A service on Postgres whose admin listener asks for no token.
+/// A service on Postgres whose admin listener requires no token.
 async fn without_a_token(home: &Home, admin: &str) -> Relay {
     let text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n[store]\nurl = \"{}\"\n{admin}\n\
@@ -78,7 +78,7 @@ async fn without_a_token_only_this_machine_is_let_in() {
         let origin = ask(&relay, path, &[host(&own), "origin: http://127.0.0.1:3000\r\n".into()]).await;
         assert_eq!(origin, (403, json!("cross_site")), "{path}");
     }
-    // What changes something, too.
+    // The same for requests that change something.
     let pause = http().post(format!("http://{own}/api/v1/sinks/none/pause"));
     let answer = pause.header("x-forwarded-for", "203.0.113.7").send().await.unwrap();
     let problem: Value = answer.json().await.unwrap();
@@ -95,7 +95,7 @@ async fn with_a_token_every_route_looks_at_its_host() {
     let token = format!("authorization: Bearer {TOKEN}\r\n");
     for path in ROUTES {
         let expected = if path == "/nowhere" { 404 } else { 200 };
-        // `relay`: as a container is called, and Prometheus asks it without a token.
+        // `relay` is the usual name of a container, under which Prometheus scrapes it without a token.
         for name in [relay.admin.to_string().as_str(), "localhost:8081", "10.0.0.1:8081", "relay:8081"] {
             assert_eq!(ask(&relay, path, &[host(name), token.clone()]).await.0, expected, "{path} of {name}");
         }
@@ -106,7 +106,7 @@ async fn with_a_token_every_route_looks_at_its_host() {
         let asked =
             ask(&relay, path, &[host("localhost"), token.clone(), "sec-fetch-site: cross-site\r\n".into()]).await;
         assert_eq!(asked, (403, json!("cross_site")), "{path}");
-        // A proxy in front is the operator's own.
+        // A proxy in front of the listener belongs to the operator.
         let asked =
             ask(&relay, path, &[host("localhost"), token.clone(), "x-forwarded-for: 10.0.0.7\r\n".into()]).await;
         assert_eq!(asked.0, expected, "{path}");
@@ -129,7 +129,7 @@ async fn everybody_is_told_no_path_no_name_and_no_version() {
     };
     assert_eq!(get(relay.public, "/healthz").await, (200, json!({"status": "ok"})));
     assert_eq!(get(relay.admin, "/healthz").await.1["version"], env!("CARGO_PKG_VERSION"));
-    // The schema is taken away: what is wrong has versions and names in it.
+    // The schema is removed: the error contains versions and names.
     let mut database_itself = PgConnection::connect(home.store_url()).await.unwrap();
     sqlx::query("DELETE FROM _sqlx_migrations WHERE version > 1").execute(&mut database_itself).await.unwrap();
     crate::support::eventually("it is seen", async || get(relay.admin, "/readyz").await.0 == 503).await;
@@ -145,7 +145,7 @@ async fn everybody_is_told_no_path_no_name_and_no_version() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_memory_is_closed_to_others_of_the_same_user() {
-    // Root may look into everything: only as somebody else does the service show what is closed.
+    // Root may read everything; only another user can show whether the memory is protected.
     let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
     let home = Home::new(Backend::Sqlite).await;
     home.configure("", &format!("secret = \"{SECRET}\""), NO_SINK);
@@ -156,7 +156,7 @@ async fn the_memory_is_closed_to_others_of_the_same_user() {
         const NOBODY: u32 = 65_534;
         chown(home.directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
         chown(home.path("relay.toml"), Some(NOBODY), Some(NOBODY)).unwrap();
-        // The binary may lie where only root can go.
+        // The binary may be in a directory that only root can read.
         let binary = home.path("finkare-relay");
         std::fs::copy(env!("CARGO_BIN_EXE_finkare-relay"), &binary).unwrap();
         let mut copied = std::process::Command::new(&binary);
@@ -172,7 +172,8 @@ async fn the_memory_is_closed_to_others_of_the_same_user() {
     let limits = std::fs::read_to_string(proc.join("limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
-    // What is not dumpable belongs to root there (proc(5), /proc/pid), so that its user cannot read it.
+    // The files of a process that is not dumpable belong to root (proc(5), /proc/pid), so its own user cannot read
+    // them.
     for file in ["environ", "mem", "maps"] {
         assert_eq!(std::fs::metadata(proc.join(file)).unwrap().uid(), 0, "{file}");
     }

@@ -1,7 +1,7 @@
-//! The book and the documents around it: every link leads somewhere, every page is in the summary, and what a page
-//! shows of the program is what the program does.
+//! The book and the other documents: every link has a target, every page is in the summary, and the examples on the
+//! pages match the program.
 //!
-//! What the options, variables and metrics are called is compared in `readme`, log lines and alerts in `observing`.
+//! `readme` compares the names of options, variables and metrics, and `observing` those of log lines and alerts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,11 +22,11 @@ use crate::support::{
     target::{Reply, Target},
 };
 
-/// What GitHub's first screens show, and a reader has patience for.
+/// The length that fits on GitHub's first screens, and that a reader is willing to read.
 const README_LINES: usize = 250;
 const README_BYTES: usize = 12 * 1024;
 
-/// What holds no documents of ours.
+/// Folders without documents of this project.
 const NOT_OURS: [&str; 5] = [".git", "target", "node_modules", "data", "__pycache__"];
 
 fn root() -> &'static Path {
@@ -38,7 +38,7 @@ fn read(file: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// All files below a folder that end so, by their path from the root.
+/// All files below a folder with this ending, as paths from the root.
 fn files(folder: &str, end: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
@@ -94,7 +94,7 @@ fn code_spans(line: &str) -> (Vec<&str>, String) {
     (spans, rest)
 }
 
-/// What may follow `#` in a link to this document: GitHub and mdbook make the same of a heading.
+/// The anchor that GitHub and mdbook make from a heading, for the part after `#` of a link to this document.
 pub(crate) fn anchors(text: &str) -> BTreeSet<String> {
     let slug = |heading: &str| {
         let letters = heading.trim().chars().filter_map(|letter| match letter {
@@ -107,14 +107,14 @@ pub(crate) fn anchors(text: &str) -> BTreeSet<String> {
     prose(text).filter(|line| line.starts_with('#')).map(|line| slug(line.trim_start_matches('#'))).collect()
 }
 
-/// Where the links of a document lead, as they are written.
+/// The targets of a document's links, as they are written.
 fn links(text: &str) -> Vec<String> {
     let without_code: Vec<String> = prose(text).map(|line| code_spans(line).1).collect();
     let text = without_code.join("\n");
     text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect()
 }
 
-/// A path as it is without `..`.
+/// A path without `..`.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -129,7 +129,7 @@ fn plain(path: &Path) -> PathBuf {
 #[test]
 fn every_link_and_anchor_leads_somewhere() {
     let mut documents = files("", ".md");
-    // The frame of docs/configuration.md: its links are written as they stand there.
+    // The frame of docs/configuration.md: its links are relative to the generated page.
     documents.retain(|document| document != "src/config/page.md");
     assert!(documents.len() > 60, "{documents:?}");
     let mut count = 0;
@@ -190,7 +190,7 @@ fn the_readme_is_short() {
     assert!(readme.len() <= README_BYTES, "README.md has {} bytes", readme.len());
 }
 
-/// Names of tests, functions and options that a page cites in backticks, and files of code.
+/// Names of tests, functions, options and source files that a page cites in backticks.
 #[test]
 fn what_a_page_cites_is_in_the_code() {
     let folders: Vec<_> =
@@ -202,7 +202,7 @@ fn what_a_page_cites_is_in_the_code() {
     let mut wrong = Vec::new();
     let beside = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned);
     for page in pages().into_iter().chain(beside) {
-        // A decision tells of the day on which it was taken.
+        // A decision describes the state on its day.
         let is_decision = page.starts_with("docs/decisions/");
         let text = read(&page);
         for line in prose(&text) {
@@ -223,7 +223,7 @@ fn what_a_page_cites_is_in_the_code() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The codes that stand first in the rows below a heading.
+/// The codes at the beginning of the rows below a heading.
 fn codes(page: &str, title: &str) -> BTreeSet<String> {
     let section = page.split("\n## ").find(|section| section.starts_with(title));
     let section = section.unwrap_or_else(|| panic!("no heading {title}"));
@@ -234,7 +234,7 @@ fn codes(page: &str, title: &str) -> BTreeSet<String> {
 #[test]
 fn every_error_code_has_its_row() {
     let page = read("docs/reference/error-codes.md");
-    // The document of the API names each code in backticks, and beside them the members that some problems have.
+    // The document of the API names each code in backticks, beside the members that some problems have.
     let members = ["checks", "finkare", "problems", "retry_in_secs", "target_id"];
     let document: serde_json::Value = serde_json::from_str(&read("docs/openapi.json")).unwrap();
     let mut of_api = BTreeSet::from(["no_such_path", "method_not_allowed"].map(str::to_owned));
@@ -248,7 +248,7 @@ fn every_error_code_has_its_row() {
     of_api.retain(|code| !members.contains(&code.as_str()));
     assert_eq!(codes(&page, "The admin API"), of_api, "under \"The admin API\", and in docs/openapi.json");
 
-    // A problem of the receiver is made of a status and a code, or of the code alone where the status is 503.
+    // A problem of the receiver has a status and a code, or only the code if the status is 503.
     let receiver = read("src/web/receive.rs");
     let mut of_receiver: BTreeSet<String> =
         ["no_such_path", "method_not_allowed", "internal", "task_failed"].map(str::to_owned).into();
@@ -280,7 +280,7 @@ fn every_call_of_the_api_has_its_row() {
     assert_eq!(shown, known, "in docs/reference/api.md, and in docs/openapi.json");
 }
 
-/// What the samples' variables hold, by what their names end with.
+/// The values of the samples' variables, by the endings of their names.
 fn variable(name: &str) -> Option<OsString> {
     let value = match name {
         _ if name.ends_with("FINKARE_API_KEY") => "fk_live_0123456789abcdef",
@@ -294,7 +294,7 @@ fn variable(name: &str) -> Option<OsString> {
     Some(value.into())
 }
 
-/// What `whsec_$(openssl rand -base64 32)` makes.
+/// The output of `whsec_$(openssl rand -base64 32)`.
 const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 #[test]
@@ -310,7 +310,7 @@ fn every_configuration_that_is_shown_can_be_used() {
     let mut count = 0;
     for page in pages().into_iter().chain(["README.md".to_owned()]) {
         for block in blocks(&read(&page), "toml") {
-            // A single option is one of an HTTP sink.
+            // A sample of single options belongs to an HTTP sink.
             let text = if block.contains("[[") {
                 block.clone()
             } else {
@@ -336,7 +336,7 @@ fn minimal() -> String {
     samples.into_iter().next().unwrap()
 }
 
-/// The program in this folder, with nothing of the caller's environment.
+/// The program in this folder, without the caller's environment.
 fn program(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_finkare-relay"));
     command.current_dir(directory).env_clear().env("TMPDIR", directory).stdin(Stdio::null());
@@ -373,7 +373,7 @@ async fn the_minimal_configuration_of_the_readme_starts_the_service() {
     genuine.unwrap_or_else(|error| panic!("{error:?}: {arrival:?}"));
 }
 
-/// A line with a sign in place of what differs from run to run: ids, times, addresses, measured values.
+/// A line with a placeholder for everything that differs from run to run: ids, times, addresses, measured values.
 fn steady(line: &str) -> String {
     let varies =
         |word: &str| word.contains("://") || word.contains('[') || word.bytes().any(|byte| byte.is_ascii_digit());
@@ -381,7 +381,7 @@ fn steady(line: &str) -> String {
     words.join(" ")
 }
 
-/// The commands in the transcripts of a page, with what they answer; lines that are shortened are left out.
+/// The commands in the transcripts of a page, with their answers; shortened lines are left out.
 fn transcript(page: &str) -> Vec<(String, Vec<String>)> {
     let mut commands: Vec<(String, Vec<String>)> = Vec::new();
     for block in blocks(&read(page), "text") {
@@ -409,7 +409,8 @@ async fn the_first_ten_minutes_go_as_the_page_tells() {
     let mut relay = Relay::spawn(command);
     relay.wait_for_line("look at it:").await;
     let said = relay.log().replace(env!("CARGO_BIN_EXE_finkare-relay"), "finkare-relay");
-    // Each line begins with its time, which the page leaves out; and here the admin listener is not at its usual address.
+    // Each line begins with its time, which the page leaves out. In this test the admin listener is also not at its
+    // usual address.
     let lines: Vec<_> = said.lines().map(|line| steady(line.split_once(' ').unwrap().1)).collect();
     let lines: Vec<_> = lines.iter().map(|line| line.replace(" --admin-url #", "")).collect();
     assert_eq!(&lines, started);
@@ -427,7 +428,7 @@ async fn the_first_ten_minutes_go_as_the_page_tells() {
             fs::write(directory.path().join("relay.toml"), text.replace(url, &target.url())).unwrap();
         }
         let seen = Mutex::new(String::new());
-        // The sinks' list shows what was relayed a moment later.
+        // The sinks' list shows the last delivery with a delay.
         let is_as_told = async || {
             let mut command = program(directory.path());
             command.args(&arguments).env("RELAY_LISTEN", &public).env("RELAY_ADMIN_LISTEN", &admin);
@@ -475,7 +476,7 @@ fn the_local_finkare_says_what_the_page_shows() {
     assert_eq!(&said, shown);
 }
 
-/// An operator's afternoon is played by another test, which keeps every answer.
+/// Another test plays an operator's afternoon and keeps every answer.
 #[test]
 fn registering_and_rotating_answer_as_the_pages_show() {
     let kept = files("tests/it/snapshots", "__from_nothing_to_a_rotation.snap");
@@ -496,7 +497,7 @@ fn registering_and_rotating_answer_as_the_pages_show() {
     assert!(shown.len() >= 3, "{shown:?}");
 }
 
-/// The commands of ours that a line of a shell shows, as arguments.
+/// The arguments of this project's commands in a line of a shell.
 fn commands_of(line: &str) -> Vec<Vec<String>> {
     let line = line.split(" #").next().unwrap();
     let shown = line.split("finkare-relay ").skip(1).filter(|rest| !rest.contains(['…', '[', '$', '<']));
@@ -518,7 +519,7 @@ fn commands_of(line: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What stands for a placeholder, where its kind is checked.
+/// A value for a placeholder, if its kind is checked.
 fn filled(arguments: &[String]) -> Vec<String> {
     let is_dispatch = arguments.first().is_some_and(|first| first == "dispatches");
     let fill = |word: &String| match word.as_str() {
@@ -549,7 +550,7 @@ fn every_command_that_is_shown_is_understood() {
     assert!(shown.len() > 60, "{}", shown.len());
     let mut wrong = Vec::new();
     for (command, document) in shown {
-        // Help is given once all that stands before it was understood.
+        // Help is shown only after all arguments before it were understood.
         let output = program(directory.path()).args(filled(&command)).arg("--help").output().unwrap();
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -559,12 +560,12 @@ fn every_command_that_is_shown_is_understood() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The commands below this one, as its help lists them.
+/// The subcommands of this command, as its help lists them.
 fn commands_below(directory: &Path, command: &[String]) -> Vec<Vec<String>> {
     let output = program(directory).args(command).arg("--help").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     let list = help.split_once("\nCommands:\n").map_or("", |(_, rest)| rest.split("\n\n").next().unwrap());
-    // What is wrapped goes on further to the right.
+    // Continuation lines are indented further.
     let names = list.lines().filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
     let names = names.map(|line| line.split(' ').next().unwrap().to_owned()).filter(|name| name != "help");
     names.map(|name| [command, &[name]].concat()).collect()

@@ -1,9 +1,10 @@
-//! The judgement over the books: whatever happens on the way, every payment that Finkare recovered stands in each
-//! company's books exactly once, to the cent, or its dispatch was held with a reason.
+//! The final check of the books: regardless of what happens on the way, every payment that Finkare collected is in each
+//! company's books exactly once, to the cent, or its dispatch is held with a reason.
 //!
-//! Everything is real but the other side: the service's binary, one process on SQLite and two on Postgres, killed and started again; stand-ins of
-//! Finkare and of the invoicing systems that share no code with the service, answer late, wrong or not at all, do what
-//! they deny to have done, and keep books. Books are compared, not calls.
+//! Everything is real except the other services: the binary runs as one process on SQLite and as two on Postgres, and
+//! is killed and restarted. The stand-ins of Finkare and of the invoicing systems share no code with the service. They
+//! answer late, wrongly or not at all, do what they deny to have done, and keep books. The test compares books, not
+//! calls.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -31,38 +32,38 @@ use crate::support::{
 
 on_both_stores!(every_payment_is_booked_once_or_held);
 
-/// What an invoice is for.
+/// The situation of an invoice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Story {
-    /// One payment of all of it.
+    /// One payment of the whole amount.
     Whole,
-    /// Several payments that together are no more than the invoice.
+    /// Several payments that together do not exceed the invoice.
     Parts,
     /// Several payments of the same amount.
     Equal,
     /// The last payment is more than what remains due.
     TooMuch,
-    /// Nobody has heard of it in the books.
+    /// The books do not contain the invoice.
     NotThere,
-    /// A draft in the books.
+    /// The invoice is a draft in the books.
     Draft,
-    /// Marked as paid in the books by a person.
+    /// A person has marked the invoice as paid in the books.
     Paid,
-    /// In francs in the books.
+    /// The invoice is in francs in the books.
     OtherCurrency,
-    /// Its payment goes back before it is booked.
+    /// Its payment is refunded before it is booked.
     Refunded,
     /// Its payment is pending at first.
     Slow,
 }
 
 impl Story {
-    /// True where nothing is in the way of any of its payments.
+    /// True if nothing prevents any of its payments from being booked.
     fn is_plain(self) -> bool {
         matches!(self, Story::Whole | Story::Parts | Story::Equal | Story::Slow)
     }
 
-    /// True where no payment may be booked at all.
+    /// True if none of its payments may be booked.
     fn is_barred(self) -> bool {
         matches!(self, Story::NotThere | Story::Draft | Story::Paid | Story::OtherCurrency | Story::Refunded)
     }
@@ -75,10 +76,10 @@ struct Payment {
     number: String,
 }
 
-/// What stands in a company's books, by the payment's id: how often, of how many cents on which invoice.
+/// The entries in a company's books, by the payment's id: how many times, how many cents, and on which invoice.
 type Found = HashMap<String, Vec<(i64, String)>>;
 
-/// The other side.
+/// The other services.
 struct World {
     finkare: FakeFinkare,
     facturation: FacturationPro,
@@ -94,7 +95,7 @@ impl World {
             efactori: Efactori::start().await,
             payments: vec![],
         };
-        // Their limits have tests of their own.
+        // Rate limits have tests of their own.
         world.facturation.desk().limit([]);
         world.efactori.desk().limit([]);
         world.efactori.vary(|variant| variant.query = Query::Works);
@@ -124,7 +125,7 @@ impl World {
         };
         let paid: i64 = amounts.iter().sum();
         let total = match story {
-            // So that the smallest alone is too much for what the others leave.
+            // So that even the smallest payment is more than the others leave due.
             Story::TooMuch => paid - 1,
             Story::Whole | Story::Slow => paid,
             _ => paid + rng.random_range(0..5_000),
@@ -156,19 +157,20 @@ impl World {
             });
             self.payments.push(Payment { id, story, cents, number: number.to_owned() });
             if story == Story::Slow {
-                // One of the month before that nobody announces: it is never taken in the place of the pending one.
+                // A payment of the previous month that no event announces: it is never taken instead of the pending
+                // one.
                 let earlier = self.finkare.add_payment(&invoice, cents);
                 self.finkare.change_payment(&earlier, |payment| payment.paid_at -= Duration::from_hours(31 * 24));
             }
         }
     }
 
-    /// Everything goes wrong now and then.
+    /// Makes every kind of call fail from time to time.
     fn trouble(&self, seed: u64) {
         use Ends::{Cut, CutAmid, Garbage, Html, Limited, Silence, Slow, Status, WrongShape};
         let ill = || vec![Status(500), Status(502), Status(503), Status(504), Cut, CutAmid, Garbage, Html, WrongShape];
         for (desk, seed) in [(self.facturation.desk(), seed), (self.efactori.desk(), seed + 1)] {
-            // Before and after the write; and long after the relay has given up waiting for it.
+            // Before and after the write, and long after the relay has stopped waiting for it.
             let mut writes: Vec<Fault> =
                 ill().into_iter().flat_map(|end| [Fault::before(end.clone()), Fault::after(end)]).collect();
             writes.extend([
@@ -179,7 +181,7 @@ impl World {
                 Fault::late(LATE / 4),
             ]);
             desk.at_random(On("POST", ""), 120, seed, writes);
-            // Nonsense where something is read stops the sink: it has tests of its own.
+            // An invalid answer to a read stops the sink, which has tests of its own.
             let passes = |end: &Ends| !matches!(end, Garbage | WrongShape);
             let mut reads: Vec<Fault> = ill().into_iter().filter(passes).map(Fault::before).collect();
             reads.push(Fault::before(Slow(Duration::from_millis(50))));
@@ -225,7 +227,7 @@ impl World {
         )
     }
 
-    /// What stands in each company's books by our marker.
+    /// The entries in each company's books that carry the relay's marker.
     fn books(&self) -> [(&'static str, Found); 2] {
         let read = |books: &dyn Books, prefix: &str| {
             let mut found = Found::new();
@@ -240,11 +242,11 @@ impl World {
     }
 }
 
-/// How late a write may come that nobody waits for any more: a little before the attempt's time-out and `settle_secs`
-/// together, and long after the next attempt.
+/// The latest delay of a write that the relay no longer waits for: a little less than the attempt's time-out and
+/// `settle_secs` together, and long after the next attempt.
 const LATE: Duration = Duration::from_secs(7);
 
-/// Sends all of it, some of it twice, in an order that nobody wanted; whoever is down is asked again.
+/// Sends all deliveries in random order, some of them twice. A replica that is down is retried.
 async fn deliver_all(hook: &Finkare, bodies: &[Vec<u8>]) {
     let each = stream::iter(bodies).map(|body| async move {
         eventually("the delivery is taken", async || {
@@ -255,8 +257,8 @@ async fn deliver_all(hook: &Finkare, bodies: &[Vec<u8>]) {
     each.buffer_unordered(16).collect::<Vec<()>>().await;
 }
 
-/// Waits until nothing happens by itself any more: what is left is held, or waits behind what is held. Nonsense from the
-/// books stops a sink, which a person resumes; nothing else does.
+/// Waits until nothing more happens by itself: the remaining dispatches are held, or wait behind held ones. An invalid
+/// answer of the books stops a sink, and a person resumes it; nothing else does.
 async fn settled(relay: &Relay) {
     as_long_as_it_moves("everything is booked or held", async || {
         resume(relay).await;
@@ -270,7 +272,7 @@ async fn settled(relay: &Relay) {
     .await;
 }
 
-/// Resumes what nonsense has stopped, as a person would who has looked.
+/// Resumes the sinks that an invalid answer has stopped, like a person who has checked the books.
 async fn resume(relay: &Relay) {
     for sink in relay.get("/sinks").await["data"].as_array().expect("a list") {
         if sink["state"] == "paused" {
@@ -280,8 +282,8 @@ async fn resume(relay: &Relay) {
     }
 }
 
-/// Calls off what is held until nothing is, as a person would who has booked it by hand or knows better; answers the
-/// reasons by sink and event.
+/// Cancels held dispatches until none are left, like a person who has booked the payments by hand or knows better.
+/// Answers the reasons by sink and event.
 async fn decide(relay: &Relay) -> BTreeMap<(String, String), String> {
     let mut reasons = BTreeMap::new();
     loop {
@@ -295,13 +297,13 @@ async fn decide(relay: &Relay) -> BTreeMap<(String, String), String> {
                 |name: &str| dispatch[name].as_str().unwrap_or_else(|| panic!("{name} of {dispatch}")).to_owned();
             reasons.insert((text("sink"), text("event_id")), text("last_error"));
             let (status, answer) = relay.try_post(&format!("/dispatches/{}/cancel", dispatch["id"])).await;
-            // One that is looked at again at this very moment is decided in the next round.
+            // A dispatch that is being checked again at this moment is decided in the next round.
             assert!(matches!(status, 200 | 409), "{status} {answer}");
         }
     }
 }
 
-/// Compares the books with what Finkare knows.
+/// Compares the books with Finkare's payments.
 fn judge(world: &World, reasons: &BTreeMap<(String, String), String>, events: &HashMap<String, BTreeSet<String>>) {
     for (sink, books) in world.books() {
         for payment in &world.payments {
@@ -344,10 +346,11 @@ async fn every_payment_is_booked_once_or_held(backend: Backend) {
     let home = Home::new(backend).await;
     home.configure("", &world.endpoint(), &world.sinks());
 
-    // Every payment is announced, a third of them twice, all in disorder.
+    // Every payment is announced, a third of them twice, all in random order.
     let mut bodies = Vec::new();
     for payment in &world.payments {
-        // All events of an invoice alike: one that names a payment, beside one that does not, finds its payment taken.
+        // All events of an invoice have the same form: an event that names its payment could otherwise find it taken by
+        // one that does not.
         let says = if payment.number.ends_with('7') { Says::All } else { Says::Little };
         let body = world.finkare.delivery(&payment.id, says);
         bodies.extend(std::iter::repeat_n(body, if rng.random_bool(0.33) { 2 } else { 1 }));
@@ -355,7 +358,7 @@ async fn every_payment_is_booked_once_or_held(backend: Backend) {
     bodies.shuffle(&mut rng);
 
     world.trouble(seed);
-    // Killed again and again in the middle of the work.
+    // The service is killed repeatedly in the middle of the work.
     let parts = 6;
     for part in bodies.chunks(bodies.len().div_ceil(parts)) {
         let relays = replicas(&home, backend).await;
@@ -377,7 +380,7 @@ async fn every_payment_is_booked_once_or_held(backend: Backend) {
     for payment in world.payments.iter().filter(|payment| payment.story == Story::Slow) {
         world.finkare.set_payment_status(&payment.id, "completed");
     }
-    // What waits for a pending payment is looked at rarely: a person who knows better may hurry it.
+    // A dispatch that waits for a pending payment is checked rarely: a person may retry it earlier.
     hurry(&relay).await;
     as_long_as_it_moves("most of it is done in spite of all", async || {
         resume(&relay).await;
@@ -389,26 +392,26 @@ async fn every_payment_is_booked_once_or_held(backend: Backend) {
     hurry(&relay).await;
     let mut reasons = decide(&relay).await;
 
-    // Which events announced which payment: by the ledger and the assignments it stands on, and for what was never
-    // assigned by what the event says.
+    // Which events announced which payment: from the ledger and its assignments; for payments that were never assigned,
+    // from the events themselves.
     let events = announced(&relay, &world).await;
     judge(&world, &reasons, &events);
     let entries = |world: &World| (world.facturation.entries().len(), world.efactori.entries().len());
     let booked = entries(&world);
 
-    // All of it again, by a person, and announced anew by Finkare: nothing is booked twice.
+    // A person replays everything, and Finkare announces everything again: nothing is booked twice.
     let (status, answer) = relay.try_post_json("/events/replay", &json!({"since": "2000-01-01T00:00:00Z"})).await;
     assert_eq!(status, 200, "{answer}");
     let again: Vec<Vec<u8>> =
         world.payments.iter().take(60).map(|payment| world.finkare.redelivery(&payment.id, Says::Little)).collect();
     deliver_all(&Finkare::of(&relay), &again).await;
     reasons.extend(decide(&relay).await);
-    // What was called off is tried once more, and may be booked now if others did not take its place.
+    // The cancelled dispatches are tried once more, and may be booked now unless other payments have taken their place.
     judge(&world, &reasons, &announced(&relay, &world).await);
     let now = entries(&world);
     assert!(now.0 >= booked.0 && now.1 >= booked.1);
 
-    // The ledger tells the same as the books.
+    // The ledger and the books agree.
     let mut times = HashMap::new();
     for (sink, books) in world.books() {
         let lines = relay.all(&format!("/bookings?sink={sink}")).await;
@@ -435,7 +438,7 @@ async fn every_payment_is_booked_once_or_held(backend: Backend) {
     }
 }
 
-/// Has what waits, or is held, looked at again at once.
+/// Makes all waiting and held dispatches due at once.
 async fn hurry(relay: &Relay) {
     for state in ["pending", "held"] {
         let (status, answer) = relay.try_post_json("/dispatches/retry", &json!({"state": state})).await;
@@ -443,8 +446,9 @@ async fn hurry(relay: &Relay) {
     }
 }
 
-/// Asserts that every line of a ledger stands for the payment that its event announces: an event is dated two seconds after
-/// its payment, or up to some minutes if it was announced anew, and equal payments of an invoice lie further apart.
+/// Asserts that every row of a ledger belongs to the payment that its event announces: an event is dated two seconds
+/// after its payment, or up to some minutes later if it was announced again, and equal payments of an invoice are
+/// further apart.
 async fn each_has_its_own(relay: &Relay, world: &World, lines: &[Value], times: &mut HashMap<String, Timestamp>) {
     let paid_at: HashMap<String, Timestamp> =
         world.finkare.payments().into_iter().map(|payment| (payment.id, payment.paid_at)).collect();
@@ -460,7 +464,7 @@ async fn each_has_its_own(relay: &Relay, world: &World, lines: &[Value], times: 
     }
 }
 
-/// As many processes as the store is made for.
+/// As many processes as the store supports.
 async fn replicas(home: &Home, backend: Backend) -> Vec<Relay> {
     let mut relays = vec![home.start().await];
     if backend == Backend::Postgres {
@@ -469,13 +473,13 @@ async fn replicas(home: &Home, backend: Backend) -> Vec<Relay> {
     relays
 }
 
-/// True if nothing happens any more but waiting.
+/// True if nothing happens any more except waiting.
 async fn idle(relay: &Relay) -> bool {
     relay.all("/dispatches?state=leased").await.is_empty()
         && relay.all("/dispatches?state=pending").await.iter().all(|dispatch| !dispatch["last_error"].is_null())
 }
 
-/// The events that announce each payment, by what they say: invoice and amount. Equal instalments share theirs.
+/// The events that announce each payment, by their content: invoice and amount. Equal instalments share their events.
 async fn announced(relay: &Relay, world: &World) -> HashMap<String, BTreeSet<String>> {
     let mut by_content: HashMap<(String, i64), BTreeSet<String>> = HashMap::new();
     for event in relay.all("/events").await {

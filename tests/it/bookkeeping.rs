@@ -1,5 +1,6 @@
-//! Invoicing software as its users meet it, through the real binary and the stand-ins of all four systems: `check`,
-//! `try`, a payment on its way into the books, what is held and closes by itself, and what a person decides.
+//! Invoicing software from a user's view, through the real binary and the stand-ins of all four systems: `check`,
+//! `try`, a payment on its way into the books, a dispatch that is held and then closes by itself, and a person's
+//! decision.
 
 use std::process::Command;
 
@@ -51,7 +52,7 @@ impl Scene {
         scene
     }
 
-    /// `more` are further keys of every sink.
+    /// `more` contains further options for every sink.
     fn configure(&self, more: &str) {
         let endpoint = format!(
             "secret = \"{SECRET}\"\napi_key = \"{API_KEY}\"\napi_url = \"{}\"\n\
@@ -87,7 +88,7 @@ impl Scene {
         self.home.configure("", &endpoint, &sinks);
     }
 
-    /// An invoice that everybody knows, and a payment of it; answers Finkare's ids of both.
+    /// An invoice that all books contain, and a payment of this invoice; answers Finkare's ids of both.
     fn payment(&self, number: &str, total: i64, paid: i64) -> (String, String) {
         let invoice = self.fake.add_invoice(number, total, "EUR");
         self.facturation.add(NewInvoice::of(number, total));
@@ -98,7 +99,7 @@ impl Scene {
         (invoice, payment)
     }
 
-    /// Runs a command to its end: its exit code and what it said.
+    /// Runs a command to its end; answers its exit code and its output.
     async fn run(&self, relay: Option<&Relay>, arguments: &[&str]) -> (i32, String) {
         let mut command: Command = self.home.command();
         command.args(arguments);
@@ -121,7 +122,7 @@ impl Scene {
     }
 }
 
-/// Nothing that a system, Finkare or the endpoint keeps secret is in a text.
+/// Asserts that a text contains no secret of a system, of Finkare or of the endpoint.
 fn no_secret(text: &str) {
     for secret in [facturation_pro::API_KEY, efactori::SESSION_KEY, tiime::TOKEN, fastfaktura::KEY, API_KEY, SECRET] {
         assert!(!text.contains(secret), "a secret is shown: {text}");
@@ -155,7 +156,7 @@ async fn a_payment_comes_into_all_the_books(backend: Backend) {
     let scene = Scene::new(backend).await;
     let (invoice, payment) = scene.payment("F-2026-001", 120_000, 45_050);
 
-    // Before anything runs.
+    // Before the service runs.
     assert_eq!(scene.run(None, &["migrate"]).await.0, 0);
     let (exit, said) = scene.run(None, &["check"]).await;
     assert_eq!(exit, 0, "{said}");
@@ -164,7 +165,7 @@ async fn a_payment_comes_into_all_the_books(backend: Backend) {
     }
     no_secret(&said);
 
-    // What would be done with a delivery that has not come.
+    // The result for a delivery that has not arrived yet.
     let body = scene.fake.delivery(&payment, Says::Little);
     std::fs::write(scene.home.path("delivery.json"), &body).expect("it can be written");
     let delivery = scene.home.path("delivery.json").display().to_string();
@@ -195,7 +196,7 @@ async fn a_payment_comes_into_all_the_books(backend: Backend) {
     }
     assert_eq!((scene.facturation.entries().len(), scene.efactori.entries().len()), (0, 0));
 
-    // It comes.
+    // The delivery arrives.
     let event = Finkare::of(&relay).deliver(&body).await.id();
     for (sink, books) in [("compta", &scene.facturation as &dyn Books), ("onfact", &scene.efactori)] {
         comes_to(&relay, &event, sink, "delivered").await;
@@ -214,7 +215,7 @@ async fn a_payment_comes_into_all_the_books(backend: Backend) {
     let (_, listed) = scene.run(Some(&relay), &["bookings", "list", "--invoice-number", "F-2026-001"]).await;
     assert!(listed.contains("450.50 EUR") && listed.contains("compta") && listed.contains("onfact"), "{listed}");
 
-    // Where nothing can be recorded, a person is told, and it closes by itself.
+    // A sink that cannot record payments tells a person, and the dispatch closes by itself.
     for (sink, words) in [("tiime", "Tiime"), ("fast", "FastFaktura")] {
         let held = comes_to(&relay, &event, sink, "held").await;
         let reason = held["last_error"].as_str().expect("a reason");
@@ -229,13 +230,13 @@ async fn a_payment_comes_into_all_the_books(backend: Backend) {
         assert_eq!(booking(&relay, sink, &payment).await.expect("a line")["state"], "seen");
     }
 
-    // Replayed and delivered again, nothing changes.
+    // A replay and a repeated delivery change nothing.
     relay.post(&format!("/events/{event}/replay")).await;
     assert!(Finkare::of(&relay).deliver(&body).await.is_duplicate());
     relay.drained().await;
     assert_eq!((scene.facturation.entries().len(), scene.efactori.entries().len()), (1, 1));
 
-    // A change of status becomes a note where that is wanted, and the status where that is.
+    // A change of status becomes a note if notes are configured, and a status if statuses are.
     for (status, at) in [("in_recovery", "2026-03-16T08:00:00.000Z"), ("paid", "2026-03-17T08:00:00.000Z")] {
         let data = json!({"invoiceId": invoice, "previousStatus": "open", "newStatus": status});
         let body = json!({"event": "invoice.status_changed", "data": data, "timestamp": at}).to_string();
@@ -306,7 +307,7 @@ async fn refused_credentials_stop_the_sink_and_lose_nothing(backend: Backend) {
 
 async fn what_nobody_knows_is_healed_after_a_crash(backend: Backend) {
     let scene = Scene::new(backend).await;
-    // Of one the answer is lost, and the service dies waiting for it; the other was never carried out.
+    // The answer to one write is lost, and the service is killed while it waits; the other write was never carried out.
     let (_, done) = scene.payment("C-1", 10_000, 10_000);
     let (_, undone) = scene.payment("C-2", 10_000, 10_000);
     let relay = scene.home.start().await;
@@ -346,7 +347,7 @@ async fn what_nobody_knows_is_healed_after_a_crash(backend: Backend) {
 async fn a_person_settles_what_stays_in_doubt(backend: Backend) {
     let scene = Scene::new(backend).await;
     scene.configure("marker_field = \"none\"");
-    // Only eFactori can be without a marker.
+    // Only eFactori can have entries without a marker.
     let text = std::fs::read_to_string(scene.home.path("relay.toml")).expect("it is there");
     let (before, rest) = text.split_once("[[sinks]]\nname = \"compta\"").expect("the first sink");
     let onfact = rest.split("[[sinks]]").nth(1).expect("the second sink");
@@ -362,7 +363,7 @@ async fn a_person_settles_what_stays_in_doubt(backend: Backend) {
         let held = comes_to(&relay, events.last().expect("just pushed"), "onfact", "held").await;
         assert!(held["last_error"].as_str().is_some_and(|reason| reason.contains("bookings settle")), "{held}");
     }
-    // Too early: the request might still be on its way.
+    // Too early: the request could still be on its way.
     let (exit, said) =
         scene.run(Some(&relay), &["bookings", "settle", &lost, "--sink", "onfact", "--not-recorded", "--yes"]).await;
     assert_eq!(exit, 1, "{said}");
@@ -405,7 +406,7 @@ async fn instalments_are_told_at_once_where_nothing_is_written(backend: Backend)
         let event = Finkare::of(&relay).deliver(&scene.fake.delivery(&payment, Says::Little)).await.id();
         told.push((payment, event, cents));
     }
-    // Each is told, the second as well, while the invoice is open.
+    // A person is told about each payment, also about the second one, while the invoice is open.
     for sink in ["tiime", "fast"] {
         for (payment, event, cents) in &told {
             let held = comes_to(&relay, event, sink, "held").await;
@@ -416,7 +417,7 @@ async fn instalments_are_told_at_once_where_nothing_is_written(backend: Backend)
             assert_eq!(booking(&relay, sink, payment).await, None);
         }
     }
-    // All has come, and both close by themselves.
+    // All payments have arrived, and both dispatches close by themselves.
     scene.tiime.set_status("F-1", "paid");
     scene.fastfaktura.set_status("F-1", "paid");
     for sink in ["tiime", "fast"] {
@@ -453,7 +454,7 @@ async fn money_that_a_person_has_booked_is_not_booked_again(backend: Backend) {
         }
         assert_eq!((books.entries().len(), booking(&relay, sink, &payment).await), (1, None), "{sink}");
     }
-    // It was another payment after all.
+    // The entry was another payment.
     assert!(relay.terminate().await.0.success());
     scene.configure("");
     let text = std::fs::read_to_string(scene.home.path("relay.toml")).expect("it was written");
@@ -465,13 +466,13 @@ async fn money_that_a_person_has_booked_is_not_booked_again(backend: Backend) {
     comes_to(&relay, &event, "compta", "delivered").await;
     let booked: Vec<_> = scene.facturation.entries().iter().map(|entry| (entry.cents(), entry.by_hand)).collect();
     assert_eq!(booked, [(15_000, true), (15_000, false)]);
-    // Where it was the same, a person gives it our marker, and it is recognised.
+    // If it is the same payment, a person adds the relay's marker to it, and the relay recognises it.
     scene.efactori.locked_ledger().change_entries(|entries| entries[0].marker = Some(format!("Finkare {payment}")));
     comes_to(&relay, &event, "onfact", "delivered").await;
     assert_eq!((scene.efactori.entries().len(), scene.complaints()), (1, vec![]));
 }
 
-/// The payment of one company must not come into the books of another, nor twice into those of one.
+/// The payment of one company must not get into the books of another company, nor twice into the books of one.
 #[tokio::test]
 async fn books_that_would_get_what_is_not_theirs_are_refused() {
     let scene = Scene::new(Backend::Sqlite).await;
@@ -482,7 +483,7 @@ async fn books_that_would_get_what_is_not_theirs_are_refused() {
          api_url = \"{}\"\n",
         scene.fake.api_url()
     );
-    // Two companies, and books that do not say whose they are.
+    // Two companies, and books that do not name their company.
     std::fs::write(&path, format!("{good}{second}")).expect("it can be written");
     for command in ["check", "serve"] {
         let (exit, said) = scene.run(None, &[command]).await;
@@ -494,7 +495,7 @@ async fn books_that_would_get_what_is_not_theirs_are_refused() {
         }
         no_secret(&said);
     }
-    // Twice the same books, in other spellings, each for an endpoint of its own.
+    // The same books twice, spelled differently, each for an endpoint of its own.
     let twice = |name: &str, from: &str, endpoint: &str| {
         let begin = good.find(&format!("[[sinks]]\nname = \"{from}\"")).expect("it is there");
         let end = good[begin + 1..].find("[[sinks]]").map_or(good.len(), |end| begin + 1 + end);
@@ -514,7 +515,7 @@ async fn books_that_would_get_what_is_not_theirs_are_refused() {
         assert!(line.contains(&format!("`{from}` and `again`")), "{line}");
         no_secret(&said);
     }
-    // One set of books for each, named: that is well.
+    // One set of books for each company, with its name: this is accepted.
     std::fs::write(&path, format!("{named}{second}")).expect("it can be written");
     let (exit, said) = scene.run(None, &["check"]).await;
     assert!(exit != 2, "{said}");

@@ -1,4 +1,5 @@
-//! The circuit breaker as operators meet it: what closes it, in one process and in several, and what they are told.
+//! The circuit breaker from an operator's view: what closes it, in one process and in several, and what the operator
+//! sees.
 
 use std::sync::{
     Arc,
@@ -23,7 +24,7 @@ on_both_stores!(
     a_reload_for_another_sink_leaves_the_breaker_as_it_is,
 );
 
-/// A target that works or does not.
+/// A target that works, or fails, as the test decides.
 async fn target() -> (Target, Arc<AtomicBool>) {
     let works = Arc::new(AtomicBool::new(false));
     let is_up = works.clone();
@@ -31,7 +32,7 @@ async fn target() -> (Target, Arc<AtomicBool>) {
     (target, works)
 }
 
-/// Trips at the first failure. What is due is due at once; a probe after so many seconds.
+/// Trips at the first failure. Retries are due at once; `probe` is the number of seconds between two probes.
 fn sink(target: &Target, probe_secs: f64) -> String {
     format!(
         "[[sinks]]\nname = \"erp\"\ntype = \"http\"\nurl = \"{}\"\nconcurrency = 1\n\
@@ -41,21 +42,21 @@ fn sink(target: &Target, probe_secs: f64) -> String {
     )
 }
 
-/// No probe within the time of a test.
+/// A probe interval that is longer than any test.
 const NEVER: f64 = 3600.0;
 
 async fn eventually_is(relay: &Relay, state: &str) {
     eventually(&format!("the sink is {state}"), async || relay.sink("erp").await["state"] == state).await;
 }
 
-/// One process with a tripped sink and one event for it.
+/// One process with a tripped sink, and one event for this sink.
 async fn tripped(backend: Backend) -> (Home, Relay, Target, Arc<AtomicBool>) {
     let (target, works) = target().await;
     let home = Home::new(backend).await;
     let relay = home.serve(&sink(&target, NEVER)).await;
     assert_eq!(Finkare::of(&relay).deliver(&payment("i", 1)).await.status, 200);
     eventually_is(&relay, "tripped").await;
-    // The outcome is recorded, so that the dispatch is pending again.
+    // The outcome has been recorded, so the dispatch is pending again.
     eventually("it is pending", async || relay.all("/dispatches?state=pending").await.len() == 1).await;
     (home, relay, target, works)
 }
@@ -85,7 +86,7 @@ async fn nothing_left_to_probe_with_is_no_alarm(backend: Backend) {
     let metrics = crate::support::http().get(format!("http://{}/metrics", relay.admin)).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
     assert!(metrics.contains("relay_sink_state{sink=\"erp\",state=\"tripped\"} 0"), "{metrics}");
-    // It is no proof that the target works: one failure is enough again.
+    // A retry is not a proof that the target works: one failure trips the sink again.
     let before = target.arrivals().len();
     finkare.deliver(&payment("i", 2)).await;
     finkare.deliver(&payment("j", 3)).await;
@@ -99,7 +100,7 @@ async fn nothing_left_to_probe_with_is_no_alarm(backend: Backend) {
 async fn a_resume_tries_a_tripped_sink_at_once(backend: Backend) {
     let (home, relay, target, works) = tripped(backend).await;
     let before = target.arrivals().len();
-    // In vain: one more attempt, and it is tripped again.
+    // The retry fails: there is one more attempt, and the sink trips again.
     let said = run(&home, &relay, &["sinks", "resume", "erp"]).await;
     assert!(said.starts_with("The sink erp is ") && said.contains("one event is tried now"), "{said}");
     eventually("it is tried", async || target.arrivals().len() == before + 1).await;
@@ -134,7 +135,7 @@ async fn a_test_that_succeeds_closes_the_breaker(backend: Backend) {
 
 async fn a_retry_says_what_the_dispatches_wait_for(backend: Backend) {
     let (home, relay, target, works) = tripped(backend).await;
-    // Nothing is said of a time that has passed.
+    // A probe time in the past is not mentioned.
     let listed = run(&home, &relay, &["dispatches", "list"]).await;
     eventually("it is due, and waits for the probe", async || {
         run(&home, &relay, &["dispatches", "list"]).await.contains("sink tripped, probed at 20")
@@ -186,7 +187,7 @@ async fn the_list_shows_an_error_until_the_next_success(backend: Backend) {
         "the API keeps it, with its time"
     );
 
-    // Removed from the configuration, it is called what it is.
+    // A sink that was removed from the configuration is shown as not configured.
     let path = home.path("relay.toml");
     let text = std::fs::read_to_string(&path).unwrap().replace("name = \"erp\"", "name = \"other\"");
     std::fs::write(path, text).unwrap();
@@ -212,7 +213,7 @@ async fn a_reload_for_another_sink_leaves_the_breaker_as_it_is(backend: Backend)
     assert_eq!(relay.sink("erp").await["state"], "tripped");
 }
 
-/// Two processes that have both tripped, with an event that waits.
+/// Two processes in which the sink has tripped, with an event that waits.
 async fn both_tripped() -> (Home, [Relay; 2], Target, Arc<AtomicBool>) {
     let (target, works) = target().await;
     let home = Home::new(Backend::Postgres).await;
@@ -221,24 +222,24 @@ async fn both_tripped() -> (Home, [Relay; 2], Target, Arc<AtomicBool>) {
     for number in 0..4 {
         finkare.deliver(&payment(&format!("i{number}"), number)).await;
     }
-    // Whoever has tripped claims nothing more, so the other one meets the failure as well.
+    // A process in which the sink has tripped claims nothing more, so the other process meets the failure as well.
     for relay in &relays {
         eventually_is(relay, "tripped").await;
     }
     (home, relays, target, works)
 }
 
-/// One process works the backlog off; the other has nothing to probe with, and its next probe is an hour away.
+/// One process delivers the backlog. The other one has no event left to probe with, and its next probe is an hour away.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_hears_that_another_got_through() {
     let (home, [first, mut second], target, works) = both_tripped().await;
     works.store(true, Relaxed);
-    // A new process has met no failure.
+    // A new process has seen no failure.
     assert!(first.terminate().await.0.success());
     let first = home.start().await;
     first.drained().await;
     eventually_is(&second, "active").await;
-    second.wait_for_line("another replica got through to the sink").await;
+    second.wait_for_line("another replica reached the sink").await;
     assert_eq!(target.delivered().len(), 4);
     drop(first);
     Finkare::of(&second).deliver(&payment("more", 1)).await;
@@ -250,11 +251,11 @@ async fn a_replica_hears_that_another_got_through() {
 async fn what_a_person_says_to_one_replica_reaches_the_other() {
     let (home, [first, mut second], target, works) = both_tripped().await;
     works.store(true, Relaxed);
-    // So that the word alone is heard, and no success.
+    // The sink is paused, so that the other process learns only of the request and not of a success.
     first.post("/sinks/erp/pause").await;
     let said = run(&home, &first, &["sinks", "test", "erp"]).await;
     assert!(said.contains("The sink is paused: its events wait until it is resumed"), "{said}");
-    second.wait_for_line("a person asked for it: it is tried again").await;
+    second.wait_for_line("a person asked for a retry: the sink is tried again").await;
     assert!(target.delivered().len() == 1, "a paused sink gets the test alone");
     run(&home, &second, &["sinks", "resume", "erp"]).await;
     first.drained().await;

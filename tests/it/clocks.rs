@@ -1,7 +1,7 @@
-//! A service that comes back with a clock that is wrong, or after a long time: it cannot tell which.
+//! A service that starts with a wrong clock, or after a long time: the service cannot distinguish the two.
 //!
-//! A clock that is a hundred days ahead is the same to the service as a database whose every time lies a hundred days
-//! back, so that is what the tests lay.
+//! For the service, a clock that is a hundred days ahead is the same as a database in which every time is a hundred
+//! days older. The tests therefore shift the times in the database.
 
 use std::sync::{
     Arc,
@@ -43,7 +43,7 @@ async fn execute(home: &Home, backend: Backend, statements: &[String]) {
     }
 }
 
-/// Moves every time that matters here by so much.
+/// Moves every relevant time by this many microseconds.
 fn shifted(by: i64) -> Vec<String> {
     [
         format!("UPDATE events SET received_at = received_at + {by}"),
@@ -78,7 +78,7 @@ async fn a_clock_that_is_ahead_ends_nothing(backend: Backend) {
     let relay = home.serve(&sinks(&target)).await;
     let finkare = Finkare::of(&relay);
     finkare.deliver(&payment("i1", 150_000)).await;
-    // Only for the other sink: nothing but the clock keeps its payload.
+    // Only for the other sink: nothing but the doubt about the clock keeps its payload.
     let done = br#"{"event":"case.updated","data":{"invoiceId":"i2"},"timestamp":"2026-03-15T10:30:00.000Z"}"#;
     let id = finkare.deliver(done).await.id();
     eventually("one was tried, the other is done", async || {
@@ -88,19 +88,19 @@ async fn a_clock_that_is_ahead_ends_nothing(backend: Backend) {
     .await;
     relay.terminate().await;
 
-    // 500 days: payloads, keys and give-up times have long passed by this clock.
+    // 500 days: by this clock, payloads, keys and give-up times expired long ago.
     execute(&home, backend, &shifted(-500 * DAY)).await;
     let before = target.arrivals().len();
     let mut relay = home.start().await;
-    relay.wait_for_line("nothing is removed on its word").await;
+    relay.wait_for_line("nothing is deleted until").await;
     eventually("it is tried again", async || target.arrivals().len() >= before + 3).await;
     let sick = only(&relay, "sick").await;
     assert_ne!(sick["state"], "dead", "tried again, and not given up: {sick}");
     assert!(relay.get(&format!("/events/{id}")).await["payload"].is_object());
     relay.terminate().await;
-    // At the next start as well; and the key is still there.
+    // The same holds after another start, and the key is still there.
     let mut relay = home.start().await;
-    relay.wait_for_line("nothing is removed on its word").await;
+    relay.wait_for_line("nothing is deleted until").await;
     let again = Finkare::of(&relay).deliver(done).await;
     assert_eq!(again.id(), id, "it is known as a repetition");
     assert!(relay.get(&format!("/events/{id}")).await["payload"].is_object());
@@ -124,7 +124,7 @@ async fn a_clock_that_was_set_back_stops_nothing(backend: Backend) {
     let mut relay = home.start().await;
     relay.wait_for_line("the clock was set back").await;
     eventually("it is delivered", async || only(&relay, "sick").await["state"] == "delivered").await;
-    // And what comes behind it.
+    // The event behind it is delivered as well.
     Finkare::of(&relay).deliver(&payment("i1", 200)).await;
     relay.drained().await;
 }

@@ -1,4 +1,4 @@
-//! The commands as a person uses them: the first ten minutes, and what goes wrong in them.
+//! The commands as a person uses them: the first ten minutes, and common mistakes.
 
 use std::{
     os::unix::fs::PermissionsExt,
@@ -15,7 +15,7 @@ use crate::support::{
     target::Target,
 };
 
-/// The binary in a directory, with nothing in the environment but where to listen.
+/// The binary in a directory, with only the listen addresses in its environment.
 fn bare(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_finkare-relay"));
     command.current_dir(directory).env_clear().stdin(Stdio::null());
@@ -26,7 +26,7 @@ fn text(output: &Output) -> (String, String) {
     (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// Runs a command to its end, off the runtime's threads.
+/// Runs a command to its end, outside of the runtime's threads.
 async fn run(mut command: Command) -> (i32, String, String) {
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     let (stdout, stderr) = text(&output);
@@ -45,7 +45,7 @@ async fn the_first_ten_minutes_with_nothing_configured() {
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{file}");
     }
 
-    // The command that it prints, word for word.
+    // The command exactly as `serve` prints it.
     let line = relay.wait_for_line("send a first event:").await;
     let line: Value = serde_json::from_str(&line).unwrap();
     let printed = line["message"].as_str().unwrap().split(':').skip(1).collect::<Vec<_>>().join(":");
@@ -71,7 +71,7 @@ async fn the_first_ten_minutes_with_nothing_configured() {
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.starts_with("ID ") && stdout.contains(event["id"].as_str().unwrap()), "{stdout}");
 
-    // The generated secrets never appear in what it says.
+    // The generated secrets never appear in the output.
     for file in ["webhook-secret", "admin-token", "master-key"] {
         let secret = std::fs::read_to_string(directory.path().join("data").join(file)).unwrap();
         assert!(secret.trim().len() > 20 && !relay.log().contains(secret.trim()), "{file}");
@@ -122,7 +122,7 @@ async fn looking_at_events_dispatches_and_sinks() {
     let mut wrong = home.command();
     wrong.args(["events", "list", "--admin-url", &admin]).env("RELAY_ADMIN_TOKEN", "a-token-that-nobody-knows");
     let (code, _, stderr) = run(wrong).await;
-    // The environment wins over the file, so the token that is sent is the wrong one.
+    // The environment takes precedence over the file, so the wrong token is sent.
     assert!(code == 1 && stderr.contains("does not accept the token"), "{code}: {stderr}");
     drop(relay);
     let (code, _, stderr) = ask(&["events", "list"]).await;
@@ -195,7 +195,7 @@ async fn a_database_without_a_schema_is_ready_for_serve() {
         let mut check = home.command();
         check.arg("check").env("FINKARE_WEBHOOK_SECRET", SECRET);
         let (code, stdout, stderr) = run(check).await;
-        assert!(code == 0 && stdout.contains("will be brought up to date by `serve`"), "{stdout}{stderr}");
+        assert!(code == 0 && stdout.contains("`serve` will migrate its schema"), "{stdout}{stderr}");
     }
 }
 
@@ -314,12 +314,12 @@ async fn the_demo_keeps_every_promise() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "it cleans up after itself");
 }
 
-/// Everything that could leak one is made to speak; then all of it is searched.
+/// Every part that could leak a secret is made to write something; then all output is searched.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_in_logs_answers_or_metrics() {
     const SINK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let target = Target::scripted(|headers, _| {
-        // It throws back at us what we sent it.
+        // It echoes the request.
         let echo = headers.get("x-api-key").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         crate::support::target::Reply::Status(400, vec![("x-echo", echo)])
     })
@@ -358,7 +358,7 @@ async fn no_secret_in_logs_answers_or_metrics() {
         let found = said.find(secret).map(|at| said[at.saturating_sub(200)..(at + 50).min(said.len())].to_owned());
         assert_eq!(found, None, "{secret} was said");
     }
-    // Nor in the database.
+    // The database must not contain them either.
     for secret in [SECRET, SINK_SECRET, TOKEN, "header-secret", "url-password", "query-secret"] {
         std::fs::remove_file(home.path("relay.toml")).ok();
         assert_eq!(home.files_contain(secret), None, "{secret} is in a file");

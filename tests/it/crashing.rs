@@ -36,7 +36,7 @@ fn sink(target: &Target, more: &str) -> String {
     )
 }
 
-/// Delivers from several senders until told to stop; what was acknowledged is noted the moment it is.
+/// Delivers from several senders until told to stop; each acknowledged delivery is noted at once.
 struct Load {
     acknowledged: Arc<Mutex<HashMap<String, Vec<u8>>>>,
     stop: Arc<AtomicBool>,
@@ -65,7 +65,7 @@ impl Load {
         Self { acknowledged: acknowledged.clone(), stop, senders }
     }
 
-    /// Waits until so many more were acknowledged.
+    /// Waits until this number of further deliveries was acknowledged.
     async fn acknowledged(&self, more: usize) {
         let before = self.acknowledged.lock().unwrap().len();
         eventually("acknowledgements", async || self.acknowledged.lock().unwrap().len() >= before + more).await;
@@ -79,7 +79,7 @@ impl Load {
     }
 }
 
-/// Every id in the file sink's files, each line complete.
+/// Every id in the file sink's files; each line is complete.
 fn ids_in_files(home: &Home) -> HashSet<String> {
     let mut ids = HashSet::new();
     for entry in std::fs::read_dir(home.directory.path()).unwrap().flatten() {
@@ -107,7 +107,7 @@ async fn sigkill_under_load_loses_nothing_acknowledged(backend: Backend) {
     for round in 1..=6 {
         let relay = home.serve(&config).await;
         let load = Load::start(&Finkare::of(&relay), &acknowledged);
-        // Another moment in each round: sometimes early in the relaying, sometimes deep in it.
+        // A different moment in each round: sometimes early in the relaying, sometimes in the middle.
         load.acknowledged(37 * round).await;
         relay.kill();
         load.stop().await;
@@ -121,7 +121,7 @@ async fn sigkill_under_load_loses_nothing_acknowledged(backend: Backend) {
         assert_eq!(delivered.get(id).map(|bytes| &bytes[..]), Some(&body[..]), "{id} at the HTTP sink");
         assert!(in_files.contains(id), "{id} in the file");
     }
-    // What was stored but not acknowledged arrives as well; nothing else does.
+    // Events that were stored but not acknowledged arrive as well; nothing else does.
     let stored: HashSet<_> =
         relay.all("/events").await.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
     assert!(acknowledged.keys().all(|id| stored.contains(id)));
@@ -164,7 +164,7 @@ async fn a_second_signal_ends_at_once(backend: Backend) {
     assert_eq!(relay.ended().await.code(), Some(1));
 }
 
-/// The attempt was made, its outcome never recorded: the lease runs out, or the restart frees it.
+/// The attempt was made, but its outcome was never recorded: the lease expires, or a restart releases it.
 async fn a_dead_workers_dispatch_comes_back(backend: Backend) {
     let target = Target::scripted(|_, _| Reply::Hang).await;
     let home = Home::new(backend).await;
@@ -212,6 +212,6 @@ async fn a_second_process_on_one_sqlite_file_is_refused() {
 
 #[test]
 fn sh_can_send_signals() {
-    // What `Relay::signal` relies on.
+    // `Relay::signal` relies on this.
     assert!(Command::new("sh").args(["-c", "kill -0 $$"]).status().unwrap().success());
 }

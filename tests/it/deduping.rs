@@ -1,4 +1,4 @@
-//! By what one event is told from another, where the operator points at a value of the body.
+//! How events are distinguished if the operator names a value of the body as the key.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::support::{
     relay::{Backend, Home, SECRET, on_both_stores},
 };
 
-/// A sink that wants nothing.
+/// A sink that takes no events.
 const NO_SINK: &str = "[[sinks]]\nname = \"none\"\ntype = \"stdout\"\nevents = [\"never.sent\"]\n";
 
 on_both_stores!(a_pointers_value_tells_events_apart, a_time_at_the_edge_of_the_calendar_hides_nothing);
@@ -28,7 +28,7 @@ async fn a_pointers_value_tells_events_apart(backend: Backend) {
         answer.is_duplicate()
     };
     let mut stored = 0;
-    // No key at all: each body is an event of its own, and its repetition is known by its bytes.
+    // Without a key, each body is an event of its own, and a repetition is recognised by its bytes.
     for value in ["\"\"", "\"  \"", "null", "true", "false", "[]", "[1]", "{}", "{\"id\":1}"] {
         for number in [1, 2] {
             assert!(!is_duplicate(body("payment.received", value, number)).await, "{value} {number}");
@@ -36,7 +36,7 @@ async fn a_pointers_value_tells_events_apart(backend: Backend) {
         }
         assert!(is_duplicate(body("payment.received", value, 1)).await, "{value}");
     }
-    // A key: the first body with it is the event.
+    // With a key, the first body with this key is the event.
     for value in [
         "\"p1\"",
         "1",
@@ -50,14 +50,14 @@ async fn a_pointers_value_tells_events_apart(backend: Backend) {
     ] {
         assert!(!is_duplicate(body("payment.received", value, 1)).await, "{value}");
         assert!(is_duplicate(body("payment.received", value, 2)).await, "{value}");
-        // What happens to the same payment later is another event.
+        // A later change of the same payment is another event.
         assert!(!is_duplicate(body("payment.refunded", value, 1)).await, "{value}");
         assert!(is_duplicate(body("payment.refunded", value, 2)).await, "{value}");
         stored += 2;
     }
-    // However its characters are escaped.
+    // The key is the same, however its characters are escaped.
     assert!(is_duplicate(body("payment.received", r#""\u00701""#, 3)).await);
-    // What cannot be read is told apart by its bytes.
+    // Unreadable bodies are distinguished by their bytes.
     for number in [1, 2] {
         let unreadable = format!(r#"{{"data":{{"paymentId":"p1","number":{number}}}}}"#);
         assert!(!is_duplicate(unreadable).await);

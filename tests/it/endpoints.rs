@@ -1,5 +1,5 @@
-//! The link to Finkare as an operator has it: admin routes, commands, the master key. Finkare is a small
-//! server of these tests.
+//! The link to Finkare from an operator's view: admin routes, commands, the master key. Finkare is a small server in
+//! these tests.
 
 use std::{
     net::SocketAddr,
@@ -35,7 +35,7 @@ on_both_stores!(
     what_people_do_is_written_down,
 );
 
-/// How the next rotations are answered.
+/// The answers to the next rotations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rotating {
     Done,
@@ -57,7 +57,7 @@ struct Inner {
     rotating: Mutex<Rotating>,
 }
 
-/// Finkare's API, as far as these tests need it.
+/// The part of Finkare's API that these tests need.
 #[derive(Clone)]
 struct Provider {
     address: SocketAddr,
@@ -159,7 +159,7 @@ impl Provider {
         }]))
     }
 
-    /// A webhook that somebody has made by hand.
+    /// A webhook that a person has created by hand.
     fn add(&self, url: &str) -> String {
         let id = uuid::Uuid::new_v4().to_string();
         let webhook =
@@ -180,19 +180,19 @@ impl Provider {
         self.inner.webhooks.lock().unwrap()[0].enabled = false;
     }
 
-    /// The secret that it signs with now.
+    /// The secret with which it signs now.
     fn secret(&self) -> String {
         self.inner.webhooks.lock().unwrap()[0].secret.clone()
     }
 
-    /// A delivery as it makes it now; answers the status.
+    /// Sends a delivery signed with the current secret; answers the status.
     async fn delivers_to(&self, relay: &Relay) -> u16 {
         let body = payment("i", 1);
         Finkare::of(relay).post(body.clone(), Some(&sign(&self.secret(), &body))).await.status
     }
 }
 
-/// A configuration whose endpoint `production` has these options.
+/// A configuration with these options for the endpoint `production`.
 fn configure(home: &Home, endpoint: &str, rest: &str) {
     let text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n[store]\nurl = \"{}\"\n\
@@ -223,7 +223,7 @@ async fn run(mut command: Command) -> (i32, String, String) {
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
-/// A command that asks this service.
+/// A command that calls this service.
 async fn ask(home: &Home, relay: &Relay, arguments: &[&str]) -> (i32, String, String) {
     let mut command = home.command();
     command.args(arguments).args(["--admin-url", &format!("http://{}", relay.admin)]);
@@ -292,7 +292,7 @@ async fn a_webhook_is_registered_and_rotated(backend: Backend) {
     assert_eq!(secrets["data"][0]["fingerprint"], rotated["fingerprint"]);
     assert_eq!(secrets["data"][1]["valid_until"], rotated["previous_valid_until"]);
 
-    // Without a body the overlap is the endpoint's: a day.
+    // Without a body, the overlap is the endpoint's own: a day.
     let (status, rotated) = rotate(&relay, "").await;
     assert_eq!(status, 200, "{rotated}");
     let (code, stdout, stderr) = ask(&home, &relay, &["rotate-secret", "--overlap-secs", "0"]).await;
@@ -372,7 +372,7 @@ async fn what_finkare_refuses_is_told_in_its_words(backend: Backend) {
         assert_eq!(relay.try_get(path).await.0, 400, "{path}");
     }
 
-    // Nobody knows whether Finkare did it.
+    // It is not known whether Finkare made the change.
     provider.rotations_are(Rotating::Never);
     let (status, problem) = rotate(&relay, "{}").await;
     assert_eq!((status, &problem["code"]), (502, &json!("finkare_unreachable")), "{problem}");
@@ -432,11 +432,11 @@ async fn a_change_under_way_is_shown_and_not_done_twice(backend: Backend) {
     assert_eq!((&intent["kind"], &intent["actor"], &intent["tries"]), (&json!("rotate"), &json!("ops"), &json!(1)));
     let (status, problem) = rotate(&relay, "").await;
     assert_eq!((status, &problem["code"]), (409, &json!("rotation_in_flight")), "{problem}");
-    assert!(problem["detail"].as_str().unwrap().contains("asked for by `ops`"), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("requested by `ops`"), "{problem}");
     first.abort();
 }
 
-/// A configuration whose admin API is where nobody listens.
+/// A configuration with an admin address where nothing listens.
 async fn nobody_answers(home: &Home) {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let text = std::fs::read_to_string(home.path("relay.toml")).unwrap();
@@ -463,14 +463,15 @@ async fn registering_where_no_service_runs(backend: Backend) {
     assert_eq!(provider.delivers_to(&relay).await, 200, "serve has what the command stored");
     assert_eq!(relay.get("/audit").await["data"][0]["actor"], "cli");
     if backend == Backend::Sqlite {
-        // The service runs, and the command looks for it in the wrong place: it does not work behind its back.
+        // The service is running, but the command looks for it at the wrong address: the command must not do the work
+        // itself.
         nobody_answers_at_all(&home);
         let (code, _, stderr) = register(&[]).await;
         assert!(code == 1 && stderr.contains("--admin-url") && stderr.contains("another process"), "{code}: {stderr}");
     }
     drop(relay);
 
-    // One that is there already: only a rotation tells its secret.
+    // The webhook exists already: only a rotation reveals its secret.
     let (other, home) = (Provider::start().await, Home::new(backend).await);
     configure(&home, &linked(&other), FILE);
     nobody_answers(&home).await;
@@ -498,7 +499,7 @@ async fn registering_where_no_service_runs(backend: Backend) {
     assert!(code == 1 && stderr.contains("https"), "{code}: {stderr}");
 }
 
-/// Port 1 is nobody's.
+/// Nothing listens on port 1.
 fn nobody_answers_at_all(home: &Home) {
     let text = std::fs::read_to_string(home.path("relay.toml")).unwrap();
     let lines =
@@ -562,7 +563,7 @@ async fn a_generated_master_key_is_changed_also_if_it_is_cut_off() {
     assert!(is_accepted(&relay).await && read(&key) == first && !new.exists());
     drop(relay);
 
-    // From here on the secret is in the store alone.
+    // From here on, the secret is only in the store.
     configure(&home, "", FILE);
     let (code, stdout, stderr) = run(keyless(&home, &["rekey"])).await;
     assert_eq!(code, 0, "{stderr}");
@@ -576,20 +577,20 @@ async fn a_generated_master_key_is_changed_also_if_it_is_cut_off() {
     assert!(rows.iter().any(|row| row["action"] == "master_key.changed" && row["detail"]["secrets"] == 1), "{rows:?}");
     drop(relay);
 
-    // Cut off after the commit, before the file was in its place.
+    // Interrupted after the commit, before the file was in place.
     std::fs::rename(&key, &new).unwrap();
     std::fs::write(&key, &first).unwrap();
     let relay = Relay::start(keyless(&home, &["serve"])).await;
     assert!(is_accepted(&relay).await && read(&key) == second && !new.exists());
     drop(relay);
 
-    // Cut off before the commit.
+    // Interrupted before the commit.
     std::fs::write(&new, &first).unwrap();
     let relay = Relay::start(keyless(&home, &["serve"])).await;
     assert!(is_accepted(&relay).await && read(&key) == second && !new.exists());
     drop(relay);
 
-    // Neither of the two: nothing is thrown away, and the start says which key it wants.
+    // Neither key fits: no file is deleted, and the start says which key it needs.
     std::fs::write(&key, &first).unwrap();
     std::fs::write(&new, &first).unwrap();
     let (code, stdout, stderr) = run(keyless(&home, &["serve"])).await;
@@ -656,10 +657,10 @@ async fn the_check_looks_at_finkare_too() {
         |word: &str| stdout.lines().find(|line| line.contains(word)).unwrap_or_else(|| panic!("{word}: {stdout}"));
     let fingerprint = endpoint(&relay).await["fingerprint"].as_str().unwrap().to_owned();
     assert!(line("endpoint production").contains(&format!("1 secret, the newest {fingerprint}")), "{stdout}");
-    assert!(line("webhook of production").contains(&format!("is switched on and posts to {URL}")), "{stdout}");
+    assert!(line("webhook of production").contains(&format!("is enabled and posts to {URL}")), "{stdout}");
     provider.switch_off();
     let (code, stdout, _) = check().await;
-    assert!(code == 1 && stdout.contains("is switched off at Finkare"), "{stdout}");
+    assert!(code == 1 && stdout.contains("is disabled at Finkare"), "{stdout}");
     let mut wrong = home.command();
     wrong.arg("check").env("RELAY_MASTER_KEY", "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=");
     let (code, stdout, _) = run(wrong).await;

@@ -1,5 +1,5 @@
-//! From an event to its payment and its invoice, through the real binary: what enriched sinks get, what waits, what is
-//! held, and that no payment has two events.
+//! From an event to its payment and its invoice, through the real binary: what enriched sinks receive, which events
+//! wait, which are held, and that no payment belongs to two events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ on_both_stores!(
 const SINK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const TEMPLATE: &str = r#"{"event":{{ event.id }},"number":{{ invoice.number }},"payment":{{ payment.id }},"amount":{{ payment.amount_cents | decimal }},"said":{{ payload.data.amountCents }}}"#;
 
-/// A relay whose endpoint may ask the fake, and its two sinks: every event into a file, payments to an HTTP target.
+/// A relay whose endpoint may call the fake, with two sinks: a file for every event, and an HTTP target for payments.
 struct Scene {
     fake: FakeFinkare,
     home: Home,
@@ -63,14 +63,14 @@ impl Scene {
         self.finkare.deliver(&self.fake.delivery(payment, Says::Little)).await.id()
     }
 
-    /// The lines so far, by event.
+    /// The lines written so far, by event.
     fn lines(&self) -> BTreeMap<String, Value> {
         let text = std::fs::read_to_string(self.home.path("lines.jsonl")).unwrap_or_default();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("every line is JSON"));
         lines.map(|line| (line["id"].as_str().expect("an id").to_owned(), line)).collect()
     }
 
-    /// The payments that the file's lines and the target's bodies name, by event.
+    /// The payments named by the file's lines and the target's bodies, by event.
     fn payments(&self) -> [BTreeMap<String, String>; 2] {
         let text = |value: &Value| value.as_str().expect("a payment's id").to_owned();
         let lines = self.lines();
@@ -83,7 +83,7 @@ impl Scene {
         [in_lines.collect(), in_bodies.collect()]
     }
 
-    /// The dispatches of an event, each with its sink, in the order of the sinks' names.
+    /// The dispatches of an event with their sinks, in the order of the sinks' names.
     async fn dispatches(&self, event: &str) -> Vec<Value> {
         let event = self.relay.get(&format!("/events/{event}")).await;
         let mut dispatches = event["dispatches"].as_array().expect("a list").clone();
@@ -91,7 +91,7 @@ impl Scene {
         dispatches
     }
 
-    /// Waits until every dispatch of an event is in this state, with these words as its reason.
+    /// Waits until every dispatch of an event is in this state, and its reason contains these words.
     async fn all(&self, event: &str, state: &str, words: &[&str]) {
         eventually(&format!("{event} is {state}: {words:?}"), async || {
             self.dispatches(event).await.iter().all(|dispatch| {
@@ -102,7 +102,7 @@ impl Scene {
         .await;
     }
 
-    /// Calls off all that is left of an event; while a worker has it, that is refused.
+    /// Cancels all remaining dispatches of an event. A dispatch that a worker has claimed cannot be cancelled.
     async fn cancel(&self, event: &str) {
         for dispatch in self.dispatches(event).await {
             let path = format!("/dispatches/{}/cancel", dispatch["id"]);
@@ -110,7 +110,7 @@ impl Scene {
         }
     }
 
-    /// Has all that waits, or is held, tried at once.
+    /// Makes all waiting and held dispatches due at once.
     async fn nudge(&self) {
         for state in ["pending", "held"] {
             let (status, answer) = self.relay.try_post_json("/dispatches/retry", &json!({"state": state})).await;
@@ -156,7 +156,7 @@ async fn enriched_sinks_get_invoice_and_payment(backend: Backend) {
     let webhook = standardwebhooks::Webhook::new(SINK_SECRET).unwrap();
     webhook.verify(&arrivals[0].body, &arrivals[0].headers).expect("what is sent is what is signed");
 
-    // A test of the sink has no payment; the file takes it, and the template says what is missing.
+    // A test event has no payment: the file accepts it, and the template says what is missing.
     let tested = scene.relay.post("/sinks/lines/test").await;
     assert_eq!(tested["outcome"], "delivered", "{tested}");
     let tested = scene.relay.post("/sinks/erp/test").await;
@@ -170,7 +170,7 @@ async fn equal_instalments_have_one_event_each_in_every_sink(backend: Backend) {
     let invoices: Vec<String> = (0..3).map(|n| scene.fake.add_invoice(&format!("F-{n}"), 1_000_000, "EUR")).collect();
     let payments: Vec<String> =
         (0..INSTALMENTS).map(|n| scene.fake.add_payment(&invoices[n % invoices.len()], 5_000)).collect();
-    // Paid at the same moment: nothing tells them apart but their ids.
+    // Paid at the same moment: only the ids of the payments differ.
     for payment in &payments {
         scene.fake.change_payment(payment, |payment| payment.paid_at = "2026-03-01T12:00:00Z".parse().unwrap());
     }
@@ -187,7 +187,7 @@ async fn equal_instalments_have_one_event_each_in_every_sink(backend: Backend) {
     assert_eq!(in_lines, in_bodies, "both sinks agree");
     assert_eq!(in_lines.keys().cloned().collect::<BTreeSet<_>>(), events);
     let all: BTreeSet<&String> = payments.iter().collect();
-    // Of the same moment any is as good as another of its invoice; of another invoice none is.
+    // Among payments of the same moment, each may be taken for this invoice, and none for another invoice.
     assert_eq!(in_lines.values().collect::<BTreeSet<_>>(), all, "each payment has one event");
     let invoice_of: BTreeMap<String, String> =
         scene.fake.payments().into_iter().map(|payment| (payment.id, payment.invoice)).collect();
@@ -197,16 +197,16 @@ async fn equal_instalments_have_one_event_each_in_every_sink(backend: Backend) {
         assert_eq!(event["payment_id"], json!(given));
     }
 
-    // The same payment announced as a new message: it is not given another's, and nobody says that it is done.
+    // The same payment is announced by a new message: it does not get another payment, and is not reported as done.
     let again = scene.finkare.deliver(&scene.fake.redelivery(&payments[0], Says::Little)).await;
     assert!(!again.is_duplicate());
-    scene.all(&again.id(), "pending", &["other events have announced already"]).await;
+    scene.all(&again.id(), "pending", &["other events have already announced"]).await;
     scene.cancel(&again.id()).await;
     let named = scene.finkare.deliver(&scene.fake.redelivery(&payments[1], Says::All)).await.id();
-    scene.all(&named, "pending", &["other events have announced already", payments[1].as_str()]).await;
+    scene.all(&named, "pending", &["other events have already announced", payments[1].as_str()]).await;
     scene.cancel(&named).await;
 
-    // Replayed, an event speaks of the same payment as before.
+    // A replayed event has the same payment as before.
     let replayed = events.first().expect("there are events");
     scene.relay.post(&format!("/events/{replayed}/replay")).await;
     let done = async || {
@@ -251,7 +251,7 @@ async fn pending_and_hidden_payments_are_waited_for_across_a_crash(backend: Back
 }
 
 async fn what_nobody_can_decide_is_held_with_its_reason(backend: Backend) {
-    // Without patience what is not visible is held at once.
+    // Without patience, a payment that is not visible is held at once.
     let mut scene = Scene::new(backend, 0).await;
     let invoice = |number: &str| scene.fake.add_invoice(number, 10_000, "EUR");
     let paid_at = |payment: &str, time: &str| {
@@ -263,7 +263,7 @@ async fn what_nobody_can_decide_is_held_with_its_reason(backend: Backend) {
     scene.fake.hide(&hidden);
     let twice = invoice("F-ambiguous");
     let [one, other] = [100, 100].map(|cents| scene.fake.add_payment(&twice, cents));
-    // The delivery is dated two seconds after the payment: right between the two.
+    // The delivery is dated two seconds after the payment: exactly between the two payments.
     paid_at(&one, "2026-03-01T12:00:00Z");
     paid_at(&other, "2026-03-01T12:00:04Z");
     let bare = invoice("F-bare");
@@ -278,8 +278,8 @@ async fn what_nobody_can_decide_is_held_with_its_reason(backend: Backend) {
     let float = scene.finkare.deliver(odd.to_string().as_bytes()).await.id();
     scene.all(&refunded, "held", &[back.as_str(), "`refunded`"]).await;
     scene.all(&unseen, "held", &["Finkare does not show", "cancel this dispatch"]).await;
-    scene.all(&ambiguous, "held", &[one.as_str(), other.as_str(), "not guessed"]).await;
-    scene.all(&incomplete, "held", &[bare_payment.as_str(), "when it was paid"]).await;
+    scene.all(&ambiguous, "held", &[one.as_str(), other.as_str(), "does not guess"]).await;
+    scene.all(&incomplete, "held", &[bare_payment.as_str(), "has no payment date"]).await;
     assert!(scene.target.arrivals().is_empty() && scene.lines().is_empty(), "nothing of it went anywhere");
     for dispatch in scene.dispatches(&unseen).await {
         let next: jiff::Timestamp = dispatch["next_attempt_at"].as_str().expect("looked at again").parse().unwrap();
@@ -287,7 +287,7 @@ async fn what_nobody_can_decide_is_held_with_its_reason(backend: Backend) {
         assert!((50..=60).contains(&minutes), "{dispatch}");
     }
 
-    // What comes into sight goes on by itself at the next look; what is cleared up, too.
+    // A payment that becomes visible is found at the next check, and a resolved ambiguity as well.
     scene.fake.reveal(&hidden);
     scene.fake.set_payment_status(&other, "refunded");
     scene.fake.change_payment(&bare_payment, |payment| payment.spoilt.clear());
@@ -301,8 +301,8 @@ async fn what_nobody_can_decide_is_held_with_its_reason(backend: Backend) {
         [(unseen, hidden), (ambiguous.clone(), one.clone()), (incomplete, bare_payment)].into();
     assert_eq!(scene.payments(), [expected.clone(), expected]);
 
-    // An event keeps its payment, and does not speak of it any more once it went back. (A restart, because for a moment
-    // what Finkare said before is remembered.)
+    // An event keeps its payment, but does not send it after a refund. (The service is restarted, because it caches
+    // Finkare's earlier answer for a moment.)
     scene.relay.kill();
     scene.relay = scene.home.start().await;
     scene.fake.set_payment_status(&one, "refunded");
@@ -326,7 +326,7 @@ async fn finkares_api_may_be_away(backend: Backend) {
     scene.all(&event, "delivered", &[]).await;
     assert!(scene.fake.reads("/payments/invoice/") > 4, "it was asked again");
 
-    // A key that may not read is for a person: the sinks stop, and lose nothing.
+    // A key without the scope to read needs a person: the sinks stop, and lose nothing.
     scene.fake.deny(&["payments:read"]);
     let second = scene.fake.add_payment(&invoice, 20_000);
     let event = scene.deliver(&second).await;
@@ -345,7 +345,7 @@ async fn finkares_api_may_be_away(backend: Backend) {
     assert!(!scene.relay.log().contains(API_KEY), "the key is in no log");
 }
 
-/// `try` finds out what an enriched sink would get and decides nothing: the payment is still anybody's.
+/// `try` shows what an enriched sink would get and decides nothing: the payment stays free.
 async fn trying_decides_nothing(backend: Backend) {
     let scene = Scene::new(backend, 900).await;
     let invoice = scene.fake.add_invoice("F-1", 10_000, "EUR");
@@ -373,7 +373,7 @@ async fn trying_decides_nothing(backend: Backend) {
     let text = tried("erp", &event).await;
     assert!(text.contains(r#""amount":"100.00""#), "the event has it: {text}");
     let text = tried("erp", "event.json").await;
-    assert!(text.contains("not yet") && text.contains("other events have announced already"), "{text}");
+    assert!(text.contains("not yet") && text.contains("other events have already announced"), "{text}");
     scene.target.script(|_, _| Reply::Status(204, vec![]));
     assert_eq!(scene.target.arrivals().len(), 1, "trying sends nothing");
 }

@@ -1,5 +1,5 @@
-//! Another server takes the place of the one that we are connected to: the old connections say nothing any more, or
-//! refuse to write. New ones work.
+//! Another server replaces the one that the service is connected to: old connections no longer answer, or refuse to
+//! write. New connections work.
 
 use std::{
     net::SocketAddr,
@@ -30,7 +30,7 @@ use crate::support::{
     target::{Reply, Target},
 };
 
-/// A way to the server of this URL, and the URL that leads through it.
+/// A proxy in front of the server of this URL, and the URL that leads through it.
 async fn through(url: &str) -> (Proxy, url::Url) {
     let mut url: url::Url = url.parse().unwrap();
     let server = (url.host_str().unwrap().to_owned(), url.port().unwrap_or(5432));
@@ -57,9 +57,9 @@ fn event(text: &str) -> NewEvent {
     }
 }
 
-/// Has every connection of a store used at the same time, so that all are there.
+/// Uses every connection of a store at the same time, so that all of them are open.
 async fn fill(store: &Arc<PostgresStore>, database: &Database, connections: u32) {
-    // Whoever reads the links waits for this lock, each on a connection of its own.
+    // Reading the links waits for this lock, each read on a connection of its own.
     let mut admin = PgConnection::connect(&database.url()).await.unwrap();
     sqlx::raw_sql("BEGIN; LOCK TABLE secrets IN ACCESS EXCLUSIVE MODE").execute(&mut admin).await.unwrap();
     let readings: Vec<_> = (1..connections)
@@ -82,7 +82,7 @@ async fn fill(store: &Arc<PostgresStore>, database: &Database, connections: u32)
     }
 }
 
-/// One silence is paid for, whichever call meets it, and not one for each connection.
+/// The time-out of a silent server is paid once, by whichever call meets it, and not once for each connection.
 async fn one_silence(connections: u32) {
     if !postgres::available() {
         return;
@@ -105,7 +105,7 @@ async fn one_silence(connections: u32) {
     fill(&store, &database, connections).await;
     proxy.set(Way::Forgotten);
 
-    // Each at its first try, however many connections lie there.
+    // Each call succeeds at its first try, regardless of the number of dead connections.
     let erp = SinkName::new("erp").unwrap();
     let claim = Claim {
         sink: &erp,
@@ -125,10 +125,10 @@ async fn one_silence(connections: u32) {
         store.list_events(&EventFilter::default(), 1).await.expect("listed at the first try");
         store.ready().await.expect("ready at the first try");
     }
-    // A silence lasts for a second or so: ten would be more than one.
+    // A silence lasts for about a second: ten silences would take longer.
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(10), "{took:?} for {connections} rounds: every connection was waited for");
-    // The one that listens has noticed as well: after half a minute it would have asked by itself.
+    // The listening connection has noticed it as well; by itself it would have checked only after half a minute.
     tokio::time::timeout(Duration::from_secs(20), link.changed()).await.expect("it listens again").unwrap();
     let _ = link.borrow_and_update();
     other.adopt_webhook(&endpoint, "id", "https://relay.example", audit()).await.unwrap();
@@ -161,7 +161,7 @@ async fn serve(home: &Home, connections: u32, target: &Target) -> Relay {
     home.start().await
 }
 
-/// With the default settings: the delivery that meets the silence is answered 200 itself, within `ack_timeout_secs`.
+/// With the default settings: the very delivery that meets the silence is answered 200, within `ack_timeout_secs`.
 async fn the_host_is_gone(connections: u32) {
     if !postgres::available() {
         return;
@@ -207,8 +207,8 @@ async fn a_host_that_is_gone_costs_no_delivery_with_thirty_connections() {
     the_host_is_gone(30).await;
 }
 
-/// A standby has the name for some seconds, a managed server has run out of space: what was delivered meanwhile is
-/// recorded when writing works again, and not delivered a second time.
+/// A standby has the server's name for some seconds, or a managed server has run out of space: outcomes of that time
+/// are recorded when writing works again, and their events are not delivered a second time.
 #[tokio::test(flavor = "multi_thread")]
 async fn outcomes_outlast_a_server_that_only_reads() {
     const IN_FLIGHT: usize = 8;
@@ -240,7 +240,7 @@ async fn outcomes_outlast_a_server_that_only_reads() {
     )
     .await;
     gate.add_permits(IN_FLIGHT);
-    // The sender is told to come again; the outcomes have been tried.
+    // The sender was asked to retry; recording the outcomes was tried.
     let body = payment("later", 1);
     assert_eq!(finkare.deliver(&body).await.status, 503);
     eventually("outcomes are kept", async || relay.log().contains("outcomes could not be recorded: trying again"))
@@ -248,7 +248,7 @@ async fn outcomes_outlast_a_server_that_only_reads() {
     let log = relay.log();
     assert!(log.contains("read-only transaction"), "{log}");
 
-    // The sessions that were made meanwhile stay as they are: they are not to be used again.
+    // The sessions that were opened in the meantime stay read-only: they must not be used again.
     run(&mut admin, format!("ALTER DATABASE {name} RESET default_transaction_read_only")).await;
     gate.add_permits(1);
     let begun = Instant::now();

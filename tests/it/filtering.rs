@@ -1,4 +1,4 @@
-//! Filters over real deliveries: what reaches a sink and what does not.
+//! Filters over real deliveries: which events reach a sink.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! Instalments of the same amount, through the real binary and the stand-ins of the books: which payment an event means,
-//! for how long that is known, and how a person finds what is not in the books yet.
+//! Instalments of the same amount, through the real binary and the stand-ins of the books: which payment an event
+//! means, how long the relay remembers it, and how a person finds payments that are not in the books yet.
 
 use std::process::Command;
 
@@ -37,7 +37,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// `of_endpoint` and `of_sinks` are further keys.
+    /// `of_endpoint` and `of_sinks` contain further options.
     async fn new(backend: Backend, of_endpoint: &str, of_sinks: &str) -> Self {
         let scene = Self {
             fake: FakeFinkare::start().await,
@@ -72,7 +72,7 @@ impl Scene {
         scene
     }
 
-    /// An invoice that everybody knows.
+    /// An invoice that all books contain.
     fn invoice(&self, number: &str, cents: i64) -> String {
         self.facturation.add(NewInvoice::of(number, cents));
         self.efactori.add(NewInvoice::of(number, cents));
@@ -91,7 +91,7 @@ impl Scene {
         Finkare::of(relay).deliver(&self.fake.delivery(payment, Says::Little)).await.id()
     }
 
-    /// What we have written into each of the books: the payments by our marker, in the order of booking.
+    /// The relay's entries in each of the books: the payments by marker, in the order of booking.
     fn written(&self) -> [Vec<String>; 2] {
         let of = |books: &dyn Books, prefix: &str| {
             let ours = books.entries().into_iter().filter(|entry| !entry.by_hand);
@@ -105,7 +105,7 @@ impl Scene {
         [of(&self.facturation, "finkare:"), of(&self.efactori, "Finkare ")]
     }
 
-    /// Runs a command that must succeed, and answers what it said.
+    /// Runs a command that must succeed, and answers its output.
     async fn run(&self, relay: &Relay, arguments: &[&str]) -> String {
         let mut command: Command = self.home.command();
         command.args(arguments).args(["--admin-url", &format!("http://{}", relay.admin)]);
@@ -121,7 +121,7 @@ async fn dispatches(relay: &Relay, event: &str) -> Vec<Value> {
     relay.all(&format!("/dispatches?event_id={event}")).await
 }
 
-/// Waits until all dispatches of an event are in this state, with these words as their reason.
+/// Waits until all dispatches of an event are in this state, and their reasons contain these words.
 async fn come_to(relay: &Relay, event: &str, state: &str, words: &[&str]) {
     let mut last = Vec::new();
     for _ in 0..1000 {
@@ -133,13 +133,13 @@ async fn come_to(relay: &Relay, event: &str, state: &str, words: &[&str]) {
         if last.iter().all(is_so) {
             return;
         }
-        // The pace of asking, with a bound.
+        // The interval between two checks, with a limit.
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     panic!("not {state} with {words:?}: {last:?}");
 }
 
-/// Has all that waits, or is held, tried at once.
+/// Makes all waiting and held dispatches due at once.
 async fn nudge(relay: &Relay) {
     for state in ["pending", "held"] {
         let (status, answer) = relay.try_post_json("/dispatches/retry", &json!({"state": state})).await;
@@ -147,7 +147,8 @@ async fn nudge(relay: &Relay) {
     }
 }
 
-/// Has all tried again until an event is delivered everywhere: one that is being looked at takes no hurry.
+/// Retries all dispatches of an event until it is delivered everywhere: a dispatch that is being attempted cannot be
+/// retried.
 async fn delivered_at_last(relay: &Relay, event: &str) {
     eventually("it is delivered", async || {
         nudge(relay).await;
@@ -160,8 +161,8 @@ async fn bookings(relay: &Relay, payment: &str) -> Vec<Value> {
     relay.all(&format!("/bookings?payment_id={payment}")).await
 }
 
-/// 150.00 each month. October was booked by hand before the relay was there; November is announced while Finkare shows it
-/// as pending, or not at all.
+/// 150.00 each month. October was booked by hand before the relay was installed. November is announced while Finkare
+/// shows it as pending, or not at all.
 async fn november_is_booked_once_and_october_never_again(backend: Backend) {
     let scene = Scene::new(backend, "payment_patience_secs = 0", "").await;
     let relay = scene.home.start().await;
@@ -195,9 +196,9 @@ async fn november_is_booked_once_and_october_never_again(backend: Backend) {
         for line in bookings(&relay, &november).await {
             assert_eq!((&line["state"], &line["event_id"]), (&json!("booked"), &json!(event)), "{line}");
         }
-        // Announced again in other words, and replayed, it is neither October nor a second November.
+        // Announced again in other words, and replayed: the event is neither October nor a second November.
         let again = Finkare::of(&relay).deliver(&scene.fake.redelivery(&november, Says::Little)).await.id();
-        come_to(&relay, &again, "held", &["other events have announced already", &october]).await;
+        come_to(&relay, &again, "held", &["other events have already announced", &october]).await;
         for dispatch in dispatches(&relay, &again).await {
             relay.post(&format!("/dispatches/{}/cancel", dispatch["id"])).await;
         }
@@ -208,7 +209,7 @@ async fn november_is_booked_once_and_october_never_again(backend: Backend) {
     assert_eq!([scene.facturation.complaints(), scene.efactori.complaints()], [[""; 0], [""; 0]]);
 }
 
-/// The events of the first year are gone from the store; which payments they announced is still known.
+/// The events of the first year were deleted from the store, but the relay still knows which payments they announced.
 async fn an_instalment_of_the_fifteenth_month_is_booked_as_its_own(backend: Backend) {
     let scene = Scene::new(backend, "payment_patience_secs = 0", "").await;
     let invoice = scene.invoice("F-1", 10 * CENTS);
@@ -228,9 +229,10 @@ async fn an_instalment_of_the_fifteenth_month_is_booked_as_its_own(backend: Back
     eventually("the event is purged", async || relay.try_get(&format!("/events/{event}")).await.0 == 404).await;
     assert_eq!(bookings(&relay, &first).await.len(), 2, "the ledger is kept");
 
-    // Announced again in other words: it is known whose payment that was, and nobody says that it is done.
+    // Announced again in other words: the payment is known to belong to another event, and the event is not reported as
+    // done.
     let again = Finkare::of(&relay).deliver(&scene.fake.redelivery(&first, Says::Little)).await.id();
-    come_to(&relay, &again, "held", &["other events have announced already", &first]).await;
+    come_to(&relay, &again, "held", &["other events have already announced", &first]).await;
     for dispatch in dispatches(&relay, &again).await {
         relay.post(&format!("/dispatches/{}/cancel", dispatch["id"])).await;
     }
@@ -244,8 +246,8 @@ async fn an_instalment_of_the_fifteenth_month_is_booked_as_its_own(backend: Back
     }
 }
 
-/// The ledger says `booked`, for another event, and which payment that event had was lost (an earlier version forgot it
-/// with the event).
+/// The ledger says `booked` for another event, but the assignment of that event's payment was lost (an earlier version
+/// deleted it together with the event).
 async fn a_line_of_another_event_is_no_ground_to_be_done(backend: Backend) {
     let scene = Scene::new(backend, "payment_patience_secs = 0", "").await;
     let invoice = scene.invoice("F-1", 10 * CENTS);
@@ -264,7 +266,8 @@ async fn a_line_of_another_event_is_no_ground_to_be_done(backend: Backend) {
     assert_eq!(scene.written(), [vec![payment.clone()], vec![payment]]);
 }
 
-/// Announced in disorder while some are hidden and some pending, each event gets the payment that it announces.
+/// Announced in random order while some payments are hidden and some are pending, each event gets the payment that it
+/// announces.
 async fn each_event_gets_its_own_instalment_in_any_order(backend: Backend) {
     let scene = Scene::new(backend, "", "").await;
     let invoice = scene.invoice("F-1", 100 * CENTS);
@@ -284,7 +287,8 @@ async fn each_event_gets_its_own_instalment_in_any_order(backend: Backend) {
     for sink in ["compta", "onfact"] {
         relay.post(&format!("/sinks/{sink}/resume")).await;
     }
-    // The first of an invoice holds up the others: it looks for its own, in spite of its neighbours.
+    // The first event of an invoice delays the others: it searches for its own payment, although its neighbours'
+    // payments are visible.
     eventually("the first has looked", async || {
         dispatches(&relay, &events[4]).await.iter().all(|dispatch| dispatch["last_error"].is_string())
     })
@@ -308,7 +312,7 @@ async fn each_event_gets_its_own_instalment_in_any_order(backend: Backend) {
 async fn what_is_pending_or_held_is_found_by_number_amount_and_payment(backend: Backend) {
     let scene = Scene::new(backend, "", "").await;
     let relay = scene.home.start().await;
-    // One is pending at Finkare, one is held because its invoice is a draft in the books.
+    // One payment is pending at Finkare, and one is held because its invoice is a draft in the books.
     let slow = scene.fake.add_invoice("F-2026-0042", 150_000, "EUR");
     let slow = scene.fake.add_payment(&slow, 150_000);
     scene.fake.set_payment_status(&slow, "pending");
@@ -326,7 +330,8 @@ async fn what_is_pending_or_held_is_found_by_number_amount_and_payment(backend: 
     let delivered = scene.deliver(&relay, &booked).await;
     come_to(&relay, &delivered, "delivered", &[]).await;
 
-    // By the API and by the commands: whole numbers in any spelling, parts of them, amounts as they are typed, ids.
+    // By the API and by the commands: whole numbers in any spelling, parts of numbers, amounts as people type them,
+    // ids.
     for (text, expected) in [
         ("F-2026-0042", vec![&pending]),
         ("f-2026-0043", vec![&held]),
@@ -369,7 +374,7 @@ async fn what_is_pending_or_held_is_found_by_number_amount_and_payment(backend: 
     let line = line_of(&listed, "held").unwrap_or_else(|| panic!("not found: {listed}"));
     assert!(line.contains("F-2026-0043") && line.contains("123.45 EUR"), "{line}");
 
-    // Not in the books is said, and why.
+    // Payments that are not in the books are listed with the reason.
     let said = scene.run(&relay, &["bookings", "list", "--invoice-number", "F-2026-0042"]).await;
     assert!(!said.contains("Nothing to list"), "{said}");
     for word in ["Not in the books yet", "compta is pending", "1500.00", &slow, "still pending"] {
@@ -385,13 +390,13 @@ async fn what_is_pending_or_held_is_found_by_number_amount_and_payment(backend: 
     assert!(said.contains("Nothing to list"), "{said}");
 }
 
-/// What stands in a query, percent-encoded.
+/// A text in a query, percent-encoded.
 fn form_urlencoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 async fn a_bare_date_is_the_day_of_the_booking_and_odd_rows_hide_no_others(backend: Backend) {
-    // Far from UTC on either side, a midnight would be another day.
+    // In time zones far from UTC, a midnight would fall on another day.
     for zone in ["Pacific/Auckland", "America/Martinique"] {
         let scene = Scene::new(backend, "payment_patience_secs = 0", &format!("timezone = \"{zone}\"")).await;
         let invoice = scene.invoice("F-1", 10 * CENTS);
@@ -418,7 +423,7 @@ async fn a_bare_date_is_the_day_of_the_booking_and_odd_rows_hide_no_others(backe
         }
         scene.fake.hide(&odd_amount);
         let event = scene.deliver(&relay, &odd_time).await;
-        come_to(&relay, &event, "held", &[odd_time.as_str(), "when it was paid"]).await;
+        come_to(&relay, &event, "held", &[odd_time.as_str(), "has no payment date"]).await;
         assert_eq!(scene.written(), [vec![bare.clone()], vec![bare]]);
     }
 }

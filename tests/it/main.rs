@@ -1,4 +1,4 @@
-//! The integration tests: one binary, a module per subject.
+//! The integration tests: one binary, with one module per subject.
 
 mod admin;
 mod admin_access;

@@ -1,4 +1,4 @@
-//! What an operator sees from outside: traces, log lines, and what the dashboard and the alerts ask for.
+//! The operator's view from outside: traces, log lines, and the metrics of the dashboard and the alerts.
 
 mod boards;
 mod lines;

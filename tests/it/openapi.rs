@@ -1,6 +1,6 @@
-//! The OpenAPI document: committed as it is made, whole in itself, and true of the service's routes.
+//! The OpenAPI document: the committed copy is the generated one, it is complete, and it matches the service's routes.
 //!
-//! Whether the answers have the shapes that it says is asked by `scripts/schemathesis`.
+//! `scripts/schemathesis` checks whether the answers have the documented shapes.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
     all
 }
 
-/// Every value of this key, however deep.
+/// Every value of this key, at any depth.
 fn collect<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a Value>) {
     match value {
         Value::Object(members) => {
@@ -89,7 +89,7 @@ fn it_is_whole() {
             let content: Vec<_> = response["content"].as_object().expect("an answer has a body").keys().collect();
             match status.as_str() {
                 "200" => assert!(!content.contains(&&"application/problem+json".to_owned()), "{at}"),
-                // The report says what is not ready.
+                // The report says which check is not ready.
                 "503" if path == "/readyz" => assert_eq!(content, ["application/json"]),
                 _ => assert_eq!(content, ["application/problem+json"], "{at} {status}"),
             }
@@ -155,7 +155,7 @@ fn a_command_prints_it_without_a_configuration() {
 async fn odd_requests_get_problem_documents() {
     let home = Home::new(Backend::Sqlite).await;
     let relay = home.serve("[[sinks]]\nname = \"file\"\ntype = \"file\"\npath = \"out.jsonl\"\n").await;
-    // Percent signs that are no UTF-8, as the server gets them: a client library would mend them.
+    // Percent-encoded bytes that are not UTF-8 must reach the server: a client library would correct them.
     for (method, path) in [("GET", "events/%ff"), ("POST", "sinks/%c3%28/pause"), ("POST", "invoices/%ff/erase")] {
         let url = format!("http://{}/api/v1/{path}", relay.admin);
         let answer = http().request(method.parse().unwrap(), url).bearer_auth(TOKEN).send().await.unwrap();
@@ -165,12 +165,12 @@ async fn odd_requests_get_problem_documents() {
         );
         assert_eq!(answer.json::<Value>().await.unwrap()["code"], "bad_parameter", "{path}");
     }
-    // serde would fill a struct from a list.
+    // serde would also fill a struct from a list.
     for body in [json!([60]), json!([]), json!([null, null, null])] {
         let (status, problem) = relay.try_post_json("/endpoints/production/rotate-secret", &body).await;
         assert_eq!((status, &problem["code"]), (422, &json!("bad_body")), "{body}");
     }
-    // Nothing is nothing, however it is written: both get as far as to what the endpoint lacks.
+    // An empty body and `null` mean the same: both get as far as the check of the endpoint.
     for body in [json!(null), json!({})] {
         let (status, problem) = relay.try_post_json("/endpoints/production/rotate-secret", &body).await;
         assert_eq!((status, &problem["code"]), (422, &json!("endpoint_not_linked")), "{body}");

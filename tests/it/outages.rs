@@ -1,4 +1,4 @@
-//! The database goes away and comes back: senders are told to come again, nothing has to be restarted.
+//! The database fails and recovers: senders are asked to retry, and nothing must be restarted.
 
 use std::time::Instant;
 
@@ -83,7 +83,7 @@ async fn a_way_to_postgres_that_swallows_heals() {
     survives(Way::Hanging).await;
 }
 
-/// Somebody holds the write lock of the SQLite file: a backup that forgot to let go.
+/// Another program holds the write lock of the SQLite file, such as a backup that does not release it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_sqlite_file_heals() {
     let home = Home::new(Backend::Sqlite).await;
@@ -102,7 +102,7 @@ async fn a_locked_sqlite_file_heals() {
     relay.drained().await;
 }
 
-/// One cause, told once: not again with each of the deliveries that it refused.
+/// The cause is logged once, not once for each refused delivery.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_says_no_is_told_once() {
     let home = Home::new(Backend::Sqlite).await;
@@ -116,13 +116,13 @@ async fn a_store_that_says_no_is_told_once() {
         let line = log.lines().find(|line| line.contains(message)).unwrap_or_else(|| panic!("{message} in {log}"));
         serde_json::from_str(line).unwrap()
     };
-    let cause = of("deliveries could not be stored: their sender is told to try again");
+    let cause = of("deliveries could not be stored: Finkare is asked to retry them");
     assert!(cause["level"] == "ERROR" && cause["error"].as_str().unwrap().contains("no such table"), "{cause}");
     let refused = of("delivery refused");
     assert_eq!((&refused["level"], &refused["error"]), (&json!("WARN"), &json!("the delivery could not be stored")));
 }
 
-/// Forged deliveries cost no database: they are refused as ever while it is away.
+/// Forged deliveries need no database: they are refused during the outage as usual.
 #[tokio::test(flavor = "multi_thread")]
 async fn forged_deliveries_are_refused_whatever_the_database_does() {
     let home = Home::new(Backend::Sqlite).await;
@@ -134,7 +134,7 @@ async fn forged_deliveries_are_refused_whatever_the_database_does() {
     assert_eq!(answer.status, 401);
 }
 
-/// What is committed into a file without a name is seen by nobody again.
+/// Data that is committed into a deleted file is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_file_that_is_removed_is_noticed_before_the_answer() {
     let (home, target) = (Home::new(Backend::Sqlite).await, Target::start().await);
@@ -155,7 +155,7 @@ async fn a_database_file_that_is_removed_is_noticed_before_the_answer() {
     .await;
     relay.wait_for_line("was removed or replaced while the service has it open").await;
     relay.kill();
-    // Started again, it begins with a new file and takes what comes again.
+    // After a restart, the service begins with a new file and accepts the repeated deliveries.
     let relay = home.start().await;
     assert!(!Finkare::of(&relay).deliver(&payment("i", 1)).await.is_duplicate());
 }

@@ -1,4 +1,4 @@
-//! `[outgoing]`: calls leave through a proxy, or trust a private authority, only where that is configured; then all do.
+//! `[outgoing]`: calls use a proxy or trust a private authority only if that is configured; then all calls do.
 
 use std::{
     ffi::OsString,
@@ -75,7 +75,7 @@ fn proxy(proxy: &ForwardProxy) -> String {
     format!("proxy = \"{}\"", proxy.url())
 }
 
-/// A target that answers everything with an empty list, and a proxy that leads there.
+/// A target that answers everything with an empty list, and a proxy in front of it.
 async fn behind(manner: Manner) -> (Receiver, ForwardProxy) {
     let target = Receiver::start(|_| Answer::with(200, "content-type: application/json\r\n", "{\"data\":[]}")).await;
     let proxy = ForwardProxy::to(address(&target), manner).await;
@@ -91,13 +91,13 @@ fn address(target: &Receiver) -> SocketAddr {
 #[tokio::test]
 async fn every_call_goes_through_the_configured_proxy() {
     let (target, forward) = behind(Manner::Serves).await;
-    // A name that exists nowhere: only the proxy knows the way.
+    // A name that does not exist: only the proxy can reach it.
     let config = configured(&proxy(&forward), "http://erp.invalid", &[]);
     assert_eq!(deliver(&config).await, Outcome::Delivered);
-    // Whatever the books make of that answer: they were asked.
+    // The books were called, whatever the sink makes of the answer.
     let _ = config.sinks[1].kind.check(PATIENCE).await;
     assert!(target.received().len() >= 2);
-    // What is behind this proxy speaks no TLS, so nothing but the tunnel comes of it.
+    // The server behind this proxy speaks no TLS, so only the tunnel is opened.
     let client = ::finkare::Client::new(config.endpoints[0].api().unwrap()).unwrap();
     assert!(!client.webhooks().await.unwrap_err().may_have_happened());
     let asked = forward.asked();
@@ -106,7 +106,7 @@ async fn every_call_goes_through_the_configured_proxy() {
     assert_eq!(asked.last().unwrap(), "CONNECT api.invalid:443 HTTP/1.1");
 }
 
-/// An address of this machine that is not known to be one: what is known is always called directly.
+/// An address of this machine that is not recognised as local: local addresses are always called directly.
 fn elsewhere(target: SocketAddr) -> String {
     format!("http://0.0.0.0:{}", target.port())
 }
@@ -141,7 +141,7 @@ async fn hosts_of_no_proxy_and_this_machine_are_called_directly() {
     assert_eq!(deliver(&config).await, Outcome::Delivered);
     assert_eq!((forward.asked().len(), target.received().len()), (0, 6));
 
-    // Longer than a name may be: whoever calls it directly fails, whatever network there is.
+    // Longer than a name may be: a direct call fails in every network.
     let long = format!("{}.invalid", "x".repeat(64));
     let (target, direct) = (format!("http://erp.{long}"), ["invalid", ".invalid", &long, "*"]);
     for direct in direct {
@@ -179,7 +179,7 @@ async fn a_proxy_gets_its_login_and_no_one_sees_it() {
 
 // --- TLS
 
-/// The section's line for an authority that no system knows. It has signed the certificate of [`tls_server`], for
+/// The option for an authority that no system knows. This authority has signed the certificate of [`tls_server`], for
 /// `erp.invalid` and `localhost`.
 fn authority() -> String {
     format!("ca_file = \"{}/tests/it/outgoing_tls/ca.crt\"", env!("CARGO_MANIFEST_DIR"))
@@ -200,7 +200,8 @@ fn tls_server() -> SocketAddr {
             let mut stream = rustls::StreamOwned::new(tls, stream);
             let mut bytes = Vec::new();
             let mut chunk = [0; 4096];
-            // A client that refuses the certificate ends it here. The requests of these tests have tiny bodies or none.
+            // A client that rejects the certificate ends the connection here. The requests of these tests have small
+            // bodies or none.
             while !bytes.windows(4).any(|four: &[u8]| four == b"\r\n\r\n") {
                 match stream.read(&mut chunk) {
                     Ok(0) | Err(_) => break,
@@ -229,7 +230,7 @@ async fn a_private_authority_is_trusted_only_if_it_is_named() {
     assert_eq!(deliver(&config).await, Outcome::Delivered);
     let client = ::finkare::Client::new(config.endpoints[0].api().unwrap()).unwrap();
     assert!(client.webhooks().await.unwrap().is_empty());
-    // The authority vouches for the names in its certificates, and for no others.
+    // The authority vouches only for the names in its certificates.
     let config = configured(&authority(), &url.replace("localhost", "127.0.0.1"), &[]);
     assert!(reason(&deliver(&config).await).contains("for another name"));
 }
@@ -243,7 +244,7 @@ async fn a_call_over_tls_goes_through_a_tunnel() {
     assert_eq!(deliver(&config).await, Outcome::Delivered);
     let client = ::finkare::Client::new(config.endpoints[0].api().unwrap()).unwrap();
     assert!(client.webhooks().await.unwrap().is_empty());
-    // The proxy sees where the calls go, and nothing of what they say.
+    // The proxy sees the targets of the calls, but not their content.
     assert_eq!(forward.asked(), vec!["CONNECT erp.invalid:4433 HTTP/1.1"; 2]);
 }
 
@@ -261,7 +262,7 @@ async fn a_proxy_that_fails_is_named_and_the_request_never_left() {
     let config_plain = configured(&format!("proxy = \"http://{nobody}\""), "http://erp.invalid", &[]);
     let outcome = deliver(&config_plain).await;
     assert!(reason(&outcome).contains("the proxy of `outgoing.proxy`"), "{outcome:?}");
-    // What was not sent is told apart from what nobody knows, also behind a proxy.
+    // A call that was certainly not sent is distinguished from one with an unknown outcome, also behind a proxy.
     for config in [config, config_nobody] {
         let client = ::finkare::Client::new(config.endpoints[0].api().unwrap()).unwrap();
         let error = client.rotate_secret("w").await.unwrap_err();
@@ -281,7 +282,7 @@ async fn a_reload_sends_calls_on_another_way() {
     let sink = format!("[[sinks]]\nname = \"erp\"\ntype = \"http\"\nurl = \"{url}/hooks\"\n");
     home.configure("", &format!("secret = \"{}\"", crate::support::relay::SECRET), &sink);
     let mut command = home.command();
-    // Meant for other programs: without the option they are ignored.
+    // These variables are meant for other programs: without the option they are ignored.
     command.arg("serve").env("HTTP_PROXY", forward.url()).env("ALL_PROXY", forward.url());
     let relay = crate::support::relay::Relay::start(command).await;
     let finkare = Finkare::of(&relay);
@@ -298,7 +299,7 @@ async fn a_reload_sends_calls_on_another_way() {
         relay.drained().await;
         assert_eq!((target.arrivals().len(), forward.asked().len()), (1 + through, through));
     }
-    // What cannot be used changes nothing.
+    // A configuration that cannot be used changes nothing.
     std::fs::write(home.path("relay.toml"), format!("{direct}[outgoing]\nca_file = \"nowhere.pem\"\n")).unwrap();
     let (status, answer) = relay.try_post("/reload").await;
     assert_eq!(status, 422, "{answer}");

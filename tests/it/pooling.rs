@@ -1,4 +1,5 @@
-//! How we connect: through a pooler, to a database that cannot do what we need, to what is no Postgres.
+//! Connecting to Postgres: through a pooler, to a database that lacks what the service needs, and to a server that is
+//! not Postgres.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use tokio::{
 
 use crate::support::{PATIENCE, postgres};
 
-/// Skips a test where Postgres is not installed and need not be.
+/// Skips a test if Postgres is neither installed nor required.
 macro_rules! need_postgres {
     () => {
         if !postgres::available() {
@@ -46,7 +47,7 @@ fn event() -> NewEvent {
     }
 }
 
-/// The bounds and the planner's settings under which an accept really runs.
+/// The limits and the planner's settings under which an accept really runs.
 async fn settings(url: &str, database: &postgres::Database) -> Vec<(String, String)> {
     let mut admin = PgConnection::connect(&database.url()).await.unwrap();
     sqlx::raw_sql(
@@ -89,8 +90,8 @@ async fn the_settings_are_in_force() {
     assert_eq!(settings(&database.url(), &database).await, ours());
 }
 
-/// `PgBouncer` in session mode, as it is installed: it refuses startup parameters that it does not know, and hands a
-/// session on.
+/// `PgBouncer` in session mode, with its default settings: it rejects unknown startup parameters, and passes a session
+/// on to the next client.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_settings_are_in_force_behind_pgbouncer() {
     need_postgres!();
@@ -116,7 +117,7 @@ async fn the_settings_are_in_force_behind_pgbouncer() {
     std::fs::set_permissions(&file, open(0o644)).unwrap();
     let mut command = postgres::unprivileged_command(&program);
     let pooler = command.current_dir("/").arg(&file).stderr(std::process::Stdio::null()).spawn().unwrap();
-    // Ends with the test, however that ends.
+    // Ends with the test, also if the test panics.
     let mut pooler = Pooler(pooler);
     let begun = Instant::now();
     while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
@@ -128,7 +129,7 @@ async fn the_settings_are_in_force_behind_pgbouncer() {
     url.set_port(Some(port)).unwrap();
     assert_eq!(settings(url.as_str(), &database).await, ours());
 
-    // And what it has to do besides: migrate, listen.
+    // The service's other work: migrating and listening.
     let store = PostgresStore::connect(&Secret::new(url.as_str()), 3).await.unwrap();
     assert_eq!(store.migrate().await.unwrap(), 0);
     store.ready().await.unwrap();
@@ -147,7 +148,7 @@ async fn the_settings_are_in_force_behind_pgbouncer() {
     store.close().await;
 }
 
-/// Ends it when it is dropped.
+/// Ends the process when it is dropped.
 struct Pooler(std::process::Child);
 
 impl Drop for Pooler {
@@ -174,7 +175,7 @@ async fn problem(url: &str) -> String {
     told
 }
 
-/// What listens there answers everything with the same bytes.
+/// A server that answers everything with the same bytes.
 async fn answering(bytes: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

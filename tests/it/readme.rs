@@ -1,7 +1,7 @@
-//! The documentation says everything that an operator can watch, and nothing else.
+//! The documentation lists everything that an operator can monitor, and nothing else.
 //!
-//! What can be set stands on a page that is made of the code (`docs/configuration.md`), which a test in `src/config`
-//! compares with what is committed.
+//! The options are on a page that is generated from the code (`docs/configuration.md`). A test in `src/config` compares
+//! it with the committed copy.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -15,8 +15,8 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The rows of the tables under the heading that ends with `title`: what stands in backticks at
-/// their beginning, and the rest.
+/// The rows of the tables under the heading that ends with `title`: the text in backticks at the beginning of each row,
+/// and the rest.
 fn rows(page: &str, title: &str) -> BTreeMap<String, String> {
     let is_it = |line: &str| line.starts_with('#') && line.trim_start_matches(['#', ' ']) == title;
     let mut section = page.lines().skip_while(|line| !is_it(line));
@@ -68,7 +68,7 @@ fn every_metric_is_in_the_table() {
     }
 }
 
-/// The blocks of code on a page that deal with a signature: their language and their text.
+/// The code blocks on a page that handle a signature, each with its language and its text.
 fn samples(page: &str) -> Vec<(String, String)> {
     let mut samples = Vec::new();
     let mut lines = page.lines();
@@ -76,7 +76,7 @@ fn samples(page: &str) -> Vec<(String, String)> {
         let Some(language) = line.strip_prefix("```") else { continue };
         let text: Vec<&str> = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
         let text = text.join("\n");
-        // What shows a request or a setting has no language that runs.
+        // Blocks that show a request or a setting have no language that can run.
         if text.contains("hmac") && !matches!(language, "" | "toml" | "json" | "sh") {
             samples.push((language.to_owned(), text));
         }
@@ -84,7 +84,8 @@ fn samples(page: &str) -> Vec<(String, String)> {
     samples
 }
 
-/// Calls the sample's `genuine` with each case: headers (`None` is missing), body, and whether it is genuine.
+/// Calls the sample's `genuine` with each case: the headers (`None` is a missing header), the body, and whether it is
+/// genuine.
 const PYTHON: &str = r#"
 import json, sys
 for case in json.load(sys.stdin):

@@ -1,4 +1,4 @@
-//! Receiving: what is taken, what is refused, and that a refusal leaves no trace.
+//! Receiving: what is accepted, what is refused, and that a refusal leaves no trace.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::support::{
     relay::{Backend, Home, PATH, Relay, SECRET, on_both_stores},
 };
 
-/// A sink that wants nothing, so that these tests see receiving alone.
+/// A sink that takes no events, so that these tests see only the receiving half.
 const NO_SINK: &str = "[[sinks]]\nname = \"none\"\ntype = \"stdout\"\nevents = [\"never.sent\"]\n";
 
 on_both_stores!(
@@ -34,7 +34,7 @@ async fn stored(relay: &Relay) -> usize {
 async fn a_genuine_delivery_is_stored_as_it_came(backend: Backend) {
     let home = Home::new(backend).await;
     let relay = home.serve(NO_SINK).await;
-    // Numbers and order as no serialiser would write them again.
+    // Numbers and an order of fields that no serialiser would write.
     let body = br#"{ "timestamp":"2026-03-15T10:30:00.000Z","event":"payment.received",
         "data":{"z":1.0,"invoiceId":"c3d4","amountCents":150000,"big":123456789012345678901234567890} }"#;
     let answer = Finkare::of(&relay).deliver(body).await;
@@ -64,7 +64,7 @@ async fn repetitions_are_counted_and_stored_once(backend: Backend) {
     let relay = home.serve(NO_SINK).await;
     let finkare = Finkare::of(&relay);
     let bodies: Vec<_> = (0..20).map(|number| payment(&format!("i{number}"), 100)).collect();
-    // All of them, ten times each, as much at the same moment as can be.
+    // Every delivery ten times, as concurrently as possible.
     let answers = join_all(bodies.iter().cycle().take(200).map(|body| finkare.deliver(body))).await;
     assert!(answers.iter().all(|answer| answer.status == 200));
     for (number, _) in bodies.iter().enumerate() {
@@ -104,7 +104,7 @@ async fn forged_deliveries_change_nothing(backend: Backend) {
         (flipped, Some(good.clone())),
         (longer, Some(good.clone())),
         (Vec::new(), Some(good.clone())),
-        // Dedupe comes after verification: knowing a stored body is worth nothing.
+        // Deduplication comes after verification: knowing a stored body does not help a forger.
         (known.clone(), Some(good.clone())),
         (known, None),
     ];
@@ -119,7 +119,7 @@ async fn forged_deliveries_change_nothing(backend: Backend) {
     assert_eq!(stored(&relay).await, before);
     assert!(relay.all("/events").await.iter().all(|event| event["deliveries"] == 1), "not even counted");
 
-    // The genuine one in every form that is taken.
+    // The genuine signature in every accepted form.
     for form in [good.to_uppercase(), format!("sha256={good}"), format!("SHA256={}", good.to_uppercase())] {
         assert_eq!(finkare.post(body.clone(), Some(&form)).await.status, 200, "{form}");
     }
@@ -147,7 +147,7 @@ async fn too_large_is_refused_and_never_cut(backend: Backend) {
         let answer = finkare.post(chunked(body), Some(&signature)).await;
         assert_eq!(answer.status, 413, "{length} in chunks without a length");
     }
-    // Were it cut at the limit, this signature would fit.
+    // If the body were cut at the limit, this signature would fit.
     let body = fill(5000);
     assert_eq!(finkare.post(body.clone(), Some(&sign(SECRET, &body[..2048]))).await.status, 413);
     assert_eq!(stored(&relay).await, 0);
@@ -218,7 +218,7 @@ async fn other_methods_and_paths(backend: Backend) {
     }
 }
 
-/// Writes bytes on a fresh connection and reads until the server closes it or has answered.
+/// Writes bytes on a new connection and reads until the server closes the connection or has answered.
 async fn raw(relay: &Relay, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(relay.public).await.unwrap();
     stream.write_all(request).await.unwrap();

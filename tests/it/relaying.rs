@@ -1,4 +1,4 @@
-//! Relaying: what arrives at sinks, in which order, and what happens when they are unwell.
+//! Relaying: what arrives at the sinks, in which order, and what happens when sinks fail.
 
 use std::{
     collections::HashMap,
@@ -111,7 +111,7 @@ async fn a_sick_target_gets_it_again_under_the_same_id(backend: Backend) {
     let mut relay = home.serve(&sink("erp", &target, "")).await;
     let id = Finkare::of(&relay).deliver(&payment("i1", 1)).await.id();
     relay.drained().await;
-    let line: Value = serde_json::from_str(&relay.wait_for_line("will be tried again").await).unwrap();
+    let line: Value = serde_json::from_str(&relay.wait_for_line("will be retried").await).unwrap();
     assert!(line["retry_in_ms"].is_u64() && line["duration_ms"].is_f64(), "numbers, not texts: {line}");
     let arrivals = target.arrivals();
     assert!(arrivals.iter().all(|arrival| arrival.id == id));
@@ -235,7 +235,7 @@ async fn order_per_invoice_under_failures(backend: Backend) {
     let mut arrived: HashMap<String, Vec<String>> = HashMap::new();
     for arrival in target.arrivals() {
         let ids = arrived.entry(arrival.invoice()).or_default();
-        // A retry stands where the event stood: nothing of its invoice came in between.
+        // A retried event keeps its place: no other event of its invoice comes in between.
         if ids.last() != Some(&arrival.id) {
             ids.push(arrival.id);
         }
@@ -260,7 +260,7 @@ async fn a_sink_that_hangs_hurts_nobody_else(backend: Backend) {
     assert_eq!((&row["backlog"], &row["dead"]), (&json!(100), &json!(0)));
     assert!(row["oldest_pending"].is_string());
 
-    // What shutdown cuts off goes back and leaves no attempt.
+    // Dispatches that a shutdown interrupts are returned, and no attempt is recorded.
     let (exit, log) = relay.terminate().await;
     assert!(exit.success(), "{log}");
     let line = log.lines().find(|line| line.contains("not everything finished in time")).expect("it is told");
@@ -370,7 +370,7 @@ async fn the_dead_can_be_tried_again_or_called_off(backend: Backend) {
 
     assert_eq!(relay.post(&format!("/dispatches/{second}/cancel")).await["state"], "cancelled");
     assert_eq!(target.delivered().len(), 1);
-    // What is over is over.
+    // A finished dispatch cannot be changed.
     for (id, verb) in [(first_dispatch, "retry"), (first_dispatch, "cancel"), (second, "cancel")] {
         let (status, problem) = relay.try_post(&format!("/dispatches/{id}/{verb}")).await;
         assert_eq!((status, &problem["code"]), (409, &json!("wrong_state")), "{id} {verb}");
@@ -389,7 +389,7 @@ async fn a_rate_limit_holds_back_and_loses_nothing(backend: Backend) {
     }
     eventually("the burst has arrived", async || limited.arrivals().len() >= 3).await;
     eventually("the other sink has all", async || free.delivered().len() == 12).await;
-    // What was claimed beyond the limit went back, and is not claimed again and again.
+    // Dispatches that were claimed beyond the limit were returned, and are not claimed again and again.
     eventually("the rest waits", async || {
         let waiting = dispatches(&relay, "sink=limited&state=pending").await;
         waiting.len() == 9 && waiting.iter().all(|dispatch| dispatch["attempts"] == 0)
@@ -425,9 +425,9 @@ async fn a_tripped_sink_is_probed_and_its_backlog_waits(backend: Backend) {
     assert_eq!(relay.sink("erp").await["backlog"], 20);
     assert!(relay.terminate().await.0.success());
 
-    // After a restart it is tried afresh; it trips again, and the next probe finds it well.
+    // After a restart the sink is tried again. It trips again, and the next probe succeeds.
     let mut relay = home.serve(&tripping("0.05")).await;
-    relay.wait_for_line("it is left alone and probed").await;
+    relay.wait_for_line("the sink failed too many times in a row").await;
     sick.store(false, Relaxed);
     relay.drained().await;
     relay.wait_for_line("the sink works again").await;
@@ -435,8 +435,8 @@ async fn a_tripped_sink_is_probed_and_its_backlog_waits(backend: Backend) {
     assert_eq!(relay.sink("erp").await["state"], "active");
 }
 
-/// A worker that gives leases back while a claim of its own is on its way must not wait for a connection that this claim
-/// holds: on SQLite there is one writer for all.
+/// A worker that returns leases while its own claim is running must not wait for a connection that this claim holds: on
+/// SQLite there is only one writer.
 async fn sinks_that_trip_at_once_hold_up_nobody(backend: Backend) {
     let away = |number| {
         format!(
@@ -460,17 +460,18 @@ async fn sinks_that_trip_at_once_hold_up_nobody(backend: Backend) {
     })
     .await;
     let (_, log) = relay.terminate().await;
-    for sign in ["could not be given back", "timed out while waiting for an open connection"] {
+    for sign in ["could not be released", "timed out while waiting for an open connection"] {
         assert!(!log.contains(sign), "{sign}");
     }
 }
 
-/// What a claim brings stands in memory until its attempt begins, so it is bounded by bytes, not only by number.
+/// The payloads of a claim stay in memory until their attempts begin, so a claim is limited by bytes and not only by
+/// number.
 async fn a_backlog_of_large_bodies_waits_in_the_store(backend: Backend) {
     let (home, target) = (Home::new(backend).await, Target::start().await);
     let relay = home.serve(&sink("erp", &target, "concurrency = 1\norder = \"none\"")).await;
     let finkare = Finkare::of(&relay);
-    // Quick answers to small bodies: the worker takes many at a time.
+    // With quick answers to small bodies, the worker claims many dispatches at a time.
     for number in 0..30 {
         finkare.deliver(&payment("small", number)).await;
     }
@@ -481,7 +482,7 @@ async fn a_backlog_of_large_bodies_waits_in_the_store(backend: Backend) {
         finkare.deliver(&body).await;
     }
     eventually("it takes as many as it may", async || relay.sink("erp").await["leased"].as_u64() >= Some(1)).await;
-    // One is under way, at most four came with a claim, and at most two had waited before that.
+    // One attempt is running, at most four dispatches came with a claim, and at most two had waited before.
     for _ in 0..20 {
         let erp = relay.sink("erp").await;
         assert!(erp["leased"].as_u64() <= Some(8), "{erp}");

@@ -1,4 +1,4 @@
-//! Another configuration while the service runs: as a whole or not at all, and no delivery refused.
+//! A new configuration while the service runs: it is applied as a whole or not at all, and no delivery is refused.
 
 use std::sync::{
     Arc,
@@ -72,7 +72,7 @@ async fn a_sink_comes_and_goes_under_load(backend: Backend) {
     let sent: usize = load.await.unwrap();
     eventually("what was stored for the new sink has arrived", async || relay.sink("second").await["backlog"] == 0)
         .await;
-    // What the first sink had not got waits for its return.
+    // The events that the first sink had not received wait until it is configured again.
     rewrite(&home, |text| text + &http("first", &first));
     relay.post("/reload").await;
     relay.drained().await;
@@ -145,7 +145,7 @@ async fn the_command_reloads_and_tells_what_is_wrong() {
     let (first, second) = (Target::start().await, Target::start().await);
     let home = Home::new(Backend::Sqlite).await;
     let relay = home.serve(&http("first", &first)).await;
-    // With a configuration of its own: it is the service's that counts.
+    // The command has another configuration: the service's configuration is the one that is used.
     let other = home.path("other.toml");
     std::fs::copy(home.path("relay.toml"), &other).unwrap();
     let reload = |more: &[&str]| {
@@ -181,7 +181,7 @@ async fn the_command_reloads_and_tells_what_is_wrong() {
     assert_eq!(names(&relay.get("/sinks").await).len(), 2);
 }
 
-/// A target whose every answer waits for a permit.
+/// A target that waits for a permit before each answer.
 async fn waiting() -> (Target, Arc<Semaphore>) {
     let permits = Arc::new(Semaphore::new(0));
     let waits = permits.clone();
@@ -231,7 +231,7 @@ async fn a_sink_that_changes_while_it_hangs_is_followed_by_itself(backend: Backe
     finkare.deliver(&payment("a", 1)).await;
     eventually("an attempt hangs", async || hanging.arrivals().len() == 1).await;
 
-    // Two reloads, neither of which waits; then the first attempt ends, and the last configuration counts.
+    // There are two reloads, and neither waits. Then the first attempt ends, and the last configuration is in force.
     rewrite(&home, |text| text.replace("timeout_secs = 300", "timeout_secs = 299"));
     assert_eq!(relay.post("/reload").await["changes"]["sinks"]["changed"], json!(["hanging"]));
     rewrite(&home, |text| text.replace(&hanging.url(), &new.url()));
@@ -265,7 +265,7 @@ async fn a_removed_sink_gets_nothing_until_it_is_back(backend: Backend) {
         relay.all("/dispatches?sink=failing&state=pending").await.len() == 1
     })
     .await;
-    // Whatever was on its way has arrived when the ends of others have.
+    // When the last events of the other sinks have arrived, the running ones have arrived as well.
     let before = failing.arrivals().len();
     for number in 0..20 {
         finkare.deliver(&payment("b", number)).await;
@@ -303,8 +303,8 @@ async fn a_changed_route_takes_effect(backend: Backend) {
     assert_eq!(target.arrivals().len(), 3);
 }
 
-/// A signal to end, and the time that it may take, count at once: also while a worker that a reload has replaced still
-/// waits for its target.
+/// A stop signal and its time limit apply at once, even while a worker that a reload has replaced still waits for its
+/// target.
 async fn a_reload_ends_no_later_than_the_service(backend: Backend) {
     let target = Target::scripted(|_, _| Reply::Hang).await;
     let home = Home::new(backend).await;
@@ -339,7 +339,7 @@ async fn a_reload_says_what_differs_by_name_and_never_by_value() {
     let same = reload();
     assert!(same.contains("Nothing has changed.") && same.contains("relay.toml, the service does not see"), "{same}");
     assert_eq!(relay.post("/reload").await["differs"], false);
-    // The order and the writing do not count.
+    // The order and the formatting do not matter.
     rewrite(&home, |text| {
         text.replace(&http("first", &first), &(http("second", &second) + "\n# a note\n" + &http("first", &first)))
     });
@@ -357,7 +357,7 @@ async fn a_reload_says_what_differs_by_name_and_never_by_value() {
     let expected = "  sinks removed: second\n  sinks changed: first\n  endpoints changed: production\n  options that differ: \
                     endpoints.production.secret, endpoints.production.secret.file, sinks.first.headers.x-key\n";
     assert!(said.contains(expected), "{said}");
-    // Only what the file holds is another.
+    // Only the content of the file differs.
     std::fs::write(home.path("secret"), "whsec_another-secret-in-the-file").unwrap();
     let said = reload();
     assert!(

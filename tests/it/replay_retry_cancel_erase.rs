@@ -1,4 +1,4 @@
-//! What an operator repairs: dead letters, replays, sinks that come and go, an invoice that has to be forgotten.
+//! An operator's repairs: dead letters, replays, sinks that are added and removed, and an invoice that must be erased.
 
 use std::{collections::HashSet, process::Stdio};
 
@@ -37,7 +37,7 @@ on_both_stores!(
     what_cannot_be_meant_is_refused,
 );
 
-/// An `http` sink that is never left alone, so that tests need not wait for a probe.
+/// An `http` sink that never trips, so that tests need not wait for a probe.
 fn sink(name: &str, target: &Target) -> String {
     format!(
         "[[sinks]]\nname = \"{name}\"\ntype = \"http\"\nurl = \"{}\"\nevents = \"*\"\n\
@@ -57,20 +57,20 @@ async fn post_as(relay: &Relay, token: &str, path: &str, body: &Value) -> (u16, 
     (response.status().as_u16(), response.json().await.expect("the admin API answers JSON"))
 }
 
-/// `POST` that must succeed.
+/// A `POST` that must succeed.
 async fn done(relay: &Relay, path: &str, body: &Value) -> Value {
     let (status, answer) = post(relay, path, body).await;
     assert_eq!(status, 200, "{path} {body}: {answer}");
     answer
 }
 
-/// The events of what was answered with success, in the order of arrival.
+/// The events that the target accepted, in the order of arrival.
 fn taken(arrivals: &[Arrival]) -> Vec<(String, String)> {
     let good = arrivals.iter().filter(|arrival| (200..300).contains(&arrival.status));
     good.map(|arrival| (arrival.invoice(), arrival.id.clone())).collect()
 }
 
-/// Of each invoice the events came in this order.
+/// Asserts that the events of each invoice came in this order.
 fn assert_order(taken: &[(String, String)], expected: &[(String, String)]) {
     let invoices: HashSet<&String> = expected.iter().map(|(invoice, _)| invoice).collect();
     for invoice in invoices {
@@ -81,7 +81,7 @@ fn assert_order(taken: &[(String, String)], expected: &[(String, String)]) {
     }
 }
 
-/// Delivers so many events of three invoices, one after the other.
+/// Delivers this number of events of three invoices, one after the other.
 async fn deliver(relay: &Relay, number: usize) -> Vec<(String, String)> {
     let finkare = Finkare::of(relay);
     let mut sent = Vec::new();
@@ -110,7 +110,7 @@ async fn dead_letters_are_retried_one_by_one_and_in_bulk(backend: Backend) {
 
     target.script(|_, _| Reply::Status(204, vec![]));
     let oldest = dead.last().unwrap()["id"].as_i64().unwrap();
-    // A worker may have it already, so the answer's state says nothing.
+    // A worker may already have claimed it, so the state in the answer means nothing.
     assert_eq!(relay.post(&format!("/dispatches/{oldest}/retry")).await["id"], oldest);
     let of_invoice = json!({"sink": "erp", "state": "dead", "invoice_id": "i1"});
     assert_eq!(done(&relay, "/dispatches/retry", &of_invoice).await["retried"], 3);
@@ -123,7 +123,7 @@ async fn dead_letters_are_retried_one_by_one_and_in_bulk(backend: Backend) {
     assert_eq!(relay.sink("erp").await["delivered"], 9);
     assert_eq!(done(&relay, "/dispatches/retry", &json!({"state": "dead"})).await["retried"], 0);
 
-    // Called off instead.
+    // The dispatch is cancelled instead.
     target.script(|_, _| Reply::Status(400, vec![]));
     deliver(&relay, 3).await;
     relay.drained().await;
@@ -147,7 +147,7 @@ async fn what_waits_for_its_next_try_is_tried_at_once_if_asked(backend: Backend)
     assert_eq!(done(&relay, "/dispatches/retry", &json!({"sink": "erp"})).await["retried"], 0, "only if it is named");
     let waiting = json!({"sink": "erp", "state": "pending"});
     assert!(done(&relay, "/dispatches/retry", &waiting).await["retried"].as_u64().unwrap() <= 3);
-    // By themselves they would take an hour.
+    // Without the retry they would wait an hour.
     relay.drained().await;
     assert_eq!(target.delivered().len(), sent.len());
 }
@@ -164,7 +164,7 @@ async fn a_replay_keeps_id_bytes_and_order(backend: Backend) {
     let first = target.delivered();
     assert_eq!(first.len(), 7);
 
-    // Trying it out changes nothing.
+    // A dry run changes nothing.
     let all = json!({"all": true, "dry_run": true});
     let expected = json!({"events": 7, "dispatches": 7, "skipped": 0, "dry_run": true});
     assert_eq!(done(&relay, "/events/replay", &all).await, expected);
@@ -172,7 +172,7 @@ async fn a_replay_keeps_id_bytes_and_order(backend: Backend) {
     assert_eq!((target.arrivals().len(), relay.all("/dispatches").await.len()), (7, 7));
     assert!(!actions(&relay).await.contains(&"events.replayed".to_owned()));
 
-    // Every replay fails once before it is taken.
+    // Every replay fails once before the target accepts it.
     let mut failed = HashSet::new();
     target.script(move |headers, _| {
         let id = headers["webhook-id"].to_str().unwrap().to_owned();
@@ -188,7 +188,7 @@ async fn a_replay_keeps_id_bytes_and_order(backend: Backend) {
     assert_eq!(target.delivered(), first, "the same ids with the same bytes");
     assert!(first.values().any(|body| &body[..] == odd));
 
-    // One event, twice more, and Finkare's own repetition in between is still one.
+    // One event is sent twice more, and Finkare's own repetition in between still counts as the same event.
     let (_, last) = sent.last().unwrap();
     for _ in 0..2 {
         assert!(finkare.deliver(odd).await.is_duplicate());
@@ -202,7 +202,7 @@ async fn a_replay_keeps_id_bytes_and_order(backend: Backend) {
     let page = relay.get(&format!("/events/{last}")).await;
     assert_eq!((&page["deliveries"], page["dispatches"].as_array().unwrap().len()), (&json!(3), 4));
 
-    // A selection by invoice, by time, by type, and one that selects nothing.
+    // Selections by invoice, by time and by type, and one that selects nothing.
     let since = page["received_at"].as_str().unwrap();
     for (selection, events) in [
         (json!({"invoice_id": "i1"}), 2),
@@ -234,13 +234,13 @@ async fn a_sink_added_later_is_fed_by_a_replay(backend: Backend) {
     let relay = home.serve(&format!("{}{later}", sink("old", &old))).await;
     let selection = json!({"invoice_id": "i1", "dry_run": true});
     assert_eq!(done(&relay, "/events/replay", &selection).await["dispatches"], 3, "its filter takes one of two");
-    // By its route.
+    // To the sinks whose route accepts the event.
     let answer = done(&relay, &format!("/events/{large}/replay"), &json!({})).await;
     let sinks: Vec<&str> = answer["data"].as_array().unwrap().iter().filter_map(|row| row["sink"].as_str()).collect();
     assert_eq!(sinks, ["old", "later"]);
     relay.drained().await;
     assert_eq!(new.delivered().keys().collect::<Vec<_>>(), [&large]);
-    // By its name, whatever its filter says.
+    // To a named sink, regardless of its filter.
     let summary = done(&relay, "/events/replay", &json!({"all": true, "sinks": ["later", "later"]})).await;
     assert_eq!((&summary["events"], &summary["dispatches"]), (&json!(2), &json!(2)));
     relay.drained().await;
@@ -262,7 +262,7 @@ async fn a_sink_that_is_removed_leaves_nothing_behind_unseen(backend: Backend) {
     assert_eq!((&row["configured"], &row["backlog"], &row["type"]), (&json!(false), &json!(6), &Value::Null));
     let listed = relay.all("/dispatches?sink=goes&state=pending").await;
     assert_eq!(listed.len(), 6);
-    // One by its number, two by their invoice.
+    // One dispatch by its number, two by their invoice.
     let newest = listed[0]["id"].as_i64().unwrap();
     assert_eq!(done(&relay, &format!("/dispatches/{newest}/cancel"), &json!({})).await["state"], "cancelled");
     let of_invoice = json!({"sink": "goes", "state": "pending", "invoice_id": "i1"});
@@ -281,7 +281,7 @@ async fn a_sink_that_is_removed_leaves_nothing_behind_unseen(backend: Backend) {
     assert!(relay.terminate().await.0.success());
     assert_eq!(goes.arrivals().len(), seen, "a sink that is not configured gets nothing");
 
-    // It comes back, and its events go on.
+    // The sink is configured again, and its events continue.
     goes.script(|_, _| Reply::Status(204, vec![]));
     let relay = home.serve(&both).await;
     relay.drained().await;
@@ -303,7 +303,7 @@ async fn a_pause_outlives_a_restart(backend: Backend) {
     let row = relay.sink("erp").await;
     assert_eq!((&row["state"], &row["backlog"]), (&json!("paused"), &json!(1)));
 
-    // A test event goes past the pause, and past the store.
+    // A test event is sent although the sink is paused, and is not stored.
     let tested = done(&relay, "/sinks/erp/test", &json!({})).await;
     assert_eq!((&tested["outcome"], &tested["reason"]), (&json!("delivered"), &Value::Null));
     assert!(tested["duration_ms"].as_f64().is_some_and(|millis| millis > 0.0));
@@ -328,7 +328,7 @@ async fn a_pause_outlives_a_restart(backend: Backend) {
     assert_eq!(actions(&relay).await.iter().filter(|action| *action == "sink.tested").count(), 2);
 }
 
-/// True if the database still holds this text anywhere.
+/// True if the database still contains this text anywhere.
 async fn database_holds(home: &Home, backend: Backend, text: &str) -> bool {
     match backend {
         Backend::Sqlite => home.files_contain(text).is_some(),
@@ -350,7 +350,7 @@ async fn database_holds(home: &Home, backend: Backend, text: &str) -> bool {
 async fn an_erased_invoice_is_gone_and_still_known(backend: Backend) {
     let home = Home::new(backend).await;
     let name = "Jeanne-Erasable";
-    // A target that quotes what it gets.
+    // A target that repeats the request in its answer.
     let target = Target::scripted(|_, _| Reply::Status(400, vec![])).await;
     let relay = home.serve(&sink("erp", &target)).await;
     let finkare = Finkare::of(&relay);
@@ -364,7 +364,7 @@ async fn an_erased_invoice_is_gone_and_still_known(backend: Backend) {
         finkare.deliver(&body("other", number, "Somebody-Else")).await;
         if number % 4 == 0 {
             ids.push(finkare.deliver(&body("i1", number, name)).await.id());
-            // Counting a repetition writes the row anew.
+            // Counting a repetition writes the row again.
             assert!(finkare.deliver(&body("i1", number, name)).await.is_duplicate());
         }
     }
@@ -396,7 +396,7 @@ async fn an_erased_invoice_is_gone_and_still_known(backend: Backend) {
     assert_eq!((status, &problem["code"]), (404, &json!("not_found")));
 }
 
-/// Changes the database of a service that does not run.
+/// Changes the database of a service that is not running.
 pub(crate) async fn execute(home: &Home, statement: &'static str) {
     let changed = if home.store_url().starts_with("postgres") {
         let mut connection = PgConnection::connect(home.store_url()).await.unwrap();
@@ -409,7 +409,7 @@ pub(crate) async fn execute(home: &Home, statement: &'static str) {
     assert!(changed > 0, "{statement}");
 }
 
-/// Writes into the ledger what an invoicing sink would: the event's payment, and its booking. Answers the event.
+/// Writes the same into the ledger as an invoicing sink: the event's payment and its booking. Answers the event.
 async fn book(store: &dyn Store, event: &str, payment: &str, state: BookingState) -> EventId {
     let event_id: EventId = event.parse().expect("an id");
     let new = NewBooking {
@@ -495,7 +495,7 @@ async fn what_is_old_goes_when_the_service_starts(backend: Backend) {
     }
 }
 
-/// As if all bookings had been begun ten minutes earlier, in microseconds.
+/// Moves the beginning of all bookings ten minutes back, in microseconds.
 async fn wait_with_bookings(home: &Home) {
     execute(home, "UPDATE bookings SET began_at = began_at - 600000000").await;
 }
@@ -685,7 +685,7 @@ async fn what_cannot_be_meant_is_refused(backend: Backend) {
     assert!(actions(&relay).await.iter().all(|action| action.starts_with("secret")), "nothing was done");
 }
 
-/// Runs a command to its end; answers its exit code, what it said, and what it complained of.
+/// Runs a command to its end; answers its exit code, its output and its errors.
 async fn run(home: &Home, admin: &str, arguments: &[&str]) -> (i32, String, String) {
     let mut command = home.command();
     command.args(arguments).args(["--admin-url", admin]);
@@ -767,7 +767,7 @@ async fn everything_from_a_terminal() {
         assert!(answered == code && stderr.contains(words), "{arguments:?}: {answered} {stdout}{stderr}");
     }
 
-    // From the configuration alone: the service is gone.
+    // From the configuration alone: the service is not running.
     drop(relay);
     let (code, stdout, stderr) = run(&home, &admin, &["try", "--sink", "erp", "--event", "event.json"]).await;
     assert!(code == 0 && stdout.contains("x-relay-endpoint: production"), "{stdout}{stderr}");

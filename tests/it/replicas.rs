@@ -1,6 +1,6 @@
-//! Three processes on one Postgres: they share the work, and stand in for each other.
+//! Three processes on one Postgres share the work, and replace each other.
 //!
-//! What a rotation needs of them is in [`crate::rotation`].
+//! [`crate::rotation`] tests rotations with several replicas.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -21,7 +21,7 @@ use crate::support::{
     target::{Arrival, Reply, Target},
 };
 
-/// `timeout_secs` and the lease's margin: what a crashed replica had comes back by then.
+/// `timeout_secs` and the lease's margin: the dispatches of a crashed replica are returned within this time.
 const LEASE: Duration = Duration::from_secs(1 + 10);
 
 fn sink(target: &Target, more: &str) -> String {
@@ -34,7 +34,7 @@ fn sink(target: &Target, more: &str) -> String {
 }
 
 async fn three(home: &Home, sinks: &str) -> Vec<Relay> {
-    // The first alone, so that it writes the configuration once.
+    // The first one starts alone, so that it writes the configuration once.
     let first = home.serve(sinks).await;
     let (second, third) = tokio::join!(home.start(), home.start());
     vec![first, second, third]
@@ -44,7 +44,7 @@ fn ok() -> Reply {
     Reply::Status(204, vec![])
 }
 
-/// How often each event came.
+/// How many times each event came.
 fn times(arrivals: &[Arrival]) -> HashMap<String, u32> {
     let mut times = HashMap::new();
     for arrival in arrivals {
@@ -53,7 +53,7 @@ fn times(arrivals: &[Arrival]) -> HashMap<String, u32> {
     times
 }
 
-/// In one process after the other, the sequence numbers of each invoice as they were taken.
+/// For each process, the sequence numbers of each invoice in the order in which they were accepted.
 fn taken(arrivals: &[Arrival]) -> BTreeMap<String, Vec<i64>> {
     let mut lanes: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for arrival in arrivals.iter().filter(|arrival| arrival.status == 204) {
@@ -90,8 +90,8 @@ async fn a_delivery_to_all_at_the_same_moment_is_one_event_sent_once() {
     }
 }
 
-/// Failures are answered to every third request or so; each invoice's events still come in their order, and no
-/// later one before an earlier one was taken.
+/// About every third request fails; the events of each invoice still come in order, and no event is sent before the
+/// earlier one was accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn order_per_invoice_holds_across_replicas_under_failures() {
     let calls = Arc::new(AtomicU32::new(0));
@@ -102,7 +102,8 @@ async fn order_per_invoice_holds_across_replicas_under_failures() {
     .await;
     let home = Home::new(Backend::Postgres).await;
     let relays = three(&home, &sink(&target, "")).await;
-    // Of one invoice one after the other, through another replica each time; of different ones at the same time.
+    // The events of one invoice come one after the other, each through another replica; those of different invoices
+    // come at the same time.
     let lanes = (0..6).map(|lane| {
         let hooks: Vec<_> = relays.iter().map(Finkare::of).collect();
         async move {
@@ -123,7 +124,7 @@ async fn order_per_invoice_holds_across_replicas_under_failures() {
         assert_eq!(numbers, (0..15).collect::<Vec<_>>(), "{lane}: each once, in order");
     }
     assert!(arrivals.iter().any(|arrival| arrival.status == 503), "the target did fail");
-    // What failed was the head of its lane: nothing of the lane overtook it.
+    // The failed dispatch was the head of its lane: no other dispatch of the lane overtook it.
     let mut heads: HashMap<String, i64> = HashMap::new();
     for arrival in &arrivals {
         let body: serde_json::Value = serde_json::from_slice(&arrival.body).unwrap();
@@ -135,7 +136,7 @@ async fn order_per_invoice_holds_across_replicas_under_failures() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_work_of_a_killed_replica_is_taken_over_within_a_lease() {
-    // Hangs for those that the first replica tries, so that it dies with leases in its hands.
+    // The target does not answer the first replica's attempts, so that this replica dies while it holds leases.
     let hanging = Arc::new(Mutex::new(true));
     let hangs = hanging.clone();
     let target = Target::scripted(move |_, _| if *hangs.lock().unwrap() { Reply::Hang } else { ok() }).await;
@@ -145,7 +146,7 @@ async fn the_work_of_a_killed_replica_is_taken_over_within_a_lease() {
     let first = home.serve(&config).await;
     let finkare = Finkare::of(&first);
     let mut ids = HashSet::new();
-    // Two of each invoice: what waits behind a dead replica's dispatch goes on as well.
+    // Two events of each invoice: the event behind a dead replica's dispatch continues as well.
     for number in 0..8 {
         ids.insert(finkare.deliver(&payment(&format!("i{}", number % 4), number / 4)).await.id());
     }
@@ -170,11 +171,11 @@ async fn the_work_of_a_killed_replica_is_taken_over_within_a_lease() {
     for lane in taken(&target.arrivals()).values() {
         assert!(lane.is_sorted(), "{lane:?}");
     }
-    // The bound has room for a busy machine, but not for a second lease.
+    // The limit leaves room for a busy machine, but not for a second lease.
     assert!(killed_at.elapsed() < LEASE * 2, "{:?}", killed_at.elapsed());
 }
 
-/// Their leases last for five minutes: only because it gives them back can others be so quick.
+/// The leases last five minutes: the other replicas are this quick only because the leases are returned.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_stops_gives_its_leases_back() {
     let hanging = Arc::new(Mutex::new(true));
@@ -189,7 +190,7 @@ async fn a_replica_that_stops_gives_its_leases_back() {
         ids.insert(finkare.deliver(&payment(&format!("i{number}"), number)).await.id());
     }
     eventually("its slots are full", async || target.arrivals().len() == 4).await;
-    // Others that run already, and that have nothing to do: all that is theirs hangs in the first one's hands.
+    // Other replicas are running already and have nothing to do: all dispatches are claimed by the first one.
     let pause = first.post("/sinks/erp/pause").await;
     assert_eq!(pause["state"], "paused");
     let (second, third) = tokio::join!(home.start(), home.start());

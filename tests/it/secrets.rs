@@ -1,4 +1,4 @@
-//! The live secrets over a real store: what is proved, what waits, what is sent away for good.
+//! The live secrets over a real store: which deliveries are verified, which wait, and which are permanently rejected.
 
 use std::{sync::Arc, time::Duration};
 
@@ -128,7 +128,7 @@ async fn a_configured_secret_is_kept_encrypted(fixture: Fixture) {
     assert_eq!(rows.len(), 1);
     let sealed = rows[0].sealed.as_ref().unwrap();
     assert!(!sealed.windows(9).any(|part| part == b"whsec_one"));
-    // Without the configured secret, the stored one is enough.
+    // Without the configured secret, the stored secret is enough.
     let again = open(&store, &[]).await;
     assert!(verify(&keyring(&again), "whsec_one").await.is_ok());
     assert_eq!(store.secrets(&endpoint()).await.unwrap().len(), 1);
@@ -156,7 +156,7 @@ async fn another_master_key_is_refused_before_anything_is_written(fixture: Fixtu
     assert_eq!(store.secrets(&endpoint()).await.unwrap().len(), 1);
 }
 
-/// A live row whose text is not what the vault would have sealed, or was sealed under another key.
+/// A live row whose encrypted text was changed, or was encrypted under another key.
 async fn stored(store: &Arc<dyn Store>, endpoint: &EndpointName, by: u8, secret: &str, is_damaged: bool) {
     let mut sealed = vault(by).seal(endpoint, &Secret::new(secret));
     if is_damaged {
@@ -197,7 +197,7 @@ async fn a_row_that_does_not_open_costs_its_own_secret(fixture: Fixture) {
             assert!(is_closed(&result), "{round}: {secret} may be genuine: {result:?}");
         }
         assert!(is_rejected(&verify(&ring(healthy), "whsec_two").await));
-        // What comes later is read, too.
+        // A row that is stored later is read, too.
         secrets.refresh().await.unwrap();
     }
     let closed = secrets.closed(production);
@@ -209,7 +209,7 @@ async fn a_row_that_does_not_open_costs_its_own_secret(fixture: Fixture) {
     assert!(closed[0].problem.contains(closed[0].fingerprint.as_str()) && closed[0].problem.contains("production"));
     assert!(!ring(damaged).is_empty() && secrets.closed(healthy).is_empty());
 
-    // The same secret in the configuration stands in for its row.
+    // The same secret in the configuration is used instead of its row.
     let sources = vec![source(production, &["whsec_two"]), source(damaged, &["whsec_only"])];
     let secrets = Secrets::open(store.clone(), vault(1), sources).await.unwrap();
     for (endpoint, secret) in [(production, "whsec_one"), (production, "whsec_two"), (damaged, "whsec_only")] {
@@ -217,7 +217,7 @@ async fn a_row_that_does_not_open_costs_its_own_secret(fixture: Fixture) {
     }
     assert!(secrets.closed(damaged)[0].is_replaced);
     assert!(is_rejected(&verify(&secrets.keyring(production).unwrap(), "whsec_forged").await));
-    // A person's word replaces the row.
+    // A person's decision replaces the row.
     let given = Given::Secret(vault(1).seal(damaged, &Secret::new("whsec_only")));
     let audit = NewAudit::new("tests", "secret.settled", "endpoint/damaged");
     store.settle_intent(damaged, given, audit).await.unwrap();
@@ -233,12 +233,12 @@ async fn rows_of_another_key_block_nobody_else(fixture: Fixture) {
     let sources = || vec![source(production, &[]), source(foreign, &[])];
     let error = Secrets::open(store.clone(), vault(1), sources()).await.unwrap_err();
     assert!(matches!(error, SecretsError::Vault(_)) && error.to_string().contains("RELAY_MASTER_KEY"), "{error}");
-    // Once one row opens, the key is right and the other row is not.
+    // Once one row can be decrypted, the key is right and the other row is damaged.
     stored(&store, production, 1, "whsec_one", false).await;
     let secrets = Secrets::open(store.clone(), vault(1), sources()).await.unwrap();
     verify(&secrets.keyring(production).unwrap(), "whsec_one").await.unwrap();
     assert!(is_closed(&verify(&secrets.keyring(foreign).unwrap(), "whsec_foreign").await));
-    // A damaged row is no wrong key, also where it is the only one.
+    // A damaged row does not count as a wrong key, even if it is the only row.
     let alone = EndpointName::new("alone").unwrap();
     stored(&store, &alone, 1, "whsec_alone", true).await;
     let secrets = Secrets::open(store.clone(), vault(1), vec![source(&alone, &[])]).await.unwrap();
@@ -287,12 +287,12 @@ async fn a_retired_secret_is_refused(fixture: Fixture) {
     finish(&store, &secrets, &rotation, "whsec_two", Duration::from_millis(300)).await;
     secrets.refresh().await.unwrap();
     let ring = keyring(&secrets);
-    // By its time alone: nobody reads the store or is told of it.
+    // By time alone: the store is neither read nor announces a change.
     eventually("the old secret is refused", async || verify(&ring, "whsec_one").await.is_err()).await;
     assert!(verify(&ring, "whsec_two").await.is_ok());
 }
 
-/// Nobody runs the task that hears announcements: the look before a refusal has to be enough.
+/// The task that listens for announcements is not running: the read before a refusal must be enough.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_replica_is_right_without_being_told() {
     let fixture = crate::store::on_postgres().await;
@@ -317,7 +317,7 @@ async fn a_flood_of_forgeries_reads_the_store_seldom(fixture: Fixture) {
     for forger in forgers {
         assert!(is_rejected(&forger.await.unwrap()));
     }
-    // One for the first, then at most five a second.
+    // One read for the first delivery, then at most five per second.
     let bound = 2 + u64::try_from(begun.elapsed().as_millis()).unwrap() / 200;
     let reads = secrets.reads() - before;
     assert!(reads <= if store.is_shared() { bound } else { 0 }, "{reads} reads, {bound} allowed");

@@ -1,4 +1,4 @@
-//! An operator's afternoon, by the commands alone: no curl, no database. Every answer is kept as it reads.
+//! An operator's afternoon, by commands alone: no curl, no database. The snapshot keeps every answer as it reads.
 
 use std::{fmt::Write as _, io::BufRead as _, path::PathBuf, process::Stdio};
 
@@ -10,7 +10,7 @@ use crate::support::{
     target::{Reply, Target},
 };
 
-/// The same on every machine and every day: ids, times, fingerprints, ports and durations have names instead.
+/// The same on every machine and every day: names replace ids, times, fingerprints, ports and durations.
 fn steady(text: &str) -> String {
     let is_part = |c: char| c.is_ascii_alphanumeric() || ['-', ':', '.'].contains(&c);
     let (mut steady, mut rest) = (String::new(), text);
@@ -47,7 +47,7 @@ fn named(word: &str, after: &str) -> Option<&'static str> {
 struct Desk {
     directory: tempfile::TempDir,
     relay: Relay,
-    /// What was typed and what was answered.
+    /// The typed commands and their answers.
     story: String,
 }
 
@@ -77,7 +77,7 @@ impl Desk {
     async fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String) {
         let mut command = bare(self.directory.path());
         command.args(arguments).envs(variables.iter().copied());
-        // On a real machine these are fixed, and the configuration says them.
+        // On a real machine these are fixed, and the configuration contains them.
         command.env("RELAY_LISTEN", self.relay.public.to_string());
         command.env("RELAY_ADMIN_LISTEN", self.relay.admin.to_string());
         let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
@@ -85,7 +85,7 @@ impl Desk {
         (output.status.code().unwrap_or(-1), text.into_owned())
     }
 
-    /// Types a command; its answer goes into the story.
+    /// Types a command; its answer is added to the story.
     async fn types(&mut self, arguments: &[&str], variables: &[(&str, &str)]) -> String {
         let (code, said) = self.run(arguments, variables).await;
         let failed = if code == 0 { String::new() } else { format!("(exit {code})\n") };
@@ -93,7 +93,7 @@ impl Desk {
         said
     }
 
-    /// The same command's answer for programs, which is not told.
+    /// The same command's answer as JSON, which is not added to the story.
     async fn json(&self, arguments: &[&str]) -> Value {
         let (code, said) = self.run(&[arguments, &["--json"]].concat(), &[]).await;
         assert_eq!(code, 0, "{arguments:?}: {said}");
@@ -104,7 +104,7 @@ impl Desk {
         self.json(arguments).await["data"].as_array().unwrap().clone()
     }
 
-    /// Waits until a list has so many rows: an operator would look again.
+    /// Waits until a list has this number of rows: an operator would look again.
     async fn lists(&self, arguments: &[&str], rows: usize) {
         eventually(&format!("{rows} rows of {arguments:?}"), async || self.rows(arguments).await.len() == rows).await;
     }
@@ -153,7 +153,7 @@ async fn from_nothing_to_a_rotation() {
     desk.types(&["events", "list"], &[]).await;
     desk.types(&["sinks", "list"], &[]).await;
 
-    // Finkare, and a target.
+    // Finkare and a target.
     let finkare = Simulated::start(&desk);
     let target = Target::start().await;
     let config = format!(
@@ -174,7 +174,7 @@ async fn from_nothing_to_a_rotation() {
     desk.lists(&["dispatches", "list", "--sink", "erp", "--state", "delivered"], 1).await;
     desk.types(&["events", "list", "--type", "payment.received"], &[]).await;
 
-    // The target is down for a moment; then its password is another one.
+    // The target is down for a moment; then its password changes.
     target.script(|_, _| Reply::Status(503, vec![("retry-after", "600".into())]));
     finkare.pays(130_000).await;
     eventually("it was tried", async || {
@@ -195,19 +195,19 @@ async fn from_nothing_to_a_rotation() {
     desk.types(&["events", "show", dead[1]["event_id"].as_str().unwrap()], &[]).await;
     desk.types(&["sinks", "test", "erp"], &[]).await;
 
-    // Repaired.
+    // The password is corrected.
     target.script(|_, _| Reply::Status(204, vec![]));
     desk.types(&["sinks", "test", "erp"], &[]).await;
     desk.types(&["dispatches", "retry", "--sink", "erp", "--state", "dead", "--yes"], &[]).await;
     let waiting = desk.rows(&["dispatches", "list", "--state", "pending", "--sink", "erp"]).await;
     let waiting = waiting.iter().find(|row| row["attempts"] == 1 && row["trigger"] == "event");
     let waiting = waiting.map(|row| row["id"].to_string()).unwrap_or_default();
-    // Its answer may say `pending` or `leased`, whichever comes first, so it is not told.
+    // The answer may say `pending` or `leased`, depending on the timing, so it is not part of the story.
     assert_eq!(desk.run(&["dispatches", "retry", &waiting], &[]).await.0, 0);
     desk.lists(&["dispatches", "list", "--sink", "erp", "--state", "delivered"], 4).await;
     desk.types(&["sinks", "list"], &[]).await;
 
-    // A new sink gets what came before it.
+    // A new sink gets the earlier events.
     desk.configure(&format!("{config}[[sinks]]\nname = \"archive\"\ntype = \"file\"\npath = \"archive.jsonl\"\n"));
     desk.types(&["reload"], &[]).await;
     desk.types(&["events", "replay", "--since", &began, "--sink", "archive", "--dry-run"], &[]).await;
@@ -215,12 +215,12 @@ async fn from_nothing_to_a_rotation() {
     desk.lists(&["dispatches", "list", "--sink", "archive", "--state", "delivered"], 5).await;
     assert_eq!(std::fs::read_to_string(desk.path("archive.jsonl")).unwrap().lines().count(), 5);
 
-    // Somebody knocks with a wrong secret.
+    // A delivery arrives with a wrong secret.
     desk.types(&["send", "payment.received", "--forge", "--data", r#"{"invoiceId":"INV-2","amountCents":1}"#], &[])
         .await;
     desk.types(&["refusals", "list"], &[]).await;
 
-    // A new secret, and payments go on.
+    // The secret is rotated, and payments continue.
     desk.types(&["rotate-secret"], &[]).await;
     desk.types(&["endpoints", "secrets", "default"], &[]).await;
     finkare.pays(160_000).await;

@@ -25,7 +25,7 @@ struct Signed {
     signature: String,
 }
 
-/// A body as a text, as hex, or by rule where it is too long to store.
+/// A body as text, as hexadecimal digits, or by a rule if it is too long to store.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Body {
@@ -51,7 +51,7 @@ struct Reserialized {
     different: Vec<Different>,
 }
 
-/// What JavaScript makes of a text, and its signature over that.
+/// JavaScript's serialisation of a text, and its signature.
 #[derive(Deserialize)]
 struct Rewritten {
     name: String,
@@ -120,7 +120,7 @@ fn json_is_written_again_as_javascript_does() {
     }
 }
 
-/// The corner cases that `signature::reserialize` documents: they are refused, not misread.
+/// The special cases that `signature::reserialize` documents: they are refused, not misread.
 #[test]
 fn where_javascript_differs_the_delivery_is_refused() {
     let Reserialized { secret, different, .. } = vectors().reserialized;

@@ -1,4 +1,4 @@
-//! `simulate`: the command plays Finkare until it is told to stop, and names what it does not know.
+//! `simulate`: the command plays Finkare until it is told to stop, and rejects unknown arguments by name.
 
 use std::{
     io::{BufRead, BufReader},
@@ -23,12 +23,12 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Ends with its test, however that ends.
+/// Ends with its test, also if the test panics.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It has ended already where all went well.
+        // It has ended already if the test succeeded.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

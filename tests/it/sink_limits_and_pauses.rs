@@ -1,7 +1,7 @@
-//! What a sink's options promise: sick sinks hurt nobody, rate and concurrency are obeyed, a breaker probes, a pause
-//! and a hold wait for a person.
+//! The effects of a sink's options: a failing sink affects no other, rate and concurrency are respected, a breaker
+//! probes, and a pause or a hold waits for a person.
 //!
-//! Every assertion is about what came and in which order, none about how quickly.
+//! Every assertion is about which events came and in which order; none is about speed.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -52,7 +52,7 @@ async fn dispatches(relay: &Relay, filter: &str) -> Vec<Value> {
     relay.all(&format!("/dispatches?{filter}")).await
 }
 
-/// The amounts of each invoice, as they were taken.
+/// The amounts of each invoice, in the order in which they were accepted.
 fn taken(arrivals: &[Arrival]) -> BTreeMap<String, Vec<i64>> {
     let mut lanes: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for arrival in arrivals.iter().filter(|arrival| arrival.status == 204) {
@@ -84,7 +84,7 @@ async fn sick_sinks_beside_healthy_ones(backend: Backend) {
         sink("better", &better, ""),
     ];
     let relay = home.serve_with("shutdown_timeout_secs = 1", &sinks.concat()).await;
-    // Eight senders, each of which waits for its acknowledgements; every one has its invoices.
+    // Eight senders, each with its own invoices, and each waits for its acknowledgements.
     join_all((0..8).map(|sender| {
         let finkare = Finkare::of(&relay);
         async move {
@@ -100,20 +100,20 @@ async fn sick_sinks_beside_healthy_ones(backend: Backend) {
         let lanes = taken(&target.arrivals());
         assert!(lanes.len() == 40 && lanes.values().all(|lane| lane.is_sorted() && lane.len() == 4), "{lanes:?}");
     }
-    // Meanwhile nothing of the others was lost or given up.
+    // During that time, no event of the other sinks was lost or given up.
     eventually("the pause is seen", async || relay.sink("gone").await["state"] == "paused").await;
     for name in ["sick", "hanging", "busy", "gone"] {
         let row = relay.sink(name).await;
         assert_eq!((&row["backlog"], &row["dead"], &row["delivered"]), (&json!(EVENTS), &json!(0), &json!(0)), "{row}");
     }
     assert_eq!(hanging.arrivals().len(), 2, "as many as it has slots");
-    // Each invoice's first was refused for an hour: nothing behind it is sent, and it is not asked again.
+    // The first event of each invoice was refused for an hour: nothing behind it is sent, and it is not retried.
     eventually("each invoice has been tried", async || busy.arrivals().len() == 40).await;
     let due: Vec<_> = dispatches(&relay, "sink=busy").await;
     let tried: Vec<_> = due.iter().filter(|dispatch| dispatch["attempts"] != 0).collect();
     assert!(tried.len() == 40 && tried.iter().all(|dispatch| dispatch["attempts"] == 1), "{tried:?}");
 
-    // They recover, each in its way.
+    // Both targets recover, each in its own way.
     sick.script(|_, _| status(204));
     gone.script(|_, _| status(204));
     relay.post("/sinks/gone/resume").await;
@@ -139,7 +139,7 @@ async fn a_rate_limit_holds_in_every_period_and_is_shared(backend: Backend) {
     a_busy_invoice_and_others(&relay).await;
     relay.drained().await;
     assert_eq!(target.delivered().len(), 30);
-    // As the target itself counts: no period, wherever it is laid, holds more than five.
+    // As counted by the target: no period of this length, wherever it begins, contains more than five.
     let times = times.lock().unwrap().clone();
     for window in times.windows(6) {
         assert!(window[5] - window[0] >= PERIOD, "{:?}", window[5] - window[0]);
@@ -147,7 +147,7 @@ async fn a_rate_limit_holds_in_every_period_and_is_shared(backend: Backend) {
     shared(&target);
 }
 
-/// A long backlog of one invoice, and behind it a little of others.
+/// A long backlog of one invoice, and a few events of others behind it.
 async fn a_busy_invoice_and_others(relay: &Relay) {
     relay.post("/sinks/erp/pause").await;
     let finkare = Finkare::of(relay);
@@ -160,7 +160,7 @@ async fn a_busy_invoice_and_others(relay: &Relay) {
     relay.post("/sinks/erp/resume").await;
 }
 
-/// The others do not wait until the busy invoice is done; it has its turns, in order.
+/// The other invoices do not wait until the busy invoice is done; it gets its turns, in order.
 fn shared(target: &Target) {
     let arrivals = target.arrivals();
     assert_eq!(taken(&arrivals)["busy"], (0..24).collect::<Vec<_>>());
@@ -199,7 +199,8 @@ async fn no_more_at_a_time_than_configured(backend: Backend) {
     eventually("the sink beside it has all", async || well.delivered().len() == 20).await;
     for answered in 0..=17 {
         eventually("every slot is used", async || target.arrivals().len() >= answered + 3).await;
-        // One more event for everybody: once the other sink has it, this one had its chance to begin too many.
+        // One more event for both sinks: once the other sink has it, this sink had its chance to start too many
+        // attempts.
         let id = finkare.deliver(&payment(&format!("more-{answered}"), 0)).await.id();
         eventually("the sink beside it has it", async || well.delivered().contains_key(&id)).await;
         assert_eq!(target.arrivals().len(), answered + 3, "and none beyond");
@@ -222,12 +223,12 @@ async fn a_tripped_sink_is_probed_with_one(backend: Backend) {
     for number in 0..40 {
         finkare.deliver(&payment(&format!("i{}", number % 20), number / 20)).await;
     }
-    relay.wait_for_line("it is left alone and probed").await;
+    relay.wait_for_line("the sink failed too many times in a row").await;
     assert_eq!(relay.sink("erp").await["state"], "tripped");
     let before = sick.arrivals().len();
     eventually("it is probed again and again", async || sick.arrivals().len() >= before + 5).await;
 
-    // From here on a probe takes as long as we like.
+    // From here on, the test decides how long a probe takes.
     let permits = Arc::new(Semaphore::new(0));
     let gate = permits.clone();
     let probes = Arc::new(AtomicU32::new(0));
@@ -252,7 +253,7 @@ async fn a_tripped_sink_is_probed_with_one(backend: Backend) {
     assert_eq!((sick.delivered().len(), &relay.sink("erp").await["dead"]), (50, &json!(0)));
     let lanes = taken(&sick.arrivals());
     assert!(lanes.values().all(|lane| lane.is_sorted()), "{lanes:?}");
-    // What was tried is what the rows say.
+    // The rows count the attempts that were made.
     let attempts: u64 = dispatches(&relay, "sink=erp").await.iter().map(|row| row["attempts"].as_u64().unwrap()).sum();
     assert_eq!(attempts, sick.arrivals().len() as u64);
 }
@@ -277,7 +278,7 @@ async fn a_pause_outlives_a_restart_and_nothing_ages(backend: Backend) {
     })
     .await;
 
-    // The first try fails. Had they aged while they waited, that would be the end of them.
+    // The first attempt fails. If the events had aged while they waited, they would be given up now.
     let failed: Arc<Mutex<HashSet<String>>> = Arc::default();
     target.script(move |headers, _| {
         let id = headers["webhook-id"].to_str().unwrap().to_owned();
@@ -322,14 +323,14 @@ async fn what_is_held_waits_for_a_person(backend: Backend) {
     assert_eq!((waiting.len(), &waiting[0]["waits_for"]), (1, &head["id"]), "{waiting:?}");
     assert!(target.arrivals().is_empty());
 
-    // A person decides: this one is called off, and the next of its invoice comes up; the rest goes once the sink is
-    // no longer marked.
+    // A person decides: this dispatch is cancelled, and the next one of its invoice follows; the others are sent once
+    // the sink is no longer marked.
     relay.post(&format!("/dispatches/{}/cancel", head["id"])).await;
     eventually("the next is held", async || {
         dispatches(&relay, "state=held").await.iter().any(|dispatch| dispatch["id"] == waiting[0]["id"])
     })
     .await;
-    // The same process, by a reload.
+    // In the same process, by a reload.
     home.configure("", &endpoint, &sink("books", &target, ""));
     relay.post("/reload").await;
     let (code, answer) = relay.try_post_json("/dispatches/retry", &json!({"sink": "books", "state": "held"})).await;

@@ -1,4 +1,4 @@
-//! People and scrapers who look take nothing from the service.
+//! People and scrapers that read the status take no capacity from the service.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::support::{
     relay::{Backend, Home},
 };
 
-/// How many read the sinks' status at this moment, and wait.
+/// The number of readers of the sinks' status that wait at this moment.
 async fn readings(admin: &mut PgConnection) -> i64 {
     let waiting: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM pg_stat_activity
@@ -24,7 +24,7 @@ async fn readings(admin: &mut PgConnection) -> i64 {
     waiting
 }
 
-/// Sixty at a time ask how the sinks stand, and the database does not answer them.
+/// Sixty concurrent requests for the state of the sinks, while the database does not answer them.
 #[tokio::test(flavor = "multi_thread")]
 async fn those_who_scrape_at_once_share_one_reading() {
     let home = Home::new(Backend::Postgres).await;
@@ -36,7 +36,7 @@ async fn those_who_scrape_at_once_share_one_reading() {
     relay.post("/sinks/file/pause").await;
 
     let mut foreign = PgConnection::connect(home.store_url()).await.unwrap();
-    // Reads wait for it, and nothing of an accept does.
+    // Reads wait for this lock; accepts do not.
     sqlx::raw_sql("BEGIN; LOCK TABLE sinks IN ACCESS EXCLUSIVE MODE").execute(&mut foreign).await.unwrap();
     let url = format!("http://{}/metrics", relay.admin);
     let scraping: Vec<_> = (0..60)

@@ -1,4 +1,4 @@
-//! Templates of `http` sinks: what cannot work is told before an event comes, and shown where it broke.
+//! Templates of `http` sinks: errors are reported before an event comes, with the place where the template failed.
 
 use serde_json::{Value, json};
 
@@ -13,9 +13,9 @@ fn sink(target: &Target, template: &str) -> String {
     format!("[[sinks]]\nname = \"chat\"\ntype = \"http\"\nurl = \"{}\"\ntemplate = '''{template}'''\n", target.url())
 }
 
-/// As everybody writes it at first.
+/// The usual first attempt at a template.
 const USUAL: &str = r#"{"text": "Payment for {{ payload.data.invoiceId }}"}"#;
-/// How it is to be written.
+/// The correct template.
 const RIGHT: &str = r#"{"text": {{ "Payment for " ~ payload.data.invoiceId }}}"#;
 
 fn run(home: &Home, arguments: &[&str]) -> (i32, String) {
@@ -42,9 +42,9 @@ async fn what_cannot_work_is_found_by_check_and_by_try() {
         assert!(status == 1 && line.contains("`template` cannot work") && line.contains(told), "{template}: {text}");
         assert!(line.contains(at), "{template}: {line}");
         let (status, text) = run(&home, &["try", "--sink", "chat", "--event", "event.json"]);
-        assert!(status == 1 && text.contains("`template` cannot make a body of it"), "{template}: {text}");
+        assert!(status == 1 && text.contains("`template` cannot make a body from it"), "{template}: {text}");
     }
-    // Where it broke, and what it had made until then.
+    // The place of the error, and the text that was made before it.
     home.configure("", &format!("secret = \"{SECRET}\""), &sink(&target, USUAL));
     let (_, text) = run(&home, &["try", "--sink", "chat", "--event", "event.json"]);
     for part in ["line 1, column 26 of it", "at        payload.data.invoiceId", "it made   {\"text\": \"Payment for \n"]
@@ -85,7 +85,7 @@ async fn what_is_held_says_how_to_write_it() {
     }
     assert!(target.arrivals().is_empty());
 
-    // Written so, and with what belongs into an address.
+    // A correct template, also for a value in an address.
     let query = r#"{"text": {{ "before " ~ payload.data.invoiceId ~ " after" }}, "url": {{ "https://x.example/?q=" ~ (payload.data.invoiceId | urlencode) }}}"#;
     home.configure("", &format!("secret = \"{SECRET}\""), &sink(&target, query));
     relay.signal("HUP");

@@ -1,5 +1,5 @@
-//! The commands at a terminal, in a pipe and in a script: exit codes, questions, closed pipes, other folders, and bytes that
-//! are no text.
+//! The commands at a terminal, in a pipe and in a script: exit codes, questions, closed pipes, other folders, and bytes
+//! that are not text.
 
 use std::{
     ffi::OsStr,
@@ -22,7 +22,7 @@ use crate::support::{
 
 mod asking;
 
-/// What no `str` holds: "café" as Windows and old databases write it.
+/// A text that a `str` cannot hold: "café" in the encoding of Windows and old databases.
 const LATIN1: &[u8] = b"caf\xe9";
 
 /// The binary in a folder, with nothing in the environment.
@@ -32,19 +32,19 @@ fn bare(folder: &Path) -> Command {
     command
 }
 
-/// Runs a command to its end, off the runtime's threads: exit code, standard output, standard error.
+/// Runs a command to its end, outside of the runtime's threads: exit code, standard output, standard error.
 async fn run(mut command: Command) -> (i32, String, String) {
     let output: Output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
-/// A text without the blanks that align it.
+/// A text without the blanks that align its columns.
 fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A pipe whose reader is gone.
+/// A pipe whose reader has gone.
 fn unread() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -98,11 +98,11 @@ async fn a_closed_pipe_ends_quietly_everywhere() {
         let (code, _, stderr) = run(command).await;
         assert_eq!((code, stderr.as_str()), (141, ""), "{arguments:?}");
     }
-    // Without a reader of errors, too.
+    // Also without a reader of the errors.
     let mut command = home.command();
     command.args(["events", "show", "nothing", "--admin-url", &admin]).stdout(unread()).stderr(unread());
     assert_eq!(run(command).await.0, 1);
-    // A full disk is no closed pipe.
+    // A full disk does not count as a closed pipe.
     let mut command = home.command();
     command.arg("openapi").stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
     let (code, _, stderr) = run(command).await;
@@ -188,7 +188,7 @@ async fn with_json_errors_are_problem_documents() {
         command.args(arguments);
         command
     };
-    // Of the API, its own document.
+    // An error of the API: its own document.
     let document = problem(with(&["events", "show", "nothing", "--admin-url", &admin]), 1).await;
     assert_eq!((&document["status"], &document["code"]), (&json!(404), &json!("not_found")), "{document}");
     assert!(document["request_id"].is_string(), "{document}");
@@ -199,18 +199,18 @@ async fn with_json_errors_are_problem_documents() {
     let document = problem(command, 1).await;
     assert_eq!(document["status"], 401, "{document}");
     assert!(document["detail"].as_str().unwrap().contains("RELAY_ADMIN_TOKEN holds one that it does not know"));
-    // Of the arguments.
+    // An error of the arguments.
     for arguments in [&["events", "list", "--limit", "0"][..], &["events", "replay"], &["serf"]] {
         let document = problem(with(arguments), 2).await;
         assert_eq!((&document["code"], &document["status"]), (&json!("bad_usage"), &Value::Null), "{document}");
     }
-    // Of the configuration, each problem.
+    // An error of the configuration: every problem.
     std::fs::write(home.path("relay.toml"), "[server]\nlisten = 'x'\ncolour = 1\n").unwrap();
     let document = problem(with(&["events", "list"]), 2).await;
     assert_eq!(document["code"], "bad_configuration");
     let problems: Vec<_> = document["problems"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
     assert!(problems.len() == 2 && problems[0].starts_with("line 2: server.listen: `x` is not"), "{problems:?}");
-    // Of what is not there.
+    // An error about an object that does not exist.
     std::fs::write(home.path("relay.toml"), "").unwrap();
     let document = problem(with(&["events", "list", "--admin-url", "http://127.0.0.1:1"]), 1).await;
     assert_eq!(document["code"], "unreachable", "{document}");
@@ -281,7 +281,7 @@ async fn health_reads_the_address_and_nothing_else() {
     drop(relay);
     let (code, _, stderr) = health(&[]).await;
     assert!(code == 1 && stderr.contains("nothing answers at"), "{stderr}");
-    // Another program on the port.
+    // Another program listens on the port.
     let target = Target::start().await;
     let mut command = bare(home.directory.path());
     command.arg("health").env("RELAY_LISTEN", target.url().split('/').nth(2).unwrap());
@@ -299,7 +299,7 @@ async fn with_the_database_down_that_is_what_is_said_first() {
             format!("[[endpoints]]\nname = \"c{number:02}\"\npath = \"/hooks/c{number:02}\"\n{key}")
         })
         .collect();
-    // Each piece of the password can be told from every word of a message.
+    // Each piece of the password can be distinguished from every word of a message.
     let store = "[store]\nurl = \"postgres://relay:qqa@qqb@127.0.0.1:1/relay\"\n";
     std::fs::write(home.path("relay.toml"), format!("{store}{}", endpoints.concat())).unwrap();
     let mut check = home.command();
@@ -309,7 +309,7 @@ async fn with_the_database_down_that_is_what_is_said_first() {
     let first = stdout.lines().find(|line| line.starts_with("FAIL")).unwrap();
     assert!(first.starts_with("FAIL  store  ") && first.contains("127.0.0.1:1"), "{stdout}");
     assert!(!stdout.contains("register") && !stdout.contains("endpoint c"), "{stdout}");
-    assert!(stdout.contains("note  the endpoints' secrets and webhooks stand in the database"), "{stdout}");
+    assert!(stdout.contains("note  the endpoints' secrets and webhooks are stored in the database"), "{stdout}");
 
     let mut send = home.command();
     send.args(["send", "payment.received", "--endpoint", "c01"]);
@@ -354,7 +354,7 @@ async fn commands_work_from_any_folder() {
     assert!(home.path().join("data/relay.db").exists() && home.path().join("data/admin-token").exists());
     assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0, "nothing was made elsewhere");
 
-    // Without the configuration, from there: what is missing is named, and `check` sees the other service.
+    // Without the configuration, from another folder: the missing setting is named, and `check` sees the other service.
     let lost = || {
         let mut command = bare(elsewhere.path());
         command.env("RELAY_LISTEN", &public).env("RELAY_ADMIN_LISTEN", &admin);
@@ -401,7 +401,7 @@ async fn a_directive_that_matches_nothing_is_told_and_silences_nothing() {
     home.configure("", &format!("secret = \"{SECRET}\""), "");
     let mut serve = home.command();
     serve.arg("serve").env("RUST_LOG", "finkare-relay=debug");
-    // It waits for the line that says where it listens.
+    // The test waits for the line that names the addresses.
     let mut relay = Relay::start(serve).await;
     let line = relay.wait_for_line("matches nothing").await;
     let line: Value = serde_json::from_str(&line).unwrap();
@@ -414,7 +414,7 @@ async fn a_directive_that_matches_nothing_is_told_and_silences_nothing() {
 async fn a_missing_secret_is_told_of_only_after_the_store_was_looked_at() {
     let home = Home::new(Backend::Sqlite).await;
     drop(home.serve("").await);
-    // The store has it now.
+    // The secret is in the store now.
     home.configure("", "", "");
     let relay = home.start().await;
     assert!(!relay.log().contains("no secret"), "{}", relay.log());
@@ -431,7 +431,7 @@ async fn a_missing_secret_is_told_of_only_after_the_store_was_looked_at() {
         "{stdout}"
     );
 
-    // And an endpoint that has none anywhere is told of.
+    // An endpoint without any secret is reported as well.
     let text = std::fs::read_to_string(home.path("relay.toml")).unwrap();
     std::fs::write(home.path("relay.toml"), format!("{text}[[endpoints]]\nname = \"new\"\npath = \"/new\"\n")).unwrap();
     let mut relay = home.start().await;
@@ -454,7 +454,7 @@ async fn a_start_that_fails_leaves_no_new_secrets_behind() {
         command.arg("serve").env("RELAY_LISTEN", listen).env("RELAY_ADMIN_LISTEN", "127.0.0.1:0");
         command
     };
-    // The address is taken.
+    // The address is in use.
     let folder = tempfile::tempdir().unwrap();
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (code, _, stderr) = run(serve(folder.path(), &taken.local_addr().unwrap().to_string())).await;
@@ -480,7 +480,7 @@ async fn durations_are_decimals() {
     let target = Target::start().await;
     let sink = format!("[[sinks]]\nname = \"erp\"\ntype = \"http\"\nurl = \"{}\"\nevents = \"*\"\n", target.url());
     let relay = home.serve(&sink).await;
-    // Of doubles that were multiplied, about every third has dust.
+    // About every third product of two doubles has a rounding error.
     let mut send = home.command();
     send.args(["send", "payment.received", "--count", "30", "--json", "--to", &relay.hook()]);
     let (code, stdout, _) = run(send).await;
@@ -519,7 +519,7 @@ async fn a_secret_in_quotes_is_told_at_the_start_and_in_the_explanation() {
     let rows = relay.all("/refusals").await;
     let explanation = rows[0]["explanation"].as_str().unwrap();
     assert_eq!(rows[0]["reason"], "wrong_secret", "{explanation}");
-    let told = "The secret as it is configured is in quotes: take that out where it is configured, and reload.";
+    let told = "The configured secret is in quotes: correct it where it is configured, and reload.";
     assert!(
         explanation.ends_with(told) && explanation.starts_with("The signature fits the endpoint's secret"),
         "{explanation}"

@@ -1,5 +1,5 @@
-//! A sink that says "too early" is well: it is asked again as it wishes, is never left alone for that, and its event is
-//! never given up.
+//! A sink that answers "too early" works: it is retried when it asks for that, is never tripped because of it, and its
+//! event is never given up.
 
 use std::{
     num::NonZeroU32,
@@ -27,7 +27,7 @@ use finkare_relay::{
 
 use crate::support::eventually;
 
-/// It waits so many times before it takes an event.
+/// The number of times that it waits before it accepts an event.
 const WAITS: u32 = 20;
 
 #[derive(Debug)]
@@ -81,7 +81,7 @@ async fn waiting_trips_no_breaker_and_is_never_given_up() {
         concurrency: NonZeroU32::MIN,
         timeout: Duration::from_secs(30),
         rate: None,
-        // A failure would be the last one, and would leave the sink alone for longer than this test waits.
+        // A failure would be the last attempt, and would trip the sink for longer than this test waits.
         retry: RetryPolicy { initial: Duration::ZERO, max: Duration::ZERO, give_up_after: Duration::ZERO },
         breaker: (NonZeroU32::MIN, Duration::from_hours(1)),
     };

@@ -61,7 +61,7 @@ async fn a_delivery_to_an_unknown_path_leaves_a_trace() {
     assert!(list.contains("unknown_path") && list.contains("they differ by a slash at the end"), "{list}");
     assert!(relay.all("/events").await.is_empty());
 
-    // A line for each of the two kinds, however many come.
+    // One line for each of the two kinds, regardless of the number of requests.
     let (_, log) = relay.terminate().await;
     let lines = |text: &str| log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect::<Vec<_>>();
     let signed = lines("a signed delivery came to a path that no endpoint has");

@@ -1,4 +1,5 @@
-//! A new version comes while the old one works: the schema changes under it, beside others who use the database.
+//! A new version is installed while the old one runs: the schema changes under the old version, while others use the
+//! database.
 
 use std::{
     borrow::Cow,
@@ -28,7 +29,7 @@ use crate::support::{
 
 on_both_stores!(the_old_version_works_on_the_new_schema);
 
-/// Ours, and one that a newer program adds: as such a change usually is.
+/// This program's migrations, and one that a newer program adds, as such a change usually is.
 fn newer(ours: &Migrator) -> Migrator {
     let sql = sqlx::SqlStr::from_static("ALTER TABLE dispatches ADD COLUMN from_the_future integer NOT NULL DEFAULT 0");
     let next = Migration::new(9_000_000, Cow::Borrowed("from the future"), MigrationType::Simple, sql, false);
@@ -72,7 +73,7 @@ async fn the_old_version_works_on_the_new_schema(backend: Backend) {
     works(&relay, &target, 1).await;
     assert_eq!(migrate_to_newer(&home).await.unwrap(), 1);
 
-    // The one that runs: in the balance, and told.
+    // The running version: it keeps working, and logs the change.
     let (status, report) = ready(&relay).await;
     assert_eq!((status, &report["ready"]), (200, &Value::Bool(true)), "{report}");
     works(&relay, &target, 2).await;
@@ -89,7 +90,7 @@ async fn the_old_version_works_on_the_new_schema(backend: Backend) {
     assert_eq!(told.len(), 1, "told once: {log}");
     assert_eq!((&told[0]["level"], &told[0]["schema"]), (&"WARN".into(), &9_000_000.into()), "{}", told[0]);
 
-    // One that starts again, because its machine did, and its `migrate`.
+    // An old version that is restarted, for example with its machine, and its `migrate`.
     let relay = home.start().await;
     assert_eq!(ready(&relay).await.0, 200);
     works(&relay, &target, 3).await;
@@ -102,7 +103,7 @@ async fn the_old_version_works_on_the_new_schema(backend: Backend) {
     }
 }
 
-/// A dump, a report: somebody reads what a migration has to change, for as long as it likes.
+/// A dump or a report: another session reads the tables of a migration for a long time.
 #[tokio::test(flavor = "multi_thread")]
 async fn accepts_go_on_while_a_migration_waits_for_a_reader() {
     if !available() {
@@ -128,7 +129,7 @@ async fn accepts_go_on_while_a_migration_waits_for_a_reader() {
             tokio::spawn(async move { two.migrate_with(&of).await }),
         )
     };
-    // It waits at the table, so every accept comes behind it, for a moment.
+    // The migration waits for the table, so every accept waits behind it for a moment.
     let mut admin = PgConnection::connect(home.store_url()).await.unwrap();
     let mut waits = 0;
     let finkare = Finkare::of(&relay);
@@ -156,14 +157,14 @@ async fn accepts_go_on_while_a_migration_waits_for_a_reader() {
     works(&relay, &target, 2).await;
 }
 
-/// Without an end, the waiting would only say so at the end: each try is told, with who is in the way.
+/// Each try is logged, with the session that blocks it, and not only the end of the waiting.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_holds_up_a_migration_is_told() {
     if !available() {
         return;
     }
     let home = Home::untouched(Backend::Postgres).await;
-    // The first migration would make this table: whoever makes it at the same time has to be waited for.
+    // The first migration creates this table: a concurrent process that creates it must be waited for.
     let mut other = PgConnection::connect(&format!("{}?application_name=by-hand", home.store_url())).await.unwrap();
     let mut making = other.begin().await.unwrap();
     making.execute("CREATE TABLE events (secret text)").await.unwrap();
@@ -180,7 +181,7 @@ async fn who_holds_up_a_migration_is_told() {
     assert!(holders.contains("by-hand, idle in transaction") && !holders.contains("secret text"), "{holders}");
 }
 
-/// A file that a shell holds is waited for, for a while; then it is said.
+/// A lock that a shell holds on the file is waited for; after a while the wait is reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_waits_for_whoever_writes_to_the_file() {
     let home = Home::untouched(Backend::Sqlite).await;
@@ -198,7 +199,7 @@ async fn a_migration_waits_for_whoever_writes_to_the_file() {
     assert_eq!(ready(&relay).await.0, 200);
 }
 
-/// A role that may read and write, and no more, serves: migrations are made by another.
+/// A role that may only read and write is enough for the service: another role applies the migrations.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_may_not_change_the_schema_serves() {
     if !available() {
@@ -220,7 +221,7 @@ async fn a_role_that_may_not_change_the_schema_serves() {
     as_app.set_username(&role).unwrap();
     let target = Target::start().await;
 
-    // Nothing is there yet: it says who has to do what.
+    // The schema does not exist yet: the error says who must do what.
     let refused = PostgresStore::connect(&Secret::new(as_app.as_str()), 2).await.unwrap();
     let error = refused.migrate().await.unwrap_err().to_string();
     assert!(

@@ -192,12 +192,12 @@ fn an_endless_expression_ends() {
     let long = format!("[{}] | length > 0", "event,".repeat(2 * usize::try_from(FUEL).unwrap()));
     let error = Filter::compile(&long).unwrap().matches(&payment(1)).unwrap_err();
     assert!(error.contains("fuel"), "{error}");
-    // Lists out of nothing would cost time that fuel does not count.
+    // Lists that an expression creates would cost time that the fuel does not count.
     let filter = Filter::compile("range(99999) | map('string') | list | length > data.amountCents").unwrap();
     assert_eq!(filter.matches(&payment(1)), Ok(false), "there is no such function");
     assert!(Filter::compile("data.amountCents >=").is_err());
     assert!(Filter::compile("").is_err());
-    // Each comparison in the middle of another one: what is evaluated must not double.
+    // Each comparison inside another one: the evaluation must not double.
     let nested = (0..60).fold("1".to_owned(), |inner, _| format!("(0 < {inner} < 2) is true and 1"));
     assert!(Filter::compile(&nested).is_ok());
 }
@@ -208,7 +208,7 @@ fn the_same_text_is_kept_once() {
     assert!(std::ptr::eq(one.source, other.source) && one == other);
 }
 
-/// An expression of the tests' own, with what it must come to.
+/// An expression of these tests, with its expected result.
 #[derive(Debug, Clone)]
 enum Term {
     Compare(Leaf, usize, Leaf),
@@ -251,11 +251,11 @@ impl Leaf {
     }
 }
 
-/// `None`: they are not compared.
+/// `None`: the values are not compared.
 fn order(one: &serde_json::Value, other: &serde_json::Value) -> Option<std::cmp::Ordering> {
     use serde_json::Value::{Array, Bool, Number, Object, String};
     match (one, other) {
-        // The bodies below hold one list and one object.
+        // The bodies below contain one list and one object.
         (Array(_), Array(_)) | (Object(_), Object(_)) => Some(std::cmp::Ordering::Equal),
         (Number(one), Number(other)) => one.as_f64().unwrap().partial_cmp(&other.as_f64().unwrap()),
         (String(one), String(other)) => Some(one.cmp(other)),
@@ -280,7 +280,7 @@ impl Term {
         }
     }
 
-    /// `None`: it looked at what is missing, or compared unlike kinds.
+    /// `None`: it has read something missing, or compared values of different kinds.
     fn value(&self, body: &serde_json::Value) -> Option<bool> {
         match self {
             Term::Compare(left, operator, right) => {
@@ -292,7 +292,7 @@ impl Term {
             }
             Term::Within(value, is_in, list) => {
                 let value = value.value(body)?;
-                // Each item is looked at when the list is made.
+                // Each item is read when the list is created.
                 let list: Option<Vec<_>> = list.iter().map(|item| item.value(body)).collect();
                 let orders: Vec<_> = list?.iter().map(|item| order(&value, item)).collect();
                 if orders.iter().flatten().any(|order| order.is_eq()) {
@@ -376,7 +376,7 @@ fn body() -> impl Strategy<Value = serde_json::Value> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// One alternative by itself: what the rules say, whatever is made of it.
+    /// A single alternative: the result of the rules, regardless of how it is used.
     #[test]
     fn one_alternative_is_what_the_rules_say(term in term(), body in body()) {
         let filter = format!("({})", term.text());
@@ -384,10 +384,10 @@ proptest! {
         prop_assert_eq!(told == Ok(true), term.value(&body) == Some(true), "{} of {}: {:?}", filter, body, told);
     }
 
-    /// Several: one of them by itself.
+    /// Several alternatives: the result of one of them alone.
     #[test]
     fn alternatives_are_judged_each_by_itself(terms in prop::collection::vec(term(), 1..5), body in body()) {
-        // `and` binds closer than `or`; only an `or` at the top of a part would become further parts.
+        // `and` binds closer than `or`; only an `or` at the top of a part would give further parts.
         let texts: Vec<_> = terms.iter().map(|term| format!("({})", term.text())).collect();
         let filter = texts.join(" or ");
         let told = Filter::compile(&filter).unwrap().matches(&body);
@@ -395,7 +395,7 @@ proptest! {
         prop_assert_eq!(told == Ok(true), expected, "{} of {}: {:?}", filter, body, told);
     }
 
-    /// Whatever an operator writes: an answer or a message, never a panic.
+    /// Any text that an operator writes gives a filter or a message, never a panic.
     #[test]
     fn any_text_is_an_expression_or_a_problem(text in "[a-c.'\"()\\[\\]{}<>=!~|, 0-9orandtisf-]{0,40}", body in body()) {
         if let Ok(filter) = Filter::compile(&text) {

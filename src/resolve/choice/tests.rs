@@ -1,4 +1,4 @@
-//! Which payment is chosen: by name, with the right one written down.
+//! The choice of a payment, with the expected payment by its name.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn at(minute: u64) -> Timestamp {
     "2026-10-16T10:00:00Z".parse::<Timestamp>().unwrap() + Duration::from_secs(60 * minute)
 }
 
-/// The event's own time, unless a test says otherwise.
+/// The event's own time, unless a test gives another one.
 const NOW: u64 = 30 * DAY;
 
 fn asked() -> Asked {
@@ -76,7 +76,7 @@ fn the_nearest_one_decides_whatever_has_become_of_it() {
         now[2].status = status.into();
         assert_eq!(of(&asked(), &now, &[]), expected, "{status}");
     }
-    // Its own is not visible: nothing but last week's lies within the window.
+    // Its own payment is not visible: only last week's payment is within the window.
     assert_eq!(of(&asked(), &all[..2], &[]), Choice::Take(&all[1]));
     let paid_then = Asked { paid_at: Some(PaidAt::At(at(NOW - 6 * DAY))), ..asked() };
     assert_eq!(of(&paid_then, &all, &[]), Choice::Take(&all[1]), "the body's own `paidAt` counts most");
@@ -84,7 +84,7 @@ fn the_nearest_one_decides_whatever_has_become_of_it() {
     assert_eq!(of(&no_time, &all, &[]), Choice::Take(&all[0]), "then the time of receipt");
 }
 
-/// October was booked by hand before the relay was there; November is announced.
+/// October was booked by hand before the relay was installed; November is announced.
 #[test]
 fn what_is_dated_beyond_the_window_is_never_the_one() {
     let october = [payment("october", 0, COMPLETED)];
@@ -96,7 +96,7 @@ fn what_is_dated_beyond_the_window_is_never_the_one() {
         Choice::Taken { payment: &november[1], other: Some(&november[0]) },
         "a repetition of November is not October"
     );
-    // To the second, on both sides.
+    // To the second, on both sides of the event.
     for (secs, is_it) in [(7 * 86_400, true), (7 * 86_400 + 1, false)] {
         for sign in [1, -1] {
             let paid_at = PaidAt::At(at(NOW) + SignedDuration::from_secs(sign * secs));
@@ -105,7 +105,7 @@ fn what_is_dated_beyond_the_window_is_never_the_one() {
             assert_eq!(of(&asked(), &edge, &[]), expected, "{sign} * {secs}");
         }
     }
-    // A due date in the far future is not near either, and is named as what is there.
+    // A due date in the far future is not near either, and is named as the nearest payment.
     let due = [payment("due", NOW + 30 * DAY, PENDING)];
     assert_eq!(of(&asked(), &due, &[]), Choice::Far(&due[0]));
 }
@@ -165,10 +165,10 @@ fn what_is_the_same_is_taken_by_id_and_what_is_not_by_nobody() {
     assert_eq!(of(&asked(), &currencies, &[]), Choice::Ambiguous(&currencies[0], &currencies[1]));
     let in_francs = Asked { currency: Some("chf".into()), ..asked() };
     assert_eq!(of(&in_francs, &currencies, &[]), Choice::Take(&currencies[1]));
-    // Equally near, and one of them is still open: the one on the other side may be the event's own.
+    // Equally near, and one of them is still open: the open one may be the event's own.
     let open = [payment("b", NOW - 1, COMPLETED), payment("a", NOW + 1, PENDING)];
     assert_eq!(of(&asked(), &open, &[]), Choice::Pending { payment: &open[1], other: Some(&open[0]) });
-    // The same to a bookkeeper but for its standing: either is as good, and one can be booked.
+    // A bookkeeper can distinguish the two only by their status: either is right, and one can be booked.
     let twins = [payment("b", NOW + 1, COMPLETED), payment("a", NOW + 1, PENDING)];
     assert_eq!(of(&asked(), &twins, &[]), Choice::Take(&twins[0]));
     let again = [payment("a", NOW + 1, FAILED), payment("b", NOW + 1, COMPLETED)];
@@ -224,8 +224,8 @@ fn the_one_that_the_body_names_has_to_agree_and_may_be_of_any_time() {
 }
 
 proptest! {
-    /// What is taken is completed, free, of this invoice and amount and within the window, and nothing that could be
-    /// the event's as well is nearer, whatever its standing.
+    /// A payment that is taken is completed, free, of this invoice and amount and within the window, and no other
+    /// payment that could be the event's is nearer, regardless of its status.
     #[test]
     fn only_the_nearest_is_ever_taken(
         payments in prop::collection::vec(

@@ -1,19 +1,19 @@
-//! The resolver whatever happens in whatever order.
+//! The resolver under any sequence of events.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What happens to a world of a few payments and events.
+/// The steps in a world of a few payments and events.
 #[derive(Debug, Clone)]
 enum Step {
-    /// An event is looked at.
+    /// An event is attempted.
     Resolve(usize),
-    /// A payment comes into sight.
+    /// A payment becomes visible.
     Show(usize),
     /// A payment's status changes.
     Status(usize, &'static str),
-    /// A payment goes out of sight.
+    /// A payment becomes invisible.
     Hide(usize),
 }
 
@@ -31,13 +31,12 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// Minutes within and beyond a window of each other.
+/// Minutes within and beyond each other's window.
 const TIMES: [u64; 6] = [0, 1, 2, 60 * 24 * 3, 60 * 24 * 9, 60 * 24 * 30];
 
 proptest! {
-    /// Whatever happens in whatever order: no payment has two events, no event two payments, and what is given was
-    /// completed, of this amount and within the window when it was given, and nothing that was free and in sight lay nearer
-    /// to the event.
+    /// After any steps in any order: no payment has two events, and no event two payments. A payment was completed, had
+    /// this amount and was within the window when it was taken, and no free visible payment was nearer to the event.
     #[test]
     fn nothing_is_doubled_or_mixed_up(
         minutes in prop::collection::vec((prop::sample::select(TIMES.to_vec()), 100i64..102), 6),
@@ -61,7 +60,7 @@ proptest! {
                     Step::Status(payment, status) => all[payment].status = status.into(),
                     Step::Resolve(event) => {
                         let message = &messages[event];
-                        // Another process each time: what a moment's memory does is another test's.
+                        // Another process each time: another test covers the cache.
                         let result = resolver(&world.memory, &world.books).payment(message).await;
                         if let Ok(found) = &result {
                             prop_assert_eq!(found.amount_cents.0, events[event].1);
@@ -101,9 +100,10 @@ proptest! {
         })?;
     }
 
-    /// Equal instalments find their own, in whatever order they become visible and completed and their events are looked
-    /// at, as long as all events are young; and those that nobody announced are left alone. (Their times are so chosen that
-    /// none lies in the middle of two others; some are within a window of each other, some not.)
+    /// Equal instalments find their own payments, in whatever order the payments become visible and completed and the
+    /// events are attempted, as long as all events are young; payments that no event announces are left alone. (The
+    /// times are chosen so that no payment lies exactly between two others; some are within each other's window, some
+    /// are not.)
     #[test]
     fn equal_instalments_find_their_own(
         times in prop::collection::vec(0u32..10, 1..7),
@@ -115,14 +115,15 @@ proptest! {
         run(async {
             let world = world(vec![]);
             let minute = |time: u32| 3u64.pow(time);
-            // One that is dated as an announced one is the same to a bookkeeper: which of the two it is, nobody can say.
+            // A bookkeeper cannot distinguish two payments with the same date, so either of them may be the event's.
             let unannounced = unannounced.iter().filter(|time| !times.contains(time));
             let all_times: Vec<u32> = times.iter().chain(unannounced).copied().collect();
             let payments: Vec<finkare::Payment> = all_times.iter().enumerate()
                 .map(|(number, time)| payment(&format!("p{number}"), minute(*time), "completed")).collect();
             let events: Vec<Message> = times.iter().map(|time| event(minute(*time))).collect();
             world.memory.events.lock().unwrap().extend(events.iter().cloned());
-            // Those that nobody announces are not nearer to an event than its own only if that one is in sight: pending.
+            // A payment that no event announces is nearer to an event than its own payment only if its own payment is
+            // visible and pending.
             for payment in &payments {
                 let status = if payments.len() > times.len() { "pending" } else { "completed" };
                 let shown = finkare::Payment { status: status.into(), ..payment.clone() };

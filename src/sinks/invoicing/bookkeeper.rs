@@ -186,7 +186,7 @@ impl<B: Books> Bookkeeper<B> {
             Some(Booking { state: BookingState::Booked | BookingState::Seen, .. }) => {
                 tracing::info!(
                     sink.name = %self.sink, event.id = %message.event_id, payment.id = entry.payment.id,
-                    "the payment stands in the books already: nothing is written"
+                    "the payment is in the books already: nothing is written"
                 );
                 Ok(Outcome::Delivered)
             }
@@ -502,7 +502,7 @@ impl<B: Books> Bookkeeper<B> {
         tracing::info!(
             sink.name = %self.sink, payment.id = entry.payment.id, invoice.number = entry.number,
             amount = %entry.payment.amount_cents.of(&entry.payment.currency), state = advance.state.as_str(),
-            "the payment stands in the books"
+            "the payment is in the books"
         );
         Ok(Outcome::Delivered)
     }
@@ -572,7 +572,7 @@ impl<B: Books> Bookkeeper<B> {
         tracing::info!(
             sink.name = %self.sink, payment.id = entry.payment.id, invoice.number = entry.number,
             amount = %entry.payment.amount_cents.of(&entry.payment.currency), state = seen.state.as_str(),
-            "the payment stands in the books"
+            "the payment is in the books"
         );
         Ok(Outcome::Delivered)
     }
@@ -583,7 +583,7 @@ impl<B: Books> Bookkeeper<B> {
             // It stays as a doubt, which the next attempt clears up by looking.
             tracing::warn!(
                 sink.name = %self.sink, payment.id = entry.payment.id, error = %Chain(&error),
-                "a line of the ledger could not be taken back: the next attempt looks before it writes"
+                "a line of the ledger could not be withdrawn: the next attempt checks the books before it writes"
             );
         }
         Ok(outcome)

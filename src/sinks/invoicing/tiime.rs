@@ -260,7 +260,7 @@ impl Tiime {
                 tracing::debug!(
                     payment.id = wanted.payment.id,
                     error = trouble.reason(),
-                    "lines of the bank could not be looked at: none is named"
+                    "bank lines could not be read: none is suggested"
                 );
                 String::new()
             }

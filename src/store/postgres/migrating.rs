@@ -164,7 +164,7 @@ async fn take_turn(connection: &mut PgConnection, wanted: Wanted<'_>, deadline: 
             .fetch_all(&mut *connection)
             .await
             .map_err(failed)?);
-            tracing::info!(holders, "another process migrates the schema: waiting for it");
+            tracing::info!(holders, "another process is migrating the schema: waiting for it to finish");
         }
         if Instant::now() >= deadline {
             return Err(StoreError::Open(format!(

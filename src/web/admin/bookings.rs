@@ -229,7 +229,7 @@ pub async fn settle(
     }
     tracing::info!(
         sink.name = %sink, payment.id = said.payment_id, recorded = said.recorded, by = %caller.name,
-        "a person has said what stands in the books of a payment"
+        "a person has said whether a payment is in the books"
     );
     let dispatch = format!(
         "`finkare-relay dispatches list --event-id {} --sink {sink}` shows it, `finkare-relay dispatches retry ID` retries it",

@@ -107,7 +107,7 @@ pub async fn retry(
 
 /// Cancels `pending`, `held` and `dead` dispatches.
 ///
-/// The sink need not be configured any more. Requires the role operator.
+/// The sink may also be one that is no longer configured. Requires the role operator.
 #[utoipa::path(
     post,
     path = "/dispatches/cancel",

@@ -164,11 +164,11 @@ pub(crate) fn doubt(intent: &Intent) -> Option<String> {
     intent.needs_a_person().then(|| {
         let why = if intent.given_meanwhile {
             format!(
-                "a secret was configured while Finkare was being asked for another one. If deliveries are accepted, confirm it by \
+                "a secret was configured while Finkare was being asked for another one. If deliveries are accepted, confirm it with \
                  `finkare-relay endpoints settle {name} --current`."
             )
         } else {
-            format!("{} answers of success held no secret that can be read.", intent.unreadable)
+            format!("{} successful answers contained no readable secret.", intent.unreadable)
         };
         format!(
             "It is not known which secret Finkare signs with, and the service does not ask again by itself: {why} Deliveries \
@@ -181,7 +181,7 @@ pub(crate) fn doubt(intent: &Intent) -> Option<String> {
 /// What a person has to know about a secret that cannot be used.
 fn unusable(closed: &Closed) -> String {
     let instead = if closed.is_replaced {
-        "The configured secret is used in its place."
+        "The configured secret is used instead."
     } else {
         "Deliveries that fit none of the endpoint's other secrets are answered 503."
     };
@@ -222,7 +222,7 @@ pub struct DeliveryRow {
     /// The event's type.
     #[schema(required)]
     event_type: Option<String>,
-    /// The delivery's status, in Finkare's word.
+    /// The delivery's status, as Finkare's word for it.
     #[schema(required)]
     status: Option<String>,
     /// The number of attempts that Finkare made.
@@ -321,7 +321,7 @@ impl From<Rotated> for RotatedRow {
 
 /// Gives an endpoint's webhook a new secret.
 ///
-/// The new secret is in force when this answers 200. The rotation goes on to its end if the client hangs up. Needs the role
+/// The new secret is in force when this answers 200. The rotation completes even if the client hangs up. Needs the role
 /// admin.
 #[utoipa::path(
     post,
@@ -382,7 +382,7 @@ pub struct SettledRow {
     next: String,
 }
 
-/// Says which secret Finkare signs with, and ends an unfinished change by it.
+/// Says which secret Finkare signs with, and thereby ends an unfinished change.
 ///
 /// For an endpoint whose secret at Finkare is not known, after a person has looked at Finkare's dashboard. Finkare is not
 /// asked, and the service does not rotate because of the change that was ended. A given secret is in force when this answers
@@ -397,7 +397,7 @@ pub struct SettledRow {
     responses(
         (status = 200, description = "The secret is in force, and no change is unfinished", body = SettledRow),
         (status = 404, description = "There is no endpoint with this name: `not_found`."),
-        (status = 409, description = "Finkare is being asked just now, so that the given secret may be out of date already: `rotation_in_flight`; the endpoint has no secret to confirm: `nothing_to_settle`."),
+        (status = 409, description = "Finkare is being asked at this moment, so the given secret may already be out of date: `rotation_in_flight`; the endpoint has no secret to confirm: `nothing_to_settle`."),
         (status = 422, description = "The body is missing or has another shape: `bad_body`; the text cannot be a secret: `invalid_secret`."),
     )
 )]
@@ -560,7 +560,7 @@ pub fn check_registration(events: &[String], description: Option<&str>) -> Resul
     responses(
         (status = 200, description = "The history, as Finkare reports it", body = List<DeliveryRow>),
         (status = 404, description = "There is no endpoint with this name: `not_found`."),
-        (status = 422, description = "The endpoint lacks what it takes to ask Finkare: `endpoint_not_linked`."),
+        (status = 422, description = "The endpoint has no API key or no known webhook: `endpoint_not_linked`."),
         (status = 502, description = "Finkare refused, could not be reached or could not be understood: `finkare_refused`, `finkare_unreachable`, `finkare_unreadable`, `finkare_unusable`, with its own words in the member `finkare`."),
     )
 )]
@@ -596,7 +596,7 @@ fn link_problem(error: LinkError, invalid: &'static str, asked: Asked) -> Proble
             StatusCode::CONFLICT,
             "rotation_in_flight",
             format!(
-                "A change of the endpoint {endpoint} is under way since {since}, asked for by `{actor}`. Try again when it has ended."
+                "A change of the endpoint {endpoint} has been in progress since {since}, requested by `{actor}`. Try again when it has ended."
             ),
         ),
         LinkError::Refused(error) => {
@@ -609,7 +609,7 @@ fn link_problem(error: LinkError, invalid: &'static str, asked: Asked) -> Proble
         LinkError::Uncertain(error) => {
             let outcome = match asked {
                 Asked::ToChange => {
-                    "It is not known whether Finkare did it. The previous secrets stay in force, and the service asks again by itself."
+                    "It is not known whether Finkare made the change. The previous secrets stay in force, and the service asks again by itself."
                 }
                 Asked::ToRead => "",
             };
@@ -618,7 +618,7 @@ fn link_problem(error: LinkError, invalid: &'static str, asked: Asked) -> Proble
         LinkError::NeedsAPerson { endpoint, source } => finkare_problem(
             &source,
             &format!(
-                "It is not known whether Finkare did it, and the service does not ask again by itself. The previous secrets \
+                "It is not known whether Finkare made the change, and the service does not ask again by itself. The previous secrets \
                  stay in force. {}.",
                 what_a_person_does(&endpoint)
             ),
@@ -635,7 +635,7 @@ fn link_problem(error: LinkError, invalid: &'static str, asked: Asked) -> Proble
         ),
         LinkError::Stopping => Problem::unavailable(
             "stopping",
-            "The service is stopping; an unfinished change goes on after its next start.",
+            "The service is stopping; an unfinished change continues after the next start.",
         ),
     }
 }

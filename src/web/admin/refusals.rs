@@ -1,6 +1,6 @@
 //! `GET /refusals`: which deliveries were refused, and what they looked like.
 //!
-//! Only the last ones that this process refused since its start: see [`crate::ingest::explain`].
+//! It shows only the last deliveries that this process refused since its start, see [`crate::ingest::explain`].
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::ingest::explain::Refusal;
 pub struct RefusalQuery {
     /// Only refusals of this endpoint.
     endpoint: Option<String>,
-    /// How many rows: 50 unless told otherwise.
+    /// How many rows a page has, by default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(value_type = Option<i64>, minimum = 0)]
     cursor: Option<String>,
 }

@@ -52,13 +52,13 @@ pub struct Changes {
 /// The names of sinks or endpoints, by what happened to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Difference {
-    /// Those that are new.
+    /// The names that are new.
     pub added: Vec<String>,
-    /// Those that were removed.
+    /// The names that were removed.
     pub removed: Vec<String>,
-    /// Those with a different configuration.
+    /// The names with a different configuration.
     pub changed: Vec<String>,
-    /// Those with the same configuration.
+    /// The names with the same configuration.
     pub unchanged: Vec<String>,
 }
 

@@ -78,7 +78,7 @@ pub async fn one(
     let standings = Standings::now(&admin).await?;
     let mut data = Vec::with_capacity(ids.len());
     for id in ids {
-        // A short retention may have removed it meanwhile, which is no error.
+        // A short retention may have removed it in the meantime, which is not an error.
         if let Some((dispatch, _)) = admin.store.dispatch(id).await.map_err(store_problem)? {
             data.push(DispatchRow::new(dispatch, &known, &standings));
         }

@@ -89,7 +89,7 @@ pub async fn test(
         duration_ms: clock::fractional_millis(tested.duration),
         sink: name,
     };
-    tracing::info!(sink.name = row.sink, outcome = row.outcome, by = %caller.name, "a sink got a test event");
+    tracing::info!(sink.name = row.sink, outcome = row.outcome, by = %caller.name, "a test event was sent to a sink");
     let entry = NewAudit::new(&caller.name, "sink.tested", format!("sink/{}", row.sink))
         .with("event_id", row.event_id.to_string())
         .with("outcome", row.outcome.as_str());

@@ -1,4 +1,4 @@
-//! `max_age_days`: a genuine delivery that is too old is refused, and the operator is told.
+//! `max_age_days`: a genuine delivery that is too old is refused, and the operator learns of it.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What an operator is told, and nobody else: why a delivery was refused, why an endpoint is quiet, whether the service
-//! is ready.
+//! Explanations for the operator only: why a delivery was refused, why an endpoint is silent, whether the service is
+//! ready.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ mod readiness;
 mod refusals;
 mod silence;
 
-/// Stands in every body of these tests, and must stand nowhere else.
+/// A text in every body of these tests that must not appear anywhere else.
 const MARK: &str = "Marie-Curie-owes-1500";
 
 fn endpoint_name() -> EndpointName {

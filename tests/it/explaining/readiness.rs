@@ -1,4 +1,4 @@
-//! `/readyz`: what is not ready is named, from the first delivery that waits too long until a commit works again.
+//! `/readyz` names what is not ready, from the first delivery that waits too long until a commit works again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,20 +51,20 @@ async fn who_waits_too_long_for_the_store_is_seen() {
     eventually("it is ready again", async || readyz(&relay).await.0 == 200).await;
 }
 
-/// What is rolled back would not show it: after a failed commit only another commit counts.
+/// A transaction that is rolled back would not show it: after a failed commit only another commit counts.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_failed_commit_a_real_one_is_asked_for() {
     let home = Home::new(Backend::Sqlite).await;
     let relay = home.serve_with("ack_timeout_secs = 1", "").await;
     let finkare = Finkare::of(&relay);
     let mut other = beside(&home).await;
-    // No trial can work, and while all is well none is asked for.
+    // No test transaction can work, and none is requested while everything works.
     sqlx::query("ALTER TABLE trial_writes RENAME TO elsewhere").execute(&mut other).await.unwrap();
     let (status, report) = readyz(&relay).await;
     assert_eq!(status, 200, "{report}");
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     assert_eq!(finkare.deliver(&payment("i", 1)).await.status, 503);
-    let failed = "deliveries could not be stored: their sender is told to try again";
+    let failed = "deliveries could not be stored: Finkare is asked to retry them";
     eventually("the commit has failed", async || relay.log().contains(failed)).await;
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     eventually("the trial is what fails", async || {
@@ -73,7 +73,7 @@ async fn after_a_failed_commit_a_real_one_is_asked_for() {
         status == 503 && store["detail"].as_str().is_some_and(|detail| detail.contains("whether a commit works"))
     })
     .await;
-    // A delivery that is committed is as good as a trial.
+    // A committed delivery counts as much as a test transaction.
     assert_eq!(finkare.deliver(&payment("i", 2)).await.status, 200);
     eventually("it is ready again", async || readyz(&relay).await.0 == 200).await;
 }
@@ -99,7 +99,7 @@ async fn a_full_queue_is_not_ready() {
     let ingest = Ingest::new(Arc::new([]), committer, ack_timeout);
     let body = Bytes::from_static(b"{\"event\":\"ping\"}");
     let headers = signed("whsec_one", &body);
-    // Nobody writes: the first takes the only place.
+    // There is no writer: the first delivery takes the only place.
     let late = ingest.receive(&endpoint, &headers, &body, clock::now()).await;
     assert!(matches!(late, Err(Refused::TooLate(_))), "{late:?}");
     let (status, report) = asked().await;

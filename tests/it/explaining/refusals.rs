@@ -1,4 +1,4 @@
-//! Why a delivery was refused: each reason, told to the operator and not to the sender, within bounds.
+//! Why a delivery was refused: each reason is told to the operator and not to the sender, within limits.
 
 use std::{
     collections::BTreeMap,
@@ -42,7 +42,7 @@ fn tag(key: &[u8], body: &[u8]) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// What the sender gets to see, without what differs from one request to the next by itself.
+/// The sender's view, without the parts that differ from one request to the next.
 async fn post(relay: &Relay, path: &str, signatures: &[String], body: &[u8]) -> (String, String) {
     let mut request = client().post(format!("http://{}{path}", relay.public)).body(body.to_vec());
     for signature in signatures {
@@ -147,7 +147,7 @@ async fn each_refusal_is_explained_and_its_sender_told_the_same() {
     assert_eq!(answers.len(), 1, "the sender learns nothing from the answer: {answers:#?}");
     assert!(answers.keys().all(|answer| answer.starts_with("401")), "{answers:#?}");
 
-    // The list is whole, filtered and newest first.
+    // The list is complete, filtered and newest first.
     let rows = relay.all("/refusals").await;
     assert_eq!(rows.len(), cases.len());
     assert!(rows.iter().map(|row| row["number"].as_u64().unwrap()).rev().eq(1..=cases.len() as u64));
@@ -218,13 +218,13 @@ async fn a_flood_costs_a_bounded_part() {
     let (refusals, explaining) = Refusals::new(metrics.clone(), lifecycle.clone());
     let forged = Refused::NotGenuine(Rejection::Mismatch);
     let missing = Refused::NotGenuine(Rejection::HeaderMissing);
-    // Nobody examines yet: what has no place is counted at once.
+    // The examining task is not running yet: a delivery without a place is counted at once.
     for _ in 0..QUEUE + 7 {
         note(&refusals, &endpoint, &forged, &Bytes::from_static(b"{}"));
     }
     note(&refusals, &endpoint, &missing, &Bytes::from_static(b"{}"));
     assert_eq!((count(&metrics, "not_examined"), count(&metrics, "header_missing")), (7, 1));
-    // Neither is what is about the store, and not about the sender, on the list.
+    // Refusals that concern the store and not the sender are not on the list.
     note(&refusals, &endpoint, &Refused::QueueFull, &Bytes::from_static(b"{}"));
     let (rows, _) = refusals.list(None, None, usize::MAX - 1);
     assert_eq!((rows.len(), rows[0].reason, rows[1].reason), (QUEUE + 8, Reason::HeaderMissing, Reason::NotExamined));
@@ -232,13 +232,13 @@ async fn a_flood_costs_a_bounded_part() {
     let begun = Instant::now();
     lifecycle.spawn("explaining", explaining);
     eventually("what had a place is examined", async || count(&metrics, "wrong_secret") == QUEUE).await;
-    // Between two explanations there is a rest.
+    // There is a pause between two explanations.
     assert!(begun.elapsed() >= REST * u32::try_from(QUEUE - 1).unwrap(), "{:?}", begun.elapsed());
     let (rows, _) = refusals.list(None, None, usize::MAX - 1);
     let examined: Vec<_> = rows.iter().filter(|row| row.examined).map(|row| row.number).collect();
     assert!(examined.into_iter().rev().eq(1..=QUEUE as u64), "the first ones, in their own rows");
 
-    // A body that costs too much to examine is not, whoever waits.
+    // A body that is too large to examine is not examined, even if no other delivery waits.
     note(&refusals, &endpoint, &forged, &vec![b' '; LARGEST + 1].into());
     assert_eq!(count(&metrics, "not_examined"), 8);
     lifecycle.stop(Duration::from_secs(30)).await;
@@ -271,7 +271,7 @@ async fn what_nobody_could_tell_is_named_as_such() {
     for (row, reason, says) in [
         (&rows[2], Reason::Undecided, "whether Finkare has switched"),
         (&rows[1], Reason::NoSecret, "finkare-relay register"),
-        (&rows[0], Reason::RetiredSecret, "whose overlap after a rotation is over"),
+        (&rows[0], Reason::RetiredSecret, "whose overlap after a rotation has ended"),
     ] {
         assert_eq!(row.reason, reason);
         assert!(row.explanation.contains(says), "{}", row.explanation);

@@ -1,4 +1,4 @@
-//! `silence_alarm_hours`: an endpoint from which nothing has come for too long is told, and Finkare is asked about it.
+//! `silence_alarm_hours`: an endpoint without deliveries for too long is reported, and Finkare is asked about it.
 
 use std::{
     sync::{
@@ -102,7 +102,7 @@ async fn a_silence_is_told_and_ends(fixture: Fixture) {
 async fn nobody_is_silent_while_another_replica_hears(fixture: Fixture) {
     let (store, other_store) = (fixture.open().await, fixture.open().await);
     let (mut here, mut there) = (replica(&store, None), replica(&other_store, None));
-    // The store believes no time that is still to come.
+    // The store rejects times in the future.
     let now = clock::now() - 7 * HOUR;
     assert!(!here.silent_at(now).await);
     there.meter.heard(now + 3 * HOUR);
@@ -135,7 +135,7 @@ async fn a_silent_endpoint_is_told_and_the_service_stays_ready() {
     let (status, report) = readyz(&relay).await;
     assert_eq!((status, check(&report, "endpoint/production")), (200, None), "{report}");
     assert!(relay.terminate().await.0.success());
-    // It noted the delivery when it stopped. Two hours go by.
+    // The service stored the time of the delivery when it stopped. Two hours pass.
     let moved =
         "UPDATE endpoint_activity SET last_delivery_at = last_delivery_at - 7200000000 WHERE last_delivery_at > 0";
     assert_eq!(sqlx::query(moved).execute(&mut beside(&home).await).await.unwrap().rows_affected(), 1);
@@ -154,7 +154,7 @@ async fn a_silent_endpoint_is_told_and_the_service_stays_ready() {
     assert!(metrics.contains("relay_endpoint_silent{endpoint=\"production\"} 1\n"), "{metrics}");
 }
 
-/// A silent endpoint with an API key asks Finkare about its webhook.
+/// A silent endpoint with an API key makes the service ask Finkare about its webhook.
 #[tokio::test(flavor = "multi_thread")]
 async fn finkare_is_asked_whether_a_silent_webhook_is_enabled() {
     let fake = FakeFinkare::start().await;
@@ -165,7 +165,7 @@ async fn finkare_is_asked_whether_a_silent_webhook_is_enabled() {
     };
     configure(WEBHOOK);
     assert!(home.start().await.terminate().await.0.success());
-    // It was watched from the first look on. Two hours go by.
+    // It was watched from the first check on. Two hours pass.
     let moved = "UPDATE endpoint_activity SET watched_since = watched_since - 7200000000";
     assert_eq!(sqlx::query(moved).execute(&mut beside(&home).await).await.unwrap().rows_affected(), 1);
     for (webhook, enabled, line, detail) in [

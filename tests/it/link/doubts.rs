@@ -127,12 +127,12 @@ async fn what_cannot_be_healed_stays_in_doubt(fixture: Fixture) {
     );
     assert_eq!(node.link().await.intent.unwrap().state, IntentState::Unknown);
     assert!(keyless.lifecycle.stop(PATIENCE).await);
-    // One that has the key does not have to wait for the next look.
+    // The replica with the key does not have to wait for the next check.
     node.rotate().await.unwrap();
     node.healed(&provider).await;
 }
 
-/// Finkare answers with success and without a secret, whatever it is asked.
+/// Finkare answers every rotation with success but without a secret.
 async fn lost_for_good(fixture: &Fixture, provider: &Provider) -> Node {
     let node = Node::new(fixture, provider, LINKED).await;
     for _ in 0..3 {
@@ -154,7 +154,7 @@ async fn unreadable_answers_are_left_to_a_person(fixture: Fixture) {
     let intent = node.link().await.intent.unwrap();
     assert_eq!((intent.tries, intent.unreadable, provider.calls(ROTATE)), (3, 3, 3));
     assert_eq!((node.count("uncertain"), node.count("stopped"), node.count("healed")), (3, 1, 0));
-    // Whoever heals finds nothing, also after a restart that makes everything due.
+    // The keeper finds nothing to heal, also after a restart that makes everything due.
     let next = Node::on(node.store.clone(), &provider, LINKED).await;
     next.store.abandon_intents().await.unwrap();
     for _ in 0..3 {
@@ -164,7 +164,7 @@ async fn unreadable_answers_are_left_to_a_person(fixture: Fixture) {
     next.verify(OLD).await.unwrap();
     let genuine = next.verify(&provider.secret()).await;
     assert!(matches!(genuine, Err(NotProved::Undecided(_))), "{genuine:?}");
-    // What a person asks for is tried, once.
+    // A rotation that a person requests is tried once.
     provider.fails(ROTATE, Fault::Unreadable);
     let error = next.rotate().await.unwrap_err();
     assert!(matches!(error, LinkError::NeedsAPerson { .. }), "{error:?}");
@@ -198,13 +198,13 @@ async fn a_persons_word_ends_a_doubt(fixture: Fixture) {
     assert_eq!((&entry.detail["fingerprint"], &entry.detail["current"]), (&json!(meant), &json!(false)));
     assert_eq!(entry.detail["kind"], "rotate");
     node.trail(&provider).await;
-    // Said again, nothing is left to be ended.
+    // After a repeated call, there is nothing left to end.
     let again = node.links.settle(&endpoint(), "ops", said).await.unwrap();
     assert_eq!(again, Settled { fingerprint: meant.clone(), ended: None });
     assert_eq!((node.count("settled"), provider.calls(ROTATE)), (2, 3));
     assert_eq!(node.store.secrets(&endpoint()).await.unwrap().len(), 2, "no row twice");
 
-    // Nothing had been switched: the newest one is right.
+    // Finkare has not switched: the newest secret is right.
     provider.fails(ROTATE, Fault::Refuse(409));
     assert!(node.lifecycle.stop(PATIENCE).await);
     let node = Node::on(node.store.clone(), &provider, LINKED).await;
@@ -212,7 +212,7 @@ async fn a_persons_word_ends_a_doubt(fixture: Fixture) {
     let settled = node.links.settle(&endpoint(), "ops", Said::Current).await.unwrap();
     assert_eq!(settled, Settled { fingerprint: meant, ended: Some(IntentKind::Rotate) });
     assert_eq!((node.link().await.intent, provider.calls(ROTATE)), (None, 4));
-    // The next one is like any other.
+    // The next rotation is like any other.
     node.rotate().await.unwrap();
     node.healed(&provider).await;
 }

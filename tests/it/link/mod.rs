@@ -1,5 +1,5 @@
-//! The link to Finkare over real stores and a Finkare that fails on demand: what is stored, what is refused, what is not
-//! known and how it is healed.
+//! The link to Finkare over real stores, with a Finkare that fails on demand: what is stored, what is refused, what is
+//! in doubt and how it is healed.
 
 mod doubts;
 mod node;

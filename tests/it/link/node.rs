@@ -1,4 +1,4 @@
-//! One process's part: its store, its secrets and its links.
+//! One process: its store, its secrets and its links.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     support::{PATIENCE, eventually, finkare},
 };
 
-/// One process's part.
+/// One process.
 pub(super) struct Node {
     pub(super) store: Arc<dyn Store>,
     pub(super) secrets: Arc<Secrets>,
@@ -31,7 +31,7 @@ pub(super) struct Node {
     pub(super) lifecycle: Lifecycle,
 }
 
-/// How a node's endpoint is configured.
+/// The configuration of a node's endpoint.
 pub(super) struct Setup {
     pub(super) webhook_id: Option<&'static str>,
     pub(super) has_key: bool,
@@ -84,7 +84,7 @@ impl Node {
         Self { store, secrets, links, metrics, lifecycle }
     }
 
-    /// Looks after the links from now on, as the service does.
+    /// Runs the keeper from now on, as the service does.
     pub(super) fn keep(&self) {
         self.lifecycle.spawn("links", self.links.clone().run());
         self.lifecycle.spawn("secrets", self.secrets.clone().run(self.lifecycle.clone()));
@@ -108,7 +108,7 @@ impl Node {
         self.link().await.secrets.first().map(|secret| secret.fingerprint.clone())
     }
 
-    /// Waits until nothing is unfinished and the newest secret is what Finkare signs with.
+    /// Waits until no change is unfinished and the newest secret is the one that Finkare signs with.
     pub(super) async fn healed(&self, provider: &Provider) {
         eventually("the newest secret is Finkare's", async || {
             let link = self.link().await;
@@ -127,7 +127,7 @@ impl Node {
         self.secrets.keyring(&endpoint()).unwrap().prove(&headers, &body).await.map(drop)
     }
 
-    /// The trail's actions, oldest first; no secret stands in it.
+    /// The actions of the audit trail, oldest first; asserts that it contains no secret.
     pub(super) async fn trail(&self, provider: &Provider) -> Vec<String> {
         let entries = self.store.list_audit(None, 1000).await.unwrap().rows;
         let text = format!("{entries:?}");
@@ -154,7 +154,7 @@ pub(super) fn of(secret: &str) -> Fingerprint {
     Fingerprint::of(&Secret::new(secret))
 }
 
-/// What an error tells, in all its forms.
+/// The text of an error, in all its forms.
 pub(super) fn told(error: &LinkError) -> String {
     let told = format!("{} {error:?}", finkare_relay::model::chain::Chain(error));
     assert!(!told.contains("whsec_") && !told.contains("the-key-of-the-tests"), "{told}");

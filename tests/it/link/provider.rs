@@ -1,4 +1,4 @@
-//! Finkare, as far as the link asks it: it answers one call on each connection, and fails on demand.
+//! The part of Finkare that the link calls: it answers one call on each connection, and fails on demand.
 
 use std::{
     collections::VecDeque,
@@ -16,24 +16,24 @@ use tokio::{
 use super::{ID, OLD, ROTATE, URL};
 use crate::support::eventually;
 
-/// What goes wrong with one call.
+/// How one call fails.
 #[derive(Debug, Clone)]
 pub(super) enum Fault {
-    /// Not done; this status.
+    /// Not carried out; answers this status.
     Refuse(u16),
-    /// Done all the same; this status.
+    /// Carried out, but answers this status.
     DoneBut(u16),
-    /// Not done; the connection is cut.
+    /// Not carried out; the connection is cut.
     CutBefore,
-    /// Done; the connection is cut instead of an answer.
+    /// Carried out; the connection is cut instead of an answer.
     CutAfter,
-    /// Done; no answer until the client gives up.
+    /// Carried out; no answer until the client gives up.
     Hang,
-    /// Done; the answer is no JSON.
+    /// Carried out; the answer is not JSON.
     Unreadable,
-    /// Done and answered well, once this has a permit.
+    /// Carried out and answered normally, once this has a permit.
     Hold(Arc<Semaphore>),
-    /// Done at once, answered well once this has a permit.
+    /// Carried out at once, answered normally once this has a permit.
     Late(Arc<Semaphore>),
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Hook {
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     pub(super) hooks: Vec<Hook>,
-    /// Secrets ever given out.
+    /// The number of secrets created so far.
     pub(super) given: Vec<String>,
     /// Every call: `METHOD PATH `.
     pub(super) calls: Vec<String>,
@@ -108,7 +108,7 @@ pub(super) struct Provider {
 }
 
 impl Provider {
-    /// One that knows no webhook.
+    /// A Finkare that knows no webhook.
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let provider =
@@ -118,7 +118,7 @@ impl Provider {
             while let Ok((stream, _)) = listener.accept().await {
                 let provider = serving.clone();
                 tokio::spawn(async move {
-                    // A client that has gone is part of the game.
+                    // A client that has gone is expected.
                     let _ = provider.answer(stream).await;
                 });
             }
@@ -126,7 +126,7 @@ impl Provider {
         provider
     }
 
-    /// One that posts to us under the secret [`OLD`].
+    /// A Finkare with one webhook, which signs with the secret [`OLD`].
     pub(super) async fn with_webhook() -> Self {
         let provider = Self::start().await;
         provider.add(ID, URL, OLD);
@@ -139,12 +139,12 @@ impl Provider {
         self.inner.lock().unwrap().hooks.push(hook);
     }
 
-    /// The next call that has this in it fails so.
+    /// The next call that contains this text fails in this way.
     pub(super) fn fails(&self, call: &'static str, fault: Fault) {
         self.inner.lock().unwrap().faults.push_back((call, fault));
     }
 
-    /// The next call that has this in it waits for the answer to be let go.
+    /// The next call that contains this text waits until its answer is released.
     pub(super) fn holds(&self, call: &'static str) -> Arc<Semaphore> {
         let hold = Arc::new(Semaphore::new(0));
         self.fails(call, Fault::Hold(hold.clone()));
@@ -163,7 +163,7 @@ impl Provider {
         self.inner.lock().unwrap().hooks.clone()
     }
 
-    /// What the first webhook's deliveries are signed with now.
+    /// The secret that signs the first webhook's deliveries now.
     pub(super) fn secret(&self) -> String {
         self.hooks()[0].secret.clone()
     }

@@ -1,4 +1,4 @@
-//! Registrations: one webhook however often it is asked for, adopted where it exists, healed where an answer is lost.
+//! Registrations: one webhook regardless of the number of calls, adopted if it exists, healed if an answer is lost.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ async fn a_registration_makes_one_webhook(fixture: Fixture) {
     assert_eq!(provider.hooks().len(), 1);
     assert_eq!(node.trail(&provider).await, ["registration.begun", "registration.done"]);
     assert_eq!(node.count("registered"), 1);
-    // The id is known now.
+    // The webhook's id is known now.
     node.rotate().await.unwrap();
     node.healed(&provider).await;
     let elsewhere =
@@ -74,7 +74,7 @@ async fn two_registrations_at_once_make_one_webhook(fixture: Fixture) {
     let provider = Provider::start().await;
     let node = Node::new(&fixture, &provider, BLANK).await;
     let other = Node::on(node.store.clone(), &provider, BLANK).await;
-    // Both look and find nothing; then one goes on, and the other when the first is at work or done.
+    // Both check and find nothing. Then one continues, and the other one when the first is at work or done.
     let (one, two) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     provider.fails(LIST, Fault::Late(one.clone()));
     provider.fails(LIST, Fault::Late(two.clone()));
@@ -98,7 +98,7 @@ async fn two_registrations_at_once_make_one_webhook(fixture: Fixture) {
     assert!(matches!(third, Err(LinkError::InFlight { .. })), "{third:?}");
     creating.add_permits(1);
     assert!(first.await.unwrap().created);
-    // What the second one saw is old by now: it looks again before it creates.
+    // The second caller's first check is out of date by now: it checks again before it creates the webhook.
     two.add_permits(1);
     let second = second.await.unwrap();
     assert!(!second.created && second.fingerprint == Some(of(&provider.secret())), "{second:?}");
@@ -132,7 +132,7 @@ async fn a_registration_whose_answer_is_lost_is_healed(fixture: Fixture) {
         provider.fails(CREATE, fault.clone());
         let error = node.register().await.unwrap_err();
         assert!(matches!(error, LinkError::Uncertain(_)), "{fault:?}: {}", told(&error));
-        // A person who asks again gets the one that is there.
+        // A second call gets the webhook that exists.
         let again = node.register().await.unwrap();
         assert!(!again.created && again.fingerprint == Some(of(&provider.secret())), "{fault:?}: {again:?}");
         assert_eq!((provider.hooks().len(), provider.calls(CREATE), provider.calls(ROTATE)), (1, 1, 1), "{fault:?}");
@@ -170,7 +170,7 @@ async fn event_types_whose_answer_is_lost_are_looked_up(fixture: Fixture) {
     let error = node.register().await.unwrap_err();
     assert!(matches!(error, LinkError::Refused(_)), "{}", told(&error));
     assert_eq!((events(), node.link().await.webhook), (vec!["payment.received".to_owned()], None), "nothing was done");
-    // Done, and not said.
+    // Carried out, but the answer was lost.
     provider.fails(UPDATE, Fault::DoneBut(408));
     let adopted = node.register().await.unwrap();
     assert!(!adopted.created && adopted.notes.iter().any(|note| note.contains("were added")), "{adopted:?}");
@@ -208,7 +208,7 @@ async fn a_rotation_heals_a_registration(fixture: Fixture) {
     assert_eq!(node.rotate().await.unwrap(), of(&provider.secret()));
     node.healed(&provider).await;
     assert_eq!(node.link().await.webhook.unwrap().id, provider.hooks()[0].id);
-    // Where nothing had come about there is nothing to rotate.
+    // If nothing was created, there is nothing to rotate.
     let bare = Provider::start().await;
     let another = crate::store::on_sqlite().await;
     let node = Node::new(&another, &bare, BLANK).await;
@@ -251,7 +251,7 @@ async fn a_webhook_that_is_there_is_adopted(fixture: Fixture) {
     node.healed(&provider).await;
     assert_eq!(node.register().await.unwrap().notes.len(), 1, "only that it is disabled");
 
-    // With a secret of ours, it is taken for the webhook's, and said so.
+    // If the endpoint has a secret, the relay assumes that it is the webhook's, and says so.
     let provider = Provider::with_webhook().await;
     let another = crate::store::on_sqlite().await;
     let node = Node::new(&another, &provider, Setup { webhook_id: None, ..LINKED }).await;

@@ -1,4 +1,4 @@
-//! Several replicas, and a database that is away: on Postgres, or with a lease that has to last.
+//! Several replicas, and a database that is unavailable: on Postgres, or with a lease that must last.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ async fn two_replicas_that_rotate_at_once_ask_finkare_once() {
     hold.add_permits(1);
     first.await.unwrap();
     assert_eq!(provider.calls(ROTATE), 1);
-    // The other one reads before it refuses.
+    // The other replica reads the store before it refuses.
     two.verify(&provider.secret()).await.unwrap();
 }
 
@@ -47,7 +47,7 @@ async fn a_lease_is_kept_up_for_as_long_as_finkare_thinks() {
         () = provider.called(ROTATE, 1) => {}
     }
     let begun = tokio::time::Instant::now();
-    // Longer than a lease: without renewals the intent reads as unknown by then.
+    // Longer than a lease: without renewals the intent would count as unknown by then.
     eventually("a lease and a half have passed", async || begun.elapsed() > Duration::from_secs(12)).await;
     assert_eq!(node.link().await.intent.unwrap().state, IntentState::InFlight);
     hold.add_permits(1);
@@ -66,7 +66,7 @@ async fn a_schedule_is_followed_once_by_two_replicas() {
     let (one, two) = (node().await, node().await);
     one.keep();
     two.keep();
-    // A secret of yesterday.
+    // An earlier secret.
     let behind = sqlx::PgPool::connect(&database.url()).await.unwrap();
     sqlx::query("UPDATE secrets SET created_at = created_at - 100000000000").execute(&behind).await.unwrap();
     one.store.wakeups().link_changed();
@@ -108,7 +108,7 @@ async fn a_new_secret_outlives_a_database_that_is_away() {
         done = &mut rotating => panic!("{done:?}"),
         () = eventually("Finkare has switched", given) => {}
     }
-    // Its first try to keep the secret, and whatever comes before the database is back.
+    // The first try to store the secret, and every call before the database is back.
     tokio::select! {
         done = &mut rotating => panic!("{done:?}"),
         () = eventually("the store has failed", async || node.store.ready().await.is_err()) => {}

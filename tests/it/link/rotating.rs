@@ -1,4 +1,4 @@
-//! Rotations: what ends one, what waits for it, and what is left of one that is cut off.
+//! Rotations: what ends them, what waits for them, and what remains of an interrupted one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -46,7 +46,7 @@ async fn a_rotation_ends_with_finkares_new_secret(fixture: Fixture) {
     let begun = clock::now();
     let rotated = node.links.rotate(&endpoint(), "tests", Duration::from_hours(2)).await.unwrap();
     assert_eq!(rotated.fingerprint, of(&provider.secret()));
-    // The store's clock is this machine's; a few seconds are granted.
+    // The store's clock is this machine's; a difference of a few seconds is allowed.
     let overlap = clock::since(begun, rotated.previous_valid_until.unwrap());
     assert!(overlap >= Duration::from_secs(7195) && overlap < Duration::from_hours(2) + PATIENCE, "{overlap:?}");
     for secret in [OLD, &provider.secret()] {
@@ -106,7 +106,7 @@ async fn too_many_requests_are_asked_again(fixture: Fixture) {
 
 async fn a_request_that_never_left_changes_nothing(fixture: Fixture) {
     let provider = Provider::with_webhook().await;
-    // Nobody listens where somebody just did.
+    // Nothing listens where a server has just listened.
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let nobody = Provider { url: format!("http://{gone}/"), ..provider.clone() };
     let node = Node::new(&fixture, &nobody, LINKED).await;
@@ -126,7 +126,7 @@ async fn a_delivery_waits_for_the_rotation_that_it_came_in(fixture: Fixture) {
         async move { node.rotate().await }
     });
     provider.called(ROTATE, 1).await;
-    // What Finkare is about to give: it signs by it before we know.
+    // The secret that Finkare is about to give: it signs with it before the relay knows it.
     let next = format!("whsec_{}", BASE64_STANDARD.encode("given by Finkare as number 0"));
     let mut delivery = Box::pin(node.verify(&next));
     assert!(futures_util::poll!(&mut delivery).is_pending(), "it is neither proved nor refused yet");
@@ -183,7 +183,7 @@ async fn a_hard_stop_leaves_it_to_the_next_start(fixture: Fixture) {
     let error = rotating.await.unwrap_err();
     assert!(matches!(error, LinkError::Stopping), "{error:?}");
     assert_eq!(node.link().await.intent.unwrap().state, IntentState::InFlight);
-    // The next process: nobody renews the lease, so it runs out.
+    // The next process: the lease is no longer renewed, so it expires.
     let next = Node::on(node.store.clone(), &provider, LINKED).await;
     next.keep();
     next.healed(&provider).await;
@@ -200,7 +200,7 @@ async fn a_lost_lease_loses_no_secret(fixture: Fixture) {
         done = &mut first => panic!("{done:?}"),
         () = provider.called(ROTATE, 1) => {}
     }
-    // As if it had not renewed its lease in time.
+    // As if the lease had not been renewed in time.
     node.store.abandon_intents().await.unwrap();
     let other = Node::on(node.store.clone(), &provider, LINKED).await;
     let taken = other.rotate().await.unwrap();
@@ -208,7 +208,7 @@ async fn a_lost_lease_loses_no_secret(fixture: Fixture) {
     hold.add_permits(1);
     let error = first.await.unwrap_err();
     assert!(matches!(error, LinkError::InFlight { .. }), "{}", told(&error));
-    // Finkare's answer was worth having: it is what Finkare signs with now.
+    // Finkare's answer was stored: it is the secret that Finkare signs with now.
     node.verify(&provider.secret()).await.unwrap();
     assert_eq!(node.newest().await, Some(of(&provider.secret())));
     assert!(node.link().await.intent.is_some(), "nobody can know which was the last: it is rotated once more");
@@ -243,7 +243,7 @@ async fn retired_secrets_expire(fixture: Fixture) {
     let node = Node::new(&fixture, &provider, LINKED).await;
     let begun = clock::now();
     let rotated = node.links.rotate(&endpoint(), "tests", Duration::ZERO).await.unwrap();
-    // No overlap at all would refuse what Finkare signed just before it switched.
+    // Without an overlap, deliveries that Finkare signed just before it switched would be refused.
     let overlap = clock::since(begun, rotated.previous_valid_until.unwrap());
     assert!(overlap >= MIN_OVERLAP && overlap < MIN_OVERLAP + PATIENCE, "{overlap:?}");
     node.verify(OLD).await.unwrap();

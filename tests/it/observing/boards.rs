@@ -1,4 +1,4 @@
-//! The dashboard and the alerts ask for what a running service shows, and the documentation knows what they say.
+//! The dashboard and the alerts use only metrics that a running service shows, and the documentation lists the alerts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use crate::support::{
     target::{Reply, Target},
 };
 
-/// What Prometheus itself adds to every series.
+/// The labels that Prometheus itself adds to every series.
 const OF_THE_SCRAPE: [&str; 2] = ["instance", "job"];
 
 fn read(file: &str) -> String {
@@ -27,8 +27,8 @@ fn read(file: &str) -> String {
 /// Each metric with the values of each of its labels.
 type Shown = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
-/// What a service shows that has seen the usual, and was started again: only then it knows at once when an endpoint was
-/// last heard of.
+/// The metrics of a service that has had the usual traffic and was restarted: only then does it know at once when each
+/// endpoint last received a delivery.
 async fn shown() -> Shown {
     let home = Home::new(Backend::Sqlite).await;
     let target = Target::scripted(|_, _| Reply::Status(400, vec![])).await;
@@ -85,7 +85,7 @@ fn matchers(text: &str) -> (Vec<Matcher>, &str) {
     }
 }
 
-/// Checks one expression, and answers the metrics that it asks for and the labels that may be named of its result.
+/// Checks one expression; answers its metrics and the labels of its result.
 fn check(expression: &str, shown: &Shown) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut metrics, mut known) = (BTreeSet::new(), BTreeSet::from(OF_THE_SCRAPE.map(str::to_owned)));
     let mut rest = expression;
@@ -154,7 +154,7 @@ async fn the_dashboard_shows_every_metric_and_nothing_else() {
     }
     let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
     assert_eq!(ids.len(), panels.len(), "each panel has an id of its own");
-    // A histogram is asked for its buckets.
+    // Of a histogram, the buckets are used.
     let metrics = shown.keys().filter(|name| !name.ends_with("_sum") && !name.ends_with("_count")).cloned();
     assert_eq!(asked, metrics.collect(), "on the dashboard, and shown by the service");
 }
@@ -170,7 +170,7 @@ async fn alerts_ask_for_what_is_shown_and_say_what_to_do() {
         let name = rule["alert"].as_str().unwrap();
         assert!(names.insert(name), "{name} is there twice");
         let (metrics, labels) = check(rule["expr"].as_str().unwrap(), &shown);
-        // Whether a service can be scraped at all it cannot say itself.
+        // A service cannot itself say whether it can be scraped.
         assert!(!metrics.is_empty() || name == "RelayDown", "{name}");
         assert!(["critical", "warning"].contains(&rule["labels"]["severity"].as_str().unwrap()), "{name}");
         let annotations = rule["annotations"].as_object().unwrap();
@@ -188,7 +188,7 @@ async fn alerts_ask_for_what_is_shown_and_say_what_to_do() {
     let section = told.split("\n## ").find(|section| section.starts_with("What to alert on")).unwrap();
     let told: BTreeSet<_> = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     assert_eq!(told, names, "in {page}, and in alerts.yml");
-    // The rules' own tests need Prometheus; that each rule has one can be seen without.
+    // The rules' own tests need Prometheus, but this test can check that each rule has one.
     let tests = read("deploy/prometheus/alerts_test.yml");
     for name in names {
         assert!(tests.contains(name), "{name} has no test in alerts_test.yml");

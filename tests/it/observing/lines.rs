@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The command that is no service speaks to the one who started it.
+/// This command is not a service: it writes for the person who started it.
 const APART: [&str; 1] = ["cli/simulate.rs"];
 
 /// Every message in the code, with its levels.
@@ -37,7 +37,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// The literal among the arguments that is no field's value; what is put into it stands as `…`.
+/// The literal among the arguments that is not the value of a field; `…` replaces the inserted values.
 fn message(call: &str) -> Option<String> {
     let (mut depth, mut before) = (0, '(');
     let mut letters = call.char_indices();
@@ -54,7 +54,7 @@ fn message(call: &str) -> Option<String> {
                     ends
                 })?;
                 if depth == 0 && matches!(before, '(' | ',') {
-                    // A line of the source that ends with a backslash goes on without the next one's indentation.
+                    // A source line that ends with a backslash continues without the indentation of the next line.
                     let whole: String = call[at + 1..end].split("\\\n").map(str::trim_start).collect();
                     return Some(whole.split('{').next()?.to_owned());
                 }
@@ -68,7 +68,8 @@ fn message(call: &str) -> Option<String> {
     None
 }
 
-/// What the documentation's table lists, with its levels. An entry that ends with `…` stands for all that begin so.
+/// The entries of the documentation's table, with their levels. An entry that ends with `…` matches all messages with
+/// this beginning.
 fn documented() -> Vec<(String, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/log-lines.md");
     let text = std::fs::read_to_string(path).unwrap();

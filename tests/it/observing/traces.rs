@@ -1,4 +1,4 @@
-//! Traces, as a collector of one's own gets them from the real binary.
+//! Traces of the real binary, as a collector receives them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,12 +30,12 @@ fn sink(target: &Target) -> String {
     )
 }
 
-/// A collector that takes everything.
+/// A collector that accepts everything.
 async fn collector() -> Receiver {
     Receiver::start(|_| Answer::with(200, "content-type: application/x-protobuf\r\n", "")).await
 }
 
-/// Starts the service as it is configured, with traces.
+/// Starts the service with this configuration and with traces.
 async fn start(home: &Home, collector: &str, more: &[(&str, &str)]) -> Relay {
     let mut command = home.command();
     command.arg("serve").env("OTEL_EXPORTER_OTLP_ENDPOINT", collector).env("OTEL_BSP_SCHEDULE_DELAY", "20");
@@ -89,7 +89,7 @@ async fn one_trace_leads_from_the_delivery_to_every_attempt(backend: Backend) {
     let body = payment("an-invoice-of-somebody", 4711);
     let id = Finkare::of(&relay).deliver(&body).await.id();
 
-    // What follows from the event's id, worked out as another process would.
+    // The ids that follow from the event's id, computed as another process would.
     let event: EventId = id.parse().unwrap();
     let (trace, root) = (event.0.into_bytes().to_vec(), SpanId::of_delivery(event).0.to_be_bytes().to_vec());
 
@@ -127,18 +127,18 @@ async fn one_trace_leads_from_the_delivery_to_every_attempt(backend: Backend) {
         assert_eq!(failed, outcome == "retry");
     }
 
-    // The target can go on with the trace, below the attempt.
+    // The target can continue the trace below the attempt.
     let parents: Vec<_> = target.arrivals().iter().map(|arrival| arrival.header("traceparent").to_owned()).collect();
     let parent = |span: &Span| format!("00-{}-{}-01", hex::encode(&trace), hex::encode(&span.span_id));
     assert_eq!(parents, attempts.iter().map(parent).collect::<Vec<_>>());
 
-    // The log leads to the trace.
-    for message in ["delivery acknowledged", "not delivered: will be tried again", "\"delivered\""] {
+    // The log names the trace.
+    for message in ["delivery acknowledged", "not delivered: will be retried", "\"delivered\""] {
         let line: Value = serde_json::from_str(&relay.wait_for_line(message).await).unwrap();
         assert_eq!(line["trace.id"], hex::encode(&trace), "{line}");
     }
 
-    // Another process goes on with it: a repetition, and a replay.
+    // Another process continues it: a repeated delivery, and a replay.
     let (status, _) = relay.terminate().await;
     assert!(status.success());
     let relay = start(&home, &collector.url(""), &[]).await;
@@ -171,7 +171,7 @@ async fn one_trace_leads_from_the_delivery_to_every_attempt(backend: Backend) {
     }
 }
 
-/// The last spans are those of the moment before the end.
+/// The last spans are from the moment before the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_left_is_exported_at_the_end() {
     let (home, collector, target) = (Home::new(Backend::Sqlite).await, collector().await, Target::start().await);
@@ -198,7 +198,7 @@ async fn without_an_endpoint_nothing_is_traced() {
     assert!(log.contains("delivery acknowledged") && !log.contains("trace.id"), "{log}");
 }
 
-/// An event whose trace is not exported: the target is told so, and the log names the trace all the same.
+/// An event whose trace is not exported: the target still gets the trace's id, and the log names the trace.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_sampled_is_not_exported() {
     let (home, collector, target) = (Home::new(Backend::Sqlite).await, collector().await, Target::start().await);
@@ -213,7 +213,7 @@ async fn what_is_not_sampled_is_not_exported() {
     assert!(spans(&collector).is_empty());
 }
 
-/// One that refuses connections, and one that takes them and never answers.
+/// A collector that refuses connections, and one that accepts them and never answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_collector_harms_nothing() {
     let silent = Receiver::start(|_| Answer::Hang(String::new())).await;
@@ -221,7 +221,7 @@ async fn a_dead_collector_harms_nothing() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         format!("http://{}", listener.local_addr().unwrap())
     };
-    // One span waits, so that nearly all find the queue full.
+    // One span waits, so nearly all others find the queue full.
     let small = [("OTEL_BSP_MAX_QUEUE_SIZE", "1"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1")];
     for (collector, says) in [
         (silent.url(""), "the last spans could not be exported in time"),

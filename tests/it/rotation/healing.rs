@@ -1,4 +1,4 @@
-//! Rotations of which nobody knows whether Finkare made them: an answer that is lost, a process that is killed.
+//! Rotations whose outcome is not known: an answer is lost, or a process is killed.
 
 use std::{
     sync::Arc,
@@ -25,16 +25,16 @@ on_both_stores!(
     a_kill_between_the_change_and_the_commit_is_healed,
 );
 
-/// Whoever waits longer than this after a crash has reason to complain.
+/// The longest acceptable time until a crash is healed.
 const HEALED_WITHIN: Duration = Duration::from_secs(20);
 
-/// Rotations that end so are told, leave the secret before in force, turn nobody away, and heal.
+/// Rotations that end in this way are logged, leave the previous secret in force, reject no delivery, and heal.
 async fn heals(backend: Backend, turns: impl IntoIterator<Item = (Turn, Option<&str>)>) {
     let scene = Scene::with_timeout(backend, 2).await;
     let load = scene.load(Again::Resigned);
     let (mut known, mut all_lost) = (SECRET.to_owned(), Vec::new());
     for (round, (turn, code)) in turns.into_iter().enumerate() {
-        // Nothing heals before we have looked.
+        // Healing does not start before the test has checked the state.
         scene.fake.henceforth(Turn::refusing(Then::Status(503)));
         scene.fake.next([turn]);
         let (status, problem) = scene.rotate(round, &json!({"overlap_secs": 3600})).await;
@@ -63,7 +63,7 @@ async fn heals(backend: Backend, turns: impl IntoIterator<Item = (Turn, Option<&
         assert_eq!(scene.status_of(&known).await, 200, "the overlap");
         known = scene.fake.secret();
     }
-    // Not at once: what was signed before the cure may still be on its way.
+    // Not at once: a delivery that was signed before the healing may still be on its way.
     scene.eventually_answers(&forged(), 401).await;
     for lost in all_lost {
         assert_eq!(scene.status_of(&lost).await, 401, "nobody ever knew it");
@@ -83,7 +83,7 @@ async fn an_error_of_finkares_server_is_healed(backend: Backend) {
     heals(backend, turns).await;
 }
 
-/// Finkare has switched, and says something that sounds like a refusal.
+/// Finkare has switched, but its answer sounds like a refusal.
 async fn an_answer_that_leaves_it_open_is_healed(backend: Backend) {
     let turns = [
         (Turn::changing(Then::Status(408)), Some("X_408")),
@@ -106,7 +106,7 @@ async fn silence_is_healed(backend: Backend) {
 async fn the_next_rotation_takes_over(backend: Backend) {
     let scene = Scene::new(backend).await;
     let state = async || scene.relays[0].get("/endpoints").await["data"][0].clone();
-    // Put off by Finkare, the service would ask again in ten minutes.
+    // Finkare has asked for a pause, so the service would ask again only in ten minutes.
     scene.fake.henceforth(Turn::refusing(Then::Later(503, 600)));
     scene.fake.next([Turn::changing(Then::Cut)]);
     let (status, problem) = scene.rotate(0, &json!({})).await;
@@ -122,14 +122,15 @@ async fn the_next_rotation_takes_over(backend: Backend) {
     assert_eq!(scene.status_of(&scene.fake.secret()).await, 200);
     scene.eventually_answers(&forged(), 401).await;
 
-    // While the service is at it: whoever asks waits for the end of that, and then rotates.
+    // The service is healing at this moment: a person who asks for a rotation waits until it has ended, and then
+    // rotates.
     let gate = Arc::new(Semaphore::new(0));
     scene.fake.next([Turn::changing(Then::Cut), Turn::changing(Then::Gate(gate.clone()))]);
     let (status, problem) = scene.rotate(0, &json!({})).await;
     assert_eq!(status, 502, "{problem}");
     eventually("the service asks again", async || scene.fake.rotations().len() == 5).await;
     let asked = async {
-        // It lasts too long for this one: 409, and nothing was asked of Finkare.
+        // It takes too long for this caller: 409, and Finkare was not asked.
         let (status, problem) = scene.rotate(1, &json!({})).await;
         assert_eq!((status, problem["code"].as_str()), (409, Some("rotation_in_flight")), "{problem}");
         assert_eq!(scene.fake.rotations().len(), 5);
@@ -163,7 +164,7 @@ async fn a_kill_between_the_change_and_the_commit_is_healed(backend: Backend) {
     assert!((&mut rotating).await.unwrap().is_err(), "nobody was told that it was rotated");
     let killed_at = Instant::now();
     if backend == Backend::Sqlite {
-        // Nothing heals before we have looked.
+        // Healing does not start before the test has checked the state.
         scene.fake.henceforth(Turn::refusing(Then::Status(503)));
         scene.relays.push(scene.home.start().await);
     }
@@ -182,7 +183,7 @@ async fn a_kill_between_the_change_and_the_commit_is_healed(backend: Backend) {
     load.answered(20).await;
     let shots = load.stop().await;
     assert_all_accepted(&shots, u32::MAX);
-    // It is settled for good: the next one is like any other.
+    // The doubt has ended: the next rotation is like any other.
     scene.rotate_well(0, 3600).await;
     assert_eq!(scene.status_of(&scene.fake.secret()).await, 200);
     scene.end(&shots).await;

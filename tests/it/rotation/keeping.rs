@@ -1,4 +1,4 @@
-//! What is kept of secrets: over a restart, on the disk, under which key.
+//! How secrets are stored: across a restart, on the disk, and under which key.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ async fn a_restart_does_not_revive_a_configured_secret(backend: Backend) {
     scene.rotate_well(0, 1).await;
     let new = scene.fake.secret();
     scene.eventually_answers(SECRET, 401).await;
-    // The configuration still names the first one.
+    // The configuration still contains the first secret.
     scene.restart().await;
     assert_eq!(scene.status_of(SECRET).await, 401);
     assert_eq!(scene.status_of(&new).await, 200);
@@ -40,27 +40,27 @@ async fn a_restart_does_not_revive_a_configured_secret(backend: Backend) {
         [(json!(fingerprint(&new)), json!("active")), (json!(fingerprint(SECRET)), json!("expired"))],
         "{rows:?}"
     );
-    // What Finkare has now is what the next rotation retires.
+    // The next rotation retires the secret that Finkare has now.
     scene.rotate_well(0, 3600).await;
     assert_eq!(scene.status_of(&new).await, 200);
     assert_eq!(scene.status_of(&scene.fake.secret()).await, 200);
     scene.end(&[]).await;
 }
 
-/// A text as it stands, in hex and in base64 at each of the three offsets that it may have.
+/// A text in clear, in hexadecimal digits, and in base64 at each of its three possible offsets.
 fn disguises(text: &str) -> Vec<String> {
     let mut all = vec![text.to_owned(), hex::encode(text), hex::encode_upper(text)];
     for offset in 0..3 {
         let shifted = [&vec![b'x'; offset], text.as_bytes()].concat();
         let encoded = BASE64_STANDARD.encode(shifted);
-        // Without what depends on the neighbours.
+        // Without the digits that depend on the neighbours.
         all.push(encoded[if offset == 0 { 0 } else { 4 }..encoded.len() - 4].to_owned());
     }
     all
 }
 
 fn holds(bytes: &[u8], text: &str) -> bool {
-    // What is looked for is ASCII, which this leaves as it is.
+    // The search texts are ASCII, which this conversion does not change.
     let bytes = String::from_utf8_lossy(bytes);
     disguises(text).iter().any(|part| bytes.contains(part))
 }
@@ -69,7 +69,7 @@ async fn no_secret_is_on_the_disk(backend: Backend) {
     let mut scene = Scene::with_timeout(backend, 2).await;
     let load = scene.load(Again::Resigned);
     scene.rotate_well(0, 0).await;
-    // Also those that came with an error, or were lost.
+    // Also the secrets that came with an error, or were lost.
     scene.fake.next([Turn::changing(Then::Status(500)), Turn::changing(Then::Garbage)]);
     let (status, _) = scene.rotate(1, &json!({})).await;
     assert_eq!(status, 502);
@@ -87,7 +87,7 @@ async fn no_secret_is_on_the_disk(backend: Backend) {
             assert!(!holds(bytes, secret), "{place} holds {}", fingerprint(secret));
         }
     };
-    // While it runs, with what SQLite keeps beside the file …
+    // While the service runs, including SQLite's files beside the database …
     let mut found = look_into(scene.home.directory.path(), &known, &look);
     if backend == Backend::Postgres {
         let program = crate::support::postgres::program("pg_dump").expect("pg_dump comes with Postgres");
@@ -98,13 +98,13 @@ async fn no_secret_is_on_the_disk(backend: Backend) {
         found |= holds(&dump.stdout, &known);
     }
     assert!(found, "the search does not even find the fingerprint");
-    // … and once it has ended; `end` searches the logs.
+    // … and after it has ended; `end` searches the logs.
     scene.restart().await;
     look_into(scene.home.directory.path(), &known, &look);
     scene.end(&shots).await;
 }
 
-/// Searches every file below a directory but the configuration; true if one holds `known`.
+/// Searches every file below a directory except the configuration; true if one contains `known`.
 fn look_into(directory: &Path, known: &str, look: &impl Fn(&str, &[u8])) -> bool {
     let mut found = false;
     for entry in std::fs::read_dir(directory).expect("the directory is there").flatten() {
@@ -112,7 +112,7 @@ fn look_into(directory: &Path, known: &str, look: &impl Fn(&str, &[u8])) -> bool
         if path.is_dir() {
             found |= look_into(&path, known, look);
         } else if path.file_name().is_none_or(|name| name != "relay.toml") {
-            // A file that SQLite has just removed holds nothing.
+            // A file that SQLite has just removed contains nothing.
             let bytes = std::fs::read(&path).unwrap_or_default();
             look(&path.display().to_string(), &bytes);
             found |= holds(&bytes, known);
@@ -149,10 +149,10 @@ async fn a_damaged_row_is_told_and_blocks_nothing_else(backend: Backend) {
     for shot in scene.deliver(&lost).await {
         assert!(shot.status == 503 && shot.retry_after.is_some(), "it may be genuine: {shot:?}");
     }
-    // A rotation is as always, and retires the damaged one with the others.
+    // A rotation works as usual, and retires the damaged secret with the others.
     scene.rotate_well(0, 3600).await;
     assert_eq!(scene.status_of(&scene.fake.secret()).await, 200);
-    // Given once more, it opens.
+    // A secret that is given again can be decrypted.
     let body = json!({"secret": lost});
     let (status, settled) = scene.relays[0].try_post_json("/endpoints/production/settle", &body).await;
     assert_eq!((status, &settled["fingerprint"]), (200, &json!(fingerprint(&lost))), "{settled}");
@@ -178,7 +178,7 @@ async fn another_master_key_is_told_at_the_start(backend: Backend) {
         assert!(!said.contains(&key), "{said}");
         scene.logs.push(said);
     }
-    // Nothing was harmed.
+    // Nothing was damaged.
     scene.relays.push(scene.home.start().await);
     assert_eq!(scene.status_of(&scene.fake.secret()).await, 200);
     assert_eq!(scene.status_of(SECRET).await, 200);

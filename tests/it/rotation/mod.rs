@@ -1,5 +1,5 @@
-//! Rotation drops nothing: the real binary, on SQLite alone and as two replicas on one Postgres,
-//! against a Finkare of the tests' own ([`crate::support::fake_finkare`]), under load.
+//! Rotations lose no delivery: the real binary, as one process on SQLite and as two replicas on one Postgres, under
+//! load, against a fake Finkare of these tests ([`crate::support::fake_finkare`]).
 
 mod healing;
 mod keeping;
@@ -27,20 +27,20 @@ use crate::support::{
 const ROTATE: &str = "/endpoints/production/rotate-secret";
 const SECRETS: &str = "/endpoints/production/secrets";
 
-/// Finkare's side and ours.
+/// Finkare's side and the relay's side.
 struct Scene {
     fake: FakeFinkare,
     home: Home,
-    /// One on SQLite, two on Postgres.
+    /// One process on SQLite, two on Postgres.
     relays: Vec<Relay>,
     client: reqwest::Client,
     /// The ids of the events that were acknowledged.
     accepted: Mutex<HashSet<String>>,
-    /// What those said that run no more.
+    /// The logs of the replicas that have ended.
     logs: Vec<String>,
 }
 
-/// What the endpoint needs to reach the fake.
+/// The options with which the endpoint reaches the fake.
 fn api_of(fake: &FakeFinkare, timeout_secs: u32) -> String {
     format!(
         "api_key = \"{API_KEY}\"\napi_url = \"{}\"\napi_timeout_secs = {timeout_secs}\n\
@@ -49,7 +49,7 @@ fn api_of(fake: &FakeFinkare, timeout_secs: u32) -> String {
     )
 }
 
-/// What `printf %s "$SECRET" | sha256sum | cut -c 1-16` says.
+/// The output of `printf %s "$SECRET" | sha256sum | cut -c 1-16`.
 fn fingerprint(secret: &str) -> String {
     hex::encode(Sha256::digest(secret))[..16].to_owned()
 }
@@ -96,7 +96,7 @@ impl Scene {
         self.accepted.lock().unwrap().extend(accepted);
     }
 
-    /// A new delivery under this secret to each replica.
+    /// Sends a new delivery with this secret to each replica.
     async fn deliver(&self, secret: &str) -> Vec<Shot> {
         let hooks = self.hooks();
         let shots = join_all(hooks.iter().map(|hook| shoot(&self.client, hook, secret, payment("invoice", 7)))).await;
@@ -104,14 +104,14 @@ impl Scene {
         shots
     }
 
-    /// The same, for the statuses alone; all replicas must agree.
+    /// The same, but only the statuses; all replicas must agree.
     async fn status_of(&self, secret: &str) -> u16 {
         let shots = self.deliver(secret).await;
         assert!(shots.iter().all(|shot| shot.status == shots[0].status), "the replicas differ: {shots:?}");
         shots[0].status
     }
 
-    /// Waits until every replica answers a delivery under this secret so.
+    /// Waits until every replica answers a delivery with this secret in this way.
     async fn eventually_answers(&self, secret: &str, status: u16) {
         eventually(&format!("{status} of every replica"), async || {
             self.deliver(secret).await.iter().all(|shot| shot.status == status)
@@ -131,7 +131,7 @@ impl Scene {
         answer
     }
 
-    /// Ends replicas in good order and starts them again, with the same configuration.
+    /// Stops replicas normally and starts them again with the same configuration.
     async fn restart(&mut self) {
         let number = self.relays.len();
         for relay in self.relays.drain(..) {
@@ -144,8 +144,8 @@ impl Scene {
         }
     }
 
-    /// What holds at the end of every test: stored is what was acknowledged (so nothing forged, nothing twice), Finkare was
-    /// asked as it wants to be, and no secret stands in a log or an answer.
+    /// What must hold at the end of every test: the stored events are the acknowledged ones (so none is forged or
+    /// stored twice), Finkare was called as it documents, and no log or answer contains a secret.
     async fn end(mut self, shots: &[Shot]) {
         self.note(shots);
         let accepted = std::mem::take(&mut *self.accepted.lock().unwrap());
@@ -175,7 +175,7 @@ fn time(value: &Value) -> Timestamp {
     value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no time: {value}"))
 }
 
-/// About, as clocks count in microseconds in one place and nanoseconds in another.
+/// Approximately, since times have microseconds in one place and nanoseconds in another.
 fn is_between(time: Timestamp, from: Timestamp, to: Timestamp) -> bool {
     let tolerance = Duration::from_millis(1);
     from - tolerance <= time && time <= to + tolerance

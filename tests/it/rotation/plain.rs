@@ -1,4 +1,4 @@
-//! Rotations that succeed: whatever Finkare's pace, every genuine delivery is accepted at its first try.
+//! Rotations that succeed: regardless of Finkare's speed, every genuine delivery is accepted at its first try.
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,7 +49,7 @@ async fn three_rotations_under_load_drop_nothing(backend: Backend) {
     assert_all_accepted(&shots, 1);
     assert_eq!(scene.fake.rotations().len(), 3);
 
-    // Newest first, by fingerprint and nothing else.
+    // Newest first, and only by fingerprint.
     let rows = scene.relays[0].all(SECRETS).await;
     let shown: Vec<_> = rows.iter().map(|row| (row["fingerprint"].clone(), &row["state"], &row["origin"])).collect();
     let of = |number: usize| Value::from(fingerprint(&secrets[number]));
@@ -69,7 +69,7 @@ async fn three_rotations_under_load_drop_nothing(backend: Backend) {
         assert_eq!(names, ["created_at", "fingerprint", "origin", "state", "valid_until"]);
         assert_eq!(row["valid_until"].is_null(), row["state"] == "active", "{row}");
     }
-    // All of them are still good, on every replica.
+    // All of them are still valid, on every replica.
     for secret in &secrets {
         assert_eq!(scene.status_of(secret).await, 200);
     }
@@ -109,7 +109,7 @@ async fn a_rotation_that_finkare_puts_off_drops_nothing(backend: Backend) {
         };
         let (_, forged) = tokio::join!(scene.rotate_well(0, 3600), forging);
         for shot in forged.iter().flatten() {
-            // No answer within Finkare's 5 seconds would be 0.
+            // No answer within Finkare's 5 seconds would count as 0.
             assert!(shot.status == 401 || shot.status == 503 && shot.retry_after.is_some(), "{shot:?}");
         }
         let times: Vec<_> = scene.fake.rotations()[calls..].iter().map(|call| call.at).collect();
@@ -134,7 +134,7 @@ async fn forged_deliveries_are_refused_and_cost_little(backend: Backend) {
         assert_eq!(request.send().await.unwrap().status(), 401, "{body}");
     }
 
-    // A flood before, during and after a rotation, while genuine deliveries go on.
+    // A flood of forgeries before, during and after a rotation, together with genuine deliveries.
     let load = scene.load(Again::Never);
     load.answered(50).await;
     let hooks = scene.hooks();
@@ -152,7 +152,7 @@ async fn forged_deliveries_are_refused_and_cost_little(backend: Backend) {
     for shot in flood(4).await {
         assert_eq!(shot.status, 401, "nothing is in flight: {shot:?}");
     }
-    // As long as Finkare says nothing, nobody can tell a forged one from one that is signed with the secret to come.
+    // Until Finkare answers, a forged delivery cannot be distinguished from one that is signed with the next secret.
     let gate = Arc::new(Semaphore::new(0));
     scene.fake.next([Turn::refusing(Then::Gate(gate.clone()))]);
     let meanwhile = async {
@@ -175,7 +175,8 @@ async fn forged_deliveries_are_refused_and_cost_little(backend: Backend) {
 
 async fn the_secret_before_is_good_for_the_overlap(backend: Backend) {
     let scene = Scene::new(backend).await;
-    // None at all would refuse what Finkare signed just before it switched: ten seconds are the least.
+    // Without an overlap, deliveries that Finkare signed just before it switched would be refused: the minimum is ten
+    // seconds.
     let asked = clock::now();
     let until = time(&scene.rotate_well(0, 0).await["previous_valid_until"]);
     let least = Duration::from_secs(10);
@@ -183,7 +184,7 @@ async fn the_secret_before_is_good_for_the_overlap(backend: Backend) {
     assert_eq!(scene.status_of(SECRET).await, 200, "what was signed just before");
     let mut refused = false;
     while !refused {
-        // The pace of asking.
+        // The interval between two checks.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let before = clock::now();
         for shot in scene.deliver(SECRET).await {
@@ -195,7 +196,7 @@ async fn the_secret_before_is_good_for_the_overlap(backend: Backend) {
         }
     }
     assert_eq!(scene.status_of(&scene.fake.secret()).await, 200);
-    // Its text goes, its fingerprint stays.
+    // The encrypted text is deleted, the fingerprint stays.
     eventually("it expires", async || {
         let rows = scene.relays[0].all(SECRETS).await;
         rows.iter().any(|row| row["fingerprint"] == fingerprint(SECRET) && row["state"] == "expired")
@@ -211,7 +212,7 @@ async fn two_rotations_at_once_are_one(backend: Backend) {
     let body = json!({"overlap_secs": 3600});
     let one = scene.rotate(0, &body).boxed();
     let two = scene.rotate(1, &body).boxed();
-    // Whoever is second is told so while the first one is still at it.
+    // The second caller learns at once that a rotation is in progress.
     let ((status, answer), _, first) = futures_util::future::select_all([one, two]).await;
     assert_eq!(status, 409, "{answer}");
     assert_eq!(answer["code"], "rotation_in_flight", "{answer}");

@@ -1,4 +1,4 @@
-//! Rotations that Finkare refuses: nothing has changed, and nothing is left behind.
+//! Rotations that Finkare refuses: nothing changes, and nothing is left behind.
 
 use serde_json::json;
 
@@ -25,7 +25,7 @@ async fn what_finkare_refuses_changes_nothing(backend: Backend) {
         assert_eq!(finkare["request_id"], "req_0e0e0e", "{problem}");
         assert!(problem["detail"].as_str().unwrap().contains(&code), "{problem}");
         assert_eq!(scene.status_of(SECRET).await, 200);
-        // Nothing is in flight and nothing is unknown: 401, not 503.
+        // No change is in progress or in doubt: 401, not 503.
         assert_eq!(scene.status_of(&forged()).await, 401);
     }
     let rows = scene.relays[0].all(SECRETS).await;
@@ -34,7 +34,7 @@ async fn what_finkare_refuses_changes_nothing(backend: Backend) {
     scene.fake.henceforth(Turn::PLAIN);
     scene.rotate_well(0, 3600).await;
     assert_eq!(scene.status_of(&scene.fake.secret()).await, 200);
-    // 429 was asked four times, as the vendor's SDK does; nobody went on by itself.
+    // After a 429 the call is made four times in total, as in the vendor's SDK; the service makes no further call by itself.
     assert_eq!(scene.fake.rotations().len(), 3 + 4 + 1);
     load.answered(50).await;
     let shots = load.stop().await;

@@ -16,7 +16,7 @@ on_both_stores!(
     the_sandbox_never_feeds_a_live_sink,
 );
 
-/// `register` against the first replica: exit code and all that it said.
+/// Runs `register` against the first replica; answers the exit code and the whole output.
 async fn register(scene: &Scene, url: &str) -> (i32, String) {
     let mut command = scene.home.command();
     command.args(["register", "--url", url, "--admin-url", &format!("http://{}", scene.relays[0].admin)]);
@@ -49,7 +49,7 @@ async fn a_registered_webhook_is_used_at_once(backend: Backend) {
     let webhooks = scene.fake.webhooks();
     assert!(webhooks.len() == 1 && webhooks[0].1 == URL, "{webhooks:?}");
 
-    // Its id was learnt: it can be rotated, also after a restart.
+    // The webhook's id is known: it can be rotated, also after a restart.
     scene.rotate_well(1, 3600).await;
     scene.restart().await;
     scene.rotate_well(1, 3600).await;
@@ -61,7 +61,7 @@ async fn a_registration_that_is_cut_off_is_healed(backend: Backend) {
     let fake = FakeFinkare::empty().await;
     let endpoint = api_of(&fake, 20);
     let scene = Scene::configured(backend, fake, &endpoint, "").await;
-    // Made, and its only sight of the secret lost.
+    // The webhook was created, but the only answer with its secret was lost.
     scene.fake.next([Turn::changing(Then::Cut)]);
     let (code, said) = register(&scene, URL).await;
     assert_ne!(code, 0, "{said}");
@@ -81,10 +81,10 @@ async fn a_registration_that_sounds_refused_makes_no_second_webhook(backend: Bac
         let fake = FakeFinkare::empty().await;
         let endpoint = api_of(&fake, 20);
         let scene = Scene::configured(backend, fake, &endpoint, "").await;
-        // Made all the same.
+        // The webhook was created anyway.
         scene.fake.next([Turn::changing(then)]);
         let (code, said) = register(&scene, URL).await;
-        assert!(code == 1 && said.contains("It is not known whether Finkare did it"), "{code}: {said}");
+        assert!(code == 1 && said.contains("It is not known whether Finkare made the change"), "{code}: {said}");
         let (code, said) = register(&scene, URL).await;
         assert!(code == 0 && said.contains("Finkare already has the webhook"), "{code}: {said}");
         assert_eq!((scene.fake.webhooks().len(), scene.fake.calls("POST", "/webhooks").len()), (1, 1));

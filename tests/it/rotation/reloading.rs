@@ -1,5 +1,5 @@
-//! A rotation beside a reload: the live secrets belong to the process, so that a change under way is seen by whatever
-//! answers.
+//! A rotation during a reload: the live secrets belong to the process, so that everything that answers deliveries sees
+//! the change.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,12 +16,12 @@ use crate::support::{
 
 on_both_stores!(a_rotation_beside_a_reload_refuses_nothing);
 
-/// How much later than the rotation the reload begins, each time.
+/// How much later than the rotation the reload begins, in each round.
 const STEP: Duration = Duration::from_millis(3);
 const ROUNDS: usize = 12;
 
 async fn a_rotation_beside_a_reload_refuses_nothing(backend: Backend) {
-    // An attempt hangs through all of it, and its sink is another one after each reload.
+    // An attempt hangs during the whole test, and its sink changes with each reload.
     let permits = Arc::new(Semaphore::new(0));
     let hanging = Target::scripted({
         let permits = permits.clone();

@@ -1,4 +1,4 @@
-//! Doubts that end: Finkare never shows the secret, the service stops asking, and a person says which one is right.
+//! Doubts that end: Finkare never shows the secret, the service stops asking, and a person says which secret is right.
 
 use std::{
     io::Write,
@@ -32,7 +32,7 @@ async fn endpoint(relay: &Relay) -> Value {
     relay.get("/endpoints").await["data"][0].clone()
 }
 
-/// How often a metric's line says so, over all replicas.
+/// The sum of a metric's line over all replicas.
 async fn counted(scene: &Scene, result: &str) -> u64 {
     let line = format!("relay_rotations_total{{endpoint=\"production\",result=\"{result}\"}} ");
     let mut sum = 0;
@@ -44,7 +44,7 @@ async fn counted(scene: &Scene, result: &str) -> u64 {
     sum
 }
 
-/// A command against the first replica, with this on its standard input.
+/// Runs a command against the first replica, with this text on its standard input.
 async fn command(scene: &Scene, arguments: &[&str], variables: &[(&str, &str)], input: &str) -> (i32, String) {
     let mut command = scene.home.command();
     command.args(arguments).envs(variables.iter().copied());
@@ -55,7 +55,7 @@ async fn command(scene: &Scene, arguments: &[&str], variables: &[(&str, &str)], 
     let input = input.to_owned();
     let Output { status, stdout, stderr } = tokio::task::spawn_blocking(move || {
         let mut child = command.spawn().expect("the binary was built with the tests");
-        // One that reads nothing may be gone already.
+        // A command that does not read its input may have ended already.
         let _ = child.stdin.take().expect("it is piped").write_all(input.as_bytes());
         child.wait_with_output().expect("it can be waited for")
     })
@@ -68,7 +68,7 @@ async fn command(scene: &Scene, arguments: &[&str], variables: &[(&str, &str)], 
     (status.code().unwrap_or(-1), said)
 }
 
-/// Every delivery under Finkare's secret is asked to come again, those under the one before are taken.
+/// Every delivery with Finkare's secret is asked to retry, and deliveries with the previous secret are accepted.
 async fn nobody_knows(scene: &Scene) {
     assert_eq!(scene.status_of(SECRET).await, 200, "the secret before is in force");
     for shot in scene.deliver(&scene.fake.secret()).await {
@@ -76,7 +76,7 @@ async fn nobody_knows(scene: &Scene) {
     }
 }
 
-/// Finkare's secret is taken, and nothing has been or will be switched again.
+/// Finkare's secret is accepted, and no switch has happened or will happen again.
 async fn is_settled(scene: &Scene, rotations: usize) {
     assert_eq!(scene.status_of(&scene.fake.secret()).await, 200);
     let row = endpoint(&scene.relays[0]).await;
@@ -90,7 +90,7 @@ async fn is_settled(scene: &Scene, rotations: usize) {
     assert_eq!(scene.fake.rotations().len(), rotations, "nothing was switched again");
 }
 
-/// A scene in which Finkare switches each time and never shows a secret, until the service has stopped asking.
+/// A scene in which Finkare switches each time but never shows a secret, until the service has stopped asking.
 async fn lost(backend: Backend) -> Scene {
     let scene = Scene::new(backend).await;
     scene.fake.henceforth(Turn::changing(Then::Nothing));
@@ -100,12 +100,12 @@ async fn lost(backend: Backend) -> Scene {
     scene
 }
 
-/// What the endpoint's row shows then, after so many tries.
+/// The endpoint's row in that case, after this number of tries.
 async fn is_left_to_a_person(scene: &Scene, tries: u32) {
     let row = endpoint(&scene.relays[0]).await;
     let intent = &row["intent"];
     assert_eq!((&row["state"], &intent["heals_itself"]), (&json!("unknown"), &json!(false)), "{row}");
-    // Whoever asks Finkare counts that first, in the store.
+    // Every call to Finkare is first counted in the store.
     assert_eq!((&intent["tries"], &intent["unreadable"]), (&json!(tries), &json!(tries)), "{row}");
     let attention = row["attention"][0].as_str().expect("it says what to do");
     assert!(attention.contains("finkare-relay endpoints settle production"), "{attention}");
@@ -123,13 +123,13 @@ async fn a_secret_given_to_settle_ends_the_doubt(backend: Backend) {
     let (code, said) = command(&scene, &["endpoints", "list"], &[], "").await;
     assert!(code == 0 && said.contains("unknown") && said.contains("endpoints settle production"), "{said}");
 
-    // A restart does not begin it anew: a whole round of each process is over when it says so.
+    // A restart does not begin again: each process has completed a whole round when it logs this.
     scene.restart().await;
     for relay in &mut scene.relays {
         relay.wait_for_line("does not ask again by itself: deliveries that fit").await;
     }
     is_left_to_a_person(&scene, 3).await;
-    // What a person asks for is tried, once.
+    // A rotation that a person requests is tried once.
     let (status, problem) = scene.rotate(1, &json!({})).await;
     assert_eq!((status, problem["code"].as_str()), (502, Some("finkare_unreadable")), "{problem}");
     assert!(problem["detail"].as_str().unwrap().contains("endpoints settle production"), "{problem}");
@@ -151,7 +151,7 @@ async fn a_secret_given_to_settle_ends_the_doubt(backend: Backend) {
     scene.end(&[]).await;
 }
 
-/// The operator writes Finkare's secret into the configuration, beside the one before.
+/// The operator writes Finkare's secret into the configuration, in addition to the previous one.
 fn configure(scene: &Scene) {
     let endpoint = format!(
         "secrets = [\"{}\", \"{SECRET}\"]\nwebhook_id = \"{WEBHOOK}\"\n{}",
@@ -169,7 +169,7 @@ async fn a_secret_that_is_configured_ends_the_doubt(backend: Backend) {
     let rows = scene.relays[0].all("/audit").await;
     let settled = rows.iter().find(|row| row["action"] == "intent.settled").unwrap_or_else(|| panic!("{rows:?}"));
     assert_eq!(settled["detail"]["fingerprint"], fingerprint(&scene.fake.secret()));
-    // Once more, and without a restart.
+    // The same again, without a restart.
     let (status, problem) = scene.rotate(0, &json!({})).await;
     assert_eq!(status, 502, "{problem}");
     eventually("healing stops", async || endpoint(&scene.relays[0]).await["intent"]["heals_itself"] == false).await;
@@ -182,7 +182,7 @@ async fn a_secret_that_is_configured_ends_the_doubt(backend: Backend) {
     scene.end(&[]).await;
 }
 
-/// A doubt of which the service will heal by itself, but not for some minutes.
+/// A doubt that the service will heal by itself, but only after some minutes.
 async fn doubted(backend: Backend, turn: Turn) -> Scene {
     let scene = Scene::new(backend).await;
     scene.fake.henceforth(Turn::refusing(Then::Later(503, 600)));
@@ -255,7 +255,7 @@ async fn what_cannot_be_settled_is_not(backend: Backend) {
         command(&scene, &["endpoints", "settle", "production", "--current", "--secret-env", "X"], &[], "").await;
     assert_eq!(code, 2, "one of the two");
 
-    // While Finkare is being asked, what a person has seen may be old already.
+    // While Finkare is being asked, the secret that a person has seen may already be out of date.
     let gate = Arc::new(Semaphore::new(0));
     scene.fake.next([Turn::changing(Then::Gate(gate.clone()))]);
     let asking = async {
@@ -269,7 +269,7 @@ async fn what_cannot_be_settled_is_not(backend: Backend) {
     assert_eq!(status, 200, "{answer}");
     assert_eq!(scene.relays[0].all(SECRETS).await.len(), 2, "what could not count was not kept");
 
-    // A file or a variable will do as well, and what was retired is good again if a person says so.
+    // A file or a variable works as well, and a retired secret is valid again if a person says so.
     std::fs::write(scene.home.path("secret"), format!(" {SECRET}\n")).unwrap();
     let (code, said) =
         command(&scene, &["endpoints", "settle", "production", "--secret-file", "secret"], &[], "").await;
@@ -292,10 +292,10 @@ async fn of_two_people_who_rotate_in_doubt_one_is_told_so(backend: Backend) {
     let body = json!({"overlap_secs": 3600});
     let one = scene.rotate(0, &body).boxed();
     let two = scene.rotate(1, &body).boxed();
-    // Whoever is second is told so while the first one is still at it.
+    // The second caller learns at once that a rotation is in progress.
     let ((status, answer), _, first) = futures_util::future::select_all([one, two]).await;
     assert_eq!((status, answer["code"].as_str()), (409, Some("rotation_in_flight")), "{answer}");
-    assert!(answer["detail"].as_str().unwrap().contains("asked for by `tests`"), "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("requested by `tests`"), "{answer}");
     gate.add_permits(1);
     let ((status, answer), ..) = futures_util::future::select_all(first).await;
     assert_eq!((status, &answer["fingerprint"]), (200, &json!(fingerprint(&scene.fake.secret()))), "{answer}");

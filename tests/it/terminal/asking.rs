@@ -1,8 +1,8 @@
-//! Decisions about many things: what is said before, who is asked, and what happens where nobody can be.
+//! Decisions about many objects: the preview, the confirmation, and what happens without a terminal.
 
 use super::*;
 
-/// What the commands work on: three dispatches of one sink, in the states `held`-like `dead` and `pending`.
+/// The dispatches of the tests: three dispatches of one sink, two of them `dead` and one `pending`.
 struct Scene {
     home: Home,
     relay: Relay,
@@ -36,17 +36,17 @@ impl Scene {
         command
     }
 
-    /// In a pipe, where nobody can be asked.
+    /// In a pipe, where no question is possible.
     async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         run(self.command(arguments)).await
     }
 
-    /// At a terminal, where somebody types an answer: exit code, and all that stood on the screen.
+    /// At a terminal, with a typed answer: exit code, and everything on the screen.
     async fn typed(&self, arguments: &[&str], answer: &str) -> (i32, String) {
         let words = [&[env!("CARGO_BIN_EXE_finkare-relay")], arguments, &["--admin-url", &self.admin]].concat();
         let line: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
         let mut script = self.home.command();
-        // util-linux's `script` makes a terminal around a command, and ends as the command did.
+        // util-linux's `script` creates a terminal around a command, and ends like the command.
         let mut terminal = Command::new("script");
         terminal.args(["-qec", &line.join(" "), "/dev/null"]).current_dir(self.home.directory.path());
         terminal.env_clear().envs(script.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -63,7 +63,7 @@ impl Scene {
         (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).replace('\r', ""))
     }
 
-    /// How many dispatches are in each of the states dead, pending and cancelled.
+    /// The number of dispatches in each of the states dead, pending and cancelled.
     async fn counts(&self) -> [usize; 3] {
         let mut counts = [0; 3];
         for (count, state) in counts.iter_mut().zip(["dead", "pending", "cancelled"]) {
@@ -148,7 +148,7 @@ async fn at_a_terminal_it_is_said_and_asked() {
     let question = "2 dispatches to erp would be cancelled: 2 dead.\nCancel them permanently? [y/N]";
     assert!(code == 1 && screen.contains(question) && screen.contains("Nothing was changed."), "{code} {screen}");
     assert_eq!(scene.counts().await, [2, 1, 0]);
-    // Only Enter is a no, too.
+    // Enter alone is a no, too.
     assert_eq!(scene.typed(&cancel, "").await.0, 1);
     assert_eq!(scene.counts().await, [2, 1, 0]);
     let (code, screen) = scene.typed(&cancel, "y").await;

@@ -61,7 +61,7 @@ impl<B: Books> Bookkeeper<B> {
             StatusPlan::Done { why } => {
                 tracing::info!(
                     sink.name = %self.sink, event.id = %message.event_id, reason = why,
-                    "a change of status needs nothing here"
+                    "a change of status requires no action"
                 );
                 Ok(Outcome::Delivered)
             }

@@ -478,7 +478,11 @@ impl Efactori {
                 "the invoice after its payment in {SYSTEM}"
             ),
             Err(trouble) => {
-                tracing::debug!(invoice.number = target.number, reason = trouble.reason(), "its status was not read");
+                tracing::debug!(
+                    invoice.number = target.number,
+                    reason = trouble.reason(),
+                    "the invoice's status could not be read"
+                );
             }
         }
     }
