@@ -610,7 +610,7 @@ mod tests {
         assert!(render(&long, "text/plain", &message(1)).unwrap_err().contains("fuel"));
         let much = Message { payload: format!("\"{}\"", "x".repeat(MOST_BYTES / 2)).into(), ..message(1) };
         let error = render("{{ payload }}{{ payload }}{{ payload }}", "text/plain", &much).unwrap_err();
-        assert!(error.contains("more than 1048576 bytes"), "{error}");
+        assert!(error.contains("longer than 1048576 bytes"), "{error}");
         assert_eq!(render("{{ payload }}{{ payload }}", "text/plain", &much).unwrap().len(), MOST_BYTES);
         assert!(json("{{ range(3) }}").is_err());
     }

@@ -5,7 +5,7 @@
 //! failure the outcome is looked up before the call is made again. [`outgoing::effect`] decides what an answer means for a
 //! call that writes, here as for Finkare's API.
 //!
-//! Nobody but the configured address gets the credentials, and the library repeats no call, by the policy of [`outgoing`].
+//! Only the configured address gets the credentials, and the library repeats no call, by the policy of [`outgoing`].
 
 use std::{
     fmt,
