@@ -434,7 +434,7 @@ impl Efactori {
     /// What to do about a payment that may or may not be there.
     fn make_clear(&self, payment: &Payment) -> String {
         format!(
-            "make sure that it is there once, with `{}` as name of the other party, by which the relay recognises it",
+            "make sure that Finkare's payment is there once, with `{}` as name of the other party, by which it is recognised",
             self.marker(payment)
         )
     }
