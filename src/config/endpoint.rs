@@ -22,7 +22,7 @@ use crate::{
 /// Where the endpoint `default` listens.
 const DEFAULT_PATH: &str = "/webhooks/finkare";
 
-/// What describes the endpoint `default`, with the options that they stand for.
+/// The variables that describe the endpoint `default`, with their options.
 const VARIABLES: [(&str, &str); 4] = [
     ("secret", "FINKARE_WEBHOOK_SECRET"),
     ("webhook_id", "FINKARE_WEBHOOK_ID"),
@@ -30,29 +30,29 @@ const VARIABLES: [(&str, &str); 4] = [
     ("api_url", "FINKARE_API_URL"),
 ];
 
-/// Paths that the service answers itself, with all that lies below them.
+/// Paths that the service answers itself, including all paths below them.
 const RESERVED: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/api"];
 
-/// As the client: Finkare's own limits are not documented, and we call seldom.
+/// The client's default: Finkare's own limits are not documented, and the relay makes few calls.
 const API_RATE: RateLimit = RateLimit { requests: DEFAULT_RATE.0, per: DEFAULT_RATE.1 };
 /// As in the vendor's SDK (<https://docs.finkare.io/guides/sdk-typescript>).
 const API_TIMEOUT_SECS: u64 = 30;
 /// As in the vendor's SDK (same source).
 const API_MAX_RETRIES: u32 = 3;
-/// Where the id goes in a path.
+/// The placeholder of the id in a path.
 const ID: &str = "{id}";
 const SECS_PER_DAY: u64 = 24 * 60 * 60;
 
-/// What was read.
+/// The result of reading.
 pub(super) struct Read {
     pub(super) endpoints: Vec<Endpoint>,
-    /// The names of all, also of those that have a problem and are not among the endpoints.
+    /// The names of all endpoints, including those that have a problem and are not in `endpoints`.
     pub(super) names: Vec<EndpointName>,
-    /// True if there is only `default`, without any secret that was meant to be there.
+    /// True if there is only `default`, and no secret was configured for it.
     pub(super) is_without_secret: bool,
 }
 
-/// Reads the endpoints. `kept_for` is how long dedupe keys are kept.
+/// Reads the endpoints. Dedupe keys are stored for `kept_for`.
 pub(super) fn read(root: &mut Section<'_>, kept_for: Duration) -> Read {
     let is_configured = root.has("endpoints");
     let sections = root
@@ -64,7 +64,7 @@ pub(super) fn read(root: &mut Section<'_>, kept_for: Duration) -> Read {
         .tables();
     if sections.is_empty() {
         let from_environment = default_endpoint(root, kept_for);
-        // After `endpoints = 5` the problem is there already.
+        // `endpoints = 5` was reported already.
         let has_no_secret = from_environment.secrets.is_empty() && !root.environment().is_set("FINKARE_WEBHOOK_SECRET");
         let names = vec![from_environment.name.clone()];
         let is_without_secret = !is_configured && has_no_secret;
@@ -101,7 +101,7 @@ fn default_endpoint(root: &Section<'_>, kept_for: Duration) -> Endpoint {
         .expect("its name and its path are good, and nothing else makes an endpoint unreadable")
 }
 
-/// Reads one endpoint; `None` if it has no usable name or path. `earlier` are those before it.
+/// Reads one endpoint; `None` if it has no usable name or path. `earlier` has the previous endpoints.
 fn one(
     mut section: Section<'_>,
     name: Option<EndpointName>,
@@ -115,7 +115,7 @@ fn one(
         .otherwise("what `register` stored")
         .text();
     let webhook_id = webhook_id.filter(|id| {
-        // It becomes a part of a URL's path at Finkare.
+        // The id becomes a part of a path in Finkare's API.
         let good = (1..=100).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
         if !good {
             section.problem("webhook_id", "is not an id: write it as Finkare shows it, letters, digits and `-`");
@@ -140,7 +140,10 @@ fn one(
     let api_url = api_url(&mut section);
     let api_rate_limit = super::sink::rate_limit(
         section
-            .key("api_rate_limit", "The largest number of calls to Finkare's API in any such time, in each process.")
+            .key(
+                "api_rate_limit",
+                "The largest number of calls to Finkare's API in any period of this length, in each process.",
+            )
             .by_default(json!({"requests": API_RATE.requests, "per_secs": API_RATE.per.as_secs()})),
         "calls",
     )
@@ -153,7 +156,7 @@ fn one(
         .whole_or(0..=10, API_MAX_RETRIES);
     let api_paths = api_paths(&mut section);
     let api_update_method = section
-        .key("api_update_method", "With which method a webhook is changed. Finkare does not document it.")
+        .key("api_update_method", "The method that changes a webhook. Finkare does not document it.")
         .word_or(&[("PUT", UpdateMethod::Put), ("PATCH", UpdateMethod::Patch)], UpdateMethod::default());
     let payment_patience = section
         .key(
@@ -165,8 +168,8 @@ fn one(
     let payment_window = section
         .key(
             "payment_window_days",
-            "Where an event does not name its payment: a payment that is dated further from the event, in days, is never \
-             taken for the one that it announces ([why](decisions/0027-the-nearest-payment-decides.md)).",
+            "If an event does not name its payment, a payment that is dated further from the event, in days, is never \
+             assigned to it ([why](decisions/0027-the-nearest-payment-decides.md)).",
         )
         .whole_or(1..=365, DEFAULT_WINDOW_DAYS)
         * SECS_PER_DAY;
@@ -191,8 +194,8 @@ fn one(
     let signature_over = section
         .key(
             "signature_over",
-            "What Finkare's signature covers: `raw` is the body as it came, `reserialized` the JSON parsed and written again \
-             ([why](decisions/0004-signature-over-the-raw-bytes.md)), `either` accepts both.",
+            "What Finkare's signature covers: `raw` is the body as it was received, `reserialized` the JSON parsed and \
+             written again ([why](decisions/0004-signature-over-the-raw-bytes.md)), `either` accepts both.",
         )
         .word_or(
             &[
@@ -229,7 +232,7 @@ fn one(
         api_max_retries,
         api_paths,
         api_update_method,
-        // Set afterwards, for all endpoints alike.
+        // Set later, in the same way for all endpoints.
         egress: outgoing::Egress::default(),
         payment_patience,
         payment_window: Duration::from_secs(payment_window),
@@ -273,13 +276,13 @@ fn path(section: &mut Section<'_>, earlier: &[Endpoint]) -> Option<String> {
         section.problem("path", format!("`{path}` {what}"));
     } else if let Some(other) = earlier.iter().find(|other| other.path == path) {
         section
-            .problem("path", format!("`{path}` is the path of the endpoint `{}` too: give each its own", other.name));
+            .problem("path", format!("`{path}` is also the path of the endpoint `{}`: give each its own", other.name));
     }
     Some(path)
 }
 
-/// Only what needs no encoding in a URL (RFC 3986, section 2.3), so that a path is one text
-/// everywhere, and nothing that a router could take for a pattern.
+/// Accepts only characters that need no encoding in a URL (RFC 3986, section 2.3), so that a path is written the same
+/// everywhere, and no character that a router could take for a pattern.
 fn check_path(path: &str) -> Result<(), String> {
     if !path.starts_with('/') {
         return Err("does not begin with `/`".to_owned());
@@ -293,24 +296,24 @@ fn check_path(path: &str) -> Result<(), String> {
         return Err("is longer than 200 characters".to_owned());
     }
     if path.contains("//") || path.split('/').any(|part| part == "." || part == "..") {
-        return Err("has an empty part, `.` or `..`, which proxies and clients take out".to_owned());
+        return Err("has an empty part, `.` or `..`, which proxies and clients remove".to_owned());
     }
     let is_below =
         |reserved: &str| path.strip_prefix(reserved).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     match RESERVED.into_iter().find(|reserved| is_below(reserved)) {
-        Some(reserved) => Err(format!("is taken by the service itself (`{reserved}`): take another")),
+        Some(reserved) => Err(format!("is used by the service itself (`{reserved}`): choose another")),
         None => Ok(()),
     }
 }
 
-/// `secret` first, then `secrets`; a secret that stands there twice counts once.
+/// `secret` first, then `secrets`; a secret that is there twice counts once.
 fn secrets(section: &mut Section<'_>) -> Vec<Secret> {
     let mut secrets: Vec<Secret> = Vec::new();
     let first = section
         .key(
             "secret",
-            "The webhook's secret as Finkare showed it. Secrets are kept encrypted in the database, and one that is set here \
-             is added to them once. It is not needed where `finkare-relay register` creates the webhook.",
+            "The webhook's secret as Finkare showed it. Secrets are stored encrypted in the database, and one that is set here \
+             is added to them once. It is not needed if `finkare-relay register` creates the webhook.",
         )
         .secret();
     let others = section
@@ -331,18 +334,18 @@ fn api_url(section: &mut Section<'_>) -> Option<Url> {
         .otherwise("from the key's prefix (`fk_live_`, `fk_test_`)")
         .private()
         .text()?;
-    // What does not parse is not repeated: it may hold a key.
+    // A text that does not parse is not repeated, because it may contain a key.
     let wrong = match Url::parse(&text) {
         Err(error) => format!("is not a URL ({error}): write, for example, `https://api.finkare.io`"),
         Ok(url) if !url.username().is_empty() || url.password().is_some() || has_split_password(&text) => {
-            "holds a user or a password: Finkare takes only the `api_key`".to_owned()
+            "contains a user or a password: Finkare accepts only the `api_key`".to_owned()
         }
         Ok(url) if url.query().is_some() || url.fragment().is_some() => {
             "has a `?` or a `#`: write the address alone".to_owned()
         }
         Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => return Some(url),
         Ok(_) => {
-            "is not https: the API key must not travel in the open (http is taken only for this machine)".to_owned()
+            "is not https: the API key must not be sent unencrypted (http is allowed only for this machine)".to_owned()
         }
     };
     section.problem("api_url", wrong);
@@ -363,8 +366,8 @@ fn dedupe(section: &mut Section<'_>) -> Dedupe {
         .key(
             "dedupe",
             "How a repeated delivery is recognised: by its bytes (`message`), or by the event's type and a text or number in \
-             the body, such as `/id` or `/data/paymentId`. Where that is empty, missing, `null`, a boolean, a list or an \
-             object, the bytes count; numbers are compared as they are written.",
+             the body, such as `/id` or `/data/paymentId`. If that value is empty, missing, `null`, a boolean, a list or \
+             an object, the bytes count. Numbers are compared as they are written.",
         )
         .allowed("`message` or a JSON pointer")
         .text_or("message");
@@ -384,14 +387,14 @@ fn dedupe(section: &mut Section<'_>) -> Dedupe {
     Dedupe::Pointer(text)
 }
 
-/// Below the time for which dedupe keys are kept: between the two a repeated delivery would be taken for new. A day
-/// below, as Finkare's clock and ours may differ (docs/decisions/0019-max-age.md).
+/// The limit must be below the time for which dedupe keys are stored: otherwise a repeated delivery could count as new. It
+/// is a day below, because Finkare's clock and ours may differ (docs/decisions/0019-max-age.md).
 fn max_age(section: &mut Section<'_>, kept_for: Duration) -> Option<Duration> {
     let days = section
         .key(
             "max_age_days",
             "Refuses a genuine delivery whose own timestamp is older, in days, with 403 \
-             ([why](decisions/0019-max-age.md)). Has to be less than `dedupe_days`.",
+             ([why](decisions/0019-max-age.md)). It must be less than `dedupe_days`.",
         )
         .otherwise("never")
         .whole(1..=36_500_u64)?;
@@ -399,7 +402,7 @@ fn max_age(section: &mut Section<'_>, kept_for: Duration) -> Option<Duration> {
     if days >= kept_days {
         section.problem(
             "max_age_days",
-            format!("{days} is not less than retention.dedupe_days ({kept_days}): what is older than its dedupe key and still taken would be booked twice"),
+            format!("{days} is not less than retention.dedupe_days ({kept_days}): a delivery that is accepted after its dedupe key was deleted would be booked twice"),
         );
     }
     Some(Duration::from_secs(days * SECS_PER_DAY))
@@ -435,7 +438,7 @@ fn api_paths(section: &mut Section<'_>) -> Paths {
     read
 }
 
-/// A path below the API's address, in which one whole part, or a piece of one, is the id.
+/// Checks a path below the API's address: the id must be in it once, as a part or within one.
 fn check_api_path(path: &str) -> Result<(), String> {
     let Some((before, after)) = path.split_once(ID) else {
         return Err(format!("has no `{ID}`: write, for example, `/webhooks/{ID}`"));

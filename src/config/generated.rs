@@ -1,4 +1,4 @@
-//! Secrets that the service makes by itself and keeps in files beside the `SQLite` database.
+//! Secrets that the service generates by itself and stores in files beside the `SQLite` database.
 //!
 //! `serve` calls [`read_or_create`] for each that is not configured. The file appears whole or not
 //! at all, and when two processes race, both get the secret of the first. Files are readable by
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::model::secret::Secret;
 
-/// The bits that let anybody but the owner in.
+/// The permission bits of everybody but the owner.
 const OTHERS: u32 = 0o077;
 
 /// A secret from a file.
@@ -30,16 +30,16 @@ pub struct Generated {
     pub secret: Secret,
     /// The file.
     pub path: PathBuf,
-    /// True if this call made it; false if it was there already.
+    /// True if this call created it; false if it was there already.
     pub created: bool,
-    /// What the operator should know of the file, in a sentence: others could read it.
+    /// A warning for the operator, in a sentence: others could read the file.
     pub warning: Option<String>,
 }
 
-/// Reads the secret in `dir/name`, or makes one with `make` and keeps it there.
+/// Reads the secret in `dir/name`, or creates one with `make` and stores it there.
 ///
-/// The folder is made if it is missing. Blanks and newlines around the secret are no part of it. A
-/// file that others may read is closed to them, with a warning: what they have read they have read.
+/// The folder is created if it is missing. Blanks and newlines around the secret do not belong to it. A file that others may
+/// read is closed to them, with a warning, because they may have read it already.
 ///
 /// # Errors
 /// `InvalidData` when the file is empty: it is not replaced, because the person who emptied it may have the
@@ -51,15 +51,15 @@ pub fn read_or_create(dir: &Path, name: &str, make: impl FnOnce() -> Secret) -> 
     }
     fs::create_dir_all(dir).map_err(at(dir, "made"))?;
     let secret = make();
-    // A name that no other process takes; the link below gives the file its own name at once and
-    // whole, and fails if there is one already.
+    // No other process uses this name. The link below gives the complete file its own name in one step, and fails if there
+    // is a file with that name already.
     let temporary = dir.join(format!(".{name}.{:016x}.new", random_u64()));
     let linked = write_new(&temporary, &secret).and_then(|()| fs::hard_link(&temporary, &path));
-    // Also after an error; a file that stays behind does no harm.
+    // Also after an error; a file that is left behind does no harm.
     let _ = fs::remove_file(&temporary);
     match linked {
         Ok(()) => {
-            // The name itself has to reach the disk too.
+            // The folder entry has to reach the disk too.
             fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir, "flushed"))?;
             Ok(Generated { secret, path, created: true, warning: None })
         }
@@ -78,10 +78,10 @@ pub fn find(dir: &Path, name: &str) -> io::Result<Option<Generated>> {
     read(&dir.join(name))
 }
 
-/// Lets the file `dir/from` take the name and the place of `dir/to`, at once and for good.
+/// Renames the file `dir/from` to `dir/to`, which it replaces, in one step that survives a power cut.
 ///
 /// # Errors
-/// What the file system says, with the path; then `to` is what it was.
+/// The error of the file system, with the path; then `to` is unchanged.
 pub fn replace(dir: &Path, from: &str, to: &str) -> io::Result<()> {
     fs::rename(dir.join(from), dir.join(to)).map_err(at(&dir.join(to), "replaced"))?;
     fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir, "flushed"))
@@ -96,8 +96,10 @@ fn read(path: &Path) -> io::Result<Option<Generated>> {
     };
     let secret = text.trim();
     if secret.is_empty() {
-        let what =
-            format!("`{}` is empty: put the secret back, or remove the file and a new secret is made", path.display());
+        let what = format!(
+            "`{}` is empty: put the secret back, or remove the file, and a new secret is generated",
+            path.display()
+        );
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
     let warning = tighten(path)?;
@@ -124,7 +126,7 @@ fn write_new(path: &Path, secret: &Secret) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Adds the path to what the file system says.
+/// Adds the path to the error of the file system.
 fn at(path: &Path, done: &'static str) -> impl FnOnce(io::Error) -> io::Error {
     let path = path.to_owned();
     move |error| io::Error::new(error.kind(), format!("`{}` cannot be {done}: {error}", path.display()))

@@ -1,5 +1,5 @@
-//! From file and environment to a checked [`Config`]: the sections that exist once, and what follows
-//! from several of them together.
+//! Reads the file and the environment into a checked [`Config`]: the sections that exist once, and the rules that involve
+//! several sections.
 
 use std::{
     collections::BTreeSet,
@@ -29,17 +29,17 @@ use crate::{
 /// The file that is read if it lies in the working directory and no other is named.
 const DEFAULT_FILE: &str = "relay.toml";
 
-/// The public listener. Loopback: TLS is the work of a proxy in front.
+/// The public listener, on loopback: a proxy in front of it handles TLS.
 const LISTEN: &str = "127.0.0.1:8080";
 /// The admin listener.
 const ADMIN_LISTEN: &str = "127.0.0.1:8081";
 /// Finkare's own example receiver takes 1 MB (<https://docs.finkare.io/guides/webhook-setup>).
 const MAX_BODY_BYTES: usize = 1 << 20;
-/// Finkare gives up after 5 seconds (same source); one second is left for the way.
+/// Finkare gives up after 5 seconds (same source); one second is left for the network.
 const ACK_TIMEOUT_SECS: u64 = 4;
 /// Above this an acknowledgement may come too late.
 const LONGEST_SAFE_ACK_SECS: u64 = 4;
-/// A body that trickles for longer is no delivery that Finkare still waits for.
+/// Finkare no longer waits for a delivery whose body takes longer.
 const BODY_TIMEOUT_SECS: u64 = 4;
 /// Larger groups gained nothing in measurements, and each holds its payloads in memory.
 const COMMIT_BATCH: usize = 128;
@@ -51,13 +51,13 @@ const SHUTDOWN_TIMEOUT_SECS: u64 = 20;
 const STORE_URL: &str = "sqlite://data/relay.db";
 /// Connections to Postgres, of the 100 that it allows by default.
 const STORE_MAX_CONNECTIONS: u32 = 10;
-/// A quarter: long enough to answer "was it booked?".
+/// A quarter of a year: long enough to answer "was it booked?".
 const PAYLOAD_DAYS: u64 = 90;
-/// More than a year, so that nothing is taken for new that an annual audit might send again.
+/// More than a year, so that a delivery that an annual audit repeats is recognised as a repetition.
 const DEDUPE_DAYS: u64 = 400;
 /// As long as a French merchant keeps its accounting records: ten years (Code de commerce, article L123-22).
 const LEDGER_DAYS: u64 = 3650;
-/// Shorter admin tokens can be guessed by trying.
+/// Shorter admin tokens could be guessed.
 const SHORT_TOKEN: usize = 16;
 
 /// Reads the configuration and checks all of it.
@@ -68,17 +68,17 @@ const SHORT_TOKEN: usize = 16;
 /// (docs/decisions/0034-commands-from-anywhere.md).
 ///
 /// # Errors
-/// Everything that is wrong, at once. Only a file that cannot be read, or is no TOML, stands alone.
+/// All problems at once. A file that cannot be read, or that is not TOML, is reported alone.
 pub fn load(path: Option<&Path>, env: &Lookup<'_>) -> Result<Config, Problems> {
     load_in(Path::new(""), path, env)
 }
 
-/// Where the public listener is, and nothing else: for asking whether the service is alive, which must not depend on
-/// the rest of the configuration.
+/// Reads only the address of the public listener, for the check whether the service is alive: that must not depend on the
+/// rest of the configuration.
 ///
 /// # Errors
-/// The variable or the file that says where cannot be used. What else is wrong in the file does not matter, even if
-/// it is no TOML elsewhere.
+/// The variable or the file with the address cannot be used. Other problems in the file do not matter, even if it is not
+/// TOML elsewhere.
 pub fn public_address(path: Option<&Path>, env: &Lookup<'_>) -> Result<SocketAddr, Problems> {
     let report = Report::default();
     let environment = Environment::new(env);
@@ -131,10 +131,10 @@ pub(super) fn load_in(directory: &Path, path: Option<&Path>, env: &Lookup<'_>) -
     read(&text, path.as_deref(), &environment, report).0
 }
 
-/// The file that is meant, and who names it.
+/// The configuration file, and the place that names it.
 ///
-/// A `relay.toml` that cannot be read, such as a link that leads nowhere, is meant all the same: without it another
-/// service would start, on an empty database.
+/// A `relay.toml` that cannot be read, such as a broken link, counts all the same: without it the service would start with
+/// the defaults, on an empty database.
 fn locate(
     directory: &Path,
     path: Option<&Path>,
@@ -152,7 +152,7 @@ fn locate(
     (Place::default(), is_there.then_some(standard))
 }
 
-/// Reads a file's text under an environment; also gives the path of every option that it looked for.
+/// Reads a file's text together with an environment; also returns the path of every option that it looked for.
 pub(super) fn read(
     text: &str,
     path: Option<&Path>,
@@ -196,7 +196,7 @@ fn read_with(
     }
     let master_key = master_key(environment, &report);
     let is_sqlite = matches!(store, Some(StoreConfig::Sqlite { .. }));
-    // With an API key Finkare gives one: a made-up one would only stand in its way.
+    // With an API key, Finkare provides a secret; a generated one would be in its way.
     let has_api_key = endpoints.first().is_some_and(|endpoint| endpoint.api_key.is_some());
     let made_up = MadeUp {
         secret: is_without_secret && !has_api_key && is_sqlite,
@@ -232,8 +232,8 @@ fn read_with(
     (config, known)
 }
 
-/// Describes every key that can be written, in the order in which they are read; those of each kind of sink under
-/// `sinks[http]` and so on.
+/// Describes every key that can be set, in the order of reading; the keys of each kind of sink are under `sinks[http]` and
+/// so on.
 pub(crate) fn describe(kinds: &[Row]) -> Vec<Described> {
     let report = Report::describing();
     let nothing = |_: &str| None;
@@ -253,7 +253,7 @@ struct Single {
     /// `None` after a problem.
     store: Option<StoreConfig>,
     admin: Admin,
-    /// True if an admin token was meant to be there, good or not.
+    /// True if an admin token was configured, valid or not.
     has_token: bool,
     retention: Retention,
     outgoing: Egress,
@@ -263,7 +263,7 @@ fn single(root: &mut Section<'_>) -> Single {
     let server = server(root.key("server", "The two listeners, and what they accept.").table());
     let store = store(root.key("store", "The database.").table());
     let (admin, has_token) = admin(root.key("admin", "Who may use the admin API.").table());
-    let retention = retention(root.key("retention", "How long things are kept.").table());
+    let retention = retention(root.key("retention", "How long data is stored.").table());
     let outgoing = outgoing::read(
         root.key(
             "outgoing",
@@ -281,7 +281,7 @@ fn server(mut section: Section<'_>) -> Server {
     let listen = listen(
         section.key(
             "listen",
-            "The public listener: Finkare's deliveries and health checks. Port 0 takes a free port. `RELAY_LISTEN` wins over \
+            "The public listener: Finkare's deliveries and health checks. Port 0 takes a free port. `RELAY_LISTEN` overrides \
              it.",
         ),
         LISTEN,
@@ -289,7 +289,7 @@ fn server(mut section: Section<'_>) -> Server {
     .map_err(|what| section.problem("listen", what))
     .ok();
     let admin_listen = self::listen(
-        section.key("admin_listen", "The admin listener: API, metrics, health. `RELAY_ADMIN_LISTEN` wins over it."),
+        section.key("admin_listen", "The admin listener: API, metrics, health. `RELAY_ADMIN_LISTEN` overrides it."),
         ADMIN_LISTEN,
     )
     .map_err(|what| section.problem("admin_listen", what))
@@ -298,7 +298,7 @@ fn server(mut section: Section<'_>) -> Server {
         && public.port() == admin.port()
         && public.port() != 0
     {
-        section.problem("admin_listen", format!("port {} is the one of `listen` too: take another", admin.port()));
+        section.problem("admin_listen", format!("port {} is also the port of `listen`: choose another", admin.port()));
     }
     let max_body_bytes = section
         .key("max_body_bytes", "Larger bodies are refused with 413.")
@@ -306,14 +306,14 @@ fn server(mut section: Section<'_>) -> Server {
     let ack_timeout_secs = section
         .key(
             "ack_timeout_secs",
-            "A delivery that is not stored by then, in seconds, is answered with 503. Finkare waits 5 seconds.",
+            "A delivery that is not stored within this time, in seconds, is answered with 503. Finkare waits 5 seconds.",
         )
         .whole_or(1..=30, ACK_TIMEOUT_SECS);
     if ack_timeout_secs > LONGEST_SAFE_ACK_SECS {
         section.notice(
             "ack_timeout_secs",
             format!(
-                "Finkare waits 5 seconds for an answer and then delivers again; {ack_timeout_secs} leaves no time for the way"
+                "Finkare waits 5 seconds for an answer and then delivers again; {ack_timeout_secs} leaves no time for the network"
             ),
         );
     }
@@ -323,7 +323,7 @@ fn server(mut section: Section<'_>) -> Server {
         max_body_bytes,
         ack_timeout: Duration::from_secs(ack_timeout_secs),
         body_timeout: section
-            .key("body_timeout_secs", "A body that has not arrived by then, in seconds, is refused with 408.")
+            .key("body_timeout_secs", "A body that has not arrived within this time, in seconds, is refused with 408.")
             .secs_or(1..=60, BODY_TIMEOUT_SECS),
         max_connections: section
             .key("max_connections", "Connections beyond this number wait in the operating system's queue.")
@@ -336,7 +336,7 @@ fn server(mut section: Section<'_>) -> Server {
             )
             .whole_or(1..=1024, COMMIT_BATCH),
         shutdown_timeout: section
-            .key("shutdown_timeout_secs", "How long stopping waits for work that is under way, in seconds.")
+            .key("shutdown_timeout_secs", "How long a stop waits for work that is under way, in seconds.")
             .secs_or(1..=3600, SHUTDOWN_TIMEOUT_SECS),
     };
     section.finish();
@@ -347,8 +347,8 @@ fn default_address(text: &str) -> SocketAddr {
     text.parse().expect("the default addresses are written as addresses")
 }
 
-/// Names are not resolved: what a name means may change, and a listener must not come up somewhere else one day.
-/// `localhost` alone is taken for 127.0.0.1.
+/// Names are not resolved: the address of a name may change, and the listener must not move with it. Only `localhost` is
+/// accepted, as 127.0.0.1.
 fn listen(key: Key<'_, '_>, default: &str) -> Result<SocketAddr, String> {
     address(&key.allowed("an address and a port").text_or(default), default)
 }
@@ -374,7 +374,7 @@ fn store(mut section: Section<'_>) -> Option<StoreConfig> {
         .key(
             "url",
             "`sqlite://relative/path`, `sqlite:///absolute/path` or `postgres://user:password@host/database`. \
-             `DATABASE_URL` wins over it. It can be written like a secret.",
+             `DATABASE_URL` overrides it. It can be written like a secret.",
         )
         .allowed("a URL")
         .by_default(STORE_URL)
@@ -383,11 +383,11 @@ fn store(mut section: Section<'_>) -> Option<StoreConfig> {
     let max_connections = section
         .key(
             "max_connections",
-            "Postgres only: the largest number of connections that this process opens, one of which listens for news.",
+            "Postgres only: the largest number of connections that this process opens, one of which listens for notifications.",
         )
         .by_default(STORE_MAX_CONNECTIONS)
         .whole(2..=1000_u32);
-    // The URL is never repeated in a problem: it holds the password.
+    // A problem never repeats the URL, because it contains the password.
     let read = url.and_then(|url| match store_url(&url) {
         Ok(StoreUrl::Sqlite(path)) => {
             if max_connections.is_some() {
@@ -400,7 +400,7 @@ fn store(mut section: Section<'_>) -> Option<StoreConfig> {
             Some(StoreConfig::Postgres { url: with_certificates(&section, url), max_connections })
         }
         Err(what) => {
-            // Whoever pastes a URL with its quotes, or a file with the line ends of Windows, sees nothing wrong.
+            // An operator who pasted a URL with its quotes, or used a file with Windows line ends, cannot see the problem.
             match url.oddity() {
                 Some(oddity) => section.problem("url", format!("{oddity}: take that out")),
                 None => section.problem("url", what),
@@ -412,10 +412,10 @@ fn store(mut section: Section<'_>) -> Option<StoreConfig> {
     read
 }
 
-/// The SQLite file that is meant: a relative path starts from the folder of the configuration file.
+/// The SQLite file: a relative path starts from the folder of the configuration file.
 ///
-/// Up to version 0.1 it started from the working directory. A database that is there and not here would be left for an
-/// empty one, which knows no payment that was booked: that is refused.
+/// Up to version 0.1 it started from the working directory. If there is a database in the working directory and none in the
+/// folder of the file, the service would start with an empty database that knows no booked payment: that is rejected.
 fn database_file(section: &Section<'_>, path: &Path) -> PathBuf {
     let anchored = section.anchored("url", path);
     if anchored != path && path.exists() && !anchored.exists() {
@@ -465,7 +465,7 @@ enum StoreUrl {
 fn store_url(url: &Secret) -> Result<StoreUrl, &'static str> {
     const FORMS: &str = "write `sqlite://data/relay.db`, `sqlite:///var/lib/relay/relay.db` or `postgres://user:password@host/database`";
     const IN_THE_PASSWORD: &str = "has an `@` behind the host, or a `#`, so that a part of the password would be taken for something else: in user and password write `@` as `%40`, `/` as `%2F`, `?` as `%3F`, `#` as `%23`";
-    // The parser would leave out a carriage return or a newline silently, and not where it was meant.
+    // The parser would silently drop a carriage return or a newline.
     if url.expose().chars().any(char::is_control) || url.oddity().is_some() {
         return Err("has characters that no URL has, such as a carriage return or another line break: take them out");
     }
@@ -487,8 +487,8 @@ fn store_url(url: &Secret) -> Result<StoreUrl, &'static str> {
     }
     match url::Url::parse(url) {
         Ok(parsed) if ["postgres", "postgresql"].contains(&parsed.scheme()) && url.contains("://") => {
-            // With a `/`, `?` or `#` in the password its beginning is taken for a port, and its rest for a database, a
-            // parameter or a fragment, which errors and logs would then repeat.
+            // If the password has a `/`, `?` or `#`, the parser takes its beginning for a port and its rest for a database,
+            // a parameter or a fragment, which errors and logs would then repeat.
             if has_split_password(url) || parsed.fragment().is_some() {
                 return Err(IN_THE_PASSWORD);
             }
@@ -511,7 +511,7 @@ fn store_url(url: &Secret) -> Result<StoreUrl, &'static str> {
     }
 }
 
-/// Also says whether a token was meant to be there, good or not.
+/// Also returns whether a token was configured, valid or not.
 fn admin(mut section: Section<'_>) -> (Admin, bool) {
     let report = section.report();
     let is_given = section.has("tokens") || section.environment().is_set("RELAY_ADMIN_TOKEN");
@@ -519,14 +519,14 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
     let tables = section
         .key(
             "tokens",
-            "Who may use the admin API. `RELAY_ADMIN_TOKEN` adds a token `env` with the role `admin`. Without any token one \
-             is generated on SQLite; on Postgres the admin API then lets in callers on loopback alone, and none that a proxy \
-             handed on.",
+            "Who may use the admin API. `RELAY_ADMIN_TOKEN` adds a token `env` with the role `admin`. Without any token, one \
+             is generated on SQLite; on Postgres the admin API then accepts only callers on loopback, and none through a \
+             proxy.",
         )
         .tables();
     for mut section in tables {
         let name = section
-            .key("name", "Who it is, for the audit log.")
+            .key("name", "The name of the person or program, for the audit log.")
             .allowed("1 to 63 characters")
             .required("a token needs a name, for the audit log")
             .text();
@@ -554,18 +554,17 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
         section.finish();
         let (Some(name), Some(token)) = (name, token) else { continue };
         if let Some(other) = tokens.iter().find(|other| other.token.hash() == token.hash()) {
-            let what = format!("is the same token as `{}`: who came could not be told", other.name);
+            let what = format!("is the same token as `{}`: the audit log could not tell the two apart", other.name);
             report.problem(&place, what);
         }
-        // After a problem with the role nothing is used; `Viewer` only lets the reading go on.
+        // After a problem with the role the configuration is not used; `Viewer` only lets the reading continue.
         tokens.push(AdminToken { name, role: role.unwrap_or(Role::Viewer), token });
     }
     let mut from_environment = None;
     if let Some(Found { value, place }) = section.environment().get("RELAY_ADMIN_TOKEN", report) {
         let token = Secret::new(value);
-        // The file may use the same variable by { env = … }, with its own name and a lesser role.
-        // That entry then stands alone: a second one would raise the role. One that is given by its
-        // hash learns the token, for the commands.
+        // The file may use the same variable by { env = … }, with its own name and a lesser role. Then only that entry
+        // counts, because a second one would raise the role. An entry with a hash gets the token itself, for the commands.
         if check_token(&token, &place, report) {
             report.written().text("RELAY_ADMIN_TOKEN", token.expose());
             from_environment = Some(token.clone());
@@ -581,15 +580,15 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
     let hosts = section
         .key(
             "hosts",
-            "Further names for which the admin listener answers. It always answers for addresses and `localhost` and, where \
-             there are tokens, for names without a dot, as containers have (`http://relay:8081/metrics`); any other name gets \
-             403 `unknown_host`, against web pages that make their own name point here.",
+            "Further host names for which the admin listener answers. It always answers for addresses and `localhost` and, if \
+             there are tokens, for names without a dot, as containers have (`http://relay:8081/metrics`). Any other name gets \
+             403 `unknown_host`, as a protection against web pages that let their own name point here.",
         )
         .allowed("a list of names without a port")
         .texts()
         .unwrap_or_default();
     for host in &hosts {
-        // As it stands in a request's `Host`, without the port.
+        // As in a request's `Host` header, without the port.
         if host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
             section.problem("hosts", "write names without a port, such as \"relay.internal\"");
         }
@@ -598,25 +597,26 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
     (Admin { tokens, hosts, from_environment }, is_given)
 }
 
-/// Takes a token, as itself or as its hash, and says where it stands.
+/// Reads a token, as itself or as its hash, and returns its place.
 fn token(section: &mut Section<'_>, report: &Report) -> (Place, Option<Token>) {
     if section.has("token") && section.has("token_sha256") {
-        section.problem("token_sha256", "stands beside `token`: write one of the two");
+        section.problem("token_sha256", "is set in addition to `token`: write one of the two");
     } else if !section.has("token") && !section.has("token_sha256") {
         let what = "is missing: write { env = \"NAME\" }, { file = \"PATH\" } or the token itself, or its hash as `token_sha256`";
         section.problem("token", what);
     }
     let place = section.place(if section.has("token") { "token" } else { "token_sha256" });
     let plain = section
-        .key("token", "The bearer token itself. Either this or `token_sha256` has to be there.")
+        .key("token", "The bearer token itself. Either this or `token_sha256` is required.")
         .secret()
         .filter(|token| check_token(token, &place, report))
         .map(Token::Plain);
     let hash = section
         .key(
             "token_sha256",
-            "The token's SHA-256 in 64 hex digits (`printf %s \"$TOKEN\" | sha256sum`): enough to recognise the token, and \
-             of no use to a reader of the file, nor to the commands on this machine, which then need `RELAY_ADMIN_TOKEN`.",
+            "The token's SHA-256 in 64 hex digits (`printf %s \"$TOKEN\" | sha256sum`): enough to recognise the token, but \
+             useless to a reader of the file. The commands on this machine cannot use it either and need \
+             `RELAY_ADMIN_TOKEN`.",
         )
         .secret();
     let hash = hash.and_then(|given| {
@@ -631,7 +631,7 @@ fn token(section: &mut Section<'_>, report: &Report) -> (Place, Option<Token>) {
     (place, plain.or(hash))
 }
 
-/// A bearer token is compared with what stands in a header, so it can only hold what a header can.
+/// A bearer token is sent in a header, so it can only contain characters that a header can.
 fn check_token(token: &Secret, place: &Place, report: &Report) -> bool {
     let oddity = token.oddity();
     let token = token.expose();
@@ -640,7 +640,7 @@ fn check_token(token: &Secret, place: &Place, report: &Report) -> bool {
         report.problem(place, format!("has blanks or characters beyond ASCII, which no bearer token can have{seen}"));
         return false;
     }
-    // What the file holds is told of where it is read.
+    // A token in the file was checked for oddities when it was read.
     if let (Some(oddity), None) = (oddity, place.line) {
         report.notice(place, format!("{oddity}, which is taken for a part of the secret: take it out if it is none"));
     }
@@ -672,21 +672,20 @@ fn retention(mut section: Section<'_>) -> Retention {
     if dedupe_days < payload_days {
         section.problem(
             "dedupe_days",
-            format!("{dedupe_days} is less than payload_days ({payload_days}): an event would be taken for new while it is still kept"),
+            format!("{dedupe_days} is less than payload_days ({payload_days}): an event would count as new while its payload is still stored"),
         );
     }
     let ledger_days = section
         .key(
             "ledger_days",
-            "The record of what was written of payments in invoicing software is deleted this many days after it was \
-             finished. Not less than `dedupe_days`. French merchants keep accounting records ten years (Code de commerce, \
-             L123-22).",
+            "The record of a payment's booking in invoicing software is deleted this many days after it was finished. Not \
+             less than `dedupe_days`. French merchants keep accounting records for ten years (Code de commerce, L123-22).",
         )
         .whole_or(1..=LONGEST, LEDGER_DAYS.max(dedupe_days));
     if ledger_days < dedupe_days {
         section.problem(
             "ledger_days",
-            format!("{ledger_days} is less than dedupe_days ({dedupe_days}): an event that is still kept could be booked again"),
+            format!("{ledger_days} is less than dedupe_days ({dedupe_days}): an event that is still stored could be booked again"),
         );
     }
     section.finish();
@@ -713,8 +712,8 @@ fn master_key(environment: &Environment<'_>, report: &Report) -> Option<Secret> 
     Some(key)
 }
 
-/// What is made up on `SQLite`, where the file lies beside the database, must be given on Postgres:
-/// replicas have no folder in common.
+/// Secrets that are generated on `SQLite`, in files beside the database, must be configured on Postgres, because replicas
+/// have no common folder.
 fn require_for_postgres(
     server: &Server,
     has_token: bool,

@@ -1,13 +1,13 @@
-//! What the operator wrote becomes a [`Config`]: checked as a whole, every problem reported at once.
+//! Turns the configuration file and the environment into a checked [`Config`], and reports all problems at once.
 //!
-//! [`load`] reads the file section by section, resolves secrets (`{ env = … }`, `{ file = … }`), lays the environment
-//! over the file and collects every problem with its place. Nothing here opens a database or a socket, and nothing is read
-//! but the environment, the file, and the files that these two name. A sink's own keys are read by its kind
+//! [`load`] reads the file section by section, resolves secrets (`{ env = … }`, `{ file = … }`), lets environment
+//! variables override the file, and collects every problem with its place. Nothing here opens a database or a socket. The
+//! only inputs are the environment, the file, and the files that these two name. A sink's own keys are read by its kind
 //! ([`crate::sinks`]).
 //!
-//! [`page`] and [`schema`] show what can be written, made of what the readers say of their keys.
+//! [`page`] and [`schema`] show every option; they are generated from the readers' descriptions of their keys.
 //!
-//! [`generated`] stands apart: secrets that `serve` makes by itself where nothing is configured.
+//! [`generated`] is separate: it generates the secrets that `serve` needs if none are configured.
 
 use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
@@ -57,7 +57,7 @@ pub struct Config {
     pub store: StoreConfig,
     /// Who may use the admin API.
     pub admin: Admin,
-    /// How long things are kept.
+    /// How long data is stored.
     pub retention: Retention,
     /// The webhooks; at least one.
     pub endpoints: Vec<Endpoint>,
@@ -67,20 +67,20 @@ pub struct Config {
     /// there on Postgres; on `SQLite`, where none is configured, `serve` generates one and keeps it
     /// beside the database.
     pub master_key: Option<Secret>,
-    /// What was made up because nothing was configured, for the greeting at the start.
+    /// Which parts were generated because nothing was configured, for the greeting at the start.
     pub made_up: MadeUp,
-    /// Secrets that were made up a moment ago, with the files that are to hold them: they are written when the start has
-    /// come so far that they are used, and never before.
+    /// Secrets that were just generated, with their files. They are written once the start has succeeded far enough to use
+    /// them, and not before.
     pub unsaved: Vec<Unsaved>,
     /// The file that was read, if there was one.
     pub file: Option<PathBuf>,
-    /// What works but may surprise: one sentence each with its place, for the log at the start.
+    /// Settings that work but may surprise: a sentence with the place for each, for the log at the start.
     pub notices: Vec<String>,
-    /// Which options were written, and hashes of what they say.
+    /// Which options were set, with hashes of their values.
     pub written: Written,
 }
 
-/// Which parts came from nowhere but the defaults.
+/// Which parts of the configuration nobody configured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MadeUp {
     /// The endpoint `default` has neither a secret nor an API key to get one with: `serve` generates a
@@ -92,7 +92,7 @@ pub struct MadeUp {
     pub sink: bool,
 }
 
-/// A secret that was made up and is in no file yet.
+/// A generated secret that is not in a file yet.
 #[derive(Debug, Clone)]
 pub struct Unsaved {
     /// The folder.
@@ -118,9 +118,9 @@ pub struct Server {
     pub body_timeout: Duration,
     /// Connections beyond this wait in the operating system's queue.
     pub max_connections: usize,
-    /// Deliveries that share a transaction, at most; 1 commits each by itself.
+    /// The largest number of deliveries that share a transaction; 1 commits each by itself.
     pub commit_batch: usize,
-    /// How long shutdown waits for what is under way.
+    /// How long shutdown waits for work that is under way.
     pub shutdown_timeout: Duration,
 }
 
@@ -136,7 +136,7 @@ pub enum StoreConfig {
     Postgres {
         /// The URL, with its password.
         url: Secret,
-        /// How many connections this process opens at most.
+        /// The largest number of connections that this process opens.
         max_connections: u32,
     },
 }
@@ -144,21 +144,21 @@ pub enum StoreConfig {
 /// The admin API's tokens.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    /// Empty: only callers on loopback are let in.
+    /// The tokens. If there are none, only callers on loopback are accepted.
     pub tokens: Vec<AdminToken>,
     /// Further names for which the admin listener answers, beside addresses and `localhost`.
     pub hosts: Vec<String>,
-    /// What `RELAY_ADMIN_TOKEN` holds, which is among the tokens: the one that the commands send, whatever others there
-    /// are and whatever their roles.
+    /// The token from `RELAY_ADMIN_TOKEN`, which is also among the tokens. The commands send this one, whatever other tokens
+    /// there are and whatever their roles.
     pub from_environment: Option<Secret>,
 }
 
 /// One admin token.
 #[derive(Debug, Clone)]
 pub struct AdminToken {
-    /// Who it is, for the log.
+    /// The name of the person or program, for the log.
     pub name: String,
-    /// What it may do.
+    /// The role that it has.
     pub role: Role,
     /// The bearer token, or only its hash.
     pub token: Token,
@@ -169,7 +169,7 @@ pub struct AdminToken {
 pub enum Token {
     /// The token itself: the commands can use it too.
     Plain(Secret),
-    /// Its SHA-256: enough to recognise the token, and of no use to a reader of the configuration.
+    /// Its SHA-256: enough to recognise the token, and useless to a reader of the configuration.
     Hash([u8; 32]),
 }
 
@@ -182,7 +182,7 @@ impl Token {
         }
     }
 
-    /// The token itself, where it is known.
+    /// The token itself, if it is known.
     pub const fn plain(&self) -> Option<&Secret> {
         match self {
             Token::Plain(token) => Some(token),
@@ -209,14 +209,14 @@ pub enum Role {
     Admin,
 }
 
-/// How long things are kept.
+/// How long data is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Payloads, after the event was received.
     pub payload: Duration,
     /// Events, their dispatches and their dedupe keys; never shorter than `payload`.
     pub dedupe: Duration,
-    /// What was written of payments where, after it was finished; never shorter than `dedupe`.
+    /// The ledger's finished bookings, after they were finished; never shorter than `dedupe`.
     pub ledger: Duration,
 }
 
@@ -231,11 +231,11 @@ pub struct Endpoint {
     pub webhook_id: Option<String>,
     /// The configured secrets; they seed the store, which may have others by now.
     pub secrets: Vec<Secret>,
-    /// For Finkare's API.
+    /// The key for Finkare's API.
     pub api_key: Option<Secret>,
     /// Finkare's API; the default follows from the key's prefix.
     pub api_url: Option<url::Url>,
-    /// The limit that the relay keeps towards Finkare's API.
+    /// The relay's own limit of calls to Finkare's API.
     pub api_rate_limit: RateLimit,
     /// How long one call to Finkare's API may take, from connecting to the last byte.
     pub api_timeout: Duration,
@@ -243,32 +243,32 @@ pub struct Endpoint {
     pub api_max_retries: u32,
     /// Paths of Finkare's API, which are not documented.
     pub api_paths: Paths,
-    /// With which method a webhook is updated, which is not documented either.
+    /// The method that updates a webhook, which is not documented either.
     pub api_update_method: UpdateMethod,
     /// How calls to Finkare's API leave: from the section `[outgoing]`.
     pub egress: Egress,
     /// How long after its event an invoice or a payment may become visible in Finkare's API.
     pub payment_patience: Duration,
-    /// A payment that is dated further from an event is never taken for the event's, unless the event names it.
+    /// A payment that is dated further from an event is never assigned to that event, unless the event names it.
     pub payment_window: Duration,
     /// The time between two scheduled rotations of the secret; `None` if there are none.
     pub rotate_every: Option<Duration>,
     /// How long the earlier secrets stay valid after a rotation, unless the rotation says otherwise.
     pub rotate_overlap: Duration,
-    /// How an event is found again.
+    /// How a repeated delivery is recognised.
     pub dedupe: Dedupe,
-    /// A genuine delivery whose own timestamp is older is refused; shorter than dedupe keys are kept.
+    /// A genuine delivery whose own timestamp is older is refused. Shorter than the time for which dedupe keys are stored.
     pub max_age: Option<Duration>,
     /// An endpoint without a genuine delivery for longer is reported as silent.
     pub silence_alarm: Option<Duration>,
-    /// What the signature is computed over.
+    /// The text that the signature covers.
     pub signature_over: SignatureOver,
     /// How the secret becomes a key.
     pub secret_encoding: SecretEncoding,
 }
 
 impl Config {
-    /// `payment_window_days` of each endpoint, by its name: what invoicing sinks go by as well.
+    /// `payment_window_days` of each endpoint, by its name; invoicing sinks use it as well.
     pub fn payment_window_days(&self) -> std::collections::HashMap<String, u32> {
         const DAY: Duration = Duration::from_hours(24);
         let days = |window: Duration| u32::try_from(window.as_secs() / DAY.as_secs()).unwrap_or(u32::MAX);
@@ -294,7 +294,7 @@ impl Endpoint {
         })
     }
 
-    /// What to do where neither the configuration nor the store has a secret of it.
+    /// What to do if neither the configuration nor the store has a secret for this endpoint.
     pub fn how_to_get_a_secret(&self) -> String {
         if self.api_key.is_some() {
             format!(
@@ -321,27 +321,27 @@ pub struct Sink {
     pub name: SinkName,
     /// What kind of target, with its own options.
     pub kind: Kind,
-    /// Which event types.
+    /// The event types that it gets.
     pub events: Selection,
-    /// Only of these endpoints; `None` is all.
+    /// The endpoints whose events it gets; `None` means all.
     pub endpoints: Option<Vec<EndpointName>>,
-    /// Gets each event with what Finkare says of its invoice and payment.
+    /// True if it gets each event with Finkare's data about the invoice and the payment.
     pub enrich: bool,
-    /// What it gets is real: it is never fed by a sandbox endpoint ([`Endpoint::is_sandbox`]).
+    /// True if it gets only real events, and none of a sandbox endpoint ([`Endpoint::is_sandbox`]).
     pub live: bool,
-    /// Only events for which this is true.
+    /// It gets only events for which this is true.
     pub filter: Option<Filter>,
-    /// In which order.
+    /// The order of delivery.
     pub order: Order,
-    /// The largest number of attempts that run side by side, in this process.
+    /// The largest number of attempts that run at the same time, in this process.
     pub concurrency: NonZeroU32,
-    /// A whole attempt.
+    /// How long a whole attempt may take.
     pub timeout: Duration,
     /// The largest number of attempts in a given time, in this process.
     pub rate_limit: Option<RateLimit>,
     /// When to try again and when to give up.
     pub retry: RetryPolicy,
-    /// When to leave a sick target alone.
+    /// When to stop calling a failing target.
     pub breaker: Breaker,
 }
 
@@ -368,9 +368,9 @@ impl fmt::Debug for Sink {
 /// At most `requests` in any `per`, spread evenly, with a burst of `requests` after a silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// How many.
+    /// The number of requests.
     pub requests: NonZeroU32,
-    /// In which time.
+    /// The period.
     pub per: Duration,
 }
 
@@ -379,6 +379,6 @@ pub struct RateLimit {
 pub struct Breaker {
     /// Consecutive failures that trip it.
     pub failures: NonZeroU32,
-    /// Between two probes.
+    /// The time between two probes.
     pub probe: Duration,
 }

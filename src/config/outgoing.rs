@@ -15,14 +15,14 @@ use crate::options::{
 /// The word that takes the proxies from the environment.
 const ENVIRONMENT: &str = "environment";
 
-/// Reads the section. What has a problem, which is reported, is left out.
+/// Reads the section. A key with a problem is reported and left out.
 pub(super) fn read(mut section: Section<'_>) -> Egress {
     let given = section
         .key(
             "proxy",
-            "The proxy for these calls, with `user:password@` if it asks for them. An `https://` address is called through a \
-             tunnel (`CONNECT`), so that the proxy sees its host and port only; an `http://` address is readable for the \
-             proxy. `environment` takes `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, also in lower case.",
+            "The proxy for these calls, with `user:password@` if it requires a login. Calls to an `https://` address go \
+             through a tunnel (`CONNECT`), so that the proxy sees only host and port; it can read calls to an `http://` \
+             address. `environment` takes `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, also in lower case.",
         )
         .allowed("a secret: `http://…` or `https://…`, or `environment`")
         .otherwise("none: calls leave directly, whatever the environment says")
@@ -57,7 +57,7 @@ pub(super) fn read(mut section: Section<'_>) -> Egress {
     if let Some(file) = section
         .key(
             "ca_file",
-            "Certificates of authorities in PEM that are trusted beside the system's, such as that of the company.",
+            "Certificates of authorities in PEM that are trusted in addition to the system's, such as the company's own.",
         )
         .allowed("a path")
         .otherwise("none")
@@ -81,7 +81,7 @@ fn from_environment(section: &Section<'_>, egress: Egress) -> Egress {
     };
     let proxy = |names| {
         let Found { value, place } = found(names)?;
-        // Other programs take a proxy without a scheme for an HTTP proxy.
+        // Other programs treat a proxy without a scheme as an HTTP proxy.
         let url = if value.contains("://") { value } else { format!("http://{value}") };
         Proxy::read(&Secret::new(url)).map_err(|problem| report.problem(&place, problem.to_string())).ok()
     };
@@ -104,10 +104,10 @@ fn from_environment(section: &Section<'_>, egress: Egress) -> Egress {
     })
 }
 
-/// The same with the authorities of a file, whose content counts when a reload looks for what has changed.
+/// `egress` with the authorities of a file. A reload notices if the content of the file has changed.
 ///
 /// # Errors
-/// What is wrong with the file.
+/// The problem with the file.
 fn trusting(section: &Section<'_>, file: &str, egress: &Egress) -> Result<Egress, String> {
     let path = section.anchored("ca_file", Path::new(file));
     let pem = env::read_text(&path)?;

@@ -1,8 +1,7 @@
 //! The page of all options, `docs/configuration.md`: `finkare-relay config page`.
 //!
-//! The text around the tables is in `page.md`; a line such as `<!-- keys of server -->` is where the keys of that
-//! table are put. The tables are made of what the readers say of their keys
-//! ([`describe`](super::load::describe)).
+//! The text around the tables is in `page.md`; a line such as `<!-- keys of server -->` is replaced by the keys of that
+//! table. The tables are generated from the readers' descriptions of their keys ([`describe`](super::load::describe)).
 
 use std::fmt::Write as _;
 
@@ -43,10 +42,10 @@ pub(crate) fn page_of(kinds: &[Row]) -> String {
     page
 }
 
-/// A key with what it may be and what it is by default, in words.
+/// A key with its allowed values and its default, in words.
 #[derive(Clone)]
 struct Line {
-    /// Where it stands, as in a heading: `sinks.retry`.
+    /// Its table, as in a heading: `sinks.retry`.
     table: String,
     name: &'static str,
     fallback: String,

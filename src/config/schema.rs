@@ -1,8 +1,8 @@
 //! The JSON Schema of the configuration file, for editors: `finkare-relay config schema`.
 //!
-//! Made of what the readers say of their keys ([`describe`](super::load::describe)), so that it knows each key, its type,
-//! range, default and meaning. What follows from several keys together (`max_secs` is not above `give_up_after_secs`) is
-//! left to `check`.
+//! It is generated from the readers' descriptions of their keys ([`describe`](super::load::describe)), so it has each key
+//! with its type, range, default and meaning. Rules that involve several keys (`max_secs` is not above
+//! `give_up_after_secs`) are left to `check`.
 
 use serde_json::{Map, Value, json};
 
@@ -63,7 +63,7 @@ fn definition(row: &Row) -> String {
     format!("sink_{}", row.name)
 }
 
-/// A secret, as every reader of secrets takes it.
+/// A secret, in the forms that every reader of secrets accepts.
 fn secret() -> Value {
     let only = |key: &str| {
         json!({
@@ -130,7 +130,7 @@ fn of(shape: &Shape) -> Value {
     }
 }
 
-/// Markdown without its links: editors show the text, and have no folder that a path could start from.
+/// Markdown without its links, because editors cannot follow relative paths.
 fn plain(markdown: &str) -> String {
     let mut plain = String::with_capacity(markdown.len());
     let mut rest = markdown;

@@ -24,15 +24,15 @@ use crate::{
 
 /// The first wait, the longest wait, and three days until a dispatch is given up: a weekend.
 const RETRY: (f64, u64, u64) = (5.0, 21_600, 259_200);
-/// Failures in a row before a target counts as sick, and the time between two probes then.
+/// The number of failures in a row that trips a sink, and the seconds between two probes after that.
 const BREAKER: (NonZeroU32, f64) = (NonZeroU32::new(10).unwrap(), 30.0);
-/// Fractions are for tests; shorter waits than this are not kept anyway.
+/// Fractions are for tests. The relay does not keep shorter waits anyway.
 const FRACTIONAL: RangeInclusive<f64> = 0.05..=86_400.0;
 /// A year.
 const LONGEST_SECS: u64 = 31_536_000;
 
 /// The event types that Finkare documents (<https://docs.finkare.io/api-reference/webhooks>). The
-/// list there may not be complete, so another type is no mistake, but a near one most likely is.
+/// list there may not be complete, so an unknown type is not a mistake, but a similar one probably is.
 const DOCUMENTED_EVENTS: [&str; 6] = [
     "payment.received",
     "payment.failed",
@@ -44,7 +44,7 @@ const DOCUMENTED_EVENTS: [&str; 6] = [
 
 /// Reads the sinks. The flag is true if none is configured and standard output takes its place.
 ///
-/// `named` are the names of all endpoints, also of those that have a problem; `kinds` are the kinds that there are.
+/// `named` has the names of all endpoints, including those that have a problem; `kinds` has all kinds of sinks.
 pub(super) fn read(
     root: &mut Section<'_>,
     endpoints: &[Endpoint],
@@ -108,18 +108,18 @@ pub(super) fn describe(root: &mut Section<'_>, kinds: &[Row]) {
     }
 }
 
-/// What a sink may refer to.
+/// The endpoints and kinds that a sink may refer to.
 #[derive(Clone, Copy)]
 struct Known<'k> {
     endpoints: &'k [Endpoint],
-    /// The names of all, also of those that have a problem.
+    /// The names of all endpoints, including those that have a problem.
     named: &'k [EndpointName],
     kinds: &'k [Row],
     /// How calls leave.
     egress: &'k Egress,
 }
 
-/// Where events go by default: everybody sees that they arrive.
+/// The default sink: standard output, where people see that events arrive.
 fn standard_output() -> Sink {
     let kind = Kind::from(stdout::Options);
     Sink {
@@ -145,7 +145,7 @@ fn standard_output() -> Sink {
 
 fn name(section: &mut Section<'_>, earlier: &[SinkName]) -> Option<SinkName> {
     let text = section
-        .key("name", "Its name. It stands in the database, so that a new name is a new sink.")
+        .key("name", "Its name. The database identifies a sink by its name, so a new name is a new sink.")
         .allowed("1 to 63 letters, digits, `-`, `_` and `.`")
         .required("a sink needs a name")
         .text()?;
@@ -167,7 +167,7 @@ fn name(section: &mut Section<'_>, earlier: &[SinkName]) -> Option<SinkName> {
 /// Reads one sink; `None` if it has no usable name, type or options of its kind.
 fn one(mut section: Section<'_>, name: Option<SinkName>, known: Known<'_>) -> Option<Sink> {
     let row = kind::named(&mut section, known.kinds);
-    // Without a usable type the rest is judged as for a plain target.
+    // Without a usable type, the other keys are checked as for a plain target.
     let family = row.map_or(Family::Plain, |row| row.family);
     let (concurrency, timeout_secs) = row.map_or((NonZeroU32::MIN, 10), |row| (concurrency_of(row), row.timeout_secs));
     let events = events(&mut section);
@@ -180,25 +180,25 @@ fn one(mut section: Section<'_>, name: Option<SinkName>, known: Known<'_>) -> Op
     let filter = filter(&mut section);
     let order = order(&mut section, family);
     let concurrency = section
-        .key("concurrency", "How many attempts run side by side, in each process.")
+        .key("concurrency", "How many attempts run at the same time, in each process.")
         .whole_or(NonZeroU32::MIN..=const { NonZeroU32::new(1024).unwrap() }, concurrency);
     let timeout =
         section.key("timeout_secs", "How long a whole attempt may take, in seconds.").secs_or(1..=300, timeout_secs);
     let rate_limit = rate_limit(
         section.key(
             "rate_limit",
-            "The largest number of attempts in any such time, in each process, counted anew after a start or a reload. An \
-             attempt counts until that time after its end, so that the target never counts more.",
+            "The largest number of attempts in any period of this length, in each process. After a start or a reload the \
+             count begins again. An attempt counts until one period after its end, so that the target never counts more.",
         ),
         "attempts",
     );
-    let retry = retry(section.key("retry", "When to try again, and when to give up.").table());
+    let retry = retry(section.key("retry", "When to retry, and when to give up.").table());
     let breaker = breaker(
         section
-            .key("breaker", "When to leave a sick target alone: it gets one attempt at a time until one succeeds.")
+            .key("breaker", "When to trip the sink because its target fails: then it gets one attempt at a time until one succeeds.")
             .table(),
     );
-    // The last reader: the kind knows its own keys, so that what is left then is unknown.
+    // The kind reads its keys last, so that it can report the remaining keys as unknown.
     let kind = row?.read(section, Surroundings { is_enriched: enrich, egress: known.egress })?;
     Some(Sink {
         name: name?,
@@ -223,7 +223,10 @@ fn concurrency_of(row: Row) -> NonZeroU32 {
 
 fn events(section: &mut Section<'_>) -> Selection {
     let types = section
-        .key("events", "Which types of events. `\"*\"` is every event, unknown and unreadable ones included.")
+        .key(
+            "events",
+            "The types of events that it gets. `\"*\"` is every event, including unknown and unreadable ones.",
+        )
         .allowed("event types, or `\"*\"`")
         .texts_or_star(&Selection::DEFAULT);
     let Some(types) = types else { return Selection::Types(Selection::DEFAULT.map(str::to_owned).to_vec()) };
@@ -233,12 +236,11 @@ fn events(section: &mut Section<'_>) -> Selection {
     for (index, event) in types.iter().enumerate() {
         let key = format!("events[{index}]");
         if event.is_empty() || (event.contains('*') && event != "*") {
-            section
-                .problem(&key, format!("`{event}` is no event type: there are no patterns but \"*\" for everything"));
+            section.problem(&key, format!("`{event}` is not an event type: the only pattern is \"*\", for everything"));
         } else if !DOCUMENTED_EVENTS.contains(&event.as_str()) {
             let meant = did_you_mean(event, DOCUMENTED_EVENTS);
             if !meant.is_empty() {
-                section.notice(&key, format!("`{event}` is no type that Finkare documents{meant}"));
+                section.notice(&key, format!("`{event}` is not a type that Finkare documents{meant}"));
             }
         }
     }
@@ -275,29 +277,29 @@ fn of_endpoints(section: &mut Section<'_>, known: &[EndpointName]) -> Option<Vec
     Some(chosen)
 }
 
-/// The invoices of two companies may have the same numbers, so that books without `endpoints` would get the payments of all.
+/// Two companies may have invoices with the same numbers, so books without `endpoints` would get the payments of both.
 fn one_company_alone(section: &Section<'_>, family: Family, known: &[Endpoint]) {
     if known.len() > 1 && family.is_invoicing() {
         let names = listed(known.iter().map(|endpoint| endpoint.name.as_str()));
         section.problem(
             "endpoints",
             format!(
-                "is missing: there are several endpoints ({names}), and a payment must not come into the books of another \
-                 company, whose invoices may have the same numbers. Name those that belong to these books"
+                "is missing: there are several endpoints ({names}), and a payment must not be booked for another company, \
+                 whose invoices may have the same numbers. Name the endpoints that belong to these books"
             ),
         );
     }
 }
 
-/// A live sink must not be fed by the sandbox: naming such an endpoint is a contradiction, and where all
-/// are meant, those of the sandbox are left out. Invoicing software is live unless the operator says otherwise: money
-/// that does not exist must not come into the books.
+/// A live sink must not get events of the sandbox. To name such an endpoint is a contradiction; if all endpoints are meant,
+/// those of the sandbox are left out. Invoicing software is live unless the operator says otherwise, because money that
+/// does not exist must not be booked.
 fn live(section: &mut Section<'_>, family: Family, chosen: Option<&[EndpointName]>, known: &[Endpoint]) -> bool {
     let is_live = section
         .key(
             "live",
-            "What it gets is real: endpoints of Finkare's sandbox (an API key `fk_test_…`, or the sandbox's address) do not \
-             feed it. For a test company in invoicing software, write `false`.",
+            "The sink is for real events only: it gets none from endpoints of Finkare's sandbox (an API key `fk_test_…`, or \
+             the sandbox's address). For a test company in invoicing software, write `false`.",
         )
         .flag_or(family.is_invoicing());
     if !is_live {
@@ -313,13 +315,13 @@ fn live(section: &mut Section<'_>, family: Family, chosen: Option<&[EndpointName
         section.problem(
             "live",
             format!(
-                "is set{}, and `endpoints` names what belongs to Finkare's sandbox: {names}. Take it out there, or {}",
+                "is set{}, and `endpoints` names endpoints of Finkare's sandbox: {names}. Remove these, or {}",
                 if family.is_invoicing() { " by default for invoicing software" } else { "" },
                 if family.is_invoicing() { "write `live = false` for a test company" } else { "leave out `live`" }
             ),
         );
     } else {
-        section.notice("live", format!("events of the sandbox do not go here; of these endpoints: {names}"));
+        section.notice("live", format!("the sink does not get events of the sandbox, which are those of: {names}"));
     }
     true
 }
@@ -328,18 +330,18 @@ fn filter(section: &mut Section<'_>) -> Option<Filter> {
     let source = section
         .key(
             "filter",
-            "Only events of whose body this expression is true, such as `data.amountCents >= 10000`. Each alternative of an \
-             `or` is judged alone; one that needs a missing field is no match \
-             ([exactly](decisions/0008-a-missing-field-is-not-a-match.md)), nor is one that compares a number with a text \
-             ([why](decisions/0030-unlike-kinds-are-not-compared.md)): write `data.amountCents | int >= 10000` where texts \
-             hold numbers.",
+            "The sink gets only events for whose body this expression is true, such as `data.amountCents >= 10000`. Each \
+             alternative of an `or` is judged by itself. An alternative that needs a missing field is no match \
+             ([exactly](decisions/0008-a-missing-field-is-not-a-match.md)), and neither is one that compares a number with a \
+             text ([why](decisions/0030-unlike-kinds-are-not-compared.md)): write `data.amountCents | int >= 10000` if the \
+             field is a text with a number.",
         )
         .allowed("an expression over the body")
         .text()?;
     match Filter::compile(&source) {
         Ok(filter) => Some(filter),
         Err(word) => {
-            section.problem("filter", format!("`{source}` is no expression: {word}"));
+            section.problem("filter", format!("`{source}` is not an expression: {word}"));
             None
         }
     }
@@ -351,8 +353,8 @@ fn order(section: &mut Section<'_>, family: Family) -> Order {
     let order = section
         .key(
             "order",
-            "`invoice`: the next event of an invoice waits until the earlier one has arrived or is given up. `none`: nothing \
-             waits. `facturation_pro` and `efactori` take only `invoice`; it has no effect for `tiime` and `fastfaktura`.",
+            "`invoice`: the next event of an invoice waits until the earlier one is delivered or given up. `none`: no event \
+             waits. `facturation_pro` and `efactori` allow only `invoice`; it has no effect for `tiime` and `fastfaktura`.",
         )
         .word_or(&[("invoice", Order::Invoice), ("none", Order::None)], default);
     match family {
@@ -366,12 +368,12 @@ fn order(section: &mut Section<'_>, family: Family) -> Order {
             }
             order
         }
-        // Each payment waits for a person there, so that the next one would wait behind it without a word.
+        // There each payment waits for a person, so the next one would wait behind it without being reported.
         Family::Watching => {
             if is_given && order == Order::Invoice {
                 section.notice(
                     "order",
-                    "`invoice` has no effect here: nothing is written, so that each payment is reported at once and none waits \
+                    "`invoice` has no effect here: nothing is written, so each payment is reported at once, and none waits \
                      for another; leave it out",
                 );
             }
@@ -380,8 +382,7 @@ fn order(section: &mut Section<'_>, family: Family) -> Order {
     }
 }
 
-/// What Finkare says of an event has to be asked for with the key of its endpoint; invoicing software needs it in any
-/// case.
+/// Finkare's data about an event is read with the API key of its endpoint. Invoicing software always needs it.
 fn enrich(
     section: &mut Section<'_>,
     family: Family,
@@ -392,13 +393,13 @@ fn enrich(
     let is_set = section
         .key(
             "enrich",
-            "Adds what Finkare says of the invoice and the payment: `resolved` in lines, `invoice` and `payment` in a \
-             template. An event of which this is not known yet waits. It needs `api_key` at the endpoints, and is not for \
-             invoicing software, which gets both in any case.",
+            "Adds Finkare's data about the invoice and the payment: `resolved` in lines, `invoice` and `payment` in a \
+             template. An event waits until its data is known. It needs `api_key` at the endpoints, and is not for invoicing \
+             software, which always gets both.",
         )
         .flag_or(false);
     if is_set && family.is_invoicing() {
-        section.problem("enrich", "is for other targets: invoicing software gets invoice and payment in any case");
+        section.problem("enrich", "is for other targets: invoicing software always gets the invoice and the payment");
         return false;
     }
     let feeds = |endpoint: &&Endpoint| {
@@ -423,16 +424,16 @@ fn enrich(
     is_set
 }
 
-/// `{ requests = 5, per_secs = 1 }`, both required. `what` is counted.
+/// `{ requests = 5, per_secs = 1 }`, both required. `what` is the thing that is counted.
 pub(super) fn rate_limit(key: Key<'_, '_>, what: &str) -> Option<RateLimit> {
     const EXAMPLE: &str = "write { requests = 600, per_secs = 300 } for 600 requests in 5 minutes";
     let mut limit = key.table_if_set()?;
-    let meaning = if what == "calls" { "How many calls." } else { "How many attempts." };
+    let meaning = if what == "calls" { "The number of calls." } else { "The number of attempts." };
     let requests = limit
         .key("requests", meaning)
         .required(EXAMPLE)
         .whole(NonZeroU32::MIN..=const { NonZeroU32::new(1_000_000).unwrap() });
-    let per_secs = limit.key("per_secs", "In how many seconds.").required(EXAMPLE).whole(1..=86_400_u64);
+    let per_secs = limit.key("per_secs", "The period, in seconds.").required(EXAMPLE).whole(1..=86_400_u64);
     limit.finish();
     Some(RateLimit { requests: requests?, per: Duration::from_secs(per_secs?) })
 }
@@ -441,7 +442,7 @@ fn retry(mut section: Section<'_>) -> RetryPolicy {
     let initial = section
         .key(
             "initial_secs",
-            "The first wait is a random part of it, in seconds; it doubles each time. Not above `max_secs`.",
+            "The first wait is a random part of this time, in seconds; the time doubles with each retry. Not above `max_secs`.",
         )
         .fractional_secs_or(FRACTIONAL, RETRY.0);
     let max = section
@@ -453,8 +454,8 @@ fn retry(mut section: Section<'_>) -> RetryPolicy {
     let give_up_after = section
         .key(
             "give_up_after_secs",
-            "An event is given up this long after its first attempt, in seconds. Time in which nothing was tried (the sink \
-             was paused or tripped, the service was off) counts as `max_secs` at most.",
+            "An event is given up this long after its first attempt, in seconds. A time without attempts (the sink was paused \
+             or tripped, the service was off) counts as `max_secs` at most.",
         )
         .secs_or(1..=LONGEST_SECS, RETRY.2);
     let secs = |duration: Duration| duration.as_secs_f64();
@@ -473,7 +474,7 @@ fn breaker(mut section: Section<'_>) -> Breaker {
         .key("failures", "How many failures in a row trip the sink.")
         .whole_or(NonZeroU32::MIN..=const { NonZeroU32::new(1_000_000).unwrap() }, BREAKER.0);
     let probe = section
-        .key("probe_secs", "A tripped sink gets one attempt in this time, in seconds.")
+        .key("probe_secs", "A tripped sink gets one attempt per this time, in seconds.")
         .fractional_secs_or(FRACTIONAL, BREAKER.1);
     section.finish();
     Breaker { failures, probe }
@@ -492,7 +493,7 @@ fn one_file_each(root: &Section<'_>, sinks: &[Sink]) {
     }
 }
 
-/// Two sinks that keep the same books would book each payment twice; neither knows what the other did.
+/// Two sinks that keep the same books would book each payment twice, because neither knows about the other's bookings.
 fn one_company_each(root: &Section<'_>, sinks: &[Sink]) {
     let books = || sinks.iter().filter_map(|sink| Some((sink, sink.kind.company()?)));
     for (index, (sink, company)) in books().enumerate() {

@@ -298,7 +298,7 @@ fn listeners() {
     let with = |listen: &str, admin: &str| format!("[server]\nlisten = '{listen}'\nadmin_listen = '{admin}'");
     assert_eq!(good(&with("localhost:5", "[::1]:6"), &[]).server.listen.to_string(), "127.0.0.1:5");
     good(&with("127.0.0.1:0", "127.0.0.1:0"), &[]);
-    one_problem(&with("127.0.0.1:5", "0.0.0.0:5"), &[], "server.admin_listen: port 5 is the one of `listen` too");
+    one_problem(&with("127.0.0.1:5", "0.0.0.0:5"), &[], "server.admin_listen: port 5 is also the port of `listen`");
     for bad in ["8080", ":8080", "relay.example:80", "127.0.0.1", "127.0.0.1:70000", "localhost", ""] {
         one_problem(&with(bad, "127.0.0.1:1"), &[], "server.listen: `");
     }
@@ -448,7 +448,11 @@ fn admin_tokens_by_their_hash() {
         assert!(bad.len() < 4 || !problems[0].contains(bad), "a token by mistake: {problems:?}");
     }
     let two = ops.replace("token_sha256", &format!("token = '{TOKEN}', token_sha256"));
-    one_problem(&tokens(&two), &[], "admin.tokens[0] (ops).token_sha256: stands beside `token`: write one of the two");
+    one_problem(
+        &tokens(&two),
+        &[],
+        "admin.tokens[0] (ops).token_sha256: is set in addition to `token`: write one of the two",
+    );
 }
 
 #[test]

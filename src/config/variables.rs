@@ -8,10 +8,10 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 
 /// Every variable, for `--help` and the configuration page. An empty variable counts as one that is not set.
 ///
-/// Those of proxies are read only if `[outgoing]` says so, also in small letters.
-/// `RELAY_LOG_FORMAT` and `RUST_LOG` are read where logging is set up, those of traces (the OpenTelemetry
-/// standard's names) where traces are, `RELAY_NEW_MASTER_KEY` by the command that changes the key, all others
-/// by [`load`](super::load).
+/// The variables for proxies are read only if `[outgoing]` says so, also in lower case. `RELAY_LOG_FORMAT` and `RUST_LOG`
+/// are read by the code that sets up logging, the variables for traces (with the names of the OpenTelemetry standard) by
+/// the code that sets up traces, `RELAY_NEW_MASTER_KEY` by the command that changes the key, and all others by
+/// [`load`](super::load).
 pub const VARIABLES: [Variable; 24] = [
     variable("RELAY_CONFIG", "`relay.toml` if it exists", "the configuration file (also `--config`)"),
     variable(
@@ -24,19 +24,19 @@ pub const VARIABLES: [Variable; 24] = [
     variable(
         "RELAY_ADMIN_TOKEN",
         "on SQLite generated and kept in `admin-token` beside the database",
-        "a bearer token of the admin API, named `env`, with the role `admin`; commands send this one if it is set, whatever \
+        "a bearer token for the admin API, named `env`, with the role `admin`; if it is set, commands send this one, whatever \
          other tokens the file has",
     ),
     variable(
         "RELAY_MASTER_KEY",
         "on SQLite generated and kept in `master-key` beside the database; required on Postgres",
-        "32 bytes in base64: what the stored webhook secrets are encrypted under",
+        "the key under which the stored webhook secrets are encrypted: 32 bytes in base64",
     ),
-    variable("RELAY_NEW_MASTER_KEY", "none", "for `rekey` only: the key that takes the place of `RELAY_MASTER_KEY`"),
+    variable("RELAY_NEW_MASTER_KEY", "none", "for `rekey` only: the key that replaces `RELAY_MASTER_KEY`"),
     variable(
         "FINKARE_WEBHOOK_SECRET",
         "on SQLite, without an API key, generated and kept in `webhook-secret` beside the database",
-        "the webhook's secret (`whsec_…`) of the endpoint `default`, where no `[[endpoints]]` is configured",
+        "the webhook's secret (`whsec_…`) of the endpoint `default`, if no `[[endpoints]]` are configured",
     ),
     variable("FINKARE_WEBHOOK_ID", "what `register` stored", "the webhook's id at Finkare, of the same endpoint"),
     variable(
@@ -46,7 +46,7 @@ pub const VARIABLES: [Variable; 24] = [
          payments",
     ),
     variable("FINKARE_API_URL", "from the key's prefix", "Finkare's API, of the same endpoint"),
-    variable("RELAY_SINK_URL", "none", "one HTTP sink `default`, where no `[[sinks]]` is configured"),
+    variable("RELAY_SINK_URL", "none", "the address of one HTTP sink `default`, if no `[[sinks]]` are configured"),
     variable(
         "RELAY_SINK_SECRET",
         "none: nothing is signed",
@@ -59,8 +59,8 @@ pub const VARIABLES: [Variable; 24] = [
     variable("RELAY_LOG_FORMAT", "`pretty` on a terminal, else `json`", "how log lines look"),
     variable(
         "RUST_LOG",
-        "`info`, of the database driver `warn`",
-        "which log lines are written, such as `warn` or `finkare_relay=debug`, which leaves the rest as it is by default",
+        "`info`, and `warn` for the database driver",
+        "which log lines are written, such as `warn`, or `finkare_relay=debug`, which leaves all others at the default",
     ),
     variable(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -68,7 +68,7 @@ pub const VARIABLES: [Variable; 24] = [
         "the collector that gets traces, by OTLP over HTTP, such as `http://127.0.0.1:4318`",
     ),
     variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "`/v1/traces` there", "the whole address for traces instead"),
-    variable("OTEL_SERVICE_NAME", "`finkare-relay`", "what the service is called in traces"),
+    variable("OTEL_SERVICE_NAME", "`finkare-relay`", "the service's name in traces"),
     variable(
         "OTEL_TRACES_SAMPLER",
         "`always_on`",

@@ -1,38 +1,38 @@
-//! What is said of the keys of a configuration, as their readers say it.
+//! The descriptions of the keys of a configuration, as their readers give them.
 //!
-//! A run of the readers over an empty file under [`Report::describing`](super::problem::Report::describing) leaves one
-//! [`Described`] for each key that can be written. There is no second list that could differ from what is read.
+//! A run of the readers over an empty file with [`Report::describing`](super::problem::Report::describing) leaves one
+//! [`Described`] for each key that can be set. There is no second list that could differ from the readers.
 
 use serde_json::Value;
 
-/// One key: what its reader says of it.
+/// One key, as its reader describes it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Described {
-    /// The table that it stands in: empty for the whole file, `admin.tokens[]` for each table of a list, and
+    /// The table that contains it: empty for the whole file, `admin.tokens[]` for each table of a list, and
     /// `sinks[http]` for the sinks of one type.
     pub(crate) parent: String,
     /// Its name.
     pub(crate) name: &'static str,
-    /// What it is for, in Markdown.
+    /// Its purpose, in Markdown.
     pub(crate) meaning: &'static str,
-    /// What it may be.
+    /// The type and range of its values.
     pub(crate) shape: Shape,
-    /// What it may be, in words, where the shape does not say all of it.
+    /// Its allowed values in words, if the shape does not say everything.
     pub(crate) allowed: Option<&'static str>,
-    /// What applies without it.
+    /// The value that applies without it.
     pub(crate) fallback: Fallback,
-    /// True if its value may hold something secret although it is not a secret as a whole.
+    /// True if its value may contain something secret although it is not a secret as a whole.
     pub(crate) is_private: bool,
 }
 
-/// What a value may be.
+/// The type and range of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Shape {
     /// A text.
     Text,
     /// One of these words.
     Words(Vec<&'static str>),
-    /// A whole number, from and to; `u64::MAX` is no bound.
+    /// A whole number, from and to; `u64::MAX` means no upper bound.
     Whole(u64, u64),
     /// A number that may have a fraction, from and to.
     Number(f64, f64),
@@ -61,21 +61,21 @@ impl Shape {
     }
 }
 
-/// What applies where a key is not written.
+/// What applies if a key is not set.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Fallback {
-    /// It has to be written.
+    /// The key is required.
     Required,
     /// Nothing.
     Nothing,
     /// This value.
     Value(Value),
-    /// What these words say.
+    /// The behaviour that these words describe.
     Words(&'static str),
 }
 
 impl Described {
-    /// True if what stands behind the key may not be shown.
+    /// True if the value of the key must not be shown.
     pub(crate) fn may_hold_a_secret(&self) -> bool {
         let is_secret = |shape: &Shape| matches!(shape, Shape::Secret | Shape::Secrets | Shape::Tables);
         self.is_private
@@ -85,14 +85,14 @@ impl Described {
             }
     }
 
-    /// The table that a table's own keys stand in.
+    /// The path of a table's own keys.
     pub(crate) fn path(&self) -> String {
         let path = if self.parent.is_empty() { self.name.to_owned() } else { format!("{}.{}", self.parent, self.name) };
         if self.shape == Shape::Tables { format!("{path}[]") } else { path }
     }
 }
 
-/// `sinks[1].retry` becomes `sinks[].retry`: which table of a list it is does not matter. `sinks[http]` stays.
+/// `sinks[1].retry` becomes `sinks[].retry`, because the position in a list does not matter. `sinks[http]` stays.
 pub(super) fn without_numbers(path: &str) -> String {
     let mut parts = path.split('[');
     let mut plain = parts.next().unwrap_or_default().to_owned();

@@ -9,28 +9,28 @@ use super::problem::{Place, Problems, Report};
 pub struct Variable {
     /// Its name. The name with `_FILE` appended names a file that holds the value.
     pub name: &'static str,
-    /// What applies without it, in words.
+    /// The default, in words.
     pub default: &'static str,
     /// What it sets.
     pub meaning: &'static str,
 }
 
-/// Where variables are looked up: the process's own environment ([`of_process`]), or what a test says it is.
+/// Looks variables up: in the process's own environment ([`of_process`]), or in one that a test provides.
 pub type Lookup<'l> = dyn Fn(&str) -> Option<OsString> + 'l;
 
-/// A variable of this process, whatever bytes it holds.
+/// A variable of this process, whatever bytes it contains.
 ///
-/// Everything that reads a variable does so by [`read`] or [`load`](crate::config::load) with this: `std::env::var` takes a
-/// variable that is not UTF-8 for one that is not set.
+/// All code reads variables with [`read`] or [`load`](crate::config::load) and this function: `std::env::var` treats a
+/// variable that is not UTF-8 like one that is not set.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn of_process(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// What is wrong with a variable whose bytes are no text.
+/// The problem with a variable whose bytes are not a text.
 const NOT_UTF8: &str = "holds bytes that are not UTF-8: set it again as UTF-8 (in a URL, a letter beyond ASCII is written with percent signs, such as `%C3%A9` for `é`)";
 
-/// Reads one variable for those who need it outside of [`load`](crate::config::load): the setting up of logs.
+/// Reads one variable outside of [`load`](crate::config::load): to set up logs.
 ///
 /// # Errors
 /// As for every other variable: both forms are set, it is not UTF-8, or the file cannot be read or is empty.
@@ -49,7 +49,7 @@ pub(crate) struct Found {
     pub(crate) place: Place,
 }
 
-/// The environment as far as it was asked for.
+/// The environment, with a record of the variables that were read.
 pub(crate) struct Environment<'e> {
     lookup: &'e Lookup<'e>,
     named: RefCell<BTreeSet<String>>,
@@ -95,7 +95,7 @@ impl<'e> Environment<'e> {
         !self.named.borrow().contains(name) && self.is_set(name)
     }
 
-    /// True if the variable is set, in either form. Does not count as asking for it.
+    /// True if the variable is set, in either form. Does not count as reading it.
     pub(crate) fn is_set(&self, name: &str) -> bool {
         self.set(name).is_some() || self.set(&format!("{name}_FILE")).is_some()
     }
@@ -110,10 +110,10 @@ fn text(value: OsString, place: &Place, report: &Report) -> Option<String> {
     value.into_string().map_err(|_| report.problem(place, NOT_UTF8)).ok()
 }
 
-/// The content of a file that holds one value, without the newline that editors leave at its end.
+/// The content of a file with one value, without the newline that editors add at its end.
 ///
 /// # Errors
-/// What is wrong with the file, in a sentence. Never what is in it.
+/// The problem with the file, in a sentence. It never repeats the content.
 pub(crate) fn read_value(path: &Path) -> Result<String, String> {
     let text = read_text(path)?;
     let value = text.trim_end_matches(['\r', '\n']);
@@ -136,7 +136,7 @@ pub(crate) fn read_text(path: &Path) -> Result<zeroize::Zeroizing<String>, Strin
             Err(_) => format!("{shown} cannot be read: {error}"),
         },
         ErrorKind::IsADirectory => format!(
-            "{shown} cannot be read: it is a folder. (Docker makes one where a file that is to be mounted does not exist.)"
+            "{shown} cannot be read: it is a folder. (Docker creates one if a file that it should mount does not exist.)"
         ),
         ErrorKind::InvalidData => format!("{shown} is not UTF-8 text: save it as UTF-8"),
         ErrorKind::PermissionDenied => {
@@ -146,7 +146,7 @@ pub(crate) fn read_text(path: &Path) -> Result<zeroize::Zeroizing<String>, Strin
     })
 }
 
-/// A path in backticks, in which nothing steers a terminal.
+/// A path in backticks, without control characters for a terminal.
 fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
     let escaped: String =

@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use crate::model::secret::Secret;
 
-/// A secret that a header can hold, checked once.
+/// A secret that a header can contain, checked once.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HeaderSecret {
     secret: Secret,
@@ -17,7 +17,7 @@ impl HeaderSecret {
     /// Takes a secret that fits on one line and has no control characters.
     ///
     /// # Errors
-    /// What is wrong, as the end of a sentence. It never repeats the secret.
+    /// The problem, as the end of a sentence. It never repeats the secret.
     pub fn new(secret: Secret) -> Result<Self, &'static str> {
         let mut value = HeaderValue::try_from(secret.expose())
             .map_err(|_| "has a character that no header may have, such as a line break")?;
@@ -30,7 +30,7 @@ impl HeaderSecret {
         self.secret.expose()
     }
 
-    /// The secret itself, for what has to mask it.
+    /// The secret itself, for code that masks it.
     pub const fn secret(&self) -> &Secret {
         &self.secret
     }

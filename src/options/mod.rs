@@ -1,14 +1,14 @@
-//! Reading what an operator wrote, without knowing what it is about.
+//! Reads a configuration without knowing what its options mean.
 //!
 //! - `section`: the file, table by table; the reader of a table takes its keys from it.
-//! - `section::key`: one key that is about to be read: what it is for, what it may be, what it is by default.
-//! - `description`: what was said of the keys while they were read. The page of all options, the JSON Schema, and what a
-//!   syntax error may show are made of it.
-//! - `header`: a secret that a header can hold.
-//! - `env`: environment variables, and files that hold one value.
-//! - `problem`: what is wrong, collected while reading goes on, so that one run names all of it.
-//! - `syntax`: a file that is no TOML, explained without repeating a secret.
-//! - `written`: which options were written, so that two configurations can be compared.
+//! - `section::key`: one key that is about to be read: its purpose, its allowed values and its default.
+//! - `description`: the descriptions of the keys, collected while they are read. The page of all options, the JSON Schema,
+//!   and the rules about what a syntax error may show are generated from them.
+//! - `header`: a secret that a header can contain.
+//! - `env`: environment variables, and files that contain one value.
+//! - `problem`: problems, collected while reading continues, so that one run names all of them.
+//! - `syntax`: explains a file that is not TOML, without repeating a secret.
+//! - `written`: which options were set, so that two configurations can be compared.
 //!
 //! Nothing here knows the name of an option: its owner reads, checks and describes it.
 
@@ -23,10 +23,10 @@ mod written;
 pub use problem::{Problem, Problems};
 pub use written::Written;
 
-/// Reads a text of TOML that stands alone, without the environment's variables for its keys.
+/// Reads a TOML text by itself, without environment variables for its keys.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All problems with it.
 pub(crate) fn read_alone<T>(text: &str, read: impl FnOnce(section::Section<'_>) -> Option<T>) -> Result<T, Problems> {
     let report = problem::Report::default();
     let environment = env::Environment::new(&env::of_process);

@@ -1,13 +1,13 @@
-//! What is wrong with a configuration: collected while it is read, shown all at once.
+//! The problems of a configuration: collected while it is read, and shown all at once.
 //!
-//! A problem names its place (`sinks[1] (erp).url`, or a variable), what is wrong there and what is
-//! allowed. It may repeat what the operator wrote, except where a secret belongs.
+//! A problem names its place (`sinks[1] (erp).url`, or a variable), what is wrong there and what is allowed. It may repeat
+//! the operator's text, except for values that may be secrets.
 
 use std::{cell::RefCell, collections::BTreeSet, fmt, path::PathBuf};
 
 use super::{description::Described, written::Written};
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where: an option's path, or the name of an environment variable. Empty for the whole file.
@@ -30,7 +30,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration; never empty.
+/// All problems of a configuration; never empty.
 ///
 /// `Display` gives a heading and one line for each problem, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Problems {
         Self { file, list }
     }
 
-    /// Of environment variables that are judged elsewhere: their names, and what is wrong with each.
+    /// Problems with environment variables that are checked elsewhere: the names, and what is wrong with each.
     pub(crate) fn of_variables(wrong: Vec<(&'static str, String)>) -> Self {
         let problem = |(name, what)| Problem { place: Place::variable(name).path, line: None, what };
         Self::new(None, wrong.into_iter().map(problem).collect())
@@ -77,7 +77,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Where something stands, for a [`Problem`].
+/// The place of a [`Problem`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Place {
     pub(crate) path: String,
@@ -91,56 +91,56 @@ impl Place {
     }
 }
 
-/// What is found while a configuration is read. Shared by all parts of the reading, hence the cells.
+/// The findings while a configuration is read. All readers share it, hence the cells.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     problems: RefCell<Vec<Problem>>,
     notices: RefCell<Vec<String>>,
     known: RefCell<BTreeSet<String>>,
     written: RefCell<Written>,
-    /// Every key that was read, with what is said of it; `None` unless a description is wanted.
+    /// Every key that was read, with its description; `None` unless descriptions are wanted.
     described: Option<RefCell<Vec<Described>>>,
 }
 
 impl Report {
-    /// For a run over an empty file that describes what can be written in it.
+    /// For a run over an empty file that collects the descriptions of all keys.
     pub(crate) fn describing() -> Self {
         Self { described: Some(RefCell::default()), ..Self::default() }
     }
 
-    /// True if the run is there to describe what can be written: then every table is read, as if it were there.
+    /// True if the run collects descriptions: then every table is read as if it were present.
     pub(super) fn is_describing(&self) -> bool {
         self.described.is_some()
     }
 
-    /// Keeps what is said of a key, if that is wanted.
+    /// Stores a key's description, if descriptions are wanted.
     pub(super) fn describe(&self, described: impl FnOnce() -> Described) {
         if let Some(list) = &self.described {
             list.borrow_mut().push(described());
         }
     }
 
-    /// What was described, in the order of reading.
+    /// The descriptions, in the order of reading.
     pub(crate) fn into_described(self) -> Vec<Described> {
         self.described.map(RefCell::into_inner).unwrap_or_default()
     }
 
-    /// Something cannot work.
+    /// Reports something that cannot work.
     pub(crate) fn problem(&self, place: &Place, what: impl Into<String>) {
         self.problems.borrow_mut().push(Problem { place: place.path.clone(), line: place.line, what: what.into() });
     }
 
-    /// Something works, but the operator should know of it.
+    /// Reports something that works but that the operator should know.
     pub(crate) fn notice(&self, place: &Place, what: impl fmt::Display) {
         self.notices.borrow_mut().push(format!("{}: {what}", place.path));
     }
 
-    /// An option was looked for, whether it is there or not. `path` is as in `sinks[0].url`.
+    /// Records that an option was looked for, whether it is present or not. `path` is as in `sinks[0].url`.
     pub(crate) fn asked(&self, path: String) {
         self.known.borrow_mut().insert(path);
     }
 
-    /// What was written is noted here.
+    /// The record of options that were set.
     pub(crate) fn written(&self) -> std::cell::RefMut<'_, Written> {
         self.written.borrow_mut()
     }
@@ -153,7 +153,8 @@ impl Report {
 
 /// The one of `known` that was probably meant, as a phrase to append, or nothing.
 ///
-/// Near is one change for each three letters, at least one; swapped neighbours are one change.
+/// A word is near if it differs by at most one change for each three letters, and at least one change is allowed; two
+/// swapped neighbours are one change.
 pub(crate) fn did_you_mean<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> String {
     let allowed = (given.chars().count() / 3).max(1);
     known

@@ -1,23 +1,23 @@
-//! A file that is no TOML: shows the line and the place, and no secret.
+//! Explains a file that is not TOML: shows the line and the place, but no secret.
 
 use std::{collections::BTreeSet, ops::Range};
 
 use super::{description::Described, problem::Problem};
 
-/// The names of all options and tables: what of a broken line may be shown.
+/// The names of all options and tables, which decide what a message may show of a broken line.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     /// Keys whose values are never secret, so that a line that sets only such keys may be shown.
     showable: BTreeSet<&'static str>,
-    /// All keys: the key may be shown, what stands behind it may not.
+    /// All keys: the key may be shown, but not its value.
     keys: BTreeSet<&'static str>,
-    /// The words of the tables' headings.
+    /// The words in the headings of tables.
     tables: BTreeSet<&'static str>,
 }
 
 impl Names {
-    /// The names that are described. A name that may hold a secret in one place, itself or in a table below it, is hidden in
-    /// all places: `store = postgres://…` is a mistake that shows a password.
+    /// Collects the names from the descriptions. If the value of a name may contain a secret in one place, itself or in a
+    /// table below it, the value is hidden in all places: `store = postgres://…` is a mistake that would show a password.
     pub(crate) fn of(described: &[Described]) -> Self {
         let names = |wanted: &dyn Fn(&Described) -> bool| -> BTreeSet<&'static str> {
             described.iter().filter(|key| wanted(key)).map(|key| key.name).collect()

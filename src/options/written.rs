@@ -1,4 +1,5 @@
-//! What was written where, by hash: what differs between two configurations can be named, and no value is kept for it.
+//! A record of the options that were set, with hashes of their values: it can name the differences between two
+//! configurations without storing a value.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,14 +9,14 @@ use std::{
 use sha2::{Digest, Sha256};
 use toml::Value;
 
-/// Every option that was written, in the file or by a variable, with the SHA-256 of what it says.
+/// Every option that was set, in the file or by a variable, with the SHA-256 of its value.
 ///
-/// A secret that stands elsewhere (`{ env = … }`, `{ file = … }`) counts with the text that it stood for when it was
-/// read. Options are called `server.listen`, `sinks.erp.url`, `endpoints.production.secret`.
+/// A secret that is stored elsewhere (`{ env = … }`, `{ file = … }`) counts with the text that was read from there. Options
+/// are called `server.listen`, `sinks.erp.url`, `endpoints.production.secret`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Written(BTreeMap<String, [u8; 32]>);
 
-/// The options' names: the hash of what is short can be guessed.
+/// Shows only the options' names, because a short value could be guessed from its hash.
 impl fmt::Debug for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
@@ -23,7 +24,7 @@ impl fmt::Debug for Written {
 }
 
 impl Written {
-    /// Notes an option and all that stands below it. `path` is as in `sinks[0].url`.
+    /// Notes an option and all options below it. `path` is as in `sinks[0].url`.
     pub(crate) fn value(&mut self, path: &str, value: &Value) {
         match value {
             Value::Table(table) => {
@@ -40,19 +41,19 @@ impl Written {
         }
     }
 
-    /// Notes what an option stands for.
+    /// Notes the resolved text of an option.
     pub(crate) fn text(&mut self, path: &str, text: &str) {
         self.0.insert(path.to_owned(), Sha256::digest(text).into());
     }
 
-    /// Calls sinks and endpoints by their names instead of their places, so that their order does not count.
+    /// Names sinks and endpoints by their names instead of their positions, so that their order does not matter.
     pub(crate) fn by_name(self, endpoints: &[&str], sinks: &[&str]) -> Self {
         let named = |path: String| {
             [("endpoints", endpoints), ("sinks", sinks)]
                 .into_iter()
                 .find_map(|(list, names)| {
                     let rest = path.strip_prefix(list)?;
-                    // What the environment alone describes is called `default`.
+                    // An endpoint or sink that only the environment describes is called `default`.
                     if let Some(rest) = rest.strip_prefix(" (default)") {
                         return Some(format!("{list}.default{rest}"));
                     }
@@ -83,21 +84,21 @@ impl Written {
         self.below(&format!("endpoints.{name}."))
     }
 
-    /// The options whose names begin so, without that beginning.
+    /// The options whose names have this beginning, without it.
     #[must_use]
     pub fn below(&self, prefix: &str) -> Self {
         let below = self.0.iter().filter_map(|(path, hash)| Some((path.strip_prefix(prefix)?.to_owned(), *hash)));
         Self(below.collect())
     }
 
-    /// Without the options whose names begin with one of these.
+    /// All options except those whose names begin with one of these.
     #[must_use]
     pub fn without(mut self, prefixes: &[&str]) -> Self {
         self.0.retain(|path, _| !prefixes.iter().any(|prefix| path.starts_with(prefix)));
         self
     }
 
-    /// The names of the options that stand in one of the two only, or say something else there.
+    /// The names of the options that only one of the two has, or that have different values.
     pub fn differing(&self, other: &Self) -> BTreeSet<String> {
         let paths = self.0.keys().chain(other.0.keys());
         paths.filter(|path| self.0.get(*path) != other.0.get(*path)).cloned().collect()

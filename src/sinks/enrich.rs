@@ -1,9 +1,9 @@
-//! Gives a sink what Finkare says of an event's invoice and payment, beside the thin body (`enrich = true`).
+//! Adds Finkare's data about an event's invoice and payment to the event (`enrich = true`), whose own body has few fields.
 //!
-//! A `payment.received` is delivered with its invoice and the payment that it announces; an event of another type that
-//! names an invoice, with the invoice; any other as it is. What cannot be found out is not delivered: what the
-//! resolver says ([`Unresolved`]) becomes the attempt's outcome, so that an event waits for its payment as it would for a
-//! sick target.
+//! A `payment.received` is delivered with its invoice and the payment that it announces. An event of another type that
+//! names an invoice is delivered with the invoice, and any other event as it is. An event that cannot be resolved is not
+//! delivered: the resolver's answer ([`Unresolved`]) becomes the attempt's outcome, so that the event waits for its payment
+//! in the same way as for a target that is down.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::model::{
 };
 use async_trait::async_trait;
 
-/// Finds out what there is to know of a message; `None` where its type has nothing to find.
+/// Reads Finkare's data about a message; `None` for a type that has no such data.
 ///
 /// # Errors
 /// As [`Resolve`] says.
@@ -35,12 +35,12 @@ pub async fn resolve(resolver: &dyn Resolve, message: &Message) -> Result<Option
     Ok(Some(Resolved { invoice: Some(resolver.invoice(message).await?), payment: None }))
 }
 
-/// A sink that gets its events with what Finkare says of them.
+/// A sink that gets its events together with Finkare's data about them.
 #[derive(Debug)]
 pub struct Enriched {
     sink: Arc<dyn Sink>,
     resolver: Arc<dyn Resolve>,
-    /// For finding out; the rest of the attempt's time is the target's.
+    /// The time for resolving; the rest of the attempt's time is for the target.
     within: Duration,
 }
 
@@ -54,9 +54,10 @@ impl Enriched {
 #[async_trait]
 impl Sink for Enriched {
     async fn deliver(&self, message: &Message) -> Outcome {
-        // Ended here and not by the attempt's own time-out, so that the reason does not blame the target.
+        // This ends before the attempt's own time-out, so that the reason does not blame the target.
         let Ok(resolved) = tokio::time::timeout(self.within, resolve(&*self.resolver, message)).await else {
-            let reason = format!("Finkare has not said within {:?} what the event is about", self.within);
+            let reason =
+                format!("Finkare's API did not provide the event's invoice and payment within {:?}", self.within);
             return Outcome::Retry { reason, after: None };
         };
         match resolved {
@@ -198,6 +199,10 @@ mod tests {
         assert_eq!((outcome, got.len()), (Outcome::Hold { reason: "look".into(), recheck_after: None }, 0));
         let (outcome, got) = delivered(None, &message).await;
         let Outcome::Retry { reason, .. } = outcome else { panic!("{outcome:?}") };
-        assert!(reason.contains("Finkare has not said within 30ms") && got.is_empty(), "{reason}");
+        assert!(
+            reason.contains("Finkare's API did not provide the event's invoice and payment within 30ms")
+                && got.is_empty(),
+            "{reason}"
+        );
     }
 }

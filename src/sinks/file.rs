@@ -1,21 +1,21 @@
 //! One JSON line per event in a file.
 //!
-//! A line counts as delivered once it has been fsynced, together with all that waited with it (see
-//! `lines`). The file holds whole lines only: what a failed write left is cut off again, and a
-//! last line that a crash tore is repaired before the first new one is appended.
+//! A line counts as delivered once it has been fsynced, together with all lines of its group (see `lines`). The file
+//! contains whole lines only: the remains of a failed write are cut off, and a last line that a crash left incomplete is
+//! repaired before a new one is appended.
 //!
-//! The file may be renamed, deleted or truncated by others: each group looks whether the path still
-//! leads to the file as it was left. (logrotate's `copytruncate` loses by design what is written
-//! between its two steps; its default, to rename, loses nothing.) Only one process writes to a file
-//! at a time; a lock on it keeps a second one from taking a line under way for a torn one.
+//! Other programs may rename, delete or truncate the file: before each group, the sink checks that the path still leads to
+//! the same file, with the same length. (logrotate's `copytruncate` by design loses lines that are written between its two
+//! steps; its default, renaming, loses none.) Only one process writes to a file at a time: a lock prevents a second one
+//! from mistaking an unfinished line for an incomplete one.
 //!
-//! A full file is renamed and a new one begun. Where it cannot be renamed (a mount of its own, as containers have them; a
-//! folder in which we may not write), it goes on growing with an error in the log, and `check` says so: a copy beside it
-//! could lie on another disk, one that goes with the container, and to truncate what was copied there would lose it.
-//! Events must not wait for that.
+//! A full file is renamed and a new one is begun. A file that cannot be renamed (in a container it may be a mount by
+//! itself; or the folder may not be writable) continues to grow with an error in the log, and `check` reports it. Copying
+//! the file and truncating it is no alternative: the copy could be on a disk that is deleted with the container. Events
+//! must not wait for any of this.
 //!
-//! The file is opened by the first delivery, not when the sink is built, so that a mere check of
-//! the configuration leaves no trace.
+//! The first delivery opens the file, not the construction of the sink, so that a mere check of the configuration leaves
+//! no trace.
 
 mod look;
 
@@ -43,20 +43,20 @@ use crate::{
     options::section::Section,
 };
 
-/// Bytes that are put together for one write.
+/// The largest number of bytes in one write.
 const GROUP_BYTES: u64 = 1024 * 1024;
 
-/// How far back the beginning of a torn line is looked for. A line is at most six times the largest
-/// body (every byte escaped) and a little more; in a file of ours it is found long before this.
+/// How far back the beginning of an incomplete line is searched for, in bytes. A line is at most six times as long as the
+/// largest body (every byte escaped), and a little more; in a file of this sink it is found long before this.
 const LONGEST_LINE: u64 = 64 * 1024 * 1024;
 
-/// How every line of ours begins, see [`message::object`].
+/// The beginning of every line that this sink writes, see [`message::object`].
 const BEGINNING: &[u8] = br#"{"id":""#;
 
 /// The options of a `file` sink.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The file; its folder is made if it is missing.
+    /// The file; its folder is created if it is missing.
     pub path: PathBuf,
     /// Bytes. A line that would make the file larger goes into a new one, and the full one is
     /// renamed to `<name>.<UTC time>`. 0 never rotates.
@@ -72,16 +72,16 @@ impl SinkOptions for Options {
 
     fn read(section: &mut Section<'_>, _: Surroundings<'_>) -> Option<Self> {
         let path = section
-            .key("path", "The file. Its folder is made if it is missing.")
+            .key("path", "The file. Its folder is created if it is missing.")
             .allowed("a path")
             .required("name the file, for example `data/events.jsonl`")
             .text();
         let max_bytes = section
             .key(
                 "max_bytes",
-                "In bytes. A file that has reached this size is renamed and a new one begun; 0 never does. A file that \
-                 cannot be renamed, such as one that is mounted by itself, goes on growing with an error in the log, and \
-                 `check` fails.",
+                "In bytes. A file that has reached this size is renamed, and a new one is begun; with 0 that never happens. \
+                 A file that cannot be renamed, such as one that is mounted by itself, continues to grow with an error in \
+                 the log, and `check` fails.",
             )
             .whole_or(0..=u64::MAX, 100 * 1024 * 1024);
         let path = path?;
@@ -127,10 +127,10 @@ pub struct File {
 }
 
 impl File {
-    /// A sink on a file, which the first delivery opens or makes (mode 0640).
+    /// A sink for a file, which the first delivery opens or creates (mode 0640).
     ///
     /// # Errors
-    /// When the operating system gives no thread to write it.
+    /// The operating system could not start the writing thread.
     pub fn open(options: &Options) -> Result<Self, String> {
         Self::on(options, Disk)
     }
@@ -160,21 +160,20 @@ impl Sink for File {
         self.writer.write(message::line(message)).await
     }
 
-    /// Looks whether the file, or else the nearest folder that exists, may be written to; opens
-    /// nothing that could make a file, and makes no folder.
+    /// Checks whether the file, or else the nearest folder that exists, may be written to. Creates no file and no folder.
     async fn check(&self) -> Result<String, String> {
         let options = self.options.clone();
         tokio::task::spawn_blocking(move || look(&options))
             .await
-            .unwrap_or_else(|error| Err(format!("{} could not be looked at: {error}", self.options.path.display())))
+            .unwrap_or_else(|error| Err(format!("{} could not be checked: {error}", self.options.path.display())))
     }
 }
 
-/// The calls whose failures no test can bring about on a real disk, or not everywhere.
+/// The calls whose failures a test cannot cause on a real disk, or not everywhere.
 trait Storage: Send + 'static {
-    /// Appends all bytes; after an error any part of them may be in the file.
+    /// Appends all bytes. After an error, any part of them may be in the file.
     fn append(&mut self, file: &fs::File, bytes: &[u8]) -> io::Result<()>;
-    /// Returns once what was appended would survive a power cut.
+    /// Returns once the appended bytes would survive a power cut.
     fn sync(&mut self, file: &fs::File) -> io::Result<()>;
     /// Gives a file another name in its folder.
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
@@ -189,24 +188,24 @@ impl Storage for Disk {
         io::Write::write_all(&mut file, bytes)
     }
     fn sync(&mut self, file: &fs::File) -> io::Result<()> {
-        // Includes the file's length, which is all of the metadata that reading it needs.
+        // Includes the file's length, the only metadata that a reader needs.
         file.sync_data()
     }
 }
 
-/// The file as the writing thread knows it.
+/// The writing thread's state.
 struct Log<S> {
     path: PathBuf,
     folder: PathBuf,
     max_bytes: u64,
     disk: S,
     open: Option<Open>,
-    /// A folder is made for the first opening only. One that vanishes later was probably a volume
-    /// that is not mounted any more, and events in the folder beneath it would not be found.
+    /// The folder is created for the first opening only. If it disappears later, it was probably a volume that is no longer
+    /// mounted, and nobody would look for events in the folder beneath it.
     opened_before: bool,
     /// The time in the last rotated file's name.
     rotated: Option<Timestamp>,
-    /// Bytes. A file that could not be rotated is not tried again before it has grown so large.
+    /// After a failed rotation, the size in bytes at which the next one is tried.
     try_rotating_at: u64,
 }
 
@@ -228,29 +227,29 @@ impl<S: Storage> Target for Log<S> {
 }
 
 impl<S: Storage> Log<S> {
-    /// Writes and syncs as many of the lines as belong into one file; answers how many, at least one.
+    /// Writes and syncs as many of the lines as fit into one file; returns their number, at least one.
     fn write_to_one_file(&mut self, lines: &[&[u8]]) -> Result<usize, String> {
         let mut open = self.current()?;
         let mut count = self.room(&open, lines);
         if count == 0 && open.len > 0 {
             open = self.rotate(open)?;
-            // What could not be rotated takes all that is there.
+            // A file that could not be rotated takes all lines.
             count = if open.len > 0 { lines.len() } else { self.room(&open, lines) };
         }
-        // A line that is longer than a whole file may be gets one of its own.
+        // A line that is longer than `max_bytes` gets a file of its own.
         let lines = &lines[..count.max(1)];
 
         let written = self.append(&open.file, lines).and_then(|()| self.disk.sync(&open.file));
         if let Err(error) = written {
-            // Also after a failed sync: the kernel may have dropped the pages and would call the
-            // next sync a success (https://wiki.postgresql.org/wiki/Fsync_Errors). Cut off, they
-            // come again; should even that fail, opening the file anew repairs its end.
+            // Also after a failed sync: the kernel may have dropped the pages and would report the next sync as a success
+            // (https://wiki.postgresql.org/wiki/Fsync_Errors). The lines are cut off and written again later. If even the
+            // truncation fails, reopening the file repairs its end.
             let _repaired_when_opened = open.file.set_len(open.len);
             return Err(explain("write to", &self.path, &error));
         }
-        // Deleted since the path was looked at: these lines could not be read by anyone.
+        // The file was deleted after the path was checked: nobody could read these lines.
         if open.file.metadata().is_ok_and(|file| file.nlink() == 0) {
-            return Err(format!("{} was deleted while it was written; it will be made again", self.path.display()));
+            return Err(format!("{} was deleted while it was written; it will be created again", self.path.display()));
         }
         open.len += lines.iter().map(|line| line.len() as u64).sum::<u64>();
         self.open = Some(open);
@@ -269,7 +268,7 @@ impl<S: Storage> Log<S> {
         Ok(())
     }
 
-    /// How many of the lines, from the first on, the file still has room for.
+    /// How many of the lines, from the first on, still fit into the file.
     fn room(&self, open: &Open, lines: &[&[u8]]) -> usize {
         match self.max_bytes {
             0 => lines.len(),
@@ -277,24 +276,24 @@ impl<S: Storage> Log<S> {
         }
     }
 
-    /// Takes the open file if the path still leads to it and no one else has changed it, else opens
-    /// what is there. The caller puts it back once it is known to be sound.
+    /// Takes the open file if the path still leads to it and its length is unchanged; otherwise opens the file at the path.
+    /// The caller puts it back after a successful write.
     fn current(&mut self) -> Result<Open, String> {
         if let Some(open) = self.open.take()
             && leads_to(&self.path, &open.file, open.len)
         {
             return Ok(open);
         }
-        // The old one is closed by now: its lock would keep us out of a file that was truncated.
+        // The old handle is closed by now: its lock would exclude us from a file that was only truncated.
         self.open_anew()
     }
 
     fn open_anew(&mut self) -> Result<Open, String> {
         let Self { path, folder, .. } = &*self;
         if !self.opened_before {
-            make_folder(folder).map_err(|error| explain("make the folder of", path, &error))?;
+            make_folder(folder).map_err(|error| explain("create the folder of", path, &error))?;
         }
-        // Asked before it is opened, because opening a pipe would wait for its reader.
+        // Checked before opening, because opening a pipe would wait for its reader.
         if fs::metadata(path).is_ok_and(|existing| !existing.is_file()) {
             return Err(not_a_file(path));
         }
@@ -323,17 +322,18 @@ impl<S: Storage> Log<S> {
         if !leads_to(path, &file, len) {
             return Err(format!("{} was replaced while it was opened", path.display()));
         }
-        // It may be another file now, or emptied by a rotation from outside.
+        // It may be another file now, or another program may have emptied it.
         (self.opened_before, self.try_rotating_at) = (true, 0);
         Ok(Open { file, len })
     }
 
-    /// Renames the full file and begins a new one; the same file, if that cannot be. All of its lines are synced already.
+    /// Renames the full file and begins a new one. Returns the same file if it cannot be renamed. All of its lines are
+    /// synced already.
     fn rotate(&mut self, open: Open) -> Result<Open, String> {
         if open.len < self.try_rotating_at {
             return Ok(open);
         }
-        // Never the same or an earlier one twice, so that the names are unique and sort by time.
+        // Each time is later than the last one, so that the names are unique and sort by time.
         let mut time = clock::now();
         if let Some(last) = self.rotated {
             time = time.max(last.saturating_add(1.microsecond()).unwrap_or(last));
@@ -345,7 +345,7 @@ impl<S: Storage> Log<S> {
         }
         match self.disk.rename(&self.path, &full) {
             Ok(()) => {}
-            // Somebody else was faster; what is there now is looked at again.
+            // Another program renamed it first; the retry checks the path again.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(explain("rotate", &self.path, &error));
             }
@@ -378,7 +378,7 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Makes the folder and those above it (mode 0750), each with a name that survives a power cut.
+/// Creates the folder and its missing parents (mode 0750), so that each survives a power cut.
 fn make_folder(folder: &Path) -> io::Result<()> {
     if fs::metadata(folder).is_ok() {
         return Ok(());
@@ -402,11 +402,11 @@ fn rotated_name(path: &Path, time: Timestamp) -> PathBuf {
     name.into()
 }
 
-/// Makes the file end with a whole line and answers its length.
+/// Makes sure that the file ends with a whole line, and returns its length.
 ///
-/// A last line without its line break is one that a crash interrupted. If it is a whole object it
-/// gets its line break; otherwise it is cut off: it was never called delivered, its event comes again.
-/// Anything else is left alone, for it is not ours.
+/// A crash may leave a last line without its line break. If that line is a whole object, the line break is added.
+/// Otherwise the line is cut off: it was never reported as delivered, so its event is sent again. Any other ending is left
+/// alone, because this sink did not write it.
 fn repair_end(file: &fs::File, path: &Path) -> Result<u64, String> {
     let failed = |error: io::Error| explain("repair the end of", path, &error);
     let len = file.metadata().map_err(failed)?.len();
@@ -437,7 +437,7 @@ fn repair_end(file: &fs::File, path: &Path) -> Result<u64, String> {
     Ok(whole)
 }
 
-/// What stands after the last line break; `None` when there is none within [`LONGEST_LINE`].
+/// The bytes after the last line break; `None` if there is no line break within [`LONGEST_LINE`].
 fn last_line(file: &fs::File, len: u64) -> io::Result<Option<Vec<u8>>> {
     const STEP: u64 = 64 * 1024;
     let (mut from, mut parts) = (len, Vec::new());

@@ -1,8 +1,8 @@
-//! Keeps what the sandbox sent away from a sink that is marked `live = true`.
+//! Keeps events of Finkare's sandbox away from a sink that is marked `live = true`.
 //!
-//! Routing already leaves such a sink out ([`crate::service`] sees to that), so nothing should come
-//! here. But dispatches outlive the configuration: one that was written before the sink was marked,
-//! or that a person made by a replay, is held instead of delivered.
+//! Routing already excludes such a sink ([`crate::service`] arranges that), so no such event should arrive here. But
+//! dispatches outlive the configuration: a dispatch that was created before the sink was marked, or by a replay, is held
+//! instead of delivered.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -19,7 +19,7 @@ pub struct Guarded {
 }
 
 impl Guarded {
-    /// Guards a sink from what came through these endpoints.
+    /// Guards a sink from the events of these endpoints.
     pub fn new(sink: Arc<dyn Sink>, sandbox: HashSet<String>) -> Self {
         Self { sink, sandbox }
     }
@@ -32,7 +32,7 @@ impl Sink for Guarded {
             return Outcome::Hold {
                 reason: format!(
                     "the event came through `{}`, which Finkare's sandbox feeds, and this sink is marked `live`: cancel \
-                     the dispatch, or unmark the sink if it is meant for tests",
+                     the dispatch, or remove the mark if the sink is meant for tests",
                     message.endpoint
                 ),
                 recheck_after: None,

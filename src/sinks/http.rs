@@ -1,14 +1,14 @@
 //! Posts each event, byte for byte or by a template, to an HTTP service.
 //!
-//! The body is the one that Finkare sent, or the one that the operator's `template` makes of the event. Exactly the bytes
-//! that are sent are signed. Metadata travels in headers: `webhook-id` (the event's id, the same on every retry and
+//! The body is the one that Finkare sent, or the result of the operator's `template`. The signature covers exactly the
+//! bytes that are sent. Metadata travels in headers: `webhook-id` (the event's id, the same on every retry and
 //! replay), `webhook-timestamp` and, with a secret, `webhook-signature` by the Standard Webhooks scheme; `x-relay-event`,
 //! `x-relay-endpoint`, `x-relay-attempt`, `x-relay-trigger`; while traces are on, `traceparent` (W3C Trace Context).
 //! Values from outside are percent-encoded where they are not visible ASCII: header values have no agreed encoding beyond
 //! it (RFC 9110, section 5.5).
 //!
-//! Nobody but the configured address gets an event, by the policy of [`outgoing`]. How an answer becomes an [`Outcome`] is
-//! in `answer`.
+//! Only the configured address gets events, by the policy of [`outgoing`]. How an answer becomes an [`Outcome`] is in
+//! `answer`.
 
 mod answer;
 mod template;
@@ -59,10 +59,10 @@ const RESERVED: [HeaderName; 13] = [
     header::USER_AGENT,
 ];
 
-/// How we introduce ourselves.
+/// The `User-Agent` of every request.
 const AGENT: &str = concat!("finkare-relay/", env!("CARGO_PKG_VERSION"));
 
-/// How the names of our own headers begin.
+/// The prefixes of the sink's own headers.
 const OURS: [&str; 2] = ["webhook-", "x-relay-"];
 
 /// True for a header that the operator cannot set, because the sink or the protocol sets it.
@@ -81,13 +81,13 @@ pub struct Options {
     pub headers: HeaderMap<HeaderSecret>,
     /// The bound on connecting (name, TCP, proxy, TLS), in seconds; a part of the sink's `timeout_secs`.
     pub connect_timeout_secs: u64,
-    /// What makes the body; without it the body is Finkare's, byte for byte.
+    /// The template of the body; without it the body is Finkare's, byte for byte.
     pub template: Option<Body>,
-    /// How requests leave. It is no option of the sink, but follows from the section `[outgoing]`.
+    /// How requests leave. This is not an option of the sink; it follows from the section `[outgoing]`.
     pub egress: Egress,
 }
 
-/// A secret that signs, with the signer that was made of it.
+/// A signing secret, with the signer for it.
 #[derive(Clone)]
 pub struct SigningSecret {
     secret: Secret,
@@ -107,7 +107,7 @@ impl fmt::Debug for SigningSecret {
     }
 }
 
-/// How a body is made: a minijinja template, and the content type of what it makes.
+/// A minijinja template for the body, and the content type of its result.
 #[derive(Clone)]
 pub struct Body {
     template: Template,
@@ -142,7 +142,7 @@ impl SinkOptions for Options {
         let (url, basic) = without_user(url);
         if let Some(basic) = basic {
             if headers.contains_key(header::AUTHORIZATION) {
-                section.problem("url", "holds a user, and `headers` an `authorization`: keep one of the two");
+                section.problem("url", "contains a user, and `headers` contains `authorization`: keep one of the two");
             }
             headers.insert(header::AUTHORIZATION, basic);
         }
@@ -164,14 +164,14 @@ impl SinkOptions for Options {
 }
 
 impl Options {
-    /// The target as it may be shown: scheme, host and port. User, password and query are secrets
-    /// more often than not, and so is the path of many a hook.
+    /// The target as it may be shown: scheme, host and port. User, password and query are often secrets, and so are the
+    /// paths of many hooks.
     pub fn target(&self) -> String {
         self.url.origin().ascii_serialization()
     }
 }
 
-/// An address may hold a token, so that it is treated as a secret.
+/// An address may contain a token, so it is treated as a secret.
 fn url(section: &mut Section<'_>) -> Option<Url> {
     let given = section
         .key(
@@ -184,7 +184,7 @@ fn url(section: &mut Section<'_>) -> Option<Url> {
     let wrong = match Url::parse(given.expose()) {
         Err(error) => format!("is not a URL: {error}"),
         Ok(_) if has_split_password(given.expose()) => {
-            "seems to hold a password with a `/`, `?` or `#`: write these as `%2F`, `%3F`, `%23` (and `@` as `%40`)"
+            "seems to contain a password with a `/`, `?` or `#`: write these as `%2F`, `%3F`, `%23` (and `@` as `%40`)"
                 .to_owned()
         }
         Ok(url) if ["http", "https"].contains(&url.scheme()) => return Some(url),
@@ -243,14 +243,14 @@ fn headers(section: &mut Section<'_>) -> Option<HeaderMap<HeaderSecret>> {
         let header = HeaderName::try_from(&name);
         match &header {
             Err(_) => wrong("is not a header's name: write letters, digits and `-`"),
-            Ok(header) if is_reserved(header) => wrong("is written by the relay itself: leave it out"),
+            Ok(header) if is_reserved(header) => wrong("is set by the relay itself: leave it out"),
             Ok(_) => {}
         }
         match (header, HeaderSecret::new(value)) {
             (_, Err(what)) => wrong(what),
             (Ok(header), Ok(value)) => {
                 if headers.insert(header, value).is_some() {
-                    wrong("stands there twice, in upper and in lower case: keep one");
+                    wrong("is there twice, in upper and in lower case: keep one");
                 }
             }
             (Err(_), Ok(_)) => {}
@@ -266,27 +266,31 @@ fn body(section: &mut Section<'_>, is_enriched: bool) -> Option<Option<Body>> {
     let source = section
         .key(
             "template",
-            "Makes the body, from `event`, `payload` and, with `enrich`, `invoice` and `payment`. Amounts are cents; the \
-             filter `decimal` writes `1500.00` of them. In JSON every `{{ … }}` writes a JSON value, a text with its quotes.",
+            "A template for the body. It can use `event`, `payload` and, with `enrich`, `invoice` and `payment`. Amounts are \
+             in cents; the filter `decimal` writes them like `1500.00`. In JSON every `{{ … }}` writes a JSON value, and a \
+             text with its quotes.",
         )
         .allowed("a minijinja template")
         .otherwise("none: the body is Finkare's, byte for byte")
         .private()
         .text();
     let content_type = section
-        .key("content_type", "The content type of what `template` makes. What is called JSON has to be JSON.")
+        .key(
+            "content_type",
+            "The content type of the result of `template`. If it is JSON, the result must be valid JSON.",
+        )
         .allowed("a content type")
         .text_or(DEFAULT_CONTENT_TYPE);
     let Some(content_type) = HeaderValue::from_str(&content_type).ok().filter(|_| !content_type.trim().is_empty())
     else {
-        section.problem("content_type", "is no content type: write, for example, `application/json`");
+        section.problem("content_type", "is not a content type: write, for example, `application/json`");
         return None;
     };
     let Some(source) = source else {
         if has_content_type && !has_template {
             section.problem(
                 "content_type",
-                "is for the body that `template` makes: without one the body has Finkare's content type",
+                "is for the result of `template`: without a template the body has Finkare's content type",
             );
         }
         return (!has_template).then_some(None);
@@ -299,7 +303,8 @@ fn body(section: &mut Section<'_>, is_enriched: bool) -> Option<Option<Body>> {
         }
     };
     if !is_enriched && let Some(name) = template.enriched_names().first() {
-        section.problem("template", format!("names `{name}`, which only a sink with `enrich = true` has: add that"));
+        section
+            .problem("template", format!("uses `{name}`, which only a sink with `enrich = true` has: add that option"));
         return None;
     }
     if let Some(doubt) = template.doubt() {
@@ -308,7 +313,7 @@ fn body(section: &mut Section<'_>, is_enriched: bool) -> Option<Option<Body>> {
     Some(Some(Body { template, content_type }))
 }
 
-/// The URL without user and password, so that it can be shown in logs, and the header that a client would make of them.
+/// The URL without user and password, so that it can be shown in logs; and the header that carries them.
 fn without_user(mut url: Url) -> (Url, Option<HeaderSecret>) {
     if url.username().is_empty() && url.password().is_none() {
         return (url, None);
@@ -410,10 +415,10 @@ impl Http {
         })
     }
 
-    /// The body that is sent.
+    /// The body to send.
     ///
     /// # Errors
-    /// Why the template cannot make it.
+    /// The template fails.
     fn body(&self, message: &Message) -> Result<Bytes, Box<Broken>> {
         match &self.template {
             None => Ok(message.payload.clone()),
@@ -447,7 +452,7 @@ impl Http {
         headers.insert("x-relay-attempt", message.attempt.into());
         headers.insert("x-relay-trigger", HeaderValue::from_static(message.trigger.as_str()));
         if let Some(trace) = message.trace {
-            // It replaces a header that the operator set, which would lead to no span of this service.
+            // Replaces a header that the operator set, which would not lead to a span of this service.
             headers.insert("traceparent", visible(&trace.to_string()));
         }
         headers
@@ -499,8 +504,8 @@ impl Sink for Http {
         }
     }
 
-    /// Sends a `HEAD` request, which by RFC 9110 (section 9.2.1) asks for no change. Every answer
-    /// means that the target is there: many services know nothing but `POST`.
+    /// Sends a `HEAD` request, which changes nothing (RFC 9110, section 9.2.1). Any answer means that the target is there:
+    /// many services support only `POST`.
     async fn check(&self) -> Result<String, String> {
         if let Some(doubt) = self.template.as_ref().and_then(|body| body.template.doubt()) {
             return Err(format!("`template` cannot work: {doubt}"));
@@ -513,15 +518,15 @@ impl Sink for Http {
     }
 }
 
-/// What a person reads about an event of which the template cannot make a body.
+/// The reason for holding an event for which the template fails.
 fn held(broken: &Broken) -> String {
     format!(
-        "`template` of this sink cannot make a body of the event: {broken}. Change the template (`try` shows what it \
-         makes), reload, and retry; or cancel this dispatch"
+        "the sink's `template` failed for this event: {broken}. Change the template (`try` shows its result), reload, and \
+         retry; or cancel this dispatch"
     )
 }
 
-/// The text as header value: everything but visible ASCII, and `%` itself, percent-encoded as UTF-8.
+/// The text as a header value: `%` and everything that is not visible ASCII is percent-encoded as UTF-8.
 fn visible(text: &str) -> HeaderValue {
     use fmt::Write;
     let mut value = String::with_capacity(text.len());

@@ -1,7 +1,7 @@
 //! The kinds of sinks: one table, one row per kind.
 //!
-//! Everything that is said of a kind is said in its own file, by [`SinkOptions`]; the row names the type. The lists of
-//! names, the reading of `type`, the page of all options and the JSON Schema are made of this table.
+//! Each kind is described in its own file, by [`SinkOptions`]; the row names the type. The lists of names, the reading of
+//! `type`, the page of all options and the JSON Schema are generated from this table.
 
 use std::{any::Any, fmt, path::Path, sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ pub const KINDS: [Row; 7] = [
     Row::of::<fastfaktura::Options>(),
 ];
 
-/// Types that documents speak of and that this version does not have.
+/// Types that documents mention but this version does not have.
 const PLANNED: [&str; 8] = ["nats", "amqp", "redis", "kafka", "mqtt", "sqs", "email", "chat"];
 
 /// One kind of sink.
@@ -42,13 +42,13 @@ pub struct Row {
     pub name: &'static str,
     /// What it does.
     pub about: &'static str,
-    /// What follows for the options that all sinks have.
+    /// Its family, which decides about options that all sinks have.
     pub family: Family,
-    /// Attempts side by side, by default.
+    /// How many attempts run at the same time by default.
     pub concurrency: u32,
-    /// For a whole attempt by default, in seconds.
+    /// How long a whole attempt may take by default, in seconds.
     pub timeout_secs: u64,
-    /// True if `[outgoing]` concerns it.
+    /// True if `[outgoing]` applies to it.
     pub calls_out: bool,
     read: fn(&mut Section<'_>, Surroundings<'_>) -> Option<Arc<dyn Erased>>,
 }
@@ -73,8 +73,8 @@ impl Row {
         }
     }
 
-    /// Reads the kind's own options, and reports every key that is left as unknown. Comes last: the keys that all sinks
-    /// have are taken before.
+    /// Reads the kind's own options, and reports every remaining key as unknown. So the keys that all sinks have must be
+    /// read before.
     pub(crate) fn read(self, mut section: Section<'_>, surroundings: Surroundings<'_>) -> Option<Kind> {
         let options = (self.read)(&mut section, surroundings);
         section.finish();
@@ -82,7 +82,7 @@ impl Row {
     }
 }
 
-/// The row that a sink's `type` names. `None` after a problem; what the other keys mean is not known then.
+/// The row that a sink's `type` names. `None` after a problem; the meaning of the other keys is unknown then.
 pub(crate) fn named(section: &mut Section<'_>, kinds: &[Row]) -> Option<Row> {
     let names = || kinds.iter().map(|row| row.name);
     let key = section.key("type", "What kind of target it is.");
@@ -120,11 +120,11 @@ impl<T: SinkOptions> From<T> for Kind {
 }
 
 impl Kind {
-    /// Reads the options of one sink that stands alone: its `type` and what only this kind has, as TOML. Relative paths
-    /// start from the working directory, `enrich` counts as set, and calls leave directly.
+    /// Reads the options of a single sink from TOML: its `type`, and the keys that only this kind has. Relative paths start
+    /// from the working directory, `enrich` counts as set, and calls leave directly.
     ///
     /// # Errors
-    /// Everything that is wrong with them.
+    /// All problems with the options.
     pub fn parse(text: &str) -> Result<Self, Problems> {
         crate::options::read_alone(text, |mut section| {
             named(&mut section, &KINDS)?.read(section, Surroundings { is_enriched: true, egress: &Egress::default() })
@@ -146,7 +146,7 @@ impl Kind {
         self.row
     }
 
-    /// True for invoicing software: it is told about payments only, and needs what Finkare knows of them.
+    /// True for invoicing software: it gets only events about payments, and needs Finkare's data about them.
     pub const fn is_invoicing(&self) -> bool {
         self.row.family.is_invoicing()
     }
@@ -159,8 +159,7 @@ impl Kind {
         self.options.build(timeout, Box::new(desk))
     }
 
-    /// Looks whether the target can be reached and takes our credentials, without leaving a trace there. Needs no
-    /// store.
+    /// Checks whether the target can be reached and accepts our credentials, without leaving a trace there. Needs no store.
     ///
     /// # Errors
     /// What is wrong and what to change, in a sentence.
@@ -168,7 +167,7 @@ impl Kind {
         self.options.check(timeout).await
     }
 
-    /// What this sink would send of a message. Makes no call and opens nothing.
+    /// What this sink would send for a message. Makes no call and opens nothing.
     ///
     /// # Errors
     /// As [`SinkOptions::preview`] says.

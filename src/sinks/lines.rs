@@ -1,9 +1,8 @@
 //! Group commit for the sinks that write lines: one thread per sink, fed by a bounded queue.
 //!
-//! The thread takes all that waits, has its [`Target`] write it with one write and make it safe
-//! once, and answers everyone. It never waits for more: an idle sink writes a single line at once,
-//! and under load the groups grow by themselves while the disk is busy. Blocking calls stay on this
-//! thread, off the runtime's workers.
+//! The thread takes all waiting lines as one group, has its [`Target`] write and sync the group, and answers every caller.
+//! It never waits for a group to grow: an idle sink writes a single line at once, and under load the groups grow by
+//! themselves while the disk is busy. Blocking calls stay on this thread, off the runtime's workers.
 
 use std::{fmt, io, thread};
 
@@ -11,29 +10,28 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::model::dispatch::Outcome;
 
-/// Lines that may wait, and the most that one group holds. When it is full `deliver` waits, up to
-/// the sink's time-out.
+/// How many lines may wait, and the largest group. When the queue is full, `deliver` waits, up to the sink's time-out.
 const QUEUE: usize = 1024;
 
 /// Where a group of lines goes.
 pub(super) trait Target: Send + 'static {
-    /// Makes the lines, each with its line break, safe in their order. It may block.
+    /// Writes the lines in their order, each with its line break, and makes them safe. It may block.
     ///
     /// # Errors
-    /// [`Failure`], when not all of them are safe.
+    /// [`Failure`] if not all of the lines are safe.
     fn write(&mut self, lines: &[&[u8]]) -> Result<(), Failure>;
 }
 
 /// Why a group was not written as a whole.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// How many of the lines, from the first on, are safe nevertheless.
+    /// How many of the lines, from the first on, are safe.
     pub(super) safe: usize,
-    /// What happened, to what, and what to do.
+    /// What happened, to which file, and what to do.
     pub(super) reason: String,
 }
 
-/// How many of the lines, from the first on, have together at most `limit` bytes.
+/// How many of the lines, from the first on, fit into `limit` bytes.
 pub(super) fn fitting(lines: &[&[u8]], limit: u64) -> usize {
     let mut left = limit;
     lines
@@ -53,7 +51,7 @@ struct Job {
     done: oneshot::Sender<Result<(), String>>,
 }
 
-/// The way to the thread. When it is dropped the thread writes what is queued, and ends.
+/// The handle to the thread. When it is dropped, the thread writes the queued lines and ends.
 pub(super) struct Writer {
     queue: mpsc::Sender<Job>,
 }
@@ -68,7 +66,7 @@ impl Writer {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the operating system gives no thread.
+    /// The operating system could not start the thread.
     pub(super) fn spawn(name: &str, target: impl Target) -> io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         thread::Builder::new().name(name.to_owned()).spawn(move || run(jobs, target))?;
@@ -77,7 +75,7 @@ impl Writer {
 
     /// Writes one line, which ends in a line break, and waits until it is safe.
     ///
-    /// Dropping the future takes the line back if its group has not begun; otherwise it is written.
+    /// If the future is dropped before its group is begun, the line is not written; afterwards it is.
     pub(super) async fn write(&self, line: Vec<u8>) -> Outcome {
         let (done, answer) = oneshot::channel();
         if self.queue.send(Job { line, done }).await.is_ok() {
@@ -87,7 +85,7 @@ impl Writer {
                 Err(_ended) => {}
             }
         }
-        // Only a panic ends the thread while somebody can still send to it.
+        // Only a panic ends the thread while this handle exists.
         let reason =
             "the sink's writing thread has ended, which is a bug: restart the service and report it".to_owned();
         Outcome::Retry { reason, after: None }
@@ -97,8 +95,8 @@ impl Writer {
 fn run(mut queue: mpsc::Receiver<Job>, mut target: impl Target) {
     let mut jobs = Vec::new();
     while queue.blocking_recv_many(&mut jobs, QUEUE) > 0 {
-        // Whoever gave up waiting will come again: without this a target that was stuck for a while
-        // would be sent every try of that time.
+        // A caller that gave up waiting will retry. Without this, a target that was stuck for a while would get the line of
+        // every attempt in that time.
         jobs.retain(|job: &Job| !job.done.is_closed());
         let lines: Vec<&[u8]> = jobs.iter().map(|job| job.line.as_slice()).collect();
         let (safe, reason) = match target.write(&lines) {
@@ -106,7 +104,7 @@ fn run(mut queue: mpsc::Receiver<Job>, mut target: impl Target) {
             Err(failure) => (failure.safe, failure.reason),
         };
         for (index, job) in jobs.drain(..).enumerate() {
-            // An error here is a caller that left meanwhile.
+            // An error here means that the caller has given up in the meantime.
             let _left = job.done.send(if index < safe { Ok(()) } else { Err(reason.clone()) });
         }
     }

@@ -4,13 +4,12 @@
 //! {"id":…,"type":…,"endpoint":…,"invoice_id":…,"received_at":…,"payload":…}
 //! ```
 //!
-//! For a sink with `enrich`, what Finkare says of the event stands at the end: `"resolved":{"invoice":{…},"payment":{…}}`
+//! For a sink with `enrich`, Finkare's data about the event follows at the end: `"resolved":{"invoice":{…},"payment":{…}}`
 //! (see [`Resolved`]).
 //!
-//! The payload is embedded as Finkare wrote it: numbers keep their text, keys their order, strings
-//! their escapes. Only line breaks between tokens become blanks, so that the object stays on one
-//! line. A payload that is not JSON is a string; one that is not even UTF-8 is `null`, and its
-//! bytes stand in `payload_base64`.
+//! The payload is embedded as Finkare wrote it: numbers keep their text, keys their order, strings their escapes. Only line
+//! breaks between tokens become blanks, so that the object stays on one line. A payload that is not JSON is written as a
+//! string; for one that is not even UTF-8, `payload` is `null` and the bytes are in `payload_base64`.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Serialize;
@@ -62,7 +61,7 @@ pub fn object(message: &Message) -> Vec<u8> {
     };
     let mut bytes = Vec::with_capacity(message.payload.len() + 256);
     serde_json::to_writer(&mut bytes, &object).expect("texts and checked JSON always serialise, and a Vec takes all");
-    // JSON allows no bare line break inside a string: every one stands between two tokens.
+    // JSON allows no bare line break inside a string, so each of them is between two tokens.
     for byte in &mut bytes {
         if matches!(*byte, b'\n' | b'\r') {
             *byte = b' ';
@@ -71,12 +70,12 @@ pub fn object(message: &Message) -> Vec<u8> {
     bytes
 }
 
-/// The object as what a sink of lines would write, to be shown.
+/// The object as a preview of a sink that writes lines.
 pub(super) fn preview(message: &Message) -> Preview {
     Preview::Line(String::from_utf8_lossy(&object(message)).into_owned())
 }
 
-/// The object with a line break at its end, the only one in it.
+/// The object with a line break at its end, and no other line break.
 pub fn line(message: &Message) -> Vec<u8> {
     let mut line = object(message);
     line.push(b'\n');

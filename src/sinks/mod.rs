@@ -1,23 +1,22 @@
 //! Where events go: one file or folder per kind of target.
 //!
-//! A sink gets a [`Message`] and answers with an [`Outcome`]; it never sees the store. Order,
-//! retries, leases, rate limits and the circuit breaker are the dispatcher's work
-//! ([`crate::dispatch`]); a sink says truthfully what the target said, and how long to wait if the
-//! target named a time.
+//! A sink gets a [`Message`] and returns an [`Outcome`]; it never sees the store. Order, retries, leases, rate limits and
+//! the circuit breaker belong to the dispatcher ([`crate::dispatch`]). A sink reports truthfully what the target answered,
+//! and how long to wait if the target named a time.
 //!
 //! # How to add a sink
 //!
 //! 1. **Its file** here (or its folder): an options struct, the sink, its unit tests. `impl`
-//!    [`SinkOptions`](options::SinkOptions) for the options: the name of the type, what it is by default, how its keys are
-//!    read, how the sink is built, checked and previewed. Every key is a noun with its unit, is described where it is read
-//!    (`section.key("timeout_secs", "How long …")`), and is checked there and nowhere else. `Delivered` only after the
-//!    target's own confirmation; [`Message::event_id`] is handed to the target as its key for dropping repetitions.
+//!    [`SinkOptions`](options::SinkOptions) for the options: the name of the type, its defaults, how its keys are read, how
+//!    the sink is built, checked and previewed. Every key is a noun with its unit, is described where it is read
+//!    (`section.key("timeout_secs", "How long …")`), and is checked there and nowhere else. Return `Delivered` only after
+//!    the target's own confirmation, and give the target [`Message::event_id`] as its key for dropping repetitions.
 //! 2. **Its row** in [`kind::KINDS`], and its `mod` line below. The lists of types, the configuration page and the JSON
-//!    Schema follow from it: write them anew with `UPDATE_DOCS=1 cargo nextest run -E 'test(configuration)'`.
-//! 3. **Its page**: what it does and what it guarantees, in the documentation of sinks; its options in
-//!    `relay.example.toml`, which a test compares with what is read.
-//! 4. **Its test**: a case in the sink contract suite (`tests/it/sinks`): delivered, refused, timed out, gone, and
-//!    nothing secret in what it says.
+//!    Schema follow from it: renew them with `UPDATE_DOCS=1 cargo nextest run -E 'test(configuration)'`.
+//! 3. **Its page** in the documentation of sinks: what it does and what it guarantees; and its options in
+//!    `relay.example.toml`, which a test compares with the options that are read.
+//! 4. **Its test**: a case in the sink contract suite (`tests/it/sinks`): delivered, refused, timed out, gone, and no secret
+//!    in its reasons.
 //!
 //! docs/new-sink.md has the whole check list. A kind that follows steps 1 and 2 and is only compiled for tests is in
 //! `src/sinks/tests.rs`.
@@ -55,7 +54,7 @@ mod tests;
 pub struct Message {
     /// The same on every retry and replay: the target's key for dropping repetitions.
     pub event_id: EventId,
-    /// Which dispatch this is an attempt of.
+    /// The dispatch that this attempt belongs to.
     pub dispatch_id: DispatchId,
     /// The endpoint through which the event came.
     pub endpoint: String,
@@ -69,13 +68,13 @@ pub struct Message {
     pub content_type: Option<String>,
     /// The verified message.
     pub payload: Bytes,
-    /// Which attempt this is, from 1.
+    /// The number of this attempt, from 1.
     pub attempt: u32,
-    /// Whether the event arrived or was asked for again.
+    /// Whether the event arrived or was replayed.
     pub trigger: Trigger,
-    /// The attempt's span, while traces are on: a target that can, goes on with the trace.
+    /// The attempt's span, while traces are on: a target that supports it continues the trace.
     pub trace: Option<TraceParent>,
-    /// What Finkare says of the event, for a sink with `enrich`.
+    /// Finkare's data about the event, for a sink with `enrich`.
     pub resolved: Option<Arc<Resolved>>,
 }
 
@@ -98,17 +97,17 @@ impl From<&LeasedDispatch> for Message {
     }
 }
 
-/// What Finkare says of an event.
+/// Finkare's data about an event.
 ///
-/// As JSON it is what line sinks and templates show:
+/// Line sinks and templates show it as this JSON:
 ///
 /// ```text
 /// {"invoice":{"id":…,"number":…,"amount_cents":…,"currency":…,"status":…},
 ///  "payment":{"id":…,"amount_cents":…,"currency":…,"method":…,"paid_at":…}}
 /// ```
 ///
-/// What is not there has no key; a detail that Finkare does not give is `null`. Amounts are whole cents, `paid_at` is
-/// RFC 3339 in UTC, or a date where Finkare gives no time.
+/// A missing invoice or payment has no key; a detail that Finkare does not give is `null`. Amounts are whole cents.
+/// `paid_at` is RFC 3339 in UTC, or a date if Finkare gives no time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Resolved {
     /// The event's invoice.
@@ -119,7 +118,7 @@ pub struct Resolved {
     pub payment: Option<Payment>,
 }
 
-/// A payment without its invoice and its endpoint, which stand beside it.
+/// A payment without its invoice and its endpoint, which are shown elsewhere in the object.
 #[expect(clippy::ref_option, reason = "serde calls it so")]
 fn as_shown<S: serde::Serializer>(payment: &Option<Payment>, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
@@ -143,20 +142,20 @@ fn as_shown<S: serde::Serializer>(payment: &Option<Payment>, serializer: S) -> R
 /// A target.
 #[async_trait]
 pub trait Sink: Send + Sync + fmt::Debug {
-    /// Delivers one message and says what came of it.
+    /// Delivers one message and returns the outcome.
     ///
-    /// The dispatcher drops the future when the sink's time-out has passed or shutdown cannot wait;
-    /// the target may or may not have it then, and gets it again.
+    /// The dispatcher drops the future when the sink's time-out has passed, or when shutdown cannot wait. The target may or
+    /// may not have received the message then, and gets it again.
     async fn deliver(&self, message: &Message) -> Outcome;
 
-    /// Looks whether the target can be reached, without leaving a trace there.
+    /// Checks whether the target can be reached, without leaving a trace there.
     ///
     /// # Errors
     /// What is wrong and what to change, in a sentence.
     async fn check(&self) -> Result<String, String>;
 
-    /// What [`Sink::deliver`] would do with a message, found out by reading alone; `None` where that follows from the
-    /// message ([`options::SinkOptions::preview`]).
+    /// Explains by reads alone what [`Sink::deliver`] would do with a message; `None` if that follows from the message
+    /// ([`options::SinkOptions::preview`]).
     async fn explain(&self, message: &Message) -> Option<preview::Explained> {
         let _ = message;
         None

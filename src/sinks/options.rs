@@ -1,8 +1,7 @@
-//! What each kind of sink says of itself, beside its own options: [`SinkOptions`].
+//! [`SinkOptions`]: the options of a kind of sink, and its description.
 //!
-//! The options of a sink are read and checked once, by [`SinkOptions::read`]. Whoever has a value of such a type can
-//! build the sink from it without asking again. What all sinks have in common (`events`, `retry`, …) is read by
-//! [`config`](crate::config).
+//! [`SinkOptions::read`] reads and checks the options of a sink once. The sink can then be built from them without further
+//! checks. [`config`](crate::config) reads the options that all sinks have (`events`, `retry`, …).
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
@@ -12,22 +11,22 @@ use outgoing::Egress;
 use super::{Message, Sink, invoicing::bookkeeper::Desk, preview::Preview};
 use crate::options::section::Section;
 
-/// Opens the desk that a bookkeeper works at; called at most once, and by invoicing sinks only.
+/// Opens the desk of a bookkeeper; called at most once, and by invoicing sinks only.
 pub type OpenDesk<'a> = Box<dyn FnOnce() -> Desk + Send + 'a>;
 
-/// What a kind of sink is for, and what follows from it for the options that all sinks have.
+/// The purpose of a kind of sink, which decides about options that all sinks have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// Takes events as they are.
     Plain,
-    /// Invoicing software that payments are booked in: one after the other for each invoice, and real ones only.
+    /// Invoicing software in which payments are booked: one after the other for each invoice, and only real ones.
     Booking,
-    /// Invoicing software that is only looked at, because nothing can be recorded there: no payment waits for another.
+    /// Invoicing software that is only watched, because no payment can be recorded there: no payment waits for another.
     Watching,
 }
 
 impl Family {
-    /// True for invoicing software: it is told about payments only, and needs what Finkare knows of them.
+    /// True for invoicing software: it gets only events about payments, and needs Finkare's data about them.
     pub const fn is_invoicing(self) -> bool {
         matches!(self, Family::Booking | Family::Watching)
     }
@@ -38,54 +37,53 @@ impl Family {
 pub struct Company {
     /// The address, in one spelling.
     pub address: String,
-    /// What tells companies apart there. It may be a secret: it is compared and never shown.
+    /// The id that distinguishes companies there. It may be a secret: it is compared and never shown.
     pub id: String,
 }
 
-/// What is known outside of the kind while its options are read.
+/// Facts from outside the kind that reading its options may need.
 #[derive(Debug, Clone, Copy)]
 pub struct Surroundings<'a> {
-    /// True if the sink gets its events with what Finkare says of them (`enrich`).
+    /// True if the sink gets its events with Finkare's data about them (`enrich`).
     pub is_enriched: bool,
     /// How its calls leave, by the section `[outgoing]`.
     pub egress: &'a Egress,
 }
 
-/// The options of one kind of sink, read and checked, with all that the service needs to know of the kind.
+/// The options of one kind of sink, read and checked, with everything that the service needs to know about the kind.
 #[async_trait]
 pub trait SinkOptions: fmt::Debug + Send + Sync + Sized + 'static {
-    /// The `type` in the configuration: a noun, after the protocol or the product.
+    /// The `type` in the configuration: a noun, named after the protocol or the product.
     const NAME: &'static str;
     /// What it does, for the page of all options: a sentence or two.
     const ABOUT: &'static str;
-    /// What follows for the options that all sinks have.
+    /// The kind's family, which decides about options that all sinks have.
     const FAMILY: Family = Family::Plain;
-    /// How many attempts run side by side if the operator does not say: few where each costs the target a request, many
-    /// where attempts share one flush to disk.
+    /// How many attempts run at the same time by default: few if each costs the target a request, many if attempts share
+    /// one flush to disk.
     const CONCURRENCY: u32 = 8;
-    /// How long a whole attempt may take if the operator does not say, in seconds, 1 to 300.
+    /// How long a whole attempt may take by default, in seconds, 1 to 300.
     const TIMEOUT_SECS: u64 = 10;
 
-    /// True if the sink calls another service, so that a change of the section `[outgoing]` concerns it.
+    /// True if the sink calls another service, so that a change of the section `[outgoing]` affects it.
     const CALLS_OUT: bool = true;
 
-    /// Reads the kind's own keys, every one of them whatever is wrong with the others. `None` after a problem, which is
-    /// reported.
+    /// Reads all of the kind's own keys, even after a problem with one of them. `None` after a problem, which is reported.
     fn read(section: &mut Section<'_>, surroundings: Surroundings<'_>) -> Option<Self>;
 
     /// Builds the sink. `timeout` bounds a whole attempt.
     ///
     /// # Errors
-    /// What this machine cannot do now, such as starting a thread, in a sentence.
+    /// What this machine cannot do at present, such as starting a thread, in a sentence.
     fn build(&self, timeout: Duration, desk: OpenDesk<'_>) -> Result<Arc<dyn Sink>, String>;
 
-    /// Looks whether the target can be reached and takes our credentials, without leaving a trace there.
+    /// Checks whether the target can be reached and accepts our credentials, without leaving a trace there.
     ///
     /// # Errors
     /// What is wrong and what to change, in a sentence.
     async fn check(&self, timeout: Duration) -> Result<String, String>;
 
-    /// What the sink would send of a message. Makes no call and opens nothing.
+    /// What the sink would send for a message. Makes no call and opens nothing.
     ///
     /// # Errors
     /// Why there is nothing to send, in a sentence.

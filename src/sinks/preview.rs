@@ -1,12 +1,12 @@
-//! What a sink would send or do, without sending or doing it.
+//! Shows what a sink would send or do, without sending or doing it.
 //!
-//! Plain data: sinks make it, the command `try` shows it.
+//! This is plain data: sinks create it, and the command `try` shows it.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// What a target would get. What is secret in it is masked.
+/// What a target would receive, with secrets masked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preview {
@@ -14,57 +14,57 @@ pub enum Preview {
     Request {
         /// Its method.
         method: &'static str,
-        /// Scheme, host and port; a path is a secret of many a hook.
+        /// Scheme, host and port. The path is not shown, because for many hooks it is a secret.
         url: String,
         /// Names and values, in the order of the names.
         headers: Vec<(String, String)>,
         /// The body, as text if it is text.
         body: String,
     },
-    /// Nothing: the sink's template cannot make a body of the event.
+    /// Nothing: the sink's template fails for this event.
     Broken(Broken),
     /// One line of a file or of standard output, without its line break.
     Line(String),
 }
 
-/// What a sink would do, and how it found out.
+/// What a sink would do, and the calls by which it found out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explained {
     /// The calls that were made to find out, and at the end those that would be made (without an answer).
     pub calls: Vec<Step>,
-    /// What would be done and why, in the words of who keeps the books.
+    /// What would be done and why, for an accountant.
     pub decision: String,
-    /// What would become of the dispatch: `delivered`, `waits`, `held` …
+    /// The state that the dispatch would end in: `delivered`, `waits`, `held` …
     pub outcome: &'static str,
 }
 
-/// A call, made or only meant, as `try` shows it. Credentials travel in headers and are not here.
+/// A call, made or only planned, as `try` shows it. Credentials travel in headers and are not shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// What for, in words: "looking for invoice F-12".
+    /// The purpose, in words: "looking for invoice F-12".
     pub purpose: String,
     /// `GET`, `POST` …
     pub method: String,
     /// The address.
     pub url: String,
-    /// What is sent with it.
+    /// The body.
     pub body: Option<String>,
-    /// The status that was answered, or what went wrong; `None` for a call that was not made.
+    /// The status of the answer, or what went wrong; `None` for a call that was not made.
     pub answer: Option<String>,
 }
 
-/// Why no body could be made, and how far it came.
+/// Why a template failed, and how far it got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Broken {
     /// What is missing or wrong.
     pub problem: String,
-    /// Where in the template, counted from 1; none if it is about the whole.
+    /// The line in the template, counted from 1; `None` if the problem concerns the whole.
     pub line: Option<usize>,
     /// The character in that line, counted from 1.
     pub column: Option<usize>,
-    /// What stands there in the template.
+    /// The text at that place in the template.
     pub excerpt: Option<String>,
-    /// What had been made until then.
+    /// The text that was rendered until then.
     pub made: String,
 }
 
@@ -74,11 +74,11 @@ impl fmt::Display for Broken {
     }
 }
 
-/// `line 2, column 4 of it: `, or nothing.
+/// `line 2, column 4 of the template: `, or nothing.
 pub(super) fn place(line: Option<usize>, column: Option<usize>) -> String {
     match (line, column) {
         (None, _) => String::new(),
-        (Some(line), None) => format!("line {line} of it: "),
-        (Some(line), Some(column)) => format!("line {line}, column {column} of it: "),
+        (Some(line), None) => format!("line {line} of the template: "),
+        (Some(line), Some(column)) => format!("line {line}, column {column} of the template: "),
     }
 }

@@ -1,9 +1,8 @@
 //! One JSON line per event on standard output.
 //!
-//! Lines are whole, whatever happens: one thread writes them, it holds the lock of this process's
-//! standard output while it does, and a line that the other end took only in part is completed
-//! before the next. `Delivered` means that the operating system has the line; a pipe has no more
-//! to promise.
+//! Lines are always whole: one thread writes them while it holds the lock of this process's standard output, and a line
+//! that was written only in part is completed before the next one. `Delivered` means that the operating system has the
+//! line; a pipe can promise no more.
 
 use std::{
     fs::File,
@@ -24,7 +23,7 @@ use super::{
 };
 use crate::{model::dispatch::Outcome, options::section::Section};
 
-/// Bytes that are put together for one write.
+/// The largest number of bytes in one write.
 const GROUP_BYTES: u64 = 256 * 1024;
 
 /// The options of a `stdout` sink: none of its own.
@@ -58,14 +57,14 @@ impl SinkOptions for Options {
 /// Writes to standard output.
 #[derive(Debug)]
 pub struct Stdout {
-    /// Or why there is none.
+    /// The writer, or why there is none.
     writer: Result<Writer, String>,
 }
 
 impl Stdout {
-    /// A sink on this process's standard output.
+    /// A sink for this process's standard output.
     ///
-    /// If the operating system refuses a thread or a file descriptor, every delivery says so.
+    /// If the operating system refuses a thread or a file descriptor, every delivery fails with that reason.
     pub fn new(_options: &Options) -> Self {
         match io::stdout().as_fd().try_clone_to_owned() {
             Ok(output) => Self::on(output.into()),
@@ -73,7 +72,7 @@ impl Stdout {
         }
     }
 
-    /// A sink on another open file, such as a pipe.
+    /// A sink for another open file, such as a pipe.
     pub fn on(output: File) -> Self {
         let writer = Writer::spawn("sink-stdout", Output { file: output, rest: Vec::new() })
             .map_err(|error| format!("the sink's writing thread could not be started: {error}"));
@@ -90,8 +89,7 @@ impl Sink for Stdout {
         }
     }
 
-    /// Says only that standard output is there: what is read from a pipe cannot be tried without
-    /// being written.
+    /// Reports only whether standard output is open: a pipe cannot be tested further without writing to it.
     async fn check(&self) -> Result<String, String> {
         match &self.writer {
             Ok(_) => Ok("standard output is open".to_owned()),
@@ -100,15 +98,15 @@ impl Sink for Stdout {
     }
 }
 
-/// An unbuffered file, so that what was written is known to the byte.
+/// An unbuffered file, so that it is known to the byte how much was written.
 struct Output {
     file: File,
-    /// What is missing from a line that was written in part.
+    /// The rest of a line that was written in part.
     rest: Vec<u8>,
 }
 
 impl Output {
-    /// Writes the lines; an error says how many of them are out.
+    /// Writes the lines; an error says how many of them were written.
     fn put(&mut self, lines: &[&[u8]]) -> Result<(), (usize, io::Error)> {
         let mut bytes = self.rest.clone();
         let owed = bytes.len();
@@ -138,7 +136,7 @@ impl Output {
     }
 }
 
-/// `write_all` that tells how many bytes went out before the error.
+/// Like `write_all`, but says how many bytes were written before an error.
 fn write_counting(output: &mut impl Write, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
     let mut written = 0;
     while written < bytes.len() {
@@ -156,7 +154,7 @@ impl Target for Output {
     fn write(&mut self, lines: &[&[u8]]) -> Result<(), Failure> {
         let mut locked = io::stdout().lock();
         let failed = |safe, error: &io::Error| Failure { safe, reason: explain(error) };
-        // What the process printed before stays before; if that fails, so will ours.
+        // Output that the process printed earlier comes first; if that fails, so would ours.
         locked.flush().map_err(|error| failed(0, &error))?;
         let mut safe = 0;
         while safe < lines.len() {
@@ -171,10 +169,10 @@ impl Target for Output {
 
 fn explain(error: &io::Error) -> String {
     let advice = match error.kind() {
-        io::ErrorKind::BrokenPipe => "whatever read it has ended: restart the service together with its reader",
-        io::ErrorKind::WouldBlock => "its reader is slow, and it is set not to wait",
+        io::ErrorKind::BrokenPipe => "its reader has ended: restart the service together with the reader",
+        io::ErrorKind::WouldBlock => "its reader is slow, and the pipe is set to non-blocking",
         io::ErrorKind::StorageFull => "free some space where it is redirected to",
-        _ => "see where it is redirected to",
+        _ => "check where it is redirected to",
     };
     format!("standard output cannot be written: {error}; {advice}")
 }

@@ -30,11 +30,15 @@ async fn what_cannot_work_is_found_by_check_and_by_try() {
     let target = Target::start().await;
     std::fs::write(home.path("event.json"), payment("F \"1\"", 15000)).unwrap();
     for (template, told, at) in [
-        (USUAL, r#"{"text": {{ "before " ~ payload.data.invoiceId ~ " after" }}}"#, "line 1, column 26 of it"),
+        (
+            USUAL,
+            r#"{"text": {{ "before " ~ payload.data.invoiceId ~ " after" }}}"#,
+            "line 1, column 26 of the template",
+        ),
         ("{\n  \"n\": {{ event.id | eurs }}\n}", "there is no filter `eurs`", "line 2, column"),
         (r#"{"n": {{ paylod.data.invoiceId }}}"#, "no event has `paylod.data.invoiceId`", ""),
         (r#"{"n": {{ event.typ }}}"#, "`event` has id, type, endpoint, invoice_id, received_at", ""),
-        (r#"{"n": {{ event.id }}"#, "what it makes is no JSON from its line 1", ""),
+        (r#"{"n": {{ event.id }}"#, "its result is not JSON from line 1", ""),
     ] {
         home.configure("", &format!("secret = \"{SECRET}\""), &sink(&target, template));
         let (status, text) = run(&home, &["check"]);
@@ -47,8 +51,11 @@ async fn what_cannot_work_is_found_by_check_and_by_try() {
     // The place of the error, and the text that was made before it.
     home.configure("", &format!("secret = \"{SECRET}\""), &sink(&target, USUAL));
     let (_, text) = run(&home, &["try", "--sink", "chat", "--event", "event.json"]);
-    for part in ["line 1, column 26 of it", "at        payload.data.invoiceId", "it made   {\"text\": \"Payment for \n"]
-    {
+    for part in [
+        "line 1, column 26 of the template",
+        "at        payload.data.invoiceId",
+        "it made   {\"text\": \"Payment for \n",
+    ] {
         assert!((text.clone() + "\n").contains(part), "`{part}` is not in {text}");
     }
     let (_, text) = run(&home, &["try", "--sink", "chat", "--event", "event.json", "--json"]);
@@ -77,9 +84,9 @@ async fn what_is_held_says_how_to_write_it() {
     eventually("it is held", async || relay.all("/dispatches?state=held").await.len() == 1).await;
     let reason = relay.all("/dispatches").await[0]["last_error"].as_str().unwrap().to_owned();
     for part in [
-        "line 1, column 26 of it",
+        "line 1, column 26 of the template",
         r#"such as {"text": {{ "before " ~ payload.data.invoiceId ~ " after" }}}"#,
-        "(`try` shows what it makes)",
+        "(`try` shows its result)",
     ] {
         assert!(reason.contains(part), "{reason}");
     }

@@ -113,12 +113,15 @@ fn a_live_sink_is_not_fed_by_the_sandbox() {
     let named = good(&with("live = true\nendpoints = ['real']"), &[]);
     assert!(named.sinks[0].live && named.notices.is_empty(), "{:?}", named.notices);
     let all = good(&with("live = true"), &[]);
-    assert_eq!(all.notices, ["sinks[0] (erp).live: events of the sandbox do not go here; of these endpoints: `e`"]);
+    assert_eq!(
+        all.notices,
+        ["sinks[0] (erp).live: the sink does not get events of the sandbox, which are those of: `e`"]
+    );
     assert!(good(&with("live = false\nendpoints = ['e']"), &[]).notices.is_empty());
     one_problem(
         &with("live = true\nendpoints = ['real', 'e']"),
         &[],
-        "sinks[0] (erp).live: is set, and `endpoints` names what belongs to Finkare's sandbox: `e`. Take it out",
+        "sinks[0] (erp).live: is set, and `endpoints` names endpoints of Finkare's sandbox: `e`. Remove these",
     );
     one_problem(&with("live = 'yes'"), &[], "sinks[0] (erp).live: \"yes\" is not `true` or `false`");
 }
@@ -184,9 +187,9 @@ fn wrong_endpoints() {
     };
     good(&two("f", "/other"), &[]);
     one_problem(&two("e", "/other"), &[], "endpoints[1] (e).name: there are two endpoints `e`");
-    one_problem(&two("f", "/hooks"), &[], "endpoints[1] (f).path: `/hooks` is the path of the endpoint `e` too");
+    one_problem(&two("f", "/hooks"), &[], "endpoints[1] (f).path: `/hooks` is also the path of the endpoint `e`");
     one_problem(&two("f g", "/other"), &[], "endpoints[1].name: `f g` is not a usable name");
-    one_problem(&two("f", "/api/v1"), &[], "endpoints[1] (f).path: `/api/v1` is taken by the service itself");
+    one_problem(&two("f", "/api/v1"), &[], "endpoints[1] (f).path: `/api/v1` is used by the service itself");
     assert_eq!(wrong("[[endpoints]]\nsecret = 's'", &[]).len(), 2, "name and path are missing");
     one_problem("endpoints = 5", &[], "endpoints: 5 is not a list of tables: begin each with [[endpoints]]");
     one_problem("[endpoints]\nname = 'e'", &[], "endpoints: a table is not a list of tables");

@@ -63,11 +63,11 @@ fn a_template_is_read_with_the_configuration() {
         http::Http::new(http, config.sinks[0].timeout).unwrap_or_else(|error| panic!("{options}: {error}"));
     }
     for (options, expected) in [
-        ("template = \"{\\n{{ event.id }\"", "template: cannot be read: line 2 of it: "),
-        ("template = '{{ payment.id }}'", "template: names `payment`, which only a sink with `enrich = true` has"),
-        ("content_type = 'text/plain'", "content_type: is for the body that `template` makes"),
-        ("template = 'x'\ncontent_type = ''", "content_type: is no content type"),
-        ("template = 'x'\ncontent_type = \"a\\nb\"", "content_type: is no content type"),
+        ("template = \"{\\n{{ event.id }\"", "template: cannot be read: line 2 of the template: "),
+        ("template = '{{ payment.id }}'", "template: uses `payment`, which only a sink with `enrich = true` has"),
+        ("content_type = 'text/plain'", "content_type: is for the result of `template`"),
+        ("template = 'x'\ncontent_type = ''", "content_type: is not a content type"),
+        ("template = 'x'\ncontent_type = \"a\\nb\"", "content_type: is not a content type"),
         ("template = 5", "template: is not a text in quotes"),
     ] {
         one_problem(&http_sink(options), &[], &format!("sinks[0] (erp).{expected}"));
@@ -113,7 +113,7 @@ fn an_http_sink_that_is_configured_can_be_built() {
         "webhook-id",
     ] {
         let option = format!("headers = {{ {name} = 'v' }}");
-        one_problem(&http_sink(&option), &[], &format!("sinks[0] (erp).headers.{name}: is written"));
+        one_problem(&http_sink(&option), &[], &format!("sinks[0] (erp).headers.{name}: is set"));
     }
 }
 
@@ -131,14 +131,14 @@ fn wrong_sinks() {
     for (option, expected) in [
         ("events = []", "events: is empty"),
         ("events = 'payment.received'", "events: \"payment.received\" is not a list of texts"),
-        ("events = ['payment.*']", "events[0]: `payment.*` is no event type"),
+        ("events = ['payment.*']", "events[0]: `payment.*` is not an event type"),
         ("events = [1]", "events[0]: 1 is not a text in quotes"),
         ("endpoints = []", "endpoints: is empty"),
         (
             "endpoints = ['defualt']",
             "endpoints[0]: there is no endpoint `defualt` (did you mean `default`?); there is `default`",
         ),
-        ("filter = 'data.amountCents >='", "filter: `data.amountCents >=` is no expression: "),
+        ("filter = 'data.amountCents >='", "filter: `data.amountCents >=` is not an expression: "),
         ("order = 'fifo'", "order: `fifo` is not one of `invoice`, `none`"),
         ("concurrency = 0", "concurrency: 0 is not from 1 to 1024"),
         ("concurrency = 1025", "concurrency: 1025 is not"),
@@ -161,11 +161,11 @@ fn wrong_sinks() {
         ("secret = 'whsec_YWJjZA=='", "secret: the signing secret has 4 bytes, not 24 to 64"),
         ("headers = { 'x y' = 'v' }", "headers.x y: is not a header's name"),
         ("headers = { x = \"a\\nb\" }", "headers.x: has a character that no header may have"),
-        ("headers = { Webhook-Id = 'v' }", "headers.Webhook-Id: is written by the relay itself"),
-        ("headers = { x-relay-event = 'v' }", "headers.x-relay-event: is written by the relay itself"),
-        ("headers = { Content-Type = 'v' }", "headers.Content-Type: is written by the relay itself"),
-        ("headers = { webhook-anything = 'v' }", "headers.webhook-anything: is written by the relay itself"),
-        ("headers = { x-a = '1', X-A = '2' }", "headers.x-a: stands there twice"),
+        ("headers = { Webhook-Id = 'v' }", "headers.Webhook-Id: is set by the relay itself"),
+        ("headers = { x-relay-event = 'v' }", "headers.x-relay-event: is set by the relay itself"),
+        ("headers = { Content-Type = 'v' }", "headers.Content-Type: is set by the relay itself"),
+        ("headers = { webhook-anything = 'v' }", "headers.webhook-anything: is set by the relay itself"),
+        ("headers = { x-a = '1', X-A = '2' }", "headers.x-a: is there twice"),
         ("connect_timeout_secs = 0", "connect_timeout_secs: 0 is not 1 or more: nothing could connect"),
         ("connect_timeout_secs = 'x'", "connect_timeout_secs: \"x\" is not a whole number"),
         ("path = 'x'", "path: unknown key; known are "),
@@ -187,7 +187,10 @@ fn wrong_sinks() {
         ("type = 'http'", "url: is missing"),
         ("type = 'http'\nurl = 'erp'", "url: is not a URL: relative URL without a base"),
         ("type = 'http'\nurl = 'ftp://erp'", "url: does not begin with `https://` or `http://`"),
-        ("type = 'http'\nurl = 'http://a:b@c'\nheaders = { Authorization = 'x' }", "url: holds a user, and `headers`"),
+        (
+            "type = 'http'\nurl = 'http://a:b@c'\nheaders = { Authorization = 'x' }",
+            "url: contains a user, and `headers`",
+        ),
         ("type = 'file'\npath = ''", "path: `` does not name a file"),
         ("type = 'stdout'\nurl = 'x'", "url: unknown key"),
     ] {

@@ -6,8 +6,8 @@
 //!     .whole_or(1..=300, 5);
 //! ```
 //!
-//! The first part says what the key is for and what is special about it, the last what it may be and what it is by
-//! default. The last part also reads it: what is wrong is reported, and the reading goes on.
+//! The first call gives the key's purpose, and the last one its allowed values and its default. The last call also reads
+//! the value: it reports a problem, and the reading continues.
 
 use std::{collections::BTreeMap, num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
@@ -38,9 +38,9 @@ pub(crate) struct Key<'s, 'r> {
 
 /// A kind of whole number that an option can be.
 pub(crate) trait Whole: Copy {
-    /// As the widest kind.
+    /// The number as the widest type.
     fn widened(self) -> u64;
-    /// `None` if the kind does not reach so far.
+    /// `None` if the number does not fit into this type.
     fn narrowed(wide: u64) -> Option<Self>;
 }
 
@@ -81,19 +81,19 @@ impl<'s, 'r> Key<'s, 'r> {
         }
     }
 
-    // --- what is said of it
+    // --- its description
 
-    /// What it may be, in words, where its type and range do not say all of it.
+    /// Describes the allowed values in words, if the type and range do not say everything.
     pub(crate) fn allowed(self, words: &'static str) -> Self {
         Self { allowed: Some(words), ..self }
     }
 
-    /// What applies without it, where that is no value of its own.
+    /// Describes what applies without the key, if that is not a value.
     pub(crate) fn otherwise(self, words: &'static str) -> Self {
         Self { fallback: Fallback::Words(words), ..self }
     }
 
-    /// The value that applies without it; only said. Words that were said for it before stay.
+    /// Describes the value that applies without the key. Words that were given before are not replaced.
     pub(crate) fn by_default(self, value: impl Into<serde_json::Value>) -> Self {
         match self.fallback {
             Fallback::Nothing => Self { fallback: Fallback::Value(value.into()), ..self },
@@ -101,22 +101,22 @@ impl<'s, 'r> Key<'s, 'r> {
         }
     }
 
-    /// It has to be written. `hint` follows "is missing: " and says what to write.
+    /// Makes the key required. `hint` follows "is missing: " and says what to write.
     pub(crate) fn required(self, hint: &'static str) -> Self {
         Self { required: Some(hint), fallback: Fallback::Required, ..self }
     }
 
-    /// What to write instead of a number that is not in its range.
+    /// Says what to write instead of a number that is out of range.
     pub(crate) fn hint(self, hint: &'static str) -> Self {
         Self { hint, ..self }
     }
 
-    /// Its value may hold something secret, so that no error shows it.
+    /// Marks the value as one that may contain something secret, so that no error shows it.
     pub(crate) fn private(self) -> Self {
         Self { is_private: true, ..self }
     }
 
-    // --- how it is read
+    // --- reading it
 
     /// A text.
     pub(crate) fn text(mut self) -> Option<String> {
@@ -131,7 +131,7 @@ impl<'s, 'r> Key<'s, 'r> {
         self.by_default(default).text().unwrap_or_else(|| default.to_owned())
     }
 
-    /// One of a few words, each with what it means.
+    /// One of a few words, each with its meaning.
     pub(crate) fn word<T: Copy>(mut self, words: &[(&'static str, T)]) -> Option<T> {
         let known = || words.iter().map(|(word, _)| *word);
         let text = match self.take(Shape::Words(known().collect()))? {
@@ -146,7 +146,7 @@ impl<'s, 'r> Key<'s, 'r> {
         read
     }
 
-    /// A word that has to be there; whether it is one of these is for the caller to say.
+    /// A required word; the caller checks whether it is one of these.
     pub(crate) fn one_of(mut self, words: Vec<&'static str>) -> Option<String> {
         self.fallback = Fallback::Required;
         if !self.section.has(self.name) {
@@ -199,7 +199,7 @@ impl<'s, 'r> Key<'s, 'r> {
         Duration::from_secs_f64(good.unwrap_or(default))
     }
 
-    /// `true` or `false`; the default if it is not there.
+    /// `true` or `false`; the default if the key is not set.
     pub(crate) fn flag_or(mut self, default: bool) -> bool {
         self = self.by_default(default);
         match self.take(Shape::Flag) {
@@ -220,8 +220,8 @@ impl<'s, 'r> Key<'s, 'r> {
         self.by_default(default).texts().unwrap_or_else(|| default.iter().map(|text| (*text).to_owned()).collect())
     }
 
-    /// A list of texts, or `"*"`, which stands for a list of it alone. No other text is accepted, so that it is not mistaken
-    /// for a pattern.
+    /// A list of texts, or `"*"`, which means a list with only that text. No other text is accepted, so that nobody expects
+    /// it to work as a pattern.
     pub(crate) fn texts_or_star(mut self, default: &[&str]) -> Option<Vec<String>> {
         self = self.by_default(default);
         match self.take(Shape::TextsOrStar)? {
@@ -259,8 +259,7 @@ impl<'s, 'r> Key<'s, 'r> {
         }
     }
 
-    /// Names with secrets; `None` in place of a secret after a problem with it, and in place of all after one with the
-    /// whole.
+    /// Names with secrets; `None` in place of a secret that has a problem, and `None` as a whole if the table has one.
     pub(crate) fn secrets_by_name(mut self) -> Option<Vec<(String, Option<Secret>)>> {
         let entries = match self.take(Shape::ByName(Box::new(Shape::Secret))) {
             None => return Some(Vec::new()),
@@ -278,7 +277,7 @@ impl<'s, 'r> Key<'s, 'r> {
         Some(entries.into_iter().map(read).collect())
     }
 
-    /// Names with texts. `None` if it is not there, or after a problem with any of them.
+    /// Names with texts. `None` if the key is not set, or after a problem with any of them.
     pub(crate) fn texts_by_name(mut self) -> Option<BTreeMap<String, String>> {
         let given = self.take(Shape::ByName(Box::new(Shape::Text)))?;
         self.by_name(given, |section, key, value| match value {
@@ -290,7 +289,7 @@ impl<'s, 'r> Key<'s, 'r> {
         })
     }
 
-    /// Names with whole numbers. `None` if it is not there, or after a problem with any of them.
+    /// Names with whole numbers. `None` if the key is not set, or after a problem with any of them.
     pub(crate) fn wholes_by_name<T: Whole>(mut self, allowed: RangeInclusive<T>) -> Option<BTreeMap<String, T>> {
         let (from, to) = (allowed.start().widened(), allowed.end().widened());
         let given = self.take(Shape::ByName(Box::new(Shape::Whole(from, to))))?;
@@ -298,7 +297,7 @@ impl<'s, 'r> Key<'s, 'r> {
         self.by_name(given, |section, key, value| within(section, key, &value, (from, to), hint))
     }
 
-    /// A table; an empty one if it is not there.
+    /// A table; an empty one if the key is not set.
     pub(crate) fn table(mut self) -> Section<'r> {
         let table = match self.take(Shape::Table) {
             None => Table::new(),
@@ -308,7 +307,7 @@ impl<'s, 'r> Key<'s, 'r> {
         self.section.within(self.name, table)
     }
 
-    /// A table, if it is there.
+    /// A table, if the key is set.
     pub(crate) fn table_if_set(mut self) -> Option<Section<'r>> {
         let given = self.take(Shape::Table);
         match given {
@@ -324,7 +323,7 @@ impl<'s, 'r> Key<'s, 'r> {
         self.tables_if_set().unwrap_or_default()
     }
 
-    /// A list of tables; `None` if it is not there.
+    /// A list of tables; `None` if the key is not set.
     pub(crate) fn tables_if_set(&mut self) -> Option<Vec<Section<'r>>> {
         let items = match self.take(Shape::Tables) {
             None if self.section.report().is_describing() => vec![Value::Table(Table::new())],
@@ -341,14 +340,14 @@ impl<'s, 'r> Key<'s, 'r> {
             let path = format!("{}[{index}]", self.name);
             match item {
                 Value::Table(table) => sections.push(self.section.within(&path, table)),
-                // Not shown: it may be the token itself, where `tokens` takes tables.
+                // Not shown: the operator may have written the token itself, where `tokens` expects tables.
                 _ => self.section.problem(&path, "is not a table"),
             }
         }
         Some(sections)
     }
 
-    // --- what all of these do
+    // --- shared by all of these
 
     fn take(&mut self, shape: Shape) -> Option<Value> {
         self.section.report().describe(|| Described {
@@ -394,7 +393,7 @@ impl<'s, 'r> Key<'s, 'r> {
                 None
             }
         });
-        // Collected first, so that every wrong item is reported.
+        // Collected first, so that every invalid item is reported.
         let read: Vec<_> = read.collect();
         read.into_iter().collect()
     }

@@ -1,9 +1,9 @@
-//! The file as the operator typed it, read key by key.
+//! Reads the file key by key.
 //!
-//! A [`Section`] is one table. Its reader takes the keys that it knows by [`Section::key`], which describes each key and
-//! checks its type and range; [`Section::finish`] then reports every other key as unknown. After a problem the reading goes
-//! on with a harmless value, so that one run finds all problems, where a derived deserialiser stops at the first. A
-//! variable can lie over a key ([`Section::lay_over`]), and a problem then names the variable.
+//! A [`Section`] is one table. Its reader takes the keys that it knows with [`Section::key`], which describes each key and
+//! checks its type and range; [`Section::finish`] then reports every other key as unknown. After a problem the reading
+//! continues with a harmless value, so that one run finds all problems; a derived deserialiser would stop at the first. A
+//! variable can override a key ([`Section::lay_over`]), and a problem then names the variable.
 
 mod key;
 
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::model::secret::Secret;
 
-/// Where each key stands: its path, as in `sinks[0].url`, and its line, from 1.
+/// The position of each key: its path, as in `sinks[0].url`, and its line, from 1.
 type Lines = BTreeMap<String, usize>;
 
 /// A parsed file.
@@ -41,8 +41,8 @@ impl File {
     /// Parses TOML.
     ///
     /// # Errors
-    /// The first place where the text is no TOML, with the line. What may be a secret in that line is not shown:
-    /// `names` are the options that there are, and whether their values may be shown. They are asked for only then.
+    /// The first place where the text is not TOML, with the line. Possible secrets in that line are not shown: `names`
+    /// returns all options, and whether their values may be shown. It is called only in this case.
     pub(crate) fn parse(text: &str, names: impl Fn() -> Names) -> Result<Self, Problem> {
         let refused =
             |error: &toml::de::Error| syntax::problem(text, error.span().unwrap_or(0..0), error.message(), &names());
@@ -53,7 +53,7 @@ impl File {
         Ok(Self { table, lines, folder: PathBuf::new() })
     }
 
-    /// Lets the relative paths in it start from a folder: the one that the file lies in.
+    /// Sets the folder that relative paths start from: the file's own folder.
     pub(crate) fn in_folder(self, folder: &Path) -> Self {
         Self { folder: folder.to_owned(), ..self }
     }
@@ -71,7 +71,7 @@ impl File {
     }
 }
 
-/// What every section of one reading shares.
+/// Shared by all sections of one reading.
 #[derive(Clone, Copy)]
 struct Surroundings<'r> {
     lines: &'r Lines,
@@ -83,9 +83,9 @@ struct Surroundings<'r> {
 /// One table while it is read.
 pub struct Section<'r> {
     table: Table,
-    /// `sinks[1]`, for the line.
+    /// `sinks[1]`, to find the line.
     raw_path: String,
-    /// `sinks[1] (erp)`, for the eye.
+    /// `sinks[1] (erp)`, to be shown.
     path: String,
     asked: Vec<&'static str>,
     /// The keys whose values came from the environment.
@@ -94,7 +94,7 @@ pub struct Section<'r> {
 }
 
 impl<'r> Section<'r> {
-    /// A table that stands in no file: made of variables with [`Section::lay_over`].
+    /// A table that is not in the file; its values come from variables, by [`Section::lay_over`].
     pub(crate) fn beside(other: &Section<'r>, path: &str) -> Self {
         Self {
             table: Table::new(),
@@ -106,12 +106,12 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// A value by the program's own hand.
+    /// Sets a value that the program chooses.
     pub(crate) fn put(&mut self, key: &'static str, value: &str) {
         self.table.insert(key.to_owned(), Value::String(value.to_owned()));
     }
 
-    /// Lets a variable win over the key. Problems with the value then name the variable.
+    /// Lets a variable override the key. Problems with the value then name the variable.
     pub(crate) fn lay_over(&mut self, key: &'static str, found: Option<Found>) {
         if let Some(Found { value, place }) = found {
             self.table.insert(key.to_owned(), Value::String(value));
@@ -119,13 +119,13 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// True if a variable lies over the key.
+    /// True if a variable overrides the key.
     pub(crate) fn is_from_variable(&self, key: &str) -> bool {
         self.variables.contains_key(key)
     }
 
-    /// A path as it is used: a relative one starts from the folder of the file that it is written in. One that a variable
-    /// names starts from the working directory, as paths in variables do everywhere.
+    /// Resolves a path: a relative path in the file starts from the folder of the file. A path from a variable starts from
+    /// the working directory, like all paths in variables.
     pub(crate) fn anchored(&self, key: &str, path: &Path) -> PathBuf {
         if self.is_from_variable(key) { path.to_owned() } else { self.surroundings.folder.join(path) }
     }
@@ -135,7 +135,7 @@ impl<'r> Section<'r> {
         self.surroundings.environment
     }
 
-    /// Where findings go.
+    /// The report that collects the findings.
     pub(crate) fn report(&self) -> &'r Report {
         self.surroundings.report
     }
@@ -166,19 +166,19 @@ impl<'r> Section<'r> {
         self.report().problem(&self.place(key), what);
     }
 
-    /// Reports something about a key that the operator should know.
+    /// Reports something about a key that works but that the operator should know.
     pub(crate) fn notice(&self, key: &str, what: impl std::fmt::Display) {
         self.report().notice(&self.place(key), what);
     }
 
-    /// True if the key is there and not taken yet.
+    /// True if the key is present and not read yet.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// A key that is about to be read: its name, and what it is for, in a sentence or two of Markdown.
+    /// A key that is about to be read: its name, and its purpose, in a sentence or two of Markdown.
     ///
-    /// The only way to a value, so that whatever can be set is described.
+    /// This is the only way to a value, so every key that can be set has a description.
     pub(crate) fn key(&mut self, name: &'static str, meaning: &'static str) -> Key<'_, 'r> {
         Key::new(self, name, meaning)
     }
@@ -195,15 +195,15 @@ impl<'r> Section<'r> {
         value
     }
 
-    /// Where the section stands, as in `sinks[1].retry`.
+    /// The section's path, as in `sinks[1].retry`.
     pub(super) fn raw_path(&self) -> &str {
         &self.raw_path
     }
 
-    /// Finds out the secret that a value stands for: a text, `{ env = … }` or `{ file = … }`.
+    /// Resolves a secret: a text, `{ env = … }` or `{ file = … }`.
     ///
-    /// Reports what is wrong without repeating any of it: the operator may have put the secret in
-    /// the wrong place. What looks as if it did not belong to the secret is told, and belongs to it.
+    /// Reports problems without repeating any of the text, because the operator may have put the secret in the wrong place.
+    /// Characters that probably do not belong to the secret are reported, but count as a part of it.
     pub(crate) fn resolve(&self, key: &str, given: Value) -> Option<Secret> {
         let secret = self.found(key, given)?;
         self.report().written().text(&join(&self.raw_path, key), secret.expose());
@@ -250,7 +250,7 @@ impl<'r> Section<'r> {
                 Ok(value) => Some(Secret::new(value)),
                 Err(what) => {
                     let what = if self.looks_like_a_path(&argument) {
-                        // Where a relative path started from before.
+                        // Earlier versions resolved relative paths from the working directory.
                         let elsewhere = self.anchored("", Path::new(&argument)) != Path::new(&argument)
                             && Path::new(&argument).is_file();
                         let hint = if elsewhere {
@@ -273,13 +273,13 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// True if a text that names no file can only have been meant as a path.
+    /// True if a text that does not name a file was certainly meant as a path.
     fn looks_like_a_path(&self, text: &str) -> bool {
         let folder = Path::new(text).parent().filter(|folder| !folder.as_os_str().is_empty());
         text.starts_with(['/', '.']) || folder.is_some_and(|folder| self.anchored("", folder).is_dir())
     }
 
-    /// A table that stands in this one.
+    /// A table within this one.
     pub(crate) fn within(&self, key: &str, table: Table) -> Section<'r> {
         Section {
             table,
@@ -309,13 +309,13 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// True if a text that names no variable can only have been meant as the name of one. What else it
-/// is may be the secret, and is not repeated.
+/// True if a text that does not name a variable was certainly meant as the name of one. Any other text may be the secret,
+/// and is not repeated.
 fn looks_like_a_variable(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }
 
-/// Says what a value is instead of what it should be, and shows it if it is short and simple.
+/// Says that a value has the wrong type, and shows it if it is short and simple.
 pub(super) fn wrong_type(given: &Value, wanted: &str) -> String {
     match given {
         Value::Table(_) => format!("a table is not {wanted}"),
@@ -325,7 +325,7 @@ pub(super) fn wrong_type(given: &Value, wanted: &str) -> String {
     }
 }
 
-/// Where the lines of a text begin.
+/// The beginnings of the lines of a text.
 struct LineStarts(Vec<usize>);
 
 impl LineStarts {

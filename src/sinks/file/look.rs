@@ -1,13 +1,13 @@
-//! Looks whether a file can be written and rotated, and says what is in the way.
+//! Checks whether a file can be written and rotated, and names the obstacle if not.
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
 use super::{Options, folder_of};
 
-/// Whether events can be written to the file, and whether it can be rotated. Makes nothing.
+/// Checks whether events can be written to the file, and whether it can be rotated. Creates nothing.
 ///
 /// # Errors
-/// What is in the way, and what to do about it.
+/// The obstacle, and what to do about it.
 pub(super) fn look(options: &Options) -> Result<String, String> {
     let path = &options.path;
     match fs::metadata(path) {
@@ -20,7 +20,7 @@ pub(super) fn look(options: &Options) -> Result<String, String> {
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(explain("look at", path, &error)),
+        Err(error) => return Err(explain("check", path, &error)),
     }
     let mut folder = folder_of(path);
     while fs::metadata(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
@@ -29,43 +29,44 @@ pub(super) fn look(options: &Options) -> Result<String, String> {
         folder = folder_of(folder);
     }
     let usable = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    rustix::fs::access(folder, usable).map_err(|error| explain("make files in", folder, &error.into()))?;
+    rustix::fs::access(folder, usable).map_err(|error| explain("create files in", folder, &error.into()))?;
     if options.max_bytes > 0
         && let Some(what) = in_the_way_of_renaming(path)
     {
         return Err(format!(
-            "{} can be written, but not rotated at `max_bytes` ({}), so that it would grow without end: {what}",
+            "{} can be written, but not rotated at `max_bytes` ({}), so it would grow without end: {what}",
             path.display(),
             options.max_bytes
         ));
     }
-    Ok(format!("{} can be written, and its folder takes new files", path.display()))
+    Ok(format!("{} can be written, and new files can be created in its folder", path.display()))
 }
 
 pub(super) fn not_a_file(path: &Path) -> String {
     format!("{} is not a regular file: choose another `path`, or the sink type `stdout` for a pipe", path.display())
 }
 
-/// Why a file in a folder that takes new files cannot be renamed all the same, if that can be seen; and what to do.
+/// Why a file cannot be renamed although new files can be created in its folder, as far as that can be seen; and what to
+/// do about it.
 fn in_the_way_of_renaming(path: &Path) -> Option<String> {
     let file = fs::symlink_metadata(path).ok()?;
     let folder = fs::metadata(folder_of(path)).ok()?;
     if is_mount(path).unwrap_or(file.dev() != folder.dev()) {
         return Some(MOUNT.to_owned());
     }
-    // In a folder like /tmp only the owner of a file renames it, the folder's owner, and root.
+    // In a folder like /tmp, only the file's owner, the folder's owner and root can rename a file.
     let us = fs::metadata("/proc/self").ok()?.uid();
     let is_sticky = folder.mode() & 0o1000 != 0;
     (is_sticky && ![0, file.uid(), folder.uid()].contains(&us)).then(|| {
-        "it belongs to another user, and its folder lets only owners rename: choose a folder of this service's own"
+        "it belongs to another user, and in its folder only owners can rename files: choose a folder that belongs to this service"
             .into()
     })
 }
 
-const MOUNT: &str = "it is a mount of its own: mount its folder instead; or set `max_bytes = 0` and rotate it from outside by \
+const MOUNT: &str = "it is mounted by itself: mount its folder instead; or set `max_bytes = 0` and rotate it from outside by \
                      copying and truncating it";
 
-/// Whether something is mounted just there; `None` where the system cannot tell.
+/// Whether the path is a mount point; `None` if the system cannot tell.
 fn is_mount(path: &Path) -> Option<bool> {
     use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
     let seen = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS).ok()?;
@@ -73,7 +74,7 @@ fn is_mount(path: &Path) -> Option<bool> {
     is_known.then(|| seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
-/// What could not be done, why, and what to do about it.
+/// A sentence: what could not be done, why, and what to do about it.
 pub(super) fn explain(action: &str, path: &Path, error: &io::Error) -> String {
     format!("cannot {action} {}: {error}; {}", path.display(), advice(error))
 }
@@ -85,7 +86,7 @@ pub(super) fn advice(error: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space there",
         io::ErrorKind::PermissionDenied => "let the user of this service write there",
         io::ErrorKind::ReadOnlyFilesystem => "mount it writable or choose another `path`",
-        io::ErrorKind::NotFound => "its folder is gone: mount or make it again",
+        io::ErrorKind::NotFound => "its folder is gone: mount it or create it again",
         io::ErrorKind::NotADirectory => "a part of `path` is a file and not a folder: correct it",
         _ => "see to the disk or choose another `path`",
     }

@@ -1,4 +1,4 @@
-//! What an answer means, and what may be repeated of it.
+//! Turns an answer into an outcome, and masks secrets that it may repeat.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,19 +8,19 @@ use outgoing::{Redactor, retry_after};
 use super::{Options, basic_text};
 use crate::model::{clock, dispatch::Outcome};
 
-/// Bytes of an answer's body that are read. A longer one costs its connection.
+/// Bytes of an answer's body that are read. After a longer body the connection is closed.
 const BODY_BYTES: usize = 16 * 1024;
 
-/// How long the body of an answer is waited for: its status has said what matters.
+/// How long the sink waits for the body of an answer; the status is what matters.
 const BODY_TIME: Duration = Duration::from_secs(1);
 
 /// Characters of the body that a reason repeats.
 const EXCERPT_CHARS: usize = 200;
 
-/// Decides by the status, and gives the reason the beginning of the body.
+/// Decides by the status. The reason quotes the beginning of the body.
 ///
-/// A short body is read to its end in any case, so that the connection can be used again. A body that is too long or too
-/// slow, or breaks off, changes nothing: what has arrived is enough for a reason.
+/// A short body is always read to its end, so that the connection can be used again. A body that is too long or too slow,
+/// or that breaks off, changes nothing: the part that arrived is enough for the reason.
 pub(super) async fn outcome(mut response: reqwest::Response, target: &str, redactor: &Redactor) -> Outcome {
     let status = response.status();
     let after = retry_after(response.headers(), SystemTime::from(clock::now()));
@@ -39,15 +39,15 @@ fn reason(target: &str, status: StatusCode, excerpt: &str) -> String {
         300..=399 => " (redirects are not followed: set `url` to the final address)",
         401 | 403 => " (check `headers`, `secret` and the user in `url`)",
         404 | 405 => " (check `url`)",
-        410 => " (it wants nothing more: the sink is paused until it is resumed)",
+        410 => " (the target wants no more events: the sink is paused until it is resumed)",
         _ => "",
     };
     let said = if excerpt.is_empty() { String::new() } else { format!(": {excerpt}") };
     format!("{target} answered {status}{advice}{said}")
 }
 
-/// Masks what a target might echo: the URL's user, password and query, the values of headers and the signing secret, and
-/// the login of a proxy.
+/// Masks secrets that a target might echo: the URL's user, password and query, the values of headers, the signing secret,
+/// and the login of a proxy.
 pub(super) fn redactor(options: &Options) -> Redactor {
     let mut redactor = Redactor::default();
     let url = &options.url;
@@ -71,7 +71,7 @@ pub(super) fn redactor(options: &Options) -> Redactor {
     redactor
 }
 
-/// Also masks what a basic authentication header carries, in its forms.
+/// Also masks the user and password in a basic authentication header, encoded and decoded.
 pub(super) fn add_basic(redactor: &mut Redactor, header: &HeaderValue) {
     if let Some(token) = header.to_str().ok().and_then(|value| value.strip_prefix("Basic ")) {
         redactor.add(token);

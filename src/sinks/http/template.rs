@@ -1,17 +1,17 @@
-//! A body of the operator's own making: a minijinja template (<https://docs.rs/minijinja>).
+//! The operator's template for a body, in minijinja (<https://docs.rs/minijinja>).
 //!
 //! The context is `event` (`id`, `type`, `endpoint`, `invoice_id`, `received_at`), `payload` (Finkare's body, if it is
 //! JSON) and, for a sink with `enrich`, `invoice` and `payment` as [`Resolved`](crate::sinks::Resolved) shows
-//! them. Amounts are whole cents; the filter `decimal` writes `1500.00` of them, by integers alone.
+//! them. Amounts are whole cents; the filter `decimal` writes them like `1500.00`, with integer arithmetic.
 //!
-//! - Nothing is left out silently: what is not there is an error, and the event is held with the names of what is
-//!   missing. (`is defined` may ask.)
-//! - Where the content type is JSON, every `{{ … }}` writes a JSON value, a text with its quotes; `| safe` writes it
-//!   bare. So a text cannot be put between quotes of the template (`"Invoice {{ … }}"`): that is refused, with how to
-//!   write it. What comes out must be JSON. With any other content type values are written as they are.
-//! - What cannot work with any event ([`Template::doubt`]: an unknown filter, a name that no event has, a text between
-//!   quotes) is told before one comes.
-//! - Steps and the length of what comes out are bounded, and no file is read: there is no loader.
+//! - Nothing is left out silently: a missing value is an error, and the event is held with the names of the missing
+//!   values. (`is defined` can test for them.)
+//! - If the content type is JSON, every `{{ … }}` writes a JSON value, and a text with its quotes; `| safe` writes it
+//!   without. So a text cannot be put between quotes of the template (`"Invoice {{ … }}"`): that is rejected, with advice
+//!   on how to write it. The result must be JSON. With any other content type, values are written as they are.
+//! - A template that cannot work with any event ([`Template::doubt`]: an unknown filter, a name that no event has, a text
+//!   between quotes) is reported before an event comes.
+//! - The number of steps and the length of the result are bounded, and no file is read: there is no loader.
 
 use std::{cell::Cell, io, ops::Range, sync::Arc};
 
@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// The only template of its environment.
+/// The name of the only template in its environment.
 const NAME: &str = "template";
 /// Steps that one body may take; a body with a hundred fields needs a few thousand.
 const FUEL: u64 = 100_000;
@@ -39,7 +39,7 @@ const FUEL: u64 = 100_000;
 const MOST_BYTES: usize = 1 << 20;
 /// Characters of an excerpt of a template.
 const EXCERPT: usize = 60;
-/// The content type where the operator names none.
+/// The content type if the operator names none.
 pub(super) const DEFAULT_CONTENT_TYPE: &str = "application/json";
 
 /// The names that the context has, and the fields of those whose fields are always the same.
@@ -51,8 +51,8 @@ const KNOWN: [(&str, &[&str]); 4] = [
 ];
 
 thread_local! {
-    /// Whether what this thread writes by a JSON template has an open quote now. A template is rendered in one go on
-    /// one thread.
+    /// True while the JSON text that this thread is rendering has an open quote. A template is rendered without interruption
+    /// on one thread.
     static IN_QUOTES: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -102,24 +102,24 @@ impl Template {
                 escape_formatter(out, state, value)
             });
         }
-        // Fuel counts the template's own steps, not what goes on inside of a function: without this one a list is
-        // never longer than the event or the template itself.
+        // Fuel counts the template's own steps, not those inside a function. Without `range`, a list is never longer than
+        // the event or the template itself.
         environment.remove_global("range");
         environment.add_filter("decimal", decimal);
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| {
-            let line = error.line().map_or_else(String::new, |line| format!("line {line} of it: "));
+            let line = error.line().map_or_else(String::new, |line| format!("line {line} of the template: "));
             format!("{line}{}", words(&error))
         })?;
         Ok(Self { environment: Arc::new(environment), source: source.into(), is_json })
     }
 
-    /// Which of the names that only `enrich` gives a value stand in it.
+    /// The names in the template that have a value only with `enrich`.
     pub(super) fn enriched_names(&self) -> Vec<&'static str> {
         let named = self.named(false);
         ["invoice", "payment"].into_iter().filter(|name| named.iter().any(|other| other == name)).collect()
     }
 
-    /// The names that it takes from the context; with `nested`, the whole paths (`payment.currency`).
+    /// The names that the template uses from the context; with `nested`, the whole paths (`payment.currency`).
     fn named(&self, nested: bool) -> Vec<String> {
         let template = self.environment.get_template(NAME);
         let mut named: Vec<String> = template
@@ -128,16 +128,16 @@ impl Template {
         named
     }
 
-    /// Why it cannot work, as far as that can be told without an event; `None` where nothing was found.
+    /// Why the template cannot work, as far as that can be seen without an event; `None` if no problem was found.
     pub(super) fn doubt(&self) -> Option<String> {
         self.unknown().or_else(|| self.trial())
     }
 
-    /// The first filter, test, function or name that there is not.
+    /// The first filter, test, function or name that does not exist.
     fn unknown(&self) -> Option<String> {
         let template = self.environment.get_template(NAME).ok()?;
         let code = &machinery::get_compiled_template(&template).instructions;
-        // What a filter or a test makes of nothing does not matter, only whether there is one.
+        // The result of the filter or test does not matter, only whether it exists.
         let is_filter = |name: &str| {
             let tried = self.environment.empty_state().apply_filter(name, &[]);
             !tried.is_err_and(|error| error.kind() == ErrorKind::UnknownFilter)
@@ -184,8 +184,8 @@ impl Template {
         })
     }
 
-    /// Makes a body of Finkare's documented events, with a text for every field of `payload` that these do not have.
-    /// Only what must go wrong with every event counts.
+    /// Renders Finkare's documented events, with a text for every field of `payload` that these do not have. Only an error
+    /// that must occur with every event counts.
     fn trial(&self) -> Option<String> {
         let mut found = None;
         for (event_type, data) in [
@@ -209,7 +209,7 @@ impl Template {
         found
     }
 
-    /// Line and column of a part of the template, counted from 1, and what stands there.
+    /// Line and column of a part of the template, counted from 1, and its text.
     fn spot(&self, range: Option<Range<usize>>) -> (Option<usize>, Option<usize>, Option<String>) {
         let Some((range, before)) = range.and_then(|range| self.expression(range)) else {
             return (None, None, None);
@@ -220,8 +220,8 @@ impl Template {
         (Some(line), Some(column), excerpt)
     }
 
-    /// A part of the template, widened to the whole of its `{{ … }}`, for the library begins some parts in the middle
-    /// (at the first full stop of `payload.data`); and what stands before it.
+    /// A part of the template, extended to the whole of its `{{ … }}`, because the library begins some parts in the middle
+    /// (at the first full stop of `payload.data`); and the text before it.
     fn expression(&self, range: Range<usize>) -> Option<(Range<usize>, &str)> {
         let before = self.source.get(..range.start)?;
         let Some(open) = before.rfind("{{").filter(|open| !before[*open..].contains("}}")) else {
@@ -237,7 +237,7 @@ impl Template {
     /// The body for a message.
     ///
     /// # Errors
-    /// What is missing or wrong, where, and what had been made until then.
+    /// What is missing or wrong, where, and the text that was rendered until then.
     pub(super) fn render(&self, message: &Message) -> Result<Vec<u8>, Box<Broken>> {
         let mut context = serde_json::Map::new();
         let mut put = |name: &str, value: serde_json::Value| drop(context.insert(name.to_owned(), value));
@@ -259,7 +259,7 @@ impl Template {
         self.written(&serde_json::Value::Object(context)).map_err(|(broken, _)| Box::new(broken))
     }
 
-    /// What comes out; or why nothing does, and whether that is so with every event.
+    /// The rendered text; or why it failed, and whether it fails with every event.
     fn written(&self, context: &serde_json::Value) -> Result<Vec<u8>, (Broken, bool)> {
         let mut out = Bounded { bytes: Vec::new(), quotes: self.is_json.then(Quotes::default) };
         IN_QUOTES.set(false);
@@ -279,7 +279,7 @@ impl Template {
             at.0 = at.0.or_else(|| error.line());
             let is_between_quotes = caused_by_quotes(&error);
             let problem = if out.bytes.len() == MOST_BYTES {
-                format!("it makes more than {MOST_BYTES} bytes")
+                format!("its result is longer than {MOST_BYTES} bytes")
             } else if is_between_quotes {
                 between_quotes(at.2.as_deref())
             } else {
@@ -301,12 +301,9 @@ impl Template {
                 let tail = before.chars().rev().take(20).collect::<Vec<_>>().into_iter().rev().collect::<String>();
                 let rest: String = line.chars().skip(before.chars().count()).take(20).collect();
                 let near = if line.is_empty() { String::new() } else { format!(" (at `{tail}` before `{rest}`)") };
-                let problem = format!(
-                    "what it makes is no JSON from its line {}, column {} on{near}",
-                    error.line(),
-                    error.column()
-                );
-                // What is written bare, or in some cases only, may be anything with another event.
+                let problem =
+                    format!("its result is not JSON from line {}, column {} on{near}", error.line(), error.column());
+                // A value that is written without quotes, or only in some cases, may differ with another event.
                 let is_plain = !self.source.contains("safe") && !self.source.contains("{%");
                 (broken(problem, (None, None, None), &out.bytes), is_plain)
             })?;
@@ -315,7 +312,7 @@ impl Template {
     }
 }
 
-/// How to write what cannot be written between quotes.
+/// Advice on how to write a text that cannot be put between quotes.
 fn between_quotes(expression: Option<&str>) -> String {
     let expression = match expression.map(str::trim) {
         None | Some("") => "payload.data.invoiceId".to_owned(),
@@ -323,8 +320,8 @@ fn between_quotes(expression: Option<&str>) -> String {
         Some(other) => format!("({other})"),
     };
     format!(
-        "every `{{{{ … }}}}` writes its own quotes, so a text cannot stand between quotes of the template: let one \
-         `{{{{ … }}}}` make the whole text, such as {{\"text\": {{{{ \"before \" ~ {expression} ~ \" after\" }}}}}}"
+        "every `{{{{ … }}}}` writes its own quotes, so it cannot be put between quotes of the template: let one \
+         `{{{{ … }}}}` write the whole text, such as {{\"text\": {{{{ \"before \" ~ {expression} ~ \" after\" }}}}}}"
     )
 }
 
@@ -339,7 +336,7 @@ fn caused_by_quotes(error: &Error) -> bool {
     false
 }
 
-/// Puts a text where a path leads nowhere, and objects on the way.
+/// Adds a text at the end of a path that does not exist, and objects along it.
 fn fill(context: &mut serde_json::Value, path: &str) {
     let mut value = context;
     for name in path.split('.') {
@@ -351,7 +348,7 @@ fn fill(context: &mut serde_json::Value, path: &str) {
     }
 }
 
-/// True for `application/json` and all that is JSON by its name (`application/vnd.x+json`).
+/// True for `application/json` and every content type that ends with `+json` (`application/vnd.x+json`).
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || essence.ends_with("+json")
@@ -362,7 +359,7 @@ fn leads_somewhere(context: &serde_json::Value, path: &str) -> bool {
     path.split('.').try_fold(context, |value, name| value.get(name)).is_some()
 }
 
-/// `1500.00` of 150000 cents. No float is taken: it may have lost what it was.
+/// Writes 150000 cents as `1500.00`. Floats are rejected, because they may have lost precision.
 fn decimal(cents: &Value) -> Result<String, Error> {
     let whole = if cents.is_integer() { i64::try_from(cents.clone()).ok() } else { None };
     whole.map(|cents| Cents(cents).to_string()).ok_or_else(|| {
@@ -370,18 +367,18 @@ fn decimal(cents: &Value) -> Result<String, Error> {
     })
 }
 
-/// The library's words, without its own place.
+/// The library's message, without its position.
 fn words(error: &Error) -> String {
     error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()))
 }
 
-/// Takes only so much, and tells whether a quote is open.
+/// A bounded buffer that tracks whether a quote is open.
 struct Bounded {
     bytes: Vec<u8>,
     quotes: Option<Quotes>,
 }
 
-/// Where in a JSON text we are: nothing else matters than whether it is between quotes.
+/// The position in a JSON text: only whether it is between quotes.
 #[derive(Debug, Default)]
 struct Quotes {
     is_open: bool,
@@ -509,14 +506,18 @@ mod tests {
     fn what_is_missing_is_named_and_nothing_is_made() {
         let bare = Message { resolved: None, ..message(1) };
         for (source, message, expected) in [
-            ("\n{{ payment.amount_cents }}", &bare, "line 2, column 4 of it: the event has no `payment.amount_cents`"),
+            (
+                "\n{{ payment.amount_cents }}",
+                &bare,
+                "line 2, column 4 of the template: the event has no `payment.amount_cents`",
+            ),
             ("{{ payload.data.invoiceNumber }}", &bare, "the event has no `payload.data.invoiceNumber`"),
             ("{{ payload.data.half | decimal }}", &bare, "`decimal` takes a whole number of cents"),
             ("{{ event.invoice_id | decimal }}", &bare, "`decimal` takes a whole number of cents"),
             ("{{ event.id", &Message { payload: "x".into(), ..bare.clone() }, ""),
             ("{{ payload }}", &Message { payload: "no json".into(), ..bare.clone() }, "the event has no `payload`"),
-            ("{\"a\": }", &bare, "what it makes is no JSON from its line 1, column 7"),
-            ("", &bare, "what it makes is no JSON"),
+            ("{\"a\": }", &bare, "its result is not JSON from line 1, column 7"),
+            ("", &bare, "its result is not JSON"),
         ] {
             if expected.is_empty() {
                 assert!(Template::compile(source, DEFAULT_CONTENT_TYPE).is_err());
@@ -529,9 +530,11 @@ mod tests {
 
     #[test]
     fn a_template_that_is_none_is_told_with_its_line() {
-        for (source, expected) in
-            [("{}\n{{ event.id", "line 2 of it: "), ("{% for %}", "line 1 of it: "), ("{{ 1 | eurs }}", "")]
-        {
+        for (source, expected) in [
+            ("{}\n{{ event.id", "line 2 of the template: "),
+            ("{% for %}", "line 1 of the template: "),
+            ("{{ 1 | eurs }}", ""),
+        ] {
             let problem = Template::compile(source, DEFAULT_CONTENT_TYPE).map(|_| ());
             if expected.is_empty() {
                 // The library finds out only when it comes to it.
@@ -582,7 +585,7 @@ mod tests {
             ("{{ paylod.data.invoiceId }}", "no event has `paylod.data.invoiceId`: there are `event`, `payload`"),
             ("{{ event.typ }}", "no event has `event.typ`: `event` has id, type, endpoint, invoice_id, received_at"),
             ("{{ payment.amount }}", "no event has `payment.amount`: `payment` has id, amount_cents"),
-            ("{\"a\": }", "what it makes is no JSON from its line 1, column 7 on (at `{\"a\": ` before `}`)"),
+            ("{\"a\": }", "its result is not JSON from line 1, column 7 on (at `{\"a\": ` before `}`)"),
         ] {
             let told = doubt(source).unwrap_or_default();
             assert!(told.contains(expected), "{source}: {told}");
@@ -607,7 +610,7 @@ mod tests {
         assert!(render(&long, "text/plain", &message(1)).unwrap_err().contains("fuel"));
         let much = Message { payload: format!("\"{}\"", "x".repeat(MOST_BYTES / 2)).into(), ..message(1) };
         let error = render("{{ payload }}{{ payload }}{{ payload }}", "text/plain", &much).unwrap_err();
-        assert!(error.contains("more than 1048576 bytes"), "{error}");
+        assert!(error.contains("longer than 1048576 bytes"), "{error}");
         assert_eq!(render("{{ payload }}{{ payload }}", "text/plain", &much).unwrap().len(), MOST_BYTES);
         assert!(json("{{ range(3) }}").is_err());
     }

@@ -5,7 +5,7 @@
 //! failure the outcome is looked up before the call is made again. [`outgoing::effect`] decides what an answer means for a
 //! call that writes, here as for Finkare's API.
 //!
-//! Nobody but the configured address gets the credentials, and the library repeats no call, by the policy of [`outgoing`].
+//! Only the configured address gets the credentials, and the library repeats no call, by the policy of [`outgoing`].
 
 use std::{
     fmt,
@@ -70,12 +70,12 @@ pub enum Trouble {
     },
     /// There is no such thing (404).
     Missing {
-        /// What was asked for.
+        /// What was requested.
         reason: String,
     },
     /// The requested part of a list lies behind its end (416).
     Beyond {
-        /// What was asked for.
+        /// What was requested.
         reason: String,
     },
     /// The system rejects this call (400, 422 …). It was not carried out, and a retry would be rejected again.
@@ -132,7 +132,7 @@ impl Trouble {
     }
 }
 
-/// The outcome of an attempt that failed so and has written nothing.
+/// The outcome of an attempt that failed in this way and has written nothing.
 impl From<Trouble> for Outcome {
     fn from(trouble: Trouble) -> Self {
         match trouble {
@@ -147,8 +147,8 @@ impl From<Trouble> for Outcome {
             // The system differs from what this version expects, for this event as for all others: a retry would not help.
             Trouble::Unreadable { reason } => Outcome::Stop {
                 reason: format!(
-                    "{reason}. This version expects another answer, and nothing more is sent there until somebody has looked: \
-                     check `base_url` and what stands there, report it if the system has changed, then resume the sink \
+                    "{reason}. This version expects another answer, and sends nothing more there until a person has looked: \
+                     check `base_url` and what it leads to, report it if the system has changed, then resume the sink \
                      (`sinks resume`)"
                 ),
             },
@@ -189,7 +189,7 @@ impl Request {
         self.body.is_some()
     }
 
-    /// As [`Transcript`] shows it, before it is made.
+    /// The call as a [`Transcript`] shows it, before it is made.
     pub fn step(&self) -> Step {
         Step {
             purpose: self.purpose.clone(),
@@ -217,12 +217,12 @@ impl Answer {
     /// Reads the body. Amounts have to be read as [`DecimalAmount`](crate::model::money::DecimalAmount) or text.
     ///
     /// # Errors
-    /// [`Trouble::Unreadable`]: it is something else than was expected. Nothing of it is repeated.
+    /// [`Trouble::Unreadable`]: the body is not what was expected. The error repeats nothing of the body.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Trouble> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let what = match error.classify() {
-                serde_json::error::Category::Data => "it has another shape than is documented",
-                _ => "it is no JSON",
+                serde_json::error::Category::Data => "its structure differs from the documentation",
+                _ => "it is not JSON",
             };
             self.unreadable(&format!("{what} (line {}, column {})", error.line(), error.column()))
         })
@@ -245,7 +245,7 @@ impl Answer {
     pub fn clock(&self) -> Result<String, String> {
         let theirs = self.header(header::DATE.as_str()).and_then(|text| httpdate::parse_http_date(text).ok());
         let Some(theirs) = theirs.and_then(|time| Timestamp::try_from(time).ok()) else {
-            return Ok("its clock is not told".to_owned());
+            return Ok("it does not tell its time".to_owned());
         };
         let difference = clock::now().duration_since(theirs);
         if difference.unsigned_abs() > CLOCK_TOLERANCE {
@@ -407,7 +407,7 @@ impl Api {
         let _turn = self.turn(request).await?;
         if not_after.is_some_and(|not_after| Instant::now() >= not_after) {
             let reason = format!(
-                "the time for this attempt was over before {} could be asked for {}",
+                "the time for this attempt ran out before {} could be asked for {}",
                 self.system, request.purpose
             );
             return Err(Trouble::TooMany { reason, after: Duration::from_secs(1) });
@@ -447,14 +447,14 @@ impl Api {
         match body.end {
             End::Whole => {}
             End::TooLong | End::TooSlow => return Err(answer.unreadable("it is too long")),
-            // The connection has failed, and not the system's understanding of its own interface.
+            // The connection failed; the answer itself was not wrong.
             End::Broken(error) => return Err(self.network(request, &error)),
         }
         self.look_for_a_page(request, &answer)?;
         if request.is_write() && says_no(&answer.body) {
             let said = self.redactor.excerpt(&answer.body, EXCERPT_CHARS);
             let reason = format!(
-                "{} answered {status} to {}, and in its body that it was not done: {said}",
+                "{} answered {status} to {}, but its body says that it was not done: {said}",
                 self.system, request.purpose
             );
             return Err(Trouble::Doubtful { reason, concerns_all: false });
@@ -462,8 +462,8 @@ impl Api {
         Ok(answer)
     }
 
-    /// Recognises a web page, or nothing at all, in place of data. Proxies and maintenance answer so, with 200, and the call
-    /// is retried as after a 503. If the pages are still there after [`PAGES_PASS`], they count as answers that cannot be read.
+    /// Recognises a web page or an empty body in place of data. A proxy or a system in maintenance answers like that, with
+    /// 200, and the call is retried as after a 503. If this goes on for [`PAGES_PASS`], the answers count as unreadable.
     fn look_for_a_page(&self, request: &Request, answer: &Answer) -> Result<(), Trouble> {
         let body = answer.body.trim_ascii();
         let is_page = body.starts_with(b"<") || (body.is_empty() && !request.is_write());
@@ -474,7 +474,7 @@ impl Api {
         }
         let since = *gate.pages_since.get_or_insert_with(Instant::now);
         drop(gate);
-        let what = if body.is_empty() { "it is empty" } else { "it is a page for people and no data" };
+        let what = if body.is_empty() { "it is empty" } else { "it is a web page instead of data" };
         let trouble = answer.unreadable(what);
         if since.elapsed() >= PAGES_PASS {
             return Err(trouble);
@@ -504,7 +504,7 @@ impl Api {
                     concerns_all: true,
                 },
                 501 => Trouble::Doubtful {
-                    reason: reason(" (it does not take what this version sends)"),
+                    reason: reason(" (it does not accept what this version sends)"),
                     concerns_all: true,
                 },
                 409 => Trouble::Doubtful { reason: reason(""), concerns_all: false },
@@ -519,7 +519,7 @@ impl Api {
                 Trouble::Locked { reason: reason(" (check the credentials, their rights and the subscription)") }
             }
             // Facturation.PRO's word for a wrong `Content-Type`; others mean that they do not know the method.
-            501 => Trouble::Locked { reason: reason(" (it does not take what this version sends)") },
+            501 => Trouble::Locked { reason: reason(" (it does not accept what this version sends)") },
             300..=399 => Trouble::Locked { reason: reason(" (redirects are not followed: check `base_url`)") },
             408 | 425 | 500..=599 => Trouble::Later { reason: reason(""), after, may_have_happened: false },
             _ => Trouble::Refused { reason: reason("") },
@@ -549,7 +549,7 @@ impl Api {
             if wait > PATIENCE {
                 return Err(Trouble::TooMany {
                     reason: format!(
-                        "{} takes no more calls for now (its limit, kept by us): {} waits",
+                        "the limit of calls to {} is reached (`api_limits`): {} waits",
                         self.system, request.purpose
                     ),
                     after: wait,
@@ -671,7 +671,7 @@ mod tests {
             assert!(reason.contains("cannot be read") && may_have_happened, "{reason}");
         }
         assert_eq!(answered(&write, ""), Ok(()), "an answer to a write may be empty");
-        // Data in between begin the time anew; without them it is over at some time.
+        // Data in between start the time again; without data it ends.
         for _ in 0..2 {
             tokio::time::advance(PAGES_PASS.checked_sub(Duration::from_secs(1)).unwrap()).await;
             assert!(matches!(answered(&read, page), Err(Trouble::Later { .. })));

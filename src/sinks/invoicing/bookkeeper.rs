@@ -4,25 +4,28 @@
 //! resolve ─▶ ledger ─▶ reserved ─▶ find ─▶ sending ─▶ write ─▶ written ─▶ verify ─▶ booked
 //!             │                     │                  │
 //!             │ booked: done        │                  └─ unknown outcome: the line stays `sending`
-//!             │                     └─ held, not there, too early: the line goes
+//!             │                     └─ held, not there, too early: the line is deleted
 //!             └─ sending: an earlier attempt may have written it ─▶ find first, and wait until it has settled
 //! ```
 //!
-//! Two barriers stand before the one call that writes. The *ledger* has a line for each payment and sink, reserved
-//! before anything is looked at and `sending` before the call; while it is one of these, no other worker writes to that
-//! invoice. The *marker* in the books is looked for before every write. After a crash or a time-out the marker decides;
-//! where it is not found, nothing is written before the earlier request has certainly ended (`settle_secs`).
+//! Two barriers protect the one call that writes. The first is the *ledger*. It has one line for each payment and sink,
+//! which is `reserved` before the books are searched and `sending` before the call. While a line is in one of these two
+//! states, no other worker writes to that invoice. The second is the *marker*: before every write, the books are searched
+//! for it. After a crash or a time-out the marker decides; if it is not found, nothing is written before the earlier
+//! request has certainly ended (`settle_secs`).
 //!
-//! An attempt writes only while the line is its own, and only within its own time, which ends before its lease: a worker
-//! that was held up does not write behind the back of the next one. What remains is a process that is stopped between
-//! the last look at the clock and sending, for longer than its lease.
+//! An attempt writes only while it owns the line, and only within its own time, which ends before its lease. So a worker
+//! that was delayed does not write after the next worker has taken over. The one remaining gap is a process that is
+//! stopped between the last check of the clock and sending, for longer than its lease.
 //!
-//! How long the write may take is told by who makes it, in the line (`settles_in`): another process may have been given
-//! shorter times. An answer that leaves it open whether the payment was recorded is a doubt like no answer at all
-//! ([`outgoing::effect`]): it is looked for, and only then, once, sent again. A second such answer ends with a person.
+//! The worker that writes records in the line how long its write may take (`settles_in`), because another process may
+//! have shorter times configured. An answer that leaves open whether the payment was recorded counts as no answer
+//! ([`outgoing::effect`]): the payment is searched for, and sent once more only if it is not found. After a second such
+//! answer a person decides.
 //!
-//! Where the books show payments, one of the same amount and about the same day that we did not book is perhaps the same
-//! money, typed by a person or imported from the bank ([`Rival`](super::Rival)): unless `on_same_amount` says otherwise, a person looks.
+//! If the books have a payment of the same amount and about the same day that the relay did not book, it may be the same
+//! money, typed in by a person or imported from the bank ([`Rival`](super::Rival)). A person looks at it, unless
+//! `on_same_amount` says otherwise.
 
 mod explain;
 mod rivals;
@@ -61,18 +64,19 @@ use crate::{
     },
 };
 
-/// Waits for something of our own that ends soon.
+/// The wait for another attempt of the relay, which ends soon.
 const SOON: Duration = Duration::from_secs(2);
-/// A payment that another one's line is in the way of.
+/// The wait for another payment of the same invoice that is being booked.
 const BEHIND_ANOTHER: Duration = Duration::from_secs(15);
-/// The first wait for an invoice that is not there, doubled each time.
+/// The first wait for a missing invoice; doubled each time.
 const FIRST_LOOK: Duration = Duration::from_secs(15);
 /// Lines of the ledger that are read at once.
 const LINES_AT_ONCE: u32 = 200;
-/// An id that is longer, or has blanks, is none that a marker can be made of.
+/// The longest id of a payment, in bytes, that can be used in a marker. An id with blanks cannot be used either.
 const LONGEST_ID: usize = 100;
 
-/// Days around a payment's in which one of the same amount is perhaps the same, for an endpoint that names no other.
+/// How many days before or after a payment an entry of the same amount may be the same payment, for an endpoint that
+/// does not set `payment_window_days`.
 pub const DEFAULT_PAYMENT_WINDOW_DAYS: u32 = 7;
 
 /// What a bookkeeper works with.
@@ -108,7 +112,7 @@ struct Entry {
     payment: Payment,
     number: String,
     date: Date,
-    /// `None` if payments of the same amount are not asked for.
+    /// `None` if payments of the same amount are not searched for.
     window_days: Option<u32>,
 }
 
@@ -119,7 +123,7 @@ impl Entry {
     }
 }
 
-/// The end of an attempt, as soon as it is clear; `?` goes there.
+/// The outcome of an attempt that ends early, returned with `?`.
 struct Ends(Outcome);
 
 impl From<StoreError> for Ends {
@@ -134,7 +138,7 @@ impl From<Trouble> for Ends {
     }
 }
 
-/// It is on its way already: what came of it is clear soon.
+/// Another attempt is booking the payment already; its outcome is known soon.
 fn another_attempt() -> Outcome {
     Outcome::Wait { reason: "another attempt is booking this payment".into(), after: SOON }
 }
@@ -171,7 +175,7 @@ impl<B: Books> Bookkeeper<B> {
             if line.state != BookingState::Reserved {
                 return Ok(hold(differs));
             }
-            // Nothing was sent of it: it begins anew as it is now.
+            // Nothing was sent for this line, so the payment starts again with its present data.
             if !self.clear(line).await? {
                 return Ok(another_attempt());
             }
@@ -194,19 +198,19 @@ impl<B: Books> Bookkeeper<B> {
                 let target_id = written.target_id.clone().unwrap_or_default();
                 self.confirm(&entry, written.token, None, &target_id).await
             }
-            // Where nothing is ever written, a line that stayed behind leaves no doubt.
+            // Where the relay never writes, a line that was left behind leaves no doubt.
             Some(sending @ Booking { state: BookingState::Sending, .. }) if B::WRITES => {
                 self.heal(message, &entry, sending, not_after).await
             }
-            // What was only reserved was not sent.
+            // A line that is only reserved was not sent.
             other => self.book(message, &entry, other.map(|line| line.token), not_after).await,
         }
     }
 
-    /// Why a finished line is no ground to say that the event is done: this event was given the payment, and the line was
-    /// written for another event of this endpoint, so that one of the two means another payment.
+    /// Why a finished line does not prove that this event is done: the payment was assigned to this event, but the line was
+    /// written for another event of the same endpoint, so that one of the two events means another payment.
     ///
-    /// Not where that other event came to another endpoint: there the same payment may be announced as well.
+    /// An event of another endpoint is no objection, because that endpoint may announce the same payment.
     async fn of_another_event(&self, message: &Message, line: &Booking) -> Result<Option<String>, StoreError> {
         let is_finished = matches!(line.state, BookingState::Booked | BookingState::Seen);
         if !is_finished || line.event_id == message.event_id {
@@ -219,9 +223,9 @@ impl<B: Books> Bookkeeper<B> {
             return Ok(None);
         }
         Ok(Some(format!(
-            "payment {} of {} on invoice {} stands in the books of {} already ({}), and was written for event {}; now event \
-             {} comes with it. If both announce the same payment, cancel this dispatch; if this event announces another one, \
-             book that by hand, and cancel this dispatch",
+            "payment {} of {} on invoice {} is in the books of {} already ({}), and was written for event {}; now event {} \
+             announces it again. If both events mean the same payment, cancel this dispatch; if this event means another one, \
+             book that one by hand and cancel this dispatch",
             line.payment_id,
             line.amount_cents.of(&line.currency),
             line.invoice_number,
@@ -232,17 +236,19 @@ impl<B: Books> Bookkeeper<B> {
         )))
     }
 
-    /// From the event to what is to be booked.
+    /// Finds the payment that the event announces, and what to book for it.
     async fn entry(&self, message: &Message) -> Result<Entry, Ends> {
         let payment = self.resolver.payment(message).await.map_err(|unresolved| Ends(unresolved.into()))?;
         let is_usable =
             |id: &str| (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
         if !is_usable(&payment.id) {
-            return Err(Ends(hold("Finkare's payment has an id of which no marker can be made: book it by hand")));
+            return Err(Ends(hold(
+                "Finkare's payment has an id that cannot be used as a marker: book the payment by hand",
+            )));
         }
         if payment.amount_cents <= Cents::ZERO {
             return Err(Ends(hold(format!(
-                "Finkare's payment {} is of {}: only payments of more than nothing are booked",
+                "Finkare's payment {} has the amount {}: only amounts above zero are booked",
                 payment.id,
                 payment.amount_cents.of(&payment.currency)
             ))));
@@ -254,8 +260,7 @@ impl<B: Books> Bookkeeper<B> {
         Ok(Entry { payment, number, date, window_days })
     }
 
-    /// Nothing was sent of the payment yet, for certain; `left` is the line of an attempt that came no further than
-    /// reserving it.
+    /// Books a payment for which nothing was sent yet; `left` is the line of an attempt that ended after reserving it.
     async fn book(
         &self,
         message: &Message,
@@ -268,7 +273,9 @@ impl<B: Books> Bookkeeper<B> {
             let wanted = entry.wanted(self.seen_before(entry).await?, false);
             let found = self.look(&wanted).await?;
             let Judgement::End(end) = self.judge(message, &wanted, found) else {
-                return Ok(hold("this system takes no payments, which is a bug: report it"));
+                return Ok(hold(
+                    "a payment was about to be written to a system that takes none; this is a bug: report it",
+                ));
             };
             if let End::Done(seen) = end {
                 return self.note(message, entry, &seen, wanted.booked_before).await;
@@ -279,7 +286,7 @@ impl<B: Books> Bookkeeper<B> {
         match self.ledger.begin_booking(&self.new_booking(message, entry, token), left).await? {
             BookingBegun::Begun => {}
             BookingBegun::TakenOver => {
-                // Who had it may have begun to send just before.
+                // The previous holder of the line may have begun to send just before.
                 let line = self.ledger.booking(&self.sink, &entry.payment.id).await?;
                 if line.is_none_or(|line| line.state != BookingState::Reserved) {
                     return Ok(another_attempt());
@@ -304,7 +311,8 @@ impl<B: Books> Bookkeeper<B> {
         }
     }
 
-    /// An earlier attempt may have written the payment. Nothing is taken over before it is clear what to do.
+    /// Continues after an earlier attempt that may have written the payment. The line is taken over only once it is clear
+    /// what to do.
     async fn heal(
         &self,
         message: &Message,
@@ -314,27 +322,27 @@ impl<B: Books> Bookkeeper<B> {
     ) -> Result<Outcome, Ends> {
         let wanted = entry.wanted(self.ledger.booked_cents(&self.sink, &entry.number).await?, true);
         let found = self.judge(message, &wanted, self.look(&wanted).await?);
-        // It may have been written at the very end of the attempt that began it, and only its line knows how long that
-        // was given. Not less than our own time either: what an earlier version sent has left no word in the line.
+        // The earlier attempt may have written at the very end of its time, and only the line says how long that was. Our
+        // own time is the minimum, because earlier versions did not record theirs in the line.
         let settles_in = self.settles().saturating_sub(sending.began_ago).max(sending.settles_in.unwrap_or_default());
         match &found {
             Judgement::Open(_) if !settles_in.is_zero() => {
                 return Ok(Outcome::Wait {
                     reason: format!(
-                        "an earlier attempt to record the payment in {} got no answer, and it is not there: before it is \
-                         written again, that request has to have ended for certain",
+                        "an earlier attempt to record the payment in {} got no answer, and the payment is not there: the \
+                         relay waits until that request has certainly ended before it writes again",
                         self.system()
                     ),
                     after: settles_in,
                 });
             }
             Judgement::Open(_) | Judgement::End(End::Done(_)) => {}
-            // The line stays, and with it the doubt.
+            // The line stays `sending`, because the outcome is still unknown.
             Judgement::End(End::Outcome(Outcome::Hold { reason, recheck_after })) => {
                 return Ok(Outcome::Hold {
                     reason: format!(
-                        "{reason}. An earlier attempt may have recorded it: look there, say what you found by `bookings settle`, \
-                         and retry this dispatch or cancel it"
+                        "{reason}. An earlier attempt may have recorded it: look there, report what you found with \
+                         `bookings settle`, and retry or cancel this dispatch"
                     ),
                     recheck_after: *recheck_after,
                 });
@@ -353,7 +361,7 @@ impl<B: Books> Bookkeeper<B> {
         }
     }
 
-    /// How long after its beginning a write may still be carried out.
+    /// How long after the start of an attempt its write may still be carried out.
     fn settles(&self) -> Duration {
         self.timeout + Duration::from_secs(self.options.settle_secs)
     }
@@ -382,13 +390,16 @@ impl<B: Books> Bookkeeper<B> {
         })
     }
 
-    /// An invoice that is not there may be new: it is waited for, and then a person is asked.
+    /// A missing invoice may be new: the relay waits for `not_found_secs`, and then asks a person.
     fn absent(&self, message: &Message, instruction: &str) -> Outcome {
         let waited = clock::since(message.received_at, clock::now());
         if waited < Duration::from_secs(self.options.not_found_secs) {
             let doublings = message.attempt.saturating_sub(1).min(8);
             let after = FIRST_LOOK.saturating_mul(1 << doublings).min(Duration::from_mins(10));
-            return Outcome::Wait { reason: format!("{instruction} (it may be new: looking again)"), after };
+            return Outcome::Wait {
+                reason: format!("{instruction} (the invoice may be new: the relay looks again)"),
+                after,
+            };
         }
         let recheck_after = Some(Duration::from_secs(self.options.recheck_secs));
         Outcome::Hold { reason: instruction.to_owned(), recheck_after }
@@ -410,12 +421,12 @@ impl<B: Books> Bookkeeper<B> {
         let answer = self.books.api().send(&request, Some(not_after)).await;
         let target_id = match answer.and_then(|answer| self.books.receipt(&answer)) {
             Ok(target_id) => target_id,
-            // The line stays, and with it the doubt.
+            // The line stays `sending`, because the outcome is still unknown.
             Err(trouble) if trouble.may_have_happened() => return Ok(self.in_doubt(trouble, wanted.is_uncertain)),
             Err(Trouble::Missing { reason } | Trouble::Refused { reason }) => {
                 let refused = hold(format!(
-                    "{reason}. It was not recorded: correct it there and retry this dispatch (`dispatches retry`), or record it \
-                     there by hand and cancel this dispatch (`dispatches cancel`)"
+                    "{reason}. It was not recorded: correct the cause there and retry this dispatch (`dispatches retry`), or \
+                     record the payment there by hand and cancel this dispatch (`dispatches cancel`)"
                 ));
                 return self.give_up(entry, token, refused).await;
             }
@@ -428,25 +439,24 @@ impl<B: Books> Bookkeeper<B> {
         self.confirm(entry, token, Some((wanted, invoice)), &target_id).await
     }
 
-    /// How an attempt ends of whose write it is not known whether it was carried out. `again` is true if the same was so
-    /// before, and the payment was looked for and not found since: what answers so twice is asked by a person the third
-    /// time.
+    /// The outcome of an attempt whose write may or may not have been carried out. `again` is true if this happened
+    /// before and the payment has been searched for and not found since. After the second time a person has to look.
     fn in_doubt(&self, trouble: Trouble, again: bool) -> Outcome {
         let system = self.system();
         match trouble {
             Trouble::Doubtful { reason, concerns_all: false } if again => hold(format!(
-                "{reason}. It was sent twice, and is not there: whether it may still come is not known. Look for it in {system}, \
-                 say what you found by `bookings settle`, and retry this dispatch or cancel it"
+                "{reason}. It was sent twice, and is not there: it may still appear. Look for it in {system}, report what you \
+                 found with `bookings settle`, and retry or cancel this dispatch"
             )),
             Trouble::Doubtful { reason, .. } | Trouble::Unreadable { reason } if again => Outcome::Stop {
                 reason: format!(
-                    "{reason}. It was sent twice, and is not there: {system} does not take payments as this version sends them. \
+                    "{reason}. It was sent twice, and is not there: {system} does not accept payments as this version sends them. \
                      Find out why, look for the payment there, and resume the sink (`sinks resume`)"
                 ),
             },
             trouble => Outcome::Retry {
                 reason: format!(
-                    "{}. Whether the payment was recorded is not known: it is looked for before anything is written again",
+                    "{}. It is not known whether the payment was recorded: the relay looks for it before it writes again",
                     trouble.reason()
                 ),
                 after: None,
@@ -474,7 +484,7 @@ impl<B: Books> Bookkeeper<B> {
                 self.finish(entry, token, &right).await
             }
             Verified::Missing { what } => Ok(Outcome::Retry {
-                reason: format!("{system} took the payment as {target_id} but does not show it: {what}"),
+                reason: format!("{system} accepted the payment as {target_id} but does not show it: {what}"),
                 after: None,
             }),
             Verified::Wrong { what } => {
@@ -482,9 +492,9 @@ impl<B: Books> Bookkeeper<B> {
                 self.ledger.advance_booking(&self.sink, &entry.payment.id, token, &wrong).await?;
                 Ok(Outcome::Stop {
                     reason: format!(
-                        "the payment of {} on invoice {} was recorded in {system} as {target_id}, and it is not as it \
-                         should be: {what}. Nothing more is written until somebody has looked at it there and has resumed \
-                         the sink",
+                        "the payment of {} on invoice {} was recorded in {system} as {target_id}, but not as it \
+                         should be: {what}. Nothing more is written until a person has looked at it there and resumed the \
+                         sink",
                         entry.wanted(Cents::ZERO, false).in_words(),
                         entry.number
                     ),
@@ -493,11 +503,11 @@ impl<B: Books> Bookkeeper<B> {
         }
     }
 
-    /// The payment stands in the books.
+    /// Ends the booking of a payment that is in the books.
     async fn finish(&self, entry: &Entry, token: BookingToken, advance: &Advance) -> Result<Outcome, Ends> {
         match self.ledger.advance_booking(&self.sink, &entry.payment.id, token, advance).await? {
             None | Some(Booking { state: BookingState::Booked | BookingState::Seen, .. }) => {}
-            Some(other) => return Ok(self.two_of_us(entry, "an id that is not known", &other)),
+            Some(other) => return Ok(self.two_of_us(entry, "an unknown id", &other)),
         }
         tracing::info!(
             sink.name = %self.sink, payment.id = entry.payment.id, invoice.number = entry.number,
@@ -507,7 +517,8 @@ impl<B: Books> Bookkeeper<B> {
         Ok(Outcome::Delivered)
     }
 
-    /// The sum of the other payments of the invoice that were seen as paid: an invoice closes no more than its total.
+    /// The sum of the invoice's other payments that were seen as paid: payments beyond the invoice's total must not be
+    /// closed.
     async fn seen_before(&self, entry: &Entry) -> Result<Cents, StoreError> {
         let mut filter = BookingFilter {
             sink: Some(self.sink.to_string()),
@@ -518,10 +529,10 @@ impl<B: Books> Bookkeeper<B> {
         loop {
             let page = self.ledger.bookings(&filter, LINES_AT_ONCE).await?;
             for (_, line) in &page.rows {
-                // A line that is only begun is another attempt's, which comes to its own sum.
+                // An unfinished line belongs to another attempt, which computes its own sum.
                 let is_begun = matches!(line.state, BookingState::Reserved | BookingState::Sending);
                 if line.payment_id != entry.payment.id && !is_begun {
-                    // More than can be written is more than any invoice.
+                    // A sum that does not fit is more than any invoice.
                     sum = sum.checked_add(line.amount_cents).unwrap_or(Cents(i64::MAX));
                 }
             }
@@ -532,14 +543,16 @@ impl<B: Books> Bookkeeper<B> {
         }
     }
 
-    /// What was only looked at is noted, so that the next event of the same amount is another payment. `before` is the
-    /// sum with which it was looked at.
+    /// Notes a payment that was seen as paid in the books, so that the next event of the same amount is another payment.
+    /// `before` is the sum of earlier payments with which the invoice was judged.
     async fn note(&self, message: &Message, entry: &Entry, seen: &Advance, before: Cents) -> Result<Outcome, Ends> {
         let token = BookingToken::generate();
         let new = self.new_booking(message, entry, token);
-        // Nothing is ever written here, so that a line that stayed behind is only to be ended, by one of us.
-        let soon =
-            || Outcome::Wait { reason: "another attempt notes this payment, or this invoice".into(), after: SOON };
+        // The relay writes nothing to this system, so one worker can simply finish a line that was left behind.
+        let soon = || Outcome::Wait {
+            reason: "another attempt is noting this payment, or another one of this invoice".into(),
+            after: SOON,
+        };
         let begun = match self.ledger.begin_booking(&new, None).await? {
             BookingBegun::Exists(Booking {
                 state: BookingState::Reserved | BookingState::Sending,
@@ -577,10 +590,10 @@ impl<B: Books> Bookkeeper<B> {
         Ok(Outcome::Delivered)
     }
 
-    /// Nothing was written, for certain: the line goes, and the attempt ends so.
+    /// Ends an attempt that certainly wrote nothing: deletes its line.
     async fn give_up(&self, entry: &Entry, token: BookingToken, outcome: Outcome) -> Result<Outcome, Ends> {
         if let Err(error) = self.ledger.withdraw_booking(&self.sink, &entry.payment.id, token).await {
-            // It stays as a doubt, which the next attempt clears up by looking.
+            // The line stays, and the next attempt checks the books first.
             tracing::warn!(
                 sink.name = %self.sink, payment.id = entry.payment.id, error = %Chain(&error),
                 "a line of the ledger could not be withdrawn: the next attempt checks the books before it writes"
@@ -602,7 +615,7 @@ impl<B: Books> Bookkeeper<B> {
         }
     }
 
-    /// Another payment of the same invoice is being written, or was left in doubt.
+    /// Another payment of the same invoice is being written, or its outcome is unknown.
     async fn behind(&self, other: &Booking) -> Result<Outcome, Ends> {
         let number = &other.invoice_number;
         let wait =
@@ -610,7 +623,7 @@ impl<B: Books> Bookkeeper<B> {
         let patience = self.timeout * 2;
         if other.state == BookingState::Reserved {
             if other.began_ago > patience {
-                // Nothing was sent of it, and its attempt is over; should it not be, it finds its line gone.
+                // Nothing was sent for it, and its attempt should be over. If it is not, it finds its line deleted.
                 self.clear(other).await?;
             }
             return Ok(wait(SOON));
@@ -622,8 +635,8 @@ impl<B: Books> Bookkeeper<B> {
         }
         Ok(Outcome::Hold {
             reason: format!(
-                "of another payment of invoice {number} ({} as Finkare's payment {}) it is not known whether it was recorded in \
-                 {}: retry or replay its event {} first; if that does not help, look there and say what you found by \
+                "it is not known whether another payment of invoice {number} ({}, Finkare's payment {}) was recorded in {}: \
+                 retry or replay its event {} first; if that does not help, look there and report what you found with \
                  `bookings settle`",
                 other.amount_cents.of(&other.currency),
                 other.payment_id,
@@ -634,9 +647,11 @@ impl<B: Books> Bookkeeper<B> {
         })
     }
 
-    /// Removes a line that was only reserved; false if it is being sent by now, or belongs to another worker.
+    /// Deletes a line that is only reserved. Returns false if its payment is being sent by now, or if it belongs to another
+    /// worker.
     ///
-    /// Taken over first: its holder may begin to send at this very moment, and what is `sending` must not go.
+    /// The line is taken over first, because its holder may begin to send at this very moment, and a `sending` line must
+    /// not be deleted.
     async fn clear(&self, line: &Booking) -> Result<bool, StoreError> {
         let token = BookingToken::generate();
         let same = NewBooking {
@@ -663,7 +678,7 @@ impl<B: Books> Bookkeeper<B> {
     /// This worker wrote, and another one had taken over the same payment meanwhile.
     fn two_of_us(&self, entry: &Entry, target_id: &str, other: &Booking) -> Outcome {
         if matches!(other.state, BookingState::Reserved | BookingState::Sending) {
-            // It looks for our marker before it writes, and sees it twice if it has looked too early: it decides.
+            // That worker looks for our marker before it writes, and sees it twice if it looked too early: it decides.
             return another_attempt();
         }
         let theirs = other.target_id.as_deref().unwrap_or("not known");
@@ -689,7 +704,7 @@ enum Judgement<I> {
 enum End {
     /// Nothing has to be written (any more).
     Done(Advance),
-    /// It ends otherwise; nothing was written.
+    /// It ends in another way; nothing was written.
     Outcome(Outcome),
 }
 
@@ -702,10 +717,11 @@ impl End {
     }
 }
 
-/// A payment that Finkare tells otherwise than before must not be taken for the one that was booked.
+/// What differs between a payment as Finkare shows it now and as it was noted. If anything does, the line must not count as
+/// this payment.
 fn differs(booking: &Booking, entry: &Entry) -> Option<String> {
     let payment = &entry.payment;
-    // What stands in the books may be looked for under another number by now; what is under way may not.
+    // A booked payment may have another invoice number by now; a payment that is under way may not.
     let is_finished = matches!(booking.state, BookingState::Booked | BookingState::Seen);
     let is_same = booking.amount_cents == payment.amount_cents
         && booking.currency == payment.currency
@@ -713,8 +729,8 @@ fn differs(booking: &Booking, entry: &Entry) -> Option<String> {
         && (is_finished || booking.invoice_number == entry.number);
     (!is_same).then(|| {
         format!(
-            "Finkare's payment {} is now {} on invoice {}, and was noted here as {} on invoice {}: look for it under both in \
-             the books, put it right there by hand, and cancel this dispatch",
+            "Finkare's payment {} is now {} on invoice {}, and was noted here as {} on invoice {}: look for either in the \
+             books, correct it there by hand, and cancel this dispatch",
             payment.id,
             payment.amount_cents.of(&payment.currency),
             entry.number,
@@ -729,7 +745,7 @@ impl<B: Books> Sink for Bookkeeper<B> {
     async fn deliver(&self, message: &Message) -> Outcome {
         let not_after = Instant::now() + self.timeout;
         if message.trigger == Trigger::Test {
-            // A test must leave no trace in anybody's books.
+            // A test must leave no trace in the books.
             return match self.books.check().await {
                 Ok(_) => Outcome::Delivered,
                 Err(reason) => Outcome::Retry { reason, after: None },
@@ -738,7 +754,7 @@ impl<B: Books> Sink for Bookkeeper<B> {
         let ended = match message.event_type.as_str() {
             "payment.received" => self.payment(message, not_after).await,
             "invoice.status_changed" => self.status(message, not_after).await,
-            // Asked for by `events`, and nothing that books know.
+            // `events` selects this type, but books have no use for it.
             _ => Ok(Outcome::Delivered),
         };
         ended.unwrap_or_else(|Ends(outcome)| outcome)

@@ -11,21 +11,21 @@ use crate::model::{
     money::Cents,
 };
 
-/// A payment that is to stand in the books.
+/// A payment that has to be in the books.
 #[derive(Debug, Clone)]
 pub struct Wanted<'a> {
-    /// As Finkare knows it.
+    /// The payment, as Finkare knows it.
     pub payment: &'a Payment,
     /// The number by which the system knows the invoice (`number` in the settings; Finkare's own by default).
     pub number: &'a str,
     /// The day of the payment, in the configured time zone.
     pub date: Date,
-    /// What we have booked on this invoice before, by the ledger.
+    /// The sum that the relay has booked on this invoice before, by the ledger.
     pub booked_before: Cents,
-    /// True if an earlier attempt may have written it: it is not known.
+    /// True if an earlier attempt may have written the payment.
     pub is_uncertain: bool,
     /// Entries of the same amount that are dated within this number of days of the payment, that day included, are its
-    /// [rivals](Rival); `None` if rivals are not asked for.
+    /// [rivals](Rival); `None` if rivals are not searched for.
     pub rivals_within_days: Option<u32>,
 }
 
@@ -42,27 +42,27 @@ impl Wanted<'_> {
 /// same money, booked by another person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rival {
-    /// Their id of it.
+    /// The system's id of the entry.
     pub target_id: String,
     /// Finkare's payment whose marker it bears; `None` without a marker.
     pub payment_id: Option<String>,
-    /// It in a phrase for people: date, amount, reference, id.
+    /// A description for people: date, amount, reference, id.
     pub what: String,
 }
 
-/// What the books show of a payment before anything is written.
+/// What the books show about a payment before anything is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding<I> {
-    /// This very payment stands there, by our marker.
+    /// The books have this payment: our marker was found.
     Booked {
-        /// Their id of it.
+        /// The system's id of the entry.
         target_id: String,
     },
     /// The invoice is there and takes this payment.
     Open {
         /// What the write and the check after it need.
         invoice: I,
-        /// What stands there of the same amount; those that we booked ourselves among them.
+        /// Entries of the same amount, including those that the relay booked itself.
         rivals: Vec<Rival>,
     },
     /// The invoice is paid there, and nothing has to be written.
@@ -77,31 +77,31 @@ pub enum Finding<I> {
     },
     /// A person has to act. Says what, in the words of that system.
     Hold {
-        /// What is the matter, and what to do there.
+        /// What the problem is, and what to do there.
         instruction: String,
-        /// True if it may be settled there without telling us: it is looked at again on schedule.
+        /// True if the problem may be solved there without telling the relay, which then checks again on schedule.
         recheck: bool,
     },
 }
 
-/// What the books show of a payment after it was written.
+/// What the books show about a payment after it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verified {
-    /// It stands there once, with this amount and our marker, and the invoice's balance agrees.
+    /// They have it once, with this amount and our marker, and the invoice's balance agrees.
     Right,
-    /// It does not stand there (yet).
+    /// They do not have it (yet).
     Missing {
         /// What was looked for.
         what: String,
     },
-    /// It stands there, but not as it should: what we believe of this system is wrong, and nothing more may be written.
+    /// They have it, but not as it should be: an assumption about this system is wrong, and nothing more may be written.
     Wrong {
         /// What differs.
         what: String,
     },
 }
 
-/// A change of an invoice's status that Finkare told.
+/// A change of an invoice's status that Finkare reported.
 #[derive(Debug, Clone)]
 pub struct StatusChange<'a> {
     /// The invoice, as Finkare knows it.
@@ -112,7 +112,7 @@ pub struct StatusChange<'a> {
     pub from: Option<&'a str>,
     /// The status now: free text.
     pub to: &'a str,
-    /// What `status_map` says of it.
+    /// The action that `status_map` gives for it.
     pub action: &'a str,
     /// The day of the event, in the configured time zone.
     pub date: Date,
@@ -121,12 +121,12 @@ pub struct StatusChange<'a> {
 /// What follows from a change of status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StatusPlan {
-    /// Nothing is to be done (any more).
+    /// Nothing has to be done (any more).
     Done {
         /// Why, for a person.
         why: String,
     },
-    /// This is to be sent. Safe to repeat: what it brings about is looked for before.
+    /// This request has to be sent. Safe to repeat: the next plan checks first whether the change was made.
     Write(Box<Request>),
     /// See [`Finding::Absent`].
     Absent {
@@ -135,53 +135,53 @@ pub enum StatusPlan {
     },
     /// See [`Finding::Hold`].
     Hold {
-        /// What is the matter, and what to do there.
+        /// What the problem is, and what to do there.
         instruction: String,
-        /// True if it may be settled there without telling us.
+        /// True if the problem may be solved there without telling the relay.
         recheck: bool,
     },
 }
 
 /// An invoicing system.
 ///
-/// The bookkeeper ([`super::Bookkeeper`]) decides when what is asked; an implementation knows the calls, reads the
-/// answers strictly (what it does not understand is [`Trouble::Unreadable`], never a guess), and speaks the
-/// accountant's words. It never deletes, cancels, sends anything to a debtor, or changes an amount.
+/// The bookkeeper ([`super::Bookkeeper`]) decides the order of the calls. An implementation knows the calls, reads the
+/// answers strictly (an answer that it does not understand is [`Trouble::Unreadable`], never a guess), and writes its
+/// texts for accountants. It never deletes or cancels anything, sends nothing to a debtor, and changes no amount.
 #[async_trait]
 pub trait Books: Send + Sync + fmt::Debug + 'static {
-    /// What [`Books::booking`] and [`Books::verify`] need of an open invoice. [`std::convert::Infallible`] for a
-    /// system in which no payment can be recorded: so it cannot be tried.
+    /// What [`Books::booking`] and [`Books::verify`] need to know about an open invoice. [`std::convert::Infallible`] for
+    /// a system in which no payment can be recorded, so that the compiler excludes a write.
     type Invoice: Send + Sync;
 
-    /// False for a system in which no payment can be recorded: there only [`Books::find`] is asked.
+    /// False for a system in which no payment can be recorded: then only [`Books::find`] is used.
     const WRITES: bool = true;
 
     /// The client.
     fn api(&self) -> &Api;
 
-    /// Finds the invoice with exactly this number, and whether this payment stands there already. Only reads, and
-    /// looks for the marker in any case.
+    /// Finds the invoice with exactly this number, and whether the books have this payment already. Only reads, and
+    /// always looks for the marker.
     ///
-    /// [`Finding::Open`] says: exactly one invoice, compared on our side; not a draft, not deleted, not locked, not a
-    /// credit note; the same currency; and this amount is no more than what is due. If [`Wanted::is_uncertain`] and it
-    /// cannot be excluded that the payment stands there, the answer is [`Finding::Hold`]; likewise where
-    /// [`Wanted::rivals_within_days`] asks for rivals and they cannot be seen.
+    /// [`Finding::Open`] means: exactly one invoice, compared on our side; not a draft, not deleted, not locked, not a
+    /// credit note; the same currency; and this amount is no more than what is due. The answer is [`Finding::Hold`] if
+    /// [`Wanted::is_uncertain`] and the payment may be there, and if [`Wanted::rivals_within_days`] asks for rivals and
+    /// they cannot be seen.
     async fn find(&self, wanted: &Wanted<'_>) -> Result<Finding<Self::Invoice>, Trouble>;
 
-    /// By what a person makes an entry of the books recognisable as this payment, as an order: "write `finkare:x` as its
-    /// reference".
+    /// How a person marks an entry of the books as this payment, as an instruction: "write `finkare:x` as its reference".
     fn recognised_by(&self, wanted: &Wanted<'_>) -> Option<String>;
 
-    /// The call that records the payment, with our marker. The only one that does.
+    /// The call that records the payment, with our marker. No other call does.
     fn booking(&self, wanted: &Wanted<'_>, invoice: &Self::Invoice) -> Request;
 
-    /// Their id of what was recorded.
+    /// The system's id of the recorded payment.
     ///
     /// # Errors
     /// [`Trouble::Unreadable`] if the answer does not name it.
     fn receipt(&self, answer: &Answer) -> Result<String, Trouble>;
 
-    /// Reads back what was recorded. `invoice` is as it was before the write; `None` if that is not known any more.
+    /// Reads the recorded payment back. `invoice` is the invoice as it was before the write; `None` if that is no longer
+    /// known.
     async fn verify(
         &self,
         wanted: &Wanted<'_>,
@@ -189,10 +189,10 @@ pub trait Books: Send + Sync + fmt::Debug + 'static {
         target_id: &str,
     ) -> Result<Verified, Trouble>;
 
-    /// What a change of status means here. Only reads. `action` was found good by the configuration.
+    /// What a change of status means in this system. Only reads. The configuration has checked `action`.
     async fn status(&self, change: &StatusChange<'_>) -> Result<StatusPlan, Trouble>;
 
-    /// Credentials, company and one harmless read, in words.
+    /// Checks the credentials and the company with harmless reads, and says so in words.
     ///
     /// # Errors
     /// What is wrong and what to change, in a sentence.

@@ -1,14 +1,15 @@
-//! FastFaktura: looks whether an invoice is paid there, and tells what to do. It writes nothing.
+//! FastFaktura: checks whether an invoice is paid there, and tells a person what to do. It writes nothing.
 //!
 //! FastFaktura's API (<https://fastfaktura.io/en/docs/api>, version "v1 · 1.0.0") has no call that records a payment or marks
-//! an invoice as paid. So this sink finds the invoice, holds the payment with an instruction, looks again on schedule, and
-//! ends well once FastFaktura shows the invoice as paid. Every call is a `GET`; above all nothing is sent to a debtor
-//! (`/invoices/{id}/send`), and an invoice's public page is named but never opened, which would count as the debtor's visit.
+//! an invoice as paid. So this sink finds the invoice, holds the payment with an instruction, checks again on schedule, and
+//! closes once FastFaktura shows the invoice as paid. Every call is a `GET`; above all nothing is sent to a debtor
+//! (`/invoices/{id}/send`). An invoice's public page is named but never opened, because that would count as the debtor's
+//! visit.
 //!
-//! What the documentation leaves open, and how it is taken: a list is a bare array or stands under one of a few names
-//! (`list_key`); pages begin at 1 and end at an empty one, or at one on which nothing is new; the order is not known, so
-//! that everything is looked through within the bound, first the statuses that can still change. Statuses are compared in
-//! lower case, and only `paid` means paid.
+//! Assumptions about what the documentation leaves open: a list is a bare array, or is under one of a few names
+//! (`list_key`); pages begin at 1 and end at an empty one, or at one on which nothing is new; the order is unknown, so
+//! everything is searched within the bound, first the statuses that can still change. Statuses are compared in lower case,
+//! and only `paid` means paid.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -36,9 +37,9 @@ const SYSTEM: &str = "FastFaktura";
 const NUMBER: &str = "number";
 /// The names under which a list is looked for, if `list_key` does not say where it is.
 const LIST_KEYS: [&str; 4] = ["data", "items", "invoices", "results"];
-/// The names under which a single thing is looked for, if it is not the whole answer.
+/// The names under which a single object is looked for, if it is not the whole answer.
 const ONE_KEYS: [&str; 4] = ["data", "invoice", "business", "item"];
-/// `list_key` of this looks for the list.
+/// With this `list_key` the sink looks for the list itself.
 const AUTO: &str = "auto";
 /// One call, if the attempt has time for more than that.
 const LONGEST_CALL: Duration = Duration::from_secs(15);
@@ -46,11 +47,11 @@ const LONGEST_CALL: Duration = Duration::from_secs(15);
 /// The options of a `fastfaktura` sink.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What it shares with every invoicing sink.
+    /// The options of every invoicing sink.
     pub common: Common,
     /// A key of the account's settings, `ffk_…`.
     pub api_key: HeaderSecret,
-    /// Under which name lists stand in an answer; `auto` finds out.
+    /// The name of a list in an answer; `auto` looks for it.
     pub list_key: String,
     /// The largest number of pages of each list that are searched for an invoice's number: 1 to 1000.
     pub lookup_max_pages: u32,
@@ -74,18 +75,18 @@ impl System for Options {
     fn read(section: &mut Section<'_>, egress: &Egress) -> Option<Self> {
         let api_key = section
             .key("api_key", "A key of the account's settings, `ffk_…`.")
-            .required("keys are made in FastFaktura's settings")
+            .required("create a key in FastFaktura's settings")
             .header_secret();
         let list_key = section
             .key(
                 "list_key",
-                "Under which name lists stand in an answer; `auto` takes a bare list, or one that is called `data`, \
+                "The name of a list in an answer; `auto` takes a bare list, or one that is called `data`, \
                  `items`, `invoices` or `results`.",
             )
             .allowed("`auto`, or a name")
             .text_or(AUTO);
         if list_key.is_empty() {
-            section.problem("list_key", "is empty: leave it out, or write under which name lists stand in an answer");
+            section.problem("list_key", "is empty: leave it out, or write the name of a list in an answer");
         }
         let lookup_max_pages = section
             .key(
@@ -109,7 +110,7 @@ impl System for Options {
         &self.common
     }
 
-    /// It knows no companies: a key belongs to one.
+    /// FastFaktura has no ids of companies; each key belongs to one company.
     fn company_id(&self) -> String {
         self.api_key.expose().trim().to_owned()
     }
@@ -119,7 +120,7 @@ impl System for Options {
     }
 }
 
-/// FastFaktura's books, of which only the invoices' status is known.
+/// FastFaktura's books; only the status of their invoices can be read.
 #[derive(Debug)]
 pub struct FastFaktura {
     api: Api,
@@ -127,7 +128,7 @@ pub struct FastFaktura {
     list_key: Option<String>,
     max_pages: u32,
     statuses: Vec<String>,
-    /// For searching within one attempt.
+    /// How long one attempt may search.
     patience: Duration,
 }
 
@@ -158,20 +159,20 @@ impl FastFaktura {
         })
     }
 
-    /// Makes a call, with a word about the key where it is refused.
+    /// Makes a call. If it is refused, the reason says what to do about the key.
     async fn read(&self, request: Request) -> Result<Answer, Trouble> {
         self.api.read(request).await.map_err(|trouble| match trouble {
             Trouble::Locked { reason } => Trouble::Locked {
                 reason: format!(
-                    "{reason}. Keys are made in FastFaktura's settings and begin with `ffk_`: put a good one where `api_key` is \
-                     read from, reload the configuration, and resume the sink"
+                    "{reason}. Keys are created in FastFaktura's settings and begin with `ffk_`: put a valid one where `api_key` \
+                     is read from, reload the configuration, and resume the sink"
                 ),
             },
             other => other,
         })
     }
 
-    /// The list in an answer, wherever it stands.
+    /// The list in an answer, bare or under a name.
     fn list(&self, answer: &Answer) -> Result<Vec<Box<RawValue>>, Trouble> {
         let body: Box<RawValue> = answer.json()?;
         let found = match (&self.list_key, Fields::of(&body)) {
@@ -179,10 +180,10 @@ impl FastFaktura {
             (None, Some(fields)) => LIST_KEYS.iter().find_map(|key| fields.list(key)),
             (Some(key), fields) => fields.and_then(|fields| fields.list(key)),
         };
-        found.ok_or_else(|| answer.unreadable("no list is where `list_key` says"))
+        found.ok_or_else(|| answer.unreadable("there is no list where `list_key` says"))
     }
 
-    /// The single thing in an answer, by itself or wrapped.
+    /// The single object in an answer, by itself or wrapped.
     fn single(answer: &Answer) -> Result<Option<Fields>, Trouble> {
         let body: Box<RawValue> = answer.json()?;
         Ok(Fields::of(&body).and_then(|fields| match fields.get_if_any::<Id>("id") {
@@ -222,12 +223,12 @@ impl FastFaktura {
 struct Shown {
     total: Option<Cents>,
     currency: Option<String>,
-    /// In lower case, for comparing; not to be shown, because what is masked in a text is not in another spelling.
+    /// In lower case, for comparing only: masking may miss a secret in another spelling, so this is never shown.
     status: String,
-    /// As it may be shown.
+    /// The status as it may be shown.
     word: String,
     is_archived: bool,
-    /// What the debtor opens.
+    /// The invoice's public page, which the debtor opens.
     page: Option<String>,
 }
 
@@ -322,12 +323,12 @@ impl Books for FastFaktura {
             ", a word that this version does not know"
         };
         let archived = if shown.is_archived { " and archived" } else { "" };
-        let page = shown.page.map(|page| format!(" (the debtor's page of it: {page})")).unwrap_or_default();
+        let page = shown.page.map(|page| format!(" (its page for the debtor: {page})")).unwrap_or_default();
         hold(
             format!(
                 "{about}, and FastFaktura shows invoice {number} as `{word}`{known}{archived}{page}. FastFaktura has no call \
-                 that records a payment, so do it by hand: {}. Until it is marked as paid, FastFaktura may go on treating it \
-                 as overdue and remind the debtor. {}",
+                 that records a payment, so do it by hand: {}. Until it is marked as paid, FastFaktura may still treat it as \
+                 overdue and remind the debtor. {}",
                 share(wanted, shown.total),
                 closes(SYSTEM)
             ),
@@ -381,10 +382,10 @@ impl Books for FastFaktura {
         let business = Fields::of(&body)
             .ok_or_else(|| said(answer.unreadable("there is no object where the business should be")))?;
         let business = business.inner(&ONE_KEYS).unwrap_or(business);
-        // What a business has is not documented; its name is said where it has one.
+        // The fields of a business are not documented; its name is shown if it has one.
         let name: Option<String> = business.get_if_any("name").ok().flatten();
         let name = name.map(|name| format!(" {}", self.api.quote(&name))).unwrap_or_default();
-        // Its shape is not documented either: better told now than with the first payment.
+        // The shape of the list is not documented either: a problem should show now, not with the first payment.
         let invoices = self.api.get("the first page of invoices", &["invoices"]).query("page", "1");
         self.list(&self.read(invoices).await.map_err(said)?).map_err(said)?;
         let clock = answer.clock()?;

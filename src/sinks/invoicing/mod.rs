@@ -1,24 +1,24 @@
 //! Sinks that book payments in invoicing software.
 //!
-//! A payment that Finkare recovered has to stand in the company's books: once, to the cent, without anyone typing it.
-//! What differs between the systems is small, and what is dangerous is the same for all, so the work is divided:
+//! A payment that Finkare recovered has to be in the company's books: once, to the cent, without anyone typing it in.
+//! The systems differ little, and the dangers are the same in all of them, so the work is divided:
 //!
-//! - `bookkeeper`: the order of the steps, the two barriers against booking twice, what a crash leaves behind.
-//! - `books`: what it needs of a system. One implementation each: Facturation.PRO, eFactori (onFact); Tiime and
-//!   FastFaktura, in which no payment can be recorded, so that they only look.
-//! - `api`: the calls, within the system's limits, with an honest word about each that fails.
-//! - `resolve`: what it needs of the service: who resolves an event to a payment. The ledger is the store's
+//! - `bookkeeper`: the order of the steps, the two barriers against booking twice, the recovery after a crash.
+//! - `books`: the trait that each system implements: Facturation.PRO, eFactori (onFact); Tiime and FastFaktura, in which
+//!   no payment can be recorded, so that their sinks only watch.
+//! - `api`: the calls, within the system's limits, with an exact account of each failure.
+//! - `resolve`: the trait by which the service resolves an event to a payment. The ledger is the store's
 //!   ([`crate::store::ledger`]).
-//! - `watching`: what those have in common that only look: finding an invoice where there is no search for it.
-//! - `number`: from Finkare's invoice number to the one in the books.
-//! - `options`: the options that all have in common. `system`: what a system says of itself, which makes a kind of sink of
-//!   it.
+//! - `watching`: shared by the sinks that only watch: finding an invoice where the system has no search for it.
+//! - `number`: derives the invoice number in the books from Finkare's.
+//! - `options`: the options that all systems have in common. `system`: the options of one system, from which its kind of
+//!   sink follows.
 //!
 //! # How to add a system
 //!
-//! One file in this folder, or a folder where it is more than one: its options, which implement [`System`](system::System), its [`Books`],
-//! and its unit tests. Then the steps of [`crate::sinks`]'s list, and a stand-in of the system for the tests that keeps books and complains
-//! (`tests/it/support`), so that books are compared and not calls.
+//! Write one file in this folder, or a folder: the system's options, which implement [`System`](system::System), its
+//! [`Books`], and its unit tests. Then follow the steps in [`crate::sinks`], and write a stand-in of the system for the
+//! tests that keeps books and checks every call (`tests/it/support`), so that the tests compare books and not calls.
 
 pub mod api;
 pub(in crate::sinks) mod bookkeeper;

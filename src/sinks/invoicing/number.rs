@@ -1,4 +1,4 @@
-//! From Finkare's invoice number to the one in the books: the same, or what the operator's expression makes of it.
+//! Derives the invoice number in the books from Finkare's: the same number, or the result of the operator's expression.
 
 use std::{fmt, sync::Arc};
 
@@ -8,10 +8,10 @@ use crate::model::booking::Invoice;
 
 /// Steps that one evaluation may take.
 const FUEL: u64 = 10_000;
-/// Characters of a number; longer ones are none.
+/// The longest number, in characters.
 const LONGEST: usize = 140;
 
-/// Makes numbers. Cloning it is cheap; two are equal if their expressions are written alike.
+/// Derives numbers. Cheap to clone. Two values are equal if their expressions have the same text.
 #[derive(Clone, Default)]
 pub struct Numbering(Option<(Arc<str>, Arc<Expression<'static, 'static>>)>);
 
@@ -42,16 +42,16 @@ fn environment() -> &'static Environment<'static> {
 }
 
 impl Numbering {
-    /// By an expression over `invoice` (`number`, `id`, `currency`, `status`); without one a number stays as it is.
+    /// Uses an expression over `invoice` (`number`, `id`, `currency`, `status`); without one the number stays the same.
     ///
     /// # Errors
-    /// What the expression library says of the text.
+    /// The text is not an expression; the message of the expression library says why.
     pub fn new(expression: Option<&str>) -> Result<Self, String> {
         let compile = |source: &str| {
             environment()
                 .compile_expression_owned(source.to_owned())
                 .map(|expression| (source.into(), Arc::new(expression)))
-                .map_err(|error| format!("`{source}` is no expression: {error}"))
+                .map_err(|error| format!("`{source}` is not an expression: {error}"))
         };
         expression.map(compile).transpose().map(Self)
     }
@@ -59,7 +59,7 @@ impl Numbering {
     /// The number in the books.
     ///
     /// # Errors
-    /// What is wrong with it, and what to do.
+    /// The expression fails, or its result cannot be a number; the text says why.
     pub fn of(&self, invoice: &Invoice) -> Result<String, String> {
         let number = match &self.0 {
             None => invoice.number.clone(),
@@ -76,13 +76,15 @@ impl Numbering {
                     ));
                 }
                 made.as_str().map(str::to_owned).ok_or_else(|| {
-                    format!("`number` in the settings made no text of Finkare's invoice number `{number}`")
+                    format!(
+                        "the result of `number` in the settings for Finkare's invoice number `{number}` is not a text"
+                    )
                 })?
             }
         };
         let number = number.trim();
         if number.is_empty() || number.chars().count() > LONGEST || number.chars().any(char::is_control) {
-            return Err(format!("Finkare's invoice {} has no number that could stand in the books", invoice.id));
+            return Err(format!("Finkare's invoice {} has no number that books could have", invoice.id));
         }
         Ok(number.to_owned())
     }
@@ -105,7 +107,7 @@ mod tests {
         assert!(of(None, "a\nb").is_err());
         assert!(of(None, &"9".repeat(141)).is_err());
         assert!(of(Some("invoice.nummer"), "1").unwrap_err().contains("failed on Finkare's invoice number `1`"));
-        assert!(of(Some("12"), "1").unwrap_err().contains("no text"));
-        assert!(Numbering::new(Some("invoice.number |")).unwrap_err().contains("no expression"));
+        assert!(of(Some("12"), "1").unwrap_err().contains("is not a text"));
+        assert!(Numbering::new(Some("invoice.number |")).unwrap_err().contains("not an expression"));
     }
 }

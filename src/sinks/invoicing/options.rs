@@ -19,7 +19,7 @@ pub(super) const METHODS: [&str; 5] = ["card", "bank_transfer", "sepa_debit", "p
 /// Thirty days.
 const LONGEST_SECS: u64 = 2_592_000;
 
-/// What a system says of the options that it shares with the others.
+/// A system's defaults for the options that all invoicing sinks have.
 #[derive(Debug, Clone, Copy)]
 pub struct Defaults {
     /// The vendor's address.
@@ -28,7 +28,7 @@ pub struct Defaults {
     pub zone: &'static str,
     /// Call limits: how many, and in how many seconds.
     pub limits: &'static [(u32, u32)],
-    /// What `status_map` may name. Empty where a status is only compared: then any word will do.
+    /// The actions that `status_map` may name. Empty where a status is only compared: then any word is allowed.
     pub actions: &'static [&'static str],
 }
 
@@ -39,7 +39,7 @@ pub struct Common {
     pub base_url: Url,
     /// In which time zone a payment's time becomes a day.
     pub timezone: TimeZone,
-    /// From Finkare's invoice number to the one in the system.
+    /// Derives the invoice's number in the system from Finkare's.
     pub number: Numbering,
     /// What to do when Finkare reports that an invoice has reached a status; by the status.
     pub status_map: BTreeMap<String, String>,
@@ -50,11 +50,11 @@ pub struct Common {
     pub not_found_secs: u64,
     /// How often held payments are checked again, in seconds, where they may be settled without telling the relay.
     pub recheck_secs: u64,
-    /// What a payment of the same amount means that is in the books already and that the relay did not book.
+    /// What to do if the books already have a payment of the same amount that the relay did not book.
     pub on_same_amount: OnSameAmount,
     /// Call limits, all of which apply, per process.
     pub api_limits: Vec<ApiLimit>,
-    /// How calls leave. It is no option of the sink, but follows from the section `[outgoing]`.
+    /// How calls leave. This is not an option of the sink; it follows from the section `[outgoing]`.
     pub egress: Egress,
 }
 
@@ -72,14 +72,14 @@ pub enum OnSameAmount {
 /// At most this many calls in this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiLimit {
-    /// How many.
+    /// The number of calls.
     pub requests: NonZeroU32,
-    /// In which time, in seconds.
+    /// The period, in seconds.
     pub per_secs: NonZeroU32,
 }
 
 impl Common {
-    /// What applies if the operator writes none of these options.
+    /// The values that apply if the operator sets none of these options.
     pub fn by_default(defaults: &Defaults) -> Self {
         Self {
             base_url: Url::parse(defaults.base_url).expect("the vendor's address is a URL"),
@@ -95,24 +95,24 @@ impl Common {
         }
     }
 
-    /// Reads them. `None` after a problem with one that stops the reading of others.
+    /// Reads these options. `None` after a problem, which is reported.
     pub(super) fn read(section: &mut Section<'_>, defaults: &Defaults, egress: &Egress) -> Option<Self> {
         let otherwise = Self::by_default(defaults);
         let base_url = base_url(section, defaults);
         let timezone = section
-            .key("timezone", "In which time zone a payment's time becomes a day.")
+            .key("timezone", "The time zone in which the day of a payment is determined.")
             .allowed("an IANA name")
             .text_or(defaults.zone);
         let timezone = TimeZone::get(&timezone)
             .map_err(|_| {
-                let what = format!("`{timezone}` is no time zone: write, for example, `Europe/Paris`");
+                let what = format!("`{timezone}` is not a time zone: write, for example, `Europe/Paris`");
                 section.problem("timezone", what);
             })
             .ok();
         let number = section
             .key(
                 "number",
-                "Makes the invoice's number there of Finkare's, such as `invoice.number | replace('INV', 'FA')`.",
+                "Derives the invoice's number there from Finkare's, for example `invoice.number | replace('INV', 'FA')`.",
             )
             .allowed("an expression over `invoice` (`number`, `id`, `currency`, `status`)")
             .otherwise("the same number")
@@ -130,14 +130,14 @@ impl Common {
         let not_found_secs = section
             .key(
                 "not_found_secs",
-                "How long after its event a missing invoice is waited for, in seconds, before a person is asked.",
+                "How long after its event the relay waits for a missing invoice, in seconds, before it asks a person.",
             )
             .whole_or(0..=LONGEST_SECS, otherwise.not_found_secs);
         let recheck_secs = section
             .key(
                 "recheck_secs",
-                "How often held payments are checked again, in seconds, where they may be settled there without telling \
-                 the relay.",
+                "How often held payments are checked again, in seconds, where the problem may be solved there without \
+                 telling the relay.",
             )
             .whole_or(1..=LONGEST_SECS, otherwise.recheck_secs);
         let on_same_amount = section
@@ -163,14 +163,15 @@ impl Common {
         })
     }
 
-    /// The call limits, each with its time.
+    /// The call limits, each with its period.
     pub fn limits(&self) -> Vec<(NonZeroU32, Duration)> {
         let per = |limit: &ApiLimit| Duration::from_secs(limit.per_secs.get().into());
         self.api_limits.iter().map(|limit| (limit.requests, per(limit))).collect()
     }
 }
 
-/// It is no secret, but can be written like one, and what is wrong with it is not repeated: it may hold a password.
+/// The address is not a secret, but can be configured like one. A problem with it does not repeat its value, which may
+/// contain a password.
 fn base_url(section: &mut Section<'_>, defaults: &Defaults) -> Option<Url> {
     let is_given = section.has("base_url");
     let given = section
@@ -205,7 +206,7 @@ fn status_map(section: &mut Section<'_>, defaults: &Defaults) -> BTreeMap<String
     let map = section
         .key(
             "status_map",
-            "What follows when Finkare reports that an invoice has reached a status: `nothing`; for `facturation_pro` \
+            "What to do when Finkare reports that an invoice has reached a status: `nothing`; for `facturation_pro` \
              `note`, a line in the internal note; for `efactori` `paid`; for `tiime` and `fastfaktura` the status that is \
              expected there.",
         )
@@ -237,8 +238,8 @@ fn api_limits(section: &mut Section<'_>, defaults: &Defaults) -> Vec<ApiLimit> {
     let given = section
         .key(
             "api_limits",
-            "Call limits, all of which apply, per process: share them out among several processes. The default is what \
-             the vendor documents, or a careful guess where nothing is documented.",
+            "Call limits, all of which apply, per process: divide them among several processes. The defaults are the limits \
+             that the vendor documents, or a careful guess where nothing is documented.",
         )
         .by_default(limits(defaults).map(shown).collect::<Vec<_>>())
         .tables_if_set();
@@ -249,8 +250,8 @@ fn api_limits(section: &mut Section<'_>, defaults: &Defaults) -> Vec<ApiLimit> {
     let read = given.into_iter().filter_map(|mut limit| {
         let required = "write { requests = 600, per_secs = 300 } for 600 calls in 5 minutes";
         let all = NonZeroU32::MIN..=NonZeroU32::MAX;
-        let requests = limit.key("requests", "How many calls.").required(required).whole(all.clone());
-        let per_secs = limit.key("per_secs", "In how many seconds.").required(required).whole(all);
+        let requests = limit.key("requests", "The number of calls.").required(required).whole(all.clone());
+        let per_secs = limit.key("per_secs", "The period, in seconds.").required(required).whole(all);
         limit.finish();
         Some(ApiLimit { requests: requests?, per_secs: per_secs? })
     });

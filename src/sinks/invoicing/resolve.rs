@@ -1,4 +1,5 @@
-//! Who resolves an event to a payment: what invoicing sinks and enriched ones need of Finkare. The service hands it in.
+//! Resolving an event to a payment and its invoice, as invoicing sinks and sinks with `enrich` need it. The service provides
+//! the implementation.
 
 use std::{fmt, time::Duration};
 
@@ -17,23 +18,23 @@ use crate::{
 pub enum Unresolved {
     /// It is too early: the payment is pending, or not visible yet.
     Wait {
-        /// What is waited for.
+        /// What the relay waits for.
         reason: String,
         /// For how long.
         after: Duration,
     },
-    /// Finkare's API, or our store, does not work now.
+    /// Finkare's API or our store does not work at present.
     Retry {
         /// What went wrong.
         reason: String,
-        /// What the other side asked for.
+        /// The wait that the other side asked for.
         after: Option<Duration>,
     },
     /// A person must decide.
     Hold {
-        /// What is the matter, and what to do.
+        /// What the problem is, and what to do.
         reason: String,
-        /// When to look again by ourselves.
+        /// When the relay checks again by itself.
         recheck_after: Option<Duration>,
     },
     /// Nothing can be resolved until a person has acted: Finkare refuses the API key.
@@ -57,7 +58,7 @@ impl From<Unresolved> for Outcome {
 /// Finds out which payment and which invoice an event speaks of.
 #[async_trait]
 pub trait Resolve: Send + Sync + fmt::Debug {
-    /// The completed payment that this `payment.received` announces; decided once for each event, and kept.
+    /// The completed payment that this `payment.received` announces. It is decided once for each event and stored.
     async fn payment(&self, message: &Message) -> Result<Payment, Unresolved>;
 
     /// The invoice that an event of any type names in `data.invoiceId`.

@@ -1,4 +1,4 @@
-//! What an invoicing system says of itself: [`System`], which makes a kind of sink of its options.
+//! [`System`]: an invoicing system's options, from which its kind of sink follows.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -20,27 +20,27 @@ use crate::{
     },
 };
 
-/// The options of a sink for one invoicing system, those of every invoicing sink among them.
+/// The options of a sink for one invoicing system, including those of every invoicing sink.
 pub trait System: fmt::Debug + Send + Sync + Sized + 'static {
     /// See [`SinkOptions::NAME`].
     const NAME: &'static str;
     /// See [`SinkOptions::ABOUT`].
     const ABOUT: &'static str;
-    /// See [`SinkOptions::CONCURRENCY`]: each attempt is several calls, of which the system takes few a minute.
+    /// See [`SinkOptions::CONCURRENCY`]. Each attempt makes several calls, and a system allows few calls a minute.
     const CONCURRENCY: u32 = 4;
-    /// What the shared options are by default.
+    /// The defaults of the shared options.
     const DEFAULTS: Defaults;
     /// The system's books.
     type Books: Books;
 
-    /// See [`SinkOptions::read`]. Also reads what all invoicing sinks have, by [`Common`]; `egress` is
-    /// how calls leave.
+    /// See [`SinkOptions::read`]. Also reads the options that all invoicing sinks have, with [`Common`]; `egress` is how
+    /// calls leave.
     fn read(section: &mut Section<'_>, egress: &Egress) -> Option<Self>;
 
-    /// What it shares with the others.
+    /// The options that it shares with the other systems.
     fn common(&self) -> &Common;
 
-    /// What tells companies apart in this system; see [`Company::id`].
+    /// The id that distinguishes companies in this system; see [`Company::id`].
     fn company_id(&self) -> String;
 
     /// A client of the books. Makes no call. `timeout` bounds a whole attempt.
@@ -56,7 +56,7 @@ impl<T: System> SinkOptions for T {
     const ABOUT: &'static str = T::ABOUT;
     const FAMILY: Family = if T::Books::WRITES { Family::Booking } else { Family::Watching };
     const CONCURRENCY: u32 = T::CONCURRENCY;
-    // Each attempt is several calls, none of which must be cut off halfway.
+    // Each attempt makes several calls, none of which must be cut off halfway.
     const TIMEOUT_SECS: u64 = 60;
 
     fn read(section: &mut Section<'_>, surroundings: Surroundings<'_>) -> Option<Self> {
@@ -73,9 +73,9 @@ impl<T: System> SinkOptions for T {
         self.books(timeout, None)?.check().await
     }
 
-    /// It gets no message: what it does follows from what the books show ([`Sink::explain`]).
+    /// There is no preview from the message alone: the action follows from the books ([`Sink::explain`]).
     fn preview(&self, _: &Message, _: Duration) -> Result<Preview, String> {
-        Err(format!("what a sink of type `{}` does is found out by asking the books, not from the event", T::NAME))
+        Err(format!("what a sink of type `{}` does depends on its books, not only on the event", T::NAME))
     }
 
     fn company(&self) -> Option<Company> {
@@ -83,8 +83,8 @@ impl<T: System> SinkOptions for T {
     }
 }
 
-/// An address in one spelling. Scheme and host are in small letters and the default port is left out as soon as it is a
-/// [`url::Url`]; what is left are a dot at the end of the host, and slashes at the end of the path.
+/// An address in one spelling. A [`url::Url`] already has scheme and host in lower case and no default port; this also
+/// removes a dot at the end of the host, and slashes at the end of the path.
 fn canonical(url: &url::Url) -> String {
     let host = url.host_str().unwrap_or_default().trim_end_matches('.');
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();

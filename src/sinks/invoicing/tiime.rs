@@ -1,7 +1,7 @@
-//! Tiime: looks whether a payment is there, and tells what to do. It writes nothing.
+//! Tiime: checks whether an invoice is paid there, and tells a person what to do. It writes nothing.
 //!
-//! The vendor documents no interface, and in what is known of the one that its web application uses no call records a
-//! payment. So this sink finds the invoice, holds the payment with an instruction, looks again on schedule, and ends well
+//! The vendor documents no interface, and the known part of the one that its web application uses has no call that records
+//! a payment. So this sink finds the invoice, holds the payment with an instruction, checks again on schedule, and closes
 //! once Tiime shows the invoice as paid. Every call is a `GET` below `base_url`; the sink never logs in.
 //!
 //! What is known comes from unofficial clients, and is marked so below: (YT) <https://github.com/yabbal/tiime> (at
@@ -9,9 +9,9 @@
 //! <https://github.com/paultranvan/mapozy>. Whether Tiime allows its use is not known, which is why the operator has to
 //! say `i_accept_unofficial_api = true`.
 //!
-//! What is not documented, and the assumption that is made: a `Range` may or may not include its last item, so the next page begins after what
-//! was received. There is no filter by number, so lists are looked through, the newest first. Only the word `paid` means
-//! paid. Amounts are euros.
+//! Assumptions about what is not documented: a `Range` may or may not include its last item, so the next page begins after
+//! the last item that was received. There is no filter by number, so lists are searched, the newest first. Only the word
+//! `paid` means paid. Amounts are in euros.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -40,13 +40,14 @@ const SYSTEM: &str = "Tiime";
 const NUMBER: &str = "compiled_number";
 /// The only currency that Tiime's invoices are known in.
 const CURRENCY: &str = "EUR";
-/// What `GET /companies` wants to be asked for (YT).
+/// The `Accept` header that `GET /companies` needs (YT).
 const COMPANIES: HeaderValue = HeaderValue::from_static("application/vnd.tiime.companies.v2+json");
-/// What `GET …/bank_transactions` wants to be asked for (YT).
+/// The `Accept` header that `GET …/bank_transactions` needs (YT).
 const TRANSACTIONS: HeaderValue = HeaderValue::from_static("application/vnd.tiime.bank_transactions.v2+json");
-/// Companies and lines of the bank that are asked for; one page is enough for what they are needed for.
+/// The range of companies and bank lines that are requested; one page is enough for both purposes.
 const ONE_PAGE: HeaderValue = HeaderValue::from_static("items=0-99");
-/// A payment's line at the bank comes in these days around it: money is sent on, and weekends are in between.
+/// The bank line of a payment is dated between this many days before and after it: Finkare sends the money on, and
+/// weekends are in between.
 const DAYS_BEFORE: i64 = 3;
 const DAYS_AFTER: i64 = 7;
 /// The largest number of the bank's lines that an instruction names.
@@ -57,15 +58,15 @@ const LONGEST_CALL: Duration = Duration::from_secs(15);
 /// The options of a `tiime` sink.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What it shares with every invoicing sink.
+    /// The options of every invoicing sink.
     pub common: Common,
     /// Tiime's id of the company: letters, digits and `-`.
     pub company_id: String,
-    /// A bearer token that the operator got elsewhere: the sink knows no password and logs in nowhere.
+    /// A bearer token that the operator got elsewhere: the sink knows no password and never logs in.
     pub token: HeaderSecret,
     /// Which version of the web application the calls say they come from.
     pub app_version: HeaderValue,
-    /// Invoices that are asked for at once, 1 to 500.
+    /// The number of invoices that one call requests, 1 to 500.
     pub page_size: u32,
     /// The largest number of pages that are searched for an invoice's number, newest invoices first: 1 to 1000.
     pub lookup_max_pages: u32,
@@ -76,7 +77,7 @@ pub struct Options {
 impl System for Options {
     const NAME: &'static str = "tiime";
     const ABOUT: &'static str = "Writes nothing to Tiime: tells what to do there, and closes once the invoice is paid.";
-    // At a call in two seconds several attempts would only be in each other's way.
+    // With one call in two seconds, several attempts would only delay each other.
     const CONCURRENCY: u32 = 1;
     const DEFAULTS: Defaults = Defaults {
         base_url: "https://chronos-api.tiime-apps.com/v1",
@@ -99,16 +100,16 @@ impl System for Options {
         let token = section
             .key(
                 "token",
-                "A bearer token that you got elsewhere; the sink knows no password and logs in nowhere. Tokens end after \
-                 about two hours, so that a file is the better place: `{ file = \"PATH\" }` is read again by a reload.",
+                "A bearer token that you got elsewhere; the sink knows no password and never logs in. Tokens expire after \
+                 about two hours, so a file is the better place: a reload reads `{ file = \"PATH\" }` again.",
             )
             .required("write { file = \"PATH\" }, { env = \"NAME\" } or the token itself")
             .header_secret();
         let is_accepted = section
             .key(
                 "i_accept_unofficial_api",
-                "Has to be `true`: Tiime documents no interface, and the one that this sink uses may be forbidden any day. \
-                 Ask Tiime first.",
+                "Must be `true`: Tiime documents no interface, and may forbid the one that this sink uses at any time. Ask \
+                 Tiime first.",
             )
             .flag_or(false);
         if !is_accepted {
@@ -123,7 +124,7 @@ impl System for Options {
         if app_version.is_none() {
             section.problem("app_version", "is not a version: write, for example, `4.36.3`");
         }
-        let page_size = section.key("page_size", "How many invoices are asked for at once.").whole_or(1..=500, 100_u32);
+        let page_size = section.key("page_size", "How many invoices one call requests.").whole_or(1..=500, 100_u32);
         let lookup_max_pages = section
             .key(
                 "lookup_max_pages",
@@ -216,12 +217,12 @@ impl Tiime {
         })
     }
 
-    /// Makes a call; a refusal of it is one of us, because all calls are alike.
+    /// Makes a call. A refusal counts for all calls, because they are alike.
     async fn read(&self, request: Request) -> Result<Answer, Trouble> {
         self.api.read(request).await.map_err(|trouble| match trouble {
             Trouble::Locked { reason } | Trouble::Refused { reason } => Trouble::Locked {
                 reason: format!(
-                    "{reason}. A token of Tiime ends after about two hours: put a new one where `token` is read from, reload the \
+                    "{reason}. A token of Tiime expires after about two hours: put a new one where `token` is read from, reload the \
                      configuration, and resume the sink. If the token is new, set `app_version` to what Tiime's web \
                      application sends"
                 ),
@@ -235,20 +236,20 @@ impl Tiime {
         let fields = &invoice.fields;
         let total: Option<DecimalAmount> = fields.get_if_any("total_including_taxes")?;
         let status: String = fields.get("status")?;
-        // No client has seen one; where there is one it counts.
+        // No known client has seen a currency; if there is one, it counts.
         let currency: Option<String> = fields.get_if_any("currency")?;
         Ok(Shown {
             total: total.map(|total| total.0),
             is_paid: status == "paid",
             is_draft: status == "draft",
-            // What is saved and sent waits for its payment (YT); other words are not known.
+            // A saved or sent invoice waits for its payment (YT); other words are not known.
             is_open: ["saved", "sent"].contains(&status.as_str()),
             status: self.api.quote(&status),
             currency: currency.map_or_else(|| CURRENCY.to_owned(), |currency| self.api.quote(&currency)),
         })
     }
 
-    /// Incoming lines of the bank with the same amount, in words; nothing if there are none, or they cannot be read.
+    /// Incoming bank lines with the same amount, in words; empty if there are none, or if they cannot be read.
     async fn suggestion(&self, wanted: &Wanted<'_>) -> String {
         if !self.suggests {
             return String::new();
@@ -303,9 +304,9 @@ impl Tiime {
     }
 }
 
-/// What is said where the operator has not agreed.
+/// The problem to report if the operator has not agreed.
 const REFUSAL: &str = "`i_accept_unofficial_api` is not true: Tiime documents no interface, and this sink uses that of \
-     its web application, which may change or be forbidden any day. Ask Tiime whether you may, then set it to true";
+     its web application, which may change or be forbidden at any time. Ask Tiime for permission, then set it to true";
 
 /// An invoice, read.
 struct Shown {
@@ -380,7 +381,7 @@ impl Books for Tiime {
         if currency != CURRENCY {
             return hold(
                 format!(
-                    "the payment of {what} on invoice {number} is not in {CURRENCY}, and Tiime's invoices are: see to it by hand \
+                    "the payment of {what} on invoice {number} is not in {CURRENCY}, but Tiime's invoices are: see to it by hand \
                      there, and cancel this dispatch"
                 ),
                 false,
@@ -485,7 +486,7 @@ impl Books for Tiime {
                 company.get("id").map_err(|odd| unreadable(&format!("a company cannot be understood: {odd}")))?;
             let name: String = company.get_if_any("name").ok().flatten().unwrap_or_default();
             if id.as_str() == self.company {
-                // A list that may be empty says that the company's invoices are open to the token.
+                // A list, even an empty one, shows that the token may read the company's invoices.
                 self.page("of the newest number", 0, 0).await.map_err(|trouble| trouble.reason().to_owned())?;
                 let clock = answer.clock()?;
                 let name = self.api.quote(&name);

@@ -1,14 +1,16 @@
-//! What the systems have in common in which no payment can be recorded: finding an invoice by its number where the system
-//! has no search, and what is said of it.
+//! Shared by the systems in which no payment can be recorded: finding an invoice by its number where the system has no
+//! search, and the texts about it.
 //!
-//! Neither Tiime nor FastFaktura lists invoices by number, so their lists are looked through, within a bound. Two
-//! things keep that cheap and let it end. What was seen is remembered ([`Index`]): the next look at an invoice is one call,
-//! and its answer has to bear the number. And a search that was cut off (a limit, a failure, the end of the attempt)
-//! goes on where it was instead of beginning again, so that it ends however few calls are allowed.
+//! Neither Tiime nor FastFaktura lists invoices by number, so their lists are searched page by page, within a bound. Two
+//! things keep the search cheap and make sure that it ends. The ids of the invoices that were seen are remembered
+//! ([`Index`]): the next look at an invoice is one call, and its answer has to have the number. And a search that was cut
+//! off (a limit, a failure, the end of the attempt) continues where it stopped, so that it ends however few calls are
+//! allowed.
 //!
-//! An answer is read field by field ([`Fields`]): an odd invoice that nobody asked for disturbs nobody, and what is wrong
-//! with the one that was asked for is told to a person. What is not shown and only helps is done without; without a total
-//! nobody can say that all has come, so that nothing closes by itself. Amounts never become floats on the way.
+//! An answer is read field by field ([`Fields`]): a malformed invoice that was not searched for does no harm, and a problem
+//! with the one that was searched for is reported to a person. A missing field that only helps is ignored. Without a total
+//! it is unknown whether the invoice was paid in full, so the payment does not close by itself. Amounts never become
+//! floats on the way.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -28,13 +30,13 @@ use super::{
 };
 use crate::model::money::Cents;
 
-/// Numbers that are remembered; all are forgotten when there are more, and found again.
+/// How many numbers are remembered. When there are more, all are forgotten and found again.
 const MOST_NUMBERS: usize = 20_000;
-/// A search that was not continued for this long begins again: what it saw is old.
+/// A search that was not continued for this long begins again, because its results are old.
 const SEARCH_LIVES: Duration = Duration::from_mins(10);
-/// When a search that ran out of its attempt's time goes on.
+/// The wait before a search continues whose attempt ran out of time.
 const GO_ON_AFTER: Duration = Duration::from_secs(1);
-/// No id is longer.
+/// The longest id, in bytes.
 const LONGEST_ID: usize = 64;
 
 /// A system's id of something: a JSON number or text of letters, digits, `-` and `_`, so that it is one step of a path.
@@ -65,7 +67,7 @@ impl<'de> Deserialize<'de> for Id {
         if (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(is_part) {
             Ok(Self(text))
         } else {
-            Err(D::Error::custom("it is no id"))
+            Err(D::Error::custom("it is not an id"))
         }
     }
 }
@@ -75,7 +77,7 @@ impl<'de> Deserialize<'de> for Id {
 pub(in crate::sinks) struct Fields(HashMap<String, Box<RawValue>>);
 
 impl Fields {
-    /// Of an object.
+    /// The fields of an object; `None` if it is not an object.
     pub(in crate::sinks) fn of(object: &RawValue) -> Option<Self> {
         serde_json::from_str(object.get()).ok().map(Self)
     }
@@ -83,24 +85,24 @@ impl Fields {
     /// A field's value as this type.
     ///
     /// # Errors
-    /// Names the field and what stands there.
+    /// The field is missing or has another type; the text names the field and its value.
     pub(in crate::sinks) fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, String> {
         let raw = self.0.get(name).ok_or_else(|| format!("it has no `{name}`"))?;
         serde_json::from_str(raw.get()).map_err(|_| {
             let stands: String = raw.get().chars().take(40).collect();
-            format!("its `{name}` is not what it should be: {stands}")
+            format!("its `{name}` has an unexpected value: {stands}")
         })
     }
 
-    /// The same of a field that may be missing or `null`.
+    /// The same for a field that may be missing or `null`.
     ///
     /// # Errors
-    /// Names the field and what stands there.
+    /// The field has another type; the text names the field and its value.
     pub(in crate::sinks) fn get_if_any<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, String> {
         if self.0.contains_key(name) { self.get(name) } else { Ok(None) }
     }
 
-    /// The same of a field that only helps: nothing if it is missing, `null`, or something else.
+    /// The same for a field that only helps: `None` if it is missing, `null`, or of another type.
     pub(in crate::sinks) fn help<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         self.get(name).ok()
     }
@@ -120,16 +122,16 @@ impl Fields {
 #[derive(Debug, Clone)]
 pub(in crate::sinks) struct Listed {
     pub(in crate::sinks) id: Id,
-    /// As printed; a draft has none.
+    /// The number as printed; a draft has none.
     number: Option<String>,
     pub(in crate::sinks) fields: Fields,
 }
 
 impl Listed {
-    /// `number` is the field in which the printed number stands.
+    /// Reads an invoice. `number` is the name of the field with the printed number.
     ///
     /// # Errors
-    /// It is no object, or has no id.
+    /// The value is not an object, or has no id.
     pub(in crate::sinks) fn of(fields: Option<Fields>, number: &str, answer: &Answer) -> Result<Self, Trouble> {
         let fields = fields.ok_or_else(|| answer.unreadable("there is no object where an invoice should be"))?;
         let unreadable = |what: String| answer.unreadable(&format!("an invoice cannot be understood: {what}"));
@@ -138,10 +140,10 @@ impl Listed {
         Ok(Self { id, number, fields })
     }
 
-    /// The invoices of a list. One that cannot be understood is somebody else's, as far as one can tell, and passed over.
+    /// The invoices of a list. One that cannot be understood is skipped: it is probably not the one that is searched for.
     ///
     /// # Errors
-    /// There are some, and not one of them can be understood.
+    /// The list has invoices, and none of them can be understood.
     pub(in crate::sinks) fn all(list: &[Box<RawValue>], number: &str, answer: &Answer) -> Result<Vec<Self>, Trouble> {
         let read: Vec<_> = list.iter().map(|invoice| Self::of(Fields::of(invoice), number, answer)).collect();
         if read.iter().any(Result::is_ok) {
@@ -160,7 +162,7 @@ impl<'de> Deserialize<'de> for Text {
         if raw.get().bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(Self(raw.get().to_owned()));
         }
-        serde_json::from_str(raw.get()).map(Self).map_err(|_| D::Error::custom("it is no text"))
+        serde_json::from_str(raw.get()).map(Self).map_err(|_| D::Error::custom("it is not a text"))
     }
 }
 
@@ -172,14 +174,14 @@ pub(in crate::sinks) struct Page {
     pub(in crate::sinks) next: Option<usize>,
 }
 
-/// How lists are looked through.
+/// How lists are searched.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::sinks) struct Search {
-    /// How many lists there are, looked through one after the other.
+    /// How many lists there are; they are searched one after the other.
     pub(in crate::sinks) lists: usize,
     /// Where the first page of each begins.
     pub(in crate::sinks) first: usize,
-    /// Pages of each list that are looked through at most.
+    /// The largest number of pages of each list that are read.
     pub(in crate::sinks) max_pages: u32,
     /// A page on which nothing is new ends the list: the system may not know pages.
     pub(in crate::sinks) ends_at_repeats: bool,
@@ -187,32 +189,32 @@ pub(in crate::sinks) struct Search {
     pub(in crate::sinks) time: Duration,
 }
 
-/// Where invoices stand.
+/// A system's lists of invoices.
 #[async_trait]
 pub(in crate::sinks) trait Shelf: Send + Sync {
-    /// How its lists are looked through.
+    /// How the lists are searched.
     fn search(&self) -> Search;
 
     /// The client.
     fn api(&self) -> &Api;
 
-    /// A page of a list. `number` is what is looked for, for the words of a failure.
+    /// A page of a list. `number` is the number that is searched for; it is only named in the text of a failure.
     async fn page(&self, number: &str, list: usize, position: usize) -> Result<Page, Trouble>;
 
     /// One invoice; [`Trouble::Missing`] if there is none with this id.
     async fn one(&self, number: &str, id: &Id) -> Result<Listed, Trouble>;
 }
 
-/// What looking for a number brought.
+/// The result of searching for a number.
 #[derive(Debug)]
 pub(in crate::sinks) enum LookUp {
-    /// One invoice with exactly this number, as it stands now.
+    /// One invoice with exactly this number, read just now.
     One(Listed),
     /// More than one, with their ids.
     Several(Vec<Id>),
-    /// It is not among this number of invoices, which are all that the system shows.
+    /// None of this many invoices, which are all that the system shows.
     Nowhere(usize),
-    /// It is not among this number of invoices, and there may be more: the bound was reached.
+    /// None of this many invoices, and there may be more: the bound was reached.
     CutShort(usize),
 }
 
@@ -228,7 +230,7 @@ struct Progress {
     all: HashSet<Id>,
     /// At least one invoice had a number.
     numbered: bool,
-    /// A list was not looked through to its end.
+    /// A list was not searched to its end.
     cut_short: bool,
     touched: Instant,
 }
@@ -260,7 +262,7 @@ struct Remembered {
     searches: HashMap<String, Progress>,
 }
 
-/// Which invoice has which id, as far as was seen in this process.
+/// Which number belongs to which ids, as far as this process has seen.
 #[derive(Default)]
 pub(in crate::sinks) struct Index(Mutex<Remembered>);
 
@@ -310,7 +312,7 @@ impl Index {
         for id in ids {
             match shelf.one(number, &id).await {
                 Ok(invoice) if invoice.id == id && invoice.number.as_deref() == Some(number) => found.push(invoice),
-                // It was given another number, or is gone.
+                // The invoice got another number, or was deleted.
                 Ok(_) | Err(Trouble::Missing { .. }) => self.forget(number, &id),
                 Err(trouble) => return Err(trouble),
             }
@@ -331,7 +333,7 @@ impl Index {
             if Instant::now() >= until {
                 return Err(Trouble::TooMany {
                     reason: format!(
-                        "looking through {}'s invoices for {number} takes longer than one attempt: it goes on",
+                        "searching {}'s invoices for {number} takes longer than one attempt: the search continues",
                         shelf.api().system()
                     ),
                     after: GO_ON_AFTER,
@@ -368,7 +370,7 @@ impl Index {
         if seen > 0 && !progress.numbered {
             return Err(Trouble::Unreadable {
                 reason: format!(
-                    "of {seen} invoices that {} shows none has a number, which cannot be right",
+                    "none of the {seen} invoices that {} shows has a number, which cannot be right",
                     shelf.api().system()
                 ),
             });
@@ -377,7 +379,7 @@ impl Index {
     }
 }
 
-/// One or several, the same one in a list twice being one.
+/// One invoice or several. An invoice that appears twice in a list counts once.
 fn judged(mut found: Vec<Listed>) -> LookUp {
     let ids: BTreeSet<Id> = found.iter().map(|invoice| invoice.id.clone()).collect();
     match found.pop() {
@@ -386,11 +388,11 @@ fn judged(mut found: Vec<Listed>) -> LookUp {
     }
 }
 
-/// What ends the look at an invoice before its contents matter.
+/// Why there is no invoice to look at.
 pub(in crate::sinks) enum NoInvoice {
-    /// It may be new.
+    /// There is none; it may be new.
     Absent(String),
-    /// A person has to look; the flag is true if it may be settled without telling us.
+    /// A person has to look; the flag is true if the problem may be solved there without telling the relay.
     Hold(String, bool),
 }
 
@@ -412,8 +414,8 @@ impl From<NoInvoice> for StatusPlan {
     }
 }
 
-/// The only invoice with this number, or what to tell a person. `about` says what it was wanted for, as the beginning
-/// of a sentence.
+/// The only invoice with this number, or an instruction for a person. `about` says what the invoice was needed for, as the
+/// beginning of the sentence.
 pub(in crate::sinks) fn only(found: LookUp, system: &str, number: &str, about: &str) -> Result<Listed, NoInvoice> {
     match found {
         LookUp::One(invoice) => Ok(invoice),
@@ -430,21 +432,21 @@ pub(in crate::sinks) fn only(found: LookUp, system: &str, number: &str, about: &
             ))
         }
         LookUp::Nowhere(seen) => Err(NoInvoice::Absent(format!(
-            "{about}, and no invoice of the {seen} that {system} shows has the number {number}: look for it there. If it has \
-             another number, make it with `number` in the settings; if it is not kept there, see to the payment by hand and \
-             cancel this dispatch"
+            "{about}, and none of the {seen} invoices that {system} shows has the number {number}: look for it there. If it has \
+             another number there, set `number` in the settings; if the invoice is not kept there, see to the payment by hand \
+             and cancel this dispatch"
         ))),
         LookUp::CutShort(seen) => Err(NoInvoice::Hold(
             format!(
-                "{about}, and no invoice of the {seen} in {system} that were looked through has the number {number}; there may \
-                 be more: raise `lookup_max_pages`, or see to it by hand there and cancel this dispatch"
+                "{about}, and none of the {seen} invoices that were searched in {system} has the number {number}; there may be \
+                 more: raise `lookup_max_pages`, or see to it by hand there and cancel this dispatch"
             ),
             true,
         )),
     }
 }
 
-/// Why more was paid than the invoice asks for, if so; with what is to be done.
+/// The instruction for a payment with which more was paid than the invoice's total; `None` if that is not so.
 pub(in crate::sinks) fn overpaid(wanted: &Wanted<'_>, system: &str, total: Cents) -> Option<String> {
     let amount = wanted.payment.amount_cents;
     let sum = wanted.booked_before.checked_add(amount);
@@ -454,45 +456,46 @@ pub(in crate::sinks) fn overpaid(wanted: &Wanted<'_>, system: &str, total: Cents
     let currency = &wanted.payment.currency;
     let before = match wanted.booked_before {
         Cents::ZERO => String::new(),
-        before => format!(" after {} that were noted before", before.of(currency)),
+        before => format!(", together with the {} noted before it,", before.of(currency)),
     };
     Some(format!(
-        "the payment of {}{before} is more than invoice {} asks for, which is {} in {system}: find out what the rest is for, \
-         see to it by hand there (a credit or a refund), and cancel this dispatch",
+        "the payment of {}{before} is more than the total of invoice {}, which is {} in {system}: find out what the rest is \
+         for, see to it by hand there (a credit or a refund), and cancel this dispatch",
         wanted.in_words(),
         wanted.number,
         total.of(currency)
     ))
 }
 
-/// What is said of an invoice that is paid, and does not show of how much it is: whether this payment is in it, or was made
-/// on top of it, nobody can tell.
+/// The instruction for an invoice that is paid but does not show its amount: this payment may be included, or may have
+/// come on top.
 pub(in crate::sinks) fn paid_of_what(about: &str, system: &str, number: &str, field: &str) -> String {
     format!(
-        "{about}, and {system} shows invoice {number} as paid, but not of how much it is (`{field}`): see there whether this \
-         payment is among what was paid, and cancel this dispatch"
+        "{about}, and {system} shows invoice {number} as paid, but does not show its amount (`{field}`): check there whether \
+         this payment is included, and cancel this dispatch"
     )
 }
 
-/// How a payment and its invoice relate, and what follows for whoever marks the invoice.
+/// Whether the payment pays the whole invoice or a part of it, and what to do about that there.
 pub(in crate::sinks) fn share(wanted: &Wanted<'_>, total: Option<Cents>) -> String {
     let (amount, currency) = (wanted.payment.amount_cents, &wanted.payment.currency);
     let Some(total) = total else {
-        return "note it there, and mark the invoice as paid when all has come".to_owned();
+        return "note it there, and mark the invoice as paid once all of it is paid".to_owned();
     };
     if amount == total {
-        return "it is the whole invoice: mark it as paid there".to_owned();
+        return "it pays the whole invoice: mark the invoice as paid there".to_owned();
     }
     format!(
-        "it is a part of the invoice, {amount} of {}: note it there, and mark the invoice as paid when all has come",
+        "it pays a part of the invoice, {amount} of {}: note it there, and mark the invoice as paid once all of it is paid",
         total.of(currency)
     )
 }
 
-/// What every open payment ends with.
+/// The last sentence of every instruction about an open payment.
 pub(in crate::sinks) fn closes(system: &str) -> String {
     format!(
-        "This is looked at again, and closes by itself once {system} shows the invoice as paid; `dispatches retry` looks at once"
+        "The relay checks again, and closes this by itself once {system} shows the invoice as paid; `dispatches retry` checks \
+         at once"
     )
 }
 
@@ -506,15 +509,15 @@ pub(in crate::sinks) fn compared(change: &StatusChange<'_>, system: &str, shown:
     }
     StatusPlan::Hold {
         instruction: format!(
-            "Finkare told on {date} that invoice {number} is `{to}` now, and {system} shows it as `{shown}`, where \
-             `status_map` expects `{action}`: find out which is right, and change it by hand there. This is looked at \
-             again, and closes by itself once {system} shows `{action}`; cancel this dispatch if it should stay as it is"
+            "Finkare reported on {date} that invoice {number} is now `{to}`, and {system} shows it as `{shown}`, where \
+             `status_map` expects `{action}`: find out which is right, and change it by hand there. The relay checks again, \
+             and closes this by itself once {system} shows `{action}`; cancel this dispatch if it should stay as it is"
         ),
         recheck: true,
     }
 }
 
-/// The beginning of what is said of a change of status whose invoice cannot be looked at.
+/// The beginning of an instruction about a change of status.
 pub(in crate::sinks) fn told(change: &StatusChange<'_>) -> String {
-    format!("Finkare told on {} that invoice {} is `{}` now", change.date, change.number, change.to)
+    format!("Finkare reported on {} that invoice {} is now `{}`", change.date, change.number, change.to)
 }

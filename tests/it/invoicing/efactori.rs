@@ -535,7 +535,7 @@ async fn a_payment_of_the_same_amount_is_held_unless_it_is_ours() {
         let (reason, again) = held(&bench.book(&payment("d", "1", 200)).await);
         says(
             &reason,
-            &["2.00 EUR of 2026-03-15", date, &id, name.unwrap_or("without a name"), "of which invoice is not shown"],
+            &["2.00 EUR of 2026-03-15", date, &id, name.unwrap_or("without a name"), "its invoice is not shown"],
         );
         says(&reason, &["dispatches cancel", "`on_same_amount = \"book\"`", "retry"]);
         assert!(again);

@@ -211,8 +211,8 @@ async fn what_a_person_must_see_is_held() {
         ("paid", "is marked as paid there since 2026-03-02", true),
         ("small", "is more than the 99.99 EUR", true),
         ("twin", "2 invoices in Facturation.PRO have the number twin", true),
-        ("marked", "but is one of 90.00 EUR", true),
-        ("doubled", "stands 2 times", true),
+        ("marked", "but its amount is 90.00 EUR", true),
+        ("doubled", "is 2 times", true),
     ] {
         let event = office.event(&payment(&format!("p-{number}"), number, 10_000));
         let (reason, recheck) = held(&sink.deliver(&event).await);
@@ -226,7 +226,7 @@ async fn what_a_person_must_see_is_held() {
     }
     let absent = office.event(&payment("p", "nowhere", 1));
     let Outcome::Wait { reason, .. } = sink.deliver(&absent).await else { panic!("it may be new") };
-    says(&reason, &["nowhere", "it may be new"]);
+    says(&reason, &["nowhere", "the invoice may be new"]);
     let (reason, recheck) = held(&sink.deliver(&old(&absent)).await);
     says(&reason, &["invoice nowhere, which is not in Facturation.PRO", "`number_field`", "0.01 EUR"]);
     assert!(recheck);
@@ -275,7 +275,7 @@ async fn no_failure_of_the_write_loses_or_doubles_it() {
                 let event = office.event(&payment("p-1", "F-1", 4000));
                 let first = sink.deliver(&event).await;
                 let Outcome::Retry { reason, .. } = &first else { panic!("{name}: {first:?}") };
-                says(reason, &["Whether the payment was recorded is not known"]);
+                says(reason, &["It is not known whether the payment was recorded"]);
                 no_secret(reason);
                 assert_eq!(office.states().await, ["p-1 sending"], "{name}");
                 // Meanwhile nothing else is written to this invoice.
@@ -318,7 +318,7 @@ async fn an_open_answer_to_the_write_is_looked_up() {
                 let event = office.event(&payment("p-1", "F-1", 4000));
                 let first = sink.deliver(&event).await;
                 let Outcome::Retry { reason, .. } = &first else { panic!("{name}: {first:?}") };
-                says(reason, &["Whether the payment was recorded is not known"]);
+                says(reason, &["It is not known whether the payment was recorded"]);
                 no_secret(reason);
                 assert_eq!(office.states().await, ["p-1 sending"], "{name}: the line stays");
                 assert_eq!(through(&sink, &event).await, Outcome::Delivered, "{name}");
@@ -374,7 +374,7 @@ async fn each_write_has_the_time_of_who_sent_it() {
     assert!(matches!(patient.deliver(&event).await, Outcome::Retry { .. }));
     for sink in [&quick, &patient] {
         let Outcome::Wait { reason, after } = sink.deliver(&event).await else { panic!("it is not waited for") };
-        says(&reason, &["has to have ended for certain"]);
+        says(&reason, &["waits until that request has certainly ended"]);
         assert!(after > Duration::from_mins(4) && after <= Duration::from_mins(5), "{after:?}");
     }
     // What another payment of the invoice does meanwhile is to wait as well.
@@ -409,11 +409,7 @@ async fn a_payment_of_the_same_amount_is_held_unless_it_is_ours() {
     for (date, marker, words) in [
         ("2026-03-15", Some("VIR 4713"), "of 2026-03-15 (id "),
         ("2026-03-08", None, "without a reference) already, which this service did not book"),
-        (
-            "2026-03-22",
-            Some("finkare:q-9"),
-            "a marker of Finkare's payment q-9, of which the ledger here knows nothing",
-        ),
+        ("2026-03-22", Some("finkare:q-9"), "the marker of Finkare's payment q-9, which is not in the ledger here"),
     ] {
         server.pay_by_hand("F-1", 100, marker);
         dated(date);
@@ -459,7 +455,7 @@ async fn a_write_that_comes_late_is_waited_for() {
     assert!(matches!(sink.deliver(&event).await, Outcome::Retry { .. }));
     for _ in 0..3 {
         let Outcome::Wait { reason, after } = sink.deliver(&event).await else { panic!("it is not waited for") };
-        says(&reason, &["has to have ended for certain"]);
+        says(&reason, &["waits until that request has certainly ended"]);
         assert!(after > Duration::from_mins(50));
     }
     gate.add_permits(1);
@@ -587,7 +583,7 @@ async fn books_that_are_not_as_they_should_be_stop_the_sink() {
     let event = office.event(&payment("aaaa1111", "F-1", 4000));
     assert!(matches!(sink.deliver(&event).await, Outcome::Retry { .. }));
     let (reason, _) = held(&through(&sink, &event).await);
-    says(&reason, &["has its amount and no reference, or a part of ours", "finkare:aaaa1111"]);
+    says(&reason, &["has the same amount, and either no reference or the beginning of ours", "finkare:aaaa1111"]);
     assert_eq!((server.entries().len(), office.states().await), (1, vec!["aaaa1111 sending".to_owned()]));
 }
 
@@ -746,7 +742,7 @@ async fn a_status_is_noted_once_where_it_is_asked_for() {
 async fn a_check_says_what_to_change() {
     let (server, office, sink) = opened().await;
     let good = sink.check().await.unwrap();
-    says(&good, &["takes the credentials", "firm 12345 is Créancier SARL", "its clock and ours agree"]);
+    says(&good, &["accepts the credentials", "firm 12345 is Créancier SARL", "its clock and ours agree"]);
     server.vary(|variant| variant.no_hit_is_404 = true);
     sink.check().await.unwrap();
     for (firm, key, words) in

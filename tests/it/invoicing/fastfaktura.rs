@@ -54,8 +54,8 @@ async fn a_payment_closes_once_its_invoice_is_paid() {
                 "2850.00 EUR of 2026-03-15 by sepa_debit (Finkare payment aaaa1111)",
                 &format!("invoice 2026-042 as `{status}` "),
                 &page,
-                "mark it as paid",
-                "treating it as overdue",
+                "mark the invoice as paid",
+                "still treat it as overdue",
                 "dispatches retry",
             ],
         );
@@ -91,7 +91,15 @@ async fn equal_instalments_are_a_line_each_and_no_more_than_the_invoice() {
         assert_eq!(sink.deliver(event).await, Outcome::Delivered);
     }
     let (reason, again) = held(&sink.deliver(&events[3]).await);
-    says(&reason, &["Finkare payment p4", "after 2850.00 EUR", "more than invoice F-1", "cancel this dispatch"]);
+    says(
+        &reason,
+        &[
+            "Finkare payment p4",
+            "the 2850.00 EUR noted before it",
+            "more than the total of invoice F-1",
+            "cancel this dispatch",
+        ],
+    );
     assert!(!again);
     assert_eq!(office.states().await, ["p1 seen", "p2 seen", "p3 seen"]);
     assert_eq!(fast.complaints(), Vec::<String>::new());
@@ -129,8 +137,8 @@ async fn what_is_not_plain_is_held() {
         ("total_cents", Some("10000.0"), "10000.0"),
         ("total_cents", Some("\"10000\""), "10000"),
         ("total_cents", Some("1e4"), "1e4"),
-        ("currency", Some("7"), "`currency` is not what it should be"),
-        ("status", Some("true"), "`status` is not what it should be"),
+        ("currency", Some("7"), "`currency` has an unexpected value"),
+        ("status", Some("true"), "`status` has an unexpected value"),
         ("status", None, "has no `status`"),
     ] {
         let (number, id) = new("EUR", "paid");
@@ -140,7 +148,7 @@ async fn what_is_not_plain_is_held() {
     for (field, text) in [("total_cents", None), ("currency", None), ("currency", Some("null"))] {
         let (number, id) = new("EUR", "paid");
         fast.spoil(&number, field, text);
-        let words = owned(&["as paid, but not of how much it is", field]);
+        let words = owned(&["as paid, but does not show its amount", field]);
         cases.push((payment(&id, &number, 10_000), words, true));
     }
     // Nobody asked for these.
@@ -318,7 +326,7 @@ async fn every_trouble_has_its_outcome_and_nothing_leaks() {
     }
     // A page for people passes; another shape than was expected does not.
     let Outcome::Retry { reason, .. } = ends(Fault::Garbage).await else { panic!() };
-    says(&reason, &["cannot be read", "looking for invoice F-1", "a page for people"]);
+    says(&reason, &["cannot be read", "looking for invoice F-1", "a web page instead of data"]);
     let Outcome::Stop { reason } = ends(Fault::WrongShape).await else { panic!() };
     says(&reason, &["cannot be read", "looking for invoice F-1", "`sinks resume`"]);
     let Outcome::Wait { after, .. } = ends(Fault::Limited(Some("60".into()))).await else { panic!() };

@@ -51,7 +51,7 @@ async fn a_payment_closes_once_its_invoice_is_paid() {
         &[
             "2850.00 EUR of 2026-03-15 by sepa_debit (Finkare payment aaaa1111)",
             "invoice F-1 as `sent`",
-            "mark it as paid",
+            "mark the invoice as paid",
             "dispatches retry",
         ],
     );
@@ -90,7 +90,15 @@ async fn equal_instalments_are_a_line_each_and_no_more_than_the_invoice() {
         assert_eq!(sink.deliver(event).await, Outcome::Delivered);
     }
     let (reason, again) = held(&sink.deliver(&events[3]).await);
-    says(&reason, &["Finkare payment p4", "after 2850.00 EUR", "more than invoice F-1", "cancel this dispatch"]);
+    says(
+        &reason,
+        &[
+            "Finkare payment p4",
+            "the 2850.00 EUR noted before it",
+            "more than the total of invoice F-1",
+            "cancel this dispatch",
+        ],
+    );
     assert!(!again);
     assert_eq!(office.states().await, ["p1 seen", "p2 seen", "p3 seen"]);
     assert_eq!(tiime.complaints(), Vec::<String>::new());
@@ -130,8 +138,8 @@ async fn what_is_not_plain_is_held() {
         ("total_including_taxes", Some("100.005"), "100.005"),
         ("total_including_taxes", Some("1e2"), "1e2"),
         ("status", None, "has no `status`"),
-        ("status", Some("true"), "`status` is not what it should be"),
-        ("currency", Some("7"), "`currency` is not"),
+        ("status", Some("true"), "`status` has an unexpected value"),
+        ("currency", Some("7"), "`currency` has an unexpected value"),
     ] {
         let (number, id) = new("paid");
         tiime.spoil(&number, field, text);
@@ -140,7 +148,7 @@ async fn what_is_not_plain_is_held() {
     for text in [Some("null"), None] {
         let (number, id) = new("paid");
         tiime.spoil(&number, "total_including_taxes", text);
-        let words = owned(&["as paid, but not of how much it is (`total_including_taxes`)"]);
+        let words = owned(&["as paid, but does not show its amount (`total_including_taxes`)"]);
         cases.push((payment(&id, &number, 10_000), words, true));
     }
     // A text with the same amount is read, and so is a id that is a text.
@@ -276,7 +284,7 @@ async fn every_trouble_has_its_outcome_and_nothing_leaks() {
     }
     // A page for people passes; another shape than was expected does not.
     let Outcome::Retry { reason, .. } = ends(Fault::Garbage).await else { panic!() };
-    says(&reason, &["cannot be read", "looking for invoice F-1", "a page for people"]);
+    says(&reason, &["cannot be read", "looking for invoice F-1", "a web page instead of data"]);
     let Outcome::Stop { reason } = ends(Fault::WrongShape).await else { panic!() };
     says(&reason, &["cannot be read", "looking for invoice F-1", "`sinks resume`"]);
     let Outcome::Wait { after, .. } = ends(Fault::Limited(Some("60".into()))).await else { panic!() };
@@ -340,7 +348,7 @@ async fn limits_are_kept_and_a_search_that_takes_longer_than_an_attempt_ends() {
         outcomes.push(sink.deliver(&event).await);
     }
     assert!(
-        outcomes.iter().any(|outcome| outcome.reason().is_some_and(|why| why.contains("it goes on"))),
+        outcomes.iter().any(|outcome| outcome.reason().is_some_and(|why| why.contains("the search continues"))),
         "{outcomes:?}"
     );
     let times: Vec<_> = tiime.calls().iter().map(|call| call.at).collect();
@@ -506,7 +514,7 @@ async fn two_attempts_at_the_same_time_make_one_line() {
     for task in tasks {
         match task.await.unwrap() {
             Outcome::Delivered => closed += 1,
-            Outcome::Hold { reason, .. } => says(&reason, &["more than invoice F-1"]),
+            Outcome::Hold { reason, .. } => says(&reason, &["more than the total of invoice F-1"]),
             other => panic!("{other:?}"),
         }
     }

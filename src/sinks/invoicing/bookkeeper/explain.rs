@@ -1,4 +1,4 @@
-//! What the bookkeeper would do with an event, found out by reading alone: for the command `try`.
+//! Explains what the bookkeeper would do with an event, by reads alone: for the command `try`.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl<B: Books> Bookkeeper<B> {
             if !is_uncertain {
                 let as_what = booking.target_id.as_ref().map(|id| format!(" as {id}")).unwrap_or_default();
                 let sentence = format!(
-                    "{what} stands in {} already{as_what} (the ledger says `{}`): nothing would be written",
+                    "{what} is in {} already{as_what} (the ledger says `{}`): nothing would be written",
                     self.system(),
                     booking.state
                 );
@@ -49,10 +49,10 @@ impl<B: Books> Bookkeeper<B> {
         Ok(match self.judge(message, &wanted, found) {
             Judgement::Open(invoice) => {
                 let step = self.books.booking(&wanted, &invoice).step();
-                (format!("{what} would be recorded in {}, and read back after it", self.system()), Some(step))
+                (format!("{what} would be recorded in {} and then read back", self.system()), Some(step))
             }
             Judgement::End(End::Done(Advance { target_id: Some(id), .. })) => {
-                (format!("{what} stands in {} already as {id}: nothing would be written", self.system()), None)
+                (format!("{what} is in {} already as {id}: nothing would be written", self.system()), None)
             }
             Judgement::End(End::Done(Advance { note, .. })) => {
                 (format!("{what}: {}. Nothing would be written", note.unwrap_or_default()), None)

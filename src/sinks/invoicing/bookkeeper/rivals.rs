@@ -1,7 +1,8 @@
-//! Money that stands in the books already: a payment of the same amount, about the same day, that we did not book.
+//! Finds rivals: payments in the books of the same amount, about the same day, that the relay did not book.
 //!
-//! A person may have typed it, or a bank statement brought it, without our marker. Ours are told apart by the ledger: by the
-//! payment whose marker they bear, or by their id, should the marker be gone. An instalment of ours is no rival of the next.
+//! A person may have typed such a payment in, or a bank statement may have brought it, without our marker. The ledger tells
+//! which payments the relay booked: by the payment whose marker they bear, or by their id if the marker is gone. So one
+//! instalment that the relay booked is not a rival of the next.
 
 use super::{Bookkeeper, Ends, LINES_AT_ONCE};
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 };
 
 impl<B: Books> Bookkeeper<B> {
-    /// What the books show, and whether a payment of the same amount is one that nobody here knows.
+    /// Searches the books, and holds the payment if they have a payment of the same amount that the relay did not book.
     pub(super) async fn look(&self, wanted: &Wanted<'_>) -> Result<Finding<B::Invoice>, Ends> {
         let found = self.books.find(wanted).await?;
         let Finding::Open { invoice, rivals } = found else { return Ok(found) };
@@ -28,7 +29,7 @@ impl<B: Books> Bookkeeper<B> {
         Ok(Finding::Open { invoice, rivals })
     }
 
-    /// Whether we booked it, for another payment: by its marker, or by its id where the marker is gone.
+    /// Whether the relay booked this entry for another payment: by its marker, or by its id if the marker is gone.
     async fn is_ours(&self, rival: &Rival) -> Result<bool, StoreError> {
         let of_payment = rival
             .payment_id
@@ -41,7 +42,7 @@ impl<B: Books> Bookkeeper<B> {
         };
         for filter in of_payment.into_iter().chain([of_entry]) {
             let page = self.ledger.bookings(&filter, LINES_AT_ONCE).await?;
-            // What is only reserved was not sent.
+            // A line that is only reserved was not sent.
             if page.rows.iter().any(|(_, line)| line.state != BookingState::Reserved) {
                 return Ok(true);
             }
@@ -52,7 +53,7 @@ impl<B: Books> Bookkeeper<B> {
     fn perhaps_the_same(&self, wanted: &Wanted<'_>, rival: &Rival) -> String {
         let by = match &rival.payment_id {
             Some(other) => {
-                format!("with a marker of Finkare's payment {other}, of which the ledger here knows nothing")
+                format!("with the marker of Finkare's payment {other}, which is not in the ledger here")
             }
             None => "which this service did not book".to_owned(),
         };

@@ -1,4 +1,4 @@
-//! What follows when Finkare reports that an invoice has reached a status.
+//! Acts on Finkare's report that an invoice has reached a status.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::{model::dispatch::Outcome, sinks::Message};
 
 /// What a change of status leads to.
 pub(super) enum StatusStep {
-    /// Nothing is asked for. Says why.
+    /// Nothing has to be done. Says why.
     Nothing(String),
-    /// What the books say of it.
+    /// The books' plan for it.
     Plan(StatusPlan),
 }
 
@@ -26,10 +26,12 @@ impl<B: Books> Bookkeeper<B> {
     /// What a change of status leads to. Only reads.
     pub(super) async fn plan(&self, message: &Message) -> Result<StatusStep, Ends> {
         let body: Value = serde_json::from_slice(&message.payload)
-            .map_err(|_| Ends(hold("the event is no JSON: look at it, and cancel this dispatch")))?;
+            .map_err(|_| Ends(hold("the event is not JSON: look at it, and cancel this dispatch")))?;
         let text = |name: &str| body.pointer(name).and_then(Value::as_str);
         let Some(to) = text("/data/newStatus").map(str::trim).filter(|to| !to.is_empty()) else {
-            return Err(Ends(hold("the event has no text `data.newStatus`: look at it, and cancel this dispatch")));
+            return Err(Ends(hold(
+                "the event has no `data.newStatus` that is a text: look at it, and cancel this dispatch",
+            )));
         };
         let Some(action) = self.options.status_map.get(to).filter(|action| *action != "nothing") else {
             return Ok(StatusStep::Nothing(format!(
@@ -51,7 +53,7 @@ impl<B: Books> Bookkeeper<B> {
         Ok(StatusStep::Plan(self.books.status(&change).await?))
     }
 
-    /// Brings a change of status about, or says why that is not to be done.
+    /// Makes the change of status in the books, or says why it is not made.
     pub(super) async fn status(&self, message: &Message, not_after: Instant) -> Result<Outcome, Ends> {
         let plan = match self.plan(message).await? {
             StatusStep::Nothing(why) => StatusPlan::Done { why },
@@ -66,7 +68,7 @@ impl<B: Books> Bookkeeper<B> {
                 Ok(Outcome::Delivered)
             }
             StatusPlan::Write(request) => {
-                // Safe to repeat: what it brings about is looked for before.
+                // Safe to repeat: the plan checks first whether the change was made.
                 let Err(trouble) = self.books.api().send(&request, Some(not_after)).await else {
                     return Ok(Outcome::Delivered);
                 };
@@ -74,7 +76,7 @@ impl<B: Books> Bookkeeper<B> {
                 if matches!(self.plan(message).await?, StatusStep::Plan(StatusPlan::Done { .. })) {
                     return Ok(Outcome::Delivered);
                 }
-                let reason = format!("{reason}. It is not there: look at it in {}", self.system());
+                let reason = format!("{reason}. The change is not there: look at the invoice in {}", self.system());
                 Ok(if concerns_all {
                     Outcome::Stop { reason: format!("{reason}, and resume the sink (`sinks resume`)") }
                 } else {

@@ -1,11 +1,11 @@
-//! Lists, page by page, and how much can be concluded from what was read.
+//! Reads lists page by page, and tells how much can be concluded from them.
 //!
 //! A list has `count` and `items`, and takes `offset`, `limit` (at most 100) and `order_by` (the vendor's OpenAPI file).
-//! It may change while it is read: what is added moves later lines down, so that some come twice, which does no harm;
-//! what is removed moves them up, so that one is missed. Lines of the same date may also come in another order for
-//! each page. So each page begins at the last line of the one before, which has to be known already, and lines that
-//! come twice have to be explained by growth. Otherwise the list was not [steady](Listing::is_steady), and nothing can
-//! be concluded from what is not in it.
+//! A list may change while it is read. A line that is added moves later lines down, so that some come twice, which does no
+//! harm. A line that is removed moves later lines up, so that one is missed. Lines of the same date may also come in a
+//! different order on each page. So each page begins at the last line of the previous page, which has to be known already,
+//! and lines that come twice have to be explained by growth. Otherwise the list was not
+//! [steady](Listing::is_steady), and the absence of a line proves nothing.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ const LINES: usize = 100;
 /// Which list is to be read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Question<'a> {
-    /// What for, in words.
+    /// The purpose, in words.
     pub(super) purpose: &'a str,
     /// With `.json` at its end.
     pub(super) path: &'a [&'a str],
@@ -37,23 +37,23 @@ pub(super) struct Question<'a> {
 pub(super) enum Extent {
     /// To its end.
     Whole,
-    /// As far as was wanted.
+    /// As far as the caller needed.
     Enough,
-    /// Not so far: there are more pages than may be read, or the rest did not come.
+    /// Not that far: there are more pages than may be read, or the rest did not come.
     Part,
 }
 
-/// What was read of a list.
+/// The lines that were read, and how far.
 #[derive(Debug)]
 pub(super) struct Listing<T> {
-    /// Each once, in the order in which they came.
+    /// Each line once, in the order of arrival.
     pub(super) items: Vec<T>,
     pub(super) extent: Extent,
-    /// False if a line may have been missed, because others were removed or changed places meanwhile.
+    /// False if a line may have been missed, because others were removed or moved in the meantime.
     pub(super) is_steady: bool,
 }
 
-/// Reads a list until `is_enough` says so of what was read, which is asked after each page.
+/// Reads a list until `is_enough` returns true for the lines so far; it is called after each page.
 pub(super) async fn read<T: Listed + DeserializeOwned>(
     api: &Api,
     question: Question<'_>,
@@ -92,7 +92,7 @@ struct Reading<T> {
     covered: usize,
     /// Lines of the list, when its first and its latest page were read.
     counts: Option<(usize, usize)>,
-    /// Lines that came again, beside those that we asked for twice.
+    /// Lines that came again, apart from those that were requested twice.
     repeats: usize,
     is_broken: bool,
 }
@@ -106,12 +106,12 @@ impl<T> Default for Reading<T> {
 enum Progress {
     More,
     End,
-    /// The page showed nothing new, and yet there should be more.
+    /// The page had no new line, although there should be more.
     Stuck,
 }
 
 impl<T: Listed> Reading<T> {
-    /// From the last line that is known.
+    /// The offset of the next page: the last known line.
     fn offset(&self) -> usize {
         self.covered.saturating_sub(1)
     }
@@ -135,7 +135,7 @@ impl<T: Listed> Reading<T> {
             }
         }
         if self.covered >= count {
-            // Whatever was there at the beginning has to have come.
+            // Every line that was there at the beginning must have come.
             self.is_broken |= self.items.len() < at_first;
             Progress::End
         } else if self.items.len() == known {
@@ -168,7 +168,7 @@ mod tests {
         Line(serde_json::from_str(&id.to_string()).unwrap())
     }
 
-    /// A list of which each page is shown as it stands then.
+    /// Reads these pages, each with the list's count at that time.
     fn read(pages: &[(usize, Vec<usize>)]) -> (Vec<String>, Extent, bool) {
         let mut reading = Reading::default();
         let mut extent = Extent::Part;

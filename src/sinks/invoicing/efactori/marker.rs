@@ -1,24 +1,24 @@
-//! Our marker in a payment's `name`: how it is recognised, and how its remains are.
+//! Recognises our marker in a payment's `name`, and the remains of a marker.
 //!
-//! The field is for the name of the other party, the only one of a payment in which text can be left (the vendor's
-//! OpenAPI file shows no reference). Nobody says how long it may be, so that a marker may come back cut off; and a
-//! person may have added to it.
+//! The field is for the name of the other party, the only field of a payment that can hold a text (the vendor's OpenAPI
+//! file shows no reference). Its maximum length is not documented, so a marker may come back cut off; and a person may
+//! have added to it.
 
-/// Before and after which a marker is whole. Ids have none of these, so that `p-1` is not found in `p-1.2`.
+/// Characters that may surround a whole marker. Ids contain none of them, so that `p-1` is not found in `p-1.2`.
 const BOUNDARIES: [char; 12] = ['(', ')', '[', ']', '{', '}', '"', '\'', '«', '»', ',', ';'];
 
-/// What a payment's name says of ours.
+/// How a payment's name compares with our marker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Likeness {
-    /// It is this payment, by our own word.
+    /// It has the marker: it is this payment.
     Same,
-    /// It may be: the marker was cut off or changed.
+    /// It may be this payment: the marker was cut off or changed.
     Remains,
     /// It is another payment.
     Other,
 }
 
-/// Compares a payment's name with the marker. `prefix` is what every marker begins with.
+/// Compares a payment's name with the marker. Every marker begins with `prefix`.
 pub(super) fn compare(name: &str, marker: &str, prefix: &str) -> Likeness {
     if holds(name, marker) {
         return Likeness::Same;
@@ -28,7 +28,7 @@ pub(super) fn compare(name: &str, marker: &str, prefix: &str) -> Likeness {
     if is_cut || holds(&name, &marker) { Likeness::Remains } else { Likeness::Other }
 }
 
-/// Finkare's payment whose marker stands in a name, if one does.
+/// The id of Finkare's payment whose marker is in a name, if there is one.
 pub(super) fn payment_in(name: &str, prefix: &str) -> Option<String> {
     let (before, after) = name.split_once(prefix)?;
     let is_end = |c: char| c.is_whitespace() || BOUNDARIES.contains(&c);
@@ -36,14 +36,14 @@ pub(super) fn payment_in(name: &str, prefix: &str) -> Option<String> {
     (before.chars().next_back().is_none_or(is_end) && !id.is_empty()).then(|| id.to_owned())
 }
 
-/// True if the marker stands there as a word of its own.
+/// True if the name has the marker as a separate word.
 fn holds(name: &str, marker: &str) -> bool {
     let is_free = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || BOUNDARIES.contains(&c));
     name.match_indices(marker)
         .any(|(at, found)| is_free(name[..at].chars().next_back()) && is_free(name[at + found.len()..].chars().next()))
 }
 
-/// In small letters, with single blanks.
+/// The text in lower case, with single blanks.
 fn plain(text: &str) -> String {
     text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -3,17 +3,18 @@
 //! What is known comes from the vendor's page about the API (<https://efactori.gitbook.io/efactori.be-fr/af/api>: the
 //! address, `.json` at the end of every path, the two headers), from its OpenAPI file and its PHP SDK
 //! (`onFact/onfact5-api-php` on GitHub, of 2021: paths, fields, lists). Where these are silent or contradict each other
-//! there is an option, and the careful assumption is its default.
+//! there is an option whose default is the careful assumption.
 //!
-//! A payment is added to its invoice (`POST /v1/invoices/{id}/payments.json`), with our marker as name of the other
-//! party: there is no field for a reference. It is looked for by reading the list of all payments back to the
-//! payment's day, since payments cannot be listed by invoice; a payment does not even say which invoice it belongs to,
-//! and an invoice not what is still due. So the most that may be booked is the total without what we booked before; and
-//! what a person booked on an invoice by hand, or the bank's statement brought, shows only as a payment of the same amount
-//! near the same day, perhaps of another invoice: unless `on_same_amount` says otherwise, a person looks at it.
+//! A payment is added to its invoice (`POST /v1/invoices/{id}/payments.json`), with our marker as the name of the other
+//! party, because there is no field for a reference. To find the marker, the list of all payments is read back to the
+//! payment's day, because payments cannot be listed by invoice. A payment does not show which invoice it belongs to, and
+//! an invoice does not show how much is still due. So the most that may be booked on an invoice is its total less what the
+//! relay booked before. A payment that a person booked by hand, or that a bank statement brought, shows only as a payment
+//! of the same amount near the same day, perhaps of another invoice: a person looks at it, unless `on_same_amount` says
+//! otherwise.
 //!
-//! - `wire`: the shapes of answers. `list`: lists by pages, and what can be concluded from them. `marker`: our marker,
-//!   whole or cut off. `trace`: what the list of payments says of ours.
+//! - `wire`: the shapes of answers. `list`: lists by pages, and the conclusions that they allow. `marker`: our marker,
+//!   whole or cut off. `trace`: looks for a payment in the list of all payments.
 
 mod list;
 mod marker;
@@ -50,19 +51,20 @@ use crate::{
     options::section::Section,
 };
 
-/// For people.
+/// The name for people.
 const SYSTEM: &str = "eFactori";
-/// How we introduce ourselves.
+/// The `User-Agent` of every call.
 const AGENT: &str = concat!("finkare-relay/", env!("CARGO_PKG_VERSION"));
-/// For one call. The vendor's SDK waits 10 s; an answer that was not waited for leaves a doubt, so we wait longer.
+/// The longest time for one call. The vendor's SDK waits 10 s; this is longer, because a time-out leaves the outcome
+/// unknown.
 const CALL: Duration = Duration::from_secs(20);
-/// How many invoices' ids are remembered, by their numbers.
+/// How many invoice numbers are remembered with their ids.
 const REMEMBERED: u64 = 20_000;
-/// How many times a list is read if it changes meanwhile.
+/// How many times a list is read if it changes while it is read.
 const READINGS: usize = 3;
-/// The method whose account is used for all that have none.
+/// The method whose account is used for all methods without one.
 const OTHER: &str = "other";
-/// Payment accounts are few.
+/// Pages of payment accounts that are read; a company has few accounts.
 const ACCOUNT_PAGES: u32 = 10;
 
 impl System for Options {
@@ -89,7 +91,7 @@ impl System for Options {
     }
 }
 
-/// A path's steps.
+/// The segments of a path.
 #[derive(Debug)]
 struct Path(Vec<String>);
 
@@ -98,7 +100,7 @@ impl Path {
         Self(path.split('/').filter(|step| !step.is_empty()).map(str::to_owned).collect())
     }
 
-    /// With these steps after it, and `.json` at the end.
+    /// The path with these segments appended, and `.json` at the end.
     fn to(&self, steps: &[&str]) -> Vec<String> {
         let mut path = self.0.clone();
         path.extend(steps.iter().map(|step| (*step).to_owned()));
@@ -116,10 +118,10 @@ pub struct Efactori {
     invoices: Path,
     payments: Path,
     accounts: Path,
-    /// From number to id: to be checked at every use.
+    /// The ids of invoices by their numbers. Every use checks that the id still has the number.
     ids: Cache<String, Id>,
-    /// Whoever reads the list of invoices, alone: the others find in `ids` what it read. Side by side they would use up
-    /// the limit, and none of them would come to the end.
+    /// Held by the one attempt that reads the list of invoices; the others then find their ids in `ids`. If several attempts
+    /// read it at the same time, they would use up the call limit, and none would reach the end.
     scanning: Mutex<()>,
 }
 
@@ -134,16 +136,16 @@ impl fmt::Debug for Efactori {
 pub struct Target {
     id: Id,
     number: String,
-    /// Which the payment goes to.
+    /// The payment account that the payment is booked to.
     account: String,
 }
 
-/// What was found under a number.
+/// The result of looking for a number.
 enum Located {
     One(Box<wire::Invoice>),
     /// There is none on any page.
     Absent,
-    /// It cannot be said, or there are several. Says why, and what to do.
+    /// It cannot be decided, or there are several. Says why, and what to do.
     Unclear(String),
 }
 
@@ -210,14 +212,14 @@ impl Efactori {
         list::read(&self.api, Question { purpose, path: &steps, order_by, q, max_pages }, is_enough).await
     }
 
-    /// The order in which invoices and payments are asked for.
+    /// The order in which invoices and payments are requested.
     fn newest_first(&self) -> &str {
         &self.options.lookup_order_by
     }
 
     // --- invoices
 
-    /// The invoice with exactly this number, fresh.
+    /// The invoice with exactly this number, read just now.
     async fn invoice(&self, number: &str) -> Result<Located, Trouble> {
         if let Some(invoice) = self.remembered(number).await? {
             return Ok(Located::One(Box::new(invoice)));
@@ -247,11 +249,11 @@ impl Efactori {
         })
     }
 
-    /// The invoice by the id that its number had, if it still has.
+    /// The invoice by its remembered id, if that still has this number.
     async fn remembered(&self, number: &str) -> Result<Option<wire::Invoice>, Trouble> {
         let Some(id) = self.ids.get(number).await else { return Ok(None) };
         match self.read_invoice(number, &id).await {
-            // One in the bin may have left its number to another.
+            // Another invoice may have the number of one in the bin.
             Ok((invoice, _)) if invoice.number_formatted.text() == Some(number) && invoice.deleted.0 == Some(false) => {
                 Ok(Some(invoice))
             }
@@ -273,9 +275,9 @@ impl Efactori {
         Ok((invoice, answer))
     }
 
-    /// Reads the list as far as allowed, and not only to the first that has the number: two with one number have to be
-    /// seen. Numbers are unique in a company, as printed, so that one that was found counts even if older ones were not
-    /// read.
+    /// Reads the list as far as allowed, and does not stop at the first invoice with the number, because a second one has
+    /// to be noticed. Printed numbers are unique in a company, so an invoice that was found counts even if older ones were
+    /// not read.
     async fn scan(&self, number: &str) -> Result<Result<Option<Id>, String>, Trouble> {
         let purpose = format!("looking for invoice {number}");
         let pages = self.options.lookup_max_pages;
@@ -292,8 +294,8 @@ impl Efactori {
         })
     }
 
-    /// Lets the platform filter. The only example of a filter that the vendor gives is `isCustomer && name:BVBA*`, and by
-    /// hearsay a filter that is not understood is ignored: so what comes is compared here.
+    /// Lets the platform filter. The vendor's only example of a filter is `isCustomer && name:BVBA*`, and the platform is
+    /// said to ignore a filter that it does not understand. So the results are compared here.
     async fn query(&self, number: &str) -> Result<Result<Option<Id>, String>, Trouble> {
         if number.contains(['"', '\\']) {
             return Ok(Err(format!(
@@ -307,7 +309,7 @@ impl Efactori {
         let listing = match found {
             Ok(listing) => listing,
             Err(Trouble::Refused { reason }) => {
-                return Ok(Err(format!("{reason}: it does not filter by number; set `lookup = \"scan\"`")));
+                return Ok(Err(format!("{reason}: {SYSTEM} does not filter by number; set `lookup = \"scan\"`")));
             }
             Err(trouble) => return Err(trouble),
         };
@@ -321,7 +323,7 @@ impl Efactori {
         })
     }
 
-    /// The one with this number; of those in the bin only if there is no other. Remembers all the others on the way.
+    /// The invoice with this number; one in the bin counts only if there is no other. Remembers the ids of all invoices.
     async fn pick(&self, number: &str, invoices: &[wire::ListedInvoice]) -> Result<Option<Id>, String> {
         let mut by_number: HashMap<&str, Vec<&wire::ListedInvoice>> = HashMap::new();
         for invoice in invoices {
@@ -355,11 +357,11 @@ impl Efactori {
         word == "paid" || word == "payed" || word == self.options.status_paid_value.trim().to_lowercase()
     }
 
-    /// Why an invoice is not to be touched: what is the matter, and what to do there.
+    /// Why an invoice must not be changed: what the problem is, and what to do there.
     fn untouchable(invoice: &wire::Invoice) -> Option<(String, &'static str)> {
         let unsaid = |what: &str| {
             let what = format!("{SYSTEM} does not say whether it is {what}");
-            Some((what, "look at it there; this version expects it to be said"))
+            Some((what, "look at it there; this version needs to know"))
         };
         match (invoice.deleted.0, invoice.locked.0) {
             (Some(true), _) => Some(("it is in the bin".to_owned(), "take it out of the bin there")),
@@ -378,14 +380,14 @@ impl Efactori {
         }
     }
 
-    /// Why this payment is not to be booked on this invoice.
+    /// Why this payment must not be booked on this invoice.
     fn objection(&self, wanted: &Wanted<'_>, invoice: &wire::Invoice) -> Option<(String, &'static str)> {
         if let Some(untouchable) = Self::untouchable(invoice) {
             return Some(untouchable);
         }
         if self.is_paid(invoice) {
             let what = format!("it is `{}` there already", invoice.status.text().unwrap_or_default());
-            return Some((what, "find out there by which payment, and whether this one is among them"));
+            return Some((what, "find out there by which payments, and whether this one is among them"));
         }
         let Payment { amount_cents, currency, .. } = wanted.payment;
         let theirs = invoice.currency_id.text().unwrap_or("none");
@@ -394,7 +396,7 @@ impl Efactori {
         }
         let Some(total) = invoice.total_amount_incl.cents() else {
             return Some((
-                "its total (`total_amount_incl`) is no amount in whole cents".to_owned(),
+                "its total (`total_amount_incl`) is not an amount in whole cents".to_owned(),
                 "look at it there, and book the payment by hand",
             ));
         };
@@ -408,11 +410,11 @@ impl Efactori {
         if *amount_cents > room {
             return Some((
                 format!(
-                    "of its total of {} this service has booked {} before, so that it would be overpaid",
+                    "its total is {}, of which the relay has booked {} before, so that it would be overpaid",
                     total.of(currency),
                     wanted.booked_before.of(currency)
                 ),
-                "decide what to do with what is too much, and book the payment by hand",
+                "decide what to do with the excess, and book the payment by hand",
             ));
         }
         None
@@ -429,20 +431,20 @@ impl Efactori {
         format!("{}{}", self.options.marker_prefix, payment.id)
     }
 
-    /// What to do about a payment of which it is not known whether it stands there.
+    /// What to do about a payment that may or may not be there.
     fn make_clear(&self, payment: &Payment) -> String {
         format!(
-            "see to it that it stands there once, with `{}` as name of the other party: then it is recognised by that",
+            "make sure that Finkare's payment is there once, with `{}` as name of the other party, by which it is recognised",
             self.marker(payment)
         )
     }
 
-    /// A hold for a person who keeps the books.
+    /// A hold, with an instruction for an accountant.
     fn hold<I>(wanted: &Wanted<'_>, what: &str, todo: &str) -> Finding<I> {
         Finding::Hold {
             instruction: format!(
                 "the payment of {} on invoice {} was not recorded in {SYSTEM}: {what}. {todo}; then `dispatches retry`, or \
-                 `dispatches cancel` if it stands in the books",
+                 `dispatches cancel` if it is in the books",
                 wanted.in_words(),
                 wanted.number,
                 todo = capitalised(todo)
@@ -467,8 +469,7 @@ impl Efactori {
         RawValue::from_string(text).expect("digits and a dot are JSON")
     }
 
-    /// What the payment has made of the invoice, for who reads the log. The documents do not say that it changes
-    /// anything.
+    /// Logs the invoice's status after the payment. The documents do not say whether a payment changes it.
     async fn log_status(&self, target: &Target, target_id: &str) {
         match self.read_invoice(&target.number, &target.id).await {
             Ok((invoice, _)) => tracing::info!(
@@ -488,16 +489,16 @@ impl Efactori {
     }
 }
 
-/// How a payment differs from what was wanted, in phrases. Without `account` any is right.
+/// How a payment differs from the wanted one, in phrases. Without `account`, any account is right.
 fn differences(wanted: &Wanted<'_>, theirs: &wire::Payment, account: Option<&str>) -> Vec<String> {
     let Payment { amount_cents, currency, .. } = wanted.payment;
     let mut differs = vec![];
     match theirs.amount.cents() {
         Some(amount) if amount == *amount_cents => {}
         Some(amount) => differs.push(format!("its amount is {amount} instead of {amount_cents}")),
-        None => differs.push(format!("its amount cannot be read, where {amount_cents} should stand")),
+        None => differs.push(format!("its amount cannot be read, and should be {amount_cents}")),
     }
-    // It may be left out, and is the invoice's then.
+    // The currency may be left out, and is the invoice's then.
     if let Some(other) = theirs.currency_id.text().filter(|other| other != currency) {
         differs.push(format!("its currency is {other} instead of {currency}"));
     }
@@ -505,9 +506,9 @@ fn differences(wanted: &Wanted<'_>, theirs: &wire::Payment, account: Option<&str
     match theirs.day() {
         Some(day) if day == wanted.date => {}
         Some(day) => differs.push(format!("its date is {day} instead of {}", wanted.date)),
-        // Not shown is not different.
+        // A date that is not shown is no difference.
         None if !theirs.shows_a_date() => {}
-        None => differs.push(format!("its date cannot be read, where {} should stand", wanted.date)),
+        None => differs.push(format!("its date cannot be read, and should be {}", wanted.date)),
     }
     if let Some(other) = theirs.payment_account_id.text().filter(|other| *other != account) {
         differs.push(format!("its payment account is {other} instead of {account}"));
@@ -538,14 +539,14 @@ impl Books for Efactori {
             Located::Absent => {
                 return Ok(Finding::Absent {
                     instruction: format!(
-                        "there is no invoice {} in {SYSTEM}, for the payment of {}: enter it there, or set `number` if its number \
-                         is another there",
+                        "there is no invoice {} in {SYSTEM}, for the payment of {}: enter it there, or set `number` if it has \
+                         another number there",
                         wanted.number,
                         wanted.in_words()
                     ),
                 });
             }
-            Located::Unclear(why) => return Ok(Self::hold(wanted, &why, "correct that")),
+            Located::Unclear(why) => return Ok(Self::hold(wanted, &why, "correct that first")),
         };
         if let Some((what, todo)) = self.objection(wanted, &invoice) {
             return Ok(Self::hold(wanted, &what, todo));
@@ -661,7 +662,7 @@ impl Books for Efactori {
         let told = |trouble: Trouble| trouble.reason().to_owned();
         let purpose = "reading its payment accounts";
         let listing: Listing<wire::Account> = self
-            // They have no date to be ordered by: a strict server refuses the order of the other lists.
+            // Accounts have no date to order by: a strict server would reject the order of the other lists.
             .list(purpose, &self.accounts, (None, ACCOUNT_PAGES, None), |_: &[wire::Account]| false)
             .await
             .map_err(told)?;
@@ -681,7 +682,7 @@ impl Books for Efactori {
             };
             found.push(format!("{method} to {id} ({name})"));
         }
-        // A wrong path shows here, and not when money is to be booked.
+        // A wrong path should show here, and not when a payment is booked.
         let one = self.get("reading its payments".to_owned(), &self.payments.to(&[])).query("limit", "1");
         self.api.read(one).await.and_then(|answer| answer.json::<wire::Page<wire::Payment>>()).map_err(told)?;
         let one = self.get("reading its invoices".to_owned(), &self.invoices.to(&[])).query("limit", "1");
@@ -689,7 +690,7 @@ impl Books for Efactori {
         let invoices: wire::Page<wire::ListedInvoice> = answer.json().map_err(told)?;
         let clock = answer.clock()?;
         Ok(format!(
-            "{SYSTEM} takes our credentials and shows {} invoices; payments by {}; {clock}",
+            "{SYSTEM} accepts our credentials and shows {} invoices; payments by {}; {clock}",
             invoices.count.0,
             found.join(", ")
         ))

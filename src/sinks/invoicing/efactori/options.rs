@@ -9,7 +9,7 @@ use crate::options::{header::HeaderSecret, problem::did_you_mean, section::Secti
 
 /// Calls of an attempt beside reading lists: the invoice (perhaps twice), the payment, reading back, its status.
 const OTHER_CALLS: u32 = 5;
-/// A place in a limit of so short a time is waited for within an attempt.
+/// An attempt waits for a place in a limit whose period is no longer than this.
 const SHORT: Duration = Duration::from_secs(3);
 
 /// How an invoice is found by its number.
@@ -36,23 +36,23 @@ pub enum AmountFormat {
     String,
 }
 
-/// Where our marker stands.
+/// Where our marker is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MarkerField {
     /// In the name of the other party.
     #[default]
     Name,
-    /// Nowhere: a person has to look up what became of a payment whose write got no answer.
+    /// Nowhere: a person has to look up the outcome of a write that got no answer.
     None,
 }
 
-/// Where the credentials stand.
-const SETTINGS: &str = "it stands in the personal settings of eFactori";
+/// Where the credentials are shown.
+const SETTINGS: &str = "the personal settings of eFactori show it";
 
 /// The options of an `efactori` sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// What it shares with every invoicing sink.
+    /// The options of every invoicing sink.
     pub common: Common,
     /// `X-SESSION-KEY`, from the personal settings there.
     pub session_key: HeaderSecret,
@@ -69,9 +69,9 @@ pub struct Options {
     pub lookup_order_by: String,
     /// How an amount is written.
     pub amount_format: AmountFormat,
-    /// Where our marker stands.
+    /// Where our marker is written.
     pub marker_field: MarkerField,
-    /// What every marker begins with; Finkare's id of the payment follows. 1 to 40 characters.
+    /// The beginning of every marker; Finkare's id of the payment follows. 1 to 40 characters.
     pub marker_prefix: String,
     /// The list of payments, without `.json`. The OpenAPI file leaves out `/v1` here.
     pub payments_path: String,
@@ -86,15 +86,15 @@ pub struct Options {
 impl Options {
     /// See [`System::DEFAULTS`](crate::sinks::invoicing::system::System::DEFAULTS).
     pub(super) const SHARED: Defaults = Defaults {
-        // All brands share it.
+        // All brands share this address.
         base_url: "https://api5.onfact.be",
         zone: "Europe/Brussels",
-        // One call a second is our own choice: only that there is an answer 429 is documented.
+        // One call a second is our own choice: the vendor documents only that there is an answer 429.
         limits: &[(60, 60)],
         actions: &["nothing", "paid"],
     };
 
-    /// Reads them, those of every invoicing sink among them. `None` after a problem, which is reported.
+    /// Reads these options and those of every invoicing sink. `None` after a problem, which is reported.
     pub(super) fn read(section: &mut Section<'_>, egress: &Egress) -> Option<Self> {
         let session_key = section
             .key("session_key", "The session key, from the personal settings there.")
@@ -146,8 +146,8 @@ impl Options {
         let marker_field = section
             .key(
                 "marker_field",
-                "Where the marker stands by which a payment is recognised: in the name of the other party (`name`). With \
-                 `none`, a person has to look up what became of a write without an answer.",
+                "Where the marker is written by which a payment is recognised: in the name of the other party (`name`). With \
+                 `none`, a person has to look up the outcome of a write that got no answer.",
             )
             .word_or(&[("name", MarkerField::Name), ("none", MarkerField::None)], MarkerField::default());
         let marker_prefix = marker_prefix(section);
@@ -217,7 +217,7 @@ fn accounts(section: &mut Section<'_>) -> Option<BTreeMap<String, String>> {
     for method in accounts.keys().filter(|method| !METHODS.contains(&method.as_str())) {
         let meant = did_you_mean(method, METHODS);
         if !meant.is_empty() {
-            section.notice("accounts", format!("`{method}` is no method that Finkare documents{meant}"));
+            section.notice("accounts", format!("`{method}` is not a method that Finkare documents{meant}"));
         }
     }
     Some(accounts)
@@ -230,7 +230,7 @@ fn order_by(section: &mut Section<'_>) -> String {
         .text_or("date:descend");
     let parts = order.split_once(':');
     if !parts.is_some_and(|(field, way)| !field.is_empty() && ["ascend", "descend"].contains(&way)) {
-        section.problem("lookup_order_by", "is no order: write, for example, `date:descend`");
+        section.problem("lookup_order_by", "is not an order: write, for example, `date:descend`");
     }
     order
 }
@@ -239,7 +239,7 @@ fn marker_prefix(section: &mut Section<'_>) -> String {
     let prefix = section
         .key(
             "marker_prefix",
-            "What the marker begins with; Finkare's id of the payment follows. Do not change it while payments are under \
+            "The beginning of the marker; Finkare's id of the payment follows. Do not change it while payments are under \
              way.",
         )
         .allowed("1 to 40 characters")
@@ -249,7 +249,7 @@ fn marker_prefix(section: &mut Section<'_>) -> String {
         || prefix.chars().count() > 40
         || prefix.chars().any(char::is_control)
     {
-        section.problem("marker_prefix", "has to be 1 to 40 characters, and must not begin with a blank");
+        section.problem("marker_prefix", "must be 1 to 40 characters, and must not begin with a blank");
     }
     prefix
 }
@@ -263,12 +263,13 @@ fn path(section: &mut Section<'_>, key: &'static str, meaning: &'static str, def
         })
     });
     if !is_path {
-        section.problem(key, "is no path: write, for example, `/v1/payments`; `.json` is added");
+        section.problem(key, "is not a path: write, for example, `/v1/payments`; `.json` is added");
     }
     path
 }
 
-/// Otherwise an attempt that has to read all pages would never come to its end.
+/// Checks that the calls of one attempt fit into the limits. Otherwise an attempt that has to read all pages would never
+/// finish.
 fn calls_fit(section: &Section<'_>, common: &Common, lookup_max_pages: u32, payments_max_pages: u32) {
     let calls = lookup_max_pages + payments_max_pages + OTHER_CALLS;
     let limits = common.limits();

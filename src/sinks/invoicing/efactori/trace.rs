@@ -1,7 +1,6 @@
-//! What the list of all payments says of the one that is to be booked: whether it stands there by our marker, whether it may,
-//! and what else stands there of its amount.
+//! Looks for a payment in the list of all payments: by our marker, by the remains of one, and for rivals of the same amount.
 //!
-//! The list is the company's, not the invoice's, and it is read back to the payment's day, or as far as rivals are wanted.
+//! The list is the company's, not the invoice's. It is read back to the payment's day, or as far as rivals are wanted.
 
 use jiff::{ToSpan, civil::Date};
 
@@ -16,23 +15,23 @@ use crate::{
     sinks::invoicing::{Finding, Rival, Trouble, Wanted},
 };
 
-/// What the list of payments says of ours.
+/// What the list of payments shows about ours.
 enum Trace {
-    /// It stands there.
+    /// It is there, with this id.
     Booked(String),
-    /// It does not. With what has its amount and about its day.
+    /// It is not there. With the payments of the same amount and about the same day.
     Nothing(Vec<Rival>),
-    /// It is not among those that could be read. Says which these were.
+    /// It is not among the payments that could be read. Says which these were.
     Unfinished(String),
     /// A person has to look. Says what at.
     Unclear(String),
 }
 
 impl Efactori {
-    /// Looks for our marker, and for what has the payment's amount, in the list of payments, back to the day before the
-    /// payment's or as far as such rivals are wanted.
+    /// Looks for our marker, and for payments of the same amount, in the list of payments, back to the day before the
+    /// payment, or as far as rivals are wanted.
     async fn trace(&self, wanted: &Wanted<'_>) -> Result<Trace, Trouble> {
-        // One day more, should the time zone in the settings have been another.
+        // One day more, in case the time zone in the settings was a different one.
         let days = wanted.rivals_within_days.unwrap_or(0).max(1);
         let day = wanted.date.checked_sub(i64::from(days).days()).unwrap_or(wanted.date);
         let purpose = format!("looking for Finkare's payment {}", wanted.payment.id);
@@ -40,11 +39,11 @@ impl Efactori {
         for _ in 0..READINGS {
             let listing = self.list(&purpose, &self.payments, pages, |payments| is_older(payments, day)).await?;
             match self.recognise(wanted, &listing.items) {
-                // What was seen was seen; what was not may have been missed.
+                // A payment that was seen counts; one that was not seen may have been missed.
                 Trace::Nothing(_) if !listing.is_steady => {}
                 Trace::Nothing(_) if listing.extent == Extent::Part => {
                     return Ok(Trace::Unfinished(format!(
-                        "it is not among the {} payments that were read in {SYSTEM}, and these do not go back to {day}: raise \
+                        "it is not among the {} payments that were read in {SYSTEM}, which do not go back to {day}: raise \
                          `payments_max_pages`",
                         listing.items.len()
                     )));
@@ -53,9 +52,7 @@ impl Efactori {
             }
         }
         Err(Trouble::Later {
-            reason: format!(
-                "{SYSTEM}'s payments changed each time they were read to the end: {purpose} was not possible"
-            ),
+            reason: format!("{SYSTEM}'s payments changed every time they were read: {purpose} was not possible"),
             after: None,
             may_have_happened: false,
         })
@@ -94,7 +91,7 @@ impl Efactori {
                     return Trace::Booked(one.id().to_string());
                 }
                 return Trace::Unclear(format!(
-                    "payment {} in {SYSTEM} has our marker, and {}. Correct it there, or take the marker out of its name",
+                    "payment {} in {SYSTEM} has our marker, but {}. Correct it there, or remove the marker from its name",
                     one.id(),
                     differs.join(", ")
                 ));
@@ -102,7 +99,7 @@ impl Efactori {
             several => {
                 let ids: Vec<_> = several.iter().map(|theirs| theirs.id().to_string()).collect();
                 return Trace::Unclear(format!(
-                    "it stands {} times in {SYSTEM}, as payments {}. Remove all but one there",
+                    "it is {} times in {SYSTEM}, as payments {}. Remove all but one there",
                     ids.len(),
                     ids.join(", ")
                 ));
@@ -111,8 +108,8 @@ impl Efactori {
         match remains.first() {
             None => Trace::Nothing(self.rivals(wanted, payments)),
             Some(one) => Trace::Unclear(format!(
-                "payment {} in {SYSTEM} may be it: its name of the other party is `{}`, where `{marker}` would stand. \
-                 Compare both; if it is another, give it another name there, and {}",
+                "payment {} in {SYSTEM} may be it: its name of the other party is `{}` instead of `{marker}`. Compare both; \
+                 if it is another payment, give it another name there, and {}",
                 one.id(),
                 one.name.text().unwrap_or_default(),
                 self.make_clear(payment)
@@ -120,7 +117,8 @@ impl Efactori {
         }
     }
 
-    /// Payments of the same amount near its day; one without a date may be near it. Whose invoice they are of is not shown.
+    /// Payments of the same amount that are dated near this one; a payment without a date counts as near. Payments do not
+    /// show which invoice they belong to.
     fn rivals(&self, wanted: &Wanted<'_>, payments: &[wire::Payment]) -> Vec<Rival> {
         let Some(days) = wanted.rivals_within_days else { return Vec::new() };
         let Payment { amount_cents, currency, .. } = wanted.payment;
@@ -141,7 +139,7 @@ impl Efactori {
                     target_id: theirs.id().to_string(),
                     payment_id: name.and_then(|name| marker::payment_in(name, &self.options.marker_prefix)),
                     what: format!(
-                        "a payment of {} {date} (id {}, {named}; of which invoice is not shown)",
+                        "a payment of {} {date} (id {}, {named}; its invoice is not shown)",
                         amount_cents.of(currency),
                         theirs.id()
                     ),
@@ -150,17 +148,17 @@ impl Efactori {
             .collect()
     }
 
-    /// What the payments there say, before the invoice is looked for: the end of the search, or the rivals.
+    /// Judges the payments before the invoice is looked for: returns the finding that ends the search, or the rivals.
     pub(super) async fn before<I>(&self, wanted: &Wanted<'_>) -> Result<Result<Vec<Rival>, Finding<I>>, Trouble> {
         let unmarked = self.options.marker_field == MarkerField::None;
         if unmarked && !wanted.is_uncertain {
-            // The ledger alone has to do: without markers ours look like everybody else's.
+            // Only the ledger can decide: without markers, our payments look like all others.
             return Ok(Ok(Vec::new()));
         }
         let doubt = |what: &str| {
             let todo = self.make_clear(wanted.payment);
             let instruction = format!(
-                "whether the payment of {} on invoice {} was recorded in {SYSTEM} is not known: {what}. {}; then \
+                "it is not known whether the payment of {} on invoice {} was recorded in {SYSTEM}: {what}. {}; then \
                  `dispatches retry`",
                 wanted.in_words(),
                 wanted.number,
@@ -172,7 +170,7 @@ impl Efactori {
             Trace::Booked(target_id) => Err(Finding::Booked { target_id }),
             Trace::Unclear(what) => Err(Finding::Hold {
                 instruction: format!(
-                    "the payment of {} on invoice {} needs a look: {what}; then `dispatches retry`",
+                    "the payment of {} on invoice {} has to be checked: {what}; then `dispatches retry`",
                     wanted.in_words(),
                     wanted.number
                 ),
@@ -184,7 +182,7 @@ impl Efactori {
             Trace::Unfinished(what) if wanted.is_uncertain => Err(doubt(&what)),
             Trace::Unfinished(what) if wanted.rivals_within_days.is_some() => Err(Self::hold(
                 wanted,
-                &format!("whether a payment of its amount stands there already is not known: {what}"),
+                &format!("it is not known whether a payment of its amount is there already: {what}"),
                 "do that, or set `on_same_amount = \"book\"` for this sink, and reload",
             )),
             Trace::Unfinished(what) => {
@@ -200,8 +198,8 @@ impl Efactori {
     }
 }
 
-/// True if the list is newest first and has gone beyond this day. That it is in order has to show: an order that is not
-/// known there is perhaps ignored, and the newest may be at the end.
+/// True if the list is ordered newest first and has gone beyond this day. The dates have to prove the order: the platform
+/// may ignore an order that it does not know, and the newest payment may then be at the end.
 fn is_older(payments: &[wire::Payment], day: Date) -> bool {
     let days: Option<Vec<Date>> = payments.iter().map(wire::Payment::day).collect();
     let Some(days) = days else { return false };

@@ -1,12 +1,12 @@
-//! What the platform's answers look like, as far as we need them, and how strictly they are read.
+//! The shapes of the platform's answers, as far as the relay needs them, and how strictly they are read.
 //!
 //! The vendor's OpenAPI file (`onFact/onfact5-api-php` on GitHub, `src/openapi.json`, of 2021) gives the fields. It
 //! contradicts itself about what is a number and what a text (`payment_account_id` is a text, the account's own `id`
 //! an integer), so both are accepted. An amount is documented as an object, whose `_` is in the document's currency
 //! and whose other keys are converted; a plain number or text is accepted as well.
 //!
-//! Of the many lines of a list only the id has to be right: what is odd in somebody else's payment must not keep ours
-//! from being looked for. What an amount is decided by is read from the one invoice or payment that it is about.
+//! In a list only the id of a line has to be valid: a malformed line about another payment must not stop the search for
+//! ours. Fields that decide about money are read strictly, from the one invoice or payment that is concerned.
 
 use std::fmt;
 
@@ -16,15 +16,15 @@ use serde_json::value::RawValue;
 
 use crate::model::money::{Cents, DecimalAmount};
 
-/// Digits of an id; a longer one is none.
+/// The longest id, in bytes.
 const LONGEST_ID: usize = 64;
 
-/// Their id of something; written as a number or as a text.
+/// An id of the platform, written as a number or as a text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Id(String);
 
 impl Id {
-    /// As it stands in a path.
+    /// The id as a segment of a path.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
@@ -43,21 +43,21 @@ impl<'de> Deserialize<'de> for Id {
             (1..=LONGEST_ID).contains(&text.len())
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         };
-        text.filter(is_id).map(Self).ok_or_else(|| D::Error::custom("no id"))
+        text.filter(is_id).map(Self).ok_or_else(|| D::Error::custom("this is not an id"))
     }
 }
 
-/// A text, or the text of a number; nothing of anything else.
+/// A text, or the text of a number; empty for anything else.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Loose(Option<String>);
 
 impl Loose {
-    /// Without blanks around it; `None` if there is none, or nothing in it.
+    /// The text without surrounding blanks; `None` if it is missing or empty.
     pub(super) fn text(&self) -> Option<&str> {
         self.0.as_deref().map(str::trim).filter(|text| !text.is_empty())
     }
 
-    /// A day, of which the time that may follow it is left out.
+    /// The text as a day; a time after it is ignored.
     fn day(&self) -> Option<Date> {
         let text = self.text()?;
         let (day, rest) = text.split_at_checked(10)?;
@@ -73,7 +73,7 @@ impl<'de> Deserialize<'de> for Loose {
     }
 }
 
-/// Yes or no: a boolean, or 0 or 1; nothing of anything else.
+/// Yes or no: a boolean, or 0 or 1; unknown for anything else.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Flag(pub(super) Option<bool>);
 
@@ -88,12 +88,12 @@ impl<'de> Deserialize<'de> for Flag {
     }
 }
 
-/// An amount as it came. Read only where something is decided by it.
+/// An amount as it was received. It is parsed only where a decision depends on it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Amount(Option<Box<RawValue>>);
 
 impl Amount {
-    /// In the currency of the document; `None` if it is no amount in whole cents.
+    /// The amount in the currency of the document; `None` if it is not an amount in whole cents.
     pub(super) fn cents(&self) -> Option<Cents> {
         #[derive(Deserialize)]
         struct Object {
@@ -116,7 +116,7 @@ impl<'de> Deserialize<'de> for Amount {
     }
 }
 
-/// How many there are: a number or the text of one.
+/// A count: a number, or the text of one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Count(pub(super) usize);
 
@@ -124,14 +124,14 @@ impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let loose = Loose::deserialize(deserializer)?;
         let count = loose.text().and_then(|text| text.parse().ok());
-        count.map(Self).ok_or_else(|| D::Error::custom("no count"))
+        count.map(Self).ok_or_else(|| D::Error::custom("this is not a count"))
     }
 }
 
 /// A page of a list.
 #[derive(Debug, Deserialize)]
 pub(super) struct Page<T> {
-    /// How many there are on all pages.
+    /// The number of lines on all pages.
     pub(super) count: Count,
     pub(super) items: Vec<T>,
 }
@@ -150,10 +150,10 @@ pub(super) struct ListedInvoice {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Invoice {
     pub(super) id: Id,
-    /// As printed.
+    /// The number as printed.
     #[serde(default)]
     pub(super) number_formatted: Loose,
-    /// Free: only `paid`, `payed` and `concept` were ever seen.
+    /// A free text; only `paid`, `payed` and `concept` are known.
     #[serde(default)]
     pub(super) status: Loose,
     #[serde(default)]
@@ -161,7 +161,7 @@ pub(super) struct Invoice {
     /// With VAT.
     #[serde(default)]
     pub(super) total_amount_incl: Amount,
-    /// In the bookkeeping already, and not to be changed.
+    /// The invoice is in the bookkeeping already and must not be changed.
     #[serde(default)]
     pub(super) locked: Flag,
     /// In the bin.
@@ -182,7 +182,7 @@ pub(super) struct Payment {
     pub(super) amount: Amount,
     #[serde(default)]
     pub(super) currency_id: Loose,
-    /// Of the other party: where our marker is.
+    /// The name of the other party, which holds our marker.
     #[serde(default)]
     pub(super) name: Loose,
 }
@@ -192,13 +192,13 @@ impl Payment {
         self.date.day()
     }
 
-    /// Whether there is one, good or not.
+    /// True if a date is shown, valid or not.
     pub(super) fn shows_a_date(&self) -> bool {
         self.date.text().is_some()
     }
 }
 
-/// Where money is: a bank account, the cash box.
+/// A payment account: a bank account or the cash box.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Account {
     pub(super) id: Id,
@@ -206,7 +206,7 @@ pub(super) struct Account {
     pub(super) name: Loose,
 }
 
-/// What was made by a call.
+/// The new object, as the answer to a write names it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Made {
     pub(super) id: Id,

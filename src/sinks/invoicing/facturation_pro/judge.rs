@@ -1,6 +1,6 @@
-//! What an invoice that was read means for a payment. Pure: makes no call.
+//! Decides what an invoice in the books means for a payment. Pure: it makes no call.
 //!
-//! The words are for an accountant: what is the matter, what to do there, what to do here.
+//! The texts are for an accountant. They name the problem, what to do in Facturation.PRO, and what to do here.
 
 use super::{
     OnAlreadyPaid, SYSTEM, one_line,
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::sinks::invoicing::{Finding, Rival, Verified, Wanted};
 
-/// The `payment_mode` of an invoice that was given up (bad debt).
+/// The `payment_mode` of an invoice that was written off as a bad debt.
 const BAD_DEBT: u64 = 999;
 
 /// An invoice that takes the payment.
@@ -17,7 +17,7 @@ pub struct Open {
     pub(super) id: Whole,
 }
 
-/// What to do here once all is right there, at the end of an instruction.
+/// What to do here once the books are correct: the end of an instruction.
 const RETRY: &str = "retry this dispatch (`dispatches retry`)";
 const CANCEL: &str = "cancel this dispatch (`dispatches cancel`)";
 
@@ -25,7 +25,7 @@ fn hold<I>(instruction: String, recheck: bool) -> Finding<I> {
     Finding::Hold { instruction, recheck }
 }
 
-/// What the books show before anything is written. `prefix` is what every marker begins with.
+/// Judges the invoice before anything is written. Every marker begins with `prefix`.
 pub(super) fn before(
     wanted: &Wanted<'_>,
     marker: &str,
@@ -33,7 +33,7 @@ pub(super) fn before(
     invoice: &Invoice,
     on_paid: OnAlreadyPaid,
 ) -> Finding<Open> {
-    // Before all else: what stands there is not written again, whatever has become of the invoice since.
+    // First of all: a payment that the books already have is not written again, whatever happened to the invoice since.
     if let Some(finding) = marked(wanted, marker, invoice) {
         return finding;
     }
@@ -46,8 +46,8 @@ pub(super) fn before(
         Some(false) => {}
         Some(true) => {
             let what = format!(
-                "invoice {number} is a draft in {SYSTEM}, on which nothing is booked: the payment of {payment} waits. Finalise \
-                 the invoice there and {RETRY}; or book the payment there by hand and {CANCEL}"
+                "invoice {number} is a draft in {SYSTEM}, and nothing is booked on a draft: the payment of {payment} waits. \
+                 Finalise the invoice there and {RETRY}; or book the payment there by hand and {CANCEL}"
             );
             return hold(what, true);
         }
@@ -69,8 +69,8 @@ pub(super) fn before(
     let Some(currency) = invoice.currency.as_deref() else { return not_shown("currency") };
     if currency != wanted.payment.currency {
         let what = format!(
-            "invoice {number} is in {currency} in {SYSTEM}, and the payment is one of {payment}: it is not converted here. Book \
-             it there by hand and {CANCEL}"
+            "invoice {number} is in {currency} in {SYSTEM}, and the payment of {payment} is in another currency, which the relay \
+             does not convert. Book it there by hand and {CANCEL}"
         );
         return hold(what, false);
     }
@@ -107,8 +107,8 @@ pub(super) fn before(
     {
         let what = format!(
             "an earlier attempt to record the payment of {payment} on invoice {number} in {SYSTEM} got no answer, and the payment \
-             {} there has its amount and no reference, or a part of ours. If it is this one, write `{marker}` as its reference \
-             there, or {CANCEL}; if it is another, book this payment by hand and {CANCEL}",
+             {} there has the same amount, and either no reference or the beginning of ours. If it is this payment, write \
+             `{marker}` as its reference there, or {CANCEL}; if it is another one, book this payment by hand and {CANCEL}",
             doubtful.id
         );
         return hold(what, true);
@@ -124,9 +124,9 @@ pub(super) fn before(
         }
         Some(rest) if rest < Thousandths(0) => {
             let what = format!(
-                "the payment of {payment} is more than the {balance} {currency} that are still due of invoice {number} in \
-                 {SYSTEM}. Was a part of it booked there by hand, or did the debtor pay too much? Correct it there and {RETRY}; \
-                 or book the payment by hand and {CANCEL}"
+                "the payment of {payment} is more than the {balance} {currency} that are still due on invoice {number} in \
+                 {SYSTEM}. Was a part of it booked there by hand, or did the debtor pay too much? Correct the invoice there and \
+                 {RETRY}; or book the payment by hand and {CANCEL}"
             );
             hold(what, true)
         }
@@ -139,11 +139,11 @@ pub(super) fn before(
             invoice: Open { id: invoice.id },
             rivals: rivals(wanted, marker, prefix, invoice, currency),
         },
-        None => hold(unclear(wanted, invoice, "its amounts are too large to be reckoned with"), true),
+        None => hold(unclear(wanted, invoice, "its amounts are too large to calculate with"), true),
     }
 }
 
-/// Payments of the same amount near its day; one without a date may be near it.
+/// Payments of the same amount that are dated near this one; a payment without a date counts as near.
 fn rivals(wanted: &Wanted<'_>, marker: &str, prefix: &str, invoice: &Invoice, currency: &str) -> Vec<Rival> {
     let Some(days) = wanted.rivals_within_days else { return Vec::new() };
     let amount = Thousandths::of(wanted.payment.amount_cents);
@@ -173,7 +173,7 @@ fn amount_shown(amount: Option<Thousandths>, currency: &str) -> String {
     amount.map_or_else(|| "not shown".to_owned(), |amount| format!("{amount} {currency}"))
 }
 
-/// Whether the payment stands there already, by our marker.
+/// Finds the payment by our marker, if the books have it already.
 fn marked(wanted: &Wanted<'_>, marker: &str, invoice: &Invoice) -> Option<Finding<Open>> {
     let (number, payment) = (wanted.number, wanted.in_words());
     let amount = Thousandths::of(wanted.payment.amount_cents);
@@ -181,7 +181,7 @@ fn marked(wanted: &Wanted<'_>, marker: &str, invoice: &Invoice) -> Option<Findin
         invoice.settlements.iter().filter(|settlement| settlement.reference() == marker).collect();
     Some(match settlements[..] {
         [] if invoice.payment_ref != marker => return None,
-        // The invoice as a whole bears it: somebody has marked it as paid by this payment.
+        // The marker is on the invoice itself: a person has marked the invoice as paid by this payment.
         [] => {
             let rest = invoice.paid().zip(invoice.total).and_then(|(others, total)| total.minus(others));
             let is_its_currency = invoice.currency.as_ref() == Some(&wanted.payment.currency);
@@ -189,8 +189,8 @@ fn marked(wanted: &Wanted<'_>, marker: &str, invoice: &Invoice) -> Option<Findin
                 Finding::Booked { target_id: format!("invoice {}", invoice.id) }
             } else {
                 let what = format!(
-                    "invoice {number} bears the reference `{marker}` in {SYSTEM}, and is not paid by the payment of {payment} \
-                     alone. Look there what was booked; then {CANCEL}, or take the reference away there and {RETRY}"
+                    "invoice {number} bears the reference `{marker}` in {SYSTEM}, but is not paid by the payment of {payment} \
+                     alone. Check there what was booked; then {CANCEL}, or remove the reference there and {RETRY}"
                 );
                 hold(what, true)
             }
@@ -198,8 +198,8 @@ fn marked(wanted: &Wanted<'_>, marker: &str, invoice: &Invoice) -> Option<Findin
         [one] if Some(one.total) == amount => Finding::Booked { target_id: one.id.to_string() },
         [one] => {
             let what = format!(
-                "the payment {} on invoice {number} in {SYSTEM} bears the reference `{marker}`, but is one of {} {}, and not of \
-                 {payment}. Correct it there and {RETRY}; or {CANCEL} if it is right so",
+                "the payment {} on invoice {number} in {SYSTEM} bears the reference `{marker}`, but its amount is {} {}, and the \
+                 payment is {payment}. Correct it there and {RETRY}; or {CANCEL} if it is right as it is",
                 one.id,
                 one.total,
                 invoice.currency.as_deref().unwrap_or_default()
@@ -209,8 +209,8 @@ fn marked(wanted: &Wanted<'_>, marker: &str, invoice: &Invoice) -> Option<Findin
         ref several => {
             let ids: Vec<_> = several.iter().map(|settlement| settlement.id.to_string()).collect();
             let what = format!(
-                "the payment of {payment} stands {} times on invoice {number} in {SYSTEM}: all of {} bear the reference \
-                 `{marker}`. Remove there what is too much and {RETRY}",
+                "the payment of {payment} is {} times on invoice {number} in {SYSTEM}: all of {} bear the reference \
+                 `{marker}`. Remove the surplus ones there and {RETRY}",
                 several.len(),
                 ids.join(", ")
             );
@@ -219,10 +219,11 @@ fn marked(wanted: &Wanted<'_>, marker: &str, invoice: &Invoice) -> Option<Findin
     })
 }
 
-/// Whether it says that it is paid. Unpaid is: no date and the mode 0 (<https://facturation.dev>, invoices).
+/// How the invoice is marked as paid, if it is. An unpaid invoice has no date and the mode 0 (<https://facturation.dev>,
+/// invoices).
 fn marked_as_paid(invoice: &Invoice) -> Option<&'static str> {
     if invoice.payment_mode == Some(BAD_DEBT) {
-        Some("was given up there as a bad debt")
+        Some("was written off there as a bad debt")
     } else if invoice.paid_on.as_ref().is_some_and(|on| !on.is_empty())
         || invoice.payment_mode.is_some_and(|mode| mode != 0)
     {
@@ -238,11 +239,11 @@ fn already_paid(wanted: &Wanted<'_>, invoice: &Invoice, why: &str, on_paid: OnAl
         None | Some("") => String::new(),
         Some(on) => format!(" since {}", one_line(on)),
     };
-    // What was given up and then paid after all is for a person in any case; so is what is said to be paid, and is not or
-    // only by half, or does not show whether it is.
+    // A person looks at an invoice that was written off and then paid after all, and at one that is marked as paid but has
+    // something due, is only half marked, or does not show whether it is paid.
     let is_settled = match invoice.due() {
         Some(Due::Exactly(balance)) => balance.is_less_than_a_cent(),
-        // Marked as paid by hand, so that there are no payments of it.
+        // A person marked it as paid, without recording payments.
         Some(Due::Contradicted(_)) => invoice.balance.is_some_and(Thousandths::is_less_than_a_cent),
         Some(Due::AtLeast(_) | Due::Unknown) | None => false,
     };
@@ -263,7 +264,7 @@ fn already_paid(wanted: &Wanted<'_>, invoice: &Invoice, why: &str, on_paid: OnAl
     hold(what, true)
 }
 
-/// A payment that may be ours although it does not say so: the system may have dropped the reference, or cut it.
+/// A payment that may be ours although it lacks our reference: the system may have dropped the reference, or cut it off.
 fn doubtful<'a>(wanted: &Wanted<'_>, marker: &str, invoice: &'a Invoice) -> Option<&'a Settlement> {
     let amount = Thousandths::of(wanted.payment.amount_cents);
     invoice
@@ -282,8 +283,8 @@ fn unclear(wanted: &Wanted<'_>, invoice: &Invoice, what: &str) -> String {
     )
 }
 
-/// What the books show after the write. `payment_mode` is the one that was sent; `None` if an earlier attempt sent it,
-/// maybe by other settings.
+/// Judges the invoice after the write. `payment_mode` is the one that was sent; `None` if an earlier attempt sent it,
+/// perhaps with other settings.
 pub(super) fn after(
     wanted: &Wanted<'_>,
     marker: &str,
@@ -304,13 +305,13 @@ pub(super) fn after(
         };
     };
     if let Some(again) = marked.next() {
-        return wrong(format!("it stands there twice, as {} and as {}", ours.id, again.id));
+        return wrong(format!("it is there twice, as {} and as {}", ours.id, again.id));
     }
     if ours.id.to_string() != target_id {
-        return wrong(format!("its reference `{marker}` stands at the payment {}", ours.id));
+        return wrong(format!("its reference `{marker}` is on the payment {}", ours.id));
     }
     if Some(ours.total) != Thousandths::of(wanted.payment.amount_cents) {
-        return wrong(format!("it is one of {} {currency}", ours.total));
+        return wrong(format!("its amount is {} {currency}", ours.total));
     }
     if let Some(payment_mode) = payment_mode {
         if let Some(on) = ours.paid_on.as_ref().filter(|_| !ours.is_on(wanted.date)) {
@@ -320,10 +321,10 @@ pub(super) fn after(
             return wrong(format!("its `payment_mode` is not {payment_mode} (`payment_modes`)"));
         }
     }
-    // Before the write the same equation held: so the balance has fallen by exactly this amount, and if somebody booked
-    // another payment meanwhile, by exactly that as well. What is not shown cannot be compared.
+    // The same equation held before the write. So the balance has fallen by exactly this amount, plus the exact amounts of
+    // any payments that other people booked in the meantime. Fields that are not shown cannot be compared.
     let due = match invoice.due() {
-        None => return wrong("the sum of the invoice's payments is no sum of money any more".to_owned()),
+        None => return wrong("the invoice's payments no longer add up to an amount of money".to_owned()),
         Some(Due::Contradicted(due)) => {
             return wrong(format!(
                 "the invoice's balance is {}, and by its total and its payments it should be {due} {currency}",
@@ -334,7 +335,7 @@ pub(super) fn after(
         Some(Due::AtLeast(_) | Due::Unknown) => None,
     };
     if due.is_some_and(|due| due <= Thousandths(0)) && invoice.paid_on.as_deref() == Some("") {
-        return wrong("nothing is due of the invoice any more, and it is not marked as paid".to_owned());
+        return wrong("nothing is due on the invoice any more, but it is not marked as paid".to_owned());
     }
     Verified::Right
 }
@@ -415,7 +416,7 @@ mod tests {
         assert_eq!(find(json!({"balance": "100.0", "settlements": [settlement(1, "150", Some("x"))]})), open);
         // What remains due has a part of a cent, and less than one remains.
         assert_eq!(find(json!({"total_with_vat": "100.004", "balance": "100.004"})), open);
-        // Another payment whose id begins like this one, or is its beginning.
+        // Another payment whose id begins with this one's id, or is the beginning of it.
         for other in ["finkare:p-10", "finkare:p-", "finkare:P-1", "p-1"] {
             let with = json!({"balance": "150.0", "settlements": [settlement(1, "100.0", Some(other))]});
             let Finding::Open { rivals, .. } = find(with) else { panic!("{other}") };
@@ -589,7 +590,7 @@ mod tests {
         let held = |finding| matches!(finding, Finding::Hold { .. });
         assert!(held(with(json!({}), &[ours.clone(), ours.clone()])));
         assert!(held(with(json!({}), &[settlement(88, "100.001", Some(MARKER))])));
-        // On the invoice itself, by somebody who marked it as paid.
+        // On the invoice itself, by a person who marked it as paid.
         let whole = json!({"payment_ref": MARKER, "paid_on": "2026-03-15", "payment_mode": 3, "balance": "0"});
         assert_eq!(with(whole.clone(), &[settlement(1, "150.0", None)]), booked("invoice 7"));
         assert!(held(with(whole, &[])), "250 were paid, not 100");
@@ -639,7 +640,7 @@ mod tests {
         let right = json!({"balance": "150.0", "settlements": [ours]});
         assert_eq!(verified(right.clone()), Verified::Right);
         assert_eq!(after(&wanted, MARKER, None, &invoice(right.clone()), "88"), Verified::Right);
-        // Somebody else has paid the rest meanwhile.
+        // Another payment has covered the rest in the meantime.
         let rest = settlement(89, "150.0", None);
         let settled =
             json!({"balance": "0.0", "paid_on": "2026-03-15", "payment_mode": 3, "settlements": [ours, rest]});
@@ -653,8 +654,8 @@ mod tests {
         };
         let with = |settlement: Value| json!({"balance": "150.0", "settlements": [settlement]});
         wrong(with(settlement(88, "100.0", Some("finkare:"))), "its reference is `finkare:`");
-        wrong(with(settlement(90, "100.0", Some(MARKER))), "stands at the payment 90");
-        wrong(with(settlement(88, "100.01", Some(MARKER))), "it is one of 100.01 EUR");
+        wrong(with(settlement(90, "100.0", Some(MARKER))), "is on the payment 90");
+        wrong(with(settlement(88, "100.01", Some(MARKER))), "its amount is 100.01 EUR");
         wrong(json!({"balance": "50.0", "settlements": [ours, settlement(90, "100.0", Some(MARKER))]}), "twice");
         wrong(
             json!({"balance": "130.0", "settlements": [ours]}),

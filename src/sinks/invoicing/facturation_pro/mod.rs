@@ -6,14 +6,14 @@
 //! verify   GET  /firms/F/invoices/ID.json
 //! ```
 //!
-//! The marker is the settlement's `payment_ref`: our prefix and Finkare's id of the payment. Facturation.PRO marks an
-//! invoice as paid by itself when a settlement covers its balance. Nothing is ever deleted, no invoice is marked as paid
-//! or given up, nothing is sent to a debtor; of an invoice itself only `internal_note` is written, and that only if
-//! `status_map` asks for it.
+//! The marker is the settlement's `payment_ref`: our prefix and Finkare's id of the payment. Facturation.PRO itself marks an
+//! invoice as paid when a settlement covers its balance. This sink never deletes anything, never marks an invoice as paid
+//! or written off, and sends nothing to a debtor. The only field of an invoice that it writes is `internal_note`, and only
+//! if `status_map` asks for that.
 //!
 //! Calls, fields and limits are those of the vendor's documentation, <https://facturation.dev> (as one text:
-//! <https://facturation.dev/llms.txt>). What it leaves open is an option or ends with a person. `wire` has what it answers,
-//! `judge` what that means for a payment.
+//! <https://facturation.dev/llms.txt>). Where the documentation leaves something open, there is an option, or a person
+//! decides. `wire` has the shapes of the answers, `judge` their meaning for a payment.
 
 mod judge;
 mod options;
@@ -41,11 +41,11 @@ use crate::{
     options::section::Section,
 };
 
-/// Its name for people.
+/// The name for people.
 const SYSTEM: &str = "Facturation.PRO";
-/// The calls that one attempt makes, with room: each gets a part of the attempt's time.
+/// The calls that one attempt makes, and some more: each gets an equal part of the attempt's time.
 const CALLS: u32 = 4;
-/// Pages of a list that are read. An exact search has one; more come if it is partial or was ignored.
+/// Pages of a list that are read. An exact search has one page; there are more if the search is partial or was ignored.
 const MOST_PAGES: u64 = 20;
 /// Invoices that are read one by one, because a list does not show their number.
 const MOST_READ: usize = 10;
@@ -92,19 +92,19 @@ struct NewSettlement<'a> {
     payment_ref: &'a str,
 }
 
-/// What a search brought.
+/// The result of a search.
 enum Found {
     None,
     One(Box<Shown>),
     Several(Vec<Whole>),
-    /// More pages, or more items without a number, than are read.
+    /// There are more pages, or more items without a number, than are read.
     TooMany(String),
 }
 
 impl FacturationPro {
     /// A client of one firm's books. Makes no call. `timeout` bounds a whole attempt.
     ///
-    /// Wants the process's TLS provider to be installed
+    /// The process's TLS provider must be installed
     /// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`).
     ///
     /// # Errors
@@ -119,7 +119,7 @@ impl FacturationPro {
             system: SYSTEM,
             base_url: options.common.base_url.clone(),
             headers: HeaderMap::from_iter([(header::AUTHORIZATION, authorization)]),
-            // It may suspend who does not name a contact (the introduction of its documentation).
+            // The vendor may suspend an account that names no contact (the introduction of its documentation).
             user_agent: format!("finkare-relay/{} ({})", env!("CARGO_PKG_VERSION"), options.contact),
             secrets: vec![options.api_id.clone(), options.api_key.clone(), pair, basic],
             limits: options.common.limits(),
@@ -134,14 +134,14 @@ impl FacturationPro {
         format!("{}{}", self.options.payment_ref_prefix, payment.id)
     }
 
-    /// A call about the firm's invoices: `invoices.json`, or what is below it.
+    /// A call about the firm's invoices: `invoices.json`, or a path below it.
     fn get(&self, purpose: String, path: &[&str]) -> Request {
         self.api.get(purpose, &[&["firms", &*self.options.firm_id], path].concat())
     }
 
     /// All items of a list, page by page; [`Trouble::Missing`] if there is no such list (404).
     ///
-    /// The inner error says why it is not whole.
+    /// The inner error says why the list is not complete.
     async fn list<T: DeserializeOwned>(&self, request: &Request) -> Result<Result<Vec<T>, String>, Trouble> {
         let mut items: Vec<T> = Vec::new();
         let mut page = 1;
@@ -160,7 +160,7 @@ impl FacturationPro {
                 return Ok(Ok(items));
             }
             if page == MOST_PAGES {
-                return Ok(Err(format!("the search brings {pages} pages of invoices, of which {MOST_PAGES} are read")));
+                return Ok(Err(format!("the search finds {pages} pages of invoices, of which {MOST_PAGES} are read")));
             }
             page += 1;
         }
@@ -174,31 +174,31 @@ impl FacturationPro {
         }
     }
 
-    /// Whether an item without the number that is compared need not be read.
+    /// True if an item that lacks the compared number can be ruled out without reading it.
     fn cannot_be(&self, shown: &Shown, number: &str) -> bool {
         match self.options.number_field {
-            // It ends with the number without the prefix.
+            // The number with its prefix ends with the number without it.
             NumberField::FullInvoiceRef => shown.invoice_ref.as_ref().is_some_and(|end| !number.ends_with(&**end)),
             NumberField::InvoiceRef => false,
             NumberField::ExternalRef => shown.external == Some(false),
         }
     }
 
-    /// Looks for the invoices with exactly this number. Whether the search is exact, minds the case, or is made at all
-    /// is not relied on: what it brings is compared here.
+    /// Looks for the invoices with exactly this number. The results are compared here, because the vendor's search may be
+    /// inexact, ignore the case, or ignore the query.
     async fn search(&self, number: &str) -> Result<Found, Trouble> {
         let request = self.get(format!("looking for invoice {number}"), &["invoices.json"]);
         let request = match self.options.number_field {
             NumberField::FullInvoiceRef => request.query("full_invoice_ref", number),
             // A partial search.
             NumberField::InvoiceRef => request.query("invoice_ref", number),
-            // It has none for this number, only one for what was imported.
+            // There is no search for this number, only one for imported invoices.
             NumberField::ExternalRef => request.query("bill_type", "external"),
         };
         let items: Vec<Shown> = match self.list(&request.query("with_settlements", "1")).await {
             Ok(Ok(items)) => items,
             Ok(Err(what)) => return Ok(Found::TooMany(what)),
-            // A search without a hit may be answered so: it is not documented.
+            // A search without a hit may be answered with 404: it is not documented.
             Err(Trouble::Missing { .. }) => return Ok(Found::None),
             Err(trouble) => return Err(trouble),
         };
@@ -212,12 +212,12 @@ impl FacturationPro {
             }
         }
         if unknown.len() > MOST_READ {
-            return Ok(Found::TooMany(format!("the search brings {} invoices without a number", unknown.len())));
+            return Ok(Found::TooMany(format!("the search finds {} invoices without a number", unknown.len())));
         }
         for item in unknown {
             let whole = self.single(item.id).await?;
-            // Where the number with its prefix is shown nowhere, as in the documentation's own example, the one without it
-            // has to be the whole number: then there is no prefix, or none that Finkare knows.
+            // If the number with its prefix is not shown, as in the documentation's own example, the number without it has
+            // to be the whole number: then there is no prefix, or none that Finkare knows.
             let is_it = match (self.number_of(&whole), self.options.number_field) {
                 (Some(given), _) => given == number,
                 (None, NumberField::FullInvoiceRef) => whole.invoice_ref.as_deref() == Some(number),
@@ -254,7 +254,8 @@ impl FacturationPro {
         Ok(self.single_answer(id).await?.1)
     }
 
-    /// The invoice with its payments; what a list leaves out is asked of the single one, which may leave it out as well.
+    /// The invoice with its payments. Fields that a list leaves out are read from the single invoice, which may leave them
+    /// out as well.
     async fn whole(&self, shown: &Shown) -> Result<Invoice, Trouble> {
         match shown.invoice() {
             Some(invoice) if shown.is_complete() && shown.owns_its_settlements() => Ok(invoice),
@@ -271,7 +272,7 @@ impl FacturationPro {
                 Ok(list) => {
                     list.map_err(|what| answer.unreadable(&format!("{what}, and these are payments of one invoice")))?
                 }
-                // "Not found" means that there are none only where the invoice says so as well.
+                // "Not found" means that there are no payments only if the invoice says so as well.
                 Err(Trouble::Missing { .. }) if shown.shows_no_payment() => Vec::new(),
                 Err(Trouble::Missing { reason }) => return Err(Trouble::Unreadable { reason }),
                 Err(trouble) => return Err(trouble),
@@ -286,8 +287,8 @@ impl FacturationPro {
 
     fn absent(number: &str, what: &str) -> String {
         format!(
-            "{what} waits for invoice {number}, which is not in {SYSTEM}. If it stands there under another number, set `number` or \
-             `number_field`; if in another firm, set `firm_id`; or deal with it there by hand and cancel this dispatch \
+            "{what} waits for invoice {number}, which is not in {SYSTEM}. If it has another number there, set `number` or \
+             `number_field`; if it is in another firm, set `firm_id`; or deal with it there by hand and cancel this dispatch \
              (`dispatches cancel`)"
         )
     }
@@ -304,7 +305,7 @@ impl FacturationPro {
 
     fn too_many(number: &str, problem: &str, what: &str) -> String {
         format!(
-            "invoice {number} cannot be found for certain in {SYSTEM}: {problem}. Book {what} there by hand and cancel this dispatch \
+            "invoice {number} cannot be found reliably in {SYSTEM}: {problem}. Book {what} there by hand and cancel this dispatch \
              (`dispatches cancel`); `number_field = \"full_invoice_ref\"` searches exactly"
         )
     }
@@ -366,7 +367,7 @@ impl Books for FacturationPro {
         let payment_mode = self.options.payment_mode(wanted.payment.method.as_deref());
         let (read, payment_mode) = match invoice {
             Some(open) => (self.reread(open.id).await?, Some(payment_mode)),
-            // Written by an attempt that ended there.
+            // An attempt that ended before it read the payment back has written it.
             None => match self.search(wanted.number).await? {
                 Found::One(shown) => (self.whole(&shown).await?, None),
                 Found::None | Found::Several(_) | Found::TooMany(_) => {
@@ -397,12 +398,12 @@ impl Books for FacturationPro {
             });
         }
         let line = note(change);
-        // What is not shown would be overwritten.
+        // A note that is not shown would be overwritten.
         let Some(known) = &invoice.internal_note else {
             let instruction = format!(
-                "{what} cannot be added to invoice {number} (id {}) in {SYSTEM}: it does not show `internal_note`, and what \
-                 stands there would be lost. Write `{line}` there by hand and cancel this dispatch (`dispatches cancel`), or take \
-                 `note` out of `status_map`",
+                "{what} cannot be added to invoice {number} (id {}) in {SYSTEM}: it does not show `internal_note`, and the \
+                 present note would be lost. Write `{line}` there by hand and cancel this dispatch (`dispatches cancel`), or remove \
+                 `note` from `status_map`",
                 invoice.id
             );
             return Ok(StatusPlan::Hold { instruction, recheck: false });
@@ -428,7 +429,7 @@ impl Books for FacturationPro {
                 "the account has no firm {firm_id}: it has {known}. Set `firm_id` to the one to book in"
             ));
         };
-        // A number that no invoice has: whether invoices may be read is all that is asked.
+        // No invoice has this number: the call only shows whether invoices may be read.
         let request = self.get("whether invoices can be read".to_owned(), &["invoices.json"]);
         match self.api.read(request.query("full_invoice_ref", "finkare-relay check")).await {
             Err(Trouble::Missing { .. }) => {}
@@ -438,7 +439,7 @@ impl Books for FacturationPro {
         }
         let clock = answer.clock()?;
         Ok(format!(
-            "{SYSTEM} takes the credentials, firm {firm_id} is {}, its invoices can be read, {clock}",
+            "{SYSTEM} accepts the credentials, firm {firm_id} is {}, its invoices can be read, {clock}",
             name_of(firm)
         ))
     }
@@ -448,7 +449,7 @@ fn name_of(firm: &wire::Firm) -> String {
     firm.name.as_deref().map_or_else(|| "without a name".to_owned(), one_line)
 }
 
-/// Text from outside as a part of a line.
+/// Text from outside, as a part of one line.
 fn one_line(text: &str) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_STATUS).collect();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -459,7 +460,7 @@ fn note(change: &StatusChange<'_>) -> String {
     format!("Finkare {}: {}", change.date, one_line(change.to))
 }
 
-/// The note with this line at its end; None if it has it already.
+/// The note with this line at its end; `None` if the note has the line already.
 fn with_line(note: &str, line: &str) -> Option<String> {
     if note.lines().any(|known| known.trim() == line) {
         return None;

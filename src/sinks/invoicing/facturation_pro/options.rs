@@ -9,25 +9,25 @@ use outgoing::Egress;
 use super::super::{Common, Defaults};
 use crate::{model::secret::Secret, options::section::Section};
 
-/// Where a method of payment has no code of its own.
+/// The entry for methods of payment that have no code of their own.
 const OTHER: &str = "other";
-/// Where the firm's credentials stand.
-const PAGE: &str = "it stands on the account's page \"Clé API\"";
+/// Where the firm's credentials are shown.
+const PAGE: &str = "the account's page \"Clé API\" shows it";
 
-/// What an invoice that is paid already means for a payment that is not among its payments.
+/// What to do with a payment for an invoice that is already paid without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnAlreadyPaid {
     /// A person looks.
     #[default]
     Hold,
-    /// The payment is taken for the one by which somebody marked it as paid.
+    /// The payment counts as booked by hand.
     Close,
 }
 
 /// Which of an invoice's numbers is the one that Finkare knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NumberField {
-    /// The number with its prefix, as printed. The only one that it can search for exactly.
+    /// The number with its prefix, as printed. The only one that Facturation.PRO can search for exactly.
     #[default]
     FullInvoiceRef,
     /// The number without its prefix.
@@ -39,7 +39,7 @@ pub enum NumberField {
 /// The options of a `facturation_pro` sink.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What it shares with every invoicing sink.
+    /// The options of every invoicing sink.
     pub common: Common,
     /// The firm's number: digits, from the account's page "Clé API".
     pub firm_id: String,
@@ -55,9 +55,9 @@ pub struct Options {
     pub payment_modes: BTreeMap<String, u16>,
     /// Which of an invoice's numbers is compared.
     pub number_field: NumberField,
-    /// What an invoice that is paid already means.
+    /// What to do with a payment for an invoice that is already paid without it.
     pub on_already_paid: OnAlreadyPaid,
-    /// Stands before Finkare's id of the payment in a settlement's `payment_ref`.
+    /// The text before Finkare's id of the payment in a settlement's `payment_ref`.
     pub payment_ref_prefix: String,
 }
 
@@ -85,7 +85,7 @@ impl Options {
         actions: &["nothing", "note"],
     };
 
-    /// Reads them, those of every invoicing sink among them. `None` after a problem, which is reported.
+    /// Reads these options and those of every invoicing sink. `None` after a problem, which is reported.
     pub(super) fn read(section: &mut Section<'_>, egress: &Egress) -> Option<Self> {
         let common = Common::read(section, &Self::SHARED, egress);
         let is_plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -102,12 +102,12 @@ impl Options {
         }
         let api_id = section.key("api_id", "The API identifier, from the same page.").required(PAGE).secret();
         if api_id.as_ref().is_some_and(|id| !is_plain(id.expose()) || id.expose().contains(':')) {
-            section.problem("api_id", format!("is no API identifier: {PAGE}"));
+            section.problem("api_id", format!("is not an API identifier: {PAGE}"));
         }
         let api_key =
             section.key("api_key", "The key that belongs to it; it must be allowed to write.").required(PAGE).secret();
         if api_key.as_ref().is_some_and(|key| !is_plain(key.expose())) {
-            section.problem("api_key", format!("is no API key: {PAGE}"));
+            section.problem("api_key", format!("is not an API key: {PAGE}"));
         }
         let contact = contact(section);
         let modes = Self::MODES.iter().map(|(method, code)| ((*method).to_owned(), json!(code)));
@@ -146,8 +146,8 @@ impl Options {
         let payment_ref_prefix = section
             .key(
                 "payment_ref_prefix",
-                "Stands before Finkare's id of the payment in a settlement's `payment_ref`, by which it is found again. Do \
-                 not change it while payments are under way.",
+                "The text before Finkare's id of the payment in a settlement's `payment_ref`, by which the settlement is \
+                 found again. Do not change it while payments are under way.",
             )
             .allowed("1 to 50 visible ASCII characters")
             .text_or("finkare:");
@@ -172,8 +172,8 @@ fn contact(section: &mut Section<'_>) -> Option<String> {
     let contact = section
         .key(
             "contact",
-            "Stands in the `User-Agent`: the vendor wants to know whom to write to, and may suspend an account that names \
-             nobody.",
+            "The contact in the `User-Agent`: the vendor wants to know whom to write to, and may suspend an account that \
+             names no contact.",
         )
         .allowed("an e-mail address or a URL")
         .required("an e-mail address or a URL; Facturation.PRO wants to know whom to write to")

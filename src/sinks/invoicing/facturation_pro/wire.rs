@@ -1,10 +1,10 @@
-//! What Facturation.PRO answers, read strictly where money depends on it.
+//! The shapes of Facturation.PRO's answers, read strictly where money depends on them.
 //!
 //! Field names and types: <https://facturation.dev>, the tables of invoices and of settlements ("règlements"). Not every
 //! example there shows every field: that of a single invoice has neither `full_invoice_ref`, `total_with_vat`, `balance`,
-//! `internal_note` nor `settlements`. So what is missing is unknown, and no more ([`Invoice`]): whoever needs it says so to
-//! a person. What is there and is something else than is documented cannot be read. Amounts are decimal texts with up to
-//! three decimals and are kept as integers.
+//! `internal_note` nor `settlements`. So a missing field is unknown ([`Invoice`]), and code that needs it asks a person. A
+//! field that is present but differs from the documentation makes the answer unreadable. Amounts are decimal texts with up
+//! to three decimals and are stored as integers.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use crate::{model::money::Cents, sinks::invoicing::Answer};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Thousandths(pub i64);
 
-/// As many of them as are in a cent.
+/// Thousandths in a cent.
 const IN_A_CENT: i64 = 10;
 /// Digits of an amount that are read: fifteen are documented.
 const MOST_DIGITS: usize = 15;
@@ -41,7 +41,7 @@ impl Thousandths {
         Some(Self(sign * amount))
     }
 
-    /// None only for an amount that nobody has ever owed.
+    /// `None` only for an amount that is too large to be real.
     pub(super) fn of(cents: Cents) -> Option<Self> {
         cents.0.checked_mul(IN_A_CENT).map(Self)
     }
@@ -50,12 +50,12 @@ impl Thousandths {
         self.0.checked_sub(other.0).map(Self)
     }
 
-    /// The sum, if it can be written.
+    /// The sum; `None` if it does not fit.
     pub(super) fn sum(amounts: impl Iterator<Item = Self>) -> Option<Self> {
         amounts.map(|amount| amount.0).try_fold(0, i64::checked_add).map(Self)
     }
 
-    /// Less than a cent, in either direction: nothing that anyone could pay.
+    /// Less than a cent, in either direction: too little to pay.
     pub(super) const fn is_less_than_a_cent(self) -> bool {
         self.0.unsigned_abs() < IN_A_CENT.unsigned_abs()
     }
@@ -65,7 +65,7 @@ impl Thousandths {
     }
 }
 
-/// With two decimals, and a third where there is one: `1500.00`, `0.005`.
+/// With two decimals, and a third one if it is not zero: `1500.00`, `0.005`.
 impl fmt::Display for Thousandths {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
@@ -75,11 +75,11 @@ impl fmt::Display for Thousandths {
     }
 }
 
-/// A text or a number: by its text, never through a float.
+/// Reads the text of a text or a number, never through a float.
 impl<'de> Deserialize<'de> for Thousandths {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = text_of(deserializer)?;
-        Self::parse(text.trim()).ok_or_else(|| D::Error::custom("this is no amount"))
+        Self::parse(text.trim()).ok_or_else(|| D::Error::custom("this is not an amount"))
     }
 }
 
@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for Whole {
         let text = text_of(deserializer)?;
         let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = if is_plain { text.parse().ok() } else { None };
-        number.map(Self).ok_or_else(|| D::Error::custom("this is no whole number"))
+        number.map(Self).ok_or_else(|| D::Error::custom("this is not a whole number"))
     }
 }
 
@@ -108,7 +108,7 @@ fn text_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Erro
     Ok(serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned()))
 }
 
-/// A field that is there, though it may be null: that is something else than one that is missing.
+/// A field that is present, although it may be null. A missing field is something else.
 fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
@@ -121,10 +121,10 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D:
     if is_number {
         return Ok(Some(raw.get().to_owned()));
     }
-    serde_json::from_str(raw.get()).map(Some).map_err(|_| D::Error::custom("this is no text"))
+    serde_json::from_str(raw.get()).map(Some).map_err(|_| D::Error::custom("this is not a text"))
 }
 
-/// True if a field that changes what is due changes nothing: it is missing, null, empty or zero.
+/// True if a field that could change what is due does not: it is missing, null, empty or zero.
 fn is_nothing(raw: Option<&RawValue>) -> bool {
     raw.is_none_or(|raw| {
         matches!(raw.get(), "null" | "\"\"" | "false")
@@ -142,7 +142,7 @@ pub(super) struct Settlement {
     pub paid_on: Option<String>,
     #[serde(default, deserialize_with = "text")]
     payment_ref: Option<String>,
-    /// One example of the documentation's list page spells it so.
+    /// One example on the documentation's list page has this spelling.
     #[serde(default, deserialize_with = "text")]
     payement_ref: Option<String>,
 }
@@ -158,22 +158,22 @@ impl Settlement {
         self.date() == Some(date)
     }
 
-    /// `None` if it is not shown, or is something else.
+    /// `None` if it is not shown, or is not a date.
     pub(super) fn date(&self) -> Option<Date> {
         self.paid_on.as_deref()?.trim().parse().ok()
     }
 }
 
-/// A line of an invoice; only what tells the VAT.
+/// A line of an invoice; only the fields that give the VAT.
 #[derive(Debug, Clone, Deserialize)]
 struct Line {
     total: Option<Thousandths>,
-    /// As a part of one: `0.200`.
+    /// As a fraction: `0.200`.
     vat: Option<Thousandths>,
     optional: Option<bool>,
 }
 
-/// An invoice as an answer shows it; an item of a list may lack any of this but its id.
+/// An invoice as an answer shows it; an item of a list may lack any of these fields except the id.
 #[derive(Debug, Clone, Deserialize)]
 #[expect(clippy::option_option, reason = "what is null is known, what is missing is not")]
 pub(super) struct Shown {
@@ -191,7 +191,7 @@ pub(super) struct Shown {
     hard_delete_on: Option<String>,
     refund_id: Option<Whole>,
     currency: Option<String>,
-    /// Without VAT. This and the next five only help where the total with VAT is not shown, and are read then.
+    /// Without VAT. This field and the next five are read only if the total with VAT is not shown.
     total: Option<Box<RawValue>>,
     items: Option<Box<RawValue>>,
     discount: Option<Box<RawValue>>,
@@ -210,19 +210,19 @@ pub(super) struct Shown {
     pub settlements: Option<Vec<Settlement>>,
 }
 
-/// An invoice with its payments; what else was not shown is `None`.
+/// An invoice with its payments; any other field that was not shown is `None`.
 #[derive(Debug, Clone)]
 #[expect(clippy::option_option, reason = "what is null is known, what is missing is not")]
 pub(super) struct Invoice {
     pub id: Whole,
     pub is_draft: Option<bool>,
-    /// In the bin, or on its way out of it.
+    /// In the bin, or about to be deleted from it.
     pub is_deleted: bool,
     pub is_credit_note: bool,
     pub currency: Option<String>,
     /// With VAT.
     pub total: Option<Thousandths>,
-    /// The total with VAT is not less, as far as can be told without it.
+    /// A lower bound of the total with VAT, for when that is not shown.
     pub total_at_least: Option<Thousandths>,
     /// What remains due, with VAT.
     pub balance: Option<Thousandths>,
@@ -237,30 +237,30 @@ pub(super) struct Invoice {
     pub settlements: Vec<Settlement>,
 }
 
-/// What is still due of an invoice.
+/// What is still due on an invoice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     /// This much.
     Exactly(Thousandths),
     /// This much and perhaps more: only the total without VAT is shown.
     AtLeast(Thousandths),
-    /// What is shown does not go together: the total less its payments would be so much.
+    /// The fields contradict each other: by the total and the payments, this much would be due.
     Contradicted(Thousandths),
-    /// Nothing is shown by which it could be told.
+    /// No field shows it.
     Unknown,
 }
 
 impl Invoice {
-    /// The sum of its payments; `None` if it is none.
+    /// The sum of its payments; `None` if the sum does not fit.
     pub(super) fn paid(&self) -> Option<Thousandths> {
         Thousandths::sum(self.settlements.iter().map(|settlement| settlement.total))
     }
 
-    /// What is still due, by all that is shown. `None` if it cannot be a sum of money.
+    /// What is still due, by all fields that are shown. `None` if that cannot be an amount of money.
     pub(super) fn due(&self) -> Option<Due> {
         let paid = self.paid()?;
         Some(match (self.balance, self.total, self.total_at_least) {
-            // So nothing is missing in the list of its payments, ours least of all.
+            // If both agree, no payment is missing in the list, least of all ours.
             (Some(balance), Some(total), _) => match total.minus(paid)? {
                 rest if rest == balance => Due::Exactly(balance),
                 rest => Due::Contradicted(rest),
@@ -274,7 +274,7 @@ impl Invoice {
 }
 
 impl Shown {
-    /// Whether all is there that a decision over a payment looks at, so that the single invoice need not be read.
+    /// True if it has every field that the decision about a payment needs, so that the single invoice need not be read.
     pub(super) fn is_complete(&self) -> bool {
         self.draft.is_some()
             && self.currency.is_some()
@@ -285,7 +285,7 @@ impl Shown {
             && self.settlements.is_some()
     }
 
-    /// The invoice; `None` without its payments, which are the one thing that has to be known.
+    /// The invoice; `None` without its payments, which are the one field that is always needed.
     pub(super) fn invoice(&self) -> Option<Invoice> {
         let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.trim().is_empty());
         let total = self.total_with_vat.or_else(|| if self.balance.is_none() { self.total_of_lines() } else { None });
@@ -297,7 +297,7 @@ impl Shown {
                 || total.or(self.total_without_vat()).is_some_and(|total| total < Thousandths(0)),
             currency: self.currency.as_ref().map(|text| text.trim().to_owned()),
             total,
-            // VAT only adds to it, unless something is withheld.
+            // VAT only adds to the total, unless something is withheld.
             total_at_least: self.total_without_vat().filter(|_| self.withholds_nothing()),
             balance: self.balance,
             paid_on: self.paid_on.clone().map(|on| on.unwrap_or_default().trim().to_owned()),
@@ -316,8 +316,9 @@ impl Shown {
         is_nothing(self.precompte.as_deref()) && is_nothing(self.tax_percent.as_deref())
     }
 
-    /// The total with VAT by the invoice's lines, if these leave no doubt: they make up the total without VAT, nothing is
-    /// given or withheld on the whole, and the VAT of each is a whole number of cents, so that nothing was rounded.
+    /// The total with VAT, computed from the invoice's lines if these leave no doubt: they add up to the total without VAT,
+    /// the invoice as a whole has no discount and nothing is withheld, and the VAT of each line is a whole number of cents,
+    /// so that nothing was rounded.
     fn total_of_lines(&self) -> Option<Thousandths> {
         let is_plain = self.withholds_nothing()
             && is_nothing(self.discount.as_deref())
@@ -340,7 +341,7 @@ impl Shown {
         Thousandths::sum(vats?.into_iter().chain(total))
     }
 
-    /// True if all of its total is due, so that it has no payments.
+    /// True if its whole total is still due, so that it has no payments.
     pub(super) fn shows_no_payment(&self) -> bool {
         self.total_with_vat.is_some() && self.total_with_vat == self.balance
     }
@@ -358,10 +359,10 @@ struct Pagination {
     total_pages: Whole,
 }
 
-/// The fewest items that a full page has: 30 in the documentation's example, 50 by its configuration.
+/// The smallest number of items on a full page: 30 in the documentation's example, 50 in its configuration.
 const PAGE: usize = 30;
 
-/// How many pages a list has. Without the header, a list that is shorter than a page is whole.
+/// How many pages a list has. Without the header, a list that is shorter than a page is complete.
 ///
 /// # Errors
 /// What cannot be read.
@@ -369,7 +370,7 @@ pub(super) fn pages(answer: &Answer, items: usize) -> Result<u64, &'static str> 
     let Some(header) = answer.header("x-pagination") else {
         return if items < PAGE { Ok(1) } else { Err("it does not say how many pages there are (`X-Pagination`)") };
     };
-    let read = serde_json::from_str::<Pagination>(header).map_err(|_| "its `X-Pagination` is something else")?;
+    let read = serde_json::from_str::<Pagination>(header).map_err(|_| "its `X-Pagination` has an unexpected value")?;
     Ok(read.total_pages.0)
 }
 
@@ -386,7 +387,7 @@ pub(super) struct Firm {
     pub name: Option<String>,
 }
 
-/// What was made, as the answer to a write names it.
+/// The new object, as the answer to a write names it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Made {
     pub id: Whole,
