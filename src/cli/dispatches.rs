@@ -465,3 +465,45 @@ async fn many(
     output.say(&answer, &text)?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_attempt_is_shown_with_the_time_of_the_next() {
+        let dispatch = |state: &str, next: Option<&str>| -> DispatchRow {
+            serde_json::from_value(json!({
+                "id": 7, "event_id": "01a21b30-c7c0-74d4-a4ba-fd5e8adcd291", "event_type": "payment.received",
+                "invoice_id": "i-1", "sink": "erp", "state": state, "attempts": 1,
+                "created_at": "2026-11-27T04:08:30Z", "next_attempt_at": next, "finished_at": null,
+                "last_error": "erp answered 503", "trigger": "event", "waits_for": null, "sink_state": "active",
+                "sink_next_probe_at": null, "invoice_number": null, "amount_cents": null, "currency": null,
+                "payment_id": null,
+            }))
+            .unwrap()
+        };
+        let attempt = |outcome: &str, ms: f64| AttemptRow {
+            number: 1,
+            started_at: "2026-11-27T04:08:31.5Z".parse().unwrap(),
+            duration_ms: ms,
+            outcome: outcome.to_owned(),
+            error: Some("erp answered 503".to_owned()),
+        };
+        assert_eq!(
+            dispatch_text(&dispatch("pending", Some("2026-11-27T04:08:36Z")), &[attempt("retry", 1053.7)]),
+            "dispatch 7 to erp: pending\n  attempt 1 at 2026-11-27 04:08:31 failed after 1.05 s: erp answered 503; next \
+             attempt at 2026-11-27 04:08:36"
+        );
+        assert_eq!(
+            dispatch_text(&dispatch("dead", None), &[attempt("rejected", 4.25)]),
+            "dispatch 7 to erp: dead\n  attempt 1 at 2026-11-27 04:08:31 was rejected after 4.2 ms: erp answered 503\n  \
+             to retry it once the cause is fixed: finkare-relay dispatches retry 7; to cancel it: finkare-relay dispatches \
+             cancel 7"
+        );
+        let before = dispatch_text(&dispatch("pending", Some("2026-11-27T04:08:36Z")), &[]);
+        assert_eq!(before, "dispatch 7 to erp: pending, next attempt at 2026-11-27 04:08:36\n  erp answered 503");
+    }
+}
