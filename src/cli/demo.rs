@@ -233,6 +233,16 @@ impl Account {
         self.promises.push((promise, held, detail));
         Ok(())
     }
+
+    /// Lists all promises; true if every one was kept.
+    fn conclude(self) -> anyhow::Result<bool> {
+        let held = self.promises.iter().all(|(_, held, _)| *held);
+        heading(if held { "Every promise held:" } else { "NOT every promise held:" })?;
+        for (promise, held, _) in &self.promises {
+            print(&format!("   {} {promise}", if *held { "ok    " } else { "BROKEN" }))?;
+        }
+        Ok(held)
+    }
 }
 
 fn heading(text: &str) -> anyhow::Result<()> {
@@ -240,27 +250,303 @@ fn heading(text: &str) -> anyhow::Result<()> {
 }
 
 async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
-    let mut account = Account { promises: Vec::new() };
-    let sink_secret = generated::webhook_secret();
-    let (target, target_address) = Target::start(&sink_secret).await?;
-    let options = simulator::Options { retry_waits: vec![Duration::from_millis(500); 40], ..Default::default() };
-    let simulator = Simulator::start(options).await.context("the local Finkare did not start")?;
-    let begun = Instant::now();
-    let (token, master_key) = (generated::admin_token(), generated::master_key());
-    let service = start(directory, &simulator, &sink_secret, &token, &master_key, target_address).await?;
-    print(&format!("finkare-relay {}: a tour", env!("CARGO_PKG_VERSION")))?;
-    print(&format!("   a local Finkare      http://{}", simulator.address()))?;
-    print(&format!(
-        "   the relay            http://{}   (SQLite, ready after {:.0?})",
-        service.public,
-        begun.elapsed()
-    ))?;
-    print(&format!("   a company's service  http://{target_address}/events"))?;
-    let to = format!("http://{}", service.public).parse().context("an address makes a URL")?;
-    simulator.set_deliver_to(to).context("the local Finkare does not deliver there")?;
-    let operator =
-        Operator { http: client::http()?, url: format!("http://{}/api/v1/endpoints/demo", service.admin), token };
+    let mut tour = Tour::begin(directory).await?;
+    tour.accepts().await?;
+    tour.recognises_repetitions().await?;
+    tour.rejects_forgeries().await?;
+    tour.stores_what_it_cannot_read().await?;
+    tour.keeps_the_order_of_arrival().await?;
+    tour.outlasts_a_sink_that_is_down().await?;
+    tour.rotates_under_load().await?;
+    tour.compares_what_arrived().await?;
 
+    let Tour { service, finkare, account, .. } = tour;
+    let held = account.conclude()?;
+    if keep {
+        print(&format!("\nserving on http://{} (admin http://{}) until interrupted", service.public, service.admin))?;
+        let _ = tokio::signal::ctrl_c().await;
+    }
+    service.stop().await;
+    finkare.simulator.stop().await;
+    Ok(held)
+}
+
+/// The demo while it is played: its participants, and what was sent so far. Each act is a method.
+struct Tour<'d> {
+    directory: &'d Directory,
+    target: Arc<Target>,
+    service: Service,
+    operator: Operator,
+    finkare: Finkare,
+    account: Account,
+    /// The bodies of the genuine deliveries.
+    bodies: Vec<Vec<u8>>,
+    /// The ids of their events.
+    stored: HashSet<String>,
+    /// The ids of the events of one invoice, in the order of arrival.
+    mixed: Vec<String>,
+    /// The ids of the events that arrived while the company's service was down.
+    sick: HashSet<String>,
+    /// True as long as each backlog was delivered in time.
+    drained: bool,
+}
+
+impl<'d> Tour<'d> {
+    /// Starts the participants, and registers the webhook.
+    async fn begin(directory: &'d Directory) -> anyhow::Result<Self> {
+        let sink_secret = generated::webhook_secret();
+        let (target, target_address) = Target::start(&sink_secret).await?;
+        let options = simulator::Options { retry_waits: vec![Duration::from_millis(500); 40], ..Default::default() };
+        let simulator = Simulator::start(options).await.context("the local Finkare did not start")?;
+        let begun = Instant::now();
+        let (token, master_key) = (generated::admin_token(), generated::master_key());
+        let service = start(directory, &simulator, &sink_secret, &token, &master_key, target_address).await?;
+        print(&format!("finkare-relay {}: a tour", env!("CARGO_PKG_VERSION")))?;
+        print(&format!("   a local Finkare      http://{}", simulator.address()))?;
+        print(&format!(
+            "   the relay            http://{}   (SQLite, ready after {:.0?})",
+            service.public,
+            begun.elapsed()
+        ))?;
+        print(&format!("   a company's service  http://{target_address}/events"))?;
+        let to = format!("http://{}", service.public).parse().context("an address makes a URL")?;
+        simulator.set_deliver_to(to).context("the local Finkare does not deliver there")?;
+        let operator =
+            Operator { http: client::http()?, url: format!("http://{}/api/v1/endpoints/demo", service.admin), token };
+
+        let mut account = Account { promises: Vec::new() };
+        let finkare = register(simulator, &service, &operator, &mut account).await?;
+        Ok(Self {
+            directory,
+            target,
+            service,
+            operator,
+            finkare,
+            account,
+            bodies: Vec::new(),
+            stored: HashSet::new(),
+            mixed: Vec::new(),
+            sick: HashSet::new(),
+            drained: true,
+        })
+    }
+
+    /// Genuine deliveries.
+    async fn accepts(&mut self) -> anyhow::Result<()> {
+        heading("1. Genuine deliveries: verified, stored, acknowledged, relayed")?;
+        self.bodies = (0..200_u64).map(|n| payment(usize::try_from(n).unwrap_or(0) % INVOICES, n)).collect();
+        let answers = deliver_all(&self.finkare, &self.bodies).await?;
+        let mut took: Vec<_> = answers.iter().map(|answer| answer.took).collect();
+        took.sort_unstable();
+        self.stored = answers.iter().map(|answer| answer.id.clone()).collect();
+        self.account.note(
+            "genuine deliveries are acknowledged",
+            answers.iter().all(|answer| answer.status == 200 && !answer.duplicate)
+                && self.stored.len() == self.bodies.len(),
+            format!("{} acknowledged, half of them within {:.1?}", answers.len(), took[took.len() / 2]),
+        )?;
+        Ok(())
+    }
+
+    /// The same deliveries again.
+    async fn recognises_repetitions(&mut self) -> anyhow::Result<()> {
+        heading("2. The same again, at the same moment: one event, once")?;
+        let repeated: Vec<_> =
+            self.bodies.iter().take(50).flat_map(|body| [body.clone(), body.clone(), body.clone()]).collect();
+        let answers = deliver_all(&self.finkare, &repeated).await?;
+        self.account.note(
+            "a repeated delivery is stored once",
+            answers.iter().all(|answer| answer.status == 200 && answer.duplicate && self.stored.contains(&answer.id)),
+            format!("{} repetitions acknowledged with the first one's id", answers.len()),
+        )?;
+        Ok(())
+    }
+
+    /// Deliveries with a wrong signature or none, a changed one, and one that is too large.
+    async fn rejects_forgeries(&mut self) -> anyhow::Result<()> {
+        heading("3. Forged, altered and oversized deliveries: refused, nothing stored")?;
+        let before = count_events(&self.service).await?;
+        let body = payment(0, 900);
+        let mut altered = body.clone();
+        altered.extend_from_slice(b" ");
+        let forged = [
+            self.finkare.post(body.clone(), Some(finkare::sign(&Secret::new("whsec_guess"), &body))).await?,
+            self.finkare.post(body.clone(), None).await?,
+            self.finkare.post(altered, Some(self.finkare.sign(&body)?)).await?,
+            self.finkare.post(body.clone(), Some("zz".repeat(32))).await?,
+        ];
+        let large = vec![b'x'; 2 * 1024 * 1024];
+        let large = self.finkare.deliver(&large).await?;
+        self.account.note(
+            "forged input changes nothing",
+            forged.iter().all(|answer| answer.status == 401)
+                && large.status == 413
+                && count_events(&self.service).await? == before,
+            format!("{} forged: 401; 2 MiB: {}; events stored: {before} before and after", forged.len(), large.status),
+        )?;
+        Ok(())
+    }
+
+    /// A signed delivery that is not JSON.
+    async fn stores_what_it_cannot_read(&mut self) -> anyhow::Result<()> {
+        heading("4. Signed, but not readable: stored for a person, never thrown away")?;
+        let unreadable = self.finkare.deliver(b"{\"event\": what is this?").await?;
+        let kept = self.service.store().event(unreadable.id.parse().context("no id was answered")?).await?;
+        self.account.note(
+            "genuine input is never thrown away",
+            unreadable.status == 200 && kept.is_some_and(|kept| !kept.event.readable && kept.payload.is_some()),
+            "acknowledged, stored, marked unreadable".to_owned(),
+        )?;
+        Ok(())
+    }
+
+    /// Events of one invoice whose timestamps are not in the order of arrival.
+    async fn keeps_the_order_of_arrival(&mut self) -> anyhow::Result<()> {
+        heading("5. Out of order: relayed in the order of arrival, whatever the timestamps say")?;
+        for (number, minutes_ago) in [(1_u64, 1), (2, 30), (3, 5), (4, 60)] {
+            let data = json!({"invoiceId": MIXED, "amountCents": 100, "number": number});
+            let timestamp = clock::now() - jiff::SignedDuration::from_mins(minutes_ago);
+            self.mixed.push(self.finkare.deliver(&send::body("payment.received", &data, timestamp)).await?.id);
+        }
+        wait_until_drained(&self.service).await?;
+        self.account.note(
+            "events are relayed in the order of arrival",
+            self.target.ids_of(MIXED) == self.mixed,
+            format!("{} events of one invoice, none held back, none reordered", self.mixed.len()),
+        )?;
+        Ok(())
+    }
+
+    /// An outage of the company's service.
+    async fn outlasts_a_sink_that_is_down(&mut self) -> anyhow::Result<()> {
+        heading("6. The company's service goes down; Finkare does not wait")?;
+        self.target.down.store(true, Relaxed);
+        let down = Instant::now();
+        let mut slowest = Duration::ZERO;
+        // Each invoice's events one after the other, all invoices side by side.
+        let results: Vec<anyhow::Result<Vec<Answer>>> = stream::iter(0..INVOICES)
+            .map(|invoice| {
+                let finkare = &self.finkare;
+                async move {
+                    let mut answers = Vec::new();
+                    for number in 0..PER_INVOICE as u64 {
+                        answers.push(finkare.deliver(&payment(invoice, 1000 + number)).await?);
+                    }
+                    Ok(answers)
+                }
+            })
+            .buffer_unordered(16)
+            .collect()
+            .await;
+        for answer in results.into_iter().collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten() {
+            ensure!(answer.status == 200, "a delivery was answered {} while a sink was down", answer.status);
+            slowest = slowest.max(answer.took);
+            self.sick.insert(answer.id);
+        }
+        self.account.note(
+            "a sink that is down does not delay acknowledgements",
+            self.sick.len() == INVOICES * PER_INVOICE,
+            format!("{} acknowledged during that time, the slowest within {slowest:.1?}", self.sick.len()),
+        )?;
+        tokio::time::sleep_until((down + DOWN).into()).await;
+        print(&format!(
+            "   … it refused {} attempts and is back after {:.1?}",
+            self.target.refused.load(Relaxed),
+            down.elapsed()
+        ))?;
+        self.target.down.store(false, Relaxed);
+        let begun = Instant::now();
+        self.drained &= wait_until_drained(&self.service).await?;
+        print(&format!("   … its backlog is delivered after {:.1?}", begun.elapsed()))?;
+        Ok(())
+    }
+
+    /// Rotations, one of which loses its answer.
+    async fn rotates_under_load(&mut self) -> anyhow::Result<()> {
+        heading("7. The secret is rotated under load")?;
+        let rotated = rotate_under_load(&self.finkare, &self.operator).await?;
+        self.account.note(
+            "a rotation drops no delivery",
+            rotated.first_try == rotated.deliveries,
+            format!(
+                "{} rotations, one of them answered 1 s late, during {} deliveries: {} acknowledged at the first try",
+                rotated.rotations, rotated.deliveries, rotated.first_try
+            ),
+        )?;
+        let old = self.finkare.secret()?;
+        let healed = lose_an_answer(&self.finkare, &self.operator).await?;
+        self.account.note(
+            "a lost answer is healed",
+            healed.told == 502 && healed.acknowledged == healed.deliveries && healed.refused == 0,
+            format!(
+                "Finkare changed the secret and its answer was lost: healed after {:.1?}; {} deliveries during that time, {} had to \
+                 be retried, none was rejected permanently",
+                healed.after, healed.deliveries, healed.again
+            ),
+        )?;
+        let body = payment(0, 900);
+        let forged = self.finkare.post(body.clone(), Some(finkare::sign(&Secret::new("whsec_guess"), &body))).await?;
+        let overlap = self.finkare.post(body.clone(), Some(finkare::sign(&old, &body))).await?;
+        self.account.note(
+            "the previous secret stays valid for the overlap",
+            overlap.status == 200 && matches!(forged.status, 401 | 503),
+            format!("signed with the previous one: {}; forged: {}", overlap.status, forged.status),
+        )?;
+        let secrets = [old, self.finkare.secret()?];
+        let database = std::fs::read(self.directory.0.join("relay.db"))?;
+        let log = std::fs::read(self.directory.0.join("relay.db-wal")).unwrap_or_default();
+        let leaked = secrets.iter().any(|secret| holds(&database, secret) || holds(&log, secret));
+        self.account.note("no secret is in the database in clear", !leaked, "every byte was searched".to_owned())?;
+        self.drained &= wait_until_drained(&self.service).await?;
+        Ok(())
+    }
+
+    /// Every event, as the company's service received it.
+    async fn compares_what_arrived(&mut self) -> anyhow::Result<()> {
+        heading("8. What arrived")?;
+        let arrived = self.target.ids();
+        let acknowledged: HashSet<_> = self.stored.iter().chain(&self.sick).chain(&self.mixed).cloned().collect();
+        self.account.note(
+            "nothing acknowledged is lost",
+            self.drained && acknowledged.is_subset(&arrived),
+            format!(
+                "{} of {} acknowledged events arrived",
+                acknowledged.intersection(&arrived).count(),
+                acknowledged.len()
+            ),
+        )?;
+        let stored = count_events(&self.service).await?;
+        self.account.note(
+            "every event arrives under one id",
+            arrived.len() + 1 == stored,
+            format!(
+                "{} events stored, {} arrived: all but the unreadable one, which no sink asks for",
+                stored,
+                arrived.len()
+            ),
+        )?;
+        self.account.note(
+            "order per invoice",
+            in_order(&self.target),
+            format!("{INVOICES} invoices, each in order"),
+        )?;
+        let same_bytes = same_bytes(&self.target, &self.bodies);
+        self.account.note(
+            "bodies arrive unchanged and signed",
+            same_bytes && self.target.badly_signed.load(Relaxed) == 0,
+            "compared byte for byte, every signature verified".to_owned(),
+        )?;
+        Ok(())
+    }
+}
+
+/// Registers the webhook twice, and answers how deliveries to it are made.
+async fn register(
+    simulator: Simulator,
+    service: &Service,
+    operator: &Operator,
+    account: &mut Account,
+) -> anyhow::Result<Finkare> {
     heading("0. The webhook is registered at Finkare, which shows its secret once")?;
     let wanted = json!({"url": PUBLIC_URL, "events": ["payment.received", "invoice.status_changed"]});
     let (first, second) = (operator.post("/register", &wanted).await?, operator.post("/register", &wanted).await?);
@@ -277,196 +563,12 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
             first.1["fingerprint"].as_str().unwrap_or("missing")
         ),
     )?;
-    let finkare = Finkare {
+    Ok(Finkare {
         http: client::http()?,
         url: format!("http://{}/webhooks/finkare", service.public),
         webhook: webhooks.first().context("Finkare has no webhook")?.id,
         simulator,
-    };
-
-    heading("1. Genuine deliveries: verified, stored, acknowledged, relayed")?;
-    let bodies: Vec<_> = (0..200_u64).map(|n| payment(usize::try_from(n).unwrap_or(0) % INVOICES, n)).collect();
-    let answers = deliver_all(&finkare, &bodies).await?;
-    let mut took: Vec<_> = answers.iter().map(|answer| answer.took).collect();
-    took.sort_unstable();
-    let stored: HashSet<_> = answers.iter().map(|answer| answer.id.clone()).collect();
-    account.note(
-        "genuine deliveries are acknowledged",
-        answers.iter().all(|answer| answer.status == 200 && !answer.duplicate) && stored.len() == bodies.len(),
-        format!("{} acknowledged, half of them within {:.1?}", answers.len(), took[took.len() / 2]),
-    )?;
-
-    heading("2. The same again, at the same moment: one event, once")?;
-    let repeated: Vec<_> = bodies.iter().take(50).flat_map(|body| [body.clone(), body.clone(), body.clone()]).collect();
-    let answers = deliver_all(&finkare, &repeated).await?;
-    account.note(
-        "a repeated delivery is stored once",
-        answers.iter().all(|answer| answer.status == 200 && answer.duplicate && stored.contains(&answer.id)),
-        format!("{} repetitions acknowledged with the first one's id", answers.len()),
-    )?;
-
-    heading("3. Forged, altered and oversized deliveries: refused, nothing stored")?;
-    let before = count_events(&service).await?;
-    let body = payment(0, 900);
-    let mut altered = body.clone();
-    altered.extend_from_slice(b" ");
-    let forged = [
-        finkare.post(body.clone(), Some(finkare::sign(&Secret::new("whsec_guess"), &body))).await?,
-        finkare.post(body.clone(), None).await?,
-        finkare.post(altered, Some(finkare.sign(&body)?)).await?,
-        finkare.post(body.clone(), Some("zz".repeat(32))).await?,
-    ];
-    let large = vec![b'x'; 2 * 1024 * 1024];
-    let large = finkare.deliver(&large).await?;
-    account.note(
-        "forged input changes nothing",
-        forged.iter().all(|answer| answer.status == 401)
-            && large.status == 413
-            && count_events(&service).await? == before,
-        format!("{} forged: 401; 2 MiB: {}; events stored: {before} before and after", forged.len(), large.status),
-    )?;
-
-    heading("4. Signed, but not readable: stored for a person, never thrown away")?;
-    let unreadable = finkare.deliver(b"{\"event\": what is this?").await?;
-    let kept = service.store().event(unreadable.id.parse().context("no id was answered")?).await?;
-    account.note(
-        "genuine input is never thrown away",
-        unreadable.status == 200 && kept.is_some_and(|kept| !kept.event.readable && kept.payload.is_some()),
-        "acknowledged, stored, marked unreadable".to_owned(),
-    )?;
-
-    heading("5. Out of order: relayed in the order of arrival, whatever the timestamps say")?;
-    let mut mixed = Vec::new();
-    for (number, minutes_ago) in [(1_u64, 1), (2, 30), (3, 5), (4, 60)] {
-        let data = json!({"invoiceId": MIXED, "amountCents": 100, "number": number});
-        let timestamp = clock::now() - jiff::SignedDuration::from_mins(minutes_ago);
-        mixed.push(finkare.deliver(&send::body("payment.received", &data, timestamp)).await?.id);
-    }
-    wait_until_drained(&service).await?;
-    account.note(
-        "events are relayed in the order of arrival",
-        target.ids_of(MIXED) == mixed,
-        format!("{} events of one invoice, none held back, none reordered", mixed.len()),
-    )?;
-
-    heading("6. The company's service goes down; Finkare does not wait")?;
-    target.down.store(true, Relaxed);
-    let down = Instant::now();
-    let mut slowest = Duration::ZERO;
-    let mut sick = HashSet::new();
-    // Each invoice's events one after the other, all invoices side by side.
-    let results: Vec<anyhow::Result<Vec<Answer>>> = stream::iter(0..INVOICES)
-        .map(|invoice| {
-            let finkare = &finkare;
-            async move {
-                let mut answers = Vec::new();
-                for number in 0..PER_INVOICE as u64 {
-                    answers.push(finkare.deliver(&payment(invoice, 1000 + number)).await?);
-                }
-                Ok(answers)
-            }
-        })
-        .buffer_unordered(16)
-        .collect()
-        .await;
-    for answer in results.into_iter().collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten() {
-        ensure!(answer.status == 200, "a delivery was answered {} while a sink was down", answer.status);
-        slowest = slowest.max(answer.took);
-        sick.insert(answer.id);
-    }
-    account.note(
-        "a sink that is down does not delay acknowledgements",
-        sick.len() == INVOICES * PER_INVOICE,
-        format!("{} acknowledged during that time, the slowest within {slowest:.1?}", sick.len()),
-    )?;
-    tokio::time::sleep_until((down + DOWN).into()).await;
-    print(&format!(
-        "   … it refused {} attempts and is back after {:.1?}",
-        target.refused.load(Relaxed),
-        down.elapsed()
-    ))?;
-    target.down.store(false, Relaxed);
-    let begun = Instant::now();
-    let drained = wait_until_drained(&service).await?;
-    print(&format!("   … its backlog is delivered after {:.1?}", begun.elapsed()))?;
-
-    heading("7. The secret is rotated under load")?;
-    let rotated = rotate_under_load(&finkare, &operator).await?;
-    account.note(
-        "a rotation drops no delivery",
-        rotated.first_try == rotated.deliveries,
-        format!(
-            "{} rotations, one of them answered 1 s late, during {} deliveries: {} acknowledged at the first try",
-            rotated.rotations, rotated.deliveries, rotated.first_try
-        ),
-    )?;
-    let old = finkare.secret()?;
-    let healed = lose_an_answer(&finkare, &operator).await?;
-    account.note(
-        "a lost answer is healed",
-        healed.told == 502 && healed.acknowledged == healed.deliveries && healed.refused == 0,
-        format!(
-            "Finkare changed the secret and its answer was lost: healed after {:.1?}; {} deliveries during that time, {} had to \
-             be retried, none was rejected permanently",
-            healed.after, healed.deliveries, healed.again
-        ),
-    )?;
-    let forged = finkare.post(body.clone(), Some(finkare::sign(&Secret::new("whsec_guess"), &body))).await?;
-    let overlap = finkare.post(body.clone(), Some(finkare::sign(&old, &body))).await?;
-    account.note(
-        "the previous secret stays valid for the overlap",
-        overlap.status == 200 && matches!(forged.status, 401 | 503),
-        format!("signed with the previous one: {}; forged: {}", overlap.status, forged.status),
-    )?;
-    let secrets = [old, finkare.secret()?];
-    let database = std::fs::read(directory.0.join("relay.db"))?;
-    let log = std::fs::read(directory.0.join("relay.db-wal")).unwrap_or_default();
-    let leaked = secrets.iter().any(|secret| holds(&database, secret) || holds(&log, secret));
-    account.note("no secret is in the database in clear", !leaked, "every byte was searched".to_owned())?;
-    let drained = wait_until_drained(&service).await? && drained;
-
-    heading("8. What arrived")?;
-    let arrived = target.ids();
-    let acknowledged: HashSet<_> = stored.iter().chain(&sick).chain(&mixed).cloned().collect();
-    account.note(
-        "nothing acknowledged is lost",
-        drained && acknowledged.is_subset(&arrived),
-        format!(
-            "{} of {} acknowledged events arrived",
-            acknowledged.intersection(&arrived).count(),
-            acknowledged.len()
-        ),
-    )?;
-    let stored = count_events(&service).await?;
-    account.note(
-        "every event arrives under one id",
-        arrived.len() + 1 == stored,
-        format!(
-            "{} events stored, {} arrived: all but the unreadable one, which no sink asks for",
-            stored,
-            arrived.len()
-        ),
-    )?;
-    account.note("order per invoice", in_order(&target), format!("{INVOICES} invoices, each in order"))?;
-    let same_bytes = same_bytes(&target, &bodies);
-    account.note(
-        "bodies arrive unchanged and signed",
-        same_bytes && target.badly_signed.load(Relaxed) == 0,
-        "compared byte for byte, every signature verified".to_owned(),
-    )?;
-
-    let held = account.promises.iter().all(|(_, held, _)| *held);
-    heading(if held { "Every promise held:" } else { "NOT every promise held:" })?;
-    for (promise, held, _) in &account.promises {
-        print(&format!("   {} {promise}", if *held { "ok    " } else { "BROKEN" }))?;
-    }
-    if keep {
-        print(&format!("\nserving on http://{} (admin http://{}) until interrupted", service.public, service.admin))?;
-        let _ = tokio::signal::ctrl_c().await;
-    }
-    service.stop().await;
-    finkare.simulator.stop().await;
-    Ok(held)
+    })
 }
 
 /// The result of the rotations under load.
