@@ -1,13 +1,15 @@
 //! What the store promises about events: recorded once, listed, read.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{error::StoreError, page::Page};
 use crate::model::{
-    dispatch::{Attempt, Dispatch},
+    dispatch::{Attempt, Dispatch, Order},
     event::{Event, NewEvent, Recorded},
-    id::EventId,
+    id::{DispatchId, EventId, LeaseToken, SinkName},
 };
 
 /// Which events to list; `None` everywhere lists all.
@@ -70,6 +72,31 @@ pub struct EventDetail {
     pub dispatches: Vec<(Dispatch, Vec<Attempt>)>,
 }
 
+/// A free slot of a sink's worker in this process, for one dispatch of a batch: the dispatch may be recorded as leased
+/// to that worker, which then needs no claim for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The event's place in the batch.
+    pub event: usize,
+    /// One of the event's sinks.
+    pub sink: SinkName,
+    /// With [`Order::Invoice`] only the first unfinished dispatch of the invoice may be leased.
+    pub order: Order,
+    /// How long the lease lasts; longer than an attempt's time-out.
+    pub lease: Duration,
+    /// The token under which the attempt is finished.
+    pub token: LeaseToken,
+}
+
+/// What became of a batch, see [`EventStore::record_offering`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The events, in the order of the batch.
+    pub events: Vec<Recorded>,
+    /// For each offer the dispatch that is leased under its token; `None` if the offer was not taken.
+    pub leased: Vec<Option<DispatchId>>,
+}
+
 /// The part of the store that is about events.
 #[async_trait]
 pub trait EventStore: Send + Sync {
@@ -79,7 +106,18 @@ pub trait EventStore: Send + Sync {
     /// repeated delivery, of a stored event or of one earlier in the batch, is counted, and its result holds the
     /// first event's id. When this returns `Ok`, everything is durable. Dispatches get ascending numbers in the order
     /// of the batch; if a call begins after another one has returned, its numbers are larger.
-    async fn record_deliveries(&self, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError>;
+    async fn record_deliveries(&self, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
+        Ok(self.record_offering(batch, &[]).await?.events)
+    }
+
+    /// Does the same, and records a dispatch for which there is an offer as leased, under the offer's token and from now
+    /// on for the offer's time, in the same transaction.
+    ///
+    /// An offer is not taken if its event was known already, if the sink is paused, or, with [`Order::Invoice`], if
+    /// another dispatch of the invoice is unfinished for this sink (also a held one, also one of this batch): the
+    /// dispatch is then pending, and due. Of one invoice no two dispatches are leased to a sink that keeps the order,
+    /// whichever replicas record and claim at the same time. At most one offer for each event and sink.
+    async fn record_offering(&self, batch: &[NewEvent], offers: &[Offer]) -> Result<Stored, StoreError>;
 
     /// Lists events, newest first; at most `limit` rows. A search (by type, endpoint or text, which no index covers)
     /// reads a bounded number of events in a bounded time, and says how far it came.

@@ -74,7 +74,7 @@ pub use self::{
     dispatches::{DispatchFilter, DispatchStore, Replay},
     erasing::{EraseStore, Erased},
     error::{NoConnection, StoreError},
-    events::{Candidate, EventDetail, EventFilter, EventStore, EventsPage},
+    events::{Candidate, EventDetail, EventFilter, EventStore, EventsPage, Offer, Stored},
     leases::{BLOCKED_RECHECK, CLAIM_BYTES, Claim, Claimed, ERASED, Finish, LOOK_AHEAD, LeaseStore, ORPHANED},
     ledger::LedgerStore,
     link::{AuditStore, IntentStore, SecretStore},

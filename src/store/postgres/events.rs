@@ -14,7 +14,7 @@ use crate::{
         id::EventId,
     },
     store::{
-        Candidate, EventDetail, EventFilter, EventStore, EventsPage, Page, StoreError,
+        Candidate, EventDetail, EventFilter, EventStore, EventsPage, Offer, Page, StoreError, Stored,
         events::recording,
         rows::{CandidateRow, EventRow, EventWithPayload},
         search::{End, Pieces},
@@ -335,9 +335,9 @@ async fn bounds(
 
 #[async_trait]
 impl EventStore for PostgresStore {
-    async fn record_deliveries(&self, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
+    async fn record_offering(&self, batch: &[NewEvent], offers: &[Offer]) -> Result<Stored, StoreError> {
         if batch.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Stored::default());
         }
         let (merged, place) = merge(batch);
         let tries = std::sync::atomic::AtomicU32::new(0);
@@ -352,13 +352,14 @@ impl EventStore for PostgresStore {
         self.announcer.announce(sinks.iter().copied());
         self.wakeups.wake(sinks);
         let mut seen = vec![false; merged.len()];
-        Ok(place
+        let events = place
             .into_iter()
             .map(|index| {
                 let again = std::mem::replace(&mut seen[index], true);
                 Recorded { duplicate: stored[index].duplicate || again, ..stored[index] }
             })
-            .collect())
+            .collect();
+        Ok(Stored { events, leased: vec![None; offers.len()] })
     }
 
     async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {

@@ -20,7 +20,7 @@ use crate::{
         id::{EventId, SinkName},
     },
     store::{
-        Candidate, EventDetail, EventFilter, EventStore, EventsPage, Page, StoreError,
+        Candidate, EventDetail, EventFilter, EventStore, EventsPage, Offer, Page, StoreError, Stored,
         events::recording,
         rows::{CandidateRow, EventRow, EventWithPayload},
         search::{End, Pieces},
@@ -97,9 +97,9 @@ fn merge(batch: &[NewEvent]) -> Vec<Merged<'_>> {
 
 #[async_trait]
 impl EventStore for SqliteStore {
-    async fn record_deliveries(&self, batch: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
+    async fn record_offering(&self, batch: &[NewEvent], offers: &[Offer]) -> Result<Stored, StoreError> {
         if batch.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Stored::default());
         }
         let merged = merge(batch);
         let known = write(self, &merged).await.during(recording(batch.len()))?;
@@ -108,7 +108,7 @@ impl EventStore for SqliteStore {
 
         // An event that was unknown before is new at its first place in the batch, and known from there on.
         let mut seen: HashMap<Key<'_>, EventId> = known;
-        Ok(batch
+        let events = batch
             .iter()
             .map(|event| match seen.entry(key(event)) {
                 std::collections::hash_map::Entry::Occupied(known) => Recorded { id: *known.get(), duplicate: true },
@@ -117,7 +117,8 @@ impl EventStore for SqliteStore {
                     Recorded { id: event.id, duplicate: false }
                 }
             })
-            .collect())
+            .collect();
+        Ok(Stored { events, leased: vec![None; offers.len()] })
     }
 
     async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
