@@ -200,14 +200,7 @@ impl PostgresStore {
         let wakeups = Arc::new(Wakeups::default());
         let listener = announce::Listener::start(patient.clone(), connections.pool.silences(), wakeups.clone());
         let announcer = announce::Announcer::start(connections.clone());
-        Ok(Self {
-            connections,
-            patient,
-            wakeups,
-            listener,
-            announcer,
-            notice: Notice::default(),
-        })
+        Ok(Self { connections, patient, wakeups, listener, announcer, notice: Notice::default() })
     }
 
     /// Brings the schema up to date with other migrations than this program's: for tests, which need those of a newer

@@ -17,8 +17,7 @@ use finkare_relay::{
         secret::Secret,
     },
     store::{
-        Claim, DispatchFilter, DispatchStore, EventFilter, EventStore, LeaseStore, Purge, RetentionStore,
-        SinkStore,
+        Claim, DispatchFilter, DispatchStore, EventFilter, EventStore, LeaseStore, Purge, RetentionStore, SinkStore,
         ledger::{LedgerStore, Search},
         postgres::PostgresStore,
     },
@@ -239,7 +238,12 @@ async fn hot_statements_walk_indexes_and_claims_do_not_feel_the_history() {
         ),
         ("all dispatches", all(), 50, &["queue_pkey", "history_pkey"]),
         ("dead ones", DispatchFilter { state: Some(State::Dead), ..all() }, 0, &["queue_stopped"]),
-        ("dead ones of a sink", DispatchFilter { state: Some(State::Dead), sink: sink(), ..all() }, 0, &["queue_stopped"]),
+        (
+            "dead ones of a sink",
+            DispatchFilter { state: Some(State::Dead), sink: sink(), ..all() },
+            0,
+            &["queue_stopped"],
+        ),
         ("pending ones", DispatchFilter { state: Some(State::Pending), ..all() }, 50, &["queue_pkey"]),
         (
             "pending ones of a sink",
