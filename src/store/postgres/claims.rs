@@ -31,7 +31,7 @@
 //! After step 2, another transaction may still lease in the lane of a free candidate: an accept that hands its new
 //! dispatch over to a worker ([`super::events`]), or the claim of one that a person has just had tried again. The unique
 //! index of the lane has one place for a leased dispatch. Whoever comes second waits there for the commit of the
-//! first; an accept then records its dispatch as pending, and a claim is rolled back and begins again.
+//! first, and is then refused: an accept records its dispatches as pending, and a claim begins again.
 //!
 //! A claim waits for no other lock, and leases in the order of the invoices, as accepts do, so it cannot be part of a
 //! deadlock. A finish waits at most for claims, which are short. Finishes lock their rows in the order of their ids.
@@ -46,7 +46,7 @@ use jiff::Timestamp;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
-use super::{Again, Failure, PostgresStore, announce, code, count, now, storable};
+use super::{Again, Failure, PostgresStore, announce, count, now, storable};
 use crate::{
     model::{
         clock,
@@ -412,8 +412,8 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
             .bind(clock::duration_micros(claim.longest_wait))
             .bind(claim.order == Order::Invoice)
             .fetch_all(checkout.on());
-        let rows: Vec<LeasedRow> = match leasing.await {
-            Err(error) if code(&error).as_deref() == Some("23505") => {
+        let rows: Vec<LeasedRow> = match leasing.await.map_err(Failure::from) {
+            Err(taken) if taken.is_taken() => {
                 checkout.roll_back().await?;
                 return Ok(Round::LOST);
             }
@@ -495,7 +495,8 @@ pub(super) const DELIVERED: &str = concat!(
         DELETE FROM queue AS d
         USING unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[]) AS f (id, token, started_at, duration_us)
         WHERE d.id = f.id AND d.lease_token = f.token
-        RETURNING d.*, f.started_at, f.duration_us
+        RETURNING d.id, d.event_id, d.sink, d.event_type, d.invoice_id, d.trigger, d.attempts, d.created_at,
+                  d.last_error, d.lease_token, f.started_at, f.duration_us
     ), moment AS MATERIALIZED (SELECT ",
     began!("$5"),
     " AS now), kept AS (

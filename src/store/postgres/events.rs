@@ -30,8 +30,8 @@ use crate::{
 ///   (The id does not show it: a repeated call brings the same id.)
 /// - `IS TRUE` keeps the planner from turning `IN` into a join. It uses a hash table instead, once for each dispatch,
 ///   and the dispatches keep their order, so that their numbers ascend in it.
-/// - What is handed over takes the leased one's place in its lane. If another transaction has taken it since this
-///   statement began, the statement waits for that one's end, and the dispatch becomes pending. Two replicas take the
+/// - What is handed over takes the leased one's place in its lane, and the unique index has one. If another transaction
+///   takes it after this statement began, the statement waits for that one's end, and is refused. Two replicas take the
 ///   lanes in the same order.
 /// - An event that is not among the answers was new, and given once.
 const RECORD: &str = concat!(
@@ -45,32 +45,30 @@ const RECORD: &str = concat!(
         RETURNING id, endpoint, dedupe_key, deliveries
     ), moment AS MATERIALIZED (SELECT ",
     now!("$20"),
-    " AS now), wanted AS MATERIALIZED (
-        SELECT nextval('queue_id_seq') AS id, d.*,
-               d.token IS NOT NULL
-               AND d.sink <> ALL (ARRAY(SELECT name FROM sinks WHERE name = ANY($14) AND paused_at IS NOT NULL))
-               AND NOT (d.alone AND EXISTS (SELECT FROM queue q WHERE q.sink = d.sink AND q.invoice_id = d.invoice_id
-                                                                  AND q.finished_at IS NULL)) AS is_free
-        FROM unnest($12::uuid[], $13::int[], $14::text[], $15::text[], $16::text[], $17::uuid[], $18::bigint[],
-                    $19::bool[])
-             AS d (event_id, deliveries, sink, event_type, invoice_id, token, lease_us, alone)
-        WHERE ((d.event_id, d.deliveries) IN (SELECT id, deliveries FROM recorded)) IS TRUE
-    ), handed AS (
+    " AS now), dispatched AS (
         INSERT INTO queue (id, event_id, sink, event_type, invoice_id, state, trigger, created_at, first_attempt_at,
                            due_at, lease_token, alone)
-        SELECT id, event_id, sink, event_type, invoice_id, 'leased', 'event', now, now, now + lease_us, token, alone
-        FROM wanted, moment WHERE is_free ORDER BY sink, invoice_id
-        ON CONFLICT (sink, invoice_id, turn) WHERE invoice_id IS NOT NULL AND finished_at IS NULL DO NOTHING
-        RETURNING id, lease_token
-    ), waiting AS (
-        INSERT INTO queue (id, event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
-        SELECT id, event_id, sink, event_type, invoice_id, 'pending', 'event', now, now
-        FROM wanted, moment WHERE id NOT IN (SELECT id FROM handed)
-        RETURNING sink
+        SELECT id, event_id, sink, event_type, invoice_id, CASE WHEN is_free THEN 'leased' ELSE 'pending' END, 'event',
+               now, CASE WHEN is_free THEN now END, CASE WHEN is_free THEN now + lease_us ELSE now END,
+               CASE WHEN is_free THEN token END, is_free AND alone
+        FROM moment, (
+            SELECT nextval('queue_id_seq') AS id, d.*,
+                   d.token IS NOT NULL
+                   AND d.sink <> ALL (ARRAY(SELECT name FROM sinks WHERE name = ANY($14) AND paused_at IS NOT NULL))
+                   AND NOT (d.alone AND EXISTS (SELECT FROM queue q WHERE q.sink = d.sink AND q.finished_at IS NULL
+                                                                      AND q.invoice_id = d.invoice_id)) AS is_free
+            FROM unnest($12::uuid[], $13::int[], $14::text[], $15::text[], $16::text[], $17::uuid[], $18::bigint[],
+                        $19::bool[])
+                 AS d (event_id, deliveries, sink, event_type, invoice_id, token, lease_us, alone)
+            WHERE ((d.event_id, d.deliveries) IN (SELECT id, deliveries FROM recorded)) IS TRUE
+        ) AS wanted
+        ORDER BY sink, invoice_id
+        RETURNING id, sink, lease_token
     )
     SELECT id, endpoint, dedupe_key, deliveries, NULL AS dispatch FROM recorded WHERE deliveries > 1
-    UNION ALL SELECT lease_token, NULL, NULL, NULL, id FROM handed
-    UNION ALL (SELECT DISTINCT NULL::uuid, sink, NULL::bytea, NULL::int, NULL::bigint FROM waiting)"
+    UNION ALL SELECT lease_token, NULL, NULL, NULL, id FROM dispatched WHERE lease_token IS NOT NULL
+    UNION ALL (SELECT DISTINCT NULL::uuid, sink, NULL::bytea, NULL::int, NULL::bigint FROM dispatched
+               WHERE lease_token IS NULL)"
 );
 
 /// A row of the answer. An event that was delivered more than once has all but the last column; a dispatch that was
@@ -174,13 +172,16 @@ async fn record_merged(
     let rows = query.fetch_all(checkout.on());
     // The second try has a connection that has just answered, and all the remaining time: it may have to wait for a
     // lock, or for the first try to end.
-    let rows: Vec<RecordedRow> = if repeated { rows.await? } else { store.soon(rows).await? };
-    checkout.finish();
+    let rows = if repeated { rows.await.map_err(Failure::from) } else { store.soon(rows).await };
+    if rows.as_ref().err().is_none_or(Failure::is_taken) {
+        checkout.finish();
+    }
+    let rows: Vec<RecordedRow> = rows?;
 
     let (mut known, mut handed, mut waiting) = (HashMap::new(), HashMap::new(), HashSet::new());
-    for row in rows {
+    for row in &rows {
         match row {
-            (Some(token), .., Some(dispatch)) => drop(handed.insert(token, DispatchId(dispatch))),
+            (Some(token), .., Some(dispatch)) => drop(handed.insert(*token, DispatchId(*dispatch))),
             (Some(id), Some(endpoint), Some(key), Some(deliveries), None) => {
                 let key = DedupeKey(key.as_slice().try_into().map_err(|_| StoreError::Unreadable {
                     table: "events",
@@ -188,15 +189,14 @@ async fn record_merged(
                     row: id.to_string(),
                     problem: format!("{} bytes instead of 32", key.len()),
                 })?);
-                known.insert((endpoint, key), (id, deliveries));
+                known.insert((endpoint.as_str(), key), (*id, *deliveries));
             }
             (_, sink, ..) => waiting.extend(sink.as_deref().map(claims::sink_name).transpose()?),
         }
     }
     let event = |merged: &Merged<'_>| {
-        let (endpoint, key) = key(merged.event);
         let ours = (merged.event.id.0, merged.deliveries);
-        let (id, deliveries) = known.get(&(endpoint.to_owned(), key)).copied().unwrap_or(ours);
+        let (id, deliveries) = known.get(&key(merged.event)).copied().unwrap_or(ours);
         let inserted = deliveries == merged.deliveries || (repeated && id == merged.event.id.0);
         Recorded { id: EventId(id), duplicate: !inserted }
     };
@@ -415,11 +415,18 @@ impl EventStore for PostgresStore {
             return Ok(Stored::default());
         }
         let (merged, place) = merge(batch);
+        let merged = merged.as_slice();
         let tries = std::sync::atomic::AtomicU32::new(0);
         let Outcome { events: stored, handed, waiting } = self
             .run(recording(batch.len()), Again::Harmless, || {
                 let repeated = tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
-                record_merged(self, &merged, offers, repeated)
+                async move {
+                    match record_merged(self, merged, offers, repeated).await {
+                        // Nothing was written: what could not be handed over is going to wait.
+                        Err(taken) if taken.is_taken() => record_merged(self, merged, &[], repeated).await,
+                        result => result,
+                    }
+                }
             })
             .await?;
         // A sink for which we offer slots has its worker here. It gets to the others soon, too.
