@@ -252,7 +252,12 @@ impl PostgresStore {
     }
 
     /// Runs one relaying transaction, see [`Connections::run`]: at most half of the connections do so at a time.
-    async fn run_relaying<T, F>(&self, action: impl Into<String>, work: impl Fn() -> F) -> Result<T, StoreError>
+    async fn run_relaying<T, F>(
+        &self,
+        action: impl Into<String>,
+        again: Again,
+        work: impl Fn() -> F,
+    ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -262,7 +267,7 @@ impl PostgresStore {
             Err(_) => Err(sqlx::Error::PoolTimedOut),
         };
         let _permit = permit.map_err(|error| StoreError::from_sqlx(action.as_str(), error))?;
-        self.connections.run_within(RELAYING_TIMEOUT, action, Again::Unsafe, work).await
+        self.connections.run_within(RELAYING_TIMEOUT, action, again, work).await
     }
 
     /// See [`Connections::soon`].

@@ -746,6 +746,11 @@ async fn only_relaying_commits_without_waiting_for_the_disk() {
     let all = ["attempts INSERT", "queue DELETE", "queue UPDATE"].map(|what| pair(what, "off"));
     assert_eq!(noted(&mut admin).await, all, "a finish");
     accepts_durably(&mut admin).await;
+    let leased = claim(&store, "erp", 1).await.dispatches;
+    assert_eq!(noted(&mut admin).await, [pair("queue UPDATE", "off")], "a claim");
+    store.finish_attempts(&[delivered(&leased[0], "erp")], None).await.unwrap();
+    assert_eq!(noted(&mut admin).await, [pair("queue DELETE", "off")], "a finish of what was delivered");
+    accepts_durably(&mut admin).await;
     let leased = claim(&store, "erp", 10).await.dispatches;
     let given: Vec<_> = leased.iter().map(|leased| (leased.id, leased.token)).collect();
     store.give_back(&given).await.unwrap();
