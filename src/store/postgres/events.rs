@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use sqlx::{PgConnection, Postgres, QueryBuilder};
+use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{Again, Failure, PostgresStore, claims, dispatches, now};
@@ -234,32 +234,26 @@ macro_rules! event_columns {
 
 /// The query of a list. It has only the conditions that were asked for, so that each index can be used.
 ///
-/// Without an invoice it walks the primary key from the newest event down and stops when it has enough. `since` and
-/// `until` bound that walk: see [`BOUNDS`].
-pub(super) fn list_query(
-    filter: &EventFilter,
-    bounds: (Option<Uuid>, Option<Uuid>),
-    limit: u32,
-) -> QueryBuilder<Postgres> {
+/// Without an invoice it walks the primary key from the newest event down, to `from` at most, and stops when it has
+/// enough.
+fn list_query(filter: &EventFilter, from: Option<Uuid>, limit: u32) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(concat!("SELECT ", event_columns!(), " FROM events e WHERE true"));
-    push_conditions(&mut query, filter, bounds);
+    push_conditions(&mut query, filter);
+    if let Some(from) = from {
+        query.push(" AND e.id >= ").push_bind(from);
+    }
     query.push(" ORDER BY e.id DESC LIMIT ").push_bind(i64::from(limit) + 1);
     query
 }
 
 /// The same from the oldest event up, starting after a given one.
-fn walk_query(
-    filter: &EventFilter,
-    bounds: (Option<Uuid>, Option<Uuid>),
-    after: Option<EventId>,
-    limit: u32,
-) -> QueryBuilder<Postgres> {
+fn walk_query(filter: &EventFilter, after: Option<EventId>, limit: u32) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(concat!(
         "SELECT ",
         event_columns!(),
         ", e.payload IS NOT NULL AS has_payload FROM events e WHERE true"
     ));
-    push_conditions(&mut query, filter, bounds);
+    push_conditions(&mut query, filter);
     if let Some(after) = after {
         query.push(" AND e.id > ").push_bind(after.0);
     }
@@ -267,10 +261,9 @@ fn walk_query(
     query
 }
 
-fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &EventFilter, bounds: (Option<Uuid>, Option<Uuid>)) {
-    let texts =
-        [("e.type", &filter.event_type), ("e.endpoint", &filter.endpoint), ("e.invoice_id", &filter.invoice_id)];
-    for (column, text) in texts {
+fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &EventFilter) {
+    push_range(query, filter);
+    for (column, text) in [("e.type", &filter.event_type), ("e.endpoint", &filter.endpoint)] {
         if let Some(text) = text {
             query.push(format_args!(" AND {column} = ")).push_bind(text.clone());
         }
@@ -289,54 +282,25 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &EventFilter, bou
         }
         query.push(")");
     }
-    let (oldest, newest) = bounds;
-    for (operator, id) in [(">=", oldest), ("<=", newest), ("<", filter.before.map(|id| id.0))] {
+}
+
+/// Adds the conditions that the index of ids, or that of an invoice, can check.
+fn push_range(query: &mut QueryBuilder<Postgres>, filter: &EventFilter) {
+    if let Some(invoice_id) = &filter.invoice_id {
+        query.push(" AND e.invoice_id = ").push_bind(invoice_id.clone());
+    }
+    let (first, end) = filter.ids();
+    for (operator, id) in [(">=", first), ("<", end), ("<", filter.before.map(|id| id.0))] {
         if let Some(id) = id {
             query.push(format_args!(" AND e.id {operator} ")).push_bind(id);
         }
     }
 }
 
-/// The ids at both ends of a time range: the id of the first event received at `$1` or later, and that of the last
-/// one received before `$2`.
-///
-/// An id contains the time at which it was made, which is the time of the receipt except for the duration of the
-/// verification and for a clock that was set. So the ids of all events in the range lie, give or take [`ID_SLACK`],
-/// between these two, and the walk of a list can begin and end there.
-const BOUNDS: &str = "SELECT
-    (SELECT id FROM ((SELECT id, received_at FROM events WHERE payload IS NOT NULL AND received_at >= $1
-                      ORDER BY received_at LIMIT 1)
-                     UNION ALL (SELECT id, received_at FROM events WHERE payload IS NULL AND received_at >= $1
-                      ORDER BY received_at LIMIT 1)) AS first ORDER BY received_at LIMIT 1),
-    (SELECT id FROM ((SELECT id, received_at FROM events WHERE payload IS NOT NULL AND received_at < $2
-                      ORDER BY received_at DESC LIMIT 1)
-                     UNION ALL (SELECT id, received_at FROM events WHERE payload IS NULL AND received_at < $2
-                      ORDER BY received_at DESC LIMIT 1)) AS last ORDER BY received_at DESC LIMIT 1)";
-
-/// How far an event's id and its time of receipt may differ, in milliseconds: an hour.
-const ID_SLACK: u64 = 3_600_000;
-
-/// The smallest id made `ID_SLACK` before this one, and the largest made `ID_SLACK` after it; `None` for an id that
-/// contains no time.
-fn around(id: Uuid) -> Option<(Uuid, Uuid)> {
-    let (secs, nanos) = id.get_timestamp()?.to_unix();
-    let millis = secs * 1000 + u64::from(nanos / 1_000_000);
-    // The first 48 bits are the time: <https://www.rfc-editor.org/rfc/rfc9562#section-5.7>.
-    let from = u128::from(millis.saturating_sub(ID_SLACK)) << 80;
-    let to = (u128::from(millis + ID_SLACK) << 80) | ((1 << 80) - 1);
-    Some((Uuid::from_u128(from), Uuid::from_u128(to)))
-}
-
 /// Where a piece of a search ends: at the last of `size` events, whether they match or not.
-pub(super) fn end_query(
-    filter: &EventFilter,
-    bounds: (Option<Uuid>, Option<Uuid>),
-    size: u32,
-) -> QueryBuilder<Postgres> {
-    let of_range =
-        EventFilter { invoice_id: filter.invoice_id.clone(), before: filter.before, ..EventFilter::default() };
+fn end_query(filter: &EventFilter, size: u32) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new("SELECT e.id FROM events e WHERE true");
-    push_conditions(&mut query, &of_range, bounds);
+    push_range(&mut query, filter);
     query.push(" ORDER BY e.id DESC LIMIT 1 OFFSET ").push_bind(i64::from(size.max(1)) - 1);
     query
 }
@@ -344,14 +308,6 @@ pub(super) fn end_query(
 /// Searches piece by piece. Each piece gives its connection back.
 async fn search(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
     let action = "search the events";
-    let bounds = store
-        .run(action, Again::Harmless, async || {
-            let mut checkout = store.look().await?;
-            let bounds = bounds(checkout.on(), filter).await?;
-            checkout.finish();
-            Ok(bounds)
-        })
-        .await?;
     let (mut rows, mut searched_until): (Vec<EventRow>, _) = (Vec::new(), None);
     let (mut filter, mut pieces) = (filter.clone(), Pieces::new());
     loop {
@@ -359,13 +315,12 @@ async fn search(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Resu
         let (end, found) = store
             .run(action, Again::Harmless, async || {
                 let mut checkout = store.look().await?;
-                let end: Option<Uuid> = end_query(&filter, bounds, pieces.size())
+                let end: Option<Uuid> = end_query(&filter, pieces.size())
                     .build_query_scalar()
                     .persistent(false)
                     .fetch_optional(checkout.on())
                     .await?;
-                let of_piece = (end.or(bounds.0), bounds.1);
-                let mut query = list_query(&filter, of_piece, left);
+                let mut query = list_query(&filter, end, left);
                 let found: Vec<EventRow> = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
                 checkout.finish();
                 Ok((End::from(end), found))
@@ -390,22 +345,6 @@ async fn search(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Resu
 fn matches_nothing(filter: &EventFilter) -> bool {
     let texts = [&filter.event_type, &filter.endpoint, &filter.invoice_id];
     texts.into_iter().flatten().any(|text| text.contains('\0'))
-}
-
-/// See [`BOUNDS`].
-async fn bounds(
-    connection: &mut PgConnection,
-    filter: &EventFilter,
-) -> Result<(Option<Uuid>, Option<Uuid>), sqlx::Error> {
-    if filter.since.is_none() && filter.until.is_none() {
-        return Ok((None, None));
-    }
-    let (first, last): (Option<Uuid>, Option<Uuid>) = sqlx::query_as(BOUNDS)
-        .bind(filter.since.map(clock::to_micros))
-        .bind(filter.until.map(clock::to_micros))
-        .fetch_one(connection)
-        .await?;
-    Ok((first.and_then(around).map(|(from, _)| from), last.and_then(around).map(|(_, to)| to)))
 }
 
 #[async_trait]
@@ -454,8 +393,7 @@ impl EventStore for PostgresStore {
         let rows: Vec<EventRow> = self
             .run("list events", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
-                let bounds = bounds(checkout.on(), filter).await?;
-                let mut query = list_query(filter, bounds, limit);
+                let mut query = list_query(filter, None, limit);
                 let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
                 checkout.finish();
                 Ok(rows)
@@ -477,8 +415,7 @@ impl EventStore for PostgresStore {
         let rows: Vec<CandidateRow> = self
             .run("read the selected events", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
-                let bounds = bounds(checkout.on(), filter).await?;
-                let mut query = walk_query(filter, bounds, after, limit);
+                let mut query = walk_query(filter, after, limit);
                 let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
                 checkout.finish();
                 Ok(rows)
@@ -494,9 +431,8 @@ impl EventStore for PostgresStore {
         let count: i64 = self
             .run("count events", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
-                let bounds = bounds(checkout.on(), filter).await?;
                 let mut query = QueryBuilder::new("SELECT count(*) FROM (SELECT FROM events e WHERE true");
-                push_conditions(&mut query, filter, bounds);
+                push_conditions(&mut query, filter);
                 query.push(" ORDER BY e.id LIMIT ").push_bind(i64::from(most)).push(") AS selected");
                 let count = query.build_query_scalar().persistent(false).fetch_one(checkout.on()).await?;
                 checkout.finish();
@@ -556,15 +492,5 @@ mod tests {
         assert_eq!(place, [0, 1, 0, 0]);
         let told: Vec<_> = merged.iter().map(|m| (m.event.id, m.deliveries)).collect();
         assert_eq!(told, [(batch[0].id, 3), (batch[1].id, 1)]);
-    }
-
-    #[test]
-    fn the_slack_around_an_id_is_an_hour_each_way() {
-        let hour = 3_600;
-        let at = |secs| Uuid::new_v7(uuid::Timestamp::from_unix_time(secs, 0, 0, 0));
-        let (from, to) = around(at(1_800_000_000)).unwrap();
-        assert!(from <= at(1_800_000_000 - hour) && at(1_800_000_000 - hour - 1) < from);
-        assert!(to >= at(1_800_000_000 + hour) && at(1_800_000_000 + hour + 1) > to);
-        assert_eq!(around(Uuid::new_v4()), None);
     }
 }

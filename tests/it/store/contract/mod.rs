@@ -94,7 +94,9 @@ macro_rules! contract {
                 }
                 keeping {
                     payloads_go_first_then_events, unfinished_work_keeps_its_event, a_purge_obeys_its_limit,
-                    unfinished_work_is_passed_once_a_round, a_clock_that_jumped_is_doubted_first,
+                    unfinished_work_is_passed_once_a_round, what_finishes_late_is_purged_later,
+                    an_event_of_a_wrong_clock_is_found_after_the_doubt, an_id_alone_makes_nothing_old,
+                    a_clock_that_jumped_is_doubted_first,
                     what_was_stored_judges_the_first_clock, what_a_clock_set_back_has_postponed_comes_back,
                     ready_only_with_the_schema, migrating_twice_applies_nothing,
                     everything_survives_reopening,
