@@ -56,7 +56,6 @@ use self::{
 };
 use super::{
     BaseStore, StoreError,
-    counts::Everything,
     error::Failure,
     schema::{self, Notice, Standing},
     tx::Again,
@@ -72,7 +71,6 @@ mod events;
 mod migrating;
 mod pool;
 mod purge;
-mod sinks;
 mod tx;
 
 /// The name under which our connections appear in `pg_stat_activity`.
@@ -150,7 +148,6 @@ const BEGIN_RELAYING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL sy
 #[derive(Debug)]
 pub struct PostgresStore {
     connections: Connections,
-    counted: Arc<Everything>,
     /// For work that must not be cut off: migrations.
     patient: PgConnectOptions,
     wakeups: Arc<Wakeups>,
@@ -203,15 +200,7 @@ impl PostgresStore {
         let wakeups = Arc::new(Wakeups::default());
         let listener = announce::Listener::start(patient.clone(), connections.pool.silences(), wakeups.clone());
         let announcer = announce::Announcer::start(connections.clone());
-        Ok(Self {
-            connections,
-            counted: Arc::default(),
-            patient,
-            wakeups,
-            listener,
-            announcer,
-            notice: Notice::default(),
-        })
+        Ok(Self { connections, patient, wakeups, listener, announcer, notice: Notice::default() })
     }
 
     /// Brings the schema up to date with other migrations than this program's: for tests, which need those of a newer

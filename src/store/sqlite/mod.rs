@@ -38,7 +38,7 @@ use sqlx::{
 
 pub use self::file::ProcessLock;
 use self::{checkpoint::Checkpoints, file::OpenFile, rows::During};
-use super::{BaseStore, StoreError, counts::Everything, schema::Notice, wake::Wakeups};
+use super::{BaseStore, StoreError, schema::Notice, wake::Wakeups};
 
 mod checkpoint;
 mod claim;
@@ -50,7 +50,6 @@ mod finish;
 mod migrating;
 mod purge;
 mod rows;
-mod sinks;
 mod space;
 mod tx;
 
@@ -91,7 +90,6 @@ pub struct SqliteStore {
     wakeups: Wakeups,
     checkpoints: Checkpoints,
     notice: Notice,
-    counted: Arc<Everything>,
 }
 
 /// A transaction that may write. Dropped without a commit, it is rolled back.
@@ -192,7 +190,6 @@ impl SqliteStore {
             lookers,
             wakeups: Wakeups::default(),
             checkpoints,
-            counted: Arc::default(),
             notice: Notice::default(),
         })
     }
