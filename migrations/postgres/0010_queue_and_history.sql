@@ -33,6 +33,8 @@ CREATE TABLE queue (
     turn             bigint  NOT NULL GENERATED ALWAYS AS (CASE WHEN alone THEN 0 ELSE id END) STORED,
     -- The dispatch of the same lane that has to be finished first; found by a claim.
     waits_for        bigint,
+    -- A claim has given another one of the lane its number to wait for.
+    awaited          boolean NOT NULL DEFAULT false,
     -- Only for a dead one.
     finished_at      bigint,
     last_error       text,

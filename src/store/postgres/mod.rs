@@ -241,7 +241,12 @@ impl PostgresStore {
     }
 
     /// Runs one relaying transaction, see [`Connections::run`]: at most half of the connections do so at a time.
-    async fn run_relaying<T, F>(&self, action: impl Into<String>, work: impl Fn() -> F) -> Result<T, StoreError>
+    async fn run_relaying<T, F>(
+        &self,
+        action: impl Into<String>,
+        again: Again,
+        work: impl Fn() -> F,
+    ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -251,7 +256,7 @@ impl PostgresStore {
             Err(_) => Err(sqlx::Error::PoolTimedOut),
         };
         let _permit = permit.map_err(|error| StoreError::from_sqlx(action.as_str(), error))?;
-        self.connections.run_within(RELAYING_TIMEOUT, action, Again::Unsafe, work).await
+        self.connections.run_within(RELAYING_TIMEOUT, action, again, work).await
     }
 
     /// See [`Connections::soon`].
@@ -419,6 +424,13 @@ impl Connections {
             Err(Failure::Silent)
         });
         result.map_err(|failure| failure.during(action))
+    }
+}
+
+impl Failure {
+    /// True if the place of the leased one in a lane was taken by another transaction.
+    fn is_taken(&self) -> bool {
+        matches!(self, Self::Driver(error) if error.as_database_error().and_then(|error| error.constraint()) == Some("queue_lane"))
     }
 }
 
