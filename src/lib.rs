@@ -9,8 +9,9 @@
 //!                                  batch                record
 //! ```
 //!
-//! One direction. The two halves, receiving and relaying, meet only in the store: the row is the
-//! promise, the wake-up only saves time. The outcome of an attempt goes back only as a row.
+//! One direction. The two halves, receiving and relaying, meet in the store: the row is the promise. The wake-up, and the
+//! hand-over of a fresh dispatch to a free slot of the same process, only save time and work. The outcome of an attempt
+//! goes back only as a row.
 //!
 //! Beside them is the link to Finkare, which goes the other way:
 //!
@@ -30,7 +31,8 @@
 //! 4. [`secrets`]: an endpoint's secrets, encrypted in the store and live in memory; what waits before it is rejected.
 //! 5. [`ingest`]: verify, find the dedupe key, choose the sinks, commit in groups; why a delivery was rejected.
 //! 6. [`sinks`]: the targets, one file or folder per kind.
-//! 7. [`dispatch`]: claim what is due, try it, record the outcome.
+//! 7. [`dispatch`]: take what is fresh or due, try it, record the outcome. [`handover`]: where fresh events reach a worker of
+//!    this process without a claim.
 //! 8. [`replay`]: sends stored events again. [`bulk`]: decisions about many events or dispatches at once.
 //! 9. [`link`]: the link to Finkare, which registers, rotates and heals. [`activity`]: endpoints that have gone quiet.
 //! 10. [`resolve`]: which payment and which invoice an event means, found out at Finkare and decided once.
@@ -50,7 +52,7 @@
 //!
 //! - [`model`] knows no other module. [`options`], [`signature`] and [`store`] know only the model.
 //! - Receiving ([`ingest`]) knows the secrets and the store, relaying ([`dispatch`]) knows the sinks and the store; the two
-//!   halves do not know each other.
+//!   halves do not know each other, but both know the [`handover`].
 //! - [`sinks`] know the store's ledger, and of [`resolve`] only the trait that `sinks::invoicing` defines.
 //! - [`link`] does not know who asks for a rotation. The simulator shares nothing with the client and the link.
 //! - [`web`] translates requests, and never knows a sink. [`config`] knows the options of all parts.
@@ -67,6 +69,7 @@ pub mod bulk;
 pub mod cli;
 pub mod config;
 pub mod dispatch;
+pub mod handover;
 
 pub mod ingest;
 pub mod lifecycle;

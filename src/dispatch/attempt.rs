@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::Feeding;
 use crate::{
+    handover::Queued,
     model::{
         clock,
         dispatch::{FinishedAttempt, LeasedDispatch, Outcome, after_attempt},
@@ -16,15 +17,6 @@ use crate::{
     sinks::{Message, Sink},
     telemetry::traces::{self, Attempt},
 };
-
-/// A claimed dispatch in the worker's queue, and when it was claimed by this process's clock.
-#[derive(Debug)]
-pub struct Queued {
-    /// The dispatch.
-    pub dispatch: LeasedDispatch,
-    /// Taken just before the claim was sent, so that the lease is never assumed to be longer than it is.
-    pub at: Instant,
-}
 
 /// Tries a dispatch once.
 ///

@@ -1,11 +1,15 @@
-//! The relaying half: claims what is due, tries it, records the outcome.
+//! The relaying half: takes what is fresh, claims what is due, tries it, records the outcome.
 //!
 //! ```text
-//!            ┌──────────── worker, one per sink ───────────┐
+//! committer ─hand over─┐   (a fresh event, leased when it was recorded)
+//!            ┌─────────▼─── worker, one per sink ──────────┐
 //! store ─claim─▶ queue ─▶ attempt ─▶ sinks::Sink::deliver   │
 //!   ▲        └──────────────│───────────────────────────────┘
 //!   └────── recorder ◀── outcome    (shared by all sinks: many outcomes, one transaction)
 //! ```
+//!
+//! While a worker has room, an event is on its way to the sink as soon as it is stored, and is written twice: when it is
+//! recorded, and when it is finished. Only retries, backlogs and what another process left behind are claimed.
 //!
 //! Each sink has its own [`worker`] with its own slots, rate limit and breaker, so that a failing or slow sink does not affect
 //! other sinks: it uses none of their slots, and holds no lock that they wait for. Rare cases use the common path: a crashed
@@ -23,6 +27,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::{
+    handover::Handover,
     lifecycle::Lifecycle,
     model::{
         clock,
@@ -31,7 +36,7 @@ use crate::{
     },
     pressure::Pressure,
     sinks::Sink,
-    store::Store,
+    store::{BaseStore, BreakerStore, LeaseStore, Store},
     telemetry::{Metrics, SinkMetrics},
 };
 
@@ -44,6 +49,11 @@ pub mod worker;
 /// How much longer a lease lasts than the time-out of an attempt: time for the claim itself, for the worker's queue and for
 /// recording the outcome. After a crash of a replica, its dispatches wait for the time-out and this time.
 pub const LEASE_MARGIN: Duration = Duration::from_secs(10);
+
+/// What relaying needs of the store.
+pub trait Source: BaseStore + LeaseStore + BreakerStore {}
+
+impl<S: BaseStore + LeaseStore + BreakerStore + ?Sized> Source for S {}
 
 /// How one sink gets its events.
 #[derive(Debug, Clone)]
@@ -119,11 +129,12 @@ pub struct Relaying {
     store: Arc<dyn Store>,
     recorder: recorder::WeakRecorder,
     pressure: Pressure,
+    handover: Handover,
 }
 
 impl Relaying {
     /// Starts the recorder. It runs until the lifecycle's soft token is cancelled and the last worker has ended.
-    pub fn start(store: &Arc<dyn Store>, pressure: &Pressure, lifecycle: &Lifecycle) -> Self {
+    pub fn start(store: &Arc<dyn Store>, pressure: &Pressure, handover: &Handover, lifecycle: &Lifecycle) -> Self {
         let (recorder, recording) = recorder::Recorder::new(store.clone(), pressure.clone());
         let weak = recorder.downgrade();
         lifecycle.spawn("recorder", recording);
@@ -133,7 +144,7 @@ impl Relaying {
             soft.cancelled().await;
             drop(recorder);
         });
-        Self { store: store.clone(), recorder: weak, pressure: pressure.clone() }
+        Self { store: store.clone(), recorder: weak, pressure: pressure.clone(), handover: handover.clone() }
     }
 
     /// Delivers to a sink until the lifecycle's soft token is cancelled. Running attempts are then finished, and other leases
@@ -148,7 +159,8 @@ impl Relaying {
     ) {
         // The recorder is gone only when the service stops.
         let Some(recorder) = self.recorder.upgrade() else { return };
-        let shared = worker::Shared { store: self.store.clone(), recorder, pressure: self.pressure.clone() };
+        let (store, pressure, handover) = (self.store.clone(), self.pressure.clone(), self.handover.clone());
+        let shared = worker::Shared { store, recorder, pressure, handover };
         let worker = worker::Worker::new(shared, sink, feeding, view.switch.clone(), metrics);
         lifecycle.spawn("sink worker", worker.run(lifecycle.clone()));
     }
@@ -161,9 +173,10 @@ pub fn start(
     sinks: Vec<(Feeding, Arc<dyn Sink>, SinkView)>,
     metrics: &Metrics,
     pressure: &Pressure,
+    handover: &Handover,
     lifecycle: &Lifecycle,
 ) {
-    let relaying = Relaying::start(store, pressure, lifecycle);
+    let relaying = Relaying::start(store, pressure, handover, lifecycle);
     for (feeding, sink, view) in sinks {
         let metrics = metrics.sink(feeding.name.as_str());
         relaying.feed(feeding, sink, &view, metrics, lifecycle);

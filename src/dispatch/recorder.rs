@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     model::{backoff, chain::Chain, dispatch::FinishedAttempt, id::SinkName},
     pressure::Pressure,
-    store::{Finish, Store, StoreError},
+    store::{BaseStore, Finish, LeaseStore, StoreError},
 };
 
 /// The most outcomes that may wait. If the queue is full, workers wait before they start further attempts.
@@ -51,7 +51,10 @@ impl Recorder {
     }
 
     /// Creates the recorder and the future that does the work.
-    pub fn new(store: Arc<dyn Store>, pressure: Pressure) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub fn new<S: BaseStore + LeaseStore + ?Sized>(
+        store: Arc<S>,
+        pressure: Pressure,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, waiting) = mpsc::channel(QUEUE);
         (Self { queue }, record(store, waiting, pressure))
     }
@@ -65,7 +68,7 @@ impl Recorder {
     }
 }
 
-async fn record(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>, pressure: Pressure) {
+async fn record(store: impl Recording, mut queue: mpsc::Receiver<Waiting>, pressure: Pressure) {
     let mut waiting = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut waiting, BATCH).await > 0 {
         record_all(&store, &mut waiting, &pressure).await;
@@ -80,7 +83,7 @@ trait Recording: Sync {
 }
 
 #[async_trait]
-impl Recording for Arc<dyn Store> {
+impl<S: BaseStore + LeaseStore + ?Sized> Recording for Arc<S> {
     async fn finish(&self, batch: &[FinishedAttempt]) -> Result<Vec<Finish>, StoreError> {
         self.finish_attempts(batch, None).await
     }

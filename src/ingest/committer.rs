@@ -7,8 +7,13 @@
 //! Failures: a full queue rejects at once ([`Refused::QueueFull`]). An event whose caller has given up is skipped, since the
 //! sender was asked to try again. If the database rejects a group because of its content, its events are recorded one by
 //! one, so that a bad event affects no other.
+//!
+//! Fresh dispatches skip the queue of the database: before a group is recorded, free slots of the sinks' workers are
+//! reserved for it, and the store records those dispatches as leased. After the commit the callers are answered, and then
+//! the workers get the dispatches from memory (docs/decisions/0037-fresh-events-are-handed-over.md).
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -17,6 +22,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -24,12 +30,16 @@ use tokio::{
 
 use super::Refused;
 use crate::{
+    handover::{Handover, Queued, Reservation},
     model::{
         chain::Chain,
+        clock,
+        dispatch::{LeasedDispatch, Order, Trigger},
         event::{NewEvent, Recorded},
+        id::{DispatchId, LeaseToken},
     },
     pressure::{self, Pressure},
-    store::{Store, StoreError, recording},
+    store::{Offer, Store, StoreError, Stored, recording},
 };
 
 /// The limits of the queue and of a transaction.
@@ -144,6 +154,7 @@ impl Backlog {
 pub struct Committer {
     queue: mpsc::Sender<Waiting>,
     pressure: Pressure,
+    handover: Handover,
     progress: Arc<Progress>,
 }
 
@@ -159,13 +170,20 @@ impl Committer {
         pressure: Pressure,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, waiting) = mpsc::channel(limits.queue.max(1));
-        let progress = Arc::new(Progress::new());
-        (Self { queue, pressure, progress: progress.clone() }, write(store.clone(), waiting, limits, progress))
+        let (progress, handover) = (Arc::new(Progress::new()), Handover::default());
+        let bounded = Bounded { store: store.clone(), timeout: limits.timeout, progress: progress.clone() };
+        let writing = write(bounded, waiting, limits, handover.clone());
+        (Self { queue, pressure, handover, progress }, writing)
     }
 
     /// The number of waiting deliveries, for the relaying half.
     pub fn pressure(&self) -> &Pressure {
         &self.pressure
+    }
+
+    /// Where the workers of this process get fresh dispatches.
+    pub fn handover(&self) -> &Handover {
+        &self.handover
     }
 
     /// The state of the writer.
@@ -182,8 +200,8 @@ impl Committer {
     }
 }
 
-async fn write(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>, limits: Limits, progress: Arc<Progress>) {
-    let bounded = Bounded { store, timeout: limits.timeout, progress: progress.clone() };
+async fn write(target: Bounded, mut queue: mpsc::Receiver<Waiting>, limits: Limits, handover: Handover) {
+    let progress = target.progress.clone();
     let mut taken = Vec::with_capacity(limits.batch);
     while queue.recv_many(&mut taken, limits.batch.max(1)).await > 0 {
         taken.retain(|waiting| !waiting.answer.is_closed());
@@ -192,11 +210,13 @@ async fn write(store: Arc<dyn Store>, mut queue: mpsc::Receiver<Waiting>, limits
             let count = fitting(&taken, limits.batch_bytes);
             let (events, answers): (Vec<_>, Vec<_>) =
                 taken.drain(..count).map(|waiting| (waiting.event, (waiting.answer, waiting.pressure))).unzip();
-            for ((answer, pressure), result) in answers.into_iter().zip(record(&bounded, &events).await) {
+            let (results, leased) = record(&target, &handover, &events).await;
+            for ((answer, pressure), result) in answers.into_iter().zip(results) {
                 // The caller may have gone; the event is stored anyway.
                 let _ = answer.send(result);
                 drop(pressure);
             }
+            hand_over(&target.store, &events, leased);
         }
         progress.holds(&[]);
     }
@@ -215,10 +235,105 @@ fn fitting(waiting: &[Waiting], batch_bytes: usize) -> usize {
         .max(1)
 }
 
+/// A fresh dispatch that is leased to the worker of a reserved slot.
+#[derive(Debug)]
+struct Leased {
+    reservation: Reservation,
+    /// The event's place in the group.
+    event: usize,
+    id: DispatchId,
+    token: LeaseToken,
+    /// Taken before the commit.
+    at: Instant,
+}
+
+/// Reserves slots for a group of events, in their order. Each offer has its reservation, at the same place.
+///
+/// For a sink that keeps the order there is one offer for each invoice: the next dispatch has to wait anyway.
+fn offers(handover: &Handover, events: &[NewEvent]) -> (Vec<Offer>, Vec<Reservation>) {
+    let mut lanes = HashSet::new();
+    let wanted = events.iter().enumerate().flat_map(|(place, event)| event.sinks.iter().map(move |sink| (place, sink)));
+    wanted
+        .filter_map(|(place, sink)| {
+            let event = &events[place];
+            let reservation = handover.reserve(sink, event.payload.len());
+            let keeps_order = reservation.as_ref().is_none_or(|slot| slot.order == Order::Invoice);
+            if keeps_order && event.invoice_id.as_ref().is_some_and(|invoice| !lanes.insert((sink, invoice))) {
+                return None;
+            }
+            let reservation = reservation?;
+            let (order, lease) = (reservation.order, reservation.lease);
+            let offer = Offer { event: place, sink: sink.clone(), order, lease, token: LeaseToken::generate() };
+            Some((offer, reservation))
+        })
+        .unzip()
+}
+
+/// Records events with offers. The events begin at this place of their group.
+async fn record_offering(
+    target: &impl Recording,
+    handover: &Handover,
+    events: &[NewEvent],
+    first: usize,
+) -> Result<(Vec<Recorded>, Vec<Leased>), StoreError> {
+    let (offers, reservations) = offers(handover, events);
+    let at = Instant::now();
+    // After an error the commit may have happened all the same. Such leases expire.
+    let stored = target.record(events, &offers).await?;
+    let leased = reservations.into_iter().zip(offers).zip(stored.leased).filter_map(|((reservation, offer), id)| {
+        Some(Leased { reservation, event: first + offer.event, id: id?, token: offer.token, at })
+    });
+    Ok((stored.events, leased.collect()))
+}
+
+/// Gives the workers what was leased to them.
+fn hand_over(store: &Arc<dyn Store>, events: &[NewEvent], leased: Vec<Leased>) {
+    let mut refused = Vec::new();
+    // The dispatches of an event share a copy of its payload. What the event itself has may be a small part of the buffer
+    // into which the request was read, and would keep all of it.
+    let mut copy: Option<(usize, Bytes)> = None;
+    for Leased { reservation, event: place, id, token, at } in leased {
+        let event = &events[place];
+        let payload = match &copy {
+            Some((of, payload)) if *of == place => payload.clone(),
+            _ => copy.insert((place, Bytes::copy_from_slice(&event.payload))).1.clone(),
+        };
+        let dispatch = LeasedDispatch {
+            id,
+            token,
+            attempts: 0,
+            trigger: Trigger::Event,
+            age: Duration::ZERO,
+            event_id: event.id,
+            endpoint: event.endpoint.as_str().to_owned(),
+            event_type: event.event_type.clone(),
+            invoice_id: event.invoice_id.clone(),
+            // As exact as it is stored.
+            received_at: clock::nearest(clock::to_micros(event.received_at)),
+            content_type: event.content_type.clone(),
+            payload,
+        };
+        if let Err(queued) = reservation.hand_over(Queued { dispatch, at }) {
+            refused.push((queued.dispatch.id, queued.dispatch.token));
+        }
+    }
+    if !refused.is_empty() {
+        let store = store.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.give_back(&refused).await {
+                tracing::warn!(
+                    error = %Chain(&error), leases = refused.len(),
+                    "leases could not be released: they expire by themselves"
+                );
+            }
+        });
+    }
+}
+
 /// Records a group, or each event alone if the group was rejected because of its content.
-async fn record(target: &impl Recording, events: &[NewEvent]) -> Vec<Answer> {
-    let error = match target.record(events).await {
-        Ok(recorded) => return recorded.into_iter().map(Ok).collect(),
+async fn record(target: &impl Recording, handover: &Handover, events: &[NewEvent]) -> (Vec<Answer>, Vec<Leased>) {
+    let error = match record_offering(target, handover, events, 0).await {
+        Ok((recorded, leased)) => return (recorded.into_iter().map(Ok).collect(), leased),
         Err(error) => error,
     };
     if error.is_unavailable() || events.len() == 1 {
@@ -228,29 +343,33 @@ async fn record(target: &impl Recording, events: &[NewEvent]) -> Vec<Answer> {
             "deliveries could not be stored: Finkare is asked to retry them"
         );
         let error = Arc::new(error);
-        return events.iter().map(|_| Err(error.clone())).collect();
+        return (events.iter().map(|_| Err(error.clone())).collect(), Vec::new());
     }
-    let mut answers = Vec::with_capacity(events.len());
-    for event in events {
-        let answer = target.record(std::slice::from_ref(event)).await;
+    let (mut answers, mut all_leased) = (Vec::with_capacity(events.len()), Vec::new());
+    for (place, event) in events.iter().enumerate() {
+        let answer = record_offering(target, handover, std::slice::from_ref(event), place).await;
         if let Err(error) = &answer {
             tracing::error!(
                 error = %Chain(error), event.id = %event.id,
                 "a delivery could not be stored: Finkare is asked to retry it"
             );
         }
-        answers.push(answer.map(|recorded| recorded[0]).map_err(Arc::new));
+        answers.push(answer.map_err(Arc::new).map(|(recorded, leased)| {
+            all_leased.extend(leased);
+            recorded[0]
+        }));
     }
-    answers
+    (answers, all_leased)
 }
 
 /// Records groups of events: the store, or a replacement in tests.
 #[async_trait]
 trait Recording: Sync {
-    async fn record(&self, events: &[NewEvent]) -> Result<Vec<Recorded>, StoreError>;
+    async fn record(&self, events: &[NewEvent], offers: &[Offer]) -> Result<Stored, StoreError>;
 }
 
 /// The store, with a time limit.
+#[derive(Debug)]
 struct Bounded {
     store: Arc<dyn Store>,
     timeout: Duration,
@@ -259,8 +378,8 @@ struct Bounded {
 
 #[async_trait]
 impl Recording for Bounded {
-    async fn record(&self, events: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
-        let result = match tokio::time::timeout(self.timeout, self.store.record_deliveries(events)).await {
+    async fn record(&self, events: &[NewEvent], offers: &[Offer]) -> Result<Stored, StoreError> {
+        let result = match tokio::time::timeout(self.timeout, self.store.record_offering(events, offers)).await {
             Ok(result) => result,
             Err(_) => Err(StoreError::Unavailable {
                 action: format!("{} (time limit: {:?})", recording(events.len()), self.timeout),
@@ -279,9 +398,12 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::{
-        event::DedupeKey,
-        id::{EndpointName, EventId},
+    use crate::{
+        handover::{Desk, Load},
+        model::{
+            event::DedupeKey,
+            id::{EndpointName, EventId, SinkName},
+        },
     };
 
     fn event(payload: &'static [u8]) -> NewEvent {
@@ -301,22 +423,29 @@ mod tests {
     }
 
     /// A database that rejects payloads with "poison" and is unavailable for payloads with "outage".
+    /// It takes every offer.
     #[derive(Default)]
     struct Database {
         asked: AtomicUsize,
+        offered: Mutex<Vec<Offer>>,
     }
 
     #[async_trait]
     impl Recording for Database {
-        async fn record(&self, events: &[NewEvent]) -> Result<Vec<Recorded>, StoreError> {
-            self.asked.fetch_add(1, Relaxed);
+        async fn record(&self, events: &[NewEvent], offers: &[Offer]) -> Result<Stored, StoreError> {
+            let number = i64::try_from(self.asked.fetch_add(1, Relaxed)).unwrap() * 100;
             let holds = |text: &[u8]| events.iter().any(|event| event.payload == text);
             if holds(b"outage") {
                 Err(StoreError::Unavailable { action: "store deliveries".into(), source: sqlx::Error::PoolTimedOut })
             } else if holds(b"poison") {
                 Err(StoreError::Refused { action: "store deliveries".into(), source: sqlx::Error::RowNotFound })
             } else {
-                Ok(events.iter().map(|event| Recorded { id: event.id, duplicate: false }).collect())
+                self.offered.lock().unwrap().extend_from_slice(offers);
+                let leased = (number..).map(|id| Some(DispatchId(id))).take(offers.len()).collect();
+                Ok(Stored {
+                    events: events.iter().map(|event| Recorded { id: event.id, duplicate: false }).collect(),
+                    leased,
+                })
             }
         }
     }
@@ -324,7 +453,8 @@ mod tests {
     #[tokio::test]
     async fn one_refused_event_does_not_fail_its_neighbours() {
         let events = [event(b"one"), event(b"poison"), event(b"two")];
-        let answers = record(&Database::default(), &events).await;
+        let (answers, leased) = record(&Database::default(), &Handover::default(), &events).await;
+        assert!(leased.is_empty(), "no worker has a desk");
         assert_eq!(answers[0].as_ref().unwrap().id, events[0].id);
         assert!(!answers[1].as_ref().unwrap_err().is_unavailable());
         assert_eq!(answers[2].as_ref().unwrap().id, events[2].id);
@@ -333,9 +463,82 @@ mod tests {
     #[tokio::test]
     async fn an_outage_is_not_asked_again_for_each_event() {
         let database = Database::default();
-        let answers = record(&database, &[event(b"one"), event(b"outage"), event(b"two")]).await;
+        let events = [event(b"one"), event(b"outage"), event(b"two")];
+        let (answers, _) = record(&database, &Handover::default(), &events).await;
         assert!(answers.iter().all(|answer| answer.as_ref().unwrap_err().is_unavailable()));
         assert_eq!(database.asked.into_inner(), 1);
+    }
+
+    fn sink(name: &str) -> SinkName {
+        SinkName::new(name).unwrap()
+    }
+
+    fn desk(handover: &Handover, name: &str, order: Order, dispatches: usize) -> Desk {
+        let mut desk = handover.open(&sink(name), order, Duration::from_secs(20));
+        publish(&mut desk, dispatches);
+        desk
+    }
+
+    /// Publishes room; answers how many are on their way.
+    fn publish(desk: &mut Desk, dispatches: usize) -> usize {
+        desk.publish(|on_its_way| (Load { dispatches, bytes: 1 << 20 }, on_its_way.dispatches))
+    }
+
+    fn event_for(payload: &'static [u8], invoice: &str, sinks: &[&str]) -> NewEvent {
+        let sinks = sinks.iter().map(|name| sink(name)).collect();
+        NewEvent { invoice_id: Some(invoice.into()), sinks, ..event(payload) }
+    }
+
+    #[tokio::test]
+    async fn slots_are_offered_in_order_and_one_for_each_invoice() {
+        let (database, handover) = (Database::default(), Handover::default());
+        let mut ordered = desk(&handover, "ordered", Order::Invoice, 2);
+        let mut unordered = desk(&handover, "unordered", Order::None, 9);
+        let both: &[&str] = &["ordered", "unordered", "elsewhere"];
+        let events =
+            [("a", b"1"), ("a", b"2"), ("b", b"3"), ("c", b"4")].map(|(invoice, body)| event_for(body, invoice, both));
+        let (_, leased) = record(&database, &handover, &events).await;
+        let offered = database.offered.lock().unwrap().clone();
+        let to = |name| {
+            let offers = offered.iter().filter(|offer| offer.sink.as_str() == name);
+            offers.map(|offer| offer.event).collect::<Vec<_>>()
+        };
+        assert_eq!(to("ordered"), [0, 2], "one for each invoice, and no more than there is room for");
+        assert_eq!(to("unordered"), [0, 1, 2, 3]);
+        assert_eq!(to("elsewhere"), [0; 0]);
+        assert!(offered.iter().all(|offer| offer.lease == Duration::from_secs(20)));
+
+        let (_folder, store) = empty_store().await;
+        let before = Instant::now();
+        hand_over(&store, &events, leased);
+        let first = ordered.receive().await.unwrap();
+        assert!(first.at <= before, "the lease began before the commit");
+        let dispatch = first.dispatch;
+        assert_eq!((dispatch.event_id, dispatch.token), (events[0].id, offered[0].token));
+        assert_eq!((dispatch.attempts, dispatch.age, dispatch.trigger), (0, Duration::ZERO, Trigger::Event));
+        assert_eq!((dispatch.invoice_id.as_deref(), &dispatch.payload[..]), (Some("a"), &b"1"[..]));
+        assert_eq!(ordered.receive().await.unwrap().dispatch.event_id, events[2].id);
+        let got: Vec<_> =
+            std::iter::from_fn(|| unordered.try_receive()).map(|queued| queued.dispatch.event_id).collect();
+        assert_eq!(got, events.map(|event| event.id));
+    }
+
+    #[tokio::test]
+    async fn a_failed_group_frees_its_slots_and_single_events_get_new_offers() {
+        let handover = Handover::default();
+        let mut erp = desk(&handover, "erp", Order::Invoice, 2);
+        let outage = [event_for(b"outage", "a", &["erp"])];
+        let (_, leased) = record(&Database::default(), &handover, &outage).await;
+        assert_eq!((leased.len(), publish(&mut erp, 2)), (0, 0), "nothing was leased, and nothing is on its way");
+
+        let database = Database::default();
+        let events = [event_for(b"poison", "a", &["erp"]), event_for(b"two", "a", &["erp"])];
+        let (answers, leased) = record(&database, &handover, &events).await;
+        assert!(answers[0].is_err() && answers[1].is_ok());
+        assert_eq!((leased.len(), leased[0].event, publish(&mut erp, 2)), (1, 1, 1), "the second event has one slot");
+        let (_folder, store) = empty_store().await;
+        hand_over(&store, &events, leased);
+        assert_eq!(erp.receive().await.unwrap().dispatch.event_id, events[1].id);
     }
 
     async fn empty_store() -> (tempfile::TempDir, Arc<dyn Store>) {

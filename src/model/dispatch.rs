@@ -10,6 +10,8 @@
 //!                    pending, held, dead ── cancel ──▶ cancelled
 //! ```
 //!
+//! A fresh dispatch is recorded as leased, without a claim, if a worker of the process has room for it.
+//!
 //! A lease that runs out needs no transition of its own: a leased dispatch whose time has come is
 //! claimed again like a pending one. A claim that shutdown interrupts goes back to `pending` and
 //! leaves no attempt.

@@ -1,11 +1,17 @@
 //! Typed names and numbers, so that an event id can never be passed where a dispatch id is meant.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use uuid::Uuid;
+use uuid::{ContextV7, Uuid};
+
+use super::clock;
 
 /// The id of an event: a UUID v7, whose order is the order of receipt (to the millisecond).
 ///
@@ -18,13 +24,39 @@ pub struct EventId(pub Uuid);
 impl EventId {
     /// A new id for an event received now.
     pub fn generate() -> Self {
-        Self(Uuid::now_v7())
+        static MADE: Mutex<Made> = Mutex::new(Made { last: i64::MIN, context: ContextV7::new() });
+        MADE.lock().unwrap_or_else(PoisonError::into_inner).next(clock::now())
     }
 
     /// When it was made, to the millisecond; `None` if it holds no time.
     pub fn made_at(self) -> Option<Timestamp> {
         let (secs, nanos) = self.0.get_timestamp()?.to_unix();
         Timestamp::new(i64::try_from(secs).ok()?, i32::try_from(nanos).ok()?).ok()
+    }
+}
+
+/// The ids made so far.
+struct Made {
+    /// The latest time of an id, in milliseconds since 1970.
+    last: i64,
+    context: ContextV7,
+}
+
+/// The clock may go back by so much before ids go back with it.
+const JITTER_MILLIS: i64 = 1000;
+
+impl Made {
+    /// The next id. Its order is that of making. Only a clock that was set back breaks it: a context never goes back, so
+    /// after an hour with a clock a year ahead all ids would lie a year ahead, and retention and lists go by them.
+    fn next(&mut self, now: Timestamp) -> EventId {
+        let millis = now.as_millisecond();
+        if self.last > millis.saturating_add(JITTER_MILLIS) {
+            *self = Self { last: millis, context: ContextV7::new() };
+        }
+        self.last = self.last.max(millis);
+        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+        let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
+        EventId(Uuid::new_v7(uuid::Timestamp::from_unix(&self.context, seconds, nanos)))
     }
 }
 
@@ -142,5 +174,22 @@ mod tests {
         for bad in ["", "-a", ".", "é", "a b", "a/b", "a,b", "a\n", &"n".repeat(64)] {
             assert!(SinkName::new(bad).is_err(), "{bad:?} must be refused");
         }
+    }
+
+    #[test]
+    fn ids_ascend_and_follow_a_clock_that_was_set_back() {
+        let at = |millis| Timestamp::from_millisecond(millis).unwrap();
+        let mut made = Made { last: i64::MIN, context: ContextV7::new() };
+        let year = 31_536_000_000;
+        let today = 1_800_000_000_000;
+        let ahead: Vec<EventId> = (0..100).map(|n| made.next(at(today + year + n / 10))).collect();
+        assert!(ahead.is_sorted() && ahead[0].made_at() == Some(at(today + year)));
+        // A little back is jitter, and the order stays.
+        let jitter = made.next(at(today + year - 500));
+        assert!(jitter > ahead[99] && jitter.made_at() == Some(at(today + year + 9)));
+        let right = made.next(at(today));
+        assert_eq!(right.made_at(), Some(at(today)));
+        assert!(made.next(at(today)) > right);
+        assert_eq!(made.next(at(-5)).made_at(), Some(at(0)), "an id holds no earlier time");
     }
 }

@@ -199,7 +199,7 @@ impl Service {
             store: store.clone(),
             secrets,
             links,
-            relaying: Relaying::start(store, committer.pressure(), &lifecycle),
+            relaying: Relaying::start(store, committer.pressure(), committer.handover(), &lifecycle),
             metrics,
             health,
             refusals,

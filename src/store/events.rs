@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{error::StoreError, page::Page};
 use crate::model::{
+    clock,
     dispatch::{Attempt, Dispatch, Order},
     event::{Event, NewEvent, Recorded},
     id::{DispatchId, EventId, LeaseToken, SinkName},
@@ -38,6 +40,27 @@ impl EventFilter {
     pub(super) fn is_search(&self) -> bool {
         self.event_type.is_some() || self.endpoint.is_some() || self.contains.is_some()
     }
+
+    /// The ids between which all events of the time range lie: the first one, and the one after the last.
+    ///
+    /// An id holds the time at which it was made: that of the receipt, give or take the verification and a clock that
+    /// was set in between, see [`ID_SLACK_MICROS`]. The ids bound the part of the table that is walked; `received_at`
+    /// decides.
+    pub(super) fn ids(&self) -> (Option<Uuid>, Option<Uuid>) {
+        let since = self.since.map(|since| clock::to_micros(since).saturating_sub(ID_SLACK_MICROS));
+        let until = self.until.map(|until| clock::to_micros(until).saturating_add(ID_SLACK_MICROS));
+        (since.map(first_id_at), until.map(first_id_at))
+    }
+}
+
+/// How far an event's id and its time of receipt may differ for a list to find it by time: an hour.
+const ID_SLACK_MICROS: i64 = 3_600_000_000;
+
+/// The smallest UUID v7 of this millisecond.
+pub(super) fn first_id_at(micros: i64) -> Uuid {
+    let millis = u64::try_from(micros.div_euclid(1000)).unwrap_or(0);
+    // The 48 bits of the time come first, <https://www.rfc-editor.org/rfc/rfc9562#section-5.7>.
+    Uuid::from_u128(u128::from(millis) << 80)
 }
 
 /// A page of the list of events, newest first.
@@ -141,4 +164,23 @@ pub trait EventStore: Send + Sync {
 /// The action of a recording, as an error names it.
 pub(crate) fn recording(deliveries: usize) -> String {
     if deliveries == 1 { "store 1 delivery".to_owned() } else { format!("store {deliveries} deliveries") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slack_around_a_time_range_is_an_hour_each_way() {
+        let at = |secs| Uuid::new_v7(uuid::Timestamp::from_unix_time(secs, 0, 0, 0));
+        let time = |secs| Some(Timestamp::from_second(secs).unwrap());
+        let filter = EventFilter { since: time(1_800_000_000), until: time(1_800_000_100), ..EventFilter::default() };
+        let (Some(from), Some(end)) = filter.ids() else { panic!("both ends are bounded") };
+        assert!(from <= at(1_800_000_000 - 3600) && at(1_800_000_000 - 3601) < from);
+        assert!(end > at(1_800_000_099 + 3600) && at(1_800_000_101 + 3600) > end);
+        assert_eq!(EventFilter::default().ids(), (None, None));
+        let all = EventFilter { since: Some(Timestamp::MIN), until: Some(Timestamp::MAX), ..EventFilter::default() };
+        let (from, end) = all.ids();
+        assert!(from == Some(Uuid::nil()) && end > Some(at(253_402_207_200)));
+    }
 }

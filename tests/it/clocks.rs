@@ -27,7 +27,7 @@ const DAY: i64 = 86_400_000_000;
 async fn execute(home: &Home, backend: Backend, statements: &[String]) {
     match backend {
         Backend::Sqlite => {
-            let options = SqliteConnectOptions::new().filename(home.path("relay.db"));
+            let options = SqliteConnectOptions::new().filename(home.path("relay.db")).foreign_keys(false);
             let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
             for statement in statements {
                 sqlx::query(AssertSqlSafe(statement.clone())).execute(&mut connection).await.unwrap();
@@ -43,14 +43,27 @@ async fn execute(home: &Home, backend: Backend, statements: &[String]) {
     }
 }
 
-/// Moves every relevant time by this many microseconds.
-fn shifted(by: i64) -> Vec<String> {
+/// Moves every relevant time by this many microseconds, also those in the ids of the events.
+fn shifted(backend: Backend, by: i64) -> Vec<String> {
+    let millis = format!("(received_at + {by}) / 1000");
+    let id = match backend {
+        Backend::Sqlite => format!("unhex(printf('%012x', {millis}) || substr(hex(id), 13))"),
+        Backend::Postgres => {
+            format!("CAST(lpad(to_hex({millis}), 12, '0') || substr(replace(CAST(id AS text), '-', ''), 13) AS uuid)")
+        }
+    };
+    let of_event =
+        |table| format!("UPDATE {table} SET event_id = (SELECT {id} FROM events WHERE id = {table}.event_id)");
     [
-        format!("UPDATE events SET received_at = received_at + {by}"),
+        of_event("queue"),
+        of_event("history"),
+        of_event("announced"),
+        format!("UPDATE events SET id = {id}, received_at = received_at + {by}"),
         format!(
-            "UPDATE dispatches SET created_at = created_at + {by}, first_attempt_at = first_attempt_at + {by},
+            "UPDATE queue SET created_at = created_at + {by}, first_attempt_at = first_attempt_at + {by},
                 due_at = due_at + {by}, finished_at = finished_at + {by}"
         ),
+        format!("UPDATE history SET created_at = created_at + {by}, finished_at = finished_at + {by}"),
         format!("UPDATE retention_clock SET believed_at = believed_at + {by}, seen_at = seen_at + {by}"),
     ]
     .to_vec()
@@ -89,11 +102,12 @@ async fn a_clock_that_is_ahead_ends_nothing(backend: Backend) {
     relay.terminate().await;
 
     // 500 days: by this clock, payloads, keys and give-up times expired long ago.
-    execute(&home, backend, &shifted(-500 * DAY)).await;
+    execute(&home, backend, &shifted(backend, -500 * DAY)).await;
     let before = target.arrivals().len();
     let mut relay = home.start().await;
     relay.wait_for_line("nothing is deleted until").await;
     eventually("it is tried again", async || target.arrivals().len() >= before + 3).await;
+    let id = relay.all("/events?type=case.updated").await[0]["id"].as_str().expect("it is there").to_owned();
     let sick = only(&relay, "sick").await;
     assert_ne!(sick["state"], "dead", "tried again, and not given up: {sick}");
     assert!(relay.get(&format!("/events/{id}")).await["payload"].is_object());
@@ -119,7 +133,7 @@ async fn a_clock_that_was_set_back_stops_nothing(backend: Backend) {
     relay.terminate().await;
 
     // Two hours: a hardware clock in local time.
-    execute(&home, backend, &shifted(DAY / 12)).await;
+    execute(&home, backend, &shifted(backend, DAY / 12)).await;
     well.store(true, Relaxed);
     let mut relay = home.start().await;
     relay.wait_for_line("the clock was set back").await;

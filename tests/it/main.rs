@@ -16,6 +16,7 @@ mod explaining;
 mod failover;
 mod filtering;
 mod finkare_client;
+mod handing_over;
 mod instalments;
 mod invoicing;
 mod link;

@@ -12,6 +12,7 @@ use std::{
 
 use finkare_relay::{
     dispatch::{self, Feeding, SinkView},
+    handover::Handover,
     lifecycle::Lifecycle,
     model::{
         clock,
@@ -89,7 +90,8 @@ async fn waiting_trips_no_breaker_and_is_never_given_up() {
     let sink = Arc::new(Early { asked: AtomicU32::new(0), view: view.clone(), was_tripped: Mutex::default() });
     let lifecycle = Lifecycle::new();
     let metrics = Metrics::new();
-    dispatch::start(&store, vec![(feeding, sink.clone(), view.clone())], &metrics, &Pressure::default(), &lifecycle);
+    let (pressure, handover) = (Pressure::default(), Handover::default());
+    dispatch::start(&store, vec![(feeding, sink.clone(), view.clone())], &metrics, &pressure, &handover, &lifecycle);
     eventually("the event is delivered at last", async || {
         let page = store.list_dispatches(&DispatchFilter::default(), 10).await.unwrap();
         assert_ne!(page.rows[0].state, State::Dead, "{page:?}");

@@ -1,32 +1,40 @@
 //! Leases: claiming due dispatches, finishing them, giving them back.
 //!
-//! # Why no wake-up is lost, and no claim waits for a lock
+//! A leased dispatch is due again at the end of its lease, so one rule finds new work, retries, re-checks and what a
+//! dead process has left.
 //!
-//! With [`Order::Invoice`] a claim must find out whether a candidate has an earlier unfinished
-//! dispatch in its lane (same sink, same invoice). If there is one, the claim postpones the
-//! candidate and stores the id of that earlier dispatch in it. The transaction that finishes the
-//! earlier dispatch then looks up the next one in the lane and makes it due.
+//! # Why no wake-up is lost
 //!
-//! Between the claim's look-up and its write, another transaction may finish the earlier dispatch.
-//! That transaction does not see the note yet, so the candidate would sleep on. A claim is
-//! therefore one transaction of several statements; under READ COMMITTED each statement sees
-//! everything that was committed before the statement began:
+//! With [`Order::Invoice`] a claim must find out whether a candidate stands at the head of its lane (same sink, same
+//! invoice): the leased one first, then the one with the lowest number. If another one is the head, the claim postpones
+//! the candidate and stores the head's id in it. The transaction that ends the head's attempt then looks up the new
+//! head and makes it due.
+//!
+//! Between the claim's look-up and its write, another transaction may finish the head. That transaction does not see
+//! the note yet, so the candidate would sleep on. A claim is therefore one transaction of several statements; under
+//! READ COMMITTED each statement sees everything that was committed before the statement began:
 //!
 //! 1. Lock the candidates; skip those that other transactions have locked.
-//! 2. Look up the head of each candidate's lane, in a new statement, which sees everything that was
-//!    committed before the locks were taken. A candidate that is its own head is free.
-//! 3. Share-lock the heads that are not among our candidates and are still unfinished; again, skip
-//!    those that other transactions have locked.
-//!    - We got the lock: no transaction can finish the head before we commit. A later one starts
-//!      its look-up in the lane after our commit, sees our note, and wakes the candidate.
-//!    - We did not get it: the head is being claimed or finished at this moment, or it was finished
-//!      after step 2. The candidate stays as it is, still due, and is checked again after
-//!      [`CONTENDED`].
+//! 2. Look up the head of each candidate's lane, in a new statement, which sees everything that was committed before
+//!    the locks were taken. A candidate that is its own head is free.
+//! 3. Share-lock the heads that are not among our candidates and are still unfinished; again, skip those that other
+//!    transactions have locked.
+//!    - We got the lock: no transaction can finish the head before we commit. A later one starts its look-up in the
+//!      lane after our commit, sees our note, and wakes the candidate.
+//!    - We did not get it: the head is being claimed or finished at this moment, or it was finished after step 2. The
+//!      candidate stays as it is, still due, and is checked again after [`CONTENDED`].
 //! 4. Lease the free candidates.
 //! 5. Postpone the blocked candidates, and commit.
 //!
-//! A claim never waits for a row lock, so it cannot be part of a deadlock. A finish waits at most
-//! for claims, which are short. Finishes lock their rows in the order of their ids.
+//! # Why no invoice is leased twice
+//!
+//! After step 2, another transaction may still lease in the lane of a free candidate: an accept that hands its new
+//! dispatch over to a worker ([`super::events`]), or the claim of one that a person has just had tried again. The unique
+//! index of the lane has one place for a leased dispatch. Whoever comes second waits there for the commit of the
+//! first, and is then refused: an accept records its dispatches as pending, and a claim begins again.
+//!
+//! A claim waits for no other lock, and leases in the order of the invoices, as accepts do, so it cannot be part of a
+//! deadlock. A finish waits at most for claims, which are short. Finishes lock their rows in the order of their ids.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -42,7 +50,7 @@ use super::{Again, Failure, PostgresStore, announce, count, now, storable};
 use crate::{
     model::{
         clock,
-        dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, State},
+        dispatch::{FinishedAttempt, LeasedDispatch, Next, Order},
         id::{DispatchId, EventId, LeaseToken, SinkName},
     },
     store::{
@@ -59,21 +67,13 @@ const CONTENDED: Duration = Duration::from_millis(5);
 /// postpones up to `limit` blocked dispatches; after the last round the caller comes back at once.
 const ROUNDS: u32 = 8;
 
-/// Reads whether the sink is paused, and when its next dispatch is due. A claim runs it only when
-/// it found fewer dispatches than it wanted. Most due rows are then leased, and due again at the
-/// end of their leases. The limit keeps the statement from counting the whole backlog of a paused
-/// sink.
+/// Reads whether the sink is paused, and when its next dispatch is due. A claim runs it only when it found fewer
+/// dispatches than it wanted.
 pub(super) const LOOK: &str = concat!(
-    "WITH moment AS MATERIALIZED (SELECT ",
+    "SELECT ",
     now!("$2"),
-    " AS now)
-    SELECT moment.now, EXISTS (SELECT FROM sinks WHERE name = $1 AND paused_at IS NOT NULL) AS paused,
-           least((SELECT min(greatest(due_at, lease_until))
-                  FROM (SELECT due_at, lease_until FROM dispatches
-                        WHERE sink = $1 AND due_at <= moment.now ORDER BY due_at LIMIT 4000) AS due),
-                 (SELECT due_at FROM dispatches WHERE sink = $1 AND due_at > moment.now ORDER BY due_at LIMIT 1)
-           ) AS next_due_at
-    FROM moment"
+    " AS now, EXISTS (SELECT FROM sinks WHERE name = $1 AND paused_at IS NOT NULL) AS paused,
+           (SELECT due_at FROM queue WHERE sink = $1 AND due_at IS NOT NULL ORDER BY due_at LIMIT 1) AS next_due_at"
 );
 
 #[derive(FromRow)]
@@ -99,44 +99,40 @@ macro_rules! began {
     };
 }
 
-/// Step 1. Leased rows stay at their place in the index and are skipped: there are never more of
-/// them than attempts under way. The size of a payload is read without reading the payload; NULL
-/// means that there is nothing to send.
+/// Step 1. The size of a payload is read without reading the payload; NULL means that there is nothing to send.
 pub(super) const CANDIDATES: &str = concat!(
     "SELECT id, invoice_id, (SELECT ",
     began!("$2"),
-    ") AS now, (SELECT octet_length(payload)::bigint FROM events WHERE events.id = dispatches.event_id) AS bytes
-    FROM dispatches
+    ") AS now, (SELECT octet_length(payload)::bigint FROM events WHERE events.id = queue.event_id) AS bytes
+    FROM queue
     WHERE sink = $1 AND due_at <= ",
     began!("$2"),
-    " AND (lease_until IS NULL OR lease_until <= ",
-    began!("$2"),
-    ") AND NOT EXISTS (SELECT FROM sinks WHERE name = $1 AND paused_at IS NOT NULL)
-    ORDER BY due_at, id LIMIT $3 FOR UPDATE OF dispatches SKIP LOCKED"
+    " AND NOT EXISTS (SELECT FROM sinks WHERE name = $1 AND paused_at IS NOT NULL)
+    ORDER BY due_at, id LIMIT $3 FOR UPDATE OF queue SKIP LOCKED"
 );
 
-/// Step 2: the candidates that have an earlier unfinished dispatch in their lane, each with the
-/// head of the lane.
+/// Step 2: the candidates that are not the head of their lane, each with the head.
 pub(super) const HEADS: &str = "SELECT candidate.id, head.id
     FROM unnest($2::bigint[], $3::text[]) AS candidate (id, invoice_id)
     CROSS JOIN LATERAL (
-        SELECT d.id FROM dispatches d
-        WHERE d.sink = $1 AND d.invoice_id = candidate.invoice_id AND d.finished_at IS NULL AND d.id < candidate.id
-        ORDER BY d.id LIMIT 1
-    ) AS head";
+        SELECT d.id FROM queue d
+        WHERE d.sink = $1 AND d.invoice_id = candidate.invoice_id AND d.finished_at IS NULL
+        ORDER BY d.turn LIMIT 1
+    ) AS head
+    WHERE head.id <> candidate.id";
 
 /// Step 3: share-locks the heads.
 const HOLD_HEADS: &str =
-    "SELECT id FROM dispatches WHERE id = ANY($1) AND finished_at IS NULL ORDER BY id FOR SHARE SKIP LOCKED";
+    "SELECT id FROM queue WHERE id = ANY($1) AND finished_at IS NULL ORDER BY id FOR SHARE SKIP LOCKED";
 
-/// Step 4. Changes no indexed column, except for a held dispatch: see the migration.
-pub(super) const LEASE: &str = "UPDATE dispatches AS d
-    SET state = 'leased', lease_token = free.token, lease_until = $3 + $4, waits_for = NULL, attention = false,
+/// Step 4.
+pub(super) const LEASE: &str = "UPDATE queue AS d
+    SET state = 'leased', lease_token = free.token, due_at = $3 + $4, waits_for = NULL,
+        alone = $6 AND d.invoice_id IS NOT NULL,
         -- A delay between the due time and the claim does not count towards the age; as in
         -- `store::aging_since`.
         first_attempt_at = COALESCE(
-            least(d.first_attempt_at + greatest($3 - greatest(d.due_at, d.lease_until) - $5, 0),
-                  greatest($3, d.first_attempt_at)),
+            least(d.first_attempt_at + greatest($3 - d.due_at - $5, 0), greatest($3, d.first_attempt_at)),
             $3)
     FROM unnest($1::bigint[], $2::uuid[]) AS free (id, token), events AS e
     WHERE d.id = free.id AND e.id = d.event_id
@@ -144,24 +140,29 @@ pub(super) const LEASE: &str = "UPDATE dispatches AS d
               d.invoice_id, e.received_at, e.content_type, e.payload";
 
 /// Step 5. A worker whose lease has run out loses it here: a waiting dispatch is not leased.
-const POSTPONE: &str = "UPDATE dispatches AS d
-    SET waits_for = blocked.head, due_at = $3, lease_token = NULL, lease_until = NULL,
+const POSTPONE: &str = "UPDATE queue AS d
+    SET waits_for = blocked.head, due_at = $3, lease_token = NULL, alone = false,
         state = CASE d.state WHEN 'leased' THEN 'pending' ELSE d.state END
     FROM unnest($1::bigint[], $2::bigint[]) AS blocked (id, head)
     WHERE d.id = blocked.id";
 
-/// Ends dispatches whose payload was erased while a worker had leased them, or whose event does not
-/// exist. The next dispatch of the invoice is then made due, as after a finish. No claim waits for a
-/// finish in general; should this one and a finish wait for each other, the server detects the
-/// deadlock and we try again.
-const CALL_OFF: &str = "UPDATE dispatches
-    SET state = $4, lease_token = NULL, lease_until = NULL, waits_for = NULL, due_at = NULL, finished_at = $2,
-        attention = true, last_error = $3
+/// Ends dispatches whose payload was erased while a worker had leased them. The next dispatch of the invoice is then
+/// made due, as after a finish. No claim waits for a finish in general; should this one and a finish wait for each
+/// other, the server detects the deadlock and we try again.
+const CALL_OFF: &str = "WITH done AS (DELETE FROM queue WHERE id = ANY($1) RETURNING *)
+    INSERT INTO history (id, event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at, finished_at,
+                         last_error)
+    SELECT id, event_id, sink, event_type, invoice_id, 'cancelled', trigger, attempts, created_at, $2, $3 FROM done";
+
+/// Gives up dispatches whose event does not exist.
+const GIVE_UP: &str = "UPDATE queue
+    SET state = 'dead', lease_token = NULL, alone = false, waits_for = NULL, due_at = NULL, finished_at = $2,
+        last_error = $3
     WHERE id = ANY($1)";
 
 /// Those of these dispatches that have an event.
 const WITH_EVENT: &str =
-    "SELECT d.id FROM dispatches d WHERE d.id = ANY($1) AND EXISTS (SELECT FROM events e WHERE e.id = d.event_id)";
+    "SELECT d.id FROM queue d WHERE d.id = ANY($1) AND EXISTS (SELECT FROM events e WHERE e.id = d.event_id)";
 
 /// A row that [`CANDIDATES`] returns.
 #[derive(FromRow)]
@@ -234,6 +235,12 @@ struct Round {
     contended: bool,
 }
 
+impl Round {
+    /// Another transaction has leased in the lane of a candidate after the look-up. It is committed, so the next round
+    /// sees it.
+    const LOST: Self = Self { leased: Vec::new(), full: true, postponed: true, contended: true };
+}
+
 #[async_trait]
 impl LeaseStore for PostgresStore {
     async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError> {
@@ -286,21 +293,24 @@ impl LeaseStore for PostgresStore {
         let mut leases: Vec<_> = leases.iter().map(|(id, token)| (id.0, token.0)).collect();
         leases.sort_unstable();
         let (ids, tokens): (Vec<i64>, Vec<Uuid>) = leases.into_iter().unzip();
-        let given: Vec<String> = self
+        let given: Vec<(String, Option<String>, i64)> = self
             .run_relaying(format!("give back leases ({})", ids.len()), async || {
                 let mut checkout = self.begin_relaying().await?;
-                let given: Vec<String> =
-                    sqlx::query_scalar(GIVE_BACK).bind(&ids).bind(&tokens).fetch_all(checkout.on()).await?;
-                if !given.is_empty() {
+                let given: Vec<(String, Option<String>, i64)> =
+                    sqlx::query_as(GIVE_BACK).bind(&ids).bind(&tokens).fetch_all(checkout.on()).await?;
+                if let Some((.., moment)) = given.first() {
+                    let lanes =
+                        given.iter().filter_map(|(sink, invoice, _)| Some((sink.as_str(), invoice.as_deref()?)));
+                    wake_next(checkout.on(), lanes.collect(), *moment).await?;
                     // A process that gives leases back is about to stop, so the other replicas have
                     // to take over.
-                    announce::announce(checkout.on(), given.iter().map(String::as_str)).await?;
+                    announce::announce(checkout.on(), given.iter().map(|(sink, ..)| sink.as_str())).await?;
                 }
                 checkout.commit().await?;
                 Ok(given)
             })
             .await?;
-        let sinks = given.iter().map(|name| sink_name(name)).collect::<Result<HashSet<_>, _>>()?;
+        let sinks = given.iter().map(|(name, ..)| sink_name(name)).collect::<Result<HashSet<_>, _>>()?;
         self.wakeups.wake(&sinks);
         Ok(given.len() as u64)
     }
@@ -310,7 +320,7 @@ impl LeaseStore for PostgresStore {
             .run("expire the leases of an earlier process", Again::Harmless, async || {
                 let mut checkout = self.checkout().await?;
                 let expired = sqlx::query(concat!(
-                    "UPDATE dispatches SET lease_until = ",
+                    "UPDATE queue SET due_at = ",
                     now!("$1"),
                     " WHERE due_at IS NOT NULL AND state = 'leased'"
                 ))
@@ -385,6 +395,8 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
     wanted.truncate(claim.limit as usize);
     wanted.truncate(within_budget(wanted.iter().map(|candidate| candidate.bytes.unwrap_or(0))));
     let full = full || wanted.len() < found;
+    // The order in which the lanes are taken, see the module.
+    wanted.sort_unstable_by_key(|candidate| &candidate.invoice_id);
     let free: Vec<i64> = wanted.iter().map(|candidate| candidate.id).collect();
     let (blocked, contended): (Vec<(i64, i64)>, Vec<_>) =
         heads.into_iter().partition(|(_, head)| ours.contains(head) || held.contains(head));
@@ -392,14 +404,21 @@ async fn claim_round(store: &PostgresStore, claim: &Claim<'_>) -> Result<Round, 
     let mut leased = Vec::new();
     if !free.is_empty() {
         let tokens: Vec<_> = free.iter().map(|_| LeaseToken::generate().0).collect();
-        let rows: Vec<LeasedRow> = sqlx::query_as(LEASE)
+        let leasing = sqlx::query_as(LEASE)
             .bind(free)
             .bind(tokens)
             .bind(now)
             .bind(clock::duration_micros(claim.lease))
             .bind(clock::duration_micros(claim.longest_wait))
-            .fetch_all(checkout.on())
-            .await?;
+            .bind(claim.order == Order::Invoice)
+            .fetch_all(checkout.on());
+        let rows: Vec<LeasedRow> = match leasing.await.map_err(Failure::from) {
+            Err(taken) if taken.is_taken() => {
+                checkout.roll_back().await?;
+                return Ok(Round::LOST);
+            }
+            rows => rows?,
+        };
         // Erased since step 1.
         let (rows, erased): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.payload.is_some());
         let erased: HashSet<i64> = erased.iter().map(|row| row.id).collect();
@@ -443,15 +462,9 @@ async fn call_off(
             "dispatches are given up because their event is not in the database: was only a part of the database restored?"
         );
     }
-    for (ids, state, reason) in [(erased, State::Cancelled, ERASED), (orphans, State::Dead, ORPHANED)] {
+    for (statement, ids, reason) in [(CALL_OFF, erased, ERASED), (GIVE_UP, orphans, ORPHANED)] {
         if !ids.is_empty() {
-            sqlx::query(CALL_OFF)
-                .bind(ids)
-                .bind(now)
-                .bind(reason)
-                .bind(state.as_str())
-                .execute(&mut *connection)
-                .await?;
+            sqlx::query(statement).bind(ids).bind(now).bind(reason).execute(&mut *connection).await?;
         }
     }
     let lanes = gone.iter().filter_map(|candidate| Some((sink.as_str(), candidate.invoice_id.as_deref()?))).collect();
@@ -476,24 +489,39 @@ async fn heads(
     Ok(rows.into_iter().collect())
 }
 
-/// Writes the new states. A lease that is no longer ours matches no row. A successful attempt is
-/// stored in the dispatch's row.
-pub(super) const FINISH: &str = concat!(
-    "UPDATE dispatches AS d
-    SET state = f.state, attempts = d.attempts + 1, lease_token = NULL, lease_until = NULL,
-        due_at = moment.now + f.due_after,
-        finished_at = CASE WHEN f.state IN ('delivered', 'dead') THEN moment.now END,
-        attempted_at = CASE f.state WHEN 'delivered' THEN f.started_at END,
-        attempt_us = CASE f.state WHEN 'delivered' THEN f.duration_us END,
-        attention = f.state IN ('held', 'dead'), last_error = COALESCE(f.error, d.last_error),
+/// Moves what was delivered to the history, with the attempt. A lease that is no longer ours matches no row.
+pub(super) const DELIVERED: &str = concat!(
+    "WITH done AS (
+        DELETE FROM queue AS d
+        USING unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[]) AS f (id, token, started_at, duration_us)
+        WHERE d.id = f.id AND d.lease_token = f.token
+        RETURNING d.id, d.event_id, d.sink, d.event_type, d.invoice_id, d.trigger, d.attempts, d.created_at,
+                  d.last_error, d.lease_token, f.started_at, f.duration_us
+    ), moment AS MATERIALIZED (SELECT ",
+    began!("$5"),
+    " AS now), kept AS (
+        INSERT INTO history (id, event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at,
+                             finished_at, last_error, attempted_at, attempt_us)
+        SELECT id, event_id, sink, event_type, invoice_id, 'delivered', trigger, attempts + 1, created_at, moment.now,
+               last_error, started_at, duration_us
+        FROM done, moment
+    )
+    SELECT id, lease_token, moment.now, invoice_id, attempts + 1 FROM done, moment"
+);
+
+/// Writes the new states of what was not delivered; in the same way.
+const UNDELIVERED: &str = concat!(
+    "UPDATE queue AS d
+    SET state = f.state, attempts = d.attempts + 1, lease_token = NULL, alone = false, due_at = moment.now + f.wait_us,
+        finished_at = CASE f.state WHEN 'dead' THEN moment.now END, last_error = COALESCE(f.error, d.last_error),
         first_attempt_at = CASE WHEN NOT f.restarts THEN d.first_attempt_at END,
-        ageless = CASE WHEN f.restarts THEN d.attempts + 1 ELSE d.ageless END, wait_us = f.due_after
+        ageless = CASE WHEN f.restarts THEN d.attempts + 1 ELSE d.ageless END, wait_us = f.wait_us
     FROM (SELECT ",
-    now!("$8"),
+    began!("$5"),
     " AS now OFFSET 0) AS moment,
-         unnest($1::bigint[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $9::bool[])
-         AS f (id, token, state, due_after, started_at, duration_us, error, restarts)
-    WHERE d.id = f.id AND d.lease_token = f.token AND d.state = 'leased'
+         unnest($1::bigint[], $2::uuid[], $3::text[], $4::bigint[], $6::text[], $7::bool[])
+         AS f (id, token, state, wait_us, error, restarts)
+    WHERE d.id = f.id AND d.lease_token = f.token
     RETURNING d.id, f.token, moment.now, d.invoice_id, d.attempts"
 );
 
@@ -501,7 +529,7 @@ pub(super) const FINISH: &str = concat!(
 const ATTEMPTS: &str = "INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome, error)
     SELECT * FROM unnest($1::bigint[], $2::int[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])";
 
-/// A row that [`FINISH`] returns: dispatch, token, time, invoice, number of the attempt.
+/// A row of an attempt that is recorded: dispatch, token, time, invoice, number of the attempt.
 type FinishedRow = (i64, Uuid, i64, Option<String>, i32);
 
 /// Adds a group of attempts to the sinks' rows. A sink that is paused already keeps its reason.
@@ -527,25 +555,40 @@ async fn finish_once(
     let mut sorted: Vec<_> = batch.iter().collect();
     sorted.sort_by_key(|entry| entry.id);
     sorted.dedup_by_key(|entry| (entry.id, entry.token));
-    let reasons: Vec<_> = sorted.iter().map(|entry| entry.outcome.reason().map(storable)).collect();
+    let (good, bad): (Vec<_>, Vec<_>) = sorted.into_iter().partition(|entry| entry.next == Next::Delivered);
+    let reasons: Vec<_> = bad.iter().map(|entry| entry.outcome.reason().map(storable)).collect();
     macro_rules! column {
-        ($entry:ident => $value:expr) => {
-            sorted.iter().map(|$entry| $value).collect::<Vec<_>>()
+        ($of:ident, $entry:ident => $value:expr) => {
+            $of.iter().map(|$entry| $value).collect::<Vec<_>>()
         };
     }
+    let now = now.map(clock::to_micros);
     let mut checkout = store.begin_relaying().await?;
-    let rows: Vec<FinishedRow> = sqlx::query_as(FINISH)
-        .bind(column!(e => e.id.0))
-        .bind(column!(e => e.token.0))
-        .bind(column!(e => e.next.state().as_str()))
-        .bind(column!(e => due_after(&e.next).map(clock::duration_micros)))
-        .bind(column!(e => clock::to_micros(e.started_at)))
-        .bind(column!(e => clock::duration_micros(e.duration)))
-        .bind(&reasons)
-        .bind(now.map(clock::to_micros))
-        .bind(column!(e => e.outcome.restarts_the_clock()))
-        .fetch_all(checkout.on())
-        .await?;
+    let mut rows: Vec<FinishedRow> = Vec::new();
+    if !good.is_empty() {
+        rows = sqlx::query_as(DELIVERED)
+            .bind(column!(good, e => e.id.0))
+            .bind(column!(good, e => e.token.0))
+            .bind(column!(good, e => clock::to_micros(e.started_at)))
+            .bind(column!(good, e => clock::duration_micros(e.duration)))
+            .bind(now)
+            .fetch_all(checkout.on())
+            .await?;
+    }
+    if !bad.is_empty() {
+        rows.extend::<Vec<FinishedRow>>(
+            sqlx::query_as(UNDELIVERED)
+                .bind(column!(bad, e => e.id.0))
+                .bind(column!(bad, e => e.token.0))
+                .bind(column!(bad, e => e.next.state().as_str()))
+                .bind(column!(bad, e => due_after(&e.next).map(clock::duration_micros)))
+                .bind(now)
+                .bind(&reasons)
+                .bind(column!(bad, e => e.outcome.restarts_the_clock()))
+                .fetch_all(checkout.on())
+                .await?,
+        );
+    }
     let Some(moment) = rows.first().map(|row| row.2) else {
         checkout.commit().await?;
         return Ok((HashSet::new(), Vec::new()));
@@ -553,25 +596,25 @@ async fn finish_once(
     let finished: HashMap<(i64, Uuid), (Option<String>, i32)> =
         rows.into_iter().map(|(id, token, _, invoice, number)| ((id, token), (invoice, number))).collect();
 
-    let mut wake = Vec::new();
-    let mut lanes = Vec::new();
-    let mut undelivered = Vec::new();
-    for (entry, reason) in sorted.iter().zip(&reasons) {
-        let Some((invoice, number)) = finished.get(&(entry.id.0, entry.token.0)) else { continue };
-        if let (true, Some(invoice)) = (entry.next.state().is_finished(), invoice) {
-            lanes.push((entry.sink.as_str(), invoice.as_str()));
-        }
-        if due_after(&entry.next).is_some_and(|after| after.is_zero()) {
-            wake.push(entry.sink.clone());
-        }
-        if !matches!(entry.next, Next::Delivered) {
-            undelivered.push((*entry, *number, reason.as_deref()));
-        }
+    let numbered = |(entry, reason)| {
+        let entry: &FinishedAttempt = entry;
+        let (_, number) = finished.get(&(entry.id.0, entry.token.0))?;
+        Some((entry, *number, Option::as_deref(reason)))
+    };
+    let attempts: Vec<_> = bad.iter().copied().zip(&reasons).filter_map(numbered).collect();
+    if !attempts.is_empty() {
+        write_attempts(checkout.on(), &attempts).await?;
     }
-    if !undelivered.is_empty() {
-        write_attempts(checkout.on(), &undelivered).await?;
-    }
-    wake.extend(wake_next(checkout.on(), lanes, moment).await?);
+    let due_now = |entry: &&FinishedAttempt| due_after(&entry.next).is_some_and(|after| after.is_zero());
+    let mut wake: Vec<SinkName> =
+        attempts.iter().map(|(entry, ..)| *entry).filter(due_now).map(|entry| entry.sink.clone()).collect();
+    // Of all that was leased: what goes back behind an earlier dispatch of its lane was at the head only while it was
+    // leased.
+    let lanes = good.iter().chain(&bad).filter_map(|entry| {
+        let (invoice, _) = finished.get(&(entry.id.0, entry.token.0))?;
+        Some((entry.sink.as_str(), invoice.as_deref()?))
+    });
+    wake.extend(wake_next(checkout.on(), lanes.collect(), moment).await?);
 
     // In the order of the batch. Of two equal entries the second has lost its lease to the first.
     let mut counted = HashSet::new();
@@ -630,13 +673,13 @@ fn due_after(next: &Next) -> Option<Duration> {
 pub(super) const WAKE_NEXT: &str = "WITH next AS MATERIALIZED (
         SELECT DISTINCT head.id FROM unnest($1::text[], $2::text[]) AS lane (sink, invoice_id)
         CROSS JOIN LATERAL (
-            SELECT d.id, d.waits_for FROM dispatches d
+            SELECT d.id, d.waits_for FROM queue d
             WHERE d.sink = lane.sink AND d.invoice_id = lane.invoice_id AND d.finished_at IS NULL
-            ORDER BY d.id LIMIT 1
+            ORDER BY d.turn LIMIT 1
         ) AS head
         WHERE head.waits_for IS NOT NULL ORDER BY head.id
     )
-    UPDATE dispatches AS d SET due_at = $3, waits_for = NULL FROM next
+    UPDATE queue AS d SET due_at = $3, waits_for = NULL FROM next
     WHERE d.id = next.id AND d.waits_for IS NOT NULL
     RETURNING d.sink";
 
@@ -673,11 +716,14 @@ pub(super) fn sink_name(name: &str) -> Result<SinkName, StoreError> {
     })
 }
 
-/// The dispatch keeps the time at which it was due, and so its place in the queue. If it was never
-/// attempted, or not since its age was reset, the claim does not start its age.
-const GIVE_BACK: &str = "UPDATE dispatches AS d
-     SET state = 'pending', lease_token = NULL, lease_until = NULL,
+/// If the dispatch was never attempted, or not since its age was reset, the claim does not start its age.
+const GIVE_BACK: &str = concat!(
+    "UPDATE queue AS d
+     SET state = 'pending', due_at = moment.now, lease_token = NULL, alone = false,
          first_attempt_at = CASE WHEN d.attempts > d.ageless THEN d.first_attempt_at END
-     FROM unnest($1::bigint[], $2::uuid[]) AS given (id, token)
-     WHERE d.id = given.id AND d.lease_token = given.token AND d.state = 'leased'
-     RETURNING d.sink";
+     FROM (SELECT ",
+    began!("NULL"),
+    " AS now OFFSET 0) AS moment, unnest($1::bigint[], $2::uuid[]) AS given (id, token)
+     WHERE d.id = given.id AND d.lease_token = given.token
+     RETURNING d.sink, d.invoice_id, moment.now"
+);

@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{PostgresStore, claims, now};
+use super::{PostgresStore, claims, purge};
 use crate::{
     model::audit::NewAudit,
     store::{
@@ -29,25 +29,27 @@ const EMPTY: &str = "UPDATE events SET payload = NULL WHERE id = ANY($1) AND pay
 
 /// The answers of targets may quote the payload.
 const FORGET: &str = "WITH dispatched AS MATERIALIZED (
-        SELECT id FROM dispatches WHERE event_id = ANY($1) ORDER BY id FOR UPDATE
+        SELECT id FROM queue WHERE event_id = ANY($1) UNION ALL SELECT id FROM history WHERE event_id = ANY($1)
     ), attempted AS (
         UPDATE attempts SET error = 'erased' WHERE dispatch_id IN (SELECT id FROM dispatched) AND error IS NOT NULL
+    ), queued AS (
+        UPDATE queue SET last_error = 'erased' WHERE event_id = ANY($1) AND last_error IS NOT NULL
     )
-    UPDATE dispatches SET last_error = 'erased' WHERE id IN (SELECT id FROM dispatched) AND last_error IS NOT NULL";
+    UPDATE history SET last_error = 'erased' WHERE event_id = ANY($1) AND last_error IS NOT NULL";
 
 /// Deletes the searchable facts about the payments of these events. The ledger holds ids and amounts, and stays.
 const FORGET_ANNOUNCED: &str = "DELETE FROM announced WHERE event_id = ANY($1)";
 
-/// A new statement, so that it sees what other transactions committed before we got the lock.
-const CANCEL: &str = concat!(
-    "UPDATE dispatches AS d SET state = 'cancelled', finished_at = moment.now, due_at = NULL, waits_for = NULL,
-        attention = true, last_error = $2
-    FROM (SELECT ",
-    now!("$3"),
-    " AS now OFFSET 0) AS moment
-    WHERE d.event_id = ANY($1) AND d.state IN ('pending', 'held', 'dead')
-    RETURNING d.sink, moment.now"
-);
+/// What is leased is left to its worker.
+const CANCEL: &str = "WITH gone AS (
+        DELETE FROM queue WHERE event_id = ANY($1) AND state IN ('pending', 'held', 'dead')
+        RETURNING id, event_id, sink, event_type, invoice_id, trigger, attempts, created_at
+    )
+    INSERT INTO history (id, event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at, finished_at,
+                         last_error)
+    SELECT id, event_id, sink, event_type, invoice_id, 'cancelled', trigger, attempts, created_at, $2, $3
+    FROM gone ORDER BY id
+    RETURNING sink";
 
 #[async_trait]
 impl EraseStore for PostgresStore {
@@ -83,7 +85,6 @@ async fn batch(
     entry: &NewAudit,
 ) -> Result<Batch, Failure> {
     let mut open = store.open(Access::Link).await?;
-    let now = open.now().await?;
     let found: Vec<(Uuid, bool)> = sqlx::query_as(FIND)
         .bind(invoice_id)
         .bind(after)
@@ -91,19 +92,18 @@ async fn batch(
         .fetch_all(open.on())
         .await?;
     let ids: Vec<Uuid> = found.iter().map(|(id, _)| *id).collect();
+    sqlx::query(purge::LOCK_QUEUED).bind(&ids).execute(open.on()).await?;
+    let now = open.now().await?;
     sqlx::query(FORGET).bind(&ids).execute(open.on()).await?;
-    let cancelled: Vec<(String, i64)> =
-        sqlx::query_as(CANCEL).bind(&ids).bind(ERASED).bind(None::<i64>).fetch_all(open.on()).await?;
+    let cancelled: Vec<String> =
+        sqlx::query_scalar(CANCEL).bind(&ids).bind(now).bind(ERASED).fetch_all(open.on()).await?;
     sqlx::query(FORGET_ANNOUNCED).bind(&ids).execute(open.on()).await?;
     sqlx::query(EMPTY).bind(&ids).execute(open.on()).await?;
     erased.events += found.len() as u64;
     erased.payloads += found.iter().filter(|(_, has_payload)| *has_payload).count() as u64;
     erased.cancelled += cancelled.len() as u64;
-    let mut news = News::default();
-    if let Some((_, moment)) = cancelled.first() {
-        let lanes = cancelled.iter().map(|(sink, _)| (sink.as_str(), invoice_id)).collect();
-        news.sinks = claims::wake_next(open.on(), lanes, *moment).await?;
-    }
+    let lanes = cancelled.iter().map(|sink| (sink.as_str(), invoice_id)).collect();
+    let news = News { sinks: claims::wake_next(open.on(), lanes, now).await?, ..News::default() };
     let next = if found.len() == BATCH { ids.last().copied() } else { None };
     if next.is_none() && erased.events > 0 {
         let entry = entry

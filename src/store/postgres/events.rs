@@ -3,15 +3,16 @@
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{Again, Failure, PostgresStore, dispatches, now};
+use super::{Again, Failure, PostgresStore, claims, dispatches, now};
 use crate::{
     model::{
         clock,
+        dispatch::Order,
         event::{DedupeKey, NewEvent, Recorded},
-        id::EventId,
+        id::{DispatchId, EventId, SinkName},
     },
     store::{
         Candidate, EventDetail, EventFilter, EventStore, EventsPage, Offer, Page, StoreError, Stored,
@@ -29,6 +30,10 @@ use crate::{
 ///   (The id does not show it: a repeated call brings the same id.)
 /// - `IS TRUE` keeps the planner from turning `IN` into a join. It uses a hash table instead, once for each dispatch,
 ///   and the dispatches keep their order, so that their numbers ascend in it.
+/// - What is handed over takes the leased one's place in its lane, and the unique index has one. If another transaction
+///   takes it after this statement began, the statement waits for that one's end, and is refused. Two replicas take the
+///   lanes in the same order.
+/// - An event that is not among the answers was new, and given once.
 const RECORD: &str = concat!(
     "WITH recorded AS (
         INSERT INTO events AS e (id, endpoint, dedupe_key, type, invoice_id, occurred_at, received_at, deliveries,
@@ -39,22 +44,43 @@ const RECORD: &str = concat!(
         SET deliveries = e.deliveries + excluded.deliveries
         RETURNING id, endpoint, dedupe_key, deliveries
     ), moment AS MATERIALIZED (SELECT ",
-    now!("$17"),
+    now!("$20"),
     " AS now), dispatched AS (
-        INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
-        SELECT d.event_id, d.sink, d.event_type, d.invoice_id, 'pending', 'event', moment.now, moment.now
-        FROM moment, unnest($12::uuid[], $13::int[], $14::text[], $15::text[], $16::text[])
-                     AS d (event_id, deliveries, sink, event_type, invoice_id)
-        WHERE ((d.event_id, d.deliveries) IN (SELECT id, deliveries FROM recorded)) IS TRUE
-        RETURNING 1
+        INSERT INTO queue (id, event_id, sink, event_type, invoice_id, state, trigger, created_at, first_attempt_at,
+                           due_at, lease_token, alone)
+        SELECT id, event_id, sink, event_type, invoice_id, CASE WHEN is_free THEN 'leased' ELSE 'pending' END, 'event',
+               now, CASE WHEN is_free THEN now END, CASE WHEN is_free THEN now + lease_us ELSE now END,
+               CASE WHEN is_free THEN token END, is_free AND alone
+        FROM moment, (
+            SELECT nextval('queue_id_seq') AS id, d.*,
+                   d.token IS NOT NULL
+                   AND d.sink <> ALL (ARRAY(SELECT name FROM sinks WHERE name = ANY($14) AND paused_at IS NOT NULL))
+                   AND NOT (d.alone AND EXISTS (SELECT FROM queue q WHERE q.sink = d.sink AND q.finished_at IS NULL
+                                                                      AND q.invoice_id = d.invoice_id)) AS is_free
+            FROM unnest($12::uuid[], $13::int[], $14::text[], $15::text[], $16::text[], $17::uuid[], $18::bigint[],
+                        $19::bool[])
+                 AS d (event_id, deliveries, sink, event_type, invoice_id, token, lease_us, alone)
+            WHERE ((d.event_id, d.deliveries) IN (SELECT id, deliveries FROM recorded)) IS TRUE
+        ) AS wanted
+        ORDER BY sink, invoice_id
+        RETURNING id, sink, lease_token
     )
-    SELECT id, endpoint, dedupe_key, deliveries FROM recorded"
+    SELECT id, endpoint, dedupe_key, deliveries, NULL AS dispatch FROM recorded WHERE deliveries > 1
+    UNION ALL SELECT lease_token, NULL, NULL, NULL, id FROM dispatched WHERE lease_token IS NOT NULL
+    UNION ALL (SELECT DISTINCT NULL::uuid, sink, NULL::bytea, NULL::int, NULL::bigint FROM dispatched
+               WHERE lease_token IS NULL)"
 );
+
+/// A row of the answer. An event that was delivered more than once has all but the last column; a dispatch that was
+/// handed over has its token and its number; and of a sink with new pending dispatches there is the name.
+type RecordedRow = (Option<Uuid>, Option<String>, Option<Vec<u8>>, Option<i32>, Option<i64>);
 
 /// One event of a batch, after equal ones were merged.
 struct Merged<'a> {
     /// Its first delivery.
     event: &'a NewEvent,
+    /// The place of that one in the batch.
+    first: usize,
     deliveries: i32,
 }
 
@@ -71,11 +97,12 @@ fn merge(batch: &[NewEvent]) -> (Vec<Merged<'_>>, Vec<usize>) {
     let mut known = HashMap::with_capacity(batch.len());
     let place = batch
         .iter()
-        .map(|event| {
+        .enumerate()
+        .map(|(first, event)| {
             let index = *known.entry(key(event)).or_insert(merged.len());
             match merged.get_mut(index) {
                 Some(first) => first.deliveries = first.deliveries.saturating_add(1),
-                None => merged.push(Merged { event, deliveries: 1 }),
+                None => merged.push(Merged { event, first, deliveries: 1 }),
             }
             index
         })
@@ -83,9 +110,28 @@ fn merge(batch: &[NewEvent]) -> (Vec<Merged<'_>>, Vec<usize>) {
     (merged, place)
 }
 
-/// Runs the statement; returns the merged events in their order. With `repeated`, an earlier run of the statement may
-/// have been committed without our knowing: an event with the id that we gave is then our own.
-async fn record_merged(store: &PostgresStore, merged: &[Merged<'_>], repeated: bool) -> Result<Vec<Recorded>, Failure> {
+/// What one run of the statement has done.
+struct Outcome {
+    /// The merged events, in their order.
+    events: Vec<Recorded>,
+    /// The dispatches that were handed over, by their tokens.
+    handed: HashMap<Uuid, DispatchId>,
+    /// The sinks that have new pending dispatches.
+    waiting: HashSet<SinkName>,
+}
+
+/// Runs the statement. With `repeated`, an earlier run of the statement may have been committed without our knowing:
+/// an event with the id that we gave is then our own.
+///
+/// Nothing is handed over by a repetition. What the first run has handed over, if it was committed, stays leased, but no
+/// worker knows of it: it is claimed when the lease ends, as after the end of a process. Its worker's time would have
+/// begun with the first run, so that a lease could end before its attempt.
+async fn record_merged(
+    store: &PostgresStore,
+    merged: &[Merged<'_>],
+    offers: &[Offer],
+    repeated: bool,
+) -> Result<Outcome, Failure> {
     let mut sorted: Vec<_> = merged.iter().collect();
     sorted.sort_unstable_by_key(|merged| key(merged.event));
     // One array for each column.
@@ -94,14 +140,13 @@ async fn record_merged(store: &PostgresStore, merged: &[Merged<'_>], repeated: b
             sorted.iter().map(|$merged| $value).collect::<Vec<_>>()
         };
     }
-    let wanted: Vec<_> =
-        merged.iter().flat_map(|merged| merged.event.sinks.iter().map(move |sink| (merged, sink))).collect();
+    let wanted = wanted(merged, if repeated { &[] } else { offers });
     macro_rules! dispatch_column {
-        ($merged:pat, $sink:pat => $value:expr) => {
-            wanted.iter().map(|($merged, $sink)| $value).collect::<Vec<_>>()
+        ($of:pat => $value:expr) => {
+            wanted.iter().map(|$of| $value).collect::<Vec<_>>()
         };
     }
-    let query = sqlx::query(RECORD)
+    let query = sqlx::query_as(RECORD)
         .bind(column!(m => m.event.id.0))
         .bind(column!(m => m.event.endpoint.as_str()))
         .bind(column!(m => m.event.dedupe_key.0.as_slice()))
@@ -113,38 +158,68 @@ async fn record_merged(store: &PostgresStore, merged: &[Merged<'_>], repeated: b
         .bind(column!(m => m.event.readable))
         .bind(column!(m => m.event.content_type.as_deref()))
         .bind(column!(m => m.event.payload.as_ref()))
-        .bind(dispatch_column!(m, _ => m.event.id.0))
-        .bind(dispatch_column!(m, _ => m.deliveries))
-        .bind(dispatch_column!(_, sink => sink.as_str()))
-        .bind(dispatch_column!(m, _ => m.event.event_type.as_str()))
-        .bind(dispatch_column!(m, _ => m.event.invoice_id.as_deref()))
+        .bind(dispatch_column!((m, ..) => m.event.id.0))
+        .bind(dispatch_column!((m, ..) => m.deliveries))
+        .bind(dispatch_column!((_, sink, _) => sink.as_str()))
+        .bind(dispatch_column!((m, ..) => m.event.event_type.as_str()))
+        .bind(dispatch_column!((m, ..) => m.event.invoice_id.as_deref()))
+        .bind(dispatch_column!((.., offer) => offer.map(|offer| offer.token.0)))
+        .bind(dispatch_column!((.., offer) => offer.map(|offer| clock::duration_micros(offer.lease))))
+        .bind(dispatch_column!((m, _, offer) => m.event.invoice_id.is_some()
+            && offer.is_some_and(|offer| offer.order == Order::Invoice)))
         .bind(None::<i64>);
     let mut checkout = store.checkout().await?;
     let rows = query.fetch_all(checkout.on());
     // The second try has a connection that has just answered, and all the remaining time: it may have to wait for a
     // lock, or for the first try to end.
-    let rows = if repeated { rows.await? } else { store.soon(rows).await? };
-    checkout.finish();
-
-    let mut answers = HashMap::with_capacity(rows.len());
-    for row in &rows {
-        let (id, deliveries): (Uuid, i32) = (row.try_get("id")?, row.try_get("deliveries")?);
-        let key: &[u8] = row.try_get("dedupe_key")?;
-        let key = DedupeKey(key.try_into().map_err(|_| StoreError::Unreadable {
-            table: "events",
-            column: "dedupe_key",
-            row: id.to_string(),
-            problem: format!("{} bytes instead of 32", key.len()),
-        })?);
-        answers.insert((row.try_get::<&str, _>("endpoint")?, key), (id, deliveries));
+    let rows = if repeated { rows.await.map_err(Failure::from) } else { store.soon(rows).await };
+    if rows.as_ref().err().is_none_or(Failure::is_taken) {
+        checkout.finish();
     }
-    merged
-        .iter()
-        .map(|merged| {
-            // The statement returns every row that it was given: inserted or counted.
-            let (id, deliveries) = answers.get(&key(merged.event)).copied().ok_or(sqlx::Error::RowNotFound)?;
-            let inserted = deliveries == merged.deliveries || (repeated && id == merged.event.id.0);
-            Ok(Recorded { id: EventId(id), duplicate: !inserted })
+    let rows: Vec<RecordedRow> = rows?;
+
+    let (mut known, mut handed, mut waiting) = (HashMap::new(), HashMap::new(), HashSet::new());
+    for row in &rows {
+        match row {
+            (Some(token), .., Some(dispatch)) => drop(handed.insert(*token, DispatchId(*dispatch))),
+            (Some(id), Some(endpoint), Some(key), Some(deliveries), None) => {
+                let key = DedupeKey(key.as_slice().try_into().map_err(|_| StoreError::Unreadable {
+                    table: "events",
+                    column: "dedupe_key",
+                    row: id.to_string(),
+                    problem: format!("{} bytes instead of 32", key.len()),
+                })?);
+                known.insert((endpoint.as_str(), key), (*id, *deliveries));
+            }
+            (_, sink, ..) => waiting.extend(sink.as_deref().map(claims::sink_name).transpose()?),
+        }
+    }
+    let event = |merged: &Merged<'_>| {
+        let ours = (merged.event.id.0, merged.deliveries);
+        let (id, deliveries) = known.get(&key(merged.event)).copied().unwrap_or(ours);
+        let inserted = deliveries == merged.deliveries || (repeated && id == merged.event.id.0);
+        Recorded { id: EventId(id), duplicate: !inserted }
+    };
+    let events: Vec<_> = merged.iter().map(event).collect();
+    if repeated {
+        // The first run may have left pending ones.
+        let new = merged.iter().zip(&events).filter(|(_, recorded)| !recorded.duplicate);
+        waiting.extend(new.flat_map(|(merged, _)| merged.event.sinks.iter().cloned()));
+    }
+    Ok(Outcome { events, handed, waiting })
+}
+
+/// The dispatches of a batch, in its order, each with the offer that may be taken for it: the first one of an invoice
+/// has the first claim to its lane, whether there is an offer for it or not.
+fn wanted<'a>(merged: &'a [Merged<'_>], offers: &'a [Offer]) -> Vec<(&'a Merged<'a>, &'a SinkName, Option<&'a Offer>)> {
+    let offered: HashMap<_, _> = offers.iter().map(|offer| ((offer.event, &offer.sink), offer)).collect();
+    let mut lanes = HashSet::new();
+    let dispatches = merged.iter().flat_map(|merged| merged.event.sinks.iter().map(move |sink| (merged, sink)));
+    dispatches
+        .map(|(merged, sink)| {
+            let is_first = merged.event.invoice_id.as_ref().is_none_or(|invoice| lanes.insert((sink, invoice)));
+            let offer = offered.get(&(merged.first, sink)).copied();
+            (merged, sink, offer.filter(|offer| is_first || offer.order == Order::None))
         })
         .collect()
 }
@@ -159,32 +234,26 @@ macro_rules! event_columns {
 
 /// The query of a list. It has only the conditions that were asked for, so that each index can be used.
 ///
-/// Without an invoice it walks the primary key from the newest event down and stops when it has enough. `since` and
-/// `until` bound that walk: see [`BOUNDS`].
-pub(super) fn list_query(
-    filter: &EventFilter,
-    bounds: (Option<Uuid>, Option<Uuid>),
-    limit: u32,
-) -> QueryBuilder<Postgres> {
+/// Without an invoice it walks the primary key from the newest event down, to `from` at most, and stops when it has
+/// enough.
+fn list_query(filter: &EventFilter, from: Option<Uuid>, limit: u32) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(concat!("SELECT ", event_columns!(), " FROM events e WHERE true"));
-    push_conditions(&mut query, filter, bounds);
+    push_conditions(&mut query, filter);
+    if let Some(from) = from {
+        query.push(" AND e.id >= ").push_bind(from);
+    }
     query.push(" ORDER BY e.id DESC LIMIT ").push_bind(i64::from(limit) + 1);
     query
 }
 
 /// The same from the oldest event up, starting after a given one.
-fn walk_query(
-    filter: &EventFilter,
-    bounds: (Option<Uuid>, Option<Uuid>),
-    after: Option<EventId>,
-    limit: u32,
-) -> QueryBuilder<Postgres> {
+fn walk_query(filter: &EventFilter, after: Option<EventId>, limit: u32) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(concat!(
         "SELECT ",
         event_columns!(),
         ", e.payload IS NOT NULL AS has_payload FROM events e WHERE true"
     ));
-    push_conditions(&mut query, filter, bounds);
+    push_conditions(&mut query, filter);
     if let Some(after) = after {
         query.push(" AND e.id > ").push_bind(after.0);
     }
@@ -192,10 +261,9 @@ fn walk_query(
     query
 }
 
-fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &EventFilter, bounds: (Option<Uuid>, Option<Uuid>)) {
-    let texts =
-        [("e.type", &filter.event_type), ("e.endpoint", &filter.endpoint), ("e.invoice_id", &filter.invoice_id)];
-    for (column, text) in texts {
+fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &EventFilter) {
+    push_range(query, filter);
+    for (column, text) in [("e.type", &filter.event_type), ("e.endpoint", &filter.endpoint)] {
         if let Some(text) = text {
             query.push(format_args!(" AND {column} = ")).push_bind(text.clone());
         }
@@ -214,54 +282,25 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &EventFilter, bou
         }
         query.push(")");
     }
-    let (oldest, newest) = bounds;
-    for (operator, id) in [(">=", oldest), ("<=", newest), ("<", filter.before.map(|id| id.0))] {
+}
+
+/// Adds the conditions that the index of ids, or that of an invoice, can check.
+fn push_range(query: &mut QueryBuilder<Postgres>, filter: &EventFilter) {
+    if let Some(invoice_id) = &filter.invoice_id {
+        query.push(" AND e.invoice_id = ").push_bind(invoice_id.clone());
+    }
+    let (first, end) = filter.ids();
+    for (operator, id) in [(">=", first), ("<", end), ("<", filter.before.map(|id| id.0))] {
         if let Some(id) = id {
             query.push(format_args!(" AND e.id {operator} ")).push_bind(id);
         }
     }
 }
 
-/// The ids at both ends of a time range: the id of the first event received at `$1` or later, and that of the last
-/// one received before `$2`.
-///
-/// An id contains the time at which it was made, which is the time of the receipt except for the duration of the
-/// verification and for a clock that was set. So the ids of all events in the range lie, give or take [`ID_SLACK`],
-/// between these two, and the walk of a list can begin and end there.
-const BOUNDS: &str = "SELECT
-    (SELECT id FROM ((SELECT id, received_at FROM events WHERE payload IS NOT NULL AND received_at >= $1
-                      ORDER BY received_at LIMIT 1)
-                     UNION ALL (SELECT id, received_at FROM events WHERE payload IS NULL AND received_at >= $1
-                      ORDER BY received_at LIMIT 1)) AS first ORDER BY received_at LIMIT 1),
-    (SELECT id FROM ((SELECT id, received_at FROM events WHERE payload IS NOT NULL AND received_at < $2
-                      ORDER BY received_at DESC LIMIT 1)
-                     UNION ALL (SELECT id, received_at FROM events WHERE payload IS NULL AND received_at < $2
-                      ORDER BY received_at DESC LIMIT 1)) AS last ORDER BY received_at DESC LIMIT 1)";
-
-/// How far an event's id and its time of receipt may differ, in milliseconds: an hour.
-const ID_SLACK: u64 = 3_600_000;
-
-/// The smallest id made `ID_SLACK` before this one, and the largest made `ID_SLACK` after it; `None` for an id that
-/// contains no time.
-fn around(id: Uuid) -> Option<(Uuid, Uuid)> {
-    let (secs, nanos) = id.get_timestamp()?.to_unix();
-    let millis = secs * 1000 + u64::from(nanos / 1_000_000);
-    // The first 48 bits are the time: <https://www.rfc-editor.org/rfc/rfc9562#section-5.7>.
-    let from = u128::from(millis.saturating_sub(ID_SLACK)) << 80;
-    let to = (u128::from(millis + ID_SLACK) << 80) | ((1 << 80) - 1);
-    Some((Uuid::from_u128(from), Uuid::from_u128(to)))
-}
-
 /// Where a piece of a search ends: at the last of `size` events, whether they match or not.
-pub(super) fn end_query(
-    filter: &EventFilter,
-    bounds: (Option<Uuid>, Option<Uuid>),
-    size: u32,
-) -> QueryBuilder<Postgres> {
-    let of_range =
-        EventFilter { invoice_id: filter.invoice_id.clone(), before: filter.before, ..EventFilter::default() };
+fn end_query(filter: &EventFilter, size: u32) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new("SELECT e.id FROM events e WHERE true");
-    push_conditions(&mut query, &of_range, bounds);
+    push_range(&mut query, filter);
     query.push(" ORDER BY e.id DESC LIMIT 1 OFFSET ").push_bind(i64::from(size.max(1)) - 1);
     query
 }
@@ -269,14 +308,6 @@ pub(super) fn end_query(
 /// Searches piece by piece. Each piece gives its connection back.
 async fn search(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
     let action = "search the events";
-    let bounds = store
-        .run(action, Again::Harmless, async || {
-            let mut checkout = store.look().await?;
-            let bounds = bounds(checkout.on(), filter).await?;
-            checkout.finish();
-            Ok(bounds)
-        })
-        .await?;
     let (mut rows, mut searched_until): (Vec<EventRow>, _) = (Vec::new(), None);
     let (mut filter, mut pieces) = (filter.clone(), Pieces::new());
     loop {
@@ -284,13 +315,12 @@ async fn search(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Resu
         let (end, found) = store
             .run(action, Again::Harmless, async || {
                 let mut checkout = store.look().await?;
-                let end: Option<Uuid> = end_query(&filter, bounds, pieces.size())
+                let end: Option<Uuid> = end_query(&filter, pieces.size())
                     .build_query_scalar()
                     .persistent(false)
                     .fetch_optional(checkout.on())
                     .await?;
-                let of_piece = (end.or(bounds.0), bounds.1);
-                let mut query = list_query(&filter, of_piece, left);
+                let mut query = list_query(&filter, end, left);
                 let found: Vec<EventRow> = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
                 checkout.finish();
                 Ok((End::from(end), found))
@@ -317,22 +347,6 @@ fn matches_nothing(filter: &EventFilter) -> bool {
     texts.into_iter().flatten().any(|text| text.contains('\0'))
 }
 
-/// See [`BOUNDS`].
-async fn bounds(
-    connection: &mut PgConnection,
-    filter: &EventFilter,
-) -> Result<(Option<Uuid>, Option<Uuid>), sqlx::Error> {
-    if filter.since.is_none() && filter.until.is_none() {
-        return Ok((None, None));
-    }
-    let (first, last): (Option<Uuid>, Option<Uuid>) = sqlx::query_as(BOUNDS)
-        .bind(filter.since.map(clock::to_micros))
-        .bind(filter.until.map(clock::to_micros))
-        .fetch_one(connection)
-        .await?;
-    Ok((first.and_then(around).map(|(from, _)| from), last.and_then(around).map(|(_, to)| to)))
-}
-
 #[async_trait]
 impl EventStore for PostgresStore {
     async fn record_offering(&self, batch: &[NewEvent], offers: &[Offer]) -> Result<Stored, StoreError> {
@@ -340,17 +354,24 @@ impl EventStore for PostgresStore {
             return Ok(Stored::default());
         }
         let (merged, place) = merge(batch);
+        let merged = merged.as_slice();
         let tries = std::sync::atomic::AtomicU32::new(0);
-        let stored = self
+        let Outcome { events: stored, handed, waiting } = self
             .run(recording(batch.len()), Again::Harmless, || {
                 let repeated = tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
-                record_merged(self, &merged, repeated)
+                async move {
+                    match record_merged(self, merged, offers, repeated).await {
+                        // Nothing was written: what could not be handed over is going to wait.
+                        Err(taken) if taken.is_taken() => record_merged(self, merged, &[], repeated).await,
+                        result => result,
+                    }
+                }
             })
             .await?;
-        let news = merged.iter().zip(&stored).filter(|(_, stored)| !stored.duplicate);
-        let sinks: HashSet<_> = news.flat_map(|(merged, _)| &merged.event.sinks).collect();
-        self.announcer.announce(sinks.iter().copied());
-        self.wakeups.wake(sinks);
+        // A sink for which we offer slots has its worker here. It gets to the others soon, too.
+        let offering: HashSet<_> = offers.iter().map(|offer| &offer.sink).collect();
+        self.announcer.announce(waiting.iter().filter(|sink| !offering.contains(sink)));
+        self.wakeups.wake(&waiting);
         let mut seen = vec![false; merged.len()];
         let events = place
             .into_iter()
@@ -359,7 +380,7 @@ impl EventStore for PostgresStore {
                 Recorded { duplicate: stored[index].duplicate || again, ..stored[index] }
             })
             .collect();
-        Ok(Stored { events, leased: vec![None; offers.len()] })
+        Ok(Stored { events, leased: offers.iter().map(|offer| handed.get(&offer.token.0).copied()).collect() })
     }
 
     async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
@@ -372,8 +393,7 @@ impl EventStore for PostgresStore {
         let rows: Vec<EventRow> = self
             .run("list events", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
-                let bounds = bounds(checkout.on(), filter).await?;
-                let mut query = list_query(filter, bounds, limit);
+                let mut query = list_query(filter, None, limit);
                 let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
                 checkout.finish();
                 Ok(rows)
@@ -395,8 +415,7 @@ impl EventStore for PostgresStore {
         let rows: Vec<CandidateRow> = self
             .run("read the selected events", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
-                let bounds = bounds(checkout.on(), filter).await?;
-                let mut query = walk_query(filter, bounds, after, limit);
+                let mut query = walk_query(filter, after, limit);
                 let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
                 checkout.finish();
                 Ok(rows)
@@ -412,9 +431,8 @@ impl EventStore for PostgresStore {
         let count: i64 = self
             .run("count events", Again::Harmless, async || {
                 let mut checkout = self.look().await?;
-                let bounds = bounds(checkout.on(), filter).await?;
                 let mut query = QueryBuilder::new("SELECT count(*) FROM (SELECT FROM events e WHERE true");
-                push_conditions(&mut query, filter, bounds);
+                push_conditions(&mut query, filter);
                 query.push(" ORDER BY e.id LIMIT ").push_bind(i64::from(most)).push(") AS selected");
                 let count = query.build_query_scalar().persistent(false).fetch_one(checkout.on()).await?;
                 checkout.finish();
@@ -474,15 +492,5 @@ mod tests {
         assert_eq!(place, [0, 1, 0, 0]);
         let told: Vec<_> = merged.iter().map(|m| (m.event.id, m.deliveries)).collect();
         assert_eq!(told, [(batch[0].id, 3), (batch[1].id, 1)]);
-    }
-
-    #[test]
-    fn the_slack_around_an_id_is_an_hour_each_way() {
-        let hour = 3_600;
-        let at = |secs| Uuid::new_v7(uuid::Timestamp::from_unix_time(secs, 0, 0, 0));
-        let (from, to) = around(at(1_800_000_000)).unwrap();
-        assert!(from <= at(1_800_000_000 - hour) && at(1_800_000_000 - hour - 1) < from);
-        assert!(to >= at(1_800_000_000 + hour) && at(1_800_000_000 + hour + 1) > to);
-        assert_eq!(around(Uuid::new_v4()), None);
     }
 }

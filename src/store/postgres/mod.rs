@@ -433,6 +433,13 @@ impl Connections {
     }
 }
 
+impl Failure {
+    /// True if the place of the leased one in a lane was taken by another transaction.
+    fn is_taken(&self) -> bool {
+        matches!(self, Self::Driver(error) if error.as_database_error().and_then(|error| error.constraint()) == Some("queue_lane"))
+    }
+}
+
 /// True if the server did nothing because this session may only read, as on a server that has become a standby.
 fn is_read_only(failure: &Failure) -> bool {
     matches!(failure, Failure::Driver(error) if code(error).as_deref() == Some("25006"))

@@ -365,6 +365,13 @@ impl Checkout {
         Ok(())
     }
 
+    /// Rolls back, and gives the connection back.
+    pub(super) async fn roll_back(mut self) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql("ROLLBACK").execute(self.on()).await?;
+        self.finish();
+        Ok(())
+    }
+
     /// Discards the connection, and returns its permit.
     fn give_up(mut self) -> Option<OwnedSemaphorePermit> {
         self.connection.take();

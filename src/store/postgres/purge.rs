@@ -1,7 +1,7 @@
-//! Retention: payloads are deleted first, events later, and nothing that is still needed.
+//! Retention: events are deleted and payloads removed when they are old and no longer needed, see
+//! [`crate::store::retention`].
 //!
-//! Old events are found without a lock, in pieces; each piece starts where the last one ended. An event with an
-//! unfinished dispatch is therefore met once a round, however many of them there are.
+//! Events are found without a lock, in pieces. What a piece finds is locked, examined again, and purged.
 
 use std::time::Duration;
 
@@ -15,54 +15,77 @@ use crate::{
     model::{clock, id::SinkName},
     store::{
         Purge, Purged, StoreError,
-        retention::{Belief, LATE, LOOKED_AT, PurgeCursor, RetentionStore, RetentionTime},
+        retention::{
+            Belief, Examined, LATE, LOOKED_AT, Progress, PurgeCursor, RetentionStore, RetentionTime, Stage, Step,
+        },
     },
 };
 
-/// The oldest events from a given place on, and whether each is still needed.
-macro_rules! old_events {
-    ($with_payload:literal) => {
+/// True for an event that is old enough and no longer needed: all its dispatches are finished.
+macro_rules! may_go {
+    ($before:literal) => {
         concat!(
-            "SELECT e.id, e.received_at,
-                    EXISTS (SELECT FROM dispatches d WHERE d.event_id = e.id AND d.finished_at IS NULL)
-             FROM events e WHERE e.payload ",
-            $with_payload,
-            " AND e.received_at < $1 AND e.received_at >= $2 AND (e.received_at, e.id) > ($2, $3)
-             ORDER BY e.received_at, e.id LIMIT $4"
+            "e.received_at < ",
+            $before,
+            " AND NOT EXISTS (SELECT FROM queue q WHERE q.event_id = e.id AND q.state <> 'dead')"
         )
     };
 }
 
-/// Locked; events that another transaction has locked (a repeated delivery, a replay) are left for the next round.
+/// The events between two ids.
+const WALK: &str = concat!(
+    "SELECT e.id, e.payload IS NOT NULL, ",
+    may_go!("$1"),
+    " FROM events e WHERE e.id > $2 AND e.id < $4 ORDER BY e.id LIMIT $3"
+);
+
+/// The events on the list.
+const LISTED: &str = concat!(
+    "SELECT o.event_id, e.payload IS NOT NULL, COALESCE(",
+    may_go!("$1"),
+    ", false) FROM overdue o LEFT JOIN events e ON e.id = o.event_id WHERE o.event_id > $2 ORDER BY o.event_id LIMIT $3"
+);
+
+/// The replicas take turns.
+const PROGRESS: &str = "SELECT emptied_until, began_at FROM retention_progress WHERE id = 1 FOR UPDATE";
+
+/// Events that another transaction has locked (a repeated delivery, a replay) are left for the next round.
 const LOCK: &str = "SELECT id FROM events WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED";
 
-/// Only with the lock can no new work (a retry, a replay) begin for these events. Work that began before the lock is
-/// only visible to a new statement.
-macro_rules! still_idle {
-    () => {
-        " e.id = ANY($1) AND NOT EXISTS (SELECT FROM dispatches d WHERE d.event_id = e.id AND d.finished_at IS NULL)"
-    };
-}
+/// Waits for transactions that are moving a dispatch to the history: the next statement sees it there.
+pub(super) const LOCK_QUEUED: &str = "SELECT FROM queue WHERE event_id = ANY($1) ORDER BY id FOR UPDATE";
 
 /// An event is deleted together with all that belongs to it: there are no foreign keys that would do this. The record
 /// of which payment the event announced stays as long as the ledger.
+///
+/// Only with the lock can no new work (a retry, a replay) begin for these events. Work that began before the lock is
+/// only visible to a new statement, like this one.
 const DELETE: &str = concat!(
-    "WITH gone AS (DELETE FROM events e WHERE",
-    still_idle!(),
-    " RETURNING id), dispatched AS (
-        DELETE FROM dispatches d USING gone WHERE d.event_id = gone.id RETURNING d.id
-    ), attempted AS (DELETE FROM attempts a USING dispatched d WHERE a.dispatch_id = d.id),
-    forgotten AS (DELETE FROM announced a USING gone WHERE a.event_id = gone.id)
+    "WITH gone AS (DELETE FROM events e WHERE e.id = ANY($1) AND ",
+    may_go!("$2"),
+    " RETURNING id), queued AS (
+        DELETE FROM queue q USING gone WHERE q.event_id = gone.id RETURNING q.id
+    ), finished AS (
+        DELETE FROM history h USING gone WHERE h.event_id = gone.id RETURNING h.id
+    ), attempted AS (
+        DELETE FROM attempts a USING (SELECT id FROM queued UNION ALL SELECT id FROM finished) AS d
+        WHERE a.dispatch_id = d.id
+    ), forgotten AS (DELETE FROM announced a USING gone WHERE a.event_id = gone.id),
+    unlisted AS (DELETE FROM overdue o USING gone WHERE o.event_id = gone.id)
     SELECT count(*) FROM gone"
 );
 
-pub(super) const WITH_PAYLOAD: &str = old_events!("IS NOT NULL");
-pub(super) const PURGED: &str = old_events!("IS NULL");
+/// See [`DELETE`].
+const EMPTY: &str =
+    concat!("UPDATE events e SET payload = NULL WHERE e.id = ANY($1) AND e.payload IS NOT NULL AND ", may_go!("$2"));
 
-/// The stages of a round. Events are deleted first: there is no point in emptying an event that is deleted anyway.
-const PURGED_EVENTS: u8 = 0;
-const FULL_EVENTS: u8 = 1;
-const PAYLOADS: u8 = 2;
+/// Puts on the list what has a payload.
+const LIST: &str = "INSERT INTO overdue (event_id)
+    SELECT id FROM events WHERE id = ANY($1) AND payload IS NOT NULL ORDER BY id ON CONFLICT DO NOTHING";
+
+/// Takes off the list what has none.
+const UNLIST: &str = "DELETE FROM overdue WHERE event_id = ANY($1)
+    AND NOT EXISTS (SELECT FROM events WHERE id = event_id AND payload IS NOT NULL)";
 
 /// By sink, so that only rows in the future are read.
 const BRING_BACK: &str = concat!(
@@ -70,16 +93,16 @@ const BRING_BACK: &str = concat!(
     now!("$1"),
     " AS now), postponed AS MATERIALIZED (
         SELECT d.id FROM moment, sinks s CROSS JOIN LATERAL (
-            SELECT id FROM dispatches
+            SELECT id FROM queue
             WHERE sink = s.name AND due_at > moment.now + $2 AND state IN ('pending', 'held')
               AND (wait_us IS NOT NULL OR attempts = 0) AND due_at > moment.now + $2 + COALESCE(wait_us, 0)
             LIMIT $3
         ) AS d
         LIMIT $3
     ), locked AS MATERIALIZED (
-        SELECT id FROM dispatches WHERE id IN (SELECT id FROM postponed) ORDER BY id FOR UPDATE SKIP LOCKED
+        SELECT id FROM queue WHERE id IN (SELECT id FROM postponed) ORDER BY id FOR UPDATE SKIP LOCKED
     )
-    UPDATE dispatches AS d SET due_at = moment.now + COALESCE(d.wait_us, 0) FROM locked, moment
+    UPDATE queue AS d SET due_at = moment.now + COALESCE(d.wait_us, 0) FROM locked, moment
     WHERE d.id = locked.id AND d.state IN ('pending', 'held') AND d.due_at > moment.now + $2 + COALESCE(d.wait_us, 0)
     RETURNING d.sink"
 );
@@ -104,7 +127,7 @@ impl RetentionStore for PostgresStore {
         purge: Purge,
         from: Option<PurgeCursor>,
     ) -> Result<(Purged, Option<PurgeCursor>), StoreError> {
-        let from = from.unwrap_or_else(|| PurgeCursor::stage(PURGED_EVENTS));
+        let from = from.unwrap_or(PurgeCursor::START);
         self.run("purge old events", Again::Harmless, || step(self, purge, from)).await
     }
 
@@ -148,13 +171,9 @@ async fn look(store: &PostgresStore, ran: Duration, now: Option<Timestamp>) -> R
     let first: bool =
         sqlx::query_scalar("SELECT NOT EXISTS (SELECT FROM retention_clock)").fetch_one(checkout.on()).await?;
     if first {
-        let received: Option<i64> = sqlx::query_scalar(
-            "SELECT greatest(
-                (SELECT received_at FROM events WHERE payload IS NOT NULL ORDER BY received_at DESC LIMIT 1),
-                (SELECT received_at FROM events WHERE payload IS NULL ORDER BY received_at DESC LIMIT 1))",
-        )
-        .fetch_one(checkout.on())
-        .await?;
+        let received: Option<i64> = sqlx::query_scalar("SELECT received_at FROM events ORDER BY id DESC LIMIT 1")
+            .fetch_optional(checkout.on())
+            .await?;
         sqlx::query(newest).bind(Belief::first(received, clock).believed_at).execute(checkout.on()).await?;
     }
     // Serialises the replicas.
@@ -162,7 +181,11 @@ async fn look(store: &PostgresStore, ran: Duration, now: Option<Timestamp>) -> R
         sqlx::query_as("SELECT believed_at, seen_at, doubted_us FROM retention_clock WHERE id = 1 FOR UPDATE")
             .fetch_one(checkout.on())
             .await?;
-    let belief = Belief { believed_at, seen_at, doubted_us }.look(clock, ran);
+    let before = Belief { believed_at, seen_at, doubted_us };
+    let belief = before.look(clock, ran);
+    if belief.ended_doubt(before) {
+        sqlx::query("UPDATE retention_progress SET began_at = NULL").execute(checkout.on()).await?;
+    }
     sqlx::query("UPDATE retention_clock SET believed_at = $1, seen_at = $2, doubted_us = $3 WHERE id = 1")
         .bind(belief.believed_at)
         .bind(belief.seen_at)
@@ -178,52 +201,53 @@ async fn step(
     purge: Purge,
     from: PurgeCursor,
 ) -> Result<(Purged, Option<PurgeCursor>), Failure> {
-    let (statement, before) = match from.stage {
-        PURGED_EVENTS => (PURGED, purge.events_before),
-        FULL_EVENTS => (WITH_PAYLOAD, purge.events_before),
-        _ => (WITH_PAYLOAD, purge.payloads_before),
-    };
+    let (before, end) = from.end(&purge);
     let mut checkout = store.begin().await?;
-    let found: Vec<(Uuid, i64, bool)> = sqlx::query_as(statement)
-        .bind(clock::to_micros(before))
-        .bind(from.received_at)
-        .bind(from.id)
-        .bind(LOOKED_AT)
-        .fetch_all(checkout.on())
-        .await?;
-    let mut ids = Vec::new();
-    let mut next = None;
-    for (id, received_at, is_needed) in &found {
-        if ids.len() == purge.limit as usize {
-            break;
+    let connection = checkout.on();
+    let stored: Progress = sqlx::query_as(PROGRESS).fetch_one(&mut *connection).await?;
+    let mut progress = stored;
+    let (find, after) = match from.stage {
+        Stage::Events => (WALK, from.id),
+        Stage::Overdue => (LISTED, from.id),
+        Stage::Payloads => {
+            progress = stored.resume(database_clock(&mut *connection).await?);
+            (WALK, progress.emptied_until)
         }
-        next = Some(PurgeCursor { stage: from.stage, received_at: *received_at, row: 0, id: *id });
-        if !is_needed {
-            ids.push(*id);
-        }
-    }
-    let is_last = found.len() < usize::try_from(LOOKED_AT).unwrap_or(usize::MAX)
-        && found.last().is_none_or(|(id, ..)| next.is_some_and(|next| next.id == *id));
-    if is_last {
-        next = (from.stage < PAYLOADS).then(|| PurgeCursor::stage(from.stage + 1));
-    }
-    let purged = if ids.is_empty() {
-        Purged::default()
-    } else {
-        let ids: Vec<Uuid> = sqlx::query_scalar(LOCK).bind(ids).fetch_all(checkout.on()).await?;
-        remove(checkout.on(), from.stage, &ids).await?
     };
+    let find = sqlx::query_as(find).bind(before).bind(after).bind(LOOKED_AT);
+    let find = if from.stage == Stage::Overdue { find } else { find.bind(end) };
+    let found: Vec<Examined> = find.fetch_all(&mut *connection).await?;
+    let step = Step::over(&found, from.stage, purge.limit);
+    let purged = remove(&mut *connection, from.stage, &step.go, before).await?;
+    if !step.listed.is_empty() {
+        let list = if from.stage == Stage::Payloads { LIST } else { UNLIST };
+        sqlx::query(list).bind(&step.listed).execute(&mut *connection).await?;
+    }
+    if let (Stage::Payloads, Some(last)) = (from.stage, step.last) {
+        progress.emptied_until = last;
+    }
+    if progress != stored {
+        sqlx::query("UPDATE retention_progress SET emptied_until = $1, began_at = $2")
+            .bind(progress.emptied_until)
+            .bind(progress.began_at)
+            .execute(&mut *connection)
+            .await?;
+    }
     checkout.commit().await?;
-    Ok((purged, next))
+    Ok((purged, step.next))
 }
 
-/// Deletes the locked rows that are still idle.
-async fn remove(connection: &mut PgConnection, stage: u8, ids: &[Uuid]) -> Result<Purged, sqlx::Error> {
-    if stage < PAYLOADS {
-        let events: i64 = sqlx::query_scalar(DELETE).bind(ids).fetch_one(connection).await?;
+/// Locks these events, and purges those that still may go.
+async fn remove(connection: &mut PgConnection, stage: Stage, ids: &[Uuid], before: i64) -> Result<Purged, sqlx::Error> {
+    if ids.is_empty() {
+        return Ok(Purged::default());
+    }
+    let ids: Vec<Uuid> = sqlx::query_scalar(LOCK).bind(ids).fetch_all(&mut *connection).await?;
+    if stage == Stage::Events {
+        sqlx::query(LOCK_QUEUED).bind(&ids).execute(&mut *connection).await?;
+        let events: i64 = sqlx::query_scalar(DELETE).bind(&ids).bind(before).fetch_one(connection).await?;
         return Ok(Purged { payloads: 0, events: events.unsigned_abs() });
     }
-    let statement = concat!("UPDATE events e SET payload = NULL WHERE", still_idle!());
-    let payloads = sqlx::query(statement).bind(ids).execute(connection).await?.rows_affected();
+    let payloads = sqlx::query(EMPTY).bind(&ids).bind(before).execute(connection).await?.rows_affected();
     Ok(Purged { payloads, events: 0 })
 }

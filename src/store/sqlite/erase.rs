@@ -28,6 +28,31 @@ const BATCH: usize = 500;
 pub(super) const FIND: &str =
     "SELECT id, payload IS NOT NULL FROM events WHERE invoice_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
 
+/// The answers of targets may quote the payload.
+const FORGET: [&str; 3] = [
+    "UPDATE attempts SET error = 'erased'
+     WHERE dispatch_id IN (SELECT id FROM queue WHERE event_id = ?1 UNION ALL SELECT id FROM history WHERE event_id = ?1)
+       AND error IS NOT NULL",
+    "UPDATE queue SET last_error = 'erased' WHERE event_id = ?1 AND last_error IS NOT NULL",
+    "UPDATE history SET last_error = 'erased' WHERE event_id = ?1 AND last_error IS NOT NULL",
+];
+
+/// What is leased is left to its worker.
+macro_rules! cancellable {
+    () => {
+        "event_id = ?1 AND state IN ('pending', 'held', 'dead')"
+    };
+}
+
+const CANCEL: &str = concat!(
+    "INSERT INTO history (id, event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at, finished_at,
+                          last_error)
+     SELECT id, event_id, sink, event_type, invoice_id, 'cancelled', trigger, attempts, created_at, ?2, ?3
+     FROM queue WHERE ",
+    cancellable!(),
+    " RETURNING sink"
+);
+
 #[async_trait]
 impl EraseStore for SqliteStore {
     async fn erase_invoice(&self, invoice_id: &str, audit: NewAudit) -> Result<Erased, StoreError> {
@@ -100,30 +125,14 @@ async fn erase_event(
         .await?;
     // Deletes the searchable facts about the event's payment. The ledger holds ids and amounts, and stays.
     sqlx::query("DELETE FROM announced WHERE event_id = ?").bind(id).execute(&mut *connection).await?;
-    sqlx::query(
-        "UPDATE attempts SET error = ?2
-         WHERE dispatch_id IN (SELECT id FROM dispatches WHERE event_id = ?1) AND error IS NOT NULL",
-    )
-    .bind(id)
-    .bind("erased")
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query("UPDATE dispatches SET last_error = ?2 WHERE event_id = ?1 AND last_error IS NOT NULL")
-        .bind(id)
-        .bind("erased")
-        .execute(&mut *connection)
-        .await?;
-    let cancelled: Vec<String> = sqlx::query_scalar(
-        "UPDATE dispatches
-         SET state = 'cancelled', due_at = NULL, waits_for = NULL, finished_at = ?2, last_error = ?3
-         WHERE event_id = ?1 AND state IN ('pending', 'held', 'dead')
-         RETURNING sink",
-    )
-    .bind(id)
-    .bind(now)
-    .bind(ERASED)
-    .fetch_all(connection)
-    .await?;
+    for forget in FORGET {
+        sqlx::query(forget).bind(id).execute(&mut *connection).await?;
+    }
+    let cancelled: Vec<String> =
+        sqlx::query_scalar(CANCEL).bind(id).bind(now).bind(ERASED).fetch_all(&mut *connection).await?;
+    if !cancelled.is_empty() {
+        sqlx::query(concat!("DELETE FROM queue WHERE ", cancellable!())).bind(id).execute(connection).await?;
+    }
     let count = cancelled.len() as u64;
     sinks.extend(cancelled);
     Ok(count)

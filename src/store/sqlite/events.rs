@@ -283,19 +283,7 @@ async fn count_repeated<'a>(
 const EVENT_COLUMNS: &str =
     "id, endpoint, type, invoice_id, occurred_at, received_at, deliveries, readable, content_type";
 
-/// How far an event's id, made from the clock when it was received, may lie from its `received_at`
-/// for a list to find it by time: the clock may have been set in between.
-const ID_MARGIN_MICROS: i64 = 3_600_000_000;
-
-/// The smallest UUID v7 of this millisecond.
-fn first_id_at(micros: i64) -> Uuid {
-    let millis = u64::try_from(micros.div_euclid(1000)).unwrap_or(0);
-    // The 48 bits of the time come first, <https://www.rfc-editor.org/rfc/rfc9562#section-5.7>.
-    Uuid::from_u128(u128::from(millis) << 80)
-}
-
-/// The statement for a list of events. The times in the ids bound the part of the table that is walked; `received_at`
-/// decides.
+/// The statement for a list of events.
 pub(super) fn list_statement(filter: &EventFilter, limit: u32) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("SELECT ");
     sql.push(EVENT_COLUMNS).push(" FROM events WHERE TRUE");
@@ -356,14 +344,11 @@ fn push_range(sql: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
     if let Some(invoice_id) = &filter.invoice_id {
         sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
     }
-    if let Some(since) = filter.since.map(clock::to_micros) {
-        sql.push(" AND id >= ").push_bind(first_id_at(since.saturating_sub(ID_MARGIN_MICROS)));
-    }
-    if let Some(until) = filter.until.map(clock::to_micros) {
-        sql.push(" AND id < ").push_bind(first_id_at(until.saturating_add(ID_MARGIN_MICROS)));
-    }
-    if let Some(before) = filter.before {
-        sql.push(" AND id < ").push_bind(before.0);
+    let (first, end) = filter.ids();
+    for (operator, id) in [(">=", first), ("<", end), ("<", filter.before.map(|id| id.0))] {
+        if let Some(id) = id {
+            sql.push(format_args!(" AND id {operator} ")).push_bind(id);
+        }
     }
 }
 

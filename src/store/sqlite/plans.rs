@@ -113,24 +113,30 @@ async fn status_and_purge_go_by_their_indexes() {
     let store = with_history(&folder).await;
     let counts = ["COVERING INDEX dispatches_due", "COVERING INDEX dispatches_stopped"];
     goes_by(&store, sinks::COUNTS, &counts).await;
-    let unfinished = "dispatches_by_event (event_id=?)";
     for sql in [sinks::NAMES, sinks::UNFINISHED] {
         goes_by(&store, sql, &["COVERING INDEX dispatches_due"]).await;
     }
     goes_by(&store, sinks::STOPPED, &["COVERING INDEX dispatches_stopped (state=?)"]).await;
-    for (sql, index) in [
-        (purge::FIND_WITH_PAYLOAD, "events_with_payload (received_at>? AND received_at<?)"),
-        (purge::FIND_WITHOUT_PAYLOAD, "events_without_payload (received_at>? AND received_at<?)"),
-    ] {
-        goes_by(&store, sql, &[index, unfinished]).await;
+    let unfinished = "queue_event (event_id=?)";
+    let by_id = "sqlite_autoindex_events_1 (id=?)";
+    goes_by(&store, purge::WALK, &["sqlite_autoindex_events_1 (id>? AND id<?)", unfinished]).await;
+    goes_by(&store, purge::LISTED, &["PRIMARY KEY (event_id>?)", by_id, unfinished]).await;
+    for sql in [purge::WALK, purge::LISTED] {
         assert!(!plan(&store, sql).await.contains("TEMP B-TREE"), "{sql}");
     }
-    // What is removed is removed by its number: the writer looks for nothing.
-    let by_row = "SEARCH events USING INTEGER PRIMARY KEY (rowid=?)";
-    goes_by(&store, purge::PURGE_PAYLOADS, &[by_row, unfinished]).await;
-    goes_by(&store, purge::PURGE_EVENTS, &[by_row, unfinished]).await;
-    goes_by(&store, purge::BRING_BACK, &["SEARCH dispatches USING INTEGER PRIMARY KEY (rowid=?)"]).await;
-    goes_by(&store, purge::POSTPONED, &["dispatches_due (sink=? AND due_at>?)"]).await;
+    // What is removed is removed by its id: the writer looks for nothing.
+    for sql in [purge::DELETE, purge::EMPTY] {
+        goes_by(&store, sql, &[by_id, unfinished]).await;
+    }
+    goes_by(&store, purge::LIST, &[by_id]).await;
+    goes_by(&store, purge::UNLIST, &["PRIMARY KEY (event_id=?)", by_id]).await;
+    let [attempts, queue, history, overdue] = purge::DELETE_REST;
+    goes_by(&store, attempts, &["attempts USING PRIMARY KEY (dispatch_id=?)", "queue_event", "history_event"]).await;
+    goes_by(&store, queue, &["queue_event (event_id=?)"]).await;
+    goes_by(&store, history, &["history_event (event_id=?)"]).await;
+    goes_by(&store, overdue, &["PRIMARY KEY (event_id=?)"]).await;
+    goes_by(&store, purge::BRING_BACK, &["SEARCH queue USING INTEGER PRIMARY KEY (rowid=?)"]).await;
+    goes_by(&store, purge::POSTPONED, &["queue_due (sink=? AND due_at>?)"]).await;
     let by_age = ["assignments_by_age (assigned_at<?)", "bookings_by_payment_alone (payment_id=?)"];
     goes_by(&store, of_sqlite(&ledger::PURGE_ASSIGNMENTS), &by_age).await;
     goes_by(&store, of_sqlite(&ledger::UNASSIGNED), &["events_by_invoice (invoice_id=?", unfinished]).await;

@@ -1,65 +1,104 @@
-//! Retention: payloads are deleted first, events later, and never anything unfinished.
+//! Retention: events are deleted and payloads removed when they are old and no longer needed, see
+//! [`crate::store::retention`].
 //!
-//! Old events are found by a reader, in pieces; each piece starts where the last one ended. An event with an
-//! unfinished dispatch is therefore met once a round, however many of them there are. The writer gets row numbers,
-//! and checks again whether the rows may be deleted.
+//! Events are found by a reader, in pieces. The writer gets their ids, and checks again whether they may go.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::{
     SqliteStore,
-    rows::{During, Place, json_array, micros_or_now},
+    rows::{During, Place, json_array, json_ids, micros_or_now},
 };
 use crate::{
     model::clock,
     store::{
         Purge, Purged, StoreError,
-        retention::{Belief, LATE, LOOKED_AT, PurgeCursor, RetentionStore, RetentionTime},
+        retention::{
+            Belief, Examined, LATE, LOOKED_AT, Progress, PurgeCursor, RetentionStore, RetentionTime, Stage, Step,
+        },
     },
 };
 
-/// The oldest events from a given place on, and whether each may be deleted. The walk is along the index; the
-/// condition of a partial index has to stand in the statement word for word.
-macro_rules! find {
-    ($payload:literal) => {
+/// True for an event that is old enough and no longer needed: all its dispatches are finished.
+macro_rules! may_go {
+    ($before:literal) => {
         concat!(
-            "SELECT e.rowid, e.received_at,
-                    EXISTS (SELECT 1 FROM dispatches WHERE event_id = e.id AND finished_at IS NULL)
-             FROM events AS e
-             WHERE e.payload ",
-            $payload,
-            " AND e.received_at < ?1 AND (e.received_at, e.rowid) > (?2, ?3)
-             ORDER BY e.received_at, e.rowid LIMIT ?4"
+            "e.received_at < ",
+            $before,
+            " AND NOT EXISTS (SELECT 1 FROM queue WHERE event_id = e.id AND state <> 'dead')"
         )
     };
 }
-pub(super) const FIND_WITH_PAYLOAD: &str = find!("IS NOT NULL");
-pub(super) const FIND_WITHOUT_PAYLOAD: &str = find!("IS NULL");
 
-/// An event with an unfinished dispatch keeps its payload: it is still needed.
-pub(super) const PURGE_PAYLOADS: &str = "
-    UPDATE events SET payload = NULL
-    WHERE rowid IN (SELECT value FROM json_each(?1)) AND payload IS NOT NULL AND received_at < ?2
-      AND NOT EXISTS (SELECT 1 FROM dispatches WHERE event_id = events.id AND finished_at IS NULL)";
+/// Those of a JSON array of ids.
+macro_rules! these {
+    () => {
+        "(SELECT unhex(value) FROM json_each(?1))"
+    };
+}
 
-/// Events whose payload is gone already; dispatches and attempts go with them.
-pub(super) const PURGE_EVENTS: &str = "
-    DELETE FROM events
-    WHERE rowid IN (SELECT value FROM json_each(?1)) AND payload IS NULL AND received_at < ?2
-      AND NOT EXISTS (SELECT 1 FROM dispatches WHERE event_id = events.id AND finished_at IS NULL)";
+/// The events between two ids.
+pub(super) const WALK: &str = concat!(
+    "SELECT e.id, e.payload IS NOT NULL, ",
+    may_go!("?1"),
+    " FROM events AS e WHERE e.id > ?2 AND e.id < ?4 ORDER BY e.id LIMIT ?3"
+);
 
-/// The stages of a round. An event that is old enough to be deleted loses its payload in the first stage.
-const PAYLOADS: u8 = 0;
-const EVENTS: u8 = 1;
+/// The events on the list.
+pub(super) const LISTED: &str = concat!(
+    "SELECT o.event_id, e.payload IS NOT NULL, coalesce(",
+    may_go!("?1"),
+    ", 0) FROM overdue AS o LEFT JOIN events AS e ON e.id = o.event_id WHERE o.event_id > ?2 ORDER BY o.event_id LIMIT ?3"
+);
+
+/// The reference of `announced` deletes its row.
+pub(super) const DELETE: &str =
+    concat!("DELETE FROM events AS e WHERE e.id IN ", these!(), " AND ", may_go!("?2"), " RETURNING id");
+
+/// What belongs to the deleted events.
+pub(super) const DELETE_REST: [&str; 4] = [
+    concat!(
+        "DELETE FROM attempts WHERE dispatch_id IN (SELECT id FROM queue WHERE event_id IN ",
+        these!(),
+        " UNION ALL SELECT id FROM history WHERE event_id IN ",
+        these!(),
+        ")"
+    ),
+    concat!("DELETE FROM queue WHERE event_id IN ", these!()),
+    concat!("DELETE FROM history WHERE event_id IN ", these!()),
+    concat!("DELETE FROM overdue WHERE event_id IN ", these!()),
+];
+
+pub(super) const EMPTY: &str = concat!(
+    "UPDATE events AS e SET payload = NULL WHERE e.id IN ",
+    these!(),
+    " AND e.payload IS NOT NULL AND ",
+    may_go!("?2")
+);
+
+/// Puts on the list what has a payload.
+pub(super) const LIST: &str = concat!(
+    "INSERT INTO overdue (event_id) SELECT id FROM events WHERE id IN ",
+    these!(),
+    " AND payload IS NOT NULL ON CONFLICT DO NOTHING"
+);
+
+/// Takes off the list what has none.
+pub(super) const UNLIST: &str = concat!(
+    "DELETE FROM overdue WHERE event_id IN ",
+    these!(),
+    " AND NOT EXISTS (SELECT 1 FROM events WHERE id = event_id AND payload IS NOT NULL)"
+);
 
 /// Dispatches that are due later than their wait allows, each with that wait. By sink, so that only rows in the
 /// future are read.
 pub(super) const POSTPONED: &str = "
-    SELECT id, ?1 + coalesce(wait_us, 0) FROM dispatches
+    SELECT id, ?1 + coalesce(wait_us, 0) FROM queue
     WHERE sink IN (SELECT name FROM sinks) AND due_at IS NOT NULL AND due_at > ?1 + ?2
       AND state IN ('pending', 'held') AND (wait_us IS NOT NULL OR attempts = 0)
       AND due_at > ?1 + ?2 + coalesce(wait_us, 0)
@@ -67,7 +106,7 @@ pub(super) const POSTPONED: &str = "
 
 /// The same condition again, by number. The `+` keeps the planner from walking the index by due time.
 pub(super) const BRING_BACK: &str = "
-    UPDATE dispatches NOT INDEXED SET due_at = ?1 + coalesce(wait_us, 0)
+    UPDATE queue NOT INDEXED SET due_at = ?1 + coalesce(wait_us, 0)
     WHERE id IN (SELECT value FROM json_each(?3)) AND state IN ('pending', 'held')
       AND +due_at > ?1 + ?2 + coalesce(wait_us, 0)
     RETURNING sink";
@@ -88,8 +127,7 @@ impl RetentionStore for SqliteStore {
         purge: Purge,
         from: Option<PurgeCursor>,
     ) -> Result<(Purged, Option<PurgeCursor>), StoreError> {
-        let from = from.unwrap_or_else(|| PurgeCursor::stage(PAYLOADS));
-        step(self, purge, from).await.during("purge old events")
+        step(self, purge, from.unwrap_or(PurgeCursor::START)).await.during("purge old events")
     }
 
     async fn bring_back(&self, now: Option<Timestamp>) -> Result<u64, StoreError> {
@@ -116,15 +154,15 @@ async fn look(store: &SqliteStore, ran: Duration, now: i64) -> Result<Belief, sq
     let before = if let Some((believed_at, seen_at, doubted_us)) = stored {
         Belief { believed_at, seen_at, doubted_us }
     } else {
-        let newest: Option<i64> = sqlx::query_scalar(
-            "SELECT max(newest) FROM (SELECT max(received_at) AS newest FROM events WHERE payload IS NOT NULL
-             UNION ALL SELECT max(received_at) FROM events WHERE payload IS NULL)",
-        )
-        .fetch_one(&mut *transaction)
-        .await?;
+        let newest: Option<i64> = sqlx::query_scalar("SELECT received_at FROM events ORDER BY id DESC LIMIT 1")
+            .fetch_optional(&mut *transaction)
+            .await?;
         Belief::first(newest, now)
     };
     let belief = before.look(now, ran);
+    if belief.ended_doubt(before) {
+        sqlx::query("UPDATE retention_progress SET began_at = NULL").execute(&mut *transaction).await?;
+    }
     sqlx::query(
         "INSERT INTO retention_clock (id, believed_at, seen_at, doubted_us) VALUES (1, ?1, ?2, ?3)
          ON CONFLICT (id) DO UPDATE SET believed_at = ?1, seen_at = ?2, doubted_us = ?3",
@@ -143,48 +181,67 @@ async fn step(
     purge: Purge,
     from: PurgeCursor,
 ) -> Result<(Purged, Option<PurgeCursor>), sqlx::Error> {
-    let (find, remove, before) = if from.stage == PAYLOADS {
-        (FIND_WITH_PAYLOAD, PURGE_PAYLOADS, purge.payloads_before.max(purge.events_before))
-    } else {
-        (FIND_WITHOUT_PAYLOAD, PURGE_EVENTS, purge.events_before)
-    };
-    let before = clock::to_micros(before);
-    let found: Vec<(i64, i64, bool)> = sqlx::query_as(find)
-        .bind(before)
-        .bind(from.received_at)
-        .bind(from.row)
-        .bind(LOOKED_AT)
-        .fetch_all(&store.readers)
-        .await?;
-    let mut rows = Vec::new();
-    let mut next = None;
-    for (row, received_at, is_needed) in &found {
-        if rows.len() == purge.limit as usize {
-            break;
+    let (before, end) = from.end(&purge);
+    let stored: Progress =
+        sqlx::query_as("SELECT emptied_until, began_at FROM retention_progress").fetch_one(&store.readers).await?;
+    let mut progress = stored;
+    let (find, after) = match from.stage {
+        Stage::Events => (WALK, from.id),
+        Stage::Overdue => (LISTED, from.id),
+        Stage::Payloads => {
+            progress = stored.resume(micros_or_now(None));
+            (WALK, progress.emptied_until)
         }
-        next = Some(PurgeCursor { stage: from.stage, received_at: *received_at, row: *row, id: Uuid::nil() });
-        if !is_needed {
-            rows.push(*row);
-        }
-    }
-    let is_last = found.len() < usize::try_from(LOOKED_AT).unwrap_or(usize::MAX)
-        && found.last().is_none_or(|(row, ..)| next.is_some_and(|next| next.row == *row));
-    if is_last {
-        next = (from.stage == PAYLOADS).then(|| PurgeCursor::stage(EVENTS));
-    }
-    let removed = if rows.is_empty() {
-        0
-    } else {
-        let mut transaction = store.write().await?;
-        let done = sqlx::query(remove).bind(json_array(rows)).bind(before).execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        done.rows_affected()
     };
-    let purged = match from.stage {
-        PAYLOADS => Purged { payloads: removed, events: 0 },
-        _ => Purged { payloads: 0, events: removed },
-    };
-    Ok((purged, next))
+    let find = sqlx::query_as(find).bind(before).bind(after).bind(LOOKED_AT);
+    let find = if from.stage == Stage::Overdue { find } else { find.bind(end) };
+    let found: Vec<Examined> = find.fetch_all(&store.readers).await?;
+    let step = Step::over(&found, from.stage, purge.limit);
+    if let (Stage::Payloads, Some(last)) = (from.stage, step.last) {
+        progress.emptied_until = last;
+    }
+    if step.go.is_empty() && step.listed.is_empty() && progress == stored {
+        return Ok((Purged::default(), step.next));
+    }
+    let mut transaction = store.write().await?;
+    let purged = remove(&mut transaction, from.stage, &step.go, before).await?;
+    if !step.listed.is_empty() {
+        let list = if from.stage == Stage::Payloads { LIST } else { UNLIST };
+        sqlx::query(list).bind(json_ids(step.listed)).execute(&mut *transaction).await?;
+    }
+    if progress != stored {
+        sqlx::query("UPDATE retention_progress SET emptied_until = ?, began_at = ?")
+            .bind(progress.emptied_until)
+            .bind(progress.began_at)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await?;
+    Ok((purged, step.next))
+}
+
+/// Purges those of these events that still may go.
+async fn remove(
+    connection: &mut SqliteConnection,
+    stage: Stage,
+    ids: &[Uuid],
+    before: i64,
+) -> Result<Purged, sqlx::Error> {
+    if ids.is_empty() {
+        return Ok(Purged::default());
+    }
+    let ids = json_ids(ids.iter().copied());
+    if stage != Stage::Events {
+        let payloads = sqlx::query(EMPTY).bind(ids).bind(before).execute(connection).await?.rows_affected();
+        return Ok(Purged { payloads, events: 0 });
+    }
+    let gone: Vec<Uuid> = sqlx::query_scalar(DELETE).bind(ids).bind(before).fetch_all(&mut *connection).await?;
+    let events = gone.len() as u64;
+    let ids = json_ids(gone);
+    for rest in DELETE_REST {
+        sqlx::query(rest).bind(&ids).execute(&mut *connection).await?;
+    }
+    Ok(Purged { payloads: 0, events })
 }
 
 /// One transaction. Returns how many were found, and the sink of each dispatch that is due sooner now.

@@ -15,9 +15,9 @@ use finkare_relay::{
         clock,
         dispatch::{FinishedAttempt, Next, Order, Outcome},
         event::{DedupeKey, NewEvent},
-        id::{EndpointName, EventId, SinkName},
+        id::{DispatchId, EndpointName, EventId, LeaseToken, SinkName},
     },
-    store::{Claim, EventStore, LeaseStore, postgres::PostgresStore},
+    store::{Claim, EventStore, LeaseStore, Offer, postgres::PostgresStore},
 };
 
 use crate::support::postgres;
@@ -71,6 +71,51 @@ async fn relays() {
     relay(&store).await;
 }
 
+/// What a delivery costs the server from the accept to the history, without the wait for the sink.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement, to be run by hand"]
+async fn hands_over() {
+    let database = postgres::database().await;
+    let store = PostgresStore::connect(&database.secret(), 8).await.unwrap();
+    let sink = SinkName::new("erp").unwrap();
+    let (mut records, mut finishes) = (Duration::ZERO, Duration::ZERO);
+    for number in 0..BATCHES {
+        let batch = batch(0, number, &sink);
+        let offers: Vec<Offer> = (0..BATCH)
+            .map(|event| Offer {
+                event,
+                sink: sink.clone(),
+                order: Order::Invoice,
+                lease: Duration::from_mins(1),
+                token: LeaseToken::generate(),
+            })
+            .collect();
+        let started = Instant::now();
+        let stored = store.record_offering(&batch, &offers).await.unwrap();
+        records += started.elapsed();
+        let handed: Vec<_> = stored.leased.iter().flatten().zip(&offers).collect();
+        let attempts: Vec<_> = handed.iter().map(|(id, offer)| delivered(**id, offer.token, &sink)).collect();
+        assert_eq!(attempts.len(), BATCH, "all are handed over");
+        let started = Instant::now();
+        store.finish_attempts(&attempts, None).await.unwrap();
+        finishes += started.elapsed();
+    }
+    say("record_offering", BATCHES * BATCH, records);
+    say("finish_attempts", BATCHES * BATCH, finishes);
+}
+
+fn delivered(id: DispatchId, token: LeaseToken, sink: &SinkName) -> FinishedAttempt {
+    FinishedAttempt {
+        id,
+        token,
+        sink: sink.clone(),
+        started_at: clock::now(),
+        duration: Duration::from_millis(1),
+        outcome: Outcome::Delivered,
+        next: Next::Delivered,
+    }
+}
+
 async fn record(store: &Arc<PostgresStore>) {
     let sink = SinkName::new("erp").unwrap();
     let batches: Vec<Vec<_>> =
@@ -112,18 +157,7 @@ async fn relay(store: &PostgresStore) {
             break;
         }
         rows += claimed.len();
-        let batch: Vec<_> = claimed
-            .iter()
-            .map(|leased| FinishedAttempt {
-                id: leased.id,
-                token: leased.token,
-                sink: sink.clone(),
-                started_at: clock::now(),
-                duration: Duration::from_millis(1),
-                outcome: Outcome::Delivered,
-                next: Next::Delivered,
-            })
-            .collect();
+        let batch: Vec<_> = claimed.iter().map(|leased| delivered(leased.id, leased.token, &sink)).collect();
         let started = Instant::now();
         store.finish_attempts(&batch, None).await.unwrap();
         finishes += started.elapsed();

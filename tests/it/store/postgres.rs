@@ -15,13 +15,13 @@ use finkare_relay::{
         clock,
         dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, Outcome, State},
         event::{DedupeKey, NewEvent},
-        id::{EndpointName, EventId, SinkName},
+        id::{DispatchId, EndpointName, EventId, LeaseToken, SinkName},
         money::Cents,
         secret::Secret,
     },
     store::{
-        BaseStore, Claim, Claimed, DispatchFilter, DispatchStore, EventFilter, EventStore, Finish, LeaseStore, Purge,
-        SinkStore, StoreError,
+        BaseStore, Claim, Claimed, DispatchFilter, DispatchStore, EventFilter, EventStore, Finish, LeaseStore, Offer,
+        Purge, SinkStore, StoreError,
         ledger::{Advance, LedgerStore, Settled, Word},
         link::SecretStore,
         postgres::PostgresStore,
@@ -386,6 +386,137 @@ async fn lanes_keep_their_order_under_two_replicas_and_no_wake_up_is_lost() {
     }
 }
 
+/// Two replicas hand new events of the same invoices over to their workers, and claim what could not be handed over. No
+/// invoice is ever at two workers, and none is forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_invoice_is_at_one_worker_whoever_hands_it_over() {
+    const LANES: usize = 5;
+    const ROUNDS: usize = 120;
+    need_postgres!();
+    let database = postgres::database().await;
+    let replicas = [Arc::new(open(&database).await), Arc::new(open(&database).await)];
+    let at_work = Arc::new(std::sync::Mutex::new(HashSet::new()));
+    let done = Arc::new(std::sync::Mutex::new(HashMap::<DispatchId, bool>::new()));
+    let started = Instant::now();
+    // An attempt, which takes as long as it takes the others to come in between.
+    let attempt = {
+        let (at_work, done) = (at_work.clone(), done.clone());
+        move |store: Arc<PostgresStore>, work: Vec<(FinishedAttempt, String)>, was_handed: bool| {
+            let (at_work, done) = (at_work.clone(), done.clone());
+            async move {
+                for (_, invoice) in &work {
+                    assert!(at_work.lock().unwrap().insert(invoice.clone()), "{invoice} is at two workers");
+                }
+                tokio::task::yield_now().await;
+                for (_, invoice) in &work {
+                    assert!(at_work.lock().unwrap().remove(invoice));
+                }
+                let batch: Vec<_> = work.into_iter().map(|(attempt, _)| attempt).collect();
+                let answers = store.finish_attempts(&batch, None).await.unwrap();
+                assert!(answers.iter().all(|answer| *answer == Finish::Recorded));
+                done.lock().unwrap().extend(batch.iter().map(|attempt| (attempt.id, was_handed)));
+            }
+        }
+    };
+    let mut tasks = Vec::new();
+    for (number, store) in replicas.iter().enumerate() {
+        let (store, attempt) = (store.clone(), attempt.clone());
+        tasks.push(tokio::spawn(async move {
+            for round in 0..ROUNDS {
+                // In another order here than there.
+                let mut lanes: Vec<usize> = (0..LANES).filter(|lane| (round + lane) % 3 != 0).collect();
+                lanes.rotate_left(number);
+                let invoice = |lane: &usize| format!("inv-{lane}");
+                let new = |lane| event(&format!("{number} {round} {lane}"), Some(&invoice(lane)), &["erp"]);
+                let batch: Vec<_> = lanes.iter().map(new).collect();
+                let offers: Vec<_> = (0..batch.len())
+                    .map(|event| Offer {
+                        event,
+                        sink: sink("erp"),
+                        order: Order::Invoice,
+                        lease: Duration::from_mins(1),
+                        token: LeaseToken::generate(),
+                    })
+                    .collect();
+                let stored = store.record_offering(&batch, &offers).await.unwrap();
+                let work = stored.leased.iter().zip(&offers).zip(&lanes).filter_map(|((id, offer), lane)| {
+                    let attempt = FinishedAttempt {
+                        id: (*id)?,
+                        token: offer.token,
+                        sink: sink("erp"),
+                        started_at: clock::now(),
+                        duration: Duration::ZERO,
+                        outcome: Outcome::Delivered,
+                        next: Next::Delivered,
+                    };
+                    Some((attempt, invoice(lane)))
+                });
+                attempt(store.clone(), work.collect(), true).await;
+            }
+        }));
+    }
+    let all = (0..ROUNDS).flat_map(|round| (0..LANES).filter(move |lane| (round + lane) % 3 != 0)).count() * 2;
+    for store in &replicas {
+        let (store, attempt, done) = (store.clone(), attempt.clone(), done.clone());
+        tasks.push(tokio::spawn(async move {
+            while done.lock().unwrap().len() < all {
+                let claimed = claim(&store, "erp", 3).await.dispatches;
+                let work = claimed.iter().map(|leased| (delivered(leased, "erp"), leased.invoice_id.clone().unwrap()));
+                attempt(store.clone(), work.collect(), false).await;
+                assert!(started.elapsed() < SOON * 3, "a dispatch waits for its re-check: a wake-up was lost");
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let done = done.lock().unwrap();
+    let handed = done.values().filter(|was_handed| **was_handed).count();
+    assert!(handed > 0 && handed < all, "{handed} of {all} were handed over: the others got in between");
+    assert!(states(&replicas[0]).await.iter().all(|state| *state == State::Delivered));
+    let left: i64 =
+        sqlx::query_scalar("SELECT (SELECT count(*) FROM queue) + (SELECT sum(n) FROM queue_counts)::bigint")
+            .fetch_one(&mut PgConnection::connect(&database.url()).await.unwrap())
+            .await
+            .unwrap();
+    assert_eq!(left, 0, "rows and counts");
+}
+
+/// What is handed over is nobody else's business: no other replica is told, and the worker here is not woken.
+#[tokio::test]
+async fn nobody_is_told_of_what_is_handed_over() {
+    need_postgres!();
+    let database = postgres::database().await;
+    let here = open(&database).await;
+    let erp = here.wakeups().of(&sink("erp"));
+    let there = open(&database).await;
+    let (far, books) = (there.wakeups().of(&sink("erp")), there.wakeups().of(&sink("books")));
+    for ready in [&erp, &far, &books] {
+        tokio::time::timeout(SOON, ready.notified()).await.expect("the listener gets ready");
+    }
+    let offer = |event| Offer {
+        event,
+        sink: sink("erp"),
+        order: Order::Invoice,
+        lease: Duration::from_mins(1),
+        token: LeaseToken::generate(),
+    };
+    let batch = [event("1", Some("i1"), &["erp"]), event("2", None, &["erp", "books"])];
+    let stored = here.record_offering(&batch, &[offer(0), offer(1)]).await.unwrap();
+    assert!(stored.leased.iter().all(Option::is_some));
+    assert!(futures_util::FutureExt::now_or_never(erp.notified()).is_none(), "nothing is pending");
+    // Of what has to wait, the worker here is told, and as it offers slots it gets to it soon.
+    let stored = here.record_offering(&[event("3", Some("i1"), &["erp"])], &[offer(0)]).await.unwrap();
+    assert_eq!(stored.leased, [None]);
+    assert!(futures_util::FutureExt::now_or_never(erp.notified()).is_some());
+    here.record_deliveries(&[event("4", None, &["books"])]).await.unwrap();
+    // Notifications keep their order.
+    tokio::time::timeout(SOON, books.notified()).await.expect("the other replica is told");
+    assert!(futures_util::FutureExt::now_or_never(far.notified()).is_none(), "it is told of `books` alone");
+    here.close().await;
+    there.close().await;
+}
+
 #[tokio::test]
 async fn a_replica_hears_of_work_that_another_one_recorded() {
     need_postgres!();
@@ -574,7 +705,7 @@ const NOTE_SETTINGS: &str = "CREATE TABLE noted (what text, setting text);
         RETURN NULL;
     END $$;
     CREATE TRIGGER note AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION note();
-    CREATE TRIGGER note AFTER UPDATE ON dispatches FOR EACH STATEMENT EXECUTE FUNCTION note();
+    CREATE TRIGGER note AFTER UPDATE OR DELETE ON queue FOR EACH STATEMENT EXECUTE FUNCTION note();
     CREATE TRIGGER note AFTER INSERT ON attempts FOR EACH STATEMENT EXECUTE FUNCTION note();
     CREATE TRIGGER note AFTER INSERT ON assignments FOR EACH STATEMENT EXECUTE FUNCTION note();
     CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON bookings FOR EACH STATEMENT EXECUTE FUNCTION note()";
@@ -606,27 +737,28 @@ async fn only_relaying_commits_without_waiting_for_the_disk() {
     accepts_durably(&mut admin).await;
 
     let leased = claim(&store, "erp", 10).await.dispatches;
-    assert_eq!(noted(&mut admin).await, [pair("dispatches UPDATE", "off")], "a claim");
+    assert_eq!(noted(&mut admin).await, [pair("queue UPDATE", "off")], "a claim");
     accepts_durably(&mut admin).await;
     let retry = Outcome::Retry { reason: "503".into(), after: None };
     let batch =
         [delivered(&leased[0], "erp"), finished(&leased[1], "erp", retry, Next::Pending { after: Duration::ZERO })];
     store.finish_attempts(&batch, None).await.unwrap();
-    assert_eq!(noted(&mut admin).await, [pair("attempts INSERT", "off"), pair("dispatches UPDATE", "off")], "a finish");
+    let all = ["attempts INSERT", "queue DELETE", "queue UPDATE"].map(|what| pair(what, "off"));
+    assert_eq!(noted(&mut admin).await, all, "a finish");
     accepts_durably(&mut admin).await;
     let leased = claim(&store, "erp", 10).await.dispatches;
     let given: Vec<_> = leased.iter().map(|leased| (leased.id, leased.token)).collect();
     store.give_back(&given).await.unwrap();
-    assert_eq!(noted(&mut admin).await, [pair("dispatches UPDATE", "off")], "a claim, and its leases given back");
+    assert_eq!(noted(&mut admin).await, [pair("queue UPDATE", "off")], "a claim, and its leases given back");
     store.cancel_dispatches(&[given[0].0]).await.unwrap();
-    assert_eq!(noted(&mut admin).await, [pair("dispatches UPDATE", "on")], "a person's decision");
+    assert_eq!(noted(&mut admin).await, [pair("queue DELETE", "on")], "a person's decision");
 
     // The ledger, after something that did not wait for the disk.
     let relay_a_little = async |admin: &mut PgConnection| {
         let leased = claim(&store, "erp", 10).await.dispatches;
         let given: Vec<_> = leased.iter().map(|leased| (leased.id, leased.token)).collect();
         assert!(store.give_back(&given).await.unwrap() > 0);
-        assert!(noted(admin).await.contains(&pair("dispatches UPDATE", "off")));
+        assert!(noted(admin).await.contains(&pair("queue UPDATE", "off")));
     };
     let paid = event("paid", None, &["erp"]);
     store.record_deliveries(std::slice::from_ref(&paid)).await.unwrap();
@@ -674,7 +806,7 @@ async fn only_relaying_commits_without_waiting_for_the_disk() {
     assert_eq!(noted(&mut admin).await, all);
 
     // A relaying transaction that fails, and one that is dropped at each of its steps.
-    sqlx::raw_sql("ALTER TABLE dispatches ADD CONSTRAINT no_lease CHECK (state <> 'leased')")
+    sqlx::raw_sql("ALTER TABLE queue ADD CONSTRAINT no_lease CHECK (state <> 'leased')")
         .execute(&mut admin)
         .await
         .unwrap();
@@ -689,7 +821,7 @@ async fn only_relaying_commits_without_waiting_for_the_disk() {
     };
     store.claim_due(wanted).await.expect_err("the database refuses leases");
     accepts_durably(&mut admin).await;
-    sqlx::raw_sql("ALTER TABLE dispatches DROP CONSTRAINT no_lease").execute(&mut admin).await.unwrap();
+    sqlx::raw_sql("ALTER TABLE queue DROP CONSTRAINT no_lease").execute(&mut admin).await.unwrap();
     for polls in 0..30 {
         let mut call = store.claim_due(wanted);
         for _ in 0..polls {
@@ -706,37 +838,6 @@ async fn only_relaying_commits_without_waiting_for_the_disk() {
         assert!(noted.contains(&pair("events INSERT", "on")), "cut off after {polls} polls: {noted:?}");
         assert!(!noted.contains(&pair("events INSERT", "off")), "cut off after {polls} polls: {noted:?}");
     }
-}
-
-/// Updates of dispatches, and how many of them were made in place. Sessions report as they end.
-async fn updates(database: &Database) -> (i64, i64) {
-    let mut admin = PgConnection::connect(&database.url()).await.unwrap();
-    sqlx::query_as("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'dispatches'")
-        .fetch_one(&mut admin)
-        .await
-        .unwrap()
-}
-
-#[tokio::test]
-async fn a_claim_writes_no_index_entry() {
-    const EVENTS: usize = 300;
-    need_postgres!();
-    let database = postgres::database().await;
-    let store = open(&database).await;
-    let batch: Vec<_> =
-        (0..EVENTS).map(|n| event(&format!("e{n}"), Some(&format!("inv-{n}")), &["erp", "books"])).collect();
-    store.record_deliveries(&batch).await.unwrap();
-    assert_eq!(claim(&store, "erp", 1000).await.dispatches.len(), EVENTS);
-    let books = claim(&store, "books", 1000).await.dispatches;
-    let leases: Vec<_> = books.iter().map(|leased| (leased.id, leased.token)).collect();
-    assert_eq!(store.give_back(&leases).await.unwrap(), EVENTS as u64);
-    store.close().await;
-    let expected = i64::try_from(EVENTS * 3).unwrap();
-    let (_, hot) = eventually("the sessions report", async || {
-        Some(updates(&database).await).filter(|(updated, _)| *updated == expected)
-    })
-    .await;
-    assert!(hot >= expected * 9 / 10, "{hot} of {expected} updates in place: does an index hold a column of a lease?");
 }
 
 #[tokio::test]
@@ -775,11 +876,12 @@ async fn however_many_look_accepts_find_a_connection() {
     let store = Arc::new(PostgresStore::connect(&database.secret(), 9).await.unwrap());
     store.migrate().await.unwrap();
     let mut foreign = PgConnection::connect(&database.url()).await.unwrap();
-    sqlx::raw_sql("BEGIN; LOCK TABLE sinks IN ACCESS EXCLUSIVE MODE").execute(&mut foreign).await.unwrap();
+    let seen = store.record_deliveries(&[event("seen", None, &["erp"])]).await.unwrap()[0].id;
+    sqlx::raw_sql("BEGIN; LOCK TABLE attempts IN ACCESS EXCLUSIVE MODE").execute(&mut foreign).await.unwrap();
     let looking: Vec<_> = (0..30)
         .map(|_| {
             let store = store.clone();
-            tokio::spawn(async move { store.sink_statuses().await })
+            tokio::spawn(async move { store.event(seen).await })
         })
         .collect();
     let mut admin = PgConnection::connect(&database.url()).await.unwrap();

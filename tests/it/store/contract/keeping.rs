@@ -85,6 +85,13 @@ pub(crate) async fn unfinished_work_keeps_its_event(on: &Fixture) {
         let detail = store.event(new.id).await.unwrap();
         if place == 3 {
             assert!(detail.is_none());
+            let number = dead.id;
+            // The row can only be written because the one of the attempt has gone.
+            on.execute(&format!(
+                "INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome)
+                 VALUES ({number}, 1, 0, 0, 'retry')"
+            ))
+            .await;
         } else {
             let detail = detail.expect("unfinished work keeps its event");
             assert_eq!((detail.payload.as_deref(), detail.dispatches.len()), (Some(&new.payload[..]), 2));
@@ -171,55 +178,143 @@ pub(crate) async fn everything_survives_reopening(on: &Fixture) {
     assert_eq!(super::state(&*store, leases[2].id).await, State::Delivered);
 }
 
-/// Events that were received so long ago, with one dispatch each in this state, laid past the store.
+/// Events that were received so long ago, each with one dispatch that is pending or delivered, laid past the store.
 async fn lay(on: &Fixture, count: u32, days_ago: i64, state: State) {
     let at = clock::to_micros(clock::now()) - days_ago * 86_400_000_000;
-    let (due, finished) = if state == State::Pending { ("at", "NULL") } else { ("NULL", "at") };
-    let insert = |numbers: &str, id: &str, key: &str, blob: &str, extra: &str, more: &str| {
+    let insert = |numbers: &str, id: &str, more: &str, values: &str| {
         format!(
-            "{numbers} INSERT INTO events (id, endpoint, dedupe_key, type, invoice_id, received_at, deliveries, {extra}
-                                           readable, payload)
-             SELECT {id}, 'main', {key}, 'ping', NULL, {at} + n, 1, {more} {}, {blob} FROM numbers",
-            if numbers.is_empty() { "true" } else { "1" }
+            "{numbers} INSERT INTO events (id, endpoint, dedupe_key, type, invoice_id, received_at, deliveries, readable,
+                                           payload {more})
+             SELECT {id}, 'main', {values} FROM numbers"
         )
     };
-    let numbers =
-        format!("WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})");
-    let sqlite = insert(&numbers, "randomblob(16)", "randomblob(32)", "x'00'", "last_delivery_at,", "1,");
-    let postgres = insert("", "gen_random_uuid()", "sha256(gen_random_uuid()::text::bytea)", "'x'", "", "")
-        .replace("FROM numbers", &format!("FROM generate_series(1, {count}) AS numbers (n)"));
-    on.lay(&sqlite, &postgres).await;
-    let dispatches = format!(
-        "INSERT INTO dispatches (event_id, sink, event_type, state, trigger, created_at, due_at, finished_at)
-         SELECT id, 'erp', 'ping', '{state}', 'event', received_at, {}, {} FROM events
-         WHERE NOT EXISTS (SELECT 1 FROM dispatches WHERE event_id = events.id)",
-        due.replace("at", "received_at"),
-        finished.replace("at", "received_at")
+    let sqlite = insert(
+        &format!("WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})"),
+        &format!("unhex(printf('%012x%020x', ({at} + n) / 1000, n))"),
+        ", last_delivery_at",
+        &format!("randomblob(32), 'ping', NULL, {at} + n, 1, 1, x'00', 1"),
     );
+    let postgres = insert(
+        &format!("WITH numbers AS (SELECT n FROM generate_series(1, {count}) AS n)"),
+        &format!("CAST(lpad(to_hex(({at} + n) / 1000), 12, '0') || lpad(to_hex(n), 20, '0') AS uuid)"),
+        "",
+        &format!("sha256(CAST(gen_random_uuid() AS text)::bytea), 'ping', NULL, {at} + n, 1, true, 'x'"),
+    );
+    on.lay(&sqlite, &postgres).await;
+    let of_each = "FROM events WHERE NOT EXISTS (SELECT 1 FROM dispatches WHERE event_id = events.id)";
+    let dispatches = if state == State::Pending {
+        format!(
+            "INSERT INTO queue (event_id, sink, event_type, state, trigger, created_at, due_at)
+             SELECT id, 'erp', 'ping', 'pending', 'event', received_at, received_at {of_each}"
+        )
+    } else {
+        format!(
+            "INSERT INTO history (id, event_id, sink, event_type, state, trigger, attempts, created_at, finished_at)
+             SELECT (SELECT coalesce(max(id), 0) FROM dispatches) + row_number() OVER (ORDER BY id), id, 'erp', 'ping',
+                    'delivered', 'event', 1, received_at, received_at {of_each}"
+        )
+    };
     on.lay(&dispatches, &dispatches).await;
+}
+
+/// One round; answers what went, and in how many calls.
+async fn round(store: &dyn Store, purge: Purge) -> (Purged, u32) {
+    let (mut total, mut calls, mut from) = (Purged::default(), 0, None);
+    loop {
+        let (purged, next) = store.purge_from(purge, from).await.unwrap();
+        assert!(purged.events <= purge.limit.into() && purged.payloads <= purge.limit.into());
+        total.events += purged.events;
+        total.payloads += purged.payloads;
+        calls += 1;
+        from = next;
+        if from.is_none() {
+            return (total, calls);
+        }
+    }
+}
+
+async fn has_payload(store: &dyn Store, new: &NewEvent) -> bool {
+    store.event(new.id).await.unwrap().expect("the event is there").payload.is_some()
+}
+
+/// A day, as ages are told here.
+fn days(number: u64) -> Duration {
+    secs(number * 86_400)
 }
 
 pub(crate) async fn unfinished_work_is_passed_once_a_round(on: &Fixture) {
     let store = on.open().await;
     lay(on, 12_000, 100, State::Pending).await;
     lay(on, 30, 99, State::Delivered).await;
-    let before = clock::now() - secs(86_400);
+    let before = clock::now() - days(1);
     let purge = Purge { payloads_before: before, events_before: before, limit: 10 };
-    let (mut total, mut calls, mut from) = (Purged::default(), 0, None);
-    loop {
-        let (purged, next) = store.purge_from(purge, from).await.unwrap();
-        assert!(purged.events <= 10 && purged.payloads <= 10);
-        total.events += purged.events;
-        calls += 1;
-        from = next;
-        if from.is_none() {
-            break;
-        }
-    }
-    assert_eq!(total.events, 30);
+    let (purged, calls) = round(&*store, purge).await;
+    assert_eq!(purged, Purged { payloads: 0, events: 30 });
     // 12,000 in pieces of 5,000, what can go in pieces of ten, and the ends of the stages: not 12,000 for each ten.
     assert!(calls <= 15, "{calls} transactions");
     assert_eq!(count_events(&*store).await, 12_000);
+    let (purged, calls) = round(&*store, purge).await;
+    assert!(purged == Purged::default() && calls <= 7, "the second round: {purged:?} in {calls} transactions");
+}
+
+pub(crate) async fn what_finishes_late_is_purged_later(on: &Fixture) {
+    let store = on.open().await;
+    let now = clock::now();
+    let idle = |key: &str, age| NewEvent { sinks: Vec::new(), ..received(key, now - days(age)) };
+    let batch = [received("needed", now - days(200)), idle("idle", 150), idle("young", 80)];
+    store.record_deliveries(&batch).await.unwrap();
+    let purge = |age| Purge { payloads_before: now - days(age), events_before: now - days(400), limit: 10 };
+    let payloads = |payloads| Purged { payloads, events: 0 };
+    assert_eq!(round(&*store, purge(90)).await, (payloads(1), 3));
+    assert_eq!(round(&*store, purge(90)).await, (payloads(0), 3), "it is still needed");
+    assert!(has_payload(&*store, &batch[0]).await && !has_payload(&*store, &batch[1]).await);
+    // Others have come and gone in the meantime.
+    assert_eq!(round(&*store, purge(70)).await.0, payloads(1));
+    deliver_all(&*store, start()).await;
+    // Kept longer from now on, also what a round has passed before.
+    assert_eq!(round(&*store, purge(300)).await.0, payloads(0));
+    let store = on.open().await;
+    assert_eq!(round(&*store, purge(90)).await.0, payloads(1), "in another process");
+    assert!(!has_payload(&*store, &batch[0]).await);
+    assert_eq!(round(&*store, purge(90)).await.0, payloads(0));
+    let all = Purge { events_before: now, ..purge(90) };
+    assert_eq!(round(&*store, all).await.0.events, 3);
+}
+
+pub(crate) async fn an_event_of_a_wrong_clock_is_found_after_the_doubt(on: &Fixture) {
+    let store = on.open().await;
+    let now = clock::from_micros(clock::to_micros(clock::now())).unwrap();
+    store.retention_time(Duration::ZERO, Some(now)).await.unwrap();
+    let idle = |key: &str, age| NewEvent { sinks: Vec::new(), ..received(key, now - days(age)) };
+    store.record_deliveries(&[idle("before", 100)]).await.unwrap();
+    let purge = Purge { payloads_before: now - days(90), events_before: now - days(400), limit: 10 };
+    assert_eq!(round(&*store, purge).await.0.payloads, 1);
+    // The clock of the service is 150 days behind for a while.
+    store.retention_time(Duration::ZERO, Some(now - days(150))).await.unwrap();
+    let wrong = idle("wrong", 150);
+    store.record_deliveries(std::slice::from_ref(&wrong)).await.unwrap();
+    assert_eq!(round(&*store, purge).await.0.payloads, 0);
+    store.retention_time(Duration::ZERO, Some(now)).await.unwrap();
+    assert_eq!(round(&*store, purge).await.0.payloads, 1);
+    assert!(!has_payload(&*store, &wrong).await);
+}
+
+pub(crate) async fn an_id_alone_makes_nothing_old(on: &Fixture) {
+    let store = on.open().await;
+    let now = clock::now();
+    // The clock was set right between the receipt and the making of the id, or the other way round.
+    let old_id = NewEvent { id: received("", now - days(500)).id, sinks: Vec::new(), ..received("a", now - days(1)) };
+    let young_id = NewEvent { id: received("", now).id, sinks: Vec::new(), ..received("b", now - days(500)) };
+    let batch = [old_id, young_id];
+    store.record_deliveries(&batch).await.unwrap();
+    let purge = Purge { payloads_before: now - days(90), events_before: now - days(400), limit: 10 };
+    assert_eq!(round(&*store, purge).await.0, Purged::default(), "the later of the two counts");
+    assert!(has_payload(&*store, &batch[0]).await && has_payload(&*store, &batch[1]).await);
+    let later = |age| now + days(1) - days(age);
+    let purge = Purge { payloads_before: later(0), events_before: later(400), limit: 10 };
+    assert_eq!(round(&*store, purge).await.0, Purged { payloads: 2, events: 0 });
+    let purge = Purge { payloads_before: later(0), events_before: later(0), limit: 10 };
+    assert_eq!(round(&*store, purge).await.0, Purged { payloads: 0, events: 2 });
 }
 
 pub(crate) async fn a_clock_that_jumped_is_doubted_first(on: &Fixture) {
@@ -255,7 +350,7 @@ pub(crate) async fn a_clock_that_jumped_is_doubted_first(on: &Fixture) {
 
 pub(crate) async fn what_was_stored_judges_the_first_clock(on: &Fixture) {
     let store = on.open().await;
-    let received_at = clock::from_micros(clock::to_micros(clock::now())).unwrap() - secs(100 * 86_400);
+    let received_at = clock::from_micros(clock::to_micros(clock::now())).unwrap() - days(100);
     store.record_deliveries(&[received("a", received_at)]).await.unwrap();
     let time = store.retention_time(Duration::ZERO, None).await.unwrap();
     assert_eq!((time.now, time.doubted_for), (received_at, Some(Duration::from_hours(24))));
@@ -276,7 +371,7 @@ pub(crate) async fn what_a_clock_set_back_has_postponed_comes_back(on: &Fixture)
     ];
     finish(&*store, &finished, ahead).await;
     store.give_back(&[(leases[0].id, leases[0].token)]).await.unwrap();
-    on.execute(&format!("UPDATE dispatches SET due_at = {} WHERE attempts = 0", clock::to_micros(ahead))).await;
+    on.execute(&format!("UPDATE queue SET due_at = {} WHERE attempts = 0", clock::to_micros(ahead))).await;
 
     let at = async |place: usize| super::dispatch(&*store, leases[place].id).await.next_attempt_at.unwrap();
     // A clock that is right brings nothing back, nor does one that is a minute off.

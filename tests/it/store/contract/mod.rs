@@ -22,6 +22,7 @@ pub(crate) mod breaker;
 pub(crate) mod claiming;
 pub(crate) mod erasing;
 pub(crate) mod finishing;
+pub(crate) mod handing_over;
 pub(crate) mod keeping;
 pub(crate) mod ledger;
 pub(crate) mod link;
@@ -61,6 +62,13 @@ macro_rules! contract {
                     an_unused_lease_begins_no_age, waiting_is_no_error_of_the_sink,
                     the_last_error_of_a_batch_is_the_latest, a_leased_one_shows_no_next_attempt,
                 }
+                handing_over {
+                    an_offer_that_is_taken_needs_no_claim, what_is_not_taken_is_pending_and_announced,
+                    an_unfinished_one_keeps_its_lane, of_one_batch_the_first_of_an_invoice_is_taken,
+                    a_known_event_takes_no_offer, without_an_order_nothing_blocks,
+                    a_lease_that_nobody_used_comes_back, a_dead_one_tried_again_waits_for_what_is_under_way,
+                    the_counts_are_right_at_every_step,
+                }
                 ordering {
                     the_next_of_an_invoice_waits, the_next_goes_at_once_after_each_end,
                     two_of_one_invoice_are_never_claimed_together, held_and_waiting_ones_block,
@@ -86,7 +94,9 @@ macro_rules! contract {
                 }
                 keeping {
                     payloads_go_first_then_events, unfinished_work_keeps_its_event, a_purge_obeys_its_limit,
-                    unfinished_work_is_passed_once_a_round, a_clock_that_jumped_is_doubted_first,
+                    unfinished_work_is_passed_once_a_round, what_finishes_late_is_purged_later,
+                    an_event_of_a_wrong_clock_is_found_after_the_doubt, an_id_alone_makes_nothing_old,
+                    a_clock_that_jumped_is_doubted_first,
                     what_was_stored_judges_the_first_clock, what_a_clock_set_back_has_postponed_comes_back,
                     ready_only_with_the_schema, migrating_twice_applies_nothing,
                     everything_survives_reopening,

@@ -89,8 +89,8 @@ pub(crate) async fn a_spoiled_dispatch_hides_no_other(on: &Fixture) {
     finish(&*store, &[rejected(&leases[0]), rejected(&leases[1]), delivered(&leases[2])], start()).await;
     let ids: Vec<_> = all_dispatches(&*store).await.into_iter().map(|dispatch| dispatch.id).collect();
     for statement in [
-        format!("UPDATE dispatches SET created_at = {TOO_LATE} WHERE event_type = 'spoiled'"),
-        format!("UPDATE dispatches SET finished_at = {} WHERE event_type = 'spoiled'", i64::MIN),
+        format!("UPDATE queue SET created_at = {TOO_LATE} WHERE event_type = 'spoiled'"),
+        format!("UPDATE queue SET finished_at = {} WHERE event_type = 'spoiled'", i64::MIN),
     ] {
         on.execute(&statement).await;
         let listed = all_dispatches(&*store).await;
@@ -119,7 +119,7 @@ pub(crate) async fn a_spoiled_time_stops_no_claim(on: &Fixture) {
     store.record_deliveries(&[spoiled, event("b")]).await.unwrap();
     on.execute(&format!("UPDATE events SET received_at = {TOO_LATE}, occurred_at = {TOO_LATE} WHERE type = 'spoiled'"))
         .await;
-    on.execute(&format!("UPDATE dispatches SET created_at = {TOO_LATE} WHERE event_type = 'spoiled'")).await;
+    on.execute(&format!("UPDATE queue SET created_at = {TOO_LATE} WHERE event_type = 'spoiled'")).await;
     assert_eq!(status(&*store, "erp").await.pending, 2, "the sinks can be looked at");
     let claimed = claim(&*store, start()).await;
     let types: Vec<_> = claimed.iter().map(|lease| lease.event_type.as_str()).collect();
