@@ -1,7 +1,7 @@
 //! Fills a relay's SQLite database with events of the past year, each with one dispatch, so that an old and a busy
 //! database can be measured without waiting a year. `bench/fill.sql` does the same on Postgres.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
@@ -48,6 +48,14 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<()> {
     fill(&mut database, plan, Timestamp::now())?;
     database.execute_batch("ANALYZE; PRAGMA wal_checkpoint(TRUNCATE)")?;
     Ok(())
+}
+
+/// Runs statements on a database that nobody has open.
+///
+/// # Errors
+/// When SQLite does not take them.
+pub(crate) fn execute(database: &Path, sql: &str) -> anyhow::Result<()> {
+    Ok(Connection::open(database)?.execute_batch(sql)?)
 }
 
 fn fill(database: &mut Connection, plan: &Plan, now: Timestamp) -> anyhow::Result<()> {
@@ -147,10 +155,17 @@ mod tests {
         for file in files {
             database.execute_batch(&std::fs::read_to_string(file).unwrap()).unwrap();
         }
-        let now = "2026-03-15T10:30:00Z".parse().unwrap();
+        let mut now: Timestamp = "2026-03-15T10:30:00Z".parse().unwrap();
         for state in [State::Delivered, State::Pending, State::Delivered] {
             let plan = Plan { database: PathBuf::new(), count: 100, sink: "slow".into(), state };
-            fill(&mut database, &plan, now + SignedDuration::from_secs(i64::from(state == State::Pending))).unwrap_or_else(|e| panic!("{e}"));
+            fill(&mut database, &plan, now).unwrap();
+            now += SignedDuration::from_secs(1);
         }
+        let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(count("SELECT count(*) FROM events"), 300);
+        assert_eq!(count("SELECT count(DISTINCT id) FROM dispatches"), 300, "no number is given twice");
+        assert_eq!(count("SELECT n FROM queue_counts WHERE sink = 'slow' AND state = 'pending'"), 100);
+        assert_eq!(count("SELECT count(*) FROM dispatches d JOIN events e ON e.id = d.event_id"), 300);
+        assert_eq!(count("SELECT seq FROM sqlite_sequence WHERE name = 'queue'"), 300, "new numbers come after all");
     }
 }

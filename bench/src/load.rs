@@ -638,8 +638,7 @@ mod tests {
     #[test]
     fn lines_are_counted_once_and_whole() {
         let path = std::env::temp_dir().join(format!("finkare-bench-lines-{}", std::process::id()));
-        let mut lines =
-            Lines { path: path.clone(), offset: 0, stats: Stats { unique: 0, repeated: 0, last_nanos: 0 } };
+        let mut lines = Lines { path: path.clone(), offset: 0, stats: Stats { unique: 0, repeated: 0, last_nanos: 0 } };
         lines.count().unwrap();
         assert_eq!(lines.stats.unique, 0, "a file that is not there yet has no lines");
         for (text, unique) in [("a\nb", 1), ("a\nbc\n", 2), ("a\nbc\nd\n\n", 4), ("a\nbc\nd\n\n", 4)] {

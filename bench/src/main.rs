@@ -71,6 +71,15 @@ enum Command {
     },
     /// Fills a relay's stopped SQLite database with events of the past year (`bench/fill.sql` does so on Postgres)
     Fill(fill::Plan),
+    /// Runs SQL on a SQLite database
+    Execute {
+        /// The database
+        #[arg(long)]
+        database: PathBuf,
+        /// The statements
+        #[arg(long)]
+        sql: String,
+    },
     /// Writes the results of `bench/run` as Markdown
     Report {
         /// The file of records, one JSON object a line
@@ -187,6 +196,7 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Command::Fill(plan) => fill::run(&plan),
+        Command::Execute { database, sql } => fill::execute(&database, &sql),
         Command::Report { results, into } => report::run(&results, into.as_deref()),
     }
 }
