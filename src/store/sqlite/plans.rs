@@ -87,27 +87,27 @@ async fn goes_by(store: &SqliteStore, sql: &str, indexes: &[&str]) {
 async fn hot_statements_go_by_their_indexes() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_history(&folder).await;
-    let due = "dispatches_due (sink=? AND due_at<?)";
-    let lane = "dispatches_lane (sink=? AND invoice_id=?";
-    let by_number = "SEARCH dispatches USING INTEGER PRIMARY KEY (rowid=?)";
-    goes_by(&store, claim::hot::DUE_IN_ORDER, &[due, lane, "sqlite_autoindex_events_1 (id=?)"]).await;
-    goes_by(&store, claim::hot::DUE_IN_ANY_ORDER, &[due, "sqlite_autoindex_events_1 (id=?)"]).await;
-    goes_by(&store, claim::hot::NEXT_DUE, &["COVERING INDEX dispatches_due (sink=?"]).await;
-    for sql in claim::hot::writes() {
+    let due = "queue_due (sink=? AND due_at<?)";
+    let lane = "queue_lane (sink=? AND invoice_id=?)";
+    let by_number = "SEARCH queue USING INTEGER PRIMARY KEY (rowid=?)";
+    goes_by(&store, claim::DUE, &[due, lane]).await;
+    goes_by(&store, claim::EVENT, &["sqlite_autoindex_events_1 (id=?)"]).await;
+    goes_by(&store, claim::NEXT_DUE, &["COVERING INDEX queue_due (sink=?"]).await;
+    let [leased, deliver, remove, set_state, call, head] = finish::hot::STATEMENTS;
+    for sql in claim::hot::WRITES.into_iter().chain([leased, deliver, remove, set_state, call]) {
         goes_by(&store, sql, &[by_number]).await;
     }
-    let [set_state, insert_attempts] = finish::hot::statements();
-    goes_by(&store, set_state, &[by_number]).await;
-    goes_by(&store, insert_attempts, &[]).await;
-    let call_next = ["queue_lane (sink=? AND invoice_id=?", "SEARCH queue USING INTEGER PRIMARY KEY (rowid=?)"];
+    let call_next = ["queue_lane (sink=? AND invoice_id=?", by_number];
     goes_by(&store, dispatches::hot::call_next(), &call_next).await;
-    let [insert_events, insert_dispatches, count_repeated] = events::hot::statements();
-    goes_by(&store, insert_events, &[]).await;
-    goes_by(&store, insert_dispatches, &[]).await;
+    let [insert_event, insert_dispatch, count_repeated, of_invoice] = events::hot::STATEMENTS;
+    goes_by(&store, insert_event, &[]).await;
+    goes_by(&store, insert_dispatch, &[]).await;
     goes_by(&store, count_repeated, &["events_by_key (endpoint=? AND dedupe_key=?)"]).await;
-    let ordered = plan(&store, claim::hot::DUE_IN_ORDER).await;
-    assert_eq!(ordered.matches(lane).count(), 1, "whose turn it is is looked up once:\n{ordered}");
-    assert!(!ordered.contains("TEMP B-TREE"), "a claim sorts nothing, however much is due:\n{ordered}");
+    for sql in [claim::DUE, head, of_invoice] {
+        let plan = plan(&store, sql).await;
+        assert_eq!(plan.matches(lane).count(), 1, "{sql}\n{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "nothing is sorted, however much is due:\n{plan}");
+    }
 }
 
 #[tokio::test]
