@@ -236,7 +236,12 @@ impl Writer {
         };
         let flush = if group.iter().any(|job| job.flush() == Flush::Now) { Flush::Now } else { Flush::Later };
         let result = open.write(flush, group);
-        if result.is_ok() || open.is_usable() {
+        // A connection that cannot begin or commit is replaced: it may have been opened when nothing could be written.
+        if match result {
+            Ok(()) => true,
+            Err(Failed::Piece(_)) => open.is_rolled_back(),
+            Err(Failed::Whole(_)) => false,
+        } {
             self.open = Some(open);
         }
         result?;
@@ -295,9 +300,9 @@ impl Open {
         self.connection.prepare_cached(sql)?.execute([]).map(drop)
     }
 
-    /// Rolls back what failed; false if the connection has to be replaced. When the disk is full SQLite may have rolled
-    /// back by itself (<https://www.sqlite.org/lang_transaction.html>, section 3).
-    fn is_usable(&self) -> bool {
+    /// Rolls back what failed; false if that fails too. When the disk is full SQLite may have rolled back by itself
+    /// (<https://www.sqlite.org/lang_transaction.html>, section 3).
+    fn is_rolled_back(&self) -> bool {
         self.connection.is_autocommit() || self.once("ROLLBACK").is_ok()
     }
 }
