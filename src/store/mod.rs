@@ -47,7 +47,6 @@ use async_trait::async_trait;
 
 pub mod activity;
 pub mod breaker;
-mod counts;
 mod dispatches;
 mod erasing;
 mod error;
@@ -71,7 +70,7 @@ pub(crate) use self::events::recording;
 pub use self::{
     activity::ActivityStore,
     breaker::BreakerStore,
-    dispatches::{DispatchFilter, DispatchStore, Replay},
+    dispatches::{DispatchFilter, DispatchStore, DispatchesPage, Replay},
     erasing::{EraseStore, Erased},
     error::{NoConnection, StoreError},
     events::{Candidate, EventDetail, EventFilter, EventStore, EventsPage, Offer, Stored},
@@ -80,7 +79,7 @@ pub use self::{
     link::{AuditStore, IntentStore, SecretStore},
     page::Page,
     retention::{Purge, Purged, RetentionStore},
-    sinks::{Counted, Paused, SinkStatus, SinkStore},
+    sinks::{Paused, SinkStatus, SinkStore},
 };
 
 /// The database as a whole: migrating it, checking that it works, closing it.

@@ -1,13 +1,14 @@
 //! Dispatches as a person lists and changes them (lists, retry, cancel), and the order within an invoice.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{
     SqliteStore,
-    rows::{Chunked, During, json_array, json_ids, micros_or_now},
+    finish::{CALL, HEAD},
+    rows::{During, json_array, json_ids, micros_or_now},
 };
 use crate::{
     model::{
@@ -15,29 +16,21 @@ use crate::{
         id::{DispatchId, EventId, SinkName},
     },
     store::{
-        DispatchFilter, DispatchStore, Page, Replay, StoreError,
-        dispatches::NEWEST,
+        DispatchFilter, DispatchStore, DispatchesPage, Replay, StoreError,
+        dispatches::{PieceEnd, Walk, whole_dispatch},
         rows::{DispatchRow, with_attempts},
     },
 };
-
-/// The columns of [`DispatchRow`].
-const DISPATCH_COLUMNS: &str = "id, event_id, event_type, invoice_id, sink, state, attempts, trigger, created_at, \
-                                due_at, finished_at, last_error, waits_for, attempted_at, attempt_us";
 
 /// The dispatches of an event with their attempts, in the order in which they were written.
 pub(super) async fn of_event(
     connection: &mut SqliteConnection,
     event: EventId,
 ) -> Result<Vec<(Dispatch, Vec<Attempt>)>, sqlx::Error> {
-    let dispatches = sqlx::query_as(
-        "SELECT id, event_id, event_type, invoice_id, sink, state, attempts, trigger, created_at, due_at, finished_at,
-                last_error, waits_for, attempted_at, attempt_us
-         FROM dispatches WHERE event_id = ? ORDER BY id",
-    )
-    .bind(event.0)
-    .fetch_all(&mut *connection)
-    .await?;
+    let dispatches = sqlx::query_as(concat!(whole_dispatch!(), " WHERE event_id = ? ORDER BY id"))
+        .bind(event.0)
+        .fetch_all(&mut *connection)
+        .await?;
     let attempts = sqlx::query_as(
         "SELECT dispatch_id, number, started_at, duration_us, outcome, error FROM attempts
          WHERE dispatch_id IN (SELECT id FROM dispatches WHERE event_id = ?) ORDER BY dispatch_id, number",
@@ -50,14 +43,10 @@ pub(super) async fn of_event(
 
 async fn read(store: &SqliteStore, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, sqlx::Error> {
     let mut transaction = store.look().await?;
-    let dispatch: Vec<DispatchRow> = sqlx::query_as(
-        "SELECT id, event_id, event_type, invoice_id, sink, state, attempts, trigger, created_at, due_at, finished_at,
-                last_error, waits_for, attempted_at, attempt_us
-         FROM dispatches WHERE id = ?",
-    )
-    .bind(id.0)
-    .fetch_all(&mut *transaction)
-    .await?;
+    let dispatch: Vec<DispatchRow> = sqlx::query_as(concat!(whole_dispatch!(), " WHERE id = ?"))
+        .bind(id.0)
+        .fetch_all(&mut *transaction)
+        .await?;
     let attempts = sqlx::query_as(
         "SELECT dispatch_id, number, started_at, duration_us, outcome, error FROM attempts
          WHERE dispatch_id = ? ORDER BY number",
@@ -68,131 +57,99 @@ async fn read(store: &SqliteStore, id: DispatchId) -> Result<Option<(Dispatch, V
     Ok(with_attempts(dispatch, attempts).pop())
 }
 
-/// The statement for a list of dispatches.
-///
-/// Rare states are few among many rows, so each is read from an index that holds only those; nearly all dispatches
-/// are delivered, so these are read in the table's own order.
-pub(super) fn list_statement(filter: &DispatchFilter, limit: u32) -> QueryBuilder<Sqlite> {
+/// Reads one piece of a list, or all of it; the end is `None` if there is nothing behind it.
+async fn piece(
+    store: &SqliteStore,
+    filter: &DispatchFilter,
+    size: Option<u32>,
+    most: u32,
+) -> Result<(Option<PieceEnd>, Vec<DispatchRow>), sqlx::Error> {
+    let mut end: Option<PieceEnd> = None;
+    if let Some(size) = size {
+        let mut sql = end_statement(filter, size);
+        end = sql.build_query_as().persistent(false).fetch_optional(&store.lookers).await?;
+    }
+    let mut sql = list_statement(filter, end.map(|(id, _)| DispatchId(id)), most);
+    Ok((end, sql.build_query_as().persistent(false).fetch_all(&store.lookers).await?))
+}
+
+/// The statement for a list of dispatches; `from` is the last one of a piece.
+pub(super) fn list_statement(filter: &DispatchFilter, from: Option<DispatchId>, most: u32) -> QueryBuilder<Sqlite> {
+    let (columns, table) = filter.source();
     let mut sql = QueryBuilder::new("SELECT ");
-    sql.push(DISPATCH_COLUMNS).push(" FROM dispatches WHERE TRUE");
-    if let Some(event) = filter.event_id {
-        sql.push(" AND event_id = ").push_bind(event.0);
+    sql.push(columns).push(" FROM ").push(table);
+    push_conditions(&mut sql, filter);
+    if let Some(from) = from {
+        sql.push(" AND id >= ").push_bind(from.0);
     }
-    if let Some(found) = &filter.found {
-        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(")
-            .push_bind(json_ids(found.iter().map(|event| event.0)))
-            .push("))");
-    }
-    if let Some(invoice_id) = &filter.invoice_id {
-        sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
-        if filter.event_id.is_none() {
-            sql.push(" AND event_id IN (SELECT id FROM events WHERE invoice_id = ").push_bind(invoice_id.clone());
-            sql.push(")");
-        }
-    }
-    // The condition of a partial index has to stand in the statement word for word,
-    // <https://www.sqlite.org/partialindex.html#queries_using_partial_indexes>.
-    match filter.state {
-        // The index by due time can count these without the table; it cannot return them in order.
-        Some(state @ (State::Pending | State::Leased))
-            if filter.event_id.is_none() && filter.invoice_id.is_none() && filter.found.is_none() =>
-        {
-            sql.push(" AND id IN (SELECT id FROM dispatches WHERE due_at IS NOT NULL AND state = '");
-            sql.push(state.as_str()).push("'");
-            if let Some(sink) = &filter.sink {
-                sql.push(" AND sink = ").push_bind(sink.clone());
-            }
-            if let Some(before) = filter.before {
-                sql.push(" AND id < ").push_bind(before.0);
-            }
-            sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit) + 1).push(")");
-        }
-        Some(state @ (State::Held | State::Dead | State::Cancelled)) => {
-            sql.push(" AND state IN ('held', 'dead', 'cancelled') AND state = '").push(state.as_str()).push("'");
-        }
-        Some(state @ (State::Pending | State::Leased | State::Delivered)) => {
-            sql.push(" AND state = '").push(state.as_str()).push("'");
-        }
-        None => {}
-    }
-    if let Some(sink) = &filter.sink {
-        sql.push(" AND sink = ").push_bind(sink.clone());
-    }
-    if let Some(before) = filter.before {
-        sql.push(" AND id < ").push_bind(before.0);
-    }
-    sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit) + 1);
+    sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(most));
     sql
 }
 
-/// The same for unfinished dispatches, among the newest [`NEWEST`] dispatches only. A large backlog consists mostly
-/// of the newest dispatches, and the index that holds it would have to be sorted for a page.
-pub(super) fn newest_statement(filter: &DispatchFilter, state: State, limit: u32) -> QueryBuilder<Sqlite> {
-    let mut sql = QueryBuilder::new("SELECT ");
-    sql.push(DISPATCH_COLUMNS).push(" FROM (SELECT ").push(DISPATCH_COLUMNS).push(" FROM dispatches WHERE TRUE");
+/// The statement for the end of a piece of so many dispatches. Only the bound of the filter matters to it.
+pub(super) fn end_statement(filter: &DispatchFilter, size: u32) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new("SELECT id, created_at FROM ");
+    sql.push(filter.source().1).push(" WHERE TRUE");
     if let Some(before) = filter.before {
         sql.push(" AND id < ").push_bind(before.0);
     }
-    sql.push(" ORDER BY id DESC LIMIT ").push_bind(NEWEST).push(") WHERE state = '").push(state.as_str()).push("'");
-    if let Some(sink) = &filter.sink {
-        sql.push(" AND sink = ").push_bind(sink.clone());
-    }
-    sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit) + 1);
+    sql.push(" ORDER BY id DESC LIMIT 1 OFFSET ").push_bind(i64::from(size.max(1)) - 1);
     sql
 }
 
-/// The statement for the numbers of a selection: one walk over the index that holds them.
+/// The statement for the numbers of a selection.
 pub(super) fn ids_statement(filter: &DispatchFilter, most: u32) -> QueryBuilder<Sqlite> {
-    let mut sql = QueryBuilder::new("SELECT id FROM dispatches WHERE TRUE");
-    if let Some(event) = filter.event_id {
-        sql.push(" AND event_id = ").push_bind(event.0);
-    }
-    if let Some(invoice_id) = &filter.invoice_id {
-        sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
-        if filter.event_id.is_none() {
-            sql.push(" AND event_id IN (SELECT id FROM events WHERE invoice_id = ").push_bind(invoice_id.clone());
-            sql.push(")");
-        }
-    }
-    if let Some(found) = &filter.found {
-        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(")
-            .push_bind(json_ids(found.iter().map(|event| event.0)))
-            .push("))");
-    }
-    // As in a list, except for the order.
-    match filter.state {
-        Some(state @ (State::Pending | State::Leased)) => {
-            sql.push(" AND due_at IS NOT NULL AND state = '").push(state.as_str()).push("'");
-        }
-        Some(state @ (State::Held | State::Dead | State::Cancelled)) => {
-            sql.push(" AND state IN ('held', 'dead', 'cancelled') AND state = '").push(state.as_str()).push("'");
-        }
-        Some(State::Delivered) => {
-            sql.push(" AND state = 'delivered'");
-        }
-        None => {}
-    }
-    if let Some(sink) = &filter.sink {
-        sql.push(" AND sink = ").push_bind(sink.clone());
-    }
-    if let Some(before) = filter.before {
-        sql.push(" AND id < ").push_bind(before.0);
-    }
+    let mut sql = QueryBuilder::new("SELECT id FROM ");
+    sql.push(filter.source().1);
+    push_conditions(&mut sql, filter);
     sql.push(" LIMIT ").push_bind(i64::from(most));
     sql
+}
+
+fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &DispatchFilter) {
+    sql.push(" WHERE TRUE");
+    if let Some(event) = filter.event_id {
+        sql.push(" AND event_id = ").push_bind(event.0);
+    }
+    if let Some(found) = &filter.found {
+        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(")
+            .push_bind(json_ids(found.iter().map(|event| event.0)))
+            .push("))");
+    }
+    if let Some(invoice_id) = &filter.invoice_id {
+        sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
+        if filter.event_id.is_none() {
+            sql.push(" AND event_id IN (SELECT id FROM events WHERE invoice_id = ").push_bind(invoice_id.clone());
+            sql.push(")");
+        }
+    }
+    if let Some(state) = filter.state {
+        // The condition of a partial index has to stand in the statement word for word,
+        // <https://www.sqlite.org/partialindex.html#queries_using_partial_indexes>.
+        if matches!(state, State::Held | State::Dead) {
+            sql.push(" AND state IN ('held', 'dead')");
+        }
+        sql.push(" AND state = '").push(state.as_str()).push("'");
+    }
+    if let Some(sink) = &filter.sink {
+        sql.push(" AND sink = ").push_bind(sink.clone());
+    }
+    if let Some(before) = filter.before {
+        sql.push(" AND id < ").push_bind(before.0);
+    }
 }
 
 /// Returns the sink of each dispatch that changed.
 async fn write_retry(store: &SqliteStore, ids: &[DispatchId]) -> Result<Vec<String>, sqlx::Error> {
     let mut transaction = store.write().await?;
     let sinks = sqlx::query_scalar(
-        "UPDATE dispatches
+        "UPDATE queue
          SET state = 'pending', due_at = ?2, waits_for = NULL, finished_at = NULL, wait_us = 0,
              first_attempt_at = CASE state WHEN 'pending' THEN first_attempt_at END,
              ageless = CASE state WHEN 'pending' THEN ageless ELSE attempts END
          WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('pending', 'held', 'dead')
            -- Without its payload a dead dispatch has nothing left to send.
-           AND EXISTS (SELECT 1 FROM events WHERE events.id = dispatches.event_id AND payload IS NOT NULL)
+           AND EXISTS (SELECT 1 FROM events WHERE events.id = queue.event_id AND payload IS NOT NULL)
          RETURNING sink",
     )
     .bind(json_array(ids.iter().map(|id| id.0)))
@@ -207,14 +164,24 @@ async fn write_retry(store: &SqliteStore, ids: &[DispatchId]) -> Result<Vec<Stri
 async fn write_cancel(store: &SqliteStore, ids: &[DispatchId]) -> Result<(u64, Vec<String>), sqlx::Error> {
     let now = micros_or_now(None);
     let mut transaction = store.write().await?;
+    let ids = json_array(ids.iter().map(|id| id.0));
     let lanes: Vec<(String, Option<String>)> = sqlx::query_as(
-        "UPDATE dispatches SET state = 'cancelled', due_at = NULL, waits_for = NULL, finished_at = ?2
-         WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('pending', 'held', 'dead')
+        "INSERT INTO history (id, event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at,
+                              finished_at, last_error)
+         SELECT id, event_id, sink, event_type, invoice_id, 'cancelled', trigger, attempts, created_at, ?2, last_error
+         FROM queue WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('pending', 'held', 'dead')
          RETURNING sink, invoice_id",
     )
-    .bind(json_array(ids.iter().map(|id| id.0)))
+    .bind(&ids)
     .bind(now)
     .fetch_all(&mut *transaction)
+    .await?;
+    sqlx::query(
+        "DELETE FROM queue
+         WHERE id IN (SELECT value FROM json_each(?)) AND state IN ('pending', 'held', 'dead')",
+    )
+    .bind(&ids)
+    .execute(&mut *transaction)
     .await?;
     let cancelled = lanes.len() as u64;
     let lanes: BTreeSet<Lane<'_>> =
@@ -243,7 +210,7 @@ async fn write_replays(store: &SqliteStore, wanted: &[Replay]) -> Result<Vec<Opt
         // A person asked for this, so there are a few sinks: one statement each.
         for sink in &replay.sinks {
             let number = sqlx::query_scalar(
-                "INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
+                "INSERT INTO queue (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
                  SELECT id, ?2, type, invoice_id, 'pending', 'replay', ?3, ?3 FROM events WHERE id = ?1
                  RETURNING id",
             )
@@ -265,22 +232,6 @@ async fn write_replays(store: &SqliteStore, wanted: &[Replay]) -> Result<Vec<Opt
 /// A sink and an invoice; the dispatches of a lane keep their order.
 pub(super) type Lane<'a> = (&'a str, &'a str);
 
-static CALL_NEXT: LazyLock<Chunked> = LazyLock::new(|| {
-    Chunked::new(
-        "WITH now (at) AS (VALUES (?)), lanes (sink, invoice_id) AS (VALUES",
-        "(?, ?)",
-        ") UPDATE dispatches SET due_at = (SELECT at FROM now), waits_for = NULL
-           WHERE id IN (
-               SELECT (SELECT head.id FROM dispatches AS head
-                       WHERE head.sink = lanes.sink AND head.invoice_id = lanes.invoice_id
-                         AND head.finished_at IS NULL
-                       ORDER BY head.id LIMIT 1)
-               FROM lanes)
-             AND waits_for IS NOT NULL
-           RETURNING sink",
-    )
-});
-
 /// Makes the first unfinished dispatch of each lane due, if a claim had postponed it because it was blocked. Returns
 /// the sinks of those dispatches.
 pub(super) async fn call_next(
@@ -288,14 +239,14 @@ pub(super) async fn call_next(
     lanes: &BTreeSet<Lane<'_>>,
     now: i64,
 ) -> Result<Vec<String>, sqlx::Error> {
-    let lanes: Vec<Lane<'_>> = lanes.iter().copied().collect();
     let mut sinks = Vec::new();
-    for (sql, chunk) in CALL_NEXT.chunks(&lanes) {
-        let mut query = sqlx::query_scalar(sql).bind(now);
-        for (sink, invoice) in chunk {
-            query = query.bind(*sink).bind(*invoice);
+    for (sink, invoice) in lanes {
+        let head: Option<(i64, Option<i64>)> =
+            sqlx::query_as(HEAD).bind(*sink).bind(*invoice).fetch_optional(&mut *connection).await?;
+        if let Some((id, Some(_))) = head {
+            sqlx::query(CALL).bind(id).bind(now).execute(&mut *connection).await?;
+            sinks.push((*sink).to_owned());
         }
-        sinks.extend(query.fetch_all(&mut *connection).await?);
     }
     Ok(sinks)
 }
@@ -308,25 +259,13 @@ pub(super) fn wake(store: &SqliteStore, sinks: &[String]) {
 
 #[async_trait]
 impl DispatchStore for SqliteStore {
-    async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<Page<Dispatch>, StoreError> {
-        let mut rows: Vec<DispatchRow> = Vec::new();
-        if let Some(state) = filter.by_due_time() {
-            rows = newest_statement(filter, state, limit)
-                .build_query_as()
-                .persistent(false)
-                .fetch_all(&self.lookers)
-                .await
-                .during("list dispatches")?;
+    async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<DispatchesPage, StoreError> {
+        let mut walk = Walk::new(filter, limit);
+        while let Some((filter, size, most)) = walk.next() {
+            let (end, rows) = piece(self, filter, size, most).await.during("list dispatches")?;
+            walk.add(end, rows);
         }
-        if rows.len() <= limit as usize {
-            rows = list_statement(filter, limit)
-                .build_query_as()
-                .persistent(false)
-                .fetch_all(&self.lookers)
-                .await
-                .during("list dispatches")?;
-        }
-        Ok(Page::cut(rows, limit))
+        Ok(walk.page())
     }
 
     async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError> {
@@ -368,13 +307,5 @@ impl DispatchStore for SqliteStore {
         let written = write_replays(self, wanted).await.during(format_args!("replay events ({})", wanted.len()))?;
         self.wakeups.wake(wanted.iter().flat_map(|replay| &replay.sinks).collect::<BTreeSet<_>>());
         Ok(written)
-    }
-}
-
-#[cfg(test)]
-pub(super) mod hot {
-    //! The hot statement, for the test of its plan.
-    pub(in crate::store::sqlite) fn call_next() -> &'static str {
-        super::CALL_NEXT.largest()
     }
 }

@@ -39,7 +39,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 pub use self::file::ProcessLock;
 use self::{checkpoint::Checkpoints, file::OpenFile, rows::During, writer::Thread};
-use super::{BaseStore, StoreError, counts::Everything, schema::Notice, wake::Wakeups};
+use super::{BaseStore, StoreError, schema::Notice, wake::Wakeups};
 
 mod checkpoint;
 mod claim;
@@ -51,7 +51,6 @@ mod finish;
 mod migrating;
 mod purge;
 mod rows;
-mod sinks;
 mod space;
 mod tx;
 mod writer;
@@ -90,7 +89,6 @@ pub struct SqliteStore {
     wakeups: Wakeups,
     checkpoints: Arc<Checkpoints>,
     notice: Notice,
-    counted: Arc<Everything>,
 }
 
 /// A transaction that may write. Dropped without a commit, it is rolled back.
@@ -198,7 +196,6 @@ impl SqliteStore {
             lookers,
             wakeups: Wakeups::default(),
             checkpoints,
-            counted: Arc::default(),
             notice: Notice::default(),
         })
     }
