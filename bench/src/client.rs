@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, StatusCode, Uri,
     client::conn::http1::{self, SendRequest},
-    header::{CONTENT_TYPE, HOST, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -93,12 +93,22 @@ impl Connection {
 
     /// Gets `path` of the target's host as JSON.
     pub(crate) async fn get<T: serde::de::DeserializeOwned>(&mut self, path: &str) -> anyhow::Result<T> {
+        let body = self.get_as(path, None).await?;
+        serde_json::from_slice(&body).with_context(|| format!("the answer to GET {path}"))
+    }
+
+    /// Gets `path` of the target's host, with a value for `Authorization`.
+    pub(crate) async fn get_as(&mut self, path: &str, authorization: Option<&HeaderValue>) -> anyhow::Result<Bytes> {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = path.parse().with_context(|| format!("`{path}` is not a path"))?;
-        request.headers_mut().insert(HOST, self.target.host.clone());
+        let headers = request.headers_mut();
+        headers.insert(HOST, self.target.host.clone());
+        if let Some(authorization) = authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
         let (status, body) = self.exchange(request).await.with_context(|| format!("no answer to GET {path}"))?;
         ensure!(status.is_success(), "GET {path} was answered {status}: {}", String::from_utf8_lossy(&body));
-        serde_json::from_slice(&body).with_context(|| format!("the answer to GET {path}"))
+        Ok(body)
     }
 
     /// Sends a request and reads the whole answer.

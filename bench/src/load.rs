@@ -15,6 +15,9 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -50,8 +53,8 @@ const PACE: Duration = Duration::from_micros(100);
 /// The relay's backlog is given up if nothing arrives at the sink for this long.
 const DRAIN_STALLED: Duration = Duration::from_secs(10);
 
-/// The relay's backlog is given up after this time in any case.
-const DRAIN_LIMIT: Duration = Duration::from_mins(3);
+/// In a file, arrivals are looked for so often: each look reads what was added since the last.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The plan of a run.
 pub(crate) struct Plan {
@@ -73,8 +76,19 @@ pub(crate) struct Plan {
     pub(crate) invoices: u64,
     /// How many deliveries are made and signed before the clock starts.
     pub(crate) prepare: u64,
-    /// A counting sink to which the relay under test sends: its arrivals are measured too.
-    pub(crate) sink: Option<Target>,
+    /// Where the receiver under test passes events on: the arrivals are measured too.
+    pub(crate) arrivals: Option<Arrivals>,
+    /// The backlog is given up after this time.
+    pub(crate) drain: Duration,
+}
+
+/// Where what a receiver passes on can be counted.
+#[derive(Debug, Clone)]
+pub(crate) enum Arrivals {
+    /// A counting sink.
+    Sink(Target),
+    /// A file that gets one line for each event.
+    File(PathBuf),
 }
 
 /// The result of a run.
@@ -254,8 +268,8 @@ pub(crate) async fn run(plan: Plan) -> anyhow::Result<Report> {
     for _ in 0..plan.connections {
         connections.push(Connection::open(&plan.target).await?);
     }
-    let watch = match &plan.sink {
-        Some(sink) => Some(Watch::begin(sink).await?),
+    let watch = match plan.arrivals {
+        Some(arrivals) => Some(Watch::begin(arrivals, plan.drain).await?),
         None => None,
     };
 
@@ -372,11 +386,64 @@ async fn work(run: Arc<Run>, target: Target, mut connection: Connection) -> anyh
     Ok(tally)
 }
 
-/// Reads the counting sink at the ends of the window, then waits for the rest.
+/// An open [`Arrivals`].
+enum Source {
+    Sink(Connection),
+    File(Lines),
+}
+
+impl Source {
+    async fn stats(&mut self) -> anyhow::Result<Stats> {
+        match self {
+            Self::Sink(sink) => sink.get("/stats").await,
+            Self::File(lines) => {
+                // On a thread of its own, as the connections should not wait for it.
+                let mut taken = lines.clone();
+                *lines = tokio::task::spawn_blocking(move || taken.count().map(|()| taken)).await??;
+                Ok(lines.stats)
+            }
+        }
+    }
+}
+
+/// The lines of a file, up to where it was read. Lines are not compared: all count as different.
+#[derive(Debug, Clone)]
+struct Lines {
+    path: PathBuf,
+    offset: u64,
+    stats: Stats,
+}
+
+impl Lines {
+    /// Counts what was added. A file that does not exist yet has no lines.
+    fn count(&mut self) -> io::Result<()> {
+        let mut file = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut piece = vec![0; 1 << 16];
+        loop {
+            let read = file.read(&mut piece)?;
+            if read == 0 {
+                return Ok(());
+            }
+            self.offset += read as u64;
+            let lines = piece[..read].split(|&byte| byte == b'\n').count() - 1;
+            if lines > 0 {
+                self.stats.unique += lines as u64;
+                self.stats.last_nanos = now_nanos();
+            }
+        }
+    }
+}
+
+/// Counts the arrivals at the ends of the window, then waits for the rest.
 struct Watch {
-    sink: Connection,
+    source: Source,
     before: Stats,
     begun_nanos: u64,
+    drain: Duration,
 }
 
 /// A [`Watch`] after the window.
@@ -387,17 +454,22 @@ struct Watched {
 }
 
 impl Watch {
-    async fn begin(sink: &Target) -> anyhow::Result<Self> {
-        let mut sink = Connection::open(sink).await?;
-        let before = sink.get("/stats").await?;
-        Ok(Self { sink, before, begun_nanos: now_nanos() })
+    async fn begin(arrivals: Arrivals, drain: Duration) -> anyhow::Result<Self> {
+        let mut source = match arrivals {
+            Arrivals::Sink(sink) => Source::Sink(Connection::open(&sink).await?),
+            Arrivals::File(path) => {
+                Source::File(Lines { path, offset: 0, stats: Stats { unique: 0, repeated: 0, last_nanos: 0 } })
+            }
+        };
+        let before = source.stats().await?;
+        Ok(Self { source, before, begun_nanos: now_nanos(), drain })
     }
 
     async fn window(mut self, window: Window) -> anyhow::Result<Watched> {
         sleep_until(window.warm).await;
-        let (warm, at_warm): (Stats, _) = (self.sink.get("/stats").await?, Instant::now());
+        let (warm, at_warm) = (self.source.stats().await?, Instant::now());
         sleep_until(window.end).await;
-        let (end, at_end): (Stats, _) = (self.sink.get("/stats").await?, Instant::now());
+        let (end, at_end) = (self.source.stats().await?, Instant::now());
         let arrived_per_sec = per_sec(end.unique - warm.unique, at_end.duration_since(at_warm).as_secs_f64());
         Ok(Watched { watch: self, arrived_per_sec, ended_nanos: now_nanos() })
     }
@@ -406,13 +478,13 @@ impl Watch {
 impl Watched {
     /// Waits until `accepted` events have arrived since the beginning, or nothing more arrives.
     async fn drained(mut self, accepted: u64) -> anyhow::Result<Relayed> {
-        let Watch { sink, before, begun_nanos } = &mut self.watch;
-        let limit = Instant::now() + DRAIN_LIMIT;
-        let mut stats: Stats = sink.get("/stats").await?;
+        let Watch { source, before, begun_nanos, drain } = &mut self.watch;
+        let limit = Instant::now() + *drain;
+        let mut stats = source.stats().await?;
         let mut progress = Instant::now();
         while stats.unique - before.unique < accepted && progress.elapsed() < DRAIN_STALLED && Instant::now() < limit {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            let newer: Stats = sink.get("/stats").await?;
+            tokio::time::sleep(LOOK).await;
+            let newer = source.stats().await?;
             if newer.unique > stats.unique {
                 progress = Instant::now();
             }
@@ -459,7 +531,8 @@ mod tests {
             count: Some(100),
             invoices: 10,
             prepare: 60,
-            sink: None,
+            arrivals: None,
+            drain: Duration::from_secs(30),
         }
     }
 
@@ -553,7 +626,7 @@ mod tests {
             count: None,
             rate: Some(100.0),
             duration: Duration::from_millis(600),
-            sink: Some(sink),
+            arrivals: Some(Arrivals::Sink(sink)),
             ..plan(serve(Router::new().fallback(post(relay))).await)
         };
         let report = run(plan).await.unwrap();
@@ -561,5 +634,18 @@ mod tests {
         assert_eq!((report.accepted, relayed.missing, relayed.repeated), (60, 0, 0));
         assert!(relayed.drained_secs > 0.0, "the last was still on its way when the window ended");
         assert!(relayed.arrived_per_sec > 0.0 && relayed.sustained_per_sec > 0.0);
+    }
+    #[test]
+    fn lines_are_counted_once_and_whole() {
+        let path = std::env::temp_dir().join(format!("finkare-bench-lines-{}", std::process::id()));
+        let mut lines = Lines { path: path.clone(), offset: 0, stats: Stats { unique: 0, repeated: 0, last_nanos: 0 } };
+        lines.count().unwrap();
+        assert_eq!(lines.stats.unique, 0, "a file that is not there yet has no lines");
+        for (text, unique) in [("a\nb", 1), ("a\nbc\n", 2), ("a\nbc\nd\n\n", 4), ("a\nbc\nd\n\n", 4)] {
+            std::fs::write(&path, text).unwrap();
+            lines.count().unwrap();
+            assert_eq!(lines.stats.unique, unique, "{text:?}");
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 }

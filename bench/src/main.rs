@@ -3,7 +3,8 @@
 //! `bench/run` puts them together; `docs/benchmarks.md` says what the rows mean. The modules in
 //! reading order: [`deliveries`] makes signed bodies, [`client`] sends them to loopback and nowhere
 //! else, [`load`] measures a server, [`sink`] is what the relay sends to, [`latency`] measures the way
-//! through, [`null`] stores nothing, [`report`] writes the table.
+//! through, [`null`] stores nothing, [`fill`] makes an old database, [`reads`] times what is asked of it, [`report`]
+//! writes the tables.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -12,14 +13,17 @@ use clap::{Parser, Subcommand};
 
 mod client;
 mod deliveries;
+mod fill;
 mod latency;
 mod load;
 mod null;
 mod percentiles;
+mod reads;
 mod report;
 mod sink;
 
 use client::Target;
+use load::Arrivals;
 
 /// Tools that measure finkare-relay. Nothing is ever sent to another machine.
 #[derive(Debug, Parser)]
@@ -49,6 +53,32 @@ enum Command {
         /// The webhook secret, whole
         #[arg(long)]
         secret: String,
+    },
+    /// Times requests to the admin API, one after another
+    Reads {
+        /// The admin listener, on loopback
+        #[arg(long)]
+        url: Target,
+        /// Its token
+        #[arg(long)]
+        token: String,
+        /// How often each is sent; the first answer does not count
+        #[arg(long, default_value_t = 20)]
+        count: u32,
+        /// What to get
+        #[arg(required = true)]
+        paths: Vec<String>,
+    },
+    /// Fills a relay's stopped SQLite database with events of the past year (`bench/fill.sql` does so on Postgres)
+    Fill(fill::Plan),
+    /// Runs SQL on a SQLite database
+    Execute {
+        /// The database
+        #[arg(long)]
+        database: PathBuf,
+        /// The statements
+        #[arg(long)]
+        sql: String,
     },
     /// Writes the results of `bench/run` as Markdown
     Report {
@@ -93,6 +123,12 @@ struct Load {
     /// Base URL of a `sink` that the relay under test sends to: measures its arrivals too
     #[arg(long, conflicts_with = "count")]
     sink: Option<Target>,
+    /// A file to which the receiver under test adds a line for each event: measures them too
+    #[arg(long, conflicts_with_all = ["count", "sink"])]
+    lines: Option<PathBuf>,
+    /// How long to wait for the rest to arrive
+    #[arg(long, default_value_t = 180.0)]
+    drain_secs: f64,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
@@ -136,7 +172,8 @@ fn main() -> anyhow::Result<()> {
                 count: args.count,
                 invoices: args.invoices,
                 prepare: args.prepare,
-                sink: args.sink,
+                arrivals: args.sink.map(Arrivals::Sink).or(args.lines.map(Arrivals::File)),
+                drain: secs(args.drain_secs, "--drain-secs")?,
             };
             show(&one_thread()?.block_on(load::run(plan))?, args.json)
         }
@@ -153,6 +190,13 @@ fn main() -> anyhow::Result<()> {
         Command::Sink { listen } => one_thread()?.block_on(sink::serve(listen)),
         // As many threads as the relay has.
         Command::Null { listen, secret } => tokio::runtime::Runtime::new()?.block_on(null::serve(listen, &secret)),
+        Command::Reads { url, token, count, paths } => {
+            let timed = one_thread()?.block_on(reads::run(&url, &token, count, &paths))?;
+            println!("{}", serde_json::to_string(&timed)?);
+            Ok(())
+        }
+        Command::Fill(plan) => fill::run(&plan),
+        Command::Execute { database, sql } => fill::execute(&database, &sql),
         Command::Report { results, into } => report::run(&results, into.as_deref()),
     }
 }

@@ -3,35 +3,11 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{error::StoreError, page::Page, rows::DispatchRow, search::Pieces};
+use super::error::StoreError;
 use crate::model::{
-    clock,
     dispatch::{Attempt, Dispatch, State},
     id::{DispatchId, EventId, SinkName},
 };
-
-/// The columns of [`DispatchRow`]; the last four are not in every table.
-macro_rules! dispatch_columns {
-    ($rest:literal) => {
-        concat!(
-            "id, event_id, event_type, invoice_id, sink, state, CAST(attempts AS bigint) AS attempts, trigger, created_at,
-             finished_at, last_error, ",
-            $rest
-        )
-    };
-}
-
-/// The beginning of a statement that reads [`DispatchRow`]s wherever they are.
-macro_rules! whole_dispatch {
-    () => {
-        concat!(
-            "SELECT ",
-            $crate::store::dispatches::dispatch_columns!("due_at, waits_for, attempted_at, attempt_us"),
-            " FROM dispatches"
-        )
-    };
-}
-pub(super) use {dispatch_columns, whole_dispatch};
 
 /// Which dispatches to list; `None` everywhere lists all.
 #[derive(Debug, Clone, Default)]
@@ -51,25 +27,15 @@ pub struct DispatchFilter {
 }
 
 impl DispatchFilter {
-    /// The columns of [`DispatchRow`] and the table that holds such dispatches: for a state the only table that can hold
-    /// it, otherwise the view of both.
-    pub(super) fn source(&self) -> (&'static str, &'static str) {
-        match self.state {
-            None => (dispatch_columns!("due_at, waits_for, attempted_at, attempt_us"), "dispatches"),
-            Some(State::Pending | State::Leased | State::Held | State::Dead) => {
-                (dispatch_columns!("due_at, waits_for, NULL AS attempted_at, NULL AS attempt_us"), "queue")
-            }
-            Some(State::Delivered | State::Cancelled) => {
-                (dispatch_columns!("NULL AS due_at, NULL AS waits_for, attempted_at, attempt_us"), "history")
-            }
-        }
-    }
-
     /// True if the rows have to be looked for among all that was delivered: the history has no index by sink, as each
     /// delivery would have to write it.
-    fn is_search(&self) -> bool {
-        self.sink.is_some() && matches!(self.state, None | Some(State::Delivered))
-            && self.event_id.is_none() && self.invoice_id.is_none() && self.found.is_none()
+    pub(super) fn is_search(&self) -> bool {
+        self.sink.is_some() && matches!(self.state, None | Some(State::Delivered)) && !self.names_events()
+    }
+
+    /// True if only dispatches of certain events are selected. Each event has few.
+    pub(super) fn names_events(&self) -> bool {
+        self.event_id.is_some() || self.invoice_id.is_some() || self.found.is_some()
     }
 }
 
@@ -83,56 +49,6 @@ pub struct DispatchesPage {
     /// Set when the search ended before it had found enough dispatches or searched all of them: dispatches before this
     /// one, which was written at this time, were not searched. To go on, pass it as [`DispatchFilter::before`].
     pub searched_until: Option<(DispatchId, Timestamp)>,
-}
-
-/// A list as it is read: at once where an index covers the filter, otherwise piece by piece.
-pub(super) struct Walk {
-    filter: DispatchFilter,
-    limit: u32,
-    pieces: Option<Pieces>,
-    rows: Vec<DispatchRow>,
-    searched_until: Option<(DispatchId, Timestamp)>,
-    is_done: bool,
-}
-
-/// The last dispatch of a piece: its number, and when it was written.
-pub(super) type PieceEnd = (i64, i64);
-
-impl Walk {
-    pub(super) fn new(filter: &DispatchFilter, limit: u32) -> Self {
-        let pieces = filter.is_search().then(Pieces::new);
-        Self { filter: filter.clone(), limit, pieces, rows: Vec::new(), searched_until: None, is_done: false }
-    }
-
-    /// What to read next: dispatches of this filter among so many, or among all; and how many at most. `None` at the end.
-    pub(super) fn next(&self) -> Option<(&DispatchFilter, Option<u32>, u32)> {
-        let found = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
-        let wanted = self.limit.saturating_add(1).saturating_sub(found);
-        (!self.is_done).then(|| (&self.filter, self.pieces.as_ref().map(Pieces::size), wanted))
-    }
-
-    /// Takes what was read. `end` is the end of the piece, if there may be more behind it.
-    pub(super) fn add(&mut self, end: Option<PieceEnd>, rows: Vec<DispatchRow>) {
-        self.rows.extend(rows);
-        let (Some((id, created_at)), Some(pieces)) = (end, &mut self.pieces) else {
-            self.is_done = true;
-            return;
-        };
-        let id = DispatchId(id);
-        self.filter.before = Some(id);
-        if self.rows.len() > self.limit as usize {
-            self.is_done = true;
-        } else if !pieces.go_on() {
-            self.is_done = true;
-            self.searched_until = Some((id, clock::nearest(created_at)));
-        }
-    }
-
-    pub(super) fn page(self) -> DispatchesPage {
-        let Page { rows, more } = Page::cut(self.rows, self.limit);
-        let searched_until = self.searched_until;
-        DispatchesPage { rows, more: more || searched_until.is_some(), searched_until }
-    }
 }
 
 /// An event to be sent again, see [`DispatchStore::replay_events`].

@@ -54,6 +54,7 @@ mod events;
 mod leases;
 pub mod ledger;
 pub mod link;
+mod lists;
 mod page;
 pub mod postgres;
 pub mod retention;

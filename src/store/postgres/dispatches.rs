@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
-use sqlx::{PgConnection, Postgres, QueryBuilder};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Again, Failure, PostgresStore, announce, claims, now};
@@ -14,95 +14,29 @@ use crate::{
     },
     store::{
         DispatchFilter, DispatchStore, DispatchesPage, Replay, StoreError,
-        dispatches::{PieceEnd, Walk, whole_dispatch},
-        rows::{AttemptRow, DispatchRow, with_attempts},
+        lists::{Lists as _, whole_dispatch},
+        rows::{DispatchRow, with_attempts},
     },
 };
 
-/// Adds their attempts to dispatches.
-async fn add_attempts(
+/// All dispatches of an event with their attempts, in the order in which they were written.
+pub(super) async fn of_event(
     connection: &mut PgConnection,
-    dispatches: Vec<DispatchRow>,
+    event: EventId,
 ) -> Result<Vec<(Dispatch, Vec<Attempt>)>, Failure> {
+    let dispatches: Vec<DispatchRow> = sqlx::query_as(concat!(whole_dispatch!(), " WHERE event_id = $1 ORDER BY id"))
+        .bind(event.0)
+        .fetch_all(&mut *connection)
+        .await?;
     let ids: Vec<_> = dispatches.iter().map(|dispatch| dispatch.id).collect();
-    let rows: Vec<AttemptRow> = sqlx::query_as(
+    let attempts = sqlx::query_as(
         "SELECT dispatch_id, number::bigint AS number, started_at, duration_us, outcome, error FROM attempts
          WHERE dispatch_id = ANY($1) ORDER BY dispatch_id, number",
     )
     .bind(ids)
     .fetch_all(connection)
     .await?;
-    Ok(with_attempts(dispatches, rows))
-}
-
-/// All dispatches of an event, in the order in which they were written.
-pub(super) async fn of_event(
-    connection: &mut PgConnection,
-    event: EventId,
-) -> Result<Vec<(Dispatch, Vec<Attempt>)>, Failure> {
-    let rows = sqlx::query_as(concat!(whole_dispatch!(), " WHERE event_id = $1 ORDER BY id"))
-        .bind(event.0)
-        .fetch_all(&mut *connection)
-        .await?;
-    add_attempts(connection, rows).await
-}
-
-/// The query of a list; `from` is the last dispatch of a piece.
-fn list_query(filter: &DispatchFilter, from: Option<DispatchId>, most: u32) -> QueryBuilder<Postgres> {
-    let (columns, table) = filter.source();
-    let mut query = QueryBuilder::new("SELECT ");
-    query.push(columns).push(" FROM ").push(table);
-    push_conditions(&mut query, filter);
-    if let Some(from) = from {
-        query.push(" AND id >= ").push_bind(from.0);
-    }
-    query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(most));
-    query
-}
-
-/// The query for the end of a piece of so many dispatches. Only the bound of the filter matters to it.
-fn end_query(filter: &DispatchFilter, size: u32) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new("SELECT id, created_at FROM ");
-    query.push(filter.source().1).push(" WHERE true");
-    if let Some(before) = filter.before {
-        query.push(" AND id < ").push_bind(before.0);
-    }
-    query.push(" ORDER BY id DESC LIMIT 1 OFFSET ").push_bind(i64::from(size.max(1)) - 1);
-    query
-}
-
-/// The state is written out, so that the conditions of the partial indexes follow from it.
-fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &DispatchFilter) {
-    query.push(" WHERE true");
-    if let Some(event) = filter.event_id {
-        query.push(" AND event_id = ").push_bind(event.0);
-    }
-    if let Some(found) = &filter.found {
-        let found: Vec<Uuid> = found.iter().map(|event| event.0).collect();
-        query.push(" AND event_id = ANY(").push_bind(found).push(")");
-    }
-    if let Some(invoice) = &filter.invoice_id {
-        query.push(" AND invoice_id = ").push_bind(invoice.clone());
-        if filter.event_id.is_none() {
-            // An array, which the planner takes for short: it always looks the events up one by one.
-            query.push(" AND event_id = ANY(ARRAY(SELECT id FROM events WHERE invoice_id = ").push_bind(invoice.clone());
-            query.push("))");
-        }
-    }
-    if let Some(state) = filter.state {
-        query.push(format_args!(" AND state = '{state}'"));
-    }
-    if let Some(sink) = &filter.sink {
-        query.push(" AND sink = ").push_bind(sink.clone());
-    }
-    if let Some(before) = filter.before {
-        query.push(" AND id < ").push_bind(before.0);
-    }
-}
-
-/// No stored text holds the character NUL, and Postgres refuses it.
-fn matches_nothing(filter: &DispatchFilter) -> bool {
-    [&filter.sink, &filter.invoice_id].into_iter().flatten().any(|text| text.contains('\0'))
+    Ok(with_attempts(dispatches, attempts))
 }
 
 /// The lock on the event keeps a purge from deleting the payload in the meantime. A dispatch without a payload stays
@@ -161,59 +95,15 @@ const REPLAY: &str = concat!(
 #[async_trait]
 impl DispatchStore for PostgresStore {
     async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<DispatchesPage, StoreError> {
-        let mut walk = Walk::new(filter, limit);
-        while let Some((filter, size, most)) = walk.next().filter(|_| !matches_nothing(filter)) {
-            // Each piece gives its connection back.
-            let (end, rows) = self
-                .run("list dispatches", Again::Harmless, async || {
-                    let mut checkout = self.look().await?;
-                    let mut end: Option<PieceEnd> = None;
-                    if let Some(size) = size {
-                        let mut query = end_query(filter, size);
-                        end = query.build_query_as().persistent(false).fetch_optional(checkout.on()).await?;
-                    }
-                    let mut query = list_query(filter, end.map(|(id, _)| DispatchId(id)), most);
-                    let rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
-                    checkout.finish();
-                    Ok((end, rows))
-                })
-                .await?;
-            walk.add(end, rows);
-        }
-        Ok(walk.page())
+        self.list(filter, limit).await
     }
 
     async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError> {
-        if matches_nothing(filter) {
-            return Ok(Vec::new());
-        }
-        let ids: Vec<i64> = self
-            .run("select dispatches", Again::Harmless, async || {
-                let mut checkout = self.look().await?;
-                let mut query = QueryBuilder::new("SELECT id FROM ");
-                query.push(filter.source().1);
-                push_conditions(&mut query, filter);
-                query.push(" LIMIT ").push_bind(i64::from(most));
-                let ids = query.build_query_scalar().persistent(false).fetch_all(checkout.on()).await?;
-                checkout.finish();
-                Ok(ids)
-            })
-            .await?;
-        Ok(ids.into_iter().map(DispatchId).collect())
+        self.ids(filter, most).await
     }
 
     async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
-        self.run(format!("read dispatch {id}"), Again::Harmless, async || {
-            let mut checkout = self.look().await?;
-            let rows = sqlx::query_as(concat!(whole_dispatch!(), " WHERE id = $1"))
-                .bind(id.0)
-                .fetch_all(checkout.on())
-                .await?;
-            let mut found = add_attempts(checkout.on(), rows).await?;
-            checkout.finish();
-            Ok(found.pop())
-        })
-        .await
+        self.one(id).await
     }
 
     async fn retry_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {

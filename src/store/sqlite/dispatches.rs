@@ -3,22 +3,22 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::{
     SqliteStore,
     finish::{CALL, HEAD},
-    rows::{During, json_array, json_ids, micros_or_now},
+    rows::{During, json_array, micros_or_now},
 };
 use crate::{
     model::{
-        dispatch::{Attempt, Dispatch, State},
+        dispatch::{Attempt, Dispatch},
         id::{DispatchId, EventId, SinkName},
     },
     store::{
         DispatchFilter, DispatchStore, DispatchesPage, Replay, StoreError,
-        dispatches::{PieceEnd, Walk, whole_dispatch},
-        rows::{DispatchRow, with_attempts},
+        lists::{Lists as _, whole_dispatch},
+        rows::with_attempts,
     },
 };
 
@@ -39,104 +39,6 @@ pub(super) async fn of_event(
     .fetch_all(connection)
     .await?;
     Ok(with_attempts(dispatches, attempts))
-}
-
-async fn read(store: &SqliteStore, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, sqlx::Error> {
-    let mut transaction = store.look().await?;
-    let dispatch: Vec<DispatchRow> = sqlx::query_as(concat!(whole_dispatch!(), " WHERE id = ?"))
-        .bind(id.0)
-        .fetch_all(&mut *transaction)
-        .await?;
-    let attempts = sqlx::query_as(
-        "SELECT dispatch_id, number, started_at, duration_us, outcome, error FROM attempts
-         WHERE dispatch_id = ? ORDER BY number",
-    )
-    .bind(id.0)
-    .fetch_all(&mut *transaction)
-    .await?;
-    Ok(with_attempts(dispatch, attempts).pop())
-}
-
-/// Reads one piece of a list, or all of it; the end is `None` if there is nothing behind it.
-async fn piece(
-    store: &SqliteStore,
-    filter: &DispatchFilter,
-    size: Option<u32>,
-    most: u32,
-) -> Result<(Option<PieceEnd>, Vec<DispatchRow>), sqlx::Error> {
-    let mut end: Option<PieceEnd> = None;
-    if let Some(size) = size {
-        let mut sql = end_statement(filter, size);
-        end = sql.build_query_as().persistent(false).fetch_optional(&store.lookers).await?;
-    }
-    let mut sql = list_statement(filter, end.map(|(id, _)| DispatchId(id)), most);
-    Ok((end, sql.build_query_as().persistent(false).fetch_all(&store.lookers).await?))
-}
-
-/// The statement for a list of dispatches; `from` is the last one of a piece.
-pub(super) fn list_statement(filter: &DispatchFilter, from: Option<DispatchId>, most: u32) -> QueryBuilder<Sqlite> {
-    let (columns, table) = filter.source();
-    let mut sql = QueryBuilder::new("SELECT ");
-    sql.push(columns).push(" FROM ").push(table);
-    push_conditions(&mut sql, filter);
-    if let Some(from) = from {
-        sql.push(" AND id >= ").push_bind(from.0);
-    }
-    sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(most));
-    sql
-}
-
-/// The statement for the end of a piece of so many dispatches. Only the bound of the filter matters to it.
-pub(super) fn end_statement(filter: &DispatchFilter, size: u32) -> QueryBuilder<Sqlite> {
-    let mut sql = QueryBuilder::new("SELECT id, created_at FROM ");
-    sql.push(filter.source().1).push(" WHERE TRUE");
-    if let Some(before) = filter.before {
-        sql.push(" AND id < ").push_bind(before.0);
-    }
-    sql.push(" ORDER BY id DESC LIMIT 1 OFFSET ").push_bind(i64::from(size.max(1)) - 1);
-    sql
-}
-
-/// The statement for the numbers of a selection.
-pub(super) fn ids_statement(filter: &DispatchFilter, most: u32) -> QueryBuilder<Sqlite> {
-    let mut sql = QueryBuilder::new("SELECT id FROM ");
-    sql.push(filter.source().1);
-    push_conditions(&mut sql, filter);
-    sql.push(" LIMIT ").push_bind(i64::from(most));
-    sql
-}
-
-fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &DispatchFilter) {
-    sql.push(" WHERE TRUE");
-    if let Some(event) = filter.event_id {
-        sql.push(" AND event_id = ").push_bind(event.0);
-    }
-    if let Some(found) = &filter.found {
-        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(")
-            .push_bind(json_ids(found.iter().map(|event| event.0)))
-            .push("))");
-    }
-    if let Some(invoice_id) = &filter.invoice_id {
-        sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
-        if filter.event_id.is_none() {
-            sql.push(" AND event_id IN (SELECT id FROM events WHERE invoice_id = ").push_bind(invoice_id.clone());
-            sql.push(")");
-        }
-    }
-    if let Some(state) = filter.state {
-        // The condition of a partial index has to stand in the statement word for word,
-        // <https://www.sqlite.org/partialindex.html#queries_using_partial_indexes>.
-        if matches!(state, State::Held | State::Dead) {
-            sql.push(" AND state IN ('held', 'dead')");
-        }
-        sql.push(" AND state = '").push(state.as_str()).push("'");
-    }
-    if let Some(sink) = &filter.sink {
-        sql.push(" AND sink = ").push_bind(sink.clone());
-    }
-    if let Some(before) = filter.before {
-        sql.push(" AND id < ").push_bind(before.0);
-    }
 }
 
 /// Returns the sink of each dispatch that changed.
@@ -260,26 +162,15 @@ pub(super) fn wake(store: &SqliteStore, sinks: &[String]) {
 #[async_trait]
 impl DispatchStore for SqliteStore {
     async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<DispatchesPage, StoreError> {
-        let mut walk = Walk::new(filter, limit);
-        while let Some((filter, size, most)) = walk.next() {
-            let (end, rows) = piece(self, filter, size, most).await.during("list dispatches")?;
-            walk.add(end, rows);
-        }
-        Ok(walk.page())
+        self.list(filter, limit).await
     }
 
     async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError> {
-        let ids: Vec<i64> = ids_statement(filter, most)
-            .build_query_scalar()
-            .persistent(false)
-            .fetch_all(&self.lookers)
-            .await
-            .during("select dispatches")?;
-        Ok(ids.into_iter().map(DispatchId).collect())
+        self.ids(filter, most).await
     }
 
     async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
-        read(self, id).await.during(format_args!("read dispatch {id}"))
+        self.one(id).await
     }
 
     async fn retry_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {
