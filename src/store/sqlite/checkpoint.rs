@@ -3,8 +3,10 @@
 //!
 //! A commit that finds the log full moves it before it returns, and all callers in the queue behind it wait. A reader
 //! may do the same at any time without blocking the writer (<https://www.sqlite.org/wal.html#concurrency>,
-//! `PASSIVE`), so a task does it whenever [`ROWS`] rows have been written; the commit then finds nearly nothing left
-//! to move. Under a load that never pauses only the commit can restart the log, so it keeps its own limit.
+//! `PASSIVE`), so a task does it whenever [`ROWS`] rows have been written. Under a load that never pauses it never moves
+//! the newest commits, and the log begins anew only when all of it has been moved. So once the log is [`LONG`], the
+//! thread that writes moves what the task has left, between two groups: that is little. The limit at which a commit does
+//! it is the last resort.
 //!
 //! Erased data stays in the log until the log is truncated, which is only possible while no reader is active. The
 //! writer must not wait for that moment, because a backup reads for minutes. So a connection of its own tries it,
@@ -22,9 +24,13 @@ use sqlx::{Connection, SqliteConnection, SqlitePool, sqlite::SqliteConnectOption
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-/// After this many written rows the log is moved: about a megabyte of a young database, and a few of a large one,
-/// whose keys are far apart.
-const ROWS: u64 = 1024;
+/// After this many written rows the log is moved: about two megabytes of a young database, and thirty of a large one,
+/// whose keys are far apart. Moved more often, fewer of its pages were changed twice, and its flushes hold up those of
+/// the commits.
+const ROWS: u64 = 2048;
+
+/// So many pages are a long log: 64 MiB.
+const LONG: i64 = 16_000;
 
 /// The wait between two tries to empty the log.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -42,6 +48,8 @@ struct Shared {
     due: Notify,
     /// The log is to be emptied.
     empty: AtomicBool,
+    /// The log is long, and nearly all of it has just been moved.
+    long: AtomicBool,
     options: SqliteConnectOptions,
 }
 
@@ -49,7 +57,7 @@ impl Checkpoints {
     /// Starts the task; it ends when the pool is closed or this is dropped. `options` are those of a connection that
     /// waits for no lock.
     pub(super) fn start(readers: SqlitePool, options: SqliteConnectOptions) -> Self {
-        let shared = Arc::new(Shared { due: Notify::new(), empty: AtomicBool::new(false), options });
+        let shared = Arc::new(Shared { due: Notify::new(), empty: AtomicBool::new(false), long: AtomicBool::new(false), options });
         let task = tokio::spawn(run(readers, shared.clone()));
         Self { written: AtomicU64::new(0), shared, _task: AbortOnDropHandle::new(task) }
     }
@@ -61,6 +69,11 @@ impl Checkpoints {
             self.written.store(0, Relaxed);
             self.shared.due.notify_one();
         }
+    }
+
+    /// True once after the log has become long: the writer then moves what is left of it.
+    pub(super) fn is_long(&self) -> bool {
+        self.shared.long.swap(false, Relaxed)
     }
 
     /// Empties the log now, or as soon as no reader blocks it any more. False: it is not empty yet.
@@ -110,8 +123,10 @@ async fn run(readers: SqlitePool, shared: Arc<Shared>) {
         }
         // What cannot be moved now is moved later, at the latest by a commit, which returns an error if the disk is
         // at fault.
-        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&readers).await {
-            tracing::debug!(%error, "the write-ahead log was not moved this time");
+        let moving = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&readers);
+        match moving.await {
+            Ok::<(i64, i64, i64), _>((_, pages, _)) => shared.long.store(pages > LONG, Relaxed),
+            Err(error) => tracing::debug!(%error, "the write-ahead log was not moved this time"),
         }
     }
 }

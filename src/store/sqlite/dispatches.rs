@@ -1,13 +1,14 @@
 //! Dispatches as a person lists and changes them (lists, retry, cancel), and the order within an invoice.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
 use super::{
     SqliteStore,
-    rows::{Chunked, During, json_array, micros_or_now},
+    finish::{CALL, HEAD},
+    rows::{During, json_array, micros_or_now},
 };
 use crate::{
     model::{
@@ -133,22 +134,6 @@ async fn write_replays(store: &SqliteStore, wanted: &[Replay]) -> Result<Vec<Opt
 /// A sink and an invoice; the dispatches of a lane keep their order.
 pub(super) type Lane<'a> = (&'a str, &'a str);
 
-static CALL_NEXT: LazyLock<Chunked> = LazyLock::new(|| {
-    Chunked::new(
-        "WITH now (at) AS (VALUES (?)), lanes (sink, invoice_id) AS (VALUES",
-        "(?, ?)",
-        ") UPDATE queue SET due_at = (SELECT at FROM now), waits_for = NULL
-           WHERE id IN (
-               SELECT (SELECT head.id FROM queue AS head
-                       WHERE head.sink = lanes.sink AND head.invoice_id = lanes.invoice_id
-                         AND head.finished_at IS NULL
-                       ORDER BY head.turn LIMIT 1)
-               FROM lanes)
-             AND waits_for IS NOT NULL
-           RETURNING sink",
-    )
-});
-
 /// Makes the first unfinished dispatch of each lane due, if a claim had postponed it because it was blocked. Returns
 /// the sinks of those dispatches.
 pub(super) async fn call_next(
@@ -156,14 +141,14 @@ pub(super) async fn call_next(
     lanes: &BTreeSet<Lane<'_>>,
     now: i64,
 ) -> Result<Vec<String>, sqlx::Error> {
-    let lanes: Vec<Lane<'_>> = lanes.iter().copied().collect();
     let mut sinks = Vec::new();
-    for (sql, chunk) in CALL_NEXT.chunks(&lanes) {
-        let mut query = sqlx::query_scalar(sql).bind(now);
-        for (sink, invoice) in chunk {
-            query = query.bind(*sink).bind(*invoice);
+    for (sink, invoice) in lanes {
+        let head: Option<(i64, Option<i64>)> =
+            sqlx::query_as(HEAD).bind(*sink).bind(*invoice).fetch_optional(&mut *connection).await?;
+        if let Some((id, Some(_))) = head {
+            sqlx::query(CALL).bind(id).bind(now).execute(&mut *connection).await?;
+            sinks.push((*sink).to_owned());
         }
-        sinks.extend(query.fetch_all(&mut *connection).await?);
     }
     Ok(sinks)
 }
@@ -213,13 +198,5 @@ impl DispatchStore for SqliteStore {
         let written = write_replays(self, wanted).await.during(format_args!("replay events ({})", wanted.len()))?;
         self.wakeups.wake(wanted.iter().flat_map(|replay| &replay.sinks).collect::<BTreeSet<_>>());
         Ok(written)
-    }
-}
-
-#[cfg(test)]
-pub(super) mod hot {
-    //! The hot statement, for the test of its plan.
-    pub(in crate::store::sqlite) fn call_next() -> &'static str {
-        super::CALL_NEXT.largest()
     }
 }

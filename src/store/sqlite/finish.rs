@@ -45,10 +45,10 @@ const INSERT_ATTEMPT: &str = "
     INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome, error) VALUES (?, ?, ?, ?, ?, ?)";
 
 /// The first unfinished dispatch of a lane, and the one that it was found to wait for.
-const HEAD: &str = "
+pub(super) const HEAD: &str = "
     SELECT id, waits_for FROM queue WHERE sink = ? AND invoice_id = ? AND finished_at IS NULL ORDER BY turn LIMIT 1";
 
-const CALL: &str = "UPDATE queue SET due_at = ?2, waits_for = NULL WHERE id = ?1";
+pub(super) const CALL: &str = "UPDATE queue SET due_at = ?2, waits_for = NULL WHERE id = ?1";
 
 /// A pause keeps its first reason.
 const COUNT: &str = "

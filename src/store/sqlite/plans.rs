@@ -97,8 +97,6 @@ async fn hot_statements_go_by_their_indexes() {
     for sql in claim::hot::WRITES.into_iter().chain([leased, deliver, remove, set_state, call]) {
         goes_by(&store, sql, &[by_number]).await;
     }
-    let call_next = ["queue_lane (sink=? AND invoice_id=?", by_number];
-    goes_by(&store, dispatches::hot::call_next(), &call_next).await;
     let [insert_event, insert_dispatch, count_repeated, of_invoice] = events::hot::STATEMENTS;
     goes_by(&store, insert_event, &[]).await;
     goes_by(&store, insert_dispatch, &[]).await;

@@ -1,7 +1,4 @@
-//! Statements over many rows, and the conversion of stored values into the model.
-//!
-//! sqlx passes every statement to the connection's own thread and waits for its answer, which costs more than a small
-//! statement itself. So batches are written in few statements with many rows each: [`Chunked`].
+//! The conversion of stored values into the model, and of values into what a statement reads.
 
 use std::{fmt, time::Duration};
 
@@ -12,43 +9,6 @@ use crate::{
     model::{clock, dispatch::Trigger},
     store::StoreError,
 };
-
-/// The sizes of chunks: 2^0 to 2^8 rows. The largest holds one batch of outcomes; with 12 columns that is far below
-/// SQLite's limit of 32,766 parameters, <https://www.sqlite.org/limits.html#max_variable_number>.
-const SIZES: usize = 9;
-
-/// One statement over rows of parameters, in the sizes 1, 2, 4 … 256.
-///
-/// A chunk fills more than half of its statement. The parameters of the remaining rows stay unbound, which is NULL
-/// (<https://www.sqlite.org/lang_expr.html#varparam>, and sqlx clears them between two runs). So up to 256 rows are
-/// one statement, and each statement has to skip rows that are all NULL: a join does so by itself, an insert needs a
-/// condition. Parameters outside of the rows come before the rows.
-///
-/// There are few sizes, so that each stays prepared in the connection's cache. They are kept in statics, because sqlx
-/// takes only `&'static str` for SQL without a further check, and these are made of literals alone.
-#[derive(Debug)]
-pub(super) struct Chunked([String; SIZES]);
-
-impl Chunked {
-    /// A statement: `head` ends with `VALUES`, and `row` is one row, like `(?, ?)`.
-    pub(super) fn new(head: &str, row: &str, tail: &str) -> Self {
-        Self(std::array::from_fn(|power| format!("{head} {} {tail}", vec![row; 1 << power].join(", "))))
-    }
-
-    /// Cuts the items into chunks, as few as possible, each with the smallest statement that holds it.
-    pub(super) fn chunks<'s, 'i, T>(&'s self, items: &'i [T]) -> impl Iterator<Item = (&'s str, &'i [T])> {
-        items.chunks(1 << (SIZES - 1)).map(|chunk| {
-            let power = chunk.len().next_power_of_two().trailing_zeros() as usize;
-            (self.0[power].as_str(), chunk)
-        })
-    }
-
-    /// The statement for the largest chunk, for tests that look at its plan.
-    #[cfg(test)]
-    pub(super) fn largest(&self) -> &str {
-        &self.0[SIZES - 1]
-    }
-}
 
 /// Numbers as a JSON array, for `json_each`.
 pub(super) fn json_array(numbers: impl IntoIterator<Item = i64>) -> String {
@@ -106,25 +66,6 @@ impl Place<'_> {
 mod tests {
     use super::*;
     use crate::store::tx::later;
-
-    #[test]
-    fn chunks_are_few_and_lose_nothing() {
-        let statement = Chunked::new("VALUES", "(?, ?)", "RETURNING 1");
-        for length in [0, 1, 2, 3, 127, 128, 129, 256, 257, 700] {
-            let items: Vec<usize> = (0..length).collect();
-            let mut seen = Vec::new();
-            let mut statements = 0;
-            for (sql, chunk) in statement.chunks(&items) {
-                let rows = sql.matches("(?, ?)").count();
-                assert!(rows.is_power_of_two() && rows <= 256);
-                assert!(chunk.len() <= rows && chunk.len() > rows / 2);
-                seen.extend_from_slice(chunk);
-                statements += 1;
-            }
-            assert_eq!(seen, items);
-            assert_eq!(statements, length.div_ceil(256));
-        }
-    }
 
     #[test]
     fn times_stay_readable_however_long_the_wait() {

@@ -206,15 +206,28 @@ impl Writer {
                 group.push(next);
             }
             group.retain(|job| job.is_wanted());
-            self.write(group, rows);
+            self.write(group);
+            self.checkpoints.wrote(rows);
+            if self.checkpoints.is_long() {
+                self.finish_checkpoint();
+            }
         }
     }
 
-    fn write(&mut self, mut group: Vec<Box<dyn Job>>, rows: usize) {
+    /// Moves what the checkpoints beside us have left of the log, so that it begins anew.
+    fn finish_checkpoint(&self) {
+        let Some(open) = &self.open else { return };
+        if let Err(error) = open.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+            // The next commit will tell if the disk is at fault.
+            tracing::debug!(%error, "the write-ahead log was not moved this time");
+        }
+    }
+
+    fn write(&mut self, mut group: Vec<Box<dyn Job>>) {
         match self.commit(&mut group) {
             Err(Failed::Piece(_)) if group.len() > 1 => {
                 for job in group {
-                    self.write(vec![job], 0);
+                    self.write(vec![job]);
                 }
             }
             Ok(()) => group.into_iter().for_each(|job| job.answer(Ok(()))),
@@ -222,7 +235,6 @@ impl Writer {
                 group.into_iter().for_each(|job| job.answer(Err(fault.clone())));
             }
         }
-        self.checkpoints.wrote(rows);
     }
 
     /// Writes a group in one transaction.
@@ -236,7 +248,12 @@ impl Writer {
         };
         let flush = if group.iter().any(|job| job.flush() == Flush::Now) { Flush::Now } else { Flush::Later };
         let result = open.write(flush, group);
-        if result.is_ok() || open.is_usable() {
+        // A connection that cannot begin or commit is replaced: it may have been opened when nothing could be written.
+        if match result {
+            Ok(()) => true,
+            Err(Failed::Piece(_)) => open.is_rolled_back(),
+            Err(Failed::Whole(_)) => false,
+        } {
             self.open = Some(open);
         }
         result?;
@@ -265,7 +282,7 @@ impl Open {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.execute_batch(&format!(
             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON;
-             PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
+             PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
              PRAGMA journal_size_limit = 67108864"
         ))?;
         Ok(Self { connection, flush: Flush::Now })
@@ -295,9 +312,9 @@ impl Open {
         self.connection.prepare_cached(sql)?.execute([]).map(drop)
     }
 
-    /// Rolls back what failed; false if the connection has to be replaced. When the disk is full SQLite may have rolled
-    /// back by itself (<https://www.sqlite.org/lang_transaction.html>, section 3).
-    fn is_usable(&self) -> bool {
+    /// Rolls back what failed; false if that fails too. When the disk is full SQLite may have rolled back by itself
+    /// (<https://www.sqlite.org/lang_transaction.html>, section 3).
+    fn is_rolled_back(&self) -> bool {
         self.connection.is_autocommit() || self.once("ROLLBACK").is_ok()
     }
 }
