@@ -73,8 +73,9 @@ mod pool;
 mod purge;
 mod tx;
 
-/// The name under which our connections appear in `pg_stat_activity`.
-pub const APPLICATION_NAME: &str = "finkare-relay";
+/// The name under which our connections appear in `pg_stat_activity`. The number grows with a schema on which the
+/// version before cannot work: a migration that makes such a schema waits until no session has another number, or none.
+pub const APPLICATION_NAME: &str = "finkare-relay/2";
 
 /// A call that takes longer is aborted and its connection closed. This is longer than the server's own limits, so
 /// that a server that still answers can say what was wrong.

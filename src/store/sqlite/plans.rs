@@ -4,7 +4,7 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{SqliteStore, claim, dispatches, erase, events, finish, purge};
+use super::{SqliteStore, claim, erase, events, finish, purge};
 use crate::{
     model::{
         booking::BookingState,
