@@ -328,7 +328,7 @@ impl Metrics {
         registry.register("relay_attempt_seconds", "Duration of attempts", metrics.attempt_seconds.clone());
         registry.register(
             "relay_oldest_pending_seconds",
-            "Age of the oldest unfinished dispatch, 0 if there is none",
+            "Age of the oldest unfinished dispatch that is not in its first attempt, 0 if there is none",
             metrics.oldest_pending.clone(),
         );
         registry.register("relay_sink_state", "1 for the current state of the sink", metrics.sink_state.clone());

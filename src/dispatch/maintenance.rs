@@ -1,4 +1,5 @@
-//! Periodic work: retention, and correcting due times that a wrong clock has postponed.
+//! Periodic work: retention, correcting due times that a wrong clock has postponed, and comparing the counts with the
+//! queue.
 //!
 //! Retention removes old payloads and, later, old events and bookings, a few at a time. It does not trust the clock
 //! blindly, see [`crate::store::retention`].
@@ -44,6 +45,7 @@ pub async fn run(store: Arc<dyn Store>, ages: Ages, lifecycle: Lifecycle) {
         loop {
             bring_back(&*retention.store).await;
             if next_round <= Instant::now() {
+                recount(&*retention.store).await;
                 retention.round().await;
                 next_round = Instant::now() + EVERY.mul_f64(0.9 + 0.2 * rand::random::<f64>());
             }
@@ -63,6 +65,16 @@ async fn bring_back(store: &dyn Store) {
         Err(error) => {
             tracing::warn!(error = %Chain(&error), "could not look for dispatches that a change of the clock has postponed");
         }
+    }
+}
+
+async fn recount(store: &dyn Store) {
+    match store.recount().await {
+        Ok(0) => {}
+        Ok(counts) => {
+            tracing::warn!(counts, "the counts of the queue were corrected: the database was changed past its triggers");
+        }
+        Err(error) => tracing::warn!(error = %Chain(&error), "could not compare the counts with the queue"),
     }
 }
 

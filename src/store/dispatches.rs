@@ -1,8 +1,9 @@
 //! What the store promises about dispatches as a person lists and changes them: lists, retry, cancel, replay.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
-use super::{error::StoreError, page::Page};
+use super::error::StoreError;
 use crate::model::{
     dispatch::{Attempt, Dispatch, State},
     id::{DispatchId, EventId, SinkName},
@@ -26,15 +27,29 @@ pub struct DispatchFilter {
 }
 
 impl DispatchFilter {
-    /// The state, if only the index by due time holds dispatches in it. That index cannot give the order of a list.
-    pub(super) fn by_due_time(&self) -> Option<State> {
-        let is_alone = self.event_id.is_none() && self.invoice_id.is_none() && self.found.is_none();
-        self.state.filter(|state| is_alone && matches!(state, State::Pending | State::Leased))
+    /// True if the rows have to be looked for among all that was delivered: the history has no index by sink, as each
+    /// delivery would have to write it.
+    pub(super) fn is_search(&self) -> bool {
+        self.sink.is_some() && matches!(self.state, None | Some(State::Delivered)) && !self.names_events()
+    }
+
+    /// True if only dispatches of certain events are selected. Each event has few.
+    pub(super) fn names_events(&self) -> bool {
+        self.event_id.is_some() || self.invoice_id.is_some() || self.found.is_some()
     }
 }
 
-/// A page of unfinished dispatches is looked for among this many of the newest dispatches first.
-pub(super) const NEWEST: i64 = 2000;
+/// A page of the list of dispatches, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DispatchesPage {
+    /// The rows. There are fewer than asked for, and perhaps none, if the search ended early.
+    pub rows: Vec<Dispatch>,
+    /// True when there are, or may be, more rows after the last one.
+    pub more: bool,
+    /// Set when the search ended before it had found enough dispatches or searched all of them: dispatches before this
+    /// one, which was written at this time, were not searched. To go on, pass it as [`DispatchFilter::before`].
+    pub searched_until: Option<(DispatchId, Timestamp)>,
+}
 
 /// An event to be sent again, see [`DispatchStore::replay_events`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +64,7 @@ pub struct Replay {
 #[async_trait]
 pub trait DispatchStore: Send + Sync {
     /// Lists dispatches, newest first; at most `limit` rows.
-    async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<Page<Dispatch>, StoreError>;
+    async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<DispatchesPage, StoreError>;
 
     /// The numbers of the selected dispatches, in no particular order and at most `most`: one read, where a list
     /// reads page after page.

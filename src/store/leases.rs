@@ -30,10 +30,6 @@ pub const ORPHANED: &str = "its event is not in the database (was only a part re
 /// About how many bytes of payload one claim hands out: as many as one transaction of accepted deliveries may hold.
 pub const CLAIM_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Payloads up to this size are read by the claim itself, larger ones in a second step. The largest claim of small
-/// payloads stays below [`CLAIM_BYTES`].
-pub(super) const SMALL_PAYLOAD: i64 = 8 * 1024;
-
 /// Which dispatches a worker wants, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {

@@ -47,7 +47,6 @@ use async_trait::async_trait;
 
 pub mod activity;
 pub mod breaker;
-mod counts;
 mod dispatches;
 mod erasing;
 mod error;
@@ -55,6 +54,7 @@ mod events;
 mod leases;
 pub mod ledger;
 pub mod link;
+mod lists;
 mod page;
 pub mod postgres;
 pub mod retention;
@@ -71,7 +71,7 @@ pub(crate) use self::events::recording;
 pub use self::{
     activity::ActivityStore,
     breaker::BreakerStore,
-    dispatches::{DispatchFilter, DispatchStore, Replay},
+    dispatches::{DispatchFilter, DispatchStore, DispatchesPage, Replay},
     erasing::{EraseStore, Erased},
     error::{NoConnection, StoreError},
     events::{Candidate, EventDetail, EventFilter, EventStore, EventsPage, Offer, Stored},
@@ -80,7 +80,7 @@ pub use self::{
     link::{AuditStore, IntentStore, SecretStore},
     page::Page,
     retention::{Purge, Purged, RetentionStore},
-    sinks::{Counted, Paused, SinkStatus, SinkStore},
+    sinks::{Paused, SinkStatus, SinkStore},
 };
 
 /// The database as a whole: migrating it, checking that it works, closing it.

@@ -68,7 +68,7 @@ pub(in crate::store) const PURGE_ASSIGNMENTS: Sql = sql!(
 /// `+` keeps SQLite from using the endpoint's index; Postgres has no such operator for texts.
 pub(in crate::store) const UNASSIGNED: Sql = sql!(
     "SELECT id, received_at, payload,
-            EXISTS (SELECT 1 FROM dispatches WHERE event_id = e.id AND finished_at IS NULL) AS is_open
+            EXISTS (SELECT 1 FROM queue WHERE event_id = e.id AND finished_at IS NULL) AS is_open
      FROM events AS e
      WHERE invoice_id = $1 AND ",
     "" | "+",

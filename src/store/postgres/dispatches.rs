@@ -3,140 +3,54 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
-use sqlx::{PgConnection, Postgres, QueryBuilder};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Again, Failure, PostgresStore, announce, claims, now};
 use crate::{
     model::{
-        dispatch::{Attempt, Dispatch, State},
+        dispatch::{Attempt, Dispatch},
         id::{DispatchId, EventId, SinkName},
     },
     store::{
-        DispatchFilter, DispatchStore, Page, Replay, StoreError,
-        dispatches::NEWEST,
-        rows::{AttemptRow, DispatchRow, with_attempts},
+        DispatchFilter, DispatchStore, DispatchesPage, Replay, StoreError,
+        lists::{Lists as _, whole_dispatch},
+        rows::{DispatchRow, with_attempts},
     },
 };
 
-/// The columns of [`DispatchRow`].
-macro_rules! dispatch_columns {
-    () => {
-        "d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts::bigint AS attempts, d.trigger, d.created_at, d.due_at,
-         d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us"
-    };
-}
-
-/// A stored state.
-pub(super) fn state(word: &str, row: &impl ToString) -> Result<State, StoreError> {
-    word.parse().map_err(|error: crate::model::dispatch::UnknownWord| StoreError::Unreadable {
-        table: "dispatches",
-        column: "state",
-        row: row.to_string(),
-        problem: error.to_string(),
-    })
-}
-
-/// Adds their attempts to dispatches.
-async fn add_attempts(
+/// All dispatches of an event with their attempts, in the order in which they were written.
+pub(super) async fn of_event(
     connection: &mut PgConnection,
-    dispatches: Vec<DispatchRow>,
+    event: EventId,
 ) -> Result<Vec<(Dispatch, Vec<Attempt>)>, Failure> {
+    let dispatches: Vec<DispatchRow> = sqlx::query_as(concat!(whole_dispatch!(), " WHERE event_id = $1 ORDER BY id"))
+        .bind(event.0)
+        .fetch_all(&mut *connection)
+        .await?;
     let ids: Vec<_> = dispatches.iter().map(|dispatch| dispatch.id).collect();
-    let rows: Vec<AttemptRow> = sqlx::query_as(
+    let attempts = sqlx::query_as(
         "SELECT dispatch_id, number::bigint AS number, started_at, duration_us, outcome, error FROM attempts
          WHERE dispatch_id = ANY($1) ORDER BY dispatch_id, number",
     )
     .bind(ids)
     .fetch_all(connection)
     .await?;
-    Ok(with_attempts(dispatches, rows))
-}
-
-/// All dispatches of an event, in the order in which they were written.
-pub(super) async fn of_event(
-    connection: &mut PgConnection,
-    event: EventId,
-) -> Result<Vec<(Dispatch, Vec<Attempt>)>, Failure> {
-    let rows = sqlx::query_as(concat!(
-        "SELECT ",
-        dispatch_columns!(),
-        " FROM dispatches d WHERE d.event_id = $1 ORDER BY d.id"
-    ))
-    .bind(event.0)
-    .fetch_all(&mut *connection)
-    .await?;
-    add_attempts(connection, rows).await
-}
-
-/// The query of a list. Each state adds the condition of the partial index that holds it; the invoice is looked up
-/// among the events, whose index covers the finished dispatches too.
-pub(super) fn list_query(filter: &DispatchFilter, limit: u32) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new(concat!("SELECT ", dispatch_columns!(), " FROM "));
-    push_conditions(&mut query, filter);
-    query.push(" ORDER BY d.id DESC LIMIT ").push_bind(i64::from(limit) + 1);
-    query
-}
-
-/// The same for unfinished dispatches, among the newest [`NEWEST`] dispatches only. A large backlog consists mostly
-/// of the newest dispatches, and the index that holds it would have to be sorted for a page.
-fn newest_query(filter: &DispatchFilter, state: State, limit: u32) -> QueryBuilder<Postgres> {
-    let mut query =
-        QueryBuilder::new(concat!("SELECT ", dispatch_columns!(), " FROM (SELECT * FROM dispatches WHERE true"));
-    if let Some(before) = filter.before {
-        query.push(" AND id < ").push_bind(before.0);
-    }
-    query.push(" ORDER BY id DESC LIMIT ").push_bind(NEWEST);
-    query.push(format_args!(") AS d WHERE d.state = '{state}'"));
-    if let Some(sink) = &filter.sink {
-        query.push(" AND d.sink = ").push_bind(sink.clone());
-    }
-    query.push(" ORDER BY d.id DESC LIMIT ").push_bind(i64::from(limit) + 1);
-    query
-}
-
-fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &DispatchFilter) {
-    match &filter.invoice_id {
-        Some(invoice) => query
-            .push("events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = ")
-            .push_bind(invoice.clone()),
-        None => query.push("dispatches d WHERE true"),
-    };
-    if let Some(state) = filter.state {
-        let index = match state {
-            State::Pending | State::Leased => " AND d.due_at IS NOT NULL",
-            State::Held | State::Dead | State::Cancelled => " AND d.attention",
-            State::Delivered => "",
-        };
-        query.push(format_args!("{index} AND d.state = '{state}'"));
-    }
-    if let Some(sink) = &filter.sink {
-        query.push(" AND d.sink = ").push_bind(sink.clone());
-    }
-    if let Some(event) = filter.event_id {
-        query.push(" AND d.event_id = ").push_bind(event.0);
-    }
-    if let Some(found) = &filter.found {
-        let found: Vec<Uuid> = found.iter().map(|event| event.0).collect();
-        query.push(" AND d.event_id = ANY(").push_bind(found).push(")");
-    }
-    if let Some(before) = filter.before {
-        query.push(" AND d.id < ").push_bind(before.0);
-    }
+    Ok(with_attempts(dispatches, attempts))
 }
 
 /// The lock on the event keeps a purge from deleting the payload in the meantime. A dispatch without a payload stays
 /// as it is, because there is nothing to send.
 const RETRY: &str = concat!(
     "WITH chosen AS MATERIALIZED (
-        SELECT d.id FROM dispatches d JOIN events e ON e.id = d.event_id
+        SELECT d.id FROM queue d JOIN events e ON e.id = d.event_id
         WHERE d.id = ANY($1) AND d.state IN ('pending', 'held', 'dead') AND e.payload IS NOT NULL
         ORDER BY d.id FOR UPDATE OF d FOR SHARE OF e
     )
-    UPDATE dispatches AS d
+    UPDATE queue AS d
     SET state = 'pending', due_at = ",
     now!("$2"),
-    ", finished_at = NULL, waits_for = NULL, wait_us = 0, attention = false,
+    ", finished_at = NULL, waits_for = NULL, wait_us = 0,
         first_attempt_at = CASE d.state WHEN 'pending' THEN d.first_attempt_at END,
         ageless = CASE d.state WHEN 'pending' THEN d.ageless ELSE d.attempts END
     FROM chosen WHERE d.id = chosen.id
@@ -145,15 +59,18 @@ const RETRY: &str = concat!(
 
 const CANCEL: &str = concat!(
     "WITH chosen AS MATERIALIZED (
-        SELECT id FROM dispatches WHERE id = ANY($1) AND state IN ('pending', 'held', 'dead')
+        SELECT id FROM queue WHERE id = ANY($1) AND state IN ('pending', 'held', 'dead')
         ORDER BY id FOR UPDATE
-    )
-    UPDATE dispatches AS d SET state = 'cancelled', finished_at = moment.now, due_at = NULL, waits_for = NULL,
-        attention = true
-    FROM chosen, (SELECT ",
+    ), moment AS MATERIALIZED (SELECT ",
     now!("$2"),
-    " AS now OFFSET 0) AS moment WHERE d.id = chosen.id
-    RETURNING d.sink, d.invoice_id, moment.now"
+    " AS now), gone AS (
+        DELETE FROM queue AS d USING chosen WHERE d.id = chosen.id RETURNING d.*
+    )
+    INSERT INTO history (id, event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at, finished_at,
+                         last_error)
+    SELECT id, event_id, sink, event_type, invoice_id, 'cancelled', trigger, attempts, created_at, moment.now, last_error
+    FROM gone, moment
+    RETURNING sink, invoice_id, finished_at"
 );
 
 /// The events stay locked against a purge until their new dispatches are written. The new numbers follow the order of
@@ -164,7 +81,7 @@ const REPLAY: &str = concat!(
     ), moment AS MATERIALIZED (SELECT ",
     now!("$4"),
     " AS now), written AS (
-        INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
+        INSERT INTO queue (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
         SELECT event.id, asked.sink, event.type, event.invoice_id, 'pending', 'replay', moment.now, moment.now
         FROM moment, unnest($2::uuid[], $3::text[]) WITH ORDINALITY AS asked (id, sink, place)
         JOIN event ON event.id = asked.id
@@ -177,60 +94,16 @@ const REPLAY: &str = concat!(
 
 #[async_trait]
 impl DispatchStore for PostgresStore {
-    async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<Page<Dispatch>, StoreError> {
-        if [&filter.sink, &filter.invoice_id].into_iter().flatten().any(|text| text.contains('\0')) {
-            // No stored text holds this character, and Postgres refuses it.
-            return Ok(Page { rows: Vec::new(), more: false });
-        }
-        let rows: Vec<DispatchRow> = self
-            .run("list dispatches", Again::Harmless, async || {
-                let mut checkout = self.look().await?;
-                let mut rows: Vec<DispatchRow> = Vec::new();
-                if let Some(state) = filter.by_due_time() {
-                    let mut query = newest_query(filter, state, limit);
-                    rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
-                }
-                if rows.len() <= limit as usize {
-                    let mut query = list_query(filter, limit);
-                    rows = query.build_query_as().persistent(false).fetch_all(checkout.on()).await?;
-                }
-                checkout.finish();
-                Ok(rows)
-            })
-            .await?;
-        Ok(Page::cut(rows, limit))
+    async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<DispatchesPage, StoreError> {
+        self.list(filter, limit).await
     }
 
     async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError> {
-        if [&filter.sink, &filter.invoice_id].into_iter().flatten().any(|text| text.contains('\0')) {
-            return Ok(Vec::new());
-        }
-        let ids: Vec<i64> = self
-            .run("select dispatches", Again::Harmless, async || {
-                let mut checkout = self.look().await?;
-                let mut query = QueryBuilder::new("SELECT d.id FROM ");
-                push_conditions(&mut query, filter);
-                query.push(" LIMIT ").push_bind(i64::from(most));
-                let ids = query.build_query_scalar().persistent(false).fetch_all(checkout.on()).await?;
-                checkout.finish();
-                Ok(ids)
-            })
-            .await?;
-        Ok(ids.into_iter().map(DispatchId).collect())
+        self.ids(filter, most).await
     }
 
     async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
-        self.run(format!("read dispatch {id}"), Again::Harmless, async || {
-            let mut checkout = self.look().await?;
-            let rows = sqlx::query_as(concat!("SELECT ", dispatch_columns!(), " FROM dispatches d WHERE d.id = $1"))
-                .bind(id.0)
-                .fetch_all(checkout.on())
-                .await?;
-            let mut found = add_attempts(checkout.on(), rows).await?;
-            checkout.finish();
-            Ok(found.pop())
-        })
-        .await
+        self.one(id).await
     }
 
     async fn retry_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {

@@ -56,7 +56,6 @@ use self::{
 };
 use super::{
     BaseStore, StoreError,
-    counts::Everything,
     error::Failure,
     schema::{self, Notice, Standing},
     tx::Again,
@@ -72,7 +71,6 @@ mod events;
 mod migrating;
 mod pool;
 mod purge;
-mod sinks;
 mod tx;
 
 /// The name under which our connections appear in `pg_stat_activity`.
@@ -150,7 +148,6 @@ const BEGIN_RELAYING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL sy
 #[derive(Debug)]
 pub struct PostgresStore {
     connections: Connections,
-    counted: Arc<Everything>,
     /// For work that must not be cut off: migrations.
     patient: PgConnectOptions,
     wakeups: Arc<Wakeups>,
@@ -205,7 +202,6 @@ impl PostgresStore {
         let announcer = announce::Announcer::start(connections.clone());
         Ok(Self {
             connections,
-            counted: Arc::default(),
             patient,
             wakeups,
             listener,

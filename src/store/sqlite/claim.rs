@@ -1,113 +1,78 @@
 //! The beginning of an attempt: dispatches are leased, or given back unused.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use super::{
     SqliteStore,
-    dispatches::call_next,
-    finish,
-    rows::{Chunked, During, Place, between, json_array, micros_or_now},
+    dispatches::wake,
+    finish::{self, Lanes},
+    rows::{During, Place, between, micros_or_now},
+    writer::Flush,
 };
 use crate::{
     model::{
         clock,
-        dispatch::{FinishedAttempt, LeasedDispatch, Order, State},
+        dispatch::{FinishedAttempt, LeasedDispatch, Order},
         id::{DispatchId, EventId, LeaseToken, SinkName},
     },
     store::{
-        BLOCKED_RECHECK, Claim, Claimed, ERASED, Finish, LOOK_AHEAD, LeaseStore, ORPHANED, StoreError,
-        leases::{SMALL_PAYLOAD, aging_since, within_budget},
+        BLOCKED_RECHECK, CLAIM_BYTES, Claim, Claimed, ERASED, Finish, LOOK_AHEAD, LeaseStore, ORPHANED, StoreError,
+        leases::aging_since,
         tx::later,
     },
 };
 
-/// The dispatches that are due for sink ?1 at time ?2, at most ?3, each with the dispatch that must be finished
-/// first, if any: the first unfinished one of its invoice, whether it is pending, leased, held or another candidate
-/// of this very claim.
-///
-/// The payload of a blocked dispatch is not read, nor is one that is larger than ?4: its size is known without
-/// reading it. `MATERIALIZED` keeps SQLite from looking up the earlier dispatch once for each place that names it.
-const DUE_IN_ORDER: &str = "
-    WITH found AS MATERIALIZED (
-        SELECT id, attempts, trigger, first_attempt_at, due_at, event_id, event_type, invoice_id,
-               (SELECT head.id FROM dispatches AS head
-                WHERE head.sink = d.sink AND head.invoice_id = d.invoice_id AND head.finished_at IS NULL
-                  AND head.id < d.id
-                ORDER BY head.id LIMIT 1) AS waits_for
-        FROM dispatches AS d
-        WHERE sink = ?1 AND due_at <= ?2
-          AND NOT EXISTS (SELECT 1 FROM sinks WHERE name = ?1 AND paused_at IS NOT NULL)
-        ORDER BY due_at, id LIMIT ?3)
-    SELECT found.id, found.waits_for, found.attempts, found.trigger, found.first_attempt_at, found.event_id,
-           found.event_type, found.invoice_id, e.endpoint, e.received_at, e.content_type,
-           iif(found.waits_for IS NULL AND length(e.payload) <= ?4, e.payload, NULL),
-           found.due_at, length(e.payload), e.id IS NULL
-    FROM found LEFT JOIN events AS e ON e.id = found.event_id";
+/// The dispatches that are due for sink ?1 at time ?2, at most ?3; if ?4, each with the first unfinished one of its
+/// invoice, whether that is pending, leased, held or the dispatch itself.
+pub(super) const DUE: &str = "
+    SELECT id, attempts, trigger, first_attempt_at, due_at, event_id, event_type, invoice_id,
+           CASE WHEN ?4 THEN (
+               SELECT head.id FROM queue AS head
+               WHERE head.sink = d.sink AND head.invoice_id = d.invoice_id AND head.finished_at IS NULL
+               ORDER BY head.turn LIMIT 1) END
+    FROM queue AS d WHERE sink = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3";
 
-/// The same where order does not matter.
-const DUE_IN_ANY_ORDER: &str = "
-    SELECT due.id, NULL, due.attempts, due.trigger, due.first_attempt_at, due.event_id, due.event_type,
-           due.invoice_id, e.endpoint, e.received_at, e.content_type, iif(length(e.payload) <= ?4, e.payload, NULL),
-           due.due_at, length(e.payload), e.id IS NULL
-    FROM (SELECT id, attempts, trigger, first_attempt_at, due_at, event_id, event_type, invoice_id
-          FROM dispatches
-          WHERE sink = ?1 AND due_at <= ?2
-            AND NOT EXISTS (SELECT 1 FROM sinks WHERE name = ?1 AND paused_at IS NOT NULL)
-          ORDER BY due_at, id LIMIT ?3) AS due
-    LEFT JOIN events AS e ON e.id = due.event_id";
+/// What is sent.
+pub(super) const EVENT: &str = "SELECT payload, endpoint, received_at, content_type FROM events WHERE id = ?";
 
-/// The larger payloads of the leased dispatches.
-const LARGE: &str = "SELECT id, payload FROM events WHERE id IN (SELECT unhex(value) FROM json_each(?))";
+const PAUSED: &str = "SELECT 1 FROM sinks WHERE name = ? AND paused_at IS NOT NULL";
 
-/// The earliest due time that is left, and whether the sink is paused. Run only when the claim found fewer dispatches
-/// than it wanted; on a paused sink that is always the case.
-const NEXT_DUE: &str = "
-    SELECT (SELECT min(due_at) FROM dispatches WHERE sink = ?1 AND due_at IS NOT NULL),
-           EXISTS (SELECT 1 FROM sinks WHERE name = ?1 AND paused_at IS NOT NULL)";
+/// The earliest due time that is left. Read only when the claim found fewer dispatches than it wanted.
+pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM queue WHERE sink = ? AND due_at IS NOT NULL";
 
-static LEASE: LazyLock<Chunked> = LazyLock::new(|| {
-    Chunked::new(
-        "WITH lease (until) AS (VALUES (?)), claimed (id, token, first_attempt_at) AS (VALUES",
-        "(?, ?, ?)",
-        ") UPDATE dispatches
-           SET state = 'leased', lease_token = claimed.token, due_at = (SELECT until FROM lease), waits_for = NULL,
-               first_attempt_at = claimed.first_attempt_at
-           FROM claimed WHERE dispatches.id = claimed.id",
-    )
-});
+const LEASE: &str = "
+    UPDATE queue SET state = 'leased', lease_token = ?2, due_at = ?3, waits_for = NULL, first_attempt_at = ?4, alone = ?5
+    WHERE id = ?1";
 
 /// A blocked dispatch whose lease had run out is pending again.
-static SET_ASIDE: LazyLock<Chunked> = LazyLock::new(|| {
-    Chunked::new(
-        "WITH again (at) AS (VALUES (?)), blocked (id, waits_for) AS (VALUES",
-        "(?, ?)",
-        ") UPDATE dispatches
-           SET waits_for = blocked.waits_for, due_at = (SELECT at FROM again), lease_token = NULL,
-               state = iif(state = 'leased', 'pending', state)
-           FROM blocked WHERE dispatches.id = blocked.id",
-    )
-});
+const SET_ASIDE: &str = "
+    UPDATE queue
+    SET waits_for = ?2, due_at = ?3, lease_token = NULL, alone = 0, state = iif(state = 'leased', 'pending', state)
+    WHERE id = ?1";
 
-static GIVE_BACK: LazyLock<Chunked> = LazyLock::new(|| {
-    Chunked::new(
-        "WITH now (at) AS (VALUES (?)), given (id, token) AS (VALUES",
-        "(?, ?)",
-        ") UPDATE dispatches
-           SET state = 'pending', due_at = (SELECT at FROM now), lease_token = NULL,
-               -- It was not tried since its clock was reset, or ever: its age has not begun.
-               first_attempt_at = iif(attempts = ageless, NULL, first_attempt_at)
-           FROM given
-           -- `+`: or the planner may take the token for a way to join, and walk the whole table for it.
-           WHERE dispatches.id = given.id AND +lease_token = +given.token AND state = 'leased'
-           RETURNING sink",
-    )
-});
+const CALL_OFF: &str = "
+    INSERT INTO history (id, event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at, finished_at,
+                         last_error)
+    SELECT id, event_id, sink, event_type, invoice_id, 'cancelled', trigger, attempts, created_at, ?2, ?3
+    FROM queue WHERE id = ?1";
+
+const GIVE_UP: &str = "
+    UPDATE queue
+    SET state = 'dead', due_at = NULL, waits_for = NULL, lease_token = NULL, alone = 0, finished_at = ?2, last_error = ?3
+    WHERE id = ?1";
+
+const GIVE_BACK: &str = "
+    UPDATE queue
+    SET state = 'pending', due_at = ?3, lease_token = NULL, alone = 0,
+        -- It was not tried since its clock was reset, or ever: its age has not begun.
+        first_attempt_at = iif(attempts = ageless, NULL, first_attempt_at)
+    WHERE id = ?1 AND lease_token = ?2 RETURNING sink, invoice_id";
 
 /// How many rounds a claim makes while all dispatches that it finds are blocked.
 const ROUNDS: u32 = 8;
@@ -119,10 +84,12 @@ const LOOK_AGAIN: u32 = 256;
 #[async_trait]
 impl LeaseStore for SqliteStore {
     async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError> {
-        let now = micros_or_now(claim.now);
-        let Some(taken) =
-            take(self, &claim, now).await.during(format_args!("claim dispatches of sink {}", claim.sink))?
-        else {
+        let Claim { order, limit, lease, longest_wait, now, .. } = claim;
+        let sink = claim.sink.clone();
+        let claiming = self.thread.run(Flush::Later, limit as usize, move |on| {
+            take(on, &Claim { sink: &sink, order, limit, lease, longest_wait, now })
+        });
+        let Some(taken) = claiming.await.during(format_args!("claim dispatches of sink {}", claim.sink))? else {
             return Ok(Claimed { paused: true, ..Claimed::default() });
         };
         if taken.orphans > 0 {
@@ -131,9 +98,9 @@ impl LeaseStore for SqliteStore {
                 "dispatches are given up because their event is not in the database: was only a part of the database restored?"
             );
         }
-        let next_due_in = taken.next_due.map(|due_at| between(now, due_at));
-        let mut dispatches = taken.rows.into_iter().map(|found| found.read(now)).collect::<Result<Vec<_>, _>>()?;
+        let mut dispatches = taken.leased.into_iter().collect::<Result<Vec<_>, _>>()?;
         dispatches.sort_unstable_by_key(|dispatch| dispatch.id);
+        let next_due_in = taken.next_due.map(|due_at| between(taken.now, due_at));
         Ok(Claimed { dispatches, next_due_in, paused: false })
     }
 
@@ -146,8 +113,10 @@ impl LeaseStore for SqliteStore {
     }
 
     async fn give_back(&self, leases: &[(DispatchId, LeaseToken)]) -> Result<u64, StoreError> {
-        let sinks = write_back(self, leases).await.during(format_args!("give back leases ({})", leases.len()))?;
-        super::dispatches::wake(self, &sinks);
+        let given = leases.to_vec();
+        let giving = self.thread.run(Flush::Later, leases.len(), move |on| write_back(on, &given));
+        let sinks = giving.await.during(format_args!("give back leases ({})", leases.len()))?;
+        wake(self, &sinks);
         Ok(sinks.len() as u64)
     }
 
@@ -160,273 +129,213 @@ impl LeaseStore for SqliteStore {
     }
 }
 
-/// The dispatches that a claim found and has leased.
+/// What a claim has leased.
+#[derive(Default)]
 struct Taken {
-    rows: Vec<Found>,
+    now: i64,
+    /// The dispatches, or why one cannot be read.
+    leased: Vec<Result<LeasedDispatch, StoreError>>,
+    /// The size of their payloads.
+    bytes: u64,
     /// The earliest `due_at` that is left; `now` if that was not looked up because there may be more.
     next_due: Option<i64>,
     /// Dispatches that were given up because their event is not there.
     orphans: usize,
 }
 
-/// A candidate, with its new token.
-struct Found {
+/// A dispatch that is due.
+struct Due {
     id: i64,
-    token: LeaseToken,
-    /// When its age began; a delay between the due time and the claim does not count.
-    first_attempt_at: i64,
-    /// The size of its payload.
-    bytes: i64,
-    /// A payload that was not read with the row.
-    large: Option<Vec<u8>>,
-    row: SqliteRow,
+    attempts: i64,
+    trigger: String,
+    first_attempt_at: Option<i64>,
+    due_at: i64,
+    event_id: Uuid,
+    event_type: String,
+    invoice_id: Option<String>,
+    /// The first unfinished one of its invoice, where the order is kept.
+    head: Option<i64>,
+}
+
+/// An event as it is sent.
+struct Sent {
+    payload: Option<Vec<u8>>,
+    event: OfEvent,
+}
+
+/// Its endpoint, the time at which it was received, and its content type.
+type OfEvent = (String, i64, Option<String>);
+
+/// True if a person or a target paused the sink.
+pub(super) fn is_paused(on: &Connection, sink: &SinkName) -> rusqlite::Result<bool> {
+    on.prepare_cached(PAUSED)?.exists([sink.as_str()])
 }
 
 /// Leases due dispatches; `None` if the sink is paused.
-async fn take(store: &SqliteStore, claim: &Claim<'_>, now: i64) -> Result<Option<Taken>, sqlx::Error> {
-    let mut transaction = store.write_relaying().await?;
-    let mut rows = Vec::new();
-    let (mut orphans, mut is_full) = (0, false);
-    if claim.limit > 0 {
-        for round in 0..ROUNDS {
-            let looked_at = match claim.order {
-                Order::None => claim.limit,
-                Order::Invoice => claim.limit.max(if round == 0 { LOOK_AHEAD } else { LOOK_AGAIN }),
-            };
-            let Looked { free, blocked, gone } = look(&mut transaction, claim, now, looked_at).await?;
-            rows = free;
-            let found = rows.len();
-            rows.truncate(claim.limit as usize);
-            rows.truncate(within_budget(rows.iter().map(|found| found.bytes)));
-            is_full = rows.len() < found || rows.len() == claim.limit as usize;
-            set_aside(&mut transaction, &blocked, now).await?;
-            call_off(&mut transaction, claim.sink, &gone, now).await?;
-            orphans += gone.iter().filter(|gone| gone.is_orphan).count();
-            if !rows.is_empty() || (blocked.is_empty() && gone.is_empty()) {
-                break;
-            }
+fn take(on: &Connection, claim: &Claim<'_>) -> rusqlite::Result<Option<Taken>> {
+    if is_paused(on, claim.sink)? {
+        return Ok(None);
+    }
+    let now = micros_or_now(claim.now);
+    let mut taken = Taken { now, ..Taken::default() };
+    let mut is_full = false;
+    let rounds = if claim.limit > 0 { ROUNDS } else { 0 };
+    for round in 0..rounds {
+        let looked_at = match claim.order {
+            Order::None => claim.limit,
+            Order::Invoice => claim.limit.max(if round == 0 { LOOK_AHEAD } else { LOOK_AGAIN }),
+        };
+        let found = look(on, claim, now, looked_at)?;
+        let is_last = found.is_empty();
+        is_full = lease(on, claim, found, &mut taken)?;
+        if is_last || !taken.leased.is_empty() {
+            break;
         }
     }
-    lease(&mut transaction, &rows, later(now, claim.lease)).await?;
-    read_large(&mut transaction, &mut rows).await?;
-    let next_due = if is_full {
-        Some(now)
-    } else {
-        let (next_due, paused) = next_due(&mut transaction, claim.sink).await?;
-        if paused {
-            // Nothing was found, so nothing was written.
-            return Ok(None);
-        }
-        next_due
-    };
-    transaction.commit().await?;
-    store.checkpoints.wrote(rows.len());
-    Ok(Some(Taken { rows, next_due, orphans }))
-}
-
-/// The dispatches that are due.
-struct Looked {
-    /// Those that can be leased now, in the order in which they became due.
-    free: Vec<Found>,
-    /// Those that are blocked, each with the earlier dispatch.
-    blocked: Vec<(i64, i64)>,
-    /// Those that would be leased if something were left to send.
-    gone: Vec<Gone>,
-}
-
-/// A dispatch without a payload.
-struct Gone {
-    id: i64,
-    invoice_id: Option<String>,
-    /// The event itself does not exist. Otherwise its payload was erased while a worker had leased the dispatch.
-    is_orphan: bool,
+    taken.next_due =
+        if is_full { Some(now) } else { on.prepare_cached(NEXT_DUE)?.query_one([claim.sink.as_str()], |row| row.get(0))? };
+    Ok(Some(taken))
 }
 
 /// Reads the dispatches that are due.
-async fn look(
-    connection: &mut SqliteConnection,
-    claim: &Claim<'_>,
-    now: i64,
-    limit: u32,
-) -> Result<Looked, sqlx::Error> {
-    let sql = match claim.order {
-        Order::Invoice => DUE_IN_ORDER,
-        Order::None => DUE_IN_ANY_ORDER,
-    };
-    let found = sqlx::query(sql)
-        .bind(claim.sink.as_str())
-        .bind(now)
-        .bind(limit)
-        .bind(SMALL_PAYLOAD)
-        .fetch_all(&mut *connection)
-        .await?;
-    let mut looked = Looked { free: Vec::with_capacity(found.len()), blocked: Vec::new(), gone: Vec::new() };
-    for row in found {
-        let id: i64 = row.try_get(0)?;
-        match (row.try_get(1)?, row.try_get(13)?) {
-            (Some(waits_for), _) => looked.blocked.push((id, waits_for)),
-            (None, None) => {
-                looked.gone.push(Gone { id, invoice_id: row.try_get(7)?, is_orphan: row.try_get(14)? });
+fn look(on: &Connection, claim: &Claim<'_>, now: i64, limit: u32) -> rusqlite::Result<Vec<Due>> {
+    on.prepare_cached(DUE)?
+        .query_map(params![claim.sink.as_str(), now, limit, claim.order == Order::Invoice], |row| {
+            Ok(Due {
+                id: row.get(0)?,
+                attempts: row.get(1)?,
+                trigger: row.get(2)?,
+                first_attempt_at: row.get(3)?,
+                due_at: row.get(4)?,
+                event_id: Uuid::from_bytes(row.get(5)?),
+                event_type: row.get(6)?,
+                invoice_id: row.get(7)?,
+                head: row.get(8)?,
+            })
+        })?
+        .collect()
+}
+
+/// Leases those of the found dispatches that are free, sets aside those that are blocked, and ends those that have
+/// nothing left to send. True if there may be more than the claim hands out.
+fn lease(on: &Connection, claim: &Claim<'_>, found: Vec<Due>, taken: &mut Taken) -> rusqlite::Result<bool> {
+    let now = taken.now;
+    let mut is_full = false;
+    let mut lanes = Lanes::new();
+    for due in found {
+        if let Some(head) = due.head.filter(|head| *head != due.id) {
+            on.prepare_cached(SET_ASIDE)?.execute(params![due.id, head, later(now, BLOCKED_RECHECK)])?;
+            continue;
+        }
+        if is_full {
+            continue;
+        }
+        let (payload, event) = match read_event(on, due.event_id)? {
+            Some(Sent { payload: Some(payload), event }) => (payload, event),
+            unsendable => {
+                end(on, due.id, unsendable.is_none(), now)?;
+                taken.orphans += usize::from(unsendable.is_none());
+                lanes.extend(due.invoice_id.map(|invoice| (claim.sink.as_str().to_owned(), invoice)));
+                continue;
             }
-            (None, Some(bytes)) => {
-                let first_attempt_at = aging_since(row.try_get(4)?, row.try_get(12)?, now, claim.longest_wait);
-                let token = LeaseToken::generate();
-                looked.free.push(Found { id, token, first_attempt_at, bytes, large: None, row });
-            }
-        }
-    }
-    Ok(looked)
-}
-
-/// Ends dispatches that have nothing left to send, and makes the next ones of their invoices due.
-async fn call_off(
-    connection: &mut SqliteConnection,
-    sink: &SinkName,
-    gone: &[Gone],
-    now: i64,
-) -> Result<(), sqlx::Error> {
-    if gone.is_empty() {
-        return Ok(());
-    }
-    for (is_orphan, state, reason) in [(false, State::Cancelled, ERASED), (true, State::Dead, ORPHANED)] {
-        let ids = gone.iter().filter(|gone| gone.is_orphan == is_orphan).map(|gone| gone.id);
-        sqlx::query(
-            "UPDATE dispatches
-             SET state = ?4, due_at = NULL, waits_for = NULL, lease_token = NULL, finished_at = ?2, last_error = ?3
-             WHERE id IN (SELECT value FROM json_each(?1))",
-        )
-        .bind(json_array(ids))
-        .bind(now)
-        .bind(reason)
-        .bind(state.as_str())
-        .execute(&mut *connection)
-        .await?;
-    }
-    let lanes = gone.iter().filter_map(|gone| Some((sink.as_str(), gone.invoice_id.as_deref()?))).collect();
-    // They belong to the sink whose claim is under way, so no wake-up is needed.
-    call_next(connection, &lanes, now).await?;
-    Ok(())
-}
-
-async fn lease(connection: &mut SqliteConnection, rows: &[Found], until: i64) -> Result<(), sqlx::Error> {
-    for (sql, chunk) in LEASE.chunks(rows) {
-        let mut query = sqlx::query(sql).bind(until);
-        for found in chunk {
-            query = query.bind(found.id).bind(found.token.0).bind(found.first_attempt_at);
-        }
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-/// Reads the payloads that were not read with their rows.
-async fn read_large(connection: &mut SqliteConnection, rows: &mut [Found]) -> Result<(), sqlx::Error> {
-    let mut wanted: HashMap<Uuid, Vec<usize>> = HashMap::new();
-    for (place, found) in rows.iter().enumerate().filter(|(_, found)| found.bytes > SMALL_PAYLOAD) {
-        wanted.entry(found.row.try_get(5)?).or_default().push(place);
-    }
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<String> = wanted.keys().map(|id| id.simple().to_string()).collect();
-    let payloads: Vec<(Uuid, Option<Vec<u8>>)> = sqlx::query_as(LARGE)
-        .bind(serde_json::to_string(&ids).expect("texts can be written as JSON"))
-        .fetch_all(connection)
-        .await?;
-    for (id, payload) in payloads {
-        for place in wanted.get(&id).into_iter().flatten() {
-            rows[*place].large.clone_from(&payload);
-        }
-    }
-    Ok(())
-}
-
-async fn set_aside(connection: &mut SqliteConnection, blocked: &[(i64, i64)], now: i64) -> Result<(), sqlx::Error> {
-    for (sql, chunk) in SET_ASIDE.chunks(blocked) {
-        let mut query = sqlx::query(sql).bind(later(now, BLOCKED_RECHECK));
-        for (id, waits_for) in chunk {
-            query = query.bind(id).bind(waits_for);
-        }
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-async fn next_due(connection: &mut SqliteConnection, sink: &SinkName) -> Result<(Option<i64>, bool), sqlx::Error> {
-    sqlx::query_as(NEXT_DUE).bind(sink.as_str()).fetch_one(connection).await
-}
-
-impl Found {
-    fn read(self, now: i64) -> Result<LeasedDispatch, StoreError> {
-        let action = "read a claimed dispatch";
-        let place = Place { table: "dispatches", row: &self.id };
-        let row = &self.row;
-        let event_id: uuid::Uuid = row.try_get(5).during(action)?;
-        let of_event = Place { table: "events", row: &event_id };
-        let payload = match self.large {
-            Some(payload) => Some(payload),
-            None => row.try_get(11).during(action)?,
         };
+        taken.bytes = taken.bytes.saturating_add(payload.len() as u64);
+        if !taken.leased.is_empty() && taken.bytes > CLAIM_BYTES {
+            is_full = true;
+            continue;
+        }
+        let since = aging_since(due.first_attempt_at, due.due_at, now, claim.longest_wait);
+        let is_alone = claim.order == Order::Invoice && due.invoice_id.is_some();
+        let token = LeaseToken::generate();
+        on.prepare_cached(LEASE)?
+            .execute(params![due.id, token.0.as_bytes(), later(now, claim.lease), since, is_alone])?;
+        taken.leased.push(due.leased(token, between(since, now), event, payload.into()));
+        is_full = taken.leased.len() == claim.limit as usize;
+    }
+    // They belong to the sink whose claim is under way, so no wake-up is needed.
+    finish::call_next(on, &lanes, now)?;
+    Ok(is_full)
+}
+
+fn read_event(on: &Connection, id: Uuid) -> rusqlite::Result<Option<Sent>> {
+    let read = |row: &Row<'_>| {
+        Ok(Sent { payload: row.get(0)?, event: (row.get(1)?, row.get(2)?, row.get(3)?) })
+    };
+    on.prepare_cached(EVENT)?.query_one([id.as_bytes()], read).optional()
+}
+
+/// Ends a dispatch that has nothing left to send.
+fn end(on: &Connection, id: i64, is_orphan: bool, now: i64) -> rusqlite::Result<()> {
+    if is_orphan {
+        on.prepare_cached(GIVE_UP)?.execute(params![id, now, ORPHANED])?;
+    } else {
+        on.prepare_cached(CALL_OFF)?.execute(params![id, now, ERASED])?;
+        on.prepare_cached(finish::REMOVE)?.execute([id])?;
+    }
+    Ok(())
+}
+
+impl Due {
+    fn leased(
+        self,
+        token: LeaseToken,
+        age: Duration,
+        (endpoint, received_at, content_type): OfEvent,
+        payload: Bytes,
+    ) -> Result<LeasedDispatch, StoreError> {
+        let place = Place { table: "queue", row: &self.id };
         Ok(LeasedDispatch {
             id: DispatchId(self.id),
-            token: self.token,
-            attempts: row.try_get(2).during(action)?,
-            trigger: place.trigger(row.try_get(3).during(action)?)?,
-            age: between(self.first_attempt_at, now),
-            event_id: EventId(event_id),
-            endpoint: row.try_get(8).during(action)?,
-            event_type: row.try_get(6).during(action)?,
-            invoice_id: row.try_get(7).during(action)?,
+            token,
+            attempts: u32::try_from(self.attempts).map_err(|error| place.unreadable("attempts", error))?,
+            trigger: place.trigger(&self.trigger)?,
+            age,
+            event_id: EventId(self.event_id),
+            endpoint,
+            event_type: self.event_type,
+            invoice_id: self.invoice_id,
             // A time that cannot be read must not hold up the dispatches behind this one.
-            received_at: clock::nearest(row.try_get(9).during(action)?),
-            content_type: row.try_get(10).during(action)?,
-            payload: payload.map(Bytes::from).ok_or_else(|| {
-                of_event.unreadable("payload", "it is gone although a dispatch of the event is unfinished")
-            })?,
+            received_at: clock::nearest(received_at),
+            content_type,
+            payload,
         })
     }
 }
 
-/// Returns the sink of each dispatch that was given back.
-async fn write_back(store: &SqliteStore, leases: &[(DispatchId, LeaseToken)]) -> Result<Vec<String>, sqlx::Error> {
+/// Returns the sinks that have something to claim, one for each dispatch that was given back.
+fn write_back(on: &Connection, leases: &[(DispatchId, LeaseToken)]) -> rusqlite::Result<Vec<String>> {
     let now = micros_or_now(None);
-    let mut transaction = store.write_relaying().await?;
-    let mut sinks = Vec::new();
-    for (sql, chunk) in GIVE_BACK.chunks(leases) {
-        let mut query = sqlx::query_scalar(sql).bind(now);
-        for (id, token) in chunk {
-            query = query.bind(id.0).bind(token.0);
-        }
-        sinks.extend(query.fetch_all(&mut *transaction).await?);
+    let mut give_back = on.prepare_cached(GIVE_BACK)?;
+    let mut sinks = Vec::with_capacity(leases.len());
+    let mut lanes = Lanes::new();
+    for (id, token) in leases {
+        let given = give_back.query_one(params![id.0, token.0.as_bytes(), now], |row| Ok((row.get(0)?, row.get(1)?)));
+        let Some((sink, invoice)): Option<(String, Option<String>)> = given.optional()? else { continue };
+        lanes.extend(invoice.map(|invoice| (sink.clone(), invoice)));
+        sinks.push(sink);
     }
-    transaction.commit().await?;
+    // An earlier one may have waited for it. It is one of the same sink.
+    finish::call_next(on, &lanes, now)?;
     Ok(sinks)
 }
 
 async fn write_expiry(store: &SqliteStore) -> Result<u64, sqlx::Error> {
     let mut transaction = store.write().await?;
-    // The index by due time is enough for this: it holds the state.
-    let leased: Vec<i64> =
-        sqlx::query_scalar("SELECT id FROM dispatches WHERE due_at IS NOT NULL AND state = 'leased'")
-            .fetch_all(&mut *transaction)
-            .await?;
-    let expired = sqlx::query("UPDATE dispatches SET due_at = ?2 WHERE id IN (SELECT value FROM json_each(?1))")
-        .bind(json_array(leased))
-        .bind(micros_or_now(None))
-        .execute(&mut *transaction)
-        .await?
-        .rows_affected();
+    let expired = sqlx::query(
+        "UPDATE queue SET due_at = ?
+         WHERE state = 'leased' AND EXISTS (SELECT 1 FROM queue_counts WHERE state = 'leased' AND n > 0)",
+    )
+    .bind(micros_or_now(None))
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
     transaction.commit().await?;
     Ok(expired)
 }
 
 #[cfg(test)]
 pub(super) mod hot {
-    //! The hot statements, for the tests of their plans.
-    pub(in crate::store::sqlite) const DUE_IN_ORDER: &str = super::DUE_IN_ORDER;
-    pub(in crate::store::sqlite) const DUE_IN_ANY_ORDER: &str = super::DUE_IN_ANY_ORDER;
-    pub(in crate::store::sqlite) const NEXT_DUE: &str = super::NEXT_DUE;
-    pub(in crate::store::sqlite) fn writes() -> [&'static str; 3] {
-        [super::LEASE.largest(), super::SET_ASIDE.largest(), super::GIVE_BACK.largest()]
-    }
+    //! The statements that write, for the tests of their plans.
+    pub(in crate::store::sqlite) const WRITES: [&str; 5] =
+        [super::LEASE, super::SET_ASIDE, super::CALL_OFF, super::GIVE_UP, super::GIVE_BACK];
 }

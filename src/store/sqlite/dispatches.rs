@@ -3,41 +3,33 @@
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use async_trait::async_trait;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::{
     SqliteStore,
-    rows::{Chunked, During, json_array, json_ids, micros_or_now},
+    rows::{Chunked, During, json_array, micros_or_now},
 };
 use crate::{
     model::{
-        dispatch::{Attempt, Dispatch, State},
+        dispatch::{Attempt, Dispatch},
         id::{DispatchId, EventId, SinkName},
     },
     store::{
-        DispatchFilter, DispatchStore, Page, Replay, StoreError,
-        dispatches::NEWEST,
-        rows::{DispatchRow, with_attempts},
+        DispatchFilter, DispatchStore, DispatchesPage, Replay, StoreError,
+        lists::{Lists as _, whole_dispatch},
+        rows::with_attempts,
     },
 };
-
-/// The columns of [`DispatchRow`].
-const DISPATCH_COLUMNS: &str = "id, event_id, event_type, invoice_id, sink, state, attempts, trigger, created_at, \
-                                due_at, finished_at, last_error, waits_for, attempted_at, attempt_us";
 
 /// The dispatches of an event with their attempts, in the order in which they were written.
 pub(super) async fn of_event(
     connection: &mut SqliteConnection,
     event: EventId,
 ) -> Result<Vec<(Dispatch, Vec<Attempt>)>, sqlx::Error> {
-    let dispatches = sqlx::query_as(
-        "SELECT id, event_id, event_type, invoice_id, sink, state, attempts, trigger, created_at, due_at, finished_at,
-                last_error, waits_for, attempted_at, attempt_us
-         FROM dispatches WHERE event_id = ? ORDER BY id",
-    )
-    .bind(event.0)
-    .fetch_all(&mut *connection)
-    .await?;
+    let dispatches = sqlx::query_as(concat!(whole_dispatch!(), " WHERE event_id = ? ORDER BY id"))
+        .bind(event.0)
+        .fetch_all(&mut *connection)
+        .await?;
     let attempts = sqlx::query_as(
         "SELECT dispatch_id, number, started_at, duration_us, outcome, error FROM attempts
          WHERE dispatch_id IN (SELECT id FROM dispatches WHERE event_id = ?) ORDER BY dispatch_id, number",
@@ -48,151 +40,17 @@ pub(super) async fn of_event(
     Ok(with_attempts(dispatches, attempts))
 }
 
-async fn read(store: &SqliteStore, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, sqlx::Error> {
-    let mut transaction = store.look().await?;
-    let dispatch: Vec<DispatchRow> = sqlx::query_as(
-        "SELECT id, event_id, event_type, invoice_id, sink, state, attempts, trigger, created_at, due_at, finished_at,
-                last_error, waits_for, attempted_at, attempt_us
-         FROM dispatches WHERE id = ?",
-    )
-    .bind(id.0)
-    .fetch_all(&mut *transaction)
-    .await?;
-    let attempts = sqlx::query_as(
-        "SELECT dispatch_id, number, started_at, duration_us, outcome, error FROM attempts
-         WHERE dispatch_id = ? ORDER BY number",
-    )
-    .bind(id.0)
-    .fetch_all(&mut *transaction)
-    .await?;
-    Ok(with_attempts(dispatch, attempts).pop())
-}
-
-/// The statement for a list of dispatches.
-///
-/// Rare states are few among many rows, so each is read from an index that holds only those; nearly all dispatches
-/// are delivered, so these are read in the table's own order.
-pub(super) fn list_statement(filter: &DispatchFilter, limit: u32) -> QueryBuilder<Sqlite> {
-    let mut sql = QueryBuilder::new("SELECT ");
-    sql.push(DISPATCH_COLUMNS).push(" FROM dispatches WHERE TRUE");
-    if let Some(event) = filter.event_id {
-        sql.push(" AND event_id = ").push_bind(event.0);
-    }
-    if let Some(found) = &filter.found {
-        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(")
-            .push_bind(json_ids(found.iter().map(|event| event.0)))
-            .push("))");
-    }
-    if let Some(invoice_id) = &filter.invoice_id {
-        sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
-        if filter.event_id.is_none() {
-            sql.push(" AND event_id IN (SELECT id FROM events WHERE invoice_id = ").push_bind(invoice_id.clone());
-            sql.push(")");
-        }
-    }
-    // The condition of a partial index has to stand in the statement word for word,
-    // <https://www.sqlite.org/partialindex.html#queries_using_partial_indexes>.
-    match filter.state {
-        // The index by due time can count these without the table; it cannot return them in order.
-        Some(state @ (State::Pending | State::Leased))
-            if filter.event_id.is_none() && filter.invoice_id.is_none() && filter.found.is_none() =>
-        {
-            sql.push(" AND id IN (SELECT id FROM dispatches WHERE due_at IS NOT NULL AND state = '");
-            sql.push(state.as_str()).push("'");
-            if let Some(sink) = &filter.sink {
-                sql.push(" AND sink = ").push_bind(sink.clone());
-            }
-            if let Some(before) = filter.before {
-                sql.push(" AND id < ").push_bind(before.0);
-            }
-            sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit) + 1).push(")");
-        }
-        Some(state @ (State::Held | State::Dead | State::Cancelled)) => {
-            sql.push(" AND state IN ('held', 'dead', 'cancelled') AND state = '").push(state.as_str()).push("'");
-        }
-        Some(state @ (State::Pending | State::Leased | State::Delivered)) => {
-            sql.push(" AND state = '").push(state.as_str()).push("'");
-        }
-        None => {}
-    }
-    if let Some(sink) = &filter.sink {
-        sql.push(" AND sink = ").push_bind(sink.clone());
-    }
-    if let Some(before) = filter.before {
-        sql.push(" AND id < ").push_bind(before.0);
-    }
-    sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit) + 1);
-    sql
-}
-
-/// The same for unfinished dispatches, among the newest [`NEWEST`] dispatches only. A large backlog consists mostly
-/// of the newest dispatches, and the index that holds it would have to be sorted for a page.
-pub(super) fn newest_statement(filter: &DispatchFilter, state: State, limit: u32) -> QueryBuilder<Sqlite> {
-    let mut sql = QueryBuilder::new("SELECT ");
-    sql.push(DISPATCH_COLUMNS).push(" FROM (SELECT ").push(DISPATCH_COLUMNS).push(" FROM dispatches WHERE TRUE");
-    if let Some(before) = filter.before {
-        sql.push(" AND id < ").push_bind(before.0);
-    }
-    sql.push(" ORDER BY id DESC LIMIT ").push_bind(NEWEST).push(") WHERE state = '").push(state.as_str()).push("'");
-    if let Some(sink) = &filter.sink {
-        sql.push(" AND sink = ").push_bind(sink.clone());
-    }
-    sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit) + 1);
-    sql
-}
-
-/// The statement for the numbers of a selection: one walk over the index that holds them.
-pub(super) fn ids_statement(filter: &DispatchFilter, most: u32) -> QueryBuilder<Sqlite> {
-    let mut sql = QueryBuilder::new("SELECT id FROM dispatches WHERE TRUE");
-    if let Some(event) = filter.event_id {
-        sql.push(" AND event_id = ").push_bind(event.0);
-    }
-    if let Some(invoice_id) = &filter.invoice_id {
-        sql.push(" AND invoice_id = ").push_bind(invoice_id.clone());
-        if filter.event_id.is_none() {
-            sql.push(" AND event_id IN (SELECT id FROM events WHERE invoice_id = ").push_bind(invoice_id.clone());
-            sql.push(")");
-        }
-    }
-    if let Some(found) = &filter.found {
-        sql.push(" AND event_id IN (SELECT unhex(value) FROM json_each(")
-            .push_bind(json_ids(found.iter().map(|event| event.0)))
-            .push("))");
-    }
-    // As in a list, except for the order.
-    match filter.state {
-        Some(state @ (State::Pending | State::Leased)) => {
-            sql.push(" AND due_at IS NOT NULL AND state = '").push(state.as_str()).push("'");
-        }
-        Some(state @ (State::Held | State::Dead | State::Cancelled)) => {
-            sql.push(" AND state IN ('held', 'dead', 'cancelled') AND state = '").push(state.as_str()).push("'");
-        }
-        Some(State::Delivered) => {
-            sql.push(" AND state = 'delivered'");
-        }
-        None => {}
-    }
-    if let Some(sink) = &filter.sink {
-        sql.push(" AND sink = ").push_bind(sink.clone());
-    }
-    if let Some(before) = filter.before {
-        sql.push(" AND id < ").push_bind(before.0);
-    }
-    sql.push(" LIMIT ").push_bind(i64::from(most));
-    sql
-}
-
 /// Returns the sink of each dispatch that changed.
 async fn write_retry(store: &SqliteStore, ids: &[DispatchId]) -> Result<Vec<String>, sqlx::Error> {
     let mut transaction = store.write().await?;
     let sinks = sqlx::query_scalar(
-        "UPDATE dispatches
+        "UPDATE queue
          SET state = 'pending', due_at = ?2, waits_for = NULL, finished_at = NULL, wait_us = 0,
              first_attempt_at = CASE state WHEN 'pending' THEN first_attempt_at END,
              ageless = CASE state WHEN 'pending' THEN ageless ELSE attempts END
          WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('pending', 'held', 'dead')
            -- Without its payload a dead dispatch has nothing left to send.
-           AND EXISTS (SELECT 1 FROM events WHERE events.id = dispatches.event_id AND payload IS NOT NULL)
+           AND EXISTS (SELECT 1 FROM events WHERE events.id = queue.event_id AND payload IS NOT NULL)
          RETURNING sink",
     )
     .bind(json_array(ids.iter().map(|id| id.0)))
@@ -207,14 +65,24 @@ async fn write_retry(store: &SqliteStore, ids: &[DispatchId]) -> Result<Vec<Stri
 async fn write_cancel(store: &SqliteStore, ids: &[DispatchId]) -> Result<(u64, Vec<String>), sqlx::Error> {
     let now = micros_or_now(None);
     let mut transaction = store.write().await?;
+    let ids = json_array(ids.iter().map(|id| id.0));
     let lanes: Vec<(String, Option<String>)> = sqlx::query_as(
-        "UPDATE dispatches SET state = 'cancelled', due_at = NULL, waits_for = NULL, finished_at = ?2
-         WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('pending', 'held', 'dead')
+        "INSERT INTO history (id, event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at,
+                              finished_at, last_error)
+         SELECT id, event_id, sink, event_type, invoice_id, 'cancelled', trigger, attempts, created_at, ?2, last_error
+         FROM queue WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('pending', 'held', 'dead')
          RETURNING sink, invoice_id",
     )
-    .bind(json_array(ids.iter().map(|id| id.0)))
+    .bind(&ids)
     .bind(now)
     .fetch_all(&mut *transaction)
+    .await?;
+    sqlx::query(
+        "DELETE FROM queue
+         WHERE id IN (SELECT value FROM json_each(?)) AND state IN ('pending', 'held', 'dead')",
+    )
+    .bind(&ids)
+    .execute(&mut *transaction)
     .await?;
     let cancelled = lanes.len() as u64;
     let lanes: BTreeSet<Lane<'_>> =
@@ -243,7 +111,7 @@ async fn write_replays(store: &SqliteStore, wanted: &[Replay]) -> Result<Vec<Opt
         // A person asked for this, so there are a few sinks: one statement each.
         for sink in &replay.sinks {
             let number = sqlx::query_scalar(
-                "INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
+                "INSERT INTO queue (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
                  SELECT id, ?2, type, invoice_id, 'pending', 'replay', ?3, ?3 FROM events WHERE id = ?1
                  RETURNING id",
             )
@@ -269,12 +137,12 @@ static CALL_NEXT: LazyLock<Chunked> = LazyLock::new(|| {
     Chunked::new(
         "WITH now (at) AS (VALUES (?)), lanes (sink, invoice_id) AS (VALUES",
         "(?, ?)",
-        ") UPDATE dispatches SET due_at = (SELECT at FROM now), waits_for = NULL
+        ") UPDATE queue SET due_at = (SELECT at FROM now), waits_for = NULL
            WHERE id IN (
-               SELECT (SELECT head.id FROM dispatches AS head
+               SELECT (SELECT head.id FROM queue AS head
                        WHERE head.sink = lanes.sink AND head.invoice_id = lanes.invoice_id
                          AND head.finished_at IS NULL
-                       ORDER BY head.id LIMIT 1)
+                       ORDER BY head.turn LIMIT 1)
                FROM lanes)
              AND waits_for IS NOT NULL
            RETURNING sink",
@@ -308,39 +176,16 @@ pub(super) fn wake(store: &SqliteStore, sinks: &[String]) {
 
 #[async_trait]
 impl DispatchStore for SqliteStore {
-    async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<Page<Dispatch>, StoreError> {
-        let mut rows: Vec<DispatchRow> = Vec::new();
-        if let Some(state) = filter.by_due_time() {
-            rows = newest_statement(filter, state, limit)
-                .build_query_as()
-                .persistent(false)
-                .fetch_all(&self.lookers)
-                .await
-                .during("list dispatches")?;
-        }
-        if rows.len() <= limit as usize {
-            rows = list_statement(filter, limit)
-                .build_query_as()
-                .persistent(false)
-                .fetch_all(&self.lookers)
-                .await
-                .during("list dispatches")?;
-        }
-        Ok(Page::cut(rows, limit))
+    async fn list_dispatches(&self, filter: &DispatchFilter, limit: u32) -> Result<DispatchesPage, StoreError> {
+        self.list(filter, limit).await
     }
 
     async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError> {
-        let ids: Vec<i64> = ids_statement(filter, most)
-            .build_query_scalar()
-            .persistent(false)
-            .fetch_all(&self.lookers)
-            .await
-            .during("select dispatches")?;
-        Ok(ids.into_iter().map(DispatchId).collect())
+        self.ids(filter, most).await
     }
 
     async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
-        read(self, id).await.during(format_args!("read dispatch {id}"))
+        self.one(id).await
     }
 
     async fn retry_dispatches(&self, ids: &[DispatchId]) -> Result<u64, StoreError> {

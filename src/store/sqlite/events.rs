@@ -1,99 +1,54 @@
 //! Events: recorded once, listed, shown, replayed.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::LazyLock,
-};
+use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 
 use async_trait::async_trait;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use rusqlite::{Connection, params};
+use sqlx::{QueryBuilder, Sqlite};
 use uuid::Uuid;
 
 use super::{
-    SqliteStore, dispatches,
-    rows::{Chunked, During, json_ids, micros_or_now},
+    SqliteStore,
+    claim::is_paused,
+    dispatches,
+    rows::{During, json_ids, micros_or_now},
+    writer::Flush,
 };
 use crate::{
     model::{
         clock,
-        event::{DedupeKey, NewEvent, Recorded},
-        id::{EventId, SinkName},
+        dispatch::Order,
+        event::{NewEvent, Recorded},
+        id::{DispatchId, EventId, SinkName},
     },
     store::{
         Candidate, EventDetail, EventFilter, EventStore, EventsPage, Offer, Page, StoreError, Stored,
         events::recording,
         rows::{CandidateRow, EventRow, EventWithPayload},
         search::{End, Pieces},
+        tx::later,
     },
 };
 
-/// Inserts unknown events and leaves known ones alone; the number of inserted rows shows whether any were known.
-static INSERT_EVENTS: LazyLock<Chunked> = LazyLock::new(|| {
-    Chunked::new(
-        "INSERT INTO events (id, endpoint, dedupe_key, type, invoice_id, occurred_at, received_at, deliveries,
-             last_delivery_at, readable, content_type, payload)
-         SELECT * FROM (VALUES",
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        // A row with any other NULL is refused by the table's constraints.
-        ") WHERE column1 IS NOT NULL
-         ON CONFLICT (endpoint, dedupe_key) DO NOTHING",
-    )
-});
+/// A known event is left alone: no row is inserted then.
+const INSERT_EVENT: &str = "
+    INSERT INTO events (id, endpoint, dedupe_key, type, invoice_id, occurred_at, received_at, deliveries,
+                        last_delivery_at, readable, content_type, payload)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?7, ?8, ?9, ?10) ON CONFLICT (endpoint, dedupe_key) DO NOTHING";
 
-static INSERT_DISPATCHES: LazyLock<Chunked> = LazyLock::new(|| {
-    Chunked::new(
-        "WITH now (at) AS (VALUES (?))
-         INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
-         SELECT column1, column2, column3, column4, 'pending', 'event', now.at, now.at FROM now CROSS JOIN (VALUES",
-        "(?, ?, ?, ?)",
-        ") WHERE column1 IS NOT NULL",
-    )
-});
+/// Counts a repeated delivery and returns the event that it belongs to.
+const COUNT_REPEATED: &str = "
+    UPDATE events SET deliveries = deliveries + 1, last_delivery_at = max(last_delivery_at, ?3)
+    WHERE endpoint = ?1 AND dedupe_key = ?2 RETURNING id";
 
-/// Counts repeated deliveries and returns the event that each belongs to.
-static COUNT_REPEATED: LazyLock<Chunked> = LazyLock::new(|| {
-    Chunked::new(
-        "WITH repeated (endpoint, dedupe_key, deliveries, received_at) AS (VALUES",
-        "(?, ?, ?, ?)",
-        ") UPDATE events
-           SET deliveries = events.deliveries + repeated.deliveries,
-               last_delivery_at = max(last_delivery_at, repeated.received_at)
-           FROM repeated
-           -- `+`: keeps the planner from joining the other way round, by a walk over all events.
-           WHERE events.endpoint = +repeated.endpoint AND events.dedupe_key = +repeated.dedupe_key
-           RETURNING events.id, events.endpoint, events.dedupe_key",
-    )
-});
+/// Leased until ?6 if there is a token, ?7; else due at once.
+const INSERT_DISPATCH: &str = "
+    INSERT INTO queue (event_id, sink, event_type, invoice_id, state, trigger, created_at, first_attempt_at, due_at,
+                       lease_token, alone)
+    VALUES (?1, ?2, ?3, ?4, iif(?7 IS NULL, 'pending', 'leased'), 'event', ?5, iif(?7 IS NULL, NULL, ?5), ?6, ?7, ?8)";
 
-type Key<'a> = (&'a str, DedupeKey);
-
-fn key(event: &NewEvent) -> Key<'_> {
-    (event.endpoint.as_str(), event.dedupe_key)
-}
-
-/// One event of a batch with its repetitions in the same batch.
-struct Merged<'a> {
-    first: &'a NewEvent,
-    deliveries: u32,
-    last_delivery_at: i64,
-}
-
-/// The batch without repetitions, in its order.
-fn merge(batch: &[NewEvent]) -> Vec<Merged<'_>> {
-    let mut places: HashMap<Key<'_>, usize> = HashMap::with_capacity(batch.len());
-    let mut merged: Vec<Merged<'_>> = Vec::with_capacity(batch.len());
-    for event in batch {
-        let received_at = clock::to_micros(event.received_at);
-        let place = *places.entry(key(event)).or_insert(merged.len());
-        if let Some(known) = merged.get_mut(place) {
-            known.deliveries += 1;
-            known.last_delivery_at = known.last_delivery_at.max(received_at);
-        } else {
-            merged.push(Merged { first: event, deliveries: 1, last_delivery_at: received_at });
-        }
-    }
-    merged
-}
+/// Whether the invoice has an unfinished dispatch for the sink.
+const LANE: &str = "SELECT 1 FROM queue WHERE sink = ? AND invoice_id = ? AND finished_at IS NULL LIMIT 1";
 
 #[async_trait]
 impl EventStore for SqliteStore {
@@ -101,24 +56,12 @@ impl EventStore for SqliteStore {
         if batch.is_empty() {
             return Ok(Stored::default());
         }
-        let merged = merge(batch);
-        let known = write(self, &merged).await.during(recording(batch.len()))?;
-        let fresh = merged.iter().filter(|event| !known.contains_key(&key(event.first)));
-        self.wakeups.wake(fresh.flat_map(|event| &event.first.sinks).collect::<BTreeSet<_>>());
-
-        // An event that was unknown before is new at its first place in the batch, and known from there on.
-        let mut seen: HashMap<Key<'_>, EventId> = known;
-        let events = batch
-            .iter()
-            .map(|event| match seen.entry(key(event)) {
-                std::collections::hash_map::Entry::Occupied(known) => Recorded { id: *known.get(), duplicate: true },
-                std::collections::hash_map::Entry::Vacant(new) => {
-                    new.insert(event.id);
-                    Recorded { id: event.id, duplicate: false }
-                }
-            })
-            .collect();
-        Ok(Stored { events, leased: vec![None; offers.len()] })
+        let bytes: usize = batch.iter().map(|event| event.payload.len()).sum();
+        let (events, offered) = (batch.to_vec(), offers.to_vec());
+        let recorded = self.thread.run(Flush::Now, batch.len() + bytes / 1024, move |on| record(on, &events, &offered));
+        let Written { stored, due } = recorded.await.during(recording(batch.len()))?;
+        self.wakeups.wake(&due);
+        Ok(stored)
     }
 
     async fn list_events(&self, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
@@ -183,100 +126,76 @@ impl EventStore for SqliteStore {
     }
 }
 
-/// Writes one batch; returns which of its events were known already, and their ids.
-async fn write<'a>(store: &SqliteStore, merged: &[Merged<'a>]) -> Result<HashMap<Key<'a>, EventId>, sqlx::Error> {
-    let mut transaction = store.write().await?;
-    let mut inserted = 0;
-    let mut last_before = None;
-    for (sql, chunk) in INSERT_EVENTS.chunks(merged) {
-        let mut query = sqlx::query(sql);
-        for Merged { first, deliveries, last_delivery_at } in chunk {
-            query = query
-                .bind(first.id.0)
-                .bind(first.endpoint.as_str())
-                .bind(&first.dedupe_key.0[..])
-                .bind(&first.event_type)
-                .bind(&first.invoice_id)
-                .bind(first.occurred_at.map(clock::to_micros))
-                .bind(clock::to_micros(first.received_at))
-                .bind(*deliveries)
-                .bind(*last_delivery_at)
-                .bind(first.readable)
-                .bind(&first.content_type)
-                .bind(&first.payload[..]);
-        }
-        let done = query.execute(&mut *transaction).await?;
-        inserted += done.rows_affected();
-        if done.rows_affected() > 0 && last_before.is_none() {
-            // Row numbers are consecutive, and no other connection writes now.
-            last_before = Some(done.last_insert_rowid() - done.rows_affected().cast_signed());
-        }
-    }
-
-    let known = if inserted == merged.len() as u64 {
-        HashMap::new()
-    } else {
-        count_repeated(&mut transaction, merged, last_before).await?
-    };
-
-    let now = micros_or_now(None);
-    let dispatches: Vec<(&NewEvent, &SinkName)> = merged
-        .iter()
-        .filter(|event| known.is_empty() || !known.contains_key(&key(event.first)))
-        .flat_map(|event| event.first.sinks.iter().map(|sink| (event.first, sink)))
-        .collect();
-    for (sql, chunk) in INSERT_DISPATCHES.chunks(&dispatches) {
-        let mut query = sqlx::query(sql).bind(now);
-        for (event, sink) in chunk {
-            query = query.bind(event.id.0).bind(sink.as_str()).bind(&event.event_type).bind(&event.invoice_id);
-        }
-        query.execute(&mut *transaction).await?;
-    }
-    transaction.commit().await?;
-    store.checkpoints.wrote(merged.len() + dispatches.len());
-    Ok(known)
+/// What was recorded, and the sinks that have something to claim.
+struct Written {
+    stored: Stored,
+    due: BTreeSet<SinkName>,
 }
 
-/// Runs after an insert that left events out: finds those, counts their deliveries, returns their ids.
-///
-/// `last_before` is the number of the last row before the inserted ones, if any were inserted. The ids alone do not
-/// identify the new rows: a batch whose call was dropped during the commit may be recorded again with the same ids.
-async fn count_repeated<'a>(
-    connection: &mut SqliteConnection,
-    merged: &[Merged<'a>],
-    last_before: Option<i64>,
-) -> Result<HashMap<Key<'a>, EventId>, sqlx::Error> {
-    let ids: Vec<String> = merged.iter().map(|event| event.first.id.0.simple().to_string()).collect();
-    let new: Vec<Uuid> =
-        // `+`: look them up by their ids, not in the table's order.
-        sqlx::query_scalar("SELECT id FROM events WHERE id IN (SELECT unhex(value) FROM json_each(?)) AND +rowid > ?")
-            .bind(serde_json::to_string(&ids).expect("texts can be written as JSON"))
-            .bind(last_before.unwrap_or(i64::MAX))
-            .fetch_all(&mut *connection)
-            .await?;
-    let new: BTreeSet<EventId> = new.into_iter().map(EventId).collect();
-    let repeated: Vec<&Merged<'a>> = merged.iter().filter(|event| !new.contains(&event.first.id)).collect();
-
-    let mut known = HashMap::with_capacity(repeated.len());
-    for (sql, chunk) in COUNT_REPEATED.chunks(&repeated) {
-        let mut query = sqlx::query(sql);
-        let mut keys: HashMap<(&str, &[u8]), Key<'a>> = HashMap::with_capacity(chunk.len());
-        for event in chunk {
-            let key = key(event.first);
-            keys.insert((key.0, &event.first.dedupe_key.0), key);
-            query = query
-                .bind(key.0)
-                .bind(&event.first.dedupe_key.0[..])
-                .bind(event.deliveries)
-                .bind(event.last_delivery_at);
+/// Records one batch.
+fn record(on: &Connection, batch: &[NewEvent], offers: &[Offer]) -> rusqlite::Result<Written> {
+    let now = micros_or_now(None);
+    let mut insert_event = on.prepare_cached(INSERT_EVENT)?;
+    let mut insert_dispatch = on.prepare_cached(INSERT_DISPATCH)?;
+    let mut count_repeated = on.prepare_cached(COUNT_REPEATED)?;
+    let mut lane = on.prepare_cached(LANE)?;
+    let open = open_offers(on, offers)?;
+    let mut due = BTreeSet::new();
+    let mut stored = Stored { events: Vec::with_capacity(batch.len()), leased: vec![None; offers.len()] };
+    for (place, event) in batch.iter().enumerate() {
+        let (id, endpoint, key) = (event.id.0.as_bytes(), event.endpoint.as_str(), &event.dedupe_key.0);
+        let (event_type, invoice) = (event.event_type.as_str(), event.invoice_id.as_deref());
+        let (occurred_at, received_at) = (event.occurred_at.map(clock::to_micros), clock::to_micros(event.received_at));
+        let (content_type, payload) = (event.content_type.as_deref(), &event.payload[..]);
+        let inserted = insert_event.execute(params![
+            id, endpoint, key, event_type, invoice, occurred_at, received_at, event.readable, content_type, payload
+        ])?;
+        if inserted == 0 {
+            let known = count_repeated.query_one(params![endpoint, key, received_at], |row| row.get(0))?;
+            stored.events.push(Recorded { id: EventId(Uuid::from_bytes(known)), duplicate: true });
+            continue;
         }
-        for row in query.fetch_all(&mut *connection).await? {
-            if let Some(key) = keys.get(&(row.try_get::<&str, _>(1)?, row.try_get::<&[u8], _>(2)?)) {
-                known.insert(*key, EventId(row.try_get(0)?));
+        stored.events.push(Recorded { id: event.id, duplicate: false });
+        for sink in &event.sinks {
+            let mut taken = open.get(&(place, sink)).copied();
+            let mut is_alone = false;
+            if let Some(offer) = taken
+                && offers[offer].order == Order::Invoice
+                && let Some(invoice) = invoice
+            {
+                is_alone = !lane.exists(params![sink.as_str(), invoice])?;
+                taken = taken.filter(|_| is_alone);
+            }
+            let (due_at, token) = match taken.map(|offer| &offers[offer]) {
+                Some(offer) => (later(now, offer.lease), Some(offer.token.0.as_bytes())),
+                None => (now, None),
+            };
+            insert_dispatch
+                .execute(params![id, sink.as_str(), event_type, invoice, now, due_at, token, is_alone])?;
+            match taken {
+                Some(offer) => stored.leased[offer] = Some(DispatchId(on.last_insert_rowid())),
+                None if due.contains(sink) => {}
+                None => drop(due.insert(sink.clone())),
             }
         }
     }
-    Ok(known)
+    Ok(Written { stored, due })
+}
+
+/// The offers for sinks that are not paused, by the place of the event and the sink.
+fn open_offers<'o>(on: &Connection, offers: &'o [Offer]) -> rusqlite::Result<HashMap<(usize, &'o SinkName), usize>> {
+    let mut paused: HashMap<&SinkName, bool> = HashMap::new();
+    let mut open = HashMap::with_capacity(offers.len());
+    for (number, offer) in offers.iter().enumerate() {
+        let is_paused = match paused.entry(&offer.sink) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(unknown) => *unknown.insert(is_paused(on, &offer.sink)?),
+        };
+        if !is_paused {
+            open.insert((offer.event, &offer.sink), number);
+        }
+    }
+    Ok(open)
 }
 
 /// The columns of [`EventRow`].
@@ -405,7 +324,6 @@ async fn read(store: &SqliteStore, id: EventId) -> Result<Option<EventDetail>, s
 #[cfg(test)]
 pub(super) mod hot {
     //! The hot statements, for the tests of their plans.
-    pub(in crate::store::sqlite) fn statements() -> [&'static str; 3] {
-        [super::INSERT_EVENTS.largest(), super::INSERT_DISPATCHES.largest(), super::COUNT_REPEATED.largest()]
-    }
+    pub(in crate::store::sqlite) const STATEMENTS: [&str; 4] =
+        [super::INSERT_EVENT, super::INSERT_DISPATCH, super::COUNT_REPEATED, super::LANE];
 }

@@ -78,7 +78,7 @@ impl OpenFile {
     ///
     /// # Errors
     /// The file that is gone, as a temporary failure: it may be put back, and a sender shall come again.
-    pub(super) fn is_there(&self) -> Result<(), sqlx::Error> {
+    pub(super) fn is_there(&self) -> io::Result<()> {
         if let Some(file) = self.file.get()
             && identity(&self.path).ok().as_ref() != Some(file)
         {
@@ -95,15 +95,15 @@ impl OpenFile {
     }
 }
 
-fn gone(path: &Path) -> sqlx::Error {
+fn gone(path: &Path) -> io::Error {
     let name = path.file_name().unwrap_or(path.as_os_str()).display();
-    sqlx::Error::Io(io::Error::new(
+    io::Error::new(
         io::ErrorKind::NotFound,
         format!(
             "the database's file {name} was removed or replaced while the service has it open, so whatever is written \
              now is lost: nothing is accepted until the service is started again"
         ),
-    ))
+    )
 }
 
 /// This process's claim on a database file, until it is dropped or the process ends in any way.

@@ -1,56 +1,54 @@
 //! The end of an attempt: its outcome, the new state, the sink's status and the next dispatch's turn, in one
 //! transaction.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    sync::LazyLock,
-};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use sqlx::{Row, SqliteConnection};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     SqliteStore,
-    dispatches::{Lane, call_next},
-    rows::{Chunked, During, micros_or_now},
+    dispatches::wake,
+    rows::{During, micros_or_now},
+    writer::Flush,
 };
 use crate::{
     model::{
         clock,
         dispatch::{FinishedAttempt, Next, Outcome},
-        id::DispatchId,
     },
     store::{Finish, StoreError, rows::sink_changes, tx::later},
 };
 
 /// By id *and* token: a worker whose lease ran out changes nothing.
-static SET_STATE: LazyLock<Chunked> = LazyLock::new(|| {
-    Chunked::new(
-        "WITH finished (id, token, state, due_at, finished_at, error, attempted_at, attempt_us, restarts,
-               wait_us) AS (VALUES",
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        ") UPDATE dispatches
-           SET state = finished.state, attempts = attempts + 1, due_at = finished.due_at, lease_token = NULL,
-               finished_at = finished.finished_at, last_error = coalesce(finished.error, last_error),
-               attempted_at = finished.attempted_at, attempt_us = finished.attempt_us,
-               first_attempt_at = iif(finished.restarts, NULL, first_attempt_at),
-               ageless = iif(finished.restarts, attempts + 1, ageless), wait_us = finished.wait_us
-           FROM finished
-           -- `+`: keeps the planner from joining by the token, and walking the whole table for it.
-           WHERE dispatches.id = finished.id AND +lease_token = +finished.token AND dispatches.state = 'leased'
-           RETURNING dispatches.id, attempts, invoice_id",
-    )
-});
+const LEASED: &str = "SELECT attempts + 1, invoice_id FROM queue WHERE id = ? AND lease_token = ?";
+
+/// Moves a dispatch into the history, before [`REMOVE`].
+const DELIVER: &str = "
+    INSERT INTO history (id, event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at, finished_at,
+                         attempted_at, attempt_us, last_error)
+    SELECT id, event_id, sink, event_type, invoice_id, 'delivered', trigger, attempts + 1, created_at, ?2, ?3, ?4,
+           coalesce(?5, last_error)
+    FROM queue WHERE id = ?1";
+
+pub(super) const REMOVE: &str = "DELETE FROM queue WHERE id = ?";
+
+const SET_STATE: &str = "
+    UPDATE queue
+    SET state = ?2, attempts = attempts + 1, due_at = ?3, lease_token = NULL, alone = 0, finished_at = ?4,
+        last_error = coalesce(?5, last_error), first_attempt_at = iif(?6, NULL, first_attempt_at),
+        ageless = iif(?6, attempts + 1, ageless), wait_us = ?7
+    WHERE id = ?1";
 
 /// Only for attempts that did not deliver.
-static INSERT_ATTEMPTS: LazyLock<Chunked> = LazyLock::new(|| {
-    Chunked::new(
-        "INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome, error)
-         SELECT * FROM (VALUES",
-        "(?, ?, ?, ?, ?, ?)",
-        ") WHERE column1 IS NOT NULL",
-    )
-});
+const INSERT_ATTEMPT: &str = "
+    INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome, error) VALUES (?, ?, ?, ?, ?, ?)";
+
+/// The first unfinished dispatch of a lane, and the one that it was found to wait for.
+const HEAD: &str = "
+    SELECT id, waits_for FROM queue WHERE sink = ? AND invoice_id = ? AND finished_at IS NULL ORDER BY turn LIMIT 1";
+
+const CALL: &str = "UPDATE queue SET due_at = ?2, waits_for = NULL WHERE id = ?1";
 
 /// A pause keeps its first reason.
 const COUNT: &str = "
@@ -65,6 +63,9 @@ const COUNT: &str = "
         paused_reason = iif(paused_at IS NULL, excluded.paused_reason, paused_reason),
         paused_at = coalesce(paused_at, excluded.paused_at)";
 
+/// Sinks with their invoices; the dispatches of each keep their order.
+pub(super) type Lanes = BTreeSet<(String, String)>;
+
 /// See [`crate::store::LeaseStore::finish_attempts`].
 pub(super) async fn finish(
     store: &SqliteStore,
@@ -74,89 +75,77 @@ pub(super) async fn finish(
     if batch.is_empty() {
         return Ok(Vec::new());
     }
-    let (recorded, called) = write(store, batch, micros_or_now(now))
-        .await
-        .during(format_args!("record finished attempts ({})", batch.len()))?;
-    super::dispatches::wake(store, &called);
-    let due_at_once = batch.iter().enumerate().filter(|(place, attempt)| {
-        recorded.contains_key(place) && matches!(attempt.next, Next::Pending { after } if after.is_zero())
+    let ended = batch.to_vec();
+    let finishing = store.thread.run(Flush::Later, batch.len(), move |on| write(on, &ended, micros_or_now(now)));
+    let (finishes, called) = finishing.await.during(format_args!("record finished attempts ({})", batch.len()))?;
+    wake(store, &called);
+    let due_at_once = batch.iter().zip(&finishes).filter(|(attempt, finish)| {
+        **finish == Finish::Recorded && matches!(attempt.next, Next::Pending { after } if after.is_zero())
     });
-    store.wakeups.wake(due_at_once.map(|(_, attempt)| &attempt.sink).collect::<BTreeSet<_>>());
-    let became = |place| if recorded.contains_key(&place) { Finish::Recorded } else { Finish::LeaseLost };
-    Ok((0..batch.len()).map(became).collect())
+    store.wakeups.wake(due_at_once.map(|(attempt, _)| &attempt.sink).collect::<BTreeSet<_>>());
+    Ok(finishes)
 }
 
-/// What the database says of a recorded attempt.
-struct Recorded {
-    number: u32,
-    invoice_id: Option<String>,
-}
-
-/// The recorded attempts, by their place in the batch, and the sinks that have a dispatch due now.
-type Written = (HashMap<usize, Recorded>, Vec<String>);
-
-async fn write(store: &SqliteStore, batch: &[FinishedAttempt], now: i64) -> Result<Written, sqlx::Error> {
-    let mut transaction = store.write_relaying().await?;
-    let mut recorded = HashMap::with_capacity(batch.len());
-    let mut left: Vec<(usize, &FinishedAttempt)> = batch.iter().enumerate().collect();
-    // A batch may contain one dispatch twice, under an old lease and a new one, or the same attempt repeated. One
-    // statement would choose one of the two at random, so the second is written after it.
-    while !left.is_empty() {
-        let mut ids = HashSet::with_capacity(left.len());
-        let (now_these, later_those) = left.into_iter().partition::<Vec<_>, _>(|(_, attempt)| ids.insert(attempt.id));
-        set_states(&mut transaction, &now_these, now, &mut recorded).await?;
-        left = later_those;
-    }
-    insert_attempts(&mut transaction, batch, &recorded).await?;
-
-    let in_order = || batch.iter().enumerate().filter_map(|(place, entry)| Some((entry, recorded.get(&place)?)));
-    let lanes: BTreeSet<Lane<'_>> = in_order()
-        .filter(|(attempt, _)| attempt.next.state().is_finished())
-        .filter_map(|(attempt, recorded)| Some((attempt.sink.as_str(), recorded.invoice_id.as_deref()?)))
-        .collect();
-    let called = call_next(&mut transaction, &lanes, now).await?;
-    count(&mut transaction, in_order().map(|(attempt, _)| attempt), now).await?;
-    transaction.commit().await?;
-    store.checkpoints.wrote(recorded.len());
-    Ok((recorded, called))
-}
-
-/// Writes the new states; returns the dispatches whose lease was still ours.
-async fn set_states(
-    connection: &mut SqliteConnection,
-    attempts: &[(usize, &FinishedAttempt)],
-    now: i64,
-    recorded: &mut HashMap<usize, Recorded>,
-) -> Result<(), sqlx::Error> {
-    let places: HashMap<DispatchId, usize> = attempts.iter().map(|(place, attempt)| (attempt.id, *place)).collect();
-    for (sql, chunk) in SET_STATE.chunks(attempts) {
-        let mut query = sqlx::query(sql);
-        for (_, attempt) in chunk {
-            let state = attempt.next.state();
-            let wait = match attempt.next {
-                Next::Delivered | Next::Dead => None,
-                Next::Pending { after } => Some(after),
-                Next::Held { recheck_after } => recheck_after,
-            };
-            query = query
-                .bind(attempt.id.0)
-                .bind(attempt.token.0)
-                .bind(state.as_str())
-                .bind(wait.map(|after| later(now, after)))
-                .bind(state.is_finished().then_some(now))
-                .bind(attempt.outcome.reason())
-                .bind(delivers(attempt).then(|| clock::to_micros(attempt.started_at)))
-                .bind(delivers(attempt).then(|| clock::duration_micros(attempt.duration)))
-                .bind(attempt.outcome.restarts_the_clock())
-                .bind(wait.map(clock::duration_micros));
+/// Returns what became of each attempt, and the sinks that have a dispatch due now.
+fn write(on: &Connection, batch: &[FinishedAttempt], now: i64) -> rusqlite::Result<(Vec<Finish>, Vec<String>)> {
+    let mut leased = on.prepare_cached(LEASED)?;
+    let mut finishes = Vec::with_capacity(batch.len());
+    let mut lanes = Lanes::new();
+    for attempt in batch {
+        let of_lease = leased.query_one(params![attempt.id.0, attempt.token.0.as_bytes()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        });
+        let Some((number, invoice)): Option<(i64, Option<String>)> = of_lease.optional()? else {
+            finishes.push(Finish::LeaseLost);
+            continue;
+        };
+        set_state(on, attempt, now)?;
+        if !delivers(attempt) {
+            on.prepare_cached(INSERT_ATTEMPT)?.execute(params![
+                attempt.id.0,
+                number,
+                clock::to_micros(attempt.started_at),
+                clock::duration_micros(attempt.duration),
+                attempt.outcome.as_str(),
+                attempt.outcome.reason()
+            ])?;
         }
-        for row in query.fetch_all(&mut *connection).await? {
-            let id = DispatchId(row.try_get(0)?);
-            if let Some(place) = places.get(&id) {
-                recorded.insert(*place, Recorded { number: row.try_get(1)?, invoice_id: row.try_get(2)? });
-            }
-        }
+        lanes.extend(invoice.map(|invoice| (attempt.sink.as_str().to_owned(), invoice)));
+        finishes.push(Finish::Recorded);
     }
+    let called = call_next(on, &lanes, now)?;
+    let recorded = batch.iter().zip(&finishes).filter(|(_, finish)| **finish == Finish::Recorded);
+    let mut count = on.prepare_cached(COUNT)?;
+    for (sink, change) in sink_changes(recorded.map(|(attempt, _)| attempt)) {
+        count.execute(params![sink.as_str(), now, change.delivered, change.error, change.pause])?;
+    }
+    Ok((finishes, called))
+}
+
+fn set_state(on: &Connection, attempt: &FinishedAttempt, now: i64) -> rusqlite::Result<()> {
+    let (id, error) = (attempt.id.0, attempt.outcome.reason());
+    let wait = match attempt.next {
+        Next::Delivered => {
+            let started_at = delivers(attempt).then(|| clock::to_micros(attempt.started_at));
+            let duration = delivers(attempt).then(|| clock::duration_micros(attempt.duration));
+            on.prepare_cached(DELIVER)?.execute(params![id, now, started_at, duration, error])?;
+            on.prepare_cached(REMOVE)?.execute([id])?;
+            return Ok(());
+        }
+        Next::Dead => None,
+        Next::Pending { after } => Some(after),
+        Next::Held { recheck_after } => recheck_after,
+    };
+    let state = attempt.next.state();
+    on.prepare_cached(SET_STATE)?.execute(params![
+        id,
+        state.as_str(),
+        wait.map(|after| later(now, after)),
+        state.is_finished().then_some(now),
+        error,
+        attempt.outcome.restarts_the_clock(),
+        wait.map(clock::duration_micros)
+    ])?;
     Ok(())
 }
 
@@ -165,57 +154,24 @@ fn delivers(attempt: &FinishedAttempt) -> bool {
     attempt.outcome == Outcome::Delivered && attempt.next == Next::Delivered
 }
 
-/// Inserts the attempts that did not deliver.
-async fn insert_attempts(
-    connection: &mut SqliteConnection,
-    batch: &[FinishedAttempt],
-    recorded: &HashMap<usize, Recorded>,
-) -> Result<(), sqlx::Error> {
-    let rows: Vec<(&FinishedAttempt, u32)> = batch
-        .iter()
-        .enumerate()
-        .filter(|(_, attempt)| !delivers(attempt))
-        .filter_map(|(place, attempt)| Some((attempt, recorded.get(&place)?.number)))
-        .collect();
-    for (sql, chunk) in INSERT_ATTEMPTS.chunks(&rows) {
-        let mut query = sqlx::query(sql);
-        for (attempt, number) in chunk {
-            query = query
-                .bind(attempt.id.0)
-                .bind(number)
-                .bind(clock::to_micros(attempt.started_at))
-                .bind(clock::duration_micros(attempt.duration))
-                .bind(attempt.outcome.as_str())
-                .bind(attempt.outcome.reason());
+/// Makes the first unfinished dispatch of each lane due, if a claim had postponed it because it was blocked. Returns
+/// the sinks of those dispatches.
+pub(super) fn call_next(on: &Connection, lanes: &Lanes, now: i64) -> rusqlite::Result<Vec<String>> {
+    let mut head = on.prepare_cached(HEAD)?;
+    let mut sinks = Vec::new();
+    for (sink, invoice) in lanes {
+        let first = head.query_one([sink, invoice], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        if let Some((id, Some(_))) = first.map(|(id, waits_for): (i64, Option<i64>)| (id, waits_for)) {
+            on.prepare_cached(CALL)?.execute([id, now])?;
+            sinks.push(sink.clone());
         }
-        query.execute(&mut *connection).await?;
     }
-    Ok(())
-}
-
-/// Updates the sinks' status: one row for each sink, for any number of attempts.
-async fn count<'a>(
-    connection: &mut SqliteConnection,
-    recorded: impl Iterator<Item = &'a FinishedAttempt>,
-    now: i64,
-) -> Result<(), sqlx::Error> {
-    for (sink, change) in sink_changes(recorded) {
-        sqlx::query(COUNT)
-            .bind(sink.as_str())
-            .bind(now)
-            .bind(change.delivered)
-            .bind(change.error)
-            .bind(change.pause)
-            .execute(&mut *connection)
-            .await?;
-    }
-    Ok(())
+    Ok(sinks)
 }
 
 #[cfg(test)]
 pub(super) mod hot {
     //! The hot statements, for the tests of their plans.
-    pub(in crate::store::sqlite) fn statements() -> [&'static str; 2] {
-        [super::SET_STATE.largest(), super::INSERT_ATTEMPTS.largest()]
-    }
+    pub(in crate::store::sqlite) const STATEMENTS: [&str; 6] =
+        [super::LEASED, super::DELIVER, super::REMOVE, super::SET_STATE, super::CALL, super::HEAD];
 }

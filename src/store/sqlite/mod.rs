@@ -35,10 +35,11 @@ use sqlx::{
     Connection, Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 pub use self::file::ProcessLock;
-use self::{checkpoint::Checkpoints, file::OpenFile, rows::During};
-use super::{BaseStore, StoreError, counts::Everything, schema::Notice, wake::Wakeups};
+use self::{checkpoint::Checkpoints, file::OpenFile, rows::During, writer::Thread};
+use super::{BaseStore, StoreError, schema::Notice, wake::Wakeups};
 
 mod checkpoint;
 mod claim;
@@ -50,9 +51,9 @@ mod finish;
 mod migrating;
 mod purge;
 mod rows;
-mod sinks;
 mod space;
 mod tx;
+mod writer;
 
 #[cfg(test)]
 mod plans;
@@ -70,12 +71,6 @@ const READERS: u32 = 4;
 /// Connections for what people look at: lists, pages, status. They cannot take the service's own readers away.
 const LOOKERS: u32 = 2;
 
-/// The setting cannot be changed inside a transaction, so it is made before `BEGIN`, in the same text.
-const BEGIN_DURABLE: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
-
-/// See the module. The log is flushed by the next durable commit, or by the next checkpoint.
-const BEGIN_RELAYING: &str = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
-
 /// Pages in the log before a commit moves them into the database: 16 MiB. A page that changes often in between is
 /// moved once.
 const CHECKPOINT_PAGES: &str = "4000";
@@ -85,26 +80,30 @@ const CHECKPOINT_PAGES: &str = "4000";
 pub struct SqliteStore {
     path: PathBuf,
     file: Arc<OpenFile>,
+    /// Whoever writes has the turn.
+    turn: Arc<Mutex<()>>,
+    thread: Thread,
     writer: SqlitePool,
     readers: SqlitePool,
     lookers: SqlitePool,
     wakeups: Wakeups,
-    checkpoints: Checkpoints,
+    checkpoints: Arc<Checkpoints>,
     notice: Notice,
-    counted: Arc<Everything>,
 }
 
 /// A transaction that may write. Dropped without a commit, it is rolled back.
 struct Writing {
     transaction: Transaction<'static, Sqlite>,
     file: Arc<OpenFile>,
+    // Passed on after the transaction.
+    _turn: OwnedMutexGuard<()>,
 }
 
 impl Writing {
     /// Commits. A commit into a file that has been removed or replaced is an error.
     async fn commit(self) -> Result<(), sqlx::Error> {
         self.transaction.commit().await?;
-        self.file.is_there()
+        Ok(self.file.is_there()?)
     }
 
     async fn rollback(self) -> Result<(), sqlx::Error> {
@@ -183,16 +182,20 @@ impl SqliteStore {
         };
         let (readers, lookers) = (pool(READERS), pool(LOOKERS));
         // The checkpoint waits for no lock: it is tried again.
-        let checkpoints = Checkpoints::start(readers.clone(), options.busy_timeout(Duration::ZERO));
+        let checkpoints = Arc::new(Checkpoints::start(readers.clone(), options.busy_timeout(Duration::ZERO)));
+        let turn = Arc::default();
+        let thread = Thread::start(path.clone(), file.clone(), Arc::clone(&turn), checkpoints.clone())
+            .map_err(|error| StoreError::Open(format!("the thread that writes cannot be started: {error}")))?;
         Ok(Self {
             path: path.clone(),
             file,
+            turn,
+            thread,
             writer,
             readers,
             lookers,
             wakeups: Wakeups::default(),
             checkpoints,
-            counted: Arc::default(),
             notice: Notice::default(),
         })
     }
@@ -225,17 +228,10 @@ impl SqliteStore {
     /// Begins a transaction that may write, and whose commit is on the disk when it returns.
     /// Dropped without a commit, it is rolled back.
     async fn write(&self) -> Result<Writing, sqlx::Error> {
-        self.begin(BEGIN_DURABLE).await
-    }
-
-    /// Begins a relaying transaction. A power cut may undo its commit; the attempt is then repeated. The end of this
-    /// process, however sudden, undoes nothing.
-    async fn write_relaying(&self) -> Result<Writing, sqlx::Error> {
-        self.begin(BEGIN_RELAYING).await
-    }
-
-    async fn begin(&self, begin: &'static str) -> Result<Writing, sqlx::Error> {
-        Ok(Writing { transaction: self.writer.begin_with(begin).await?, file: self.file.clone() })
+        let turn = tokio::time::timeout(ACQUIRE_TIMEOUT, self.turn.clone().lock_owned());
+        let turn = turn.await.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        Ok(Writing { transaction, file: self.file.clone(), _turn: turn })
     }
 
     /// Begins a transaction in which every read sees the same state.
@@ -299,9 +295,10 @@ impl BaseStore for SqliteStore {
     }
 
     async fn close(&self) {
-        // The writer last: the connection that leaves last moves the log into the database.
         self.lookers.close().await;
         self.readers.close().await;
+        // The writers last: the connection that leaves last moves the log into the database.
+        self.thread.close().await;
         self.writer.close().await;
     }
 }
@@ -310,7 +307,7 @@ impl BaseStore for SqliteStore {
 mod tests {
     use sqlx::Row;
 
-    use super::*;
+    use super::{writer::Flush, *};
     use crate::{
         model::{
             booking::{Assignment, BookingState, BookingToken, NewBooking},
@@ -377,64 +374,37 @@ mod tests {
         );
     }
 
-    /// What the next commit inside this transaction does: 1 is NORMAL, 2 is FULL.
+    /// What the commits of the thread did since this was asked last: 1 is NORMAL, 2 is FULL.
+    fn commits(store: &SqliteStore) -> Vec<i64> {
+        std::mem::take(&mut *store.thread.commits.lock().unwrap())
+    }
+
+    /// What the next commit inside this transaction does.
     async fn synchronous(transaction: &mut SqliteConnection) -> i64 {
         sqlx::query_scalar("PRAGMA synchronous").fetch_one(transaction).await.unwrap()
     }
 
     #[tokio::test]
-    async fn only_relaying_commits_without_a_flush() {
-        let (_folder, store) = fresh().await;
-        for _ in 0..2 {
-            let mut relaying = store.write_relaying().await.unwrap();
-            assert_eq!(synchronous(&mut relaying).await, 1);
-            relaying.commit().await.unwrap();
-            let mut durable = store.write().await.unwrap();
-            assert_eq!(synchronous(&mut durable).await, 2);
-            durable.commit().await.unwrap();
-        }
-    }
-
-    #[tokio::test]
     async fn durable_again_after_a_relaying_transaction_broke_off() {
         let (_folder, store) = fresh().await;
-        // Dropped half-way.
-        let mut relaying = store.write_relaying().await.unwrap();
-        sqlx::query("INSERT INTO sinks (name, registered_at) VALUES ('', 0)").execute(&mut *relaying).await.unwrap();
-        drop(relaying);
-        let mut durable = store.write().await.unwrap();
-        assert_eq!(synchronous(&mut durable).await, 2);
-        drop(durable);
-        // Failed.
-        let mut relaying = store.write_relaying().await.unwrap();
-        sqlx::query("INSERT INTO sinks (name) VALUES ('')").execute(&mut *relaying).await.unwrap_err();
-        drop(relaying);
-        let mut durable = store.write().await.unwrap();
-        assert_eq!(synchronous(&mut durable).await, 2);
-        drop(durable);
-        // Ended behind sqlx's back, so that the connection is replaced.
-        let mut relaying = store.write_relaying().await.unwrap();
-        sqlx::raw_sql("ROLLBACK").execute(&mut *relaying).await.unwrap();
-        drop(relaying);
+        let work = |flush, sql: &'static str| store.thread.run(flush, 1, move |on| on.execute(sql, []));
+        work(Flush::Later, "INSERT INTO sinks (name, registered_at) VALUES ('a', 0)").await.unwrap();
+        work(Flush::Later, "INSERT INTO sinks (name) VALUES ('')").await.unwrap_err();
+        // As SQLite does when the disk is full.
+        work(Flush::Later, "ROLLBACK").await.unwrap_err();
+        work(Flush::Now, "INSERT INTO sinks (name, registered_at) VALUES ('b', 0)").await.unwrap();
+        work(Flush::Later, "INSERT INTO sinks (name, registered_at) VALUES ('c', 0)").await.unwrap();
+        assert_eq!(commits(&store), [1, 2, 1]);
         let mut durable = store.write().await.unwrap();
         assert_eq!(synchronous(&mut durable).await, 2);
     }
 
-    /// The paths, not only the two beginnings: each leaves the setting of its own kind behind.
     #[tokio::test]
     async fn accepts_and_people_flush_and_the_relaying_path_does_not() {
         let (_folder, store) = fresh().await;
         let erp = SinkName::new("erp").unwrap();
-        let durable = |what: &'static str| {
-            let writer = store.writer.clone();
-            async move { assert_eq!(pragma(&writer, "synchronous").await, "2", "{what}") }
-        };
-        let relaying = |what: &'static str| {
-            let writer = store.writer.clone();
-            async move { assert_eq!(pragma(&writer, "synchronous").await, "1", "{what}") }
-        };
         store.record_deliveries(&[event(1, 1)]).await.unwrap();
-        durable("accept").await;
+        assert_eq!(commits(&store), [2], "accept");
         let claim = Claim {
             sink: &erp,
             order: crate::model::dispatch::Order::None,
@@ -444,14 +414,9 @@ mod tests {
             now: None,
         };
         let lease = store.claim_due(claim).await.unwrap().dispatches.remove(0);
-        relaying("claim").await;
-        store.pause_sink(&erp, "maintenance").await.unwrap();
-        durable("pause").await;
-        store.finish_attempts(&[], None).await.unwrap();
+        assert_eq!(commits(&store), [1], "claim");
         store.give_back(&[(lease.id, lease.token)]).await.unwrap();
-        relaying("give back").await;
-        store.resume_sink(&erp).await.unwrap();
-        durable("resume").await;
+        assert_eq!(commits(&store), [1], "give back");
         let lease = store.claim_due(claim).await.unwrap().dispatches.remove(0);
         let finished = FinishedAttempt {
             id: lease.id,
@@ -463,25 +428,19 @@ mod tests {
             next: crate::model::dispatch::Next::Delivered,
         };
         store.finish_attempts(&[finished], None).await.unwrap();
-        relaying("finish").await;
-        store.retry_dispatches(&[lease.id]).await.unwrap();
-        durable("retry").await;
-        store.claim_due(claim).await.unwrap();
-        store.cancel_dispatches(&[lease.id]).await.unwrap();
-        durable("cancel").await;
-        store.claim_due(claim).await.unwrap();
-        store.register_sinks(std::slice::from_ref(&erp)).await.unwrap();
-        durable("register").await;
-        store.claim_due(claim).await.unwrap();
-        let entry = crate::model::audit::NewAudit::new("tester", "test", "endpoint/main");
-        store.audit(entry.clone()).await.unwrap();
-        durable("audit").await;
-        store.claim_due(claim).await.unwrap();
-        store.adopt_webhook(&EndpointName::new("main").unwrap(), "id", "url", entry).await.unwrap();
-        durable("link").await;
+        assert_eq!(commits(&store), [1, 1], "claim and finish");
+        // Everything else is written through sqlx, whose connection always flushes.
         let event = event(2, 1);
         store.record_deliveries(std::slice::from_ref(&event)).await.unwrap();
-        store.claim_due(claim).await.unwrap();
+        assert_eq!(commits(&store), [2]);
+        let entry = crate::model::audit::NewAudit::new("tester", "test", "endpoint/main");
+        store.pause_sink(&erp, "maintenance").await.unwrap();
+        store.resume_sink(&erp).await.unwrap();
+        store.retry_dispatches(&[lease.id]).await.unwrap();
+        store.cancel_dispatches(&[lease.id]).await.unwrap();
+        store.register_sinks(std::slice::from_ref(&erp)).await.unwrap();
+        store.audit(entry.clone()).await.unwrap();
+        store.adopt_webhook(&EndpointName::new("main").unwrap(), "id", "url", entry).await.unwrap();
         let assignment = Assignment {
             event_id: event.id,
             endpoint: "main".into(),
@@ -490,8 +449,6 @@ mod tests {
             amount_cents: Cents(1),
         };
         store.assign(&assignment).await.unwrap();
-        durable("assign").await;
-        store.claim_due(claim).await.unwrap();
         let new = NewBooking {
             sink: erp.clone(),
             payment_id: "p1".into(),
@@ -503,28 +460,19 @@ mod tests {
             token: BookingToken::generate(),
         };
         store.begin_booking(&new, None).await.unwrap();
-        durable("begin a booking").await;
-        store.claim_due(claim).await.unwrap();
         let next = NewBooking { token: BookingToken::generate(), ..new.clone() };
         store.begin_booking(&next, Some(new.token)).await.unwrap();
-        durable("take a booking over").await;
-        store.claim_due(claim).await.unwrap();
         assert!(store.send_booking(&erp, "p1", next.token, Duration::from_mins(2)).await.unwrap());
-        durable("say that a booking is sent").await;
-        store.claim_due(claim).await.unwrap();
         let advance = Advance { state: BookingState::Written, target_id: None, note: None };
         store.advance_booking(&erp, "p1", next.token, &advance).await.unwrap();
-        durable("go on with a booking").await;
         let new = NewBooking { payment_id: "p2".into(), ..next };
         store.begin_booking(&new, None).await.unwrap();
-        store.claim_due(claim).await.unwrap();
         assert!(store.withdraw_booking(&erp, "p2", new.token).await.unwrap());
-        durable("withdraw a booking").await;
-        store.claim_due(claim).await.unwrap();
         let entry = crate::model::audit::NewAudit::new("tester", "test", "payment/p1");
         let settled = store.settle_booking(&erp, "p1", &Word::NotRecorded, Duration::ZERO, entry).await.unwrap();
         assert_eq!(settled, Settled::Settled);
-        durable("settle a booking").await;
+        assert_eq!(commits(&store), Vec::<i64>::new());
+        assert_eq!(pragma(&store.writer, "synchronous").await, "2");
     }
 
     /// Whoever searches has connections of its own: the service reads and writes beside it.
@@ -559,16 +507,17 @@ mod tests {
     async fn a_full_disk_is_unavailable_and_passes() {
         let (_folder, store) = fresh().await;
         let batch = |from: u32| (from..from + 50).map(|key| event(key, 20_000)).collect::<Vec<_>>();
-        sqlx::query("PRAGMA max_page_count = 100").execute(&store.writer).await.unwrap();
+        let limit = |sql: &'static str| store.thread.run(Flush::Later, 1, move |on| on.execute_batch(sql));
+        limit("PRAGMA max_page_count = 100").await.unwrap();
         // Again and again: what SQLite rolls back by itself must not leave the connection half-way in a transaction.
         for _ in 0..3 {
             let error = store.record_deliveries(&batch(0)).await.unwrap_err();
             assert!(error.is_unavailable(), "{error:?}");
             assert!(error.to_string().contains("store 50 deliveries"), "{error}");
             // The connection may have been replaced, and does not know the limit then.
-            sqlx::query("PRAGMA max_page_count = 100").execute(&store.writer).await.unwrap();
+            limit("PRAGMA max_page_count = 100").await.unwrap();
         }
-        sqlx::query("PRAGMA max_page_count = 4294967294").execute(&store.writer).await.unwrap();
+        limit("PRAGMA max_page_count = 4294967294").await.unwrap();
         let recorded = store.record_deliveries(&batch(0)).await.unwrap();
         assert!(recorded.iter().all(|one| !one.duplicate), "nothing of the failed batches was kept");
         store.ready().await.unwrap();
@@ -599,12 +548,16 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_cannot_be_written_is_not_ready() {
         let (_folder, store) = fresh().await;
+        let thread = |sql: &'static str| store.thread.run(Flush::Later, 1, move |on| on.execute_batch(sql));
+        thread("PRAGMA query_only = ON").await.unwrap();
         sqlx::query("PRAGMA query_only = ON").execute(&store.writer).await.unwrap();
         for error in [store.ready().await.unwrap_err(), store.record_deliveries(&[event(1, 1)]).await.unwrap_err()] {
             assert!(error.is_unavailable(), "somebody may make it writable again: {error:?}");
         }
         sqlx::query("PRAGMA query_only = OFF").execute(&store.writer).await.unwrap();
+        thread("PRAGMA query_only = OFF").await.unwrap();
         store.ready().await.unwrap();
+        store.record_deliveries(&[event(1, 1)]).await.unwrap();
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{SqliteStore, claim, dispatches, erase, events, finish, purge, sinks};
+use super::{SqliteStore, claim, dispatches, erase, events, finish, purge};
 use crate::{
     model::{
         booking::BookingState,
@@ -15,6 +15,7 @@ use crate::{
     store::{
         BaseStore, DispatchFilter, EventFilter,
         ledger::{BookingFilter, sql as ledger},
+        lists, sinks,
         tx::Sql,
     },
 };
@@ -31,18 +32,19 @@ async fn with_history(folder: &tempfile::TempDir) -> SqliteStore {
          SELECT randomblob(16), 'main', randomblob(32), 'payment.received', 'i' || (n % 500), n, 1, n, 1,
                 iif(n % 2 = 0, x'00', NULL)
          FROM numbers;
-         INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, finished_at)
-         SELECT id, 'erp', type, invoice_id, 'delivered', 'event', received_at, received_at FROM events;
-         INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
-         SELECT id, 'erp', type, invoice_id, 'pending', 'event', received_at, received_at FROM events LIMIT 50;
-         INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, finished_at)
+         INSERT INTO history (id, event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at, finished_at)
+         SELECT rowid, id, 'erp', type, invoice_id, 'delivered', 'event', 1, received_at, received_at FROM events;
+         INSERT INTO queue (id, event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
+         SELECT 20000 + rowid, id, 'erp', type, invoice_id, 'pending', 'event', received_at, received_at FROM events
+         WHERE rowid <= 50;
+         INSERT INTO queue (event_id, sink, event_type, invoice_id, state, trigger, created_at, finished_at)
          SELECT id, 'erp', type, invoice_id, 'dead', 'event', received_at, received_at FROM events LIMIT 10;
          INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome)
-         SELECT id, 1, created_at, 5, 'retry' FROM dispatches WHERE state = 'delivered';
+         SELECT id, 1, created_at, 5, 'retry' FROM history;
          INSERT INTO bookings (sink, payment_id, event_id, invoice_id, invoice_number, amount_cents, currency, state,
                                token, began_at, changed_at)
          SELECT 'compta', 'p' || id, event_id, invoice_id, 'F' || invoice_id, 1, 'EUR', 'booked', randomblob(16), id, id
-         FROM dispatches WHERE state = 'delivered';
+         FROM history;
          ANALYZE;",
     )
     .execute(&store.writer)
@@ -75,7 +77,7 @@ async fn goes_by(store: &SqliteStore, sql: &str, indexes: &[&str]) {
     // Constant rows, and what an inner query found, are scanned; a partial index may be.
     let walked = plan.lines().find(|line| {
         let Some(rest) = line.trim().strip_prefix("SCAN ") else { return false };
-        ["events", "dispatches", "attempts", "bookings", "e", "d", "head"].contains(&rest)
+        ["events", "queue", "history", "attempts", "bookings", "e", "d", "head"].contains(&rest)
             || rest.contains("sqlite_autoindex")
     });
     assert_eq!(walked, None, "in the plan of\n{sql}\n{plan}");
@@ -85,38 +87,34 @@ async fn goes_by(store: &SqliteStore, sql: &str, indexes: &[&str]) {
 async fn hot_statements_go_by_their_indexes() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_history(&folder).await;
-    let due = "dispatches_due (sink=? AND due_at<?)";
-    let lane = "dispatches_lane (sink=? AND invoice_id=?";
-    let by_number = "SEARCH dispatches USING INTEGER PRIMARY KEY (rowid=?)";
-    goes_by(&store, claim::hot::DUE_IN_ORDER, &[due, lane, "sqlite_autoindex_events_1 (id=?)"]).await;
-    goes_by(&store, claim::hot::DUE_IN_ANY_ORDER, &[due, "sqlite_autoindex_events_1 (id=?)"]).await;
-    goes_by(&store, claim::hot::NEXT_DUE, &["COVERING INDEX dispatches_due (sink=?"]).await;
-    for sql in claim::hot::writes() {
+    let due = "queue_due (sink=? AND due_at<?)";
+    let lane = "queue_lane (sink=? AND invoice_id=?)";
+    let by_number = "SEARCH queue USING INTEGER PRIMARY KEY (rowid=?)";
+    goes_by(&store, claim::DUE, &[due, lane]).await;
+    goes_by(&store, claim::EVENT, &["sqlite_autoindex_events_1 (id=?)"]).await;
+    goes_by(&store, claim::NEXT_DUE, &["COVERING INDEX queue_due (sink=?"]).await;
+    let [leased, deliver, remove, set_state, call, head] = finish::hot::STATEMENTS;
+    for sql in claim::hot::WRITES.into_iter().chain([leased, deliver, remove, set_state, call]) {
         goes_by(&store, sql, &[by_number]).await;
     }
-    let [set_state, insert_attempts] = finish::hot::statements();
-    goes_by(&store, set_state, &[by_number]).await;
-    goes_by(&store, insert_attempts, &[]).await;
-    goes_by(&store, dispatches::hot::call_next(), &[lane, by_number]).await;
-    let [insert_events, insert_dispatches, count_repeated] = events::hot::statements();
-    goes_by(&store, insert_events, &[]).await;
-    goes_by(&store, insert_dispatches, &[]).await;
+    let call_next = ["queue_lane (sink=? AND invoice_id=?", by_number];
+    goes_by(&store, dispatches::hot::call_next(), &call_next).await;
+    let [insert_event, insert_dispatch, count_repeated, of_invoice] = events::hot::STATEMENTS;
+    goes_by(&store, insert_event, &[]).await;
+    goes_by(&store, insert_dispatch, &[]).await;
     goes_by(&store, count_repeated, &["events_by_key (endpoint=? AND dedupe_key=?)"]).await;
-    let ordered = plan(&store, claim::hot::DUE_IN_ORDER).await;
-    assert_eq!(ordered.matches(lane).count(), 1, "whose turn it is is looked up once:\n{ordered}");
-    assert!(!ordered.contains("TEMP B-TREE"), "a claim sorts nothing, however much is due:\n{ordered}");
+    for sql in [claim::DUE, head, of_invoice] {
+        let plan = plan(&store, sql).await;
+        assert_eq!(plan.matches(lane).count(), 1, "{sql}\n{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "nothing is sorted, however much is due:\n{plan}");
+    }
 }
 
 #[tokio::test]
 async fn status_and_purge_go_by_their_indexes() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_history(&folder).await;
-    let counts = ["COVERING INDEX dispatches_due", "COVERING INDEX dispatches_stopped"];
-    goes_by(&store, sinks::COUNTS, &counts).await;
-    for sql in [sinks::NAMES, sinks::UNFINISHED] {
-        goes_by(&store, sql, &["COVERING INDEX dispatches_due"]).await;
-    }
-    goes_by(&store, sinks::STOPPED, &["COVERING INDEX dispatches_stopped (state=?)"]).await;
+    goes_by(&store, sinks::WORK, &["queue_oldest (sink=?)"]).await;
     let unfinished = "queue_event (event_id=?)";
     let by_id = "sqlite_autoindex_events_1 (id=?)";
     goes_by(&store, purge::WALK, &["sqlite_autoindex_events_1 (id>? AND id<?)", unfinished]).await;
@@ -154,24 +152,16 @@ async fn selections_and_searches_go_by_their_indexes() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_history(&folder).await;
     let all = DispatchFilter::default;
+    let sink = || Some("erp".to_owned());
     for (filter, index) in [
-        (DispatchFilter { state: Some(State::Pending), ..all() }, "COVERING INDEX dispatches_due"),
-        (
-            DispatchFilter { state: Some(State::Pending), sink: Some("erp".into()), ..all() },
-            "COVERING INDEX dispatches_due (sink=?",
-        ),
-        (
-            DispatchFilter { state: Some(State::Dead), sink: Some("erp".into()), ..all() },
-            "COVERING INDEX dispatches_stopped (state=?",
-        ),
+        (DispatchFilter { state: Some(State::Pending), sink: sink(), ..all() }, "queue_oldest (sink=?"),
+        (DispatchFilter { state: Some(State::Dead), sink: sink(), ..all() }, "queue_stopped (state=?"),
+        (DispatchFilter { invoice_id: Some("i1".into()), ..all() }, "queue_event (event_id=?"),
     ] {
-        let sql = dispatches::ids_statement(&filter, 1000).into_string();
+        let sql = lists::ids_statement(&filter, 1000).0;
         goes_by(&store, &sql, &[index]).await;
         assert!(!plan(&store, &sql).await.contains("TEMP B-TREE"), "{sql}");
     }
-    let newest = DispatchFilter { before: Some(DispatchId(500)), sink: Some("erp".into()), ..all() };
-    let newest = dispatches::newest_statement(&newest, State::Pending, 50).into_string();
-    goes_by(&store, &newest, &["INTEGER PRIMARY KEY (rowid<?)"]).await;
     let search = EventFilter { contains: Some("x".into()), event_type: Some("ping".into()), ..EventFilter::default() };
     let of_invoice = EventFilter { invoice_id: Some("i1".into()), ..search.clone() };
     let end = |filter: &EventFilter| events::end_statement(filter, 512).into_string();
@@ -185,30 +175,46 @@ async fn selections_and_searches_go_by_their_indexes() {
 async fn lists_go_by_their_indexes() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_history(&folder).await;
-    let list = |filter: DispatchFilter| dispatches::list_statement(&filter, 50).into_string();
+    let list = |filter: &DispatchFilter| lists::list_statement(filter, None, 51).0;
     let all = DispatchFilter::default;
     let sink = Some("erp".to_owned());
     let invoice_id = Some("i1".to_owned());
-    for state in [State::Held, State::Dead, State::Cancelled] {
-        let stopped = "dispatches_stopped (state=?";
-        goes_by(&store, &list(DispatchFilter { state: Some(state), ..all() }), &[stopped]).await;
-        let of_sink = DispatchFilter { state: Some(state), sink: sink.clone(), ..all() };
-        goes_by(&store, &list(of_sink), &[stopped]).await;
+    for (state, index) in [
+        (State::Held, "queue_stopped (state=?"),
+        (State::Dead, "queue_stopped (state=?"),
+        (State::Cancelled, "history_cancelled"),
+    ] {
+        for sink in [None, sink.clone()] {
+            goes_by(&store, &list(&DispatchFilter { state: Some(state), sink, ..all() }), &[index]).await;
+        }
     }
-    for state in [State::Pending, State::Leased] {
-        let due = "COVERING INDEX dispatches_due";
-        goes_by(&store, &list(DispatchFilter { state: Some(state), ..all() }), &[due]).await;
-        goes_by(&store, &list(DispatchFilter { state: Some(state), sink: sink.clone(), ..all() }), &[due]).await;
+    let of_sink = DispatchFilter { state: Some(State::Pending), sink: sink.clone(), ..all() };
+    goes_by(&store, &list(&of_sink), &["queue_oldest (sink=?"]).await;
+    // These are read as the tables lie, from their end: the queue is short, and nearly all of the history is delivered.
+    for state in [None, Some(State::Pending), Some(State::Delivered)] {
+        let plan = plan(&store, &list(&DispatchFilter { state, ..all() })).await;
+        assert!(!plan.contains("TEMP B-TREE") && !plan.contains("INDEX"), "{state:?}:\n{plan}");
+        assert!(state.is_none() || plan.lines().count() == 1, "one table alone can hold {state:?}:\n{plan}");
     }
-    let by_event = "dispatches_by_event (event_id=?";
-    goes_by(&store, &list(DispatchFilter { event_id: Some(EventId::generate()), ..all() }), &[by_event]).await;
+    let leased = plan(&store, &list(&DispatchFilter { state: Some(State::Leased), ..all() })).await;
+    assert!(leased.contains("SCAN queue\n") && !leased.contains("history"), "the few that are sorted are known:\n{leased}");
+    let of_event = DispatchFilter { event_id: Some(EventId::generate()), ..all() };
+    goes_by(&store, &list(&of_event), &["queue_event (event_id=?", "history_event (event_id=?"]).await;
     let by_invoice = "events_by_invoice (invoice_id=?";
-    for state in [None, Some(State::Delivered), Some(State::Pending)] {
+    for (state, indexes) in [
+        (None, &["queue_event (event_id=?", "history_event (event_id=?", by_invoice][..]),
+        (Some(State::Delivered), &["history_event (event_id=?", by_invoice]),
+        (Some(State::Pending), &["queue_event (event_id=?", by_invoice]),
+    ] {
         let of_invoice = DispatchFilter { invoice_id: invoice_id.clone(), state, ..all() };
-        goes_by(&store, &list(of_invoice), &[by_event, by_invoice]).await;
+        goes_by(&store, &list(&of_invoice), indexes).await;
     }
-    let before = DispatchFilter { before: Some(DispatchId(500)), state: Some(State::Delivered), ..all() };
-    goes_by(&store, &list(before), &["INTEGER PRIMARY KEY (rowid<?)"]).await;
+    for state in [None, Some(State::Delivered)] {
+        let search = DispatchFilter { before: Some(DispatchId(500)), state, sink: sink.clone(), ..all() };
+        goes_by(&store, &lists::end_statement(&search, 512).0, &["PRIMARY KEY (rowid<?)"]).await;
+        let piece = lists::list_statement(&search, Some(100), 51).0;
+        goes_by(&store, &piece, &["PRIMARY KEY (rowid>? AND rowid<?)"]).await;
+    }
 
     let list = |filter: EventFilter| events::list_statement(&filter, 50).into_string();
     let all = EventFilter::default;

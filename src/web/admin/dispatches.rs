@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     super::error::Problem,
-    Admin, List, Params, Segment,
+    Admin, Params, Segment,
     announced::{self, AnnouncedPayment, Known},
     audit,
     auth::Caller,
@@ -168,6 +168,21 @@ pub struct DispatchQuery {
     cursor: Option<String>,
 }
 
+/// A page of the list of dispatches.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DispatchList {
+    /// The rows, newest first.
+    data: Vec<DispatchRow>,
+    /// Pass this as `cursor` to get the next rows; null if there are no more.
+    #[schema(required)]
+    next_cursor: Option<String>,
+    /// Present if a search (by `sink` alone, or with the state `delivered`) stopped before the end: it has looked at the
+    /// dispatches created since this time. `next_cursor` continues the search. Such a page may have fewer rows than
+    /// requested, or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    searched_until: Option<Timestamp>,
+}
+
 /// Lists dispatches, newest first.
 #[utoipa::path(
     get,
@@ -175,12 +190,12 @@ pub struct DispatchQuery {
     operation_id = "list_dispatches",
     tag = "dispatches",
     params(DispatchQuery),
-    responses((status = 200, description = "A page of dispatches", body = List<DispatchRow>))
+    responses((status = 200, description = "A page of dispatches", body = DispatchList))
 )]
 pub async fn list(
     State(admin): State<Arc<Admin>>,
     Params(query): Params<DispatchQuery>,
-) -> Result<Json<List<DispatchRow>>, Problem> {
+) -> Result<Json<DispatchList>, Problem> {
     let found = match query.q.as_deref().filter(|text| !text.trim().is_empty()) {
         Some(text) => Some(announced::find(&*admin.store, text).await?),
         None => None,
@@ -196,8 +211,13 @@ pub async fn list(
     let page = admin.store.list_dispatches(&filter, limit(query.limit)?).await.map_err(store_problem)?;
     let known = Known::of(&*admin.store, page.rows.iter().map(|dispatch| dispatch.event_id)).await?;
     let standings = Standings::now(&admin).await?;
-    let row = |dispatch| DispatchRow::new(dispatch, &known, &standings);
-    Ok(Json(List::from_page(page, |dispatch: &Dispatch| dispatch.id.to_string(), row)))
+    let (searched_to, searched_until) = page.searched_until.unzip();
+    let cursor = searched_to.or_else(|| page.rows.last().filter(|_| page.more).map(|dispatch| dispatch.id));
+    Ok(Json(DispatchList {
+        data: page.rows.into_iter().map(|row| DispatchRow::new(row, &known, &standings)).collect(),
+        next_cursor: cursor.map(|id| id.to_string()),
+        searched_until,
+    }))
 }
 
 /// Shows one dispatch.

@@ -15,7 +15,7 @@ use crate::{
     config::Role,
     dispatch::SinkView,
     model::{audit::NewAudit, id::SinkName},
-    store::{Counted, SinkStatus, StoreError},
+    store::{SinkStatus, StoreError},
 };
 
 /// A sink with its state and its counts.
@@ -32,16 +32,9 @@ pub struct SinkRow {
     pub(crate) configured: bool,
     /// The number of pending and leased dispatches.
     pub(crate) backlog: u64,
-    /// When the oldest pending dispatch was created.
+    /// When the oldest dispatch of the backlog was created; one in its first attempt does not count.
     #[schema(required)]
     pub(crate) oldest_pending: Option<Timestamp>,
-    /// Present for a large backlog, which is counted only from time to time: the time of `backlog`, `pending`, `leased`,
-    /// `held`, `dead` and `oldest_pending`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) counted_at: Option<Timestamp>,
-    /// Present and true while a large backlog is counted for the first time: the numbers are lower bounds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) at_least: Option<bool>,
     /// The number of dispatches that wait for their time, their turn, or a worker.
     pub(crate) pending: u64,
     /// The number of dispatches that a worker has claimed.
@@ -117,7 +110,7 @@ pub(super) fn state(configured: &[SinkView], name: &str, is_paused: bool) -> Sin
     }
 }
 
-/// The states of all sinks at one moment, for rows that mention sinks. Reading them counts nothing.
+/// The states of all sinks at one moment, for rows that mention sinks. Reading them reads no counts.
 pub(super) struct Standings<'a> {
     configured: &'a [SinkView],
     paused: HashSet<String>,
@@ -177,11 +170,6 @@ pub(super) async fn after_retry(admin: &Admin, of: Option<&str>) -> Result<Optio
 }
 
 fn row(configured: &[SinkView], status: SinkStatus) -> SinkRow {
-    let (counted_at, at_least) = match status.counted {
-        Counted::Now => (None, None),
-        Counted::At(at) => (Some(at), None),
-        Counted::AtLeast => (None, Some(true)),
-    };
     let view = configured.iter().find(|sink| sink.name.as_str() == status.name);
     SinkRow {
         r#type: view.map(|view| view.kind.to_owned()),
@@ -189,8 +177,6 @@ fn row(configured: &[SinkView], status: SinkStatus) -> SinkRow {
         configured: view.is_some(),
         backlog: status.pending + status.leased,
         oldest_pending: status.oldest_pending,
-        counted_at,
-        at_least,
         pending: status.pending,
         leased: status.leased,
         held: status.held,

@@ -21,6 +21,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection, sqlite::Sq
 
 #[macro_use]
 mod contract;
+mod measure_lists;
 mod measure_postgres;
 mod plans_postgres;
 mod postgres;

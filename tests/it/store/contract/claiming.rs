@@ -252,12 +252,8 @@ pub(crate) async fn what_is_claimed_late_ages_no_more_than_a_wait(on: &Fixture) 
     assert_eq!(claim_waiting(&*store, hour, now).await[0].age, aged + secs(120) + LEASE + hour);
     // Set back behind its first attempt, it has no age, and no other trouble.
     let early = start() - secs(1800);
-    on.execute(&format!(
-        "UPDATE dispatches SET state = 'pending', lease_token = NULL, due_at = {}{}",
-        clock::to_micros(early),
-        if store.kind() == "postgres" { ", lease_until = NULL" } else { "" }
-    ))
-    .await;
+    let due_at = clock::to_micros(early);
+    on.execute(&format!("UPDATE queue SET state = 'pending', lease_token = NULL, due_at = {due_at}")).await;
     assert_eq!(claim_waiting(&*store, hour, early).await[0].age, Duration::ZERO);
 }
 
@@ -304,7 +300,7 @@ pub(crate) async fn dispatches_without_an_event_hide_nobody(on: &Fixture) {
     // As after a restore of a part: more than any claim looks at.
     let orphans = |numbers: &str, id: &str, from: &str| {
         format!(
-            "{numbers} INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
+            "{numbers} INSERT INTO queue (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
              SELECT {id}, 'erp', 'ping', CASE WHEN n % 2 = 0 THEN 'i1' END, 'pending', 'event', n, n FROM {from}"
         )
     };

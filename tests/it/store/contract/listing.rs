@@ -307,3 +307,49 @@ pub(crate) async fn a_search_says_how_far_it_looked(on: &Fixture) {
     let page = store.list_events(&EventFilter::default(), 10).await.unwrap();
     assert_eq!((page.rows.len(), page.more, page.searched_until), (10, true, None));
 }
+
+pub(crate) async fn a_search_for_a_sink_says_how_far_it_looked(on: &Fixture) {
+    let store = on.open().await;
+    // The oldest is the only one of its sink among more than one search looks at.
+    let lay = |id: &str, numbers: &str, from: &str| {
+        format!(
+            "{numbers} INSERT INTO history (id, event_id, sink, event_type, state, trigger, attempts, created_at,
+                                            finished_at)
+             SELECT n, {id}, CASE WHEN n = 1 THEN 'rare' ELSE 'erp' END, 'ping', 'delivered', 'event', 1, n, n
+             FROM {from}"
+        )
+    };
+    let numbers = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100500)";
+    on.lay(
+        &lay("zeroblob(16)", numbers, "numbers"),
+        &lay("gen_random_uuid()", "", "generate_series(1, 100500) AS numbers (n)"),
+    )
+    .await;
+    let of = |name: &str, state| DispatchFilter { sink: Some(name.into()), state, ..DispatchFilter::default() };
+    for state in [None, Some(State::Delivered)] {
+        let first = store.list_dispatches(&of("rare", state), 10).await.unwrap();
+        let (until, at) = first.searched_until.expect("it says how far it came");
+        assert!(first.rows.is_empty() && first.more && until > DispatchId(1), "{first:?}");
+        assert_eq!(at.as_microsecond(), until.0, "and when that one was written");
+        let (mut found, mut before, mut searches) = (Vec::new(), Some(until), 1);
+        while before.is_some() {
+            let page =
+                store.list_dispatches(&DispatchFilter { before, ..of("rare", state) }, 10).await.unwrap();
+            let until = page.searched_until.map(|(id, _)| id);
+            assert!(until < before, "it goes on");
+            found.extend(page.rows.iter().map(|dispatch| dispatch.id));
+            before = until;
+            searches += 1;
+            assert!(searches < 100);
+        }
+        assert_eq!(found, [DispatchId(1)], "{state:?}");
+        // What is found early ends the search early, as a page like any other.
+        let page = store.list_dispatches(&of("erp", state), 10).await.unwrap();
+        assert_eq!((page.rows.len(), page.more, page.searched_until), (10, true, None));
+    }
+    // An index, or few rows, need no search.
+    for state in [State::Pending, State::Leased, State::Held, State::Dead, State::Cancelled] {
+        let page = store.list_dispatches(&of("rare", Some(state)), 10).await.unwrap();
+        assert_eq!((page.rows.len(), page.more, page.searched_until), (0, false, None), "{state}");
+    }
+}

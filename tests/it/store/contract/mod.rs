@@ -80,7 +80,7 @@ macro_rules! contract {
                     retry_and_cancel_touch_only_what_they_may, a_replay_is_a_new_dispatch,
                     pausing_and_resuming, the_status_of_sinks, a_retry_without_payload_is_none,
                     many_replays_are_one_change_in_order, a_selection_is_read_at_once,
-                    a_large_backlog_is_told_for_what_it_is,
+                    a_large_backlog_is_counted_as_it_changes, counts_that_were_spoiled_are_corrected,
                 }
                 erasing {
                     an_erased_invoice_keeps_everything_but_its_payloads, what_a_worker_had_is_not_sent_again,
@@ -90,7 +90,7 @@ macro_rules! contract {
                     events_are_filtered, events_are_paged, dispatches_are_filtered, dispatches_are_paged,
                     an_event_with_all_that_belongs_to_it, what_is_not_there_is_none,
                     a_selection_is_walked_from_the_oldest_on,
-                    a_search_says_how_far_it_looked,
+                    a_search_says_how_far_it_looked, a_search_for_a_sink_says_how_far_it_looked,
                 }
                 keeping {
                     payloads_go_first_then_events, unfinished_work_keeps_its_event, a_purge_obeys_its_limit,

@@ -8,7 +8,7 @@ use super::{
     woken,
 };
 use crate::store::Fixture;
-use finkare_relay::store::{Counted, DispatchFilter, Purge, Replay};
+use finkare_relay::store::{DispatchFilter, Purge, Replay};
 
 /// One dispatch in each state, in the order of [`State::ALL`].
 async fn one_of_each(store: &dyn Store) -> Vec<DispatchId> {
@@ -147,7 +147,8 @@ pub(crate) async fn the_status_of_sinks(on: &Fixture) {
 
     let erp = &all[1];
     assert_eq!((erp.pending, erp.leased, erp.held, erp.dead, erp.delivered), (1, 1, 1, 1, 1));
-    assert_eq!(erp.oldest_pending, Some(dispatch(&*store, ids[1]).await.created_at), "the leased one is the older");
+    let oldest = Some(dispatch(&*store, ids[0]).await.created_at);
+    assert_eq!(erp.oldest_pending, oldest, "one in its first attempt does not count, however old it is");
     assert!(erp.last_success_at.is_some());
     let (_, error) = erp.last_error.as_ref().expect("an attempt failed");
     assert_eq!(error, "400 from the target", "the last one of the batch");
@@ -159,6 +160,8 @@ pub(crate) async fn the_status_of_sinks(on: &Fixture) {
     let (at, error) = erp.last_error.unwrap();
     assert_eq!((at.as_microsecond(), error.as_str()), (now.as_microsecond(), "503 from the target"));
     assert_eq!(keys(&claim(&*store, now + secs(61)).await).len(), 2);
+    let erp = status(&*store, "erp").await;
+    assert_eq!((erp.pending, erp.leased, erp.oldest_pending), (0, 2, oldest), "one that is tried again does");
 
     // Delivered ones are counted for good: what was purged has still been delivered.
     while store.purge(Purge { payloads_before: now, events_before: now, limit: 100 }).await.unwrap() != super::nothing()
@@ -166,6 +169,7 @@ pub(crate) async fn the_status_of_sinks(on: &Fixture) {
     }
     assert_eq!(status(&*store, "erp").await.delivered, 1);
     assert!(all_dispatches(&*store).await.iter().all(|dispatch| !dispatch.state.is_finished()));
+    assert_eq!(store.recount().await.unwrap(), 0, "whatever happened, the counts are right");
 }
 
 pub(crate) async fn many_replays_are_one_change_in_order(on: &Fixture) {
@@ -218,7 +222,7 @@ async fn lay_backlog(on: &Fixture, sink: &str, count: u32) {
     )
     .await;
     let dispatches = format!(
-        "INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
+        "INSERT INTO queue (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
          SELECT id, '{sink}', 'ping', invoice_id, 'pending', 'event', received_at, received_at FROM events
          WHERE invoice_id LIKE '{sink}-%'"
     );
@@ -271,33 +275,48 @@ pub(crate) async fn a_selection_is_read_at_once(on: &Fixture) {
     }
 }
 
-pub(crate) async fn a_large_backlog_is_told_for_what_it_is(on: &Fixture) {
+pub(crate) async fn a_large_backlog_is_counted_as_it_changes(on: &Fixture) {
     let store = on.open().await;
     lay_backlog(on, "mail", 7).await;
     lay_backlog(on, "erp", 12_000).await;
     store.pause_sink(&sink("idle"), "nothing to do").await.unwrap();
-    let at = |store: std::sync::Arc<dyn Store>| async move {
-        let (erp, mail) = (status(&*store, "erp").await, status(&*store, "mail").await);
-        assert_eq!((mail.pending, mail.counted), (7, Counted::Now), "few are counted when somebody asks");
-        (erp.pending, erp.counted)
+    let counts = async |name: &str| {
+        let status = status(&*store, name).await;
+        (status.pending, status.oldest_pending.map(|at| at.as_microsecond()))
     };
-    // Nobody has counted it yet.
-    assert_eq!(at(store.clone()).await, (10_000, Counted::AtLeast));
-    let mut told = Counted::AtLeast;
-    for _ in 0..1000 {
-        let (pending, counted) = at(store.clone()).await;
-        told = counted;
-        if let Counted::At(_) = counted {
-            assert_eq!(pending, 12_000, "then all of it");
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    assert!(matches!(told, Counted::At(_)), "it is counted beside");
-    assert_eq!(status(&*store, "idle").await.counted, Counted::Now);
-    // What was counted stays until it is counted again; what can be counted at once is right at once.
+    assert_eq!((counts("mail").await, counts("erp").await), ((7, Some(1)), (12_000, Some(1))));
+    assert_eq!(counts("idle").await, (0, None));
     let erp = DispatchFilter { sink: Some("erp".into()), state: Some(State::Pending), ..DispatchFilter::default() };
-    let ids = store.dispatch_ids(&erp, 100_000).await.unwrap();
-    store.cancel_dispatches(&ids[..2500]).await.unwrap();
-    assert_eq!(at(store.clone()).await, (9500, Counted::Now));
+    let mut ids = store.dispatch_ids(&erp, 100_000).await.unwrap();
+    ids.sort_unstable();
+    assert_eq!(store.cancel_dispatches(&ids[..2500]).await.unwrap(), 2500);
+    assert_eq!(counts("erp").await, (9500, Some(2501)), "at once");
+    assert_eq!(store.recount().await.unwrap(), 0);
+}
+
+pub(crate) async fn counts_that_were_spoiled_are_corrected(on: &Fixture) {
+    let store = on.open().await;
+    lay_backlog(on, "mail", 3).await;
+    lay_backlog(on, "erp", 300).await;
+    let erp = DispatchFilter { sink: Some("erp".into()), ..DispatchFilter::default() };
+    let ids = store.dispatch_ids(&erp, 1000).await.unwrap();
+    let pending = async |name: &str| store.sink_statuses().await.unwrap().into_iter().find(|sink| sink.name == name);
+
+    on.execute("UPDATE queue_counts SET n = n - 1000 WHERE sink = 'erp'").await;
+    on.execute("DELETE FROM queue_counts WHERE sink = 'mail'").await;
+    on.execute("INSERT INTO queue_counts (sink, state, n) VALUES ('ghost', 'dead', 5)").await;
+    assert_eq!(pending("erp").await, None, "there is never less than nothing");
+    assert_eq!((pending("mail").await, pending("ghost").await.unwrap().dead), (None, 5));
+    // They are corrected while others write, and by two at once, who add the difference once.
+    let cancel = async {
+        for some in ids[..100].chunks(5) {
+            assert_eq!(store.cancel_dispatches(some).await.unwrap(), 5);
+        }
+    };
+    let other = on.open().await;
+    let ((), one, two) = tokio::join!(cancel, store.recount(), other.recount());
+    assert_eq!(one.unwrap() + two.unwrap(), 3);
+    assert_eq!((pending("erp").await.unwrap().pending, pending("mail").await.unwrap().pending), (200, 3));
+    assert_eq!(pending("ghost").await, None);
+    assert_eq!(store.recount().await.unwrap(), 0);
 }
