@@ -4,7 +4,7 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{SqliteStore, claim, dispatches, erase, events, finish, purge};
+use super::{SqliteStore, claim, erase, events, finish, purge};
 use crate::{
     model::{
         booking::BookingState,
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// A store with 20,000 delivered dispatches and a few of every other state, and what `ANALYZE`
+/// A store with 20,000 delivered dispatches and some of other states, and what `ANALYZE`
 /// knows of it, so that a plan cannot be good only because the planner knows nothing.
 async fn with_history(folder: &tempfile::TempDir) -> SqliteStore {
     let store = SqliteStore::open(&folder.path().join("relay.db")).await.unwrap();
@@ -36,7 +36,7 @@ async fn with_history(folder: &tempfile::TempDir) -> SqliteStore {
          SELECT rowid, id, 'erp', type, invoice_id, 'delivered', 'event', 1, received_at, received_at FROM events;
          INSERT INTO queue (id, event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
          SELECT 20000 + rowid, id, 'erp', type, invoice_id, 'pending', 'event', received_at, received_at FROM events
-         WHERE rowid <= 50;
+         WHERE rowid <= 2000;
          INSERT INTO queue (event_id, sink, event_type, invoice_id, state, trigger, created_at, finished_at)
          SELECT id, 'erp', type, invoice_id, 'dead', 'event', received_at, received_at FROM events LIMIT 10;
          INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome)
@@ -195,7 +195,10 @@ async fn lists_go_by_their_indexes() {
         assert!(state.is_none() || plan.lines().count() == 1, "one table alone can hold {state:?}:\n{plan}");
     }
     let leased = plan(&store, &list(&DispatchFilter { state: Some(State::Leased), ..all() })).await;
-    assert!(leased.contains("SCAN queue\n") && !leased.contains("history"), "the few that are sorted are known:\n{leased}");
+    assert!(
+        leased.contains("SCAN queue\n") && !leased.contains("history"),
+        "the few that are sorted are known:\n{leased}"
+    );
     let of_event = DispatchFilter { event_id: Some(EventId::generate()), ..all() };
     goes_by(&store, &list(&of_event), &["queue_event (event_id=?", "history_event (event_id=?"]).await;
     let by_invoice = "events_by_invoice (invoice_id=?";
