@@ -57,7 +57,12 @@ impl Checkpoints {
     /// Starts the task; it ends when the pool is closed or this is dropped. `options` are those of a connection that
     /// waits for no lock.
     pub(super) fn start(readers: SqlitePool, options: SqliteConnectOptions) -> Self {
-        let shared = Arc::new(Shared { due: Notify::new(), empty: AtomicBool::new(false), long: AtomicBool::new(false), options });
+        let shared = Arc::new(Shared {
+            due: Notify::new(),
+            empty: AtomicBool::new(false),
+            long: AtomicBool::new(false),
+            options,
+        });
         let task = tokio::spawn(run(readers, shared.clone()));
         Self { written: AtomicU64::new(0), shared, _task: AbortOnDropHandle::new(task) }
     }

@@ -23,8 +23,7 @@ use crate::{
     },
     store::{
         BLOCKED_RECHECK, CLAIM_BYTES, Claim, Claimed, ERASED, Finish, LOOK_AHEAD, LeaseStore, ORPHANED, StoreError,
-        leases::aging_since,
-        tx::later,
+        leases::aging_since, tx::later,
     },
 };
 
@@ -192,8 +191,11 @@ fn take(on: &Connection, claim: &Claim<'_>) -> rusqlite::Result<Option<Taken>> {
             break;
         }
     }
-    taken.next_due =
-        if is_full { Some(now) } else { on.prepare_cached(NEXT_DUE)?.query_one([claim.sink.as_str()], |row| row.get(0))? };
+    taken.next_due = if is_full {
+        Some(now)
+    } else {
+        on.prepare_cached(NEXT_DUE)?.query_one([claim.sink.as_str()], |row| row.get(0))?
+    };
     Ok(Some(taken))
 }
 
@@ -247,8 +249,13 @@ fn lease(on: &Connection, claim: &Claim<'_>, found: Vec<Due>, taken: &mut Taken)
         let since = aging_since(due.first_attempt_at, due.due_at, now, claim.longest_wait);
         let is_alone = claim.order == Order::Invoice && due.invoice_id.is_some();
         let token = LeaseToken::generate();
-        on.prepare_cached(LEASE)?
-            .execute(params![due.id, token.0.as_bytes(), later(now, claim.lease), since, is_alone])?;
+        on.prepare_cached(LEASE)?.execute(params![
+            due.id,
+            token.0.as_bytes(),
+            later(now, claim.lease),
+            since,
+            is_alone
+        ])?;
         taken.leased.push(due.leased(token, between(since, now), event, payload.into()));
         is_full = taken.leased.len() == claim.limit as usize;
     }
@@ -258,9 +265,7 @@ fn lease(on: &Connection, claim: &Claim<'_>, found: Vec<Due>, taken: &mut Taken)
 }
 
 fn read_event(on: &Connection, id: Uuid) -> rusqlite::Result<Option<Sent>> {
-    let read = |row: &Row<'_>| {
-        Ok(Sent { payload: row.get(0)?, event: (row.get(1)?, row.get(2)?, row.get(3)?) })
-    };
+    let read = |row: &Row<'_>| Ok(Sent { payload: row.get(0)?, event: (row.get(1)?, row.get(2)?, row.get(3)?) });
     on.prepare_cached(EVENT)?.query_one([id.as_bytes()], read).optional()
 }
 

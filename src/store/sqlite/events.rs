@@ -148,7 +148,16 @@ fn record(on: &Connection, batch: &[NewEvent], offers: &[Offer]) -> rusqlite::Re
         let (occurred_at, received_at) = (event.occurred_at.map(clock::to_micros), clock::to_micros(event.received_at));
         let (content_type, payload) = (event.content_type.as_deref(), &event.payload[..]);
         let inserted = insert_event.execute(params![
-            id, endpoint, key, event_type, invoice, occurred_at, received_at, event.readable, content_type, payload
+            id,
+            endpoint,
+            key,
+            event_type,
+            invoice,
+            occurred_at,
+            received_at,
+            event.readable,
+            content_type,
+            payload
         ])?;
         if inserted == 0 {
             let known = count_repeated.query_one(params![endpoint, key, received_at], |row| row.get(0))?;
@@ -170,8 +179,7 @@ fn record(on: &Connection, batch: &[NewEvent], offers: &[Offer]) -> rusqlite::Re
                 Some(offer) => (later(now, offer.lease), Some(offer.token.0.as_bytes())),
                 None => (now, None),
             };
-            insert_dispatch
-                .execute(params![id, sink.as_str(), event_type, invoice, now, due_at, token, is_alone])?;
+            insert_dispatch.execute(params![id, sink.as_str(), event_type, invoice, now, due_at, token, is_alone])?;
             match taken {
                 Some(offer) => stored.leased[offer] = Some(DispatchId(on.last_insert_rowid())),
                 None if due.contains(sink) => {}

@@ -92,9 +92,8 @@ fn write(on: &Connection, batch: &[FinishedAttempt], now: i64) -> rusqlite::Resu
     let mut finishes = Vec::with_capacity(batch.len());
     let mut lanes = Lanes::new();
     for attempt in batch {
-        let of_lease = leased.query_one(params![attempt.id.0, attempt.token.0.as_bytes()], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        });
+        let of_lease =
+            leased.query_one(params![attempt.id.0, attempt.token.0.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)));
         let Some((number, invoice)): Option<(i64, Option<String>)> = of_lease.optional()? else {
             finishes.push(Finish::LeaseLost);
             continue;

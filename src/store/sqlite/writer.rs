@@ -99,7 +99,8 @@ impl Thread {
         rows: usize,
         work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, sqlx::Error> {
-        let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(sqlx::Error::PoolClosed)?;
+        let asking =
+            self.asking.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(sqlx::Error::PoolClosed)?;
         let (answer, answered) = oneshot::channel();
         let asked = Asked { flush, rows, work, done: None, answer };
         asking.send(Box::new(asked)).await.map_err(|_| sqlx::Error::PoolClosed)?;
@@ -276,8 +277,10 @@ impl Writer {
 impl Open {
     fn new(writer: &Writer) -> rusqlite::Result<Self> {
         // Not created: if the file is gone, another one would be no better.
-        let connection =
-            Connection::open_with_flags(&writer.path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let connection = Connection::open_with_flags(
+            &writer.path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.execute_batch(&format!(
@@ -434,12 +437,10 @@ mod tests {
     async fn one_bad_request_fails_alone() {
         let (_folder, store) = fresh().await;
         let turn = store.turn.lock().await;
-        let (first, bad, last, ()) = tokio::join!(
-            register(&store, Some("a")),
-            register(&store, None),
-            register(&store, Some("b")),
-            async { drop(turn) }
-        );
+        let (first, bad, last, ()) =
+            tokio::join!(register(&store, Some("a")), register(&store, None), register(&store, Some("b")), async {
+                drop(turn)
+            });
         assert_eq!((first.unwrap(), last.unwrap()), (1, 1));
         let error = bad.unwrap_err();
         assert!(!error.is_unavailable(), "{error:?}");
@@ -567,11 +568,16 @@ mod tests {
         for sink in &sinks {
             tasks.spawn(relay(store.clone(), sink.clone(), 500));
         }
-        let ended = async { while let Some(task) = tasks.join_next().await { task.unwrap() } };
+        let ended = async {
+            while let Some(task) = tasks.join_next().await {
+                task.unwrap()
+            }
+        };
         tokio::time::timeout(Duration::from_mins(1), ended).await.expect("nobody waits for anybody for ever");
         let all = DispatchFilter::default();
         assert_eq!(store.list_dispatches(&all, 2000).await.unwrap().rows.len(), 1000);
-        let delivered: i64 = sqlx::query_scalar("SELECT sum(delivered) FROM sinks").fetch_one(&store.readers).await.unwrap();
+        let delivered: i64 =
+            sqlx::query_scalar("SELECT sum(delivered) FROM sinks").fetch_one(&store.readers).await.unwrap();
         let moved: i64 = sqlx::query_scalar("SELECT count(*) FROM history").fetch_one(&store.readers).await.unwrap();
         let left: i64 = sqlx::query_scalar("SELECT sum(n) FROM queue_counts").fetch_one(&store.readers).await.unwrap();
         assert_eq!((delivered, moved, left), (1000, 1000, 0));
