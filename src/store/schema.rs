@@ -78,8 +78,11 @@ pub(crate) struct Step<'m> {
 
 /// The steps of a migration, in their order. Each begins with a line `-- step: words` or `-- repeat: words`.
 pub(crate) fn steps(sql: &str) -> Vec<Step<'_>> {
-    let mut begins: Vec<usize> =
-        ["\n-- step: ", "\n-- repeat: "].iter().flat_map(|mark| sql.match_indices(mark)).map(|(at, _)| at + 1).collect();
+    let mut begins: Vec<usize> = ["\n-- step: ", "\n-- repeat: "]
+        .iter()
+        .flat_map(|mark| sql.match_indices(mark))
+        .map(|(at, _)| at + 1)
+        .collect();
     begins.sort_unstable();
     let ends = begins.iter().skip(1).copied().chain([sql.len()]);
     begins

@@ -141,8 +141,7 @@ impl<S: Transact> SinkStore for S {
         self.transact("register the sinks", Again::Harmless, Access::Write, async |mut tx| {
             let now = tx.now().await?;
             for name in &names {
-                let register =
-                    "INSERT INTO sinks (name, registered_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+                let register = "INSERT INTO sinks (name, registered_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
                 tx.execute(register, values![*name, now]).await?;
             }
             tx.commit(()).await
@@ -154,7 +153,8 @@ impl<S: Transact> SinkStore for S {
         let action = "read the status of the sinks";
         let (rows, work) = self
             .transact(action, Again::Harmless, Access::Look, async |mut tx| {
-                let sinks = "SELECT name, paused_at, paused_reason, delivered, last_success_at, last_error_at, last_error
+                let sinks =
+                    "SELECT name, paused_at, paused_reason, delivered, last_success_at, last_error_at, last_error
                              FROM sinks";
                 let sinks: Vec<SinkRow> = tx.rows(sinks, &[]).await?;
                 let work: Vec<(String, String, i64, Option<i64>)> = tx.rows(WORK, &[]).await?;

@@ -232,9 +232,10 @@ async fn wait_until_alone(
 /// Applies a migration step by step, in one transaction: whatever ends it leaves the schema as it was.
 async fn apply_steps(connection: &mut PgConnection, migration: &Migration) -> Result<(), MigrateError> {
     let began = Instant::now();
-    let about: i64 = sqlx::query_scalar("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'dispatches'::regclass")
-        .fetch_one(&mut *connection)
-        .await?;
+    let about: i64 =
+        sqlx::query_scalar("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'dispatches'::regclass")
+            .fetch_one(&mut *connection)
+            .await?;
     tracing::warn!(
         migration = migration.version,
         dispatches = about,
@@ -246,8 +247,16 @@ async fn apply_steps(connection: &mut PgConnection, migration: &Migration) -> Re
     let mut transaction = connection.begin().await?;
     for step in first {
         let begun = Instant::now();
-        sqlx::raw_sql(AssertSqlSafe(step.sql)).execute(&mut *transaction).await.map_err(|error| MigrateError::ExecuteMigration(error, migration.version))?;
-        tracing::info!(migration = migration.version, took_ms = clock::millis(begun.elapsed()), "migrating: {}", step.words);
+        sqlx::raw_sql(AssertSqlSafe(step.sql))
+            .execute(&mut *transaction)
+            .await
+            .map_err(|error| MigrateError::ExecuteMigration(error, migration.version))?;
+        tracing::info!(
+            migration = migration.version,
+            took_ms = clock::millis(begun.elapsed()),
+            "migrating: {}",
+            step.words
+        );
     }
     transaction.apply(TABLE, &schema::with_text(migration, last.sql)).await?;
     transaction.commit().await?;

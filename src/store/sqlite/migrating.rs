@@ -95,11 +95,7 @@ pub(super) async fn migrate(store: &SqliteStore, migrations: &Migrator) -> Resul
 }
 
 /// Applies a migration after which the version before cannot work, step by step within the transaction.
-async fn apply_steps(
-    store: &SqliteStore,
-    transaction: &mut Writing,
-    migration: &Migration,
-) -> Result<(), StoreError> {
+async fn apply_steps(store: &SqliteStore, transaction: &mut Writing, migration: &Migration) -> Result<(), StoreError> {
     let failed = |error: MigrateError| StoreError::Migration(Box::new(error));
     let executing = |error| failed(MigrateError::ExecuteMigration(error, migration.version));
     // A service that runs would go on with a schema that it does not know.

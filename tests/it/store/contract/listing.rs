@@ -333,8 +333,7 @@ pub(crate) async fn a_search_for_a_sink_says_how_far_it_looked(on: &Fixture) {
         assert_eq!(at.as_microsecond(), until.0, "and when that one was written");
         let (mut found, mut before, mut searches) = (Vec::new(), Some(until), 1);
         while before.is_some() {
-            let page =
-                store.list_dispatches(&DispatchFilter { before, ..of("rare", state) }, 10).await.unwrap();
+            let page = store.list_dispatches(&DispatchFilter { before, ..of("rare", state) }, 10).await.unwrap();
             let until = page.searched_until.map(|(id, _)| id);
             assert!(until < before, "it goes on");
             found.extend(page.rows.iter().map(|dispatch| dispatch.id));
