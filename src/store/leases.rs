@@ -106,8 +106,8 @@ pub trait LeaseStore: Send + Sync {
     /// and dead, with [`ORPHANED`], if the event itself is gone.
     async fn claim_due(&self, claim: Claim<'_>) -> Result<Claimed, StoreError>;
 
-    /// Records finished attempts, each with its dispatch's new state, in one transaction, and makes the next dispatch
-    /// of each finished one's invoice due.
+    /// Records finished attempts, each with its dispatch's new state, and makes the next dispatch of each finished one's
+    /// invoice due. Both are one transaction; a batch may be several.
     ///
     /// After an outcome that [restarts the clock](crate::model::dispatch::Outcome::restarts_the_clock) the dispatch's
     /// age begins again with its next attempt.

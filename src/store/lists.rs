@@ -33,7 +33,11 @@ macro_rules! columns {
 /// The beginning of a statement that reads [`DispatchRow`]s wherever they are.
 macro_rules! whole_dispatch {
     () => {
-        concat!("SELECT ", $crate::store::lists::columns!("due_at, waits_for, attempted_at, attempt_us"), " FROM dispatches")
+        concat!(
+            "SELECT ",
+            $crate::store::lists::columns!("due_at, waits_for, attempted_at, attempt_us"),
+            " FROM dispatches"
+        )
     };
 }
 pub(super) use {columns, whole_dispatch};
@@ -100,7 +104,8 @@ impl<S: Transact> Lists for S {
             .transact(format!("read dispatch {id}"), Again::Harmless, Access::Look, async |mut tx| {
                 let dispatch: Vec<DispatchRow> =
                     tx.rows(concat!(whole_dispatch!(), " WHERE id = $1"), values![id.0]).await?;
-                let attempts = "SELECT dispatch_id, CAST(number AS bigint) AS number, started_at, duration_us, outcome, error
+                let attempts =
+                    "SELECT dispatch_id, CAST(number AS bigint) AS number, started_at, duration_us, outcome, error
                                 FROM attempts WHERE dispatch_id = $1 ORDER BY number";
                 let attempts: Vec<AttemptRow> = tx.rows(attempts, values![id.0]).await?;
                 tx.commit((dispatch, attempts)).await

@@ -7,7 +7,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use sqlx::migrate::{Migration, Migrator};
+use sqlx::{
+    SqlSafeStr,
+    migrate::{Migration, Migrator},
+};
 
 /// The migrations that a database has, with their checksums, in order.
 pub(crate) type Applied = Vec<(i64, Vec<u8>)>;
@@ -54,6 +57,49 @@ pub(crate) fn known(ours: &Migrator) -> i64 {
     ours.iter().last().map_or(0, |migration| migration.version)
 }
 
+/// How the text of a migration begins that takes from the version before what it uses: every process of that version
+/// has to be stopped first (`migrations/README.md`).
+const ALONE: &str = "-- alone\n";
+
+/// True if no process of the version before may run beside this migration, or after it.
+pub(crate) fn is_alone(migration: &Migration) -> bool {
+    migration.sql.as_str().starts_with(ALONE)
+}
+
+/// A part of a migration.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Step<'m> {
+    /// What it does, for people.
+    pub(crate) words: &'m str,
+    pub(crate) sql: &'m str,
+    /// Its one statement is repeated until it changes nothing: a large copy in pieces.
+    pub(crate) is_repeated: bool,
+}
+
+/// The steps of a migration, in their order. Each begins with a line `-- step: words` or `-- repeat: words`.
+pub(crate) fn steps(sql: &str) -> Vec<Step<'_>> {
+    let mut begins: Vec<usize> =
+        ["\n-- step: ", "\n-- repeat: "].iter().flat_map(|mark| sql.match_indices(mark)).map(|(at, _)| at + 1).collect();
+    begins.sort_unstable();
+    let ends = begins.iter().skip(1).copied().chain([sql.len()]);
+    begins
+        .iter()
+        .zip(ends)
+        .filter_map(|(begin, end)| {
+            let (title, rest) = sql[*begin..end].split_once('\n')?;
+            let (kind, words) = title.split_once(": ")?;
+            Some(Step { words, sql: rest, is_repeated: kind == "-- repeat" })
+        })
+        .collect()
+}
+
+/// The same migration with the text of its last step only, under its own name and checksum.
+pub(crate) fn with_text(migration: &Migration, sql: &str) -> Migration {
+    let mut last = migration.clone();
+    last.sql = sqlx::AssertSqlSafe(sql.to_owned()).into_sql_str();
+    last
+}
+
 /// Logs once that a newer program has extended the schema.
 #[derive(Debug, Default)]
 pub(crate) struct Notice(AtomicBool);
@@ -85,6 +131,22 @@ mod tests {
 
     fn applied(of: &Migrator) -> Applied {
         of.iter().map(|migration| (migration.version, migration.checksum.to_vec())).collect()
+    }
+
+    #[test]
+    fn a_migration_is_read_step_by_step() {
+        let text = "-- alone\n--\n-- story\n\n-- step: one\nA;\n-- why\nB;\n-- repeat: two, in pieces\nC;\n-- step: three\nD;\n";
+        assert!(is_alone(ours(&[(1, text)]).iter().next().unwrap()));
+        assert!(!is_alone(ours(&[(1, "A; -- alone\n")]).iter().next().unwrap()));
+        let step = |words, sql, is_repeated| Step { words, sql, is_repeated };
+        assert_eq!(
+            steps(text),
+            [
+                step("one", "A;\n-- why\nB;\n", false),
+                step("two, in pieces", "C;\n", true),
+                step("three", "D;\n", false)
+            ]
+        );
     }
 
     #[test]

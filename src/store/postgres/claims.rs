@@ -17,14 +17,19 @@
 //! 1. Lock the candidates; skip those that other transactions have locked.
 //! 2. Look up the head of each candidate's lane, in a new statement, which sees everything that was committed before
 //!    the locks were taken. A candidate that is its own head is free.
-//! 3. Share-lock the heads that are not among our candidates and are still unfinished; again, skip those that other
-//!    transactions have locked.
+//! 3. Lock the heads that are not among our candidates and are still unfinished, and mark them as awaited; again, skip
+//!    those that other transactions have locked.
 //!    - We got the lock: no transaction can finish the head before we commit. A later one starts its look-up in the
 //!      lane after our commit, sees our note, and wakes the candidate.
 //!    - We did not get it: the head is being claimed or finished at this moment, or it was finished after step 2. The
 //!      candidate stays as it is, still due, and is checked again after [`CONTENDED`].
 //! 4. Lease the free candidates.
 //! 5. Postpone the blocked candidates, and commit.
+//!
+//! What is delivered and alone in its lane, as nearly all is, has nobody to wake: it is finished by one statement. That
+//! one leaves out whatever shares its lane. A candidate that the statement cannot see yet, because it was committed
+//! after the statement began, marks its head with its note; the statement then meets a changed row, looks at it again,
+//! and leaves it out.
 //!
 //! # Why no invoice is leased twice
 //!
@@ -43,7 +48,7 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, Postgres, postgres::PgArguments, query::QueryAs};
 use uuid::Uuid;
 
 use super::{Again, Failure, PostgresStore, announce, count, now, storable};
@@ -121,9 +126,11 @@ pub(super) const HEADS: &str = "SELECT candidate.id, head.id
     ) AS head
     WHERE head.id <> candidate.id";
 
-/// Step 3: share-locks the heads.
-const HOLD_HEADS: &str =
-    "SELECT id FROM queue WHERE id = ANY($1) AND finished_at IS NULL ORDER BY id FOR SHARE SKIP LOCKED";
+/// Step 3.
+const HOLD_HEADS: &str = "WITH held AS MATERIALIZED (
+        SELECT id FROM queue WHERE id = ANY($1) AND finished_at IS NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+    ), marked AS (UPDATE queue AS d SET awaited = true FROM held WHERE d.id = held.id AND NOT d.awaited)
+    SELECT id FROM held";
 
 /// Step 4.
 pub(super) const LEASE: &str = "UPDATE queue AS d
@@ -248,7 +255,7 @@ impl LeaseStore for PostgresStore {
         let mut rounds = 0;
         let round = loop {
             rounds += 1;
-            let round = self.run_relaying(action.as_str(), || claim_round(self, &claim)).await?;
+            let round = self.run_relaying(action.as_str(), Again::Unsafe, || claim_round(self, &claim)).await?;
             if !round.leased.is_empty() || !round.full || !round.postponed || rounds == ROUNDS {
                 break round;
             }
@@ -277,10 +284,21 @@ impl LeaseStore for PostgresStore {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let (mut recorded, wake) = self
-            .run_relaying(format!("record finished attempts ({})", batch.len()), || finish_once(self, batch, now))
-            .await?;
-        self.wakeups.wake(&wake);
+        let action = format!("record finished attempts ({})", batch.len());
+        let now = now.map(clock::to_micros);
+        let mut seen = HashSet::new();
+        let mut attempts: Vec<_> = batch.iter().filter(|entry| seen.insert((entry.id, entry.token))).collect();
+        let mut recorded = HashSet::new();
+        if attempts.iter().all(|entry| entry.next == Next::Delivered) {
+            recorded =
+                self.run_relaying(action.as_str(), Again::Harmless, || finish_alone(self, &attempts, now)).await?;
+            attempts.retain(|entry| !recorded.contains(&(entry.id.0, entry.token.0)));
+        }
+        if !attempts.is_empty() {
+            let (rest, wake) = self.run_relaying(action, Again::Unsafe, || finish_once(self, &attempts, now)).await?;
+            recorded.extend(rest);
+            self.wakeups.wake(&wake);
+        }
         // Of two equal entries the second has lost its lease to the first.
         let answer = |taken| if taken { Finish::Recorded } else { Finish::LeaseLost };
         Ok(batch.iter().map(|entry| answer(recorded.remove(&(entry.id.0, entry.token.0)))).collect())
@@ -294,7 +312,7 @@ impl LeaseStore for PostgresStore {
         leases.sort_unstable();
         let (ids, tokens): (Vec<i64>, Vec<Uuid>) = leases.into_iter().unzip();
         let given: Vec<(String, Option<String>, i64)> = self
-            .run_relaying(format!("give back leases ({})", ids.len()), async || {
+            .run_relaying(format!("give back leases ({})", ids.len()), Again::Unsafe, async || {
                 let mut checkout = self.begin_relaying().await?;
                 let given: Vec<(String, Option<String>, i64)> =
                     sqlx::query_as(GIVE_BACK).bind(&ids).bind(&tokens).fetch_all(checkout.on()).await?;
@@ -490,23 +508,47 @@ async fn heads(
 }
 
 /// Moves what was delivered to the history, with the attempt. A lease that is no longer ours matches no row.
-pub(super) const DELIVERED: &str = concat!(
-    "WITH done AS (
-        DELETE FROM queue AS d
-        USING unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[]) AS f (id, token, started_at, duration_us)
-        WHERE d.id = f.id AND d.lease_token = f.token
-        RETURNING d.id, d.event_id, d.sink, d.event_type, d.invoice_id, d.trigger, d.attempts, d.created_at,
-                  d.last_error, d.lease_token, f.started_at, f.duration_us
-    ), moment AS MATERIALIZED (SELECT ",
-    began!("$5"),
-    " AS now), kept AS (
-        INSERT INTO history (id, event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at,
-                             finished_at, last_error, attempted_at, attempt_us)
-        SELECT id, event_id, sink, event_type, invoice_id, 'delivered', trigger, attempts + 1, created_at, moment.now,
-               last_error, started_at, duration_us
-        FROM done, moment
-    )
-    SELECT id, lease_token, moment.now, invoice_id, attempts + 1 FROM done, moment"
+macro_rules! delivered {
+    ($which:literal, $with:literal) => {
+        concat!(
+            "WITH done AS (
+                DELETE FROM queue AS d
+                USING unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[])
+                      AS f (id, token, started_at, duration_us)
+                WHERE d.id = f.id AND d.lease_token = f.token",
+            $which,
+            "   RETURNING d.id, d.event_id, d.sink, d.event_type, d.invoice_id, d.trigger, d.attempts, d.created_at,
+                          d.last_error, d.lease_token, f.started_at, f.duration_us
+            ), moment AS MATERIALIZED (SELECT ",
+            began!("$5"),
+            " AS now, set_config('synchronous_commit', 'off', true)), kept AS (
+                INSERT INTO history (id, event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at,
+                                     finished_at, last_error, attempted_at, attempt_us)
+                SELECT id, event_id, sink, event_type, invoice_id, 'delivered', trigger, attempts + 1, created_at,
+                       moment.now, last_error, started_at, duration_us
+                FROM done, moment
+            )",
+            $with,
+            " SELECT id, lease_token, moment.now, invoice_id, attempts + 1 FROM done, moment"
+        )
+    };
+}
+
+/// In a transaction that looks for the next in the lane, and adds to the sinks' rows.
+const DELIVERED: &str = delivered!("", "");
+
+/// What is alone in its lane, see the [module](self), with the sinks' rows: a transaction of its own.
+pub(super) const DELIVERED_ALONE: &str = delivered!(
+    " AND NOT d.awaited
+      AND NOT (d.invoice_id IS NOT NULL AND EXISTS (
+          SELECT FROM queue w
+          WHERE w.sink = d.sink AND w.invoice_id = d.invoice_id AND w.finished_at IS NULL AND w.id <> d.id))",
+    ", standing AS (
+         INSERT INTO sinks AS s (name, registered_at, delivered, last_success_at)
+         SELECT sink, moment.now, count(*), moment.now FROM done, moment GROUP BY sink, moment.now ORDER BY sink
+         ON CONFLICT (name) DO UPDATE
+         SET delivered = s.delivered + excluded.delivered, last_success_at = excluded.last_success_at
+     )"
 );
 
 /// Writes the new states of what was not delivered; in the same way.
@@ -546,34 +588,61 @@ const STANDING: &str = "INSERT INTO sinks AS s
         paused_at = COALESCE(s.paused_at, excluded.paused_at),
         paused_reason = COALESCE(s.paused_reason, excluded.paused_reason)";
 
-/// Returns which leases were ours, and the sinks that have a dispatch due at once.
+/// One array for each column of a batch.
+macro_rules! column {
+    ($of:expr, $entry:pat => $value:expr) => {
+        $of.iter().map(|$entry| $value).collect::<Vec<_>>()
+    };
+}
+
+/// Finishes what was delivered and is alone in its lane. Returns which leases those were.
+async fn finish_alone(
+    store: &PostgresStore,
+    attempts: &[&FinishedAttempt],
+    now: Option<i64>,
+) -> Result<HashSet<(i64, Uuid)>, Failure> {
+    let mut checkout = store.checkout().await?;
+    let attempts = by_id(attempts);
+    let rows: Vec<FinishedRow> =
+        store.soon(delivered(DELIVERED_ALONE, &attempts, now).fetch_all(checkout.on())).await?;
+    checkout.finish();
+    Ok(rows.into_iter().map(|(id, token, ..)| (id, token)).collect())
+}
+
+/// The order in which a finish locks its rows.
+fn by_id<'a>(attempts: &[&'a FinishedAttempt]) -> Vec<&'a FinishedAttempt> {
+    let mut sorted = attempts.to_vec();
+    sorted.sort_by_key(|entry| entry.id);
+    sorted
+}
+
+/// The statement with its parameters.
+fn delivered(
+    statement: &'static str,
+    attempts: &[&FinishedAttempt],
+    now: Option<i64>,
+) -> QueryAs<'static, Postgres, FinishedRow, PgArguments> {
+    sqlx::query_as(statement)
+        .bind(column!(attempts, e => e.id.0))
+        .bind(column!(attempts, e => e.token.0))
+        .bind(column!(attempts, e => clock::to_micros(e.started_at)))
+        .bind(column!(attempts, e => clock::duration_micros(e.duration)))
+        .bind(now)
+}
+
+/// Finishes attempts of all kinds. Returns which leases were ours, and the sinks that have a dispatch due at once.
 async fn finish_once(
     store: &PostgresStore,
-    batch: &[FinishedAttempt],
-    now: Option<Timestamp>,
+    attempts: &[&FinishedAttempt],
+    now: Option<i64>,
 ) -> Result<(HashSet<(i64, Uuid)>, Vec<SinkName>), Failure> {
-    let mut sorted: Vec<_> = batch.iter().collect();
-    sorted.sort_by_key(|entry| entry.id);
-    sorted.dedup_by_key(|entry| (entry.id, entry.token));
-    let (good, bad): (Vec<_>, Vec<_>) = sorted.into_iter().partition(|entry| entry.next == Next::Delivered);
+    let (good, bad): (Vec<&FinishedAttempt>, Vec<_>) =
+        by_id(attempts).into_iter().partition(|entry| entry.next == Next::Delivered);
     let reasons: Vec<_> = bad.iter().map(|entry| entry.outcome.reason().map(storable)).collect();
-    macro_rules! column {
-        ($of:ident, $entry:ident => $value:expr) => {
-            $of.iter().map(|$entry| $value).collect::<Vec<_>>()
-        };
-    }
-    let now = now.map(clock::to_micros);
     let mut checkout = store.begin_relaying().await?;
     let mut rows: Vec<FinishedRow> = Vec::new();
     if !good.is_empty() {
-        rows = sqlx::query_as(DELIVERED)
-            .bind(column!(good, e => e.id.0))
-            .bind(column!(good, e => e.token.0))
-            .bind(column!(good, e => clock::to_micros(e.started_at)))
-            .bind(column!(good, e => clock::duration_micros(e.duration)))
-            .bind(now)
-            .fetch_all(checkout.on())
-            .await?;
+        rows = delivered(DELIVERED, &good, now).fetch_all(checkout.on()).await?;
     }
     if !bad.is_empty() {
         rows.extend::<Vec<FinishedRow>>(
@@ -601,13 +670,13 @@ async fn finish_once(
         let (_, number) = finished.get(&(entry.id.0, entry.token.0))?;
         Some((entry, *number, Option::as_deref(reason)))
     };
-    let attempts: Vec<_> = bad.iter().copied().zip(&reasons).filter_map(numbered).collect();
-    if !attempts.is_empty() {
-        write_attempts(checkout.on(), &attempts).await?;
+    let failed: Vec<_> = bad.iter().copied().zip(&reasons).filter_map(numbered).collect();
+    if !failed.is_empty() {
+        write_attempts(checkout.on(), &failed).await?;
     }
     let due_now = |entry: &&FinishedAttempt| due_after(&entry.next).is_some_and(|after| after.is_zero());
     let mut wake: Vec<SinkName> =
-        attempts.iter().map(|(entry, ..)| *entry).filter(due_now).map(|entry| entry.sink.clone()).collect();
+        failed.iter().map(|(entry, ..)| *entry).filter(due_now).map(|entry| entry.sink.clone()).collect();
     // Of all that was leased: what goes back behind an earlier dispatch of its lane was at the head only while it was
     // leased.
     let lanes = good.iter().chain(&bad).filter_map(|entry| {
@@ -616,12 +685,8 @@ async fn finish_once(
     });
     wake.extend(wake_next(checkout.on(), lanes.collect(), moment).await?);
 
-    // In the order of the batch. Of two equal entries the second has lost its lease to the first.
-    let mut counted = HashSet::new();
-    let ours = batch.iter().filter(|entry| {
-        let lease = (entry.id.0, entry.token.0);
-        finished.contains_key(&lease) && counted.insert(lease)
-    });
+    // In the order of the batch.
+    let ours = attempts.iter().copied().filter(|entry| finished.contains_key(&(entry.id.0, entry.token.0)));
     let changes = sink_changes(ours);
     // Last, because every group of attempts of a sink needs this row: so it is locked only for the
     // length of the commit.

@@ -16,19 +16,22 @@
 use std::{fmt::Write as _, time::Duration};
 
 use sqlx::{
-    Connection, PgConnection, Row,
+    AssertSqlSafe, Connection, PgConnection, Row,
     migrate::{Migrate, MigrateError, Migration, Migrator},
     postgres::PgConnectOptions,
 };
 use tokio::time::Instant;
 
 use super::{
-    ACQUIRE_TIMEOUT, code,
+    ACQUIRE_TIMEOUT, APPLICATION_NAME, code,
     pool::{self, Place},
 };
-use crate::store::{
-    StoreError,
-    schema::{self, Applied, Notice, Standing},
+use crate::{
+    model::clock,
+    store::{
+        StoreError,
+        schema::{self, Applied, Notice, Standing},
+    },
 };
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
@@ -135,7 +138,12 @@ pub(super) async fn migrate(
         made.map_err(|error| refused(&place, error))?;
     }
     for migration in &missing {
-        apply(&mut connection, options, &place, migration, deadline).await?;
+        // In an empty database there is nobody and nothing to wait for.
+        let is_alone = !before.is_empty() && schema::is_alone(migration);
+        if is_alone {
+            wait_until_alone(&mut connection, migration, deadline).await?;
+        }
+        apply(&mut connection, options, &place, migration, is_alone, deadline).await?;
     }
     // The advisory lock ends with the connection.
     let _ = connection.close().await;
@@ -180,20 +188,89 @@ async fn take_turn(connection: &mut PgConnection, wanted: Wanted<'_>, deadline: 
     }
 }
 
+/// Waits until no process of another version is connected to the database, see [`APPLICATION_NAME`].
+async fn wait_until_alone(
+    connection: &mut PgConnection,
+    migration: &Migration,
+    deadline: Instant,
+) -> Result<(), StoreError> {
+    let failed = |error| StoreError::from_sqlx("look for processes of another version", error);
+    let mut said: Option<Instant> = None;
+    loop {
+        let others = sqlx::query(
+            "SELECT pid, application_name, state, extract(epoch FROM now() - xact_start)::bigint AS seconds
+             FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name LIKE 'finkare-relay%' AND application_name <> $1",
+        )
+        .bind(APPLICATION_NAME)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        let sessions = who(others);
+        if Instant::now() >= deadline {
+            return Err(StoreError::Open(format!(
+                "migration {} ({}) needs every process of the version before to be stopped, since that version cannot \
+                 work with the new schema, and some are still connected: {sessions}. Stop them, then try again",
+                migration.version, migration.description,
+            )));
+        }
+        if said.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
+            said = Some(Instant::now());
+            tracing::warn!(
+                migration = migration.version,
+                sessions,
+                "the version before cannot work with the new schema: stop every process of it, the migration waits"
+            );
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Applies a migration step by step, in one transaction: whatever ends it leaves the schema as it was.
+async fn apply_steps(connection: &mut PgConnection, migration: &Migration) -> Result<(), MigrateError> {
+    let began = Instant::now();
+    let about: i64 = sqlx::query_scalar("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'dispatches'::regclass")
+        .fetch_one(&mut *connection)
+        .await?;
+    tracing::warn!(
+        migration = migration.version,
+        dispatches = about,
+        "the schema is changed by a migration that moves stored rows: no delivery is accepted until it has ended; an \
+         interruption undoes it"
+    );
+    let steps = schema::steps(migration.sql.as_str());
+    let (last, first) = steps.split_last().ok_or_else(|| MigrateError::Execute(sqlx::Error::RowNotFound))?;
+    let mut transaction = connection.begin().await?;
+    for step in first {
+        let begun = Instant::now();
+        sqlx::raw_sql(AssertSqlSafe(step.sql)).execute(&mut *transaction).await.map_err(|error| MigrateError::ExecuteMigration(error, migration.version))?;
+        tracing::info!(migration = migration.version, took_ms = clock::millis(begun.elapsed()), "migrating: {}", step.words);
+    }
+    transaction.apply(TABLE, &schema::with_text(migration, last.sql)).await?;
+    transaction.commit().await?;
+    tracing::info!(migration = migration.version, took_ms = clock::millis(began.elapsed()), "the migration has ended");
+    Ok(())
+}
+
 /// Applies one migration; tries again while another session holds a table that it needs.
 async fn apply(
     connection: &mut PgConnection,
     options: &PgConnectOptions,
     place: &Place,
     migration: &Migration,
+    is_alone: bool,
     deadline: Instant,
 ) -> Result<(), StoreError> {
     let failed = |error| StoreError::from_sqlx("bring the schema up to date", error);
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *connection).await.map_err(failed)?;
     // A migration outside of a transaction (an index that is built concurrently) blocks nobody, so it has no time
     // limit.
-    let (lock, statement) =
-        if migration.no_tx { (0, 0) } else { (LOCK_TIMEOUT.as_millis(), STATEMENT_TIMEOUT.as_millis()) };
+    let lock = if migration.no_tx { 0 } else { LOCK_TIMEOUT.as_millis() };
+    // The same for one that nobody waits behind.
+    let statement = if migration.no_tx || is_alone { 0 } else { STATEMENT_TIMEOUT.as_millis() };
     sqlx::query("SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', $2, false)")
         .bind(lock.to_string())
         .bind(statement.to_string())
@@ -211,8 +288,14 @@ async fn apply(
                 holders = in_the_way(options, place, pid).await;
                 std::future::pending::<()>().await;
             };
+            let applying = async {
+                if is_alone {
+                    return apply_steps(connection, migration).await;
+                }
+                connection.apply(TABLE, migration).await.map(drop)
+            };
             tokio::select! {
-                result = connection.apply(TABLE, migration) => result.map(drop),
+                result = applying => result,
                 () = watching => Ok(()),
             }
         };

@@ -73,8 +73,9 @@ mod pool;
 mod purge;
 mod tx;
 
-/// The name under which our connections appear in `pg_stat_activity`.
-pub const APPLICATION_NAME: &str = "finkare-relay";
+/// The name under which our connections appear in `pg_stat_activity`. The number grows with a schema on which the
+/// version before cannot work: a migration that makes such a schema waits until no session has another number, or none.
+pub const APPLICATION_NAME: &str = "finkare-relay/2";
 
 /// A call that takes longer is aborted and its connection closed. This is longer than the server's own limits, so
 /// that a server that still answers can say what was wrong.
@@ -200,14 +201,7 @@ impl PostgresStore {
         let wakeups = Arc::new(Wakeups::default());
         let listener = announce::Listener::start(patient.clone(), connections.pool.silences(), wakeups.clone());
         let announcer = announce::Announcer::start(connections.clone());
-        Ok(Self {
-            connections,
-            patient,
-            wakeups,
-            listener,
-            announcer,
-            notice: Notice::default(),
-        })
+        Ok(Self { connections, patient, wakeups, listener, announcer, notice: Notice::default() })
     }
 
     /// Brings the schema up to date with other migrations than this program's: for tests, which need those of a newer
@@ -248,7 +242,12 @@ impl PostgresStore {
     }
 
     /// Runs one relaying transaction, see [`Connections::run`]: at most half of the connections do so at a time.
-    async fn run_relaying<T, F>(&self, action: impl Into<String>, work: impl Fn() -> F) -> Result<T, StoreError>
+    async fn run_relaying<T, F>(
+        &self,
+        action: impl Into<String>,
+        again: Again,
+        work: impl Fn() -> F,
+    ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -258,7 +257,7 @@ impl PostgresStore {
             Err(_) => Err(sqlx::Error::PoolTimedOut),
         };
         let _permit = permit.map_err(|error| StoreError::from_sqlx(action.as_str(), error))?;
-        self.connections.run_within(RELAYING_TIMEOUT, action, Again::Unsafe, work).await
+        self.connections.run_within(RELAYING_TIMEOUT, action, again, work).await
     }
 
     /// See [`Connections::soon`].

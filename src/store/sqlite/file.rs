@@ -106,9 +106,13 @@ fn gone(path: &Path) -> io::Error {
     )
 }
 
+/// The files that this process has claimed.
+static CLAIMED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
 /// This process's claim on a database file, until it is dropped or the process ends in any way.
 #[derive(Debug)]
 pub struct ProcessLock {
+    path: PathBuf,
     // The operating system keeps the locks as long as these are open.
     _lock_file: File,
     // This must stay open until SQLite is done with the file: closing any of a process's handles on it ends SQLite's
@@ -132,8 +136,35 @@ impl ProcessLock {
         if cfg!(target_os = "linux") {
             locked(&database, given, &path)?;
         }
-        Ok(Self { _lock_file: lock_file, _database: database })
+        CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
+        Ok(Self { path, _lock_file: lock_file, _database: database })
     }
+}
+
+impl Drop for ProcessLock {
+    fn drop(&mut self) {
+        let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = claimed.iter().position(|path| *path == self.path) {
+            claimed.swap_remove(place);
+        }
+    }
+}
+
+/// Makes sure that no other process has claimed the file, or does so until the result is dropped. The database itself
+/// is not opened: see [`ProcessLock`].
+///
+/// # Errors
+/// [`StoreError::Open`] if another process has claimed the file, or the lock file cannot be opened.
+pub(super) fn keep_others_away(path: &Path) -> Result<Option<File>, StoreError> {
+    if CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|claimed| claimed == path) {
+        return Ok(None);
+    }
+    let lock = beside(path, ".lock");
+    let lock_file = private()
+        .open(&lock)
+        .map_err(|error| StoreError::Open(format!("the lock file {} cannot be opened: {error}", lock.display())))?;
+    locked(&lock_file, path, &lock)?;
+    Ok(Some(lock_file))
 }
 
 fn locked(file: &File, path: &Path, held: &Path) -> Result<(), StoreError> {

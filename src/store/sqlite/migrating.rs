@@ -7,14 +7,18 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{
+    AssertSqlSafe,
     migrate::{Migrate, MigrateError, Migration, Migrator},
     sqlite::SqliteConnection,
 };
 
-use super::{SqliteStore, Writing};
-use crate::store::{
-    StoreError,
-    schema::{self, Applied, Standing},
+use super::{SqliteStore, Writing, file, space};
+use crate::{
+    model::clock,
+    store::{
+        StoreError,
+        schema::{self, Applied, Standing},
+    },
 };
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -80,10 +84,59 @@ pub(super) async fn migrate(store: &SqliteStore, migrations: &Migrator) -> Resul
         transaction.ensure_migrations_table(TABLE).await.map_err(failed)?;
     }
     for migration in &missing {
-        transaction.apply(TABLE, migration).await.map_err(failed)?;
+        if !before.is_empty() && schema::is_alone(migration) {
+            apply_steps(store, &mut transaction, migration).await?;
+        } else {
+            transaction.apply(TABLE, migration).await.map_err(failed)?;
+        }
     }
     transaction.commit().await.map_err(|error| failed(error.into()))?;
     Ok(missing.len())
+}
+
+/// Applies a migration after which the version before cannot work, step by step within the transaction.
+async fn apply_steps(
+    store: &SqliteStore,
+    transaction: &mut Writing,
+    migration: &Migration,
+) -> Result<(), StoreError> {
+    let failed = |error: MigrateError| StoreError::Migration(Box::new(error));
+    let executing = |error| failed(MigrateError::ExecuteMigration(error, migration.version));
+    // A service that runs would go on with a schema that it does not know.
+    let _alone = file::keep_others_away(&store.path)?;
+    let bytes = std::fs::metadata(&store.path).map_or(0, |file| file.len());
+    space::check(&store.path, bytes).await?;
+    let began = Instant::now();
+    let about: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM dispatches")
+        .fetch_one(&mut **transaction)
+        .await
+        .map_err(executing)?;
+    if about > 0 {
+        tracing::warn!(
+            migration = migration.version,
+            dispatches = about,
+            "the schema is changed by a migration that moves stored rows: no delivery is accepted until it has ended; \
+             an interruption undoes it"
+        );
+    }
+    let steps = schema::steps(migration.sql.as_str());
+    let (last, first) = steps.split_last().ok_or_else(|| executing(sqlx::Error::RowNotFound))?;
+    for step in first {
+        let (begun, mut rows) = (Instant::now(), 0);
+        loop {
+            let result = sqlx::raw_sql(AssertSqlSafe(step.sql)).execute(&mut **transaction).await.map_err(executing)?;
+            rows += result.rows_affected();
+            if !step.is_repeated || result.rows_affected() == 0 {
+                break;
+            }
+            tracing::info!(migration = migration.version, rows, of_about = about, "migrating: {}", step.words);
+        }
+        let took_ms = clock::millis(begun.elapsed());
+        tracing::info!(migration = migration.version, took_ms, "migrated: {}", step.words);
+    }
+    transaction.apply(TABLE, &schema::with_text(migration, last.sql)).await.map_err(failed)?;
+    tracing::info!(migration = migration.version, took_ms = clock::millis(began.elapsed()), "the migration has ended");
+    Ok(())
 }
 
 async fn look(store: &SqliteStore) -> Result<Applied, sqlx::Error> {

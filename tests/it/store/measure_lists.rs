@@ -8,10 +8,7 @@
 use std::time::{Duration, Instant};
 
 use finkare_relay::{
-    model::{
-        dispatch::State,
-        id::DispatchId,
-    },
+    model::{dispatch::State, id::DispatchId},
     store::{DispatchFilter, Store},
 };
 

@@ -29,6 +29,7 @@ use finkare_relay::{
     },
 };
 use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
 
 use super::contract::link::{UNSOUND, furnish};
 use crate::support::postgres::{self, Database, Server};
@@ -210,7 +211,7 @@ async fn a_lane_goes_one_by_one_and_its_next_is_due_when_the_first_is_done() {
 
     let status = &store.sink_statuses().await.unwrap()[0];
     assert_eq!((status.pending, status.leased, status.delivered), (0, 3, 1));
-    assert!(status.oldest_pending.is_some() && status.last_success_at.is_some());
+    assert!(status.oldest_pending.is_none() && status.last_success_at.is_some(), "all are in their first attempt");
 }
 
 #[tokio::test]
@@ -302,10 +303,11 @@ async fn lists_events_by_each_condition() {
     need_postgres!();
     let database = postgres::database().await;
     let store = open(&database).await;
-    let base = 1_790_000_000_000_000;
+    let at = |n: u64| clock::from_micros((1_790_000_000 + i64::try_from(n).unwrap()) * 1_000_000);
     let batch: Vec<_> = (0..10)
         .map(|n| NewEvent {
-            received_at: clock::from_micros(base + n * 1_000_000).unwrap(),
+            id: EventId(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_790_000_000 + n, 0))),
+            received_at: at(n).unwrap(),
             ..event(&format!("text {n}\0%"), (n % 2 == 0).then_some("a"), &[])
         })
         .collect();
@@ -315,7 +317,6 @@ async fn lists_events_by_each_condition() {
         let numbers = page.rows.iter().map(|row| batch.iter().position(|event| event.id == row.id).unwrap());
         (numbers.collect::<Vec<_>>(), page.more)
     };
-    let at = |n: i64| clock::from_micros(base + n * 1_000_000);
     assert_eq!(list(EventFilter::default()).await, (vec![9, 8, 7, 6], true));
     assert_eq!(list(EventFilter { before: Some(batch[3].id), ..Default::default() }).await, (vec![2, 1, 0], false));
     assert_eq!(
@@ -745,6 +746,11 @@ async fn only_relaying_commits_without_waiting_for_the_disk() {
     store.finish_attempts(&batch, None).await.unwrap();
     let all = ["attempts INSERT", "queue DELETE", "queue UPDATE"].map(|what| pair(what, "off"));
     assert_eq!(noted(&mut admin).await, all, "a finish");
+    accepts_durably(&mut admin).await;
+    let leased = claim(&store, "erp", 1).await.dispatches;
+    assert_eq!(noted(&mut admin).await, [pair("queue UPDATE", "off")], "a claim");
+    store.finish_attempts(&[delivered(&leased[0], "erp")], None).await.unwrap();
+    assert_eq!(noted(&mut admin).await, [pair("queue DELETE", "off")], "a finish of what was delivered");
     accepts_durably(&mut admin).await;
     let leased = claim(&store, "erp", 10).await.dispatches;
     let given: Vec<_> = leased.iter().map(|leased| (leased.id, leased.token)).collect();

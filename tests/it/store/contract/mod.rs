@@ -74,6 +74,7 @@ macro_rules! contract {
                     two_of_one_invoice_are_never_claimed_together, held_and_waiting_ones_block,
                     other_invoices_and_sinks_do_not_wait, order_none_ignores_invoices,
                     a_dead_one_retried_goes_before_later_ones, a_long_queue_does_not_hide_others,
+                    an_expired_lease_keeps_its_place,
                     an_expired_lease_that_has_to_wait_is_pending, one_invoices_backlog_lets_others_have_their_turn,
                 }
                 operating {

@@ -224,7 +224,7 @@ async fn lay_backlog(on: &Fixture, sink: &str, count: u32) {
     let dispatches = format!(
         "INSERT INTO queue (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
          SELECT id, '{sink}', 'ping', invoice_id, 'pending', 'event', received_at, received_at FROM events
-         WHERE invoice_id LIKE '{sink}-%'"
+         WHERE invoice_id LIKE '{sink}-%' ORDER BY received_at"
     );
     on.lay(&dispatches, &dispatches).await;
 }

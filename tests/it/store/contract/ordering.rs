@@ -142,32 +142,53 @@ pub(crate) async fn a_dead_one_retried_goes_before_later_ones(on: &Fixture) {
     finish(&*store, &[rejected(&first)], now).await;
     let second = claim_one(&*store, now).await;
     assert_eq!(store.retry_dispatches(&[first.id]).await.unwrap(), 1);
-    // The second is under way already; the third now waits for the first as well.
+    // The second is under way already; it is the first that goes after it, not the third.
+    assert!(claim(&*store, now).await.is_empty());
+    finish(&*store, &[delivered(&second)], now).await;
     let again = claim_one(&*store, now).await;
     assert_eq!((again.id, again.attempts, again.age), (first.id, 1, secs(0)));
-    finish(&*store, &[delivered(&second)], now).await;
     assert!(claim(&*store, now).await.is_empty());
     finish(&*store, &[delivered(&again)], now).await;
     assert_eq!(keys(&claim(&*store, now).await), ["c"]);
 }
 
-pub(crate) async fn an_expired_lease_that_has_to_wait_is_pending(on: &Fixture) {
+pub(crate) async fn an_expired_lease_keeps_its_place(on: &Fixture) {
     let store = on.open().await;
     let first = first_of_two(&*store).await;
     let now = start();
     finish(&*store, &[rejected(&first)], now).await;
     let second = claim_one(&*store, now).await;
     assert_eq!(store.retry_dispatches(&[first.id]).await.unwrap(), 1);
-    // The second one's worker dies; the first one is retried for longer than that lease lasts.
+    // The second one's worker dies: whatever it has sent comes before the first one's new try.
     let end = now + LEASE;
     let again = claim_one(&*store, end).await;
-    assert_eq!(again.id, first.id);
-    let waiting = dispatch(&*store, second.id).await;
-    assert_eq!((waiting.state, waiting.waits_for), (State::Pending, Some(first.id)));
+    assert_eq!(again.id, second.id);
+    let waiting = dispatch(&*store, first.id).await;
+    assert_eq!((waiting.state, waiting.waits_for), (State::Pending, Some(second.id)));
     let late = store.finish_attempts(&[delivered(&second)], Some(end)).await.unwrap();
     assert_eq!(late, [super::Finish::LeaseLost]);
     finish(&*store, &[delivered(&again)], end).await;
-    assert_eq!(claim_one(&*store, end).await.id, second.id);
+    assert_eq!(claim_one(&*store, end).await.id, first.id);
+}
+
+pub(crate) async fn an_expired_lease_that_has_to_wait_is_pending(on: &Fixture) {
+    let store = on.open().await;
+    store.record_deliveries(&[of_invoice("i1", "a"), of_invoice("i1", "b")]).await.unwrap();
+    // Both at once, by a worker without an order; then the sink gets one, and that worker dies.
+    let erp = sink("erp");
+    let longest_wait = std::time::Duration::MAX;
+    let any = Claim { sink: &erp, order: Order::None, limit: 10, lease: LEASE, longest_wait, now: Some(start()) };
+    let both = store.claim_due(any).await.unwrap().dispatches;
+    assert_eq!(keys(&both), ["a", "b"]);
+    let end = start() + LEASE;
+    let first = claim_one(&*store, end).await;
+    assert_eq!(first.id, both[0].id);
+    let waiting = dispatch(&*store, both[1].id).await;
+    assert_eq!((waiting.state, waiting.waits_for), (State::Pending, Some(first.id)));
+    let late = store.finish_attempts(&[delivered(&both[1])], Some(end)).await.unwrap();
+    assert_eq!(late, [super::Finish::LeaseLost]);
+    finish(&*store, &[delivered(&first)], end).await;
+    assert_eq!(claim_one(&*store, end).await.id, both[1].id);
 }
 
 pub(crate) async fn a_long_queue_does_not_hide_others(on: &Fixture) {
