@@ -331,7 +331,7 @@ fn write_growth(out: &mut String, growth: &Growth<'_>) -> std::fmt::Result {
             for holds in &sizes.holds {
                 let value = sizes.values.get(&(*what, *holds)).and_then(|values| median(values.iter().copied()));
                 // Rates have no digits after the point worth showing, times do.
-                write!(out, " {} |", number(value, if value.is_some_and(|value| value >= 1000.0) { 0 } else { 2 }))?;
+                write!(out, " {} |", number(value, if value.is_some_and(|value| value >= 100.0) { 0 } else { 2 }))?;
             }
             writeln!(out)?;
         }

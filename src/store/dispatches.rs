@@ -33,6 +33,12 @@ impl DispatchFilter {
         self.sink.is_some() && matches!(self.state, None | Some(State::Delivered)) && !self.names_events()
     }
 
+    /// True for the one list that reads an index by sink. Its sink is written as a range and its order is that of the
+    /// index: Postgres would otherwise look for the sink through the whole table, see [`super::sinks`].
+    pub(super) fn is_ordered_by_sink(&self) -> bool {
+        self.sink.is_some() && self.state == Some(State::Pending) && !self.names_events()
+    }
+
     /// True if only dispatches of certain events are selected. Each event has few.
     pub(super) fn names_events(&self) -> bool {
         self.event_id.is_some() || self.invoice_id.is_some() || self.found.is_some()

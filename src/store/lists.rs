@@ -132,7 +132,8 @@ pub(super) fn list_statement(filter: &DispatchFilter, from: Option<i64>, most: u
     if let Some(from) = from {
         push(&mut sql, &mut values, " AND id >= ", from.into());
     }
-    push(&mut sql, &mut values, " ORDER BY id DESC LIMIT ", most.into());
+    let order = if filter.is_ordered_by_sink() { "sink DESC, id DESC" } else { "id DESC" };
+    push(&mut sql, &mut values, &format!(" ORDER BY {order} LIMIT "), most.into());
     (sql, values)
 }
 
@@ -162,9 +163,9 @@ fn selected<'v>(columns: &str, filter: &'v DispatchFilter) -> Statement<'v> {
     sql.push_str(match filter.state {
         None => "dispatches WHERE true",
         // No index holds them, as each delivery would have to write it. They are few, their number is known, and in a
-        // large queue they are the oldest.
+        // large queue they are the oldest. The limit without effect makes Postgres keep to that order.
         Some(State::Leased) if !filter.names_events() => {
-            "(SELECT * FROM queue WHERE state = 'leased' ORDER BY id LIMIT (
+            "(SELECT * FROM (SELECT * FROM queue ORDER BY id LIMIT 1000000000) AS oldest WHERE state = 'leased' LIMIT (
                   SELECT CASE WHEN sum(n) > 0 THEN sum(n) ELSE 0 END FROM queue_counts WHERE state = 'leased')) AS leased
              WHERE true"
         }
@@ -193,7 +194,11 @@ fn selected<'v>(columns: &str, filter: &'v DispatchFilter) -> Statement<'v> {
         }
     }
     if let Some(sink) = &filter.sink {
-        push(&mut sql, &mut values, " AND sink = ", sink.into());
+        let is_ordered = filter.is_ordered_by_sink();
+        push(&mut sql, &mut values, if is_ordered { " AND sink >= " } else { " AND sink = " }, sink.into());
+        if is_ordered {
+            push(&mut sql, &mut values, " AND sink <= ", sink.into());
+        }
     }
     if let Some(before) = filter.before {
         push(&mut sql, &mut values, " AND id < ", before.0.into());

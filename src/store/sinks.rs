@@ -105,12 +105,14 @@ fn shown(count: i64) -> u64 {
 }
 
 /// The counts, and for unfinished work the oldest of it: one step into the index, whose condition has to stand here word
-/// for word.
+/// for word. A range of one sink and the order of the index: Postgres would otherwise take the order of the table, on
+/// which the first of a sink may be the last of all.
 pub(super) const WORK: &str = "
     SELECT sink, state, n, CASE WHEN state IN ('pending', 'leased') THEN (
                SELECT created_at FROM queue
-               WHERE sink = work.sink AND (state = 'pending' OR (state = 'leased' AND attempts > 0))
-               ORDER BY id LIMIT 1) END
+               WHERE sink >= work.sink AND sink <= work.sink
+                 AND (state = 'pending' OR (state = 'leased' AND attempts > 0))
+               ORDER BY sink, id LIMIT 1) END
     FROM (SELECT sink, state, CAST(sum(n) AS bigint) AS n FROM queue_counts GROUP BY sink, state) AS work
     WHERE n > 0";
 

@@ -41,10 +41,6 @@ fn sink(target: &Target, more: &str) -> String {
     )
 }
 
-fn ok() -> Reply {
-    Reply::Status(204, vec![])
-}
-
 async fn dispatches(relay: &Relay, filter: &str) -> Vec<Value> {
     relay.all(&format!("/dispatches?sink=erp&{filter}")).await
 }

@@ -471,8 +471,7 @@ async fn an_invoice_is_at_one_worker_whoever_hands_it_over() {
     for task in tasks {
         task.await.unwrap();
     }
-    let done = done.lock().unwrap();
-    let handed = done.values().filter(|was_handed| **was_handed).count();
+    let handed = done.lock().unwrap().values().filter(|was_handed| **was_handed).count();
     assert!(handed > 0 && handed < all, "{handed} of {all} were handed over: the others got in between");
     assert!(states(&replicas[0]).await.iter().all(|state| *state == State::Delivered));
     let left: i64 =
