@@ -31,7 +31,7 @@ on_both_stores!(the_old_version_works_on_the_new_schema);
 
 /// This program's migrations, and one that a newer program adds, as such a change usually is.
 fn newer(ours: &Migrator) -> Migrator {
-    let sql = sqlx::SqlStr::from_static("ALTER TABLE dispatches ADD COLUMN from_the_future integer NOT NULL DEFAULT 0");
+    let sql = sqlx::SqlStr::from_static("ALTER TABLE queue ADD COLUMN from_the_future integer NOT NULL DEFAULT 0");
     let next = Migration::new(9_000_000, Cow::Borrowed("from the future"), MigrationType::Simple, sql, false);
     Migrator::with_migrations(ours.iter().cloned().chain([next]).collect())
 }
@@ -138,7 +138,7 @@ async fn accepts_go_on_while_a_migration_waits_for_a_reader() {
     while waits < 2 {
         let waiting: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-             WHERE NOT l.granted AND c.relname = 'dispatches' AND l.mode = 'AccessExclusiveLock')",
+             WHERE NOT l.granted AND c.relname = 'queue' AND l.mode = 'AccessExclusiveLock')",
         )
         .fetch_one(&mut admin)
         .await
@@ -233,7 +233,11 @@ async fn a_role_that_may_not_change_the_schema_serves() {
     let owner = PostgresStore::connect(&Secret::new(url.as_str()), 2).await.unwrap();
     assert!(owner.migrate().await.unwrap() > 0);
     owner.close().await;
-    run(&mut admin, format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}")).await;
+    let grants = format!(
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}"
+    );
+    run(&mut admin, grants).await;
     let home = home.at(as_app.as_str());
     let relay = home.serve(&sink(&target)).await;
     assert_eq!(ready(&relay).await.0, 200);

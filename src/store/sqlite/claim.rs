@@ -143,7 +143,7 @@ struct Taken {
 }
 
 /// A dispatch that is due.
-struct Due {
+struct Candidate {
     id: i64,
     attempts: i64,
     trigger: String,
@@ -200,10 +200,10 @@ fn take(on: &Connection, claim: &Claim<'_>) -> rusqlite::Result<Option<Taken>> {
 }
 
 /// Reads the dispatches that are due.
-fn look(on: &Connection, claim: &Claim<'_>, now: i64, limit: u32) -> rusqlite::Result<Vec<Due>> {
+fn look(on: &Connection, claim: &Claim<'_>, now: i64, limit: u32) -> rusqlite::Result<Vec<Candidate>> {
     on.prepare_cached(DUE)?
         .query_map(params![claim.sink.as_str(), now, limit, claim.order == Order::Invoice], |row| {
-            Ok(Due {
+            Ok(Candidate {
                 id: row.get(0)?,
                 attempts: row.get(1)?,
                 trigger: row.get(2)?,
@@ -220,7 +220,7 @@ fn look(on: &Connection, claim: &Claim<'_>, now: i64, limit: u32) -> rusqlite::R
 
 /// Leases those of the found dispatches that are free, sets aside those that are blocked, and ends those that have
 /// nothing left to send. True if there may be more than the claim hands out.
-fn lease(on: &Connection, claim: &Claim<'_>, found: Vec<Due>, taken: &mut Taken) -> rusqlite::Result<bool> {
+fn lease(on: &Connection, claim: &Claim<'_>, found: Vec<Candidate>, taken: &mut Taken) -> rusqlite::Result<bool> {
     let now = taken.now;
     let mut is_full = false;
     let mut lanes = Lanes::new();
@@ -280,7 +280,7 @@ fn end(on: &Connection, id: i64, is_orphan: bool, now: i64) -> rusqlite::Result<
     Ok(())
 }
 
-impl Due {
+impl Candidate {
     fn leased(
         self,
         token: LeaseToken,

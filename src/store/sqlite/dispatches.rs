@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 
 use super::{
     SqliteStore,
-    finish::{CALL, HEAD},
+    finish::{CALL, HEAD, wake},
     rows::{During, json_array, micros_or_now},
 };
 use crate::{
@@ -151,12 +151,6 @@ pub(super) async fn call_next(
         }
     }
     Ok(sinks)
-}
-
-/// Wakes the sinks of these names. A name that is not valid in a configuration has no worker.
-pub(super) fn wake(store: &SqliteStore, sinks: &[String]) {
-    let names: BTreeSet<SinkName> = sinks.iter().filter_map(|name| SinkName::new(name).ok()).collect();
-    store.wakeups.wake(&names);
 }
 
 #[async_trait]

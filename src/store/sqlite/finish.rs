@@ -8,7 +8,6 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     SqliteStore,
-    dispatches::wake,
     rows::{During, micros_or_now},
     writer::Flush,
 };
@@ -65,6 +64,12 @@ const COUNT: &str = "
 
 /// Sinks with their invoices; the dispatches of each keep their order.
 pub(super) type Lanes = BTreeSet<(String, String)>;
+
+/// Wakes the sinks of these names. A name that is not valid in a configuration has no worker.
+pub(super) fn wake(store: &SqliteStore, sinks: &[String]) {
+    let names: BTreeSet<SinkName> = sinks.iter().filter_map(|name| SinkName::new(name).ok()).collect();
+    store.wakeups.wake(&names);
+}
 
 /// See [`crate::store::LeaseStore::finish_attempts`].
 pub(super) async fn finish(

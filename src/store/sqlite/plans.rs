@@ -35,8 +35,8 @@ async fn with_history(folder: &tempfile::TempDir) -> SqliteStore {
          INSERT INTO history (id, event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at, finished_at)
          SELECT rowid, id, 'erp', type, invoice_id, 'delivered', 'event', 1, received_at, received_at FROM events;
          INSERT INTO queue (id, event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
-         SELECT 20000 + rowid, id, 'erp', type, invoice_id, 'pending', 'event', received_at, received_at FROM events
-         WHERE rowid <= 5000;
+         SELECT 20000 + rowid, id, 'erp' || (rowid % 20), type, invoice_id, 'pending', 'event', received_at, received_at
+         FROM events WHERE rowid <= 5000;
          INSERT INTO queue (event_id, sink, event_type, invoice_id, state, trigger, created_at, finished_at)
          SELECT id, 'erp', type, invoice_id, 'dead', 'event', received_at, received_at FROM events LIMIT 10;
          INSERT INTO attempts (dispatch_id, number, started_at, duration_us, outcome)

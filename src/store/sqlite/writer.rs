@@ -231,9 +231,15 @@ impl Writer {
                     self.write(vec![job]);
                 }
             }
-            Ok(()) => group.into_iter().for_each(|job| job.answer(Ok(()))),
+            Ok(()) => {
+                for job in group {
+                    job.answer(Ok(()));
+                }
+            }
             Err(Failed::Piece(fault) | Failed::Whole(fault)) => {
-                group.into_iter().for_each(|job| job.answer(Err(fault.clone())));
+                for job in group {
+                    job.answer(Err(fault.clone()));
+                }
             }
         }
     }
@@ -425,7 +431,9 @@ mod tests {
         let turn = store.turn.lock().await;
         let accept = store.thread.run(Flush::Now, 1, |_| Ok(1));
         let (first, accepted, last, ()) =
-            tokio::join!(register(&store, Some("a")), accept, register(&store, Some("b")), async { drop(turn) });
+            tokio::join!(register(&store, Some("a")), accept, register(&store, Some("b")), async {
+                drop(turn);
+            });
         assert_eq!((first.unwrap(), accepted.unwrap(), last.unwrap()), (1, 1, 1));
         assert_eq!(*store.thread.commits.lock().unwrap(), [2]);
         register(&store, Some("c")).await.unwrap();
@@ -453,7 +461,9 @@ mod tests {
         let (_folder, store) = fresh().await;
         let turn = store.turn.lock().await;
         let broken = store.thread.run(Flush::Later, 1, |_| -> rusqlite::Result<()> { panic!("for a test") });
-        let (beside, broken, ()) = tokio::join!(register(&store, Some("a")), broken, async { drop(turn) });
+        let (beside, broken, ()) = tokio::join!(register(&store, Some("a")), broken, async {
+            drop(turn);
+        });
         assert!(beside.unwrap_err().is_unavailable(), "it may be sent again");
         assert!(broken.during("fail").unwrap_err().is_unavailable());
         assert_eq!(names(&store).await, Vec::<String>::new(), "nothing of the group was kept");
@@ -506,7 +516,7 @@ mod tests {
             endpoint: EndpointName::new("main").unwrap(),
             dedupe_key: DedupeKey::of_message(&number.to_be_bytes()),
             event_type: "ping".into(),
-            invoice_id: (number % 2 == 0).then(|| format!("i{}", number % 50)),
+            invoice_id: number.is_multiple_of(2).then(|| format!("i{}", number % 50)),
             occurred_at: None,
             received_at: clock::now(),
             readable: true,
@@ -557,7 +567,7 @@ mod tests {
             let (store, sink) = (store.clone(), sinks[number as usize % 2].clone());
             tasks.spawn(async move {
                 assert!(!store.record_deliveries(&[event(number, &sink)]).await.unwrap()[0].duplicate);
-                if number % 10 == 0 {
+                if number.is_multiple_of(10) {
                     assert!(store.record_deliveries(&[event(number, &sink)]).await.unwrap()[0].duplicate);
                     let rare = SinkName::new(&format!("rare-{number}")).unwrap();
                     assert!(store.pause_sink(&rare, "for a test").await.unwrap());
@@ -570,7 +580,7 @@ mod tests {
         }
         let ended = async {
             while let Some(task) = tasks.join_next().await {
-                task.unwrap()
+                task.unwrap();
             }
         };
         tokio::time::timeout(Duration::from_mins(1), ended).await.expect("nobody waits for anybody for ever");

@@ -130,7 +130,7 @@ fn what_would_break_the_program_before_is_found() {
     ] {
         assert!(statements(sql).iter().all(|one| objection(one).is_none()), "{sql}");
     }
-    assert!(delay("create index x on dispatches (id)", false).is_some());
-    assert!(delay("create index concurrently x on dispatches (id)", true).is_none());
+    assert!(delay("create index x on queue (id)", false).is_some());
+    assert!(delay("create index concurrently x on queue (id)", true).is_none());
     assert!(delay("create index x on bookings (id)", false).is_none());
 }
