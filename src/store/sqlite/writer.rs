@@ -447,7 +447,7 @@ mod tests {
         let turn = store.turn.lock().await;
         let (first, bad, last, ()) =
             tokio::join!(register(&store, Some("a")), register(&store, None), register(&store, Some("b")), async {
-                drop(turn)
+                drop(turn);
             });
         assert_eq!((first.unwrap(), last.unwrap()), (1, 1));
         let error = bad.unwrap_err();
