@@ -10,8 +10,7 @@ use uuid::Uuid;
 
 use super::{
     SqliteStore,
-    dispatches::wake,
-    finish::{self, Lanes},
+    finish::{self, Lanes, wake},
     rows::{During, Place, between, micros_or_now},
     writer::Flush,
 };

@@ -15,6 +15,7 @@ use crate::{
     model::{
         clock,
         dispatch::{FinishedAttempt, Next, Outcome},
+        id::SinkName,
     },
     store::{Finish, StoreError, rows::sink_changes, tx::later},
 };

@@ -136,7 +136,7 @@ impl RetentionStore for SqliteStore {
         let mut total = 0;
         loop {
             let (found, sinks) = bring_back(self, now).await.during(action)?;
-            super::dispatches::wake(self, &sinks);
+            super::finish::wake(self, &sinks);
             total += sinks.len() as u64;
             if sinks.is_empty() || i64::try_from(found).is_ok_and(|found| found < AT_ONCE) {
                 return Ok(total);

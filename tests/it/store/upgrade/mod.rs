@@ -39,6 +39,7 @@ use uuid::Uuid;
 
 use crate::support::postgres;
 
+mod alone;
 mod statements;
 mod text;
 
