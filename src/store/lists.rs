@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::{
     DispatchFilter, DispatchesPage, Page, StoreError,
     rows::{AttemptRow, DispatchRow, with_attempts},
-    search::Pieces,
+    search::{DISPATCHES_LOOKED_AT, Pieces},
     tx::{Access, Again, Sql, Transact, Value, values},
 };
 use crate::model::{
@@ -59,7 +59,7 @@ pub(super) trait Lists {
 impl<S: Transact> Lists for S {
     async fn list(&self, filter: &DispatchFilter, limit: u32) -> Result<DispatchesPage, StoreError> {
         let mut filter = filter.clone();
-        let mut pieces = filter.is_search().then(Pieces::new);
+        let mut pieces = filter.is_search().then(|| Pieces::up_to(DISPATCHES_LOOKED_AT));
         let mut rows: Vec<DispatchRow> = Vec::new();
         let mut searched_until = None;
         loop {

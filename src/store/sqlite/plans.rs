@@ -132,7 +132,7 @@ async fn status_and_purge_go_by_their_indexes() {
     goes_by(&store, history, &["history_event (event_id=?)"]).await;
     goes_by(&store, overdue, &["PRIMARY KEY (event_id=?)"]).await;
     goes_by(&store, purge::BRING_BACK, &["SEARCH queue USING INTEGER PRIMARY KEY (rowid=?)"]).await;
-    goes_by(&store, purge::POSTPONED, &["queue_due (sink=? AND due_at>?)"]).await;
+    goes_by(&store, purge::POSTPONED, &["queue_due (", " AND due_at>?)"]).await;
     let by_age = ["assignments_by_age (assigned_at<?)", "bookings_by_payment_alone (payment_id=?)"];
     goes_by(&store, of_sqlite(&ledger::PURGE_ASSIGNMENTS), &by_age).await;
     goes_by(&store, of_sqlite(&ledger::UNASSIGNED), &["events_by_invoice (invoice_id=?", unfinished]).await;
