@@ -72,7 +72,10 @@ async fn recount(store: &dyn Store) {
     match store.recount().await {
         Ok(0) => {}
         Ok(counts) => {
-            tracing::warn!(counts, "the counts of the queue were corrected: the database was changed past its triggers");
+            tracing::warn!(
+                counts,
+                "the counts of the queue were corrected: the database was changed past its triggers"
+            );
         }
         Err(error) => tracing::warn!(error = %Chain(&error), "could not compare the counts with the queue"),
     }

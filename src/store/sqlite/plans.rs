@@ -32,7 +32,8 @@ async fn with_history(folder: &tempfile::TempDir) -> SqliteStore {
          SELECT randomblob(16), 'main', randomblob(32), 'payment.received', 'i' || (n % 500), n, 1, n, 1,
                 iif(n % 2 = 0, x'00', NULL)
          FROM numbers;
-         INSERT INTO history (id, event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at, finished_at)
+         INSERT INTO history (id, event_id, sink, event_type, invoice_id, state, trigger, attempts, created_at,
+                              finished_at)
          SELECT rowid, id, 'erp', type, invoice_id, 'delivered', 'event', 1, received_at, received_at FROM events;
          INSERT INTO queue (id, event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at)
          SELECT 20000 + rowid, id, 'erp', type, invoice_id, 'pending', 'event', received_at, received_at FROM events
