@@ -1,7 +1,7 @@
 //! How dispatches are listed, the same on both databases.
 //!
-//! A list of one state reads the only table that can hold it, a list without a state the view of both. Where no index gives
-//! the order of a list, it is read piece by piece, see [`super::search`].
+//! A list of one state reads the only table that can hold it, a list without a state the view of both. Where no index
+//! gives the order of a list, it is read piece by piece, see [`super::search`].
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::{
     DispatchFilter, DispatchesPage, Page, StoreError,
     rows::{AttemptRow, DispatchRow, with_attempts},
-    search::Pieces,
+    search::{DISPATCHES_LOOKED_AT, Pieces},
     tx::{Access, Again, Sql, Transact, Value, values},
 };
 use crate::model::{
@@ -23,8 +23,8 @@ use crate::model::{
 macro_rules! columns {
     ($rest:literal) => {
         concat!(
-            "id, event_id, event_type, invoice_id, sink, state, CAST(attempts AS bigint) AS attempts, trigger, created_at,
-             finished_at, last_error, ",
+            "id, event_id, event_type, invoice_id, sink, state, CAST(attempts AS bigint) AS attempts, trigger,
+             created_at, finished_at, last_error, ",
             $rest
         )
     };
@@ -59,7 +59,7 @@ pub(super) trait Lists {
 impl<S: Transact> Lists for S {
     async fn list(&self, filter: &DispatchFilter, limit: u32) -> Result<DispatchesPage, StoreError> {
         let mut filter = filter.clone();
-        let mut pieces = filter.is_search().then(Pieces::new);
+        let mut pieces = filter.is_search().then(|| Pieces::up_to(DISPATCHES_LOOKED_AT));
         let mut rows: Vec<DispatchRow> = Vec::new();
         let mut searched_until = None;
         loop {
@@ -166,8 +166,8 @@ fn selected<'v>(columns: &str, filter: &'v DispatchFilter) -> Statement<'v> {
         // large queue they are the oldest. The limit without effect makes Postgres keep to that order.
         Some(State::Leased) if !filter.names_events() => {
             "(SELECT * FROM (SELECT * FROM queue ORDER BY id LIMIT 1000000000) AS oldest WHERE state = 'leased' LIMIT (
-                  SELECT CASE WHEN sum(n) > 0 THEN sum(n) ELSE 0 END FROM queue_counts WHERE state = 'leased')) AS leased
-             WHERE true"
+                  SELECT CASE WHEN sum(n) > 0 THEN sum(n) ELSE 0 END FROM queue_counts WHERE state = 'leased')
+             ) AS leased WHERE true"
         }
         Some(State::Leased) => "queue WHERE state = 'leased'",
         Some(State::Pending) => "queue WHERE state = 'pending'",

@@ -1,4 +1,5 @@
-//! Searching piece by piece: filters that no index covers are applied to the newest events first, up to a limit.
+//! Searching piece by piece: filters that no index covers are applied to the newest events or dispatches first, up to a
+//! limit.
 //!
 //! A search that finds nothing would otherwise read everything that is stored: gigabytes of payloads, on a connection
 //! that is blocked in the meantime. Here each piece is a statement of its own, which ends quickly and gives its
@@ -11,6 +12,9 @@ use crate::model::id::EventId;
 
 /// Events that one search reads, at most.
 pub(super) const LOOKED_AT: u32 = 100_000;
+
+/// Dispatches that one search reads, at most: each of them twice.
+pub(super) const DISPATCHES_LOOKED_AT: u32 = 50_000;
 
 /// After this time a search begins no further piece.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -27,24 +31,29 @@ pub(super) struct Pieces {
     began: Instant,
     piece_began: Instant,
     size: u32,
-    looked_at: u32,
+    left: u32,
 }
 
 impl Pieces {
-    /// A search that begins now.
+    /// A search among events that begins now.
     pub(super) fn new() -> Self {
+        Self::up_to(LOOKED_AT)
+    }
+
+    /// A search that begins now, and reads so many at most.
+    pub(super) fn up_to(most: u32) -> Self {
         let now = Instant::now();
-        Self { began: now, piece_began: now, size: 512, looked_at: 0 }
+        Self { began: now, piece_began: now, size: 512, left: most }
     }
 
-    /// The number of events in the next piece.
+    /// The number of events or dispatches in the next piece.
     pub(super) fn size(&self) -> u32 {
-        self.size.min(LOOKED_AT - self.looked_at)
+        self.size.min(self.left)
     }
 
-    /// Records that a piece of [`Pieces::size`] events was searched. False: the search ends here.
+    /// Records that a piece of [`Pieces::size`] was searched. False: the search ends here.
     pub(super) fn go_on(&mut self) -> bool {
-        self.looked_at += self.size();
+        self.left -= self.size();
         let took = self.piece_began.elapsed();
         self.piece_began = Instant::now();
         if took < PIECE {
@@ -52,7 +61,7 @@ impl Pieces {
         } else if took > PIECE * 3 {
             self.size = (self.size / 4).max(SMALLEST);
         }
-        self.looked_at < LOOKED_AT && self.began.elapsed() < LONGEST
+        self.left > 0 && self.began.elapsed() < LONGEST
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the store promises about sinks: their pauses, and how much work each one has.
 //!
 //! Triggers of the schema count the queue by sink and state, in the transaction of each change. So a status reads a few
-//! counts, however large the queue is, they are of this moment, and a crash leaves nothing to correct. Only what goes past
-//! the triggers does (`TRUNCATE`, a restore without them): [`SinkStore::recount`] finds and corrects it.
+//! counts, however large the queue is, they are of this moment, and a crash leaves nothing to correct. Only what goes
+//! past the triggers does (`TRUNCATE`, a restore without them): [`SinkStore::recount`] finds and corrects it.
 
 use std::collections::BTreeMap;
 
@@ -104,9 +104,9 @@ fn shown(count: i64) -> u64 {
     count.try_into().unwrap_or_default()
 }
 
-/// The counts, and for unfinished work the oldest of it: one step into the index, whose condition has to stand here word
-/// for word. A range of one sink and the order of the index: Postgres would otherwise take the order of the table, on
-/// which the first of a sink may be the last of all.
+/// The counts, and for unfinished work the oldest of it: one step into the index, whose condition has to stand here
+/// word for word. The sink is written as a range, and the order is that of the index: Postgres would otherwise take the
+/// order of the table, in which the first of a sink may be the last of all.
 pub(super) const WORK: &str = "
     SELECT sink, state, n, CASE WHEN state IN ('pending', 'leased') THEN (
                SELECT created_at FROM queue
@@ -153,9 +153,8 @@ impl<S: Transact> SinkStore for S {
         let action = "read the status of the sinks";
         let (rows, work) = self
             .transact(action, Again::Harmless, Access::Look, async |mut tx| {
-                let sinks =
-                    "SELECT name, paused_at, paused_reason, delivered, last_success_at, last_error_at, last_error
-                             FROM sinks";
+                let sinks = "SELECT name, paused_at, paused_reason, delivered, last_success_at, last_error_at,
+                                    last_error FROM sinks";
                 let sinks: Vec<SinkRow> = tx.rows(sinks, &[]).await?;
                 let work: Vec<(String, String, i64, Option<i64>)> = tx.rows(WORK, &[]).await?;
                 tx.commit((sinks, work)).await

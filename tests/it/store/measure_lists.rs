@@ -35,7 +35,8 @@ async fn lay(on: &Fixture) {
         "CAST(lpad(to_hex(1700000000000 + n), 12, '0') || lpad(to_hex(n), 20, '0') AS uuid)",
     ];
     let dispatch = "'payment.received', 'inv-' || (n / 4), CASE WHEN n % 10 = 0 THEN 'mail'
-                    WHEN n % 1000000 < 100 THEN 'rare' WHEN n % 1000000 > 999900 THEN 'late' ELSE 'erp' END, 'event', 1, n * 1000";
+                    WHEN n % 1000000 < 100 THEN 'rare' WHEN n % 1000000 > 999900 THEN 'late' ELSE 'erp' END,
+                    'event', 1, n * 1000";
     let done = format!("{dispatch}, n * 1000, CASE WHEN n % 5000 = 0 THEN 'cancelled' ELSE 'delivered' END");
     let to_do = format!("{dispatch}, n * 1000, 'pending'");
     let columns = "event_type, invoice_id, sink, trigger, attempts, created_at";
