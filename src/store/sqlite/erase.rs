@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::{
     SqliteStore,
-    dispatches::{Lane, call_next, wake},
+    dispatches::{Lane, call_next},
+    finish::wake,
     rows::{During, micros_or_now},
     tx,
 };
