@@ -129,14 +129,14 @@ async fn on_postgres_it_waits_for_the_version_before_to_be_stopped() {
     };
     let (store, task) = migrating;
     // It has its turn, and looks at who is connected.
-    crate::support::eventually("the migration waits", async || {
-        sqlx::query_scalar::<_, bool>(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'finkare-relay/2'
-                            AND query LIKE '%application_name LIKE%')",
-        )
-        .fetch_one(&mut connection)
-        .await
-        .unwrap()
+    let looking = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'finkare-relay/2'
+                                   AND query LIKE '%application_name LIKE%')";
+    crate::support::eventually("the migration waits", || {
+        let url = database.url();
+        async move {
+            let mut admin = PgConnection::connect(&url).await.unwrap();
+            sqlx::query_scalar(looking).fetch_one(&mut admin).await.unwrap()
+        }
     })
     .await;
     assert!(!task.is_finished(), "the version before is connected");
