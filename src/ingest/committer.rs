@@ -1,8 +1,9 @@
 //! Commits in groups: deliveries that arrive at the same time share one transaction.
 //!
 //! A flush to disk costs the same for one event as for a hundred. Callers put their event into a bounded queue; a writer
-//! takes all waiting events, up to [`Limits::batch`], records them in one transaction and answers each caller. It never
-//! waits for more: an idle system commits a single event at once, and the groups become larger with the load.
+//! takes all waiting events, up to [`Limits::batch`], records them in one transaction and answers each caller. An idle
+//! system commits a single event at once, and the groups become larger with the load. While a transaction waits for the
+//! disk, a second one may begin if there is a crowd.
 //!
 //! Failures: a full queue rejects at once ([`Refused::QueueFull`]). An event whose caller has given up is skipped, since the
 //! sender was asked to try again. If the database rejects a group because of its content, its events are recorded one by
@@ -23,6 +24,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -57,13 +59,10 @@ pub struct Limits {
     pub timeout: Duration,
 }
 
-/// After a group of so many events the next one is given time to grow.
-///
-/// A transaction costs the database about half a millisecond of processor time beside its events, and a flush. Under a load
-/// that needs such groups, fewer and larger ones leave more for everything else; a smaller load never waits.
-const CROWD: usize = 16;
-/// How long; about as long as a flush takes.
-const GATHER: Duration = Duration::from_millis(1);
+/// How many transactions may be under way. While one waits for the disk, the next is carried out.
+const UNDER_WAY: usize = 2;
+/// A second transaction begins only with so many events: smaller ones cost the database more than the overlap gains.
+const CROWD: usize = 32;
 
 type Answer = Result<Recorded, Arc<StoreError>>;
 
@@ -110,10 +109,10 @@ impl Progress {
         }
     }
 
-    /// The writer has taken these events, the oldest first. Events in the queue came later.
-    fn holds(&self, taken: &[Waiting]) {
-        let oldest = taken.first().map_or(NOBODY, |waiting| {
-            u64::try_from(waiting.since.saturating_duration_since(self.begun).as_micros()).unwrap_or(NOBODY)
+    /// The oldest of the events that the writer has taken has waited since then. Events in the queue came later.
+    fn holds(&self, oldest: Option<Instant>) {
+        let oldest = oldest.map_or(NOBODY, |since| {
+            u64::try_from(since.saturating_duration_since(self.begun).as_micros()).unwrap_or(NOBODY)
         });
         self.oldest.store(oldest, Relaxed);
     }
@@ -170,8 +169,8 @@ impl Committer {
     /// Creates the queue and the writer's future, which the caller spawns. The writer answers the waiting events and ends when
     /// every [`Committer`] has been dropped.
     ///
-    /// There is one writer: a second one would make the groups smaller, and more and smaller transactions cost the
-    /// database more than the overlap gains (docs/decisions/0002).
+    /// There is one writer. It has at most [`UNDER_WAY`] transactions under way, and a second one only for many events:
+    /// more and smaller ones cost the database more than the overlap gains (docs/decisions/0002).
     pub fn new(
         store: &Arc<dyn Store>,
         limits: Limits,
@@ -209,29 +208,47 @@ impl Committer {
 }
 
 async fn write(target: Bounded, mut queue: mpsc::Receiver<Waiting>, limits: Limits, handover: Handover) {
-    let progress = target.progress.clone();
-    let mut taken = Vec::with_capacity(limits.batch);
-    while queue.recv_many(&mut taken, limits.batch.max(1)).await > 0 {
-        taken.retain(|waiting| !waiting.answer.is_closed());
-        while !taken.is_empty() {
-            progress.holds(&taken);
-            let count = fitting(&taken, limits.batch_bytes);
-            let (events, answers): (Vec<_>, Vec<_>) =
-                taken.drain(..count).map(|waiting| (waiting.event, (waiting.answer, waiting.pressure))).unzip();
-            let (results, leased) = record(&target, &handover, &events).await;
-            for ((answer, pressure), result) in answers.into_iter().zip(results) {
-                // The caller may have gone; the event is stored anyway.
-                let _ = answer.send(result);
-                drop(pressure);
+    let most = limits.batch.max(1);
+    let (mut taken, mut is_open) = (Vec::with_capacity(most), true);
+    let mut under_way = FuturesUnordered::new();
+    // Since when the oldest of each group under way has waited.
+    let mut oldest: Vec<Instant> = Vec::new();
+    while is_open || !under_way.is_empty() {
+        let room = most - taken.len();
+        tokio::select! {
+            Some(since) = under_way.next() => {
+                if let Some(place) = oldest.iter().position(|other| *other == since) {
+                    oldest.swap_remove(place);
+                }
             }
-            hand_over(&target.store, &events, leased);
-            if count >= CROWD {
-                // Those who were answered just now may send again: what they send shares the next transaction.
-                tokio::time::sleep(GATHER).await;
-            }
+            count = queue.recv_many(&mut taken, room), if is_open && room > 0 => is_open = count > 0,
         }
-        progress.holds(&[]);
+        taken.retain(|waiting| !waiting.answer.is_closed());
+        while !taken.is_empty()
+            && (under_way.is_empty() || (under_way.len() < UNDER_WAY && taken.len() >= CROWD))
+        {
+            let count = fitting(&taken, limits.batch_bytes);
+            let group: Vec<_> = taken.drain(..count).collect();
+            oldest.push(group[0].since);
+            under_way.push(commit(&target, &handover, group));
+        }
+        target.progress.holds(oldest.iter().copied().chain(taken.first().map(|waiting| waiting.since)).min());
     }
+}
+
+/// Commits one group, answers its callers and hands its dispatches over. Returns since when the first of them waited.
+async fn commit(target: &Bounded, handover: &Handover, group: Vec<Waiting>) -> Instant {
+    let since = group[0].since;
+    let (events, answers): (Vec<_>, Vec<_>) =
+        group.into_iter().map(|waiting| (waiting.event, (waiting.answer, waiting.pressure))).unzip();
+    let (results, leased) = record(target, handover, &events).await;
+    for ((answer, pressure), result) in answers.into_iter().zip(results) {
+        // The caller may have gone; the event is stored anyway.
+        let _ = answer.send(result);
+        drop(pressure);
+    }
+    hand_over(&target.store, &events, leased);
+    since
 }
 
 /// How many of the first events fit into one transaction, at least one.
@@ -596,17 +613,11 @@ mod tests {
     fn the_oldest_is_the_first_in_hand_and_a_failure_lasts_until_a_success() {
         let progress = Arc::new(Progress::new());
         let backlog = Backlog { queue: mpsc::channel(1).0.downgrade(), progress: progress.clone() };
-        let since = |since| Waiting {
-            event: event(b"x"),
-            answer: oneshot::channel().0,
-            pressure: Pressure::default().wait(),
-            since,
-        };
         let now = Instant::now();
-        progress.holds(&[since(now), since(now + Duration::from_hours(1))]);
+        progress.holds(Some(now));
         while backlog.oldest().is_zero() {}
         assert!(backlog.oldest() < Duration::from_hours(1));
-        progress.holds(&[]);
+        progress.holds(None);
         assert!(backlog.oldest().is_zero());
         let away = StoreError::Unavailable { action: "store deliveries".into(), source: sqlx::Error::PoolTimedOut };
         let refused = StoreError::Refused { action: "store deliveries".into(), source: sqlx::Error::RowNotFound };
