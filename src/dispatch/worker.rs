@@ -818,7 +818,7 @@ mod tests {
         late.hand_over(queued(2)).unwrap();
         until("it is given back", || bench.store.notes().given_back == [2]).await;
         bench.target.permits.add_permits(1);
-        assert!(bench.lifecycle.stop(Duration::from_secs(60)).await, "the worker has ended");
+        assert!(bench.lifecycle.stop(Duration::from_mins(1)).await, "the worker has ended");
         assert_eq!(bench.store.notes().finished, [1], "the running attempt was let end");
     }
 

@@ -224,9 +224,7 @@ async fn write(target: Bounded, mut queue: mpsc::Receiver<Waiting>, limits: Limi
             count = queue.recv_many(&mut taken, room), if is_open && room > 0 => is_open = count > 0,
         }
         taken.retain(|waiting| !waiting.answer.is_closed());
-        while !taken.is_empty()
-            && (under_way.is_empty() || (under_way.len() < UNDER_WAY && taken.len() >= CROWD))
-        {
+        while !taken.is_empty() && (under_way.is_empty() || (under_way.len() < UNDER_WAY && taken.len() >= CROWD)) {
             let count = fitting(&taken, limits.batch_bytes);
             let group: Vec<_> = taken.drain(..count).collect();
             oldest.push(group[0].since);

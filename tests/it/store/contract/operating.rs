@@ -282,7 +282,7 @@ pub(crate) async fn a_large_backlog_is_counted_as_it_changes(on: &Fixture) {
     store.pause_sink(&sink("idle"), "nothing to do").await.unwrap();
     let counts = async |name: &str| {
         let status = status(&*store, name).await;
-        (status.pending, status.oldest_pending.map(|at| at.as_microsecond()))
+        (status.pending, status.oldest_pending.map(jiff::Timestamp::as_microsecond))
     };
     assert_eq!((counts("mail").await, counts("erp").await), ((7, Some(1)), (12_000, Some(1))));
     assert_eq!(counts("idle").await, (0, None));

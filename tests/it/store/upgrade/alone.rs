@@ -62,8 +62,7 @@ async fn a_large_file_is_copied_in_pieces_and_loses_nothing() {
     // Cut off half-way: the schema is as it was.
     let cut_off = tokio::time::timeout(Duration::from_millis(20), store.migrate()).await;
     assert!(cut_off.is_err(), "a quarter of a million rows take longer");
-    let mut connection =
-        SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path)).await.unwrap();
+    let mut connection = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path)).await.unwrap();
     assert_eq!(counted(&mut connection, "dispatches").await, (ROWS, 1, ROWS));
     let is_table: bool =
         sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'dispatches' AND type = 'table')")
