@@ -12,17 +12,19 @@
 //! Two implementations with hand-written SQL make the same promises, which one contract suite (`tests/it/store`)
 //! checks: [`sqlite`] for one process without setup, [`postgres`] for many replicas.
 //!
-//! # The columns that matter
+//! # The tables and columns that matter
 //!
-//! - `due_at`: when a dispatch next needs attention. For a pending one the time of its next attempt,
-//!   for a held one its re-check, if any, for a leased one the end of its lease (Postgres keeps that in
-//!   `lease_until`, see below). Null for all others, so that the partial index over it holds only
-//!   unfinished work and a claim costs the same after ten million deliveries as after ten. One rule
-//!   finds new work, retries, expired leases and re-checks alike.
-//! - `lease_until`, `attention` (Postgres only): on Postgres an update of an indexed column writes every index of the
-//!   row again. So no index holds the end of a lease or `state`, and a claim writes no index entry; the states that a
-//!   person looks for (held, dead, cancelled) are marked by `attention`. SQLite writes only the indexes that change,
-//!   and has neither column.
+//! - `queue` holds what may still have to be done, by the relay or by a person (pending, leased, held, dead), `history`
+//!   what is done (delivered, cancelled). The first is small and changes all the time, the second only grows. A dispatch
+//!   keeps its number when it moves. `dispatches` is a view of both, to read a whole list.
+//! - `queue_counts`: how many dispatches each sink has in the queue, by state. Triggers keep it in the transaction of
+//!   each change, so a crash leaves it right.
+//! - `due_at`: when a dispatch next needs attention. For a pending one the time of its next attempt, for a held one its
+//!   re-check, if any, for a leased one the end of its lease. So a claim costs the same after ten million deliveries as
+//!   after ten, and one rule finds new work, retries, expired leases and re-checks alike.
+//! - `alone`, `turn`: the place in a lane, which is a sink and an invoice. What is leased by a worker that keeps the
+//!   order has the first place, 0, the others their numbers. The unique index of the lane has room for one at each place,
+//!   so no invoice is leased twice at a time.
 //! - `attempted_at`, `attempt_us`: the attempt that delivered, number `attempts`. Only attempts that
 //!   did not deliver have rows of their own; reading puts the two together.
 //! - `waits_for`: the earlier dispatch of the same sink and invoice that must be finished first. A claim that finds a

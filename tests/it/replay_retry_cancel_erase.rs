@@ -14,7 +14,8 @@ use finkare_relay::{
     },
 };
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
+use uuid::Uuid;
 
 use crate::support::{
     eventually,
@@ -409,6 +410,29 @@ pub(crate) async fn execute(home: &Home, statement: &'static str) {
     assert!(changed > 0, "{statement}");
 }
 
+/// Makes an event older by this many days. Its id holds its time as well, so it gets another one, which is the answer.
+pub(crate) async fn make_older(home: &Home, event: &str, days: u32) -> String {
+    let id: Uuid = event.parse().expect("an id");
+    let older = Uuid::from_u128(id.as_u128() - ((u128::from(days) * 86_400_000) << 80));
+    let is_postgres = home.store_url().starts_with("postgres");
+    let literal = |id: Uuid| if is_postgres { format!("'{id}'") } else { format!("x'{}'", id.simple()) };
+    let (from, to, micros) = (literal(id), literal(older), i64::from(days) * 86_400_000_000);
+    let mut statements: Vec<String> = ["queue", "history", "announced", "assignments"]
+        .map(|table| format!("UPDATE {table} SET event_id = {to} WHERE event_id = {from}"))
+        .into();
+    statements.push(format!("UPDATE events SET id = {to}, received_at = received_at - {micros} WHERE id = {from}"));
+    let all = AssertSqlSafe(statements.join(";\n"));
+    if is_postgres {
+        let mut connection = PgConnection::connect(home.store_url()).await.unwrap();
+        sqlx::raw_sql(all).execute(&mut connection).await.unwrap();
+    } else {
+        let options = SqliteConnectOptions::new().filename(home.path("relay.db")).foreign_keys(false);
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::raw_sql(all).execute(&mut connection).await.unwrap();
+    }
+    older.to_string()
+}
+
 /// Writes the same into the ledger as an invoicing sink: the event's payment and its booking. Answers the event.
 async fn book(store: &dyn Store, event: &str, payment: &str, state: BookingState) -> EventId {
     let event_id: EventId = event.parse().expect("an id");
@@ -453,7 +477,7 @@ async fn what_is_old_goes_when_the_service_starts(backend: Backend) {
     }
     relay.drained().await;
     let store = home.store().await;
-    let assigned = book(&*store, &ids[0], "ancient", BookingState::Booked).await;
+    book(&*store, &ids[0], "ancient", BookingState::Booked).await;
     book(&*store, &ids[1], "old", BookingState::Seen).await;
     book(&*store, &ids[2], "unfinished", BookingState::Sending).await;
     store.close().await;
@@ -463,8 +487,9 @@ async fn what_is_old_goes_when_the_service_starts(backend: Backend) {
     execute(&home, "UPDATE bookings SET changed_at = changed_at - 91 * 86400000000 WHERE payment_id <> 'old'").await;
     execute(&home, "UPDATE bookings SET changed_at = changed_at - 89 * 86400000000 WHERE payment_id = 'old'").await;
     execute(&home, "UPDATE assignments SET assigned_at = assigned_at - 91 * 86400000000").await;
-    execute(&home, "UPDATE events SET received_at = received_at - 61 * 86400000000 WHERE invoice_id = 'ancient'").await;
-    execute(&home, "UPDATE events SET received_at = received_at - 31 * 86400000000 WHERE invoice_id = 'old'").await;
+    ids[0] = make_older(&home, &ids[0], 61).await;
+    ids[1] = make_older(&home, &ids[1], 31).await;
+    let assigned: EventId = ids[0].parse().expect("an id");
     let relay = home.serve(&sinks).await;
     eventually("the oldest is gone, with its key", async || {
         relay.try_get(&format!("/events/{}", ids[0])).await.0 == 404

@@ -1,7 +1,8 @@
 //! The statements of the program before, on the new schema.
 //!
 //! `sqlite/statements.sql` and `postgres/statements.sql` hold every statement that version 4 of the schema was used with,
-//! as its contract suite ran them, without comments and with casts where only the driver knows a parameter's type. Each
+//! as its contract suite ran them, without comments and with casts where only the driver knows a parameter's type; those
+//! that version 10 took away, for which every process had to be stopped, are no longer among them. Each
 //! is prepared on a database that is up to date: the server looks every name and type up, and runs nothing. (That a value
 //! is missing, it would say only when it runs; `text` sees to that.)
 

@@ -60,54 +60,6 @@ SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts
 -- next
 SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE d.id = $1
 -- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'cancelled' AND d.event_id = $1 AND d.id < $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'cancelled' AND d.event_id = $1 ORDER BY d.id DESC LIMIT $2
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'cancelled' AND d.id < $1 ORDER BY d.id DESC LIMIT $2
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'cancelled' AND d.sink = $1 AND d.event_id = $2 AND d.id < $3 ORDER BY d.id DESC LIMIT $4
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'cancelled' AND d.sink = $1 AND d.event_id = $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'cancelled' AND d.sink = $1 AND d.id < $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'cancelled' AND d.sink = $1 ORDER BY d.id DESC LIMIT $2
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'cancelled' ORDER BY d.id DESC LIMIT $1
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'dead' AND d.event_id = $1 AND d.id < $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'dead' AND d.event_id = $1 ORDER BY d.id DESC LIMIT $2
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'dead' AND d.id < $1 ORDER BY d.id DESC LIMIT $2
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'dead' AND d.sink = $1 AND d.event_id = $2 AND d.id < $3 ORDER BY d.id DESC LIMIT $4
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'dead' AND d.sink = $1 AND d.event_id = $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'dead' AND d.sink = $1 AND d.id < $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'dead' AND d.sink = $1 ORDER BY d.id DESC LIMIT $2
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'dead' ORDER BY d.id DESC LIMIT $1
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'held' AND d.event_id = $1 AND d.id < $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'held' AND d.event_id = $1 ORDER BY d.id DESC LIMIT $2
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'held' AND d.id < $1 ORDER BY d.id DESC LIMIT $2
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'held' AND d.sink = $1 AND d.event_id = $2 AND d.id < $3 ORDER BY d.id DESC LIMIT $4
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'held' AND d.sink = $1 AND d.event_id = $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'held' AND d.sink = $1 AND d.id < $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'held' AND d.sink = $1 ORDER BY d.id DESC LIMIT $2
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.attention AND d.state = 'held' ORDER BY d.id DESC LIMIT $1
--- next
 SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.due_at IS NOT NULL AND d.state = 'leased' AND d.event_id = $1 AND d.id < $2 ORDER BY d.id DESC LIMIT $3
 -- next
 SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.due_at IS NOT NULL AND d.state = 'leased' AND d.event_id = $1 ORDER BY d.id DESC LIMIT $2
@@ -171,54 +123,6 @@ SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts
 SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true AND d.state = 'delivered' ORDER BY d.id DESC LIMIT $1
 -- next
 SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM dispatches d WHERE true ORDER BY d.id DESC LIMIT $1
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'cancelled' AND d.event_id = $2 AND d.id < $3 ORDER BY d.id DESC LIMIT $4
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'cancelled' AND d.event_id = $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'cancelled' AND d.id < $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'cancelled' AND d.sink = $2 AND d.event_id = $3 AND d.id < $4 ORDER BY d.id DESC LIMIT $5
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'cancelled' AND d.sink = $2 AND d.event_id = $3 ORDER BY d.id DESC LIMIT $4
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'cancelled' AND d.sink = $2 AND d.id < $3 ORDER BY d.id DESC LIMIT $4
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'cancelled' AND d.sink = $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'cancelled' ORDER BY d.id DESC LIMIT $2
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'dead' AND d.event_id = $2 AND d.id < $3 ORDER BY d.id DESC LIMIT $4
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'dead' AND d.event_id = $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'dead' AND d.id < $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'dead' AND d.sink = $2 AND d.event_id = $3 AND d.id < $4 ORDER BY d.id DESC LIMIT $5
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'dead' AND d.sink = $2 AND d.event_id = $3 ORDER BY d.id DESC LIMIT $4
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'dead' AND d.sink = $2 AND d.id < $3 ORDER BY d.id DESC LIMIT $4
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'dead' AND d.sink = $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'dead' ORDER BY d.id DESC LIMIT $2
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'held' AND d.event_id = $2 AND d.id < $3 ORDER BY d.id DESC LIMIT $4
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'held' AND d.event_id = $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'held' AND d.id < $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'held' AND d.sink = $2 AND d.event_id = $3 AND d.id < $4 ORDER BY d.id DESC LIMIT $5
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'held' AND d.sink = $2 AND d.event_id = $3 ORDER BY d.id DESC LIMIT $4
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'held' AND d.sink = $2 AND d.id < $3 ORDER BY d.id DESC LIMIT $4
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'held' AND d.sink = $2 ORDER BY d.id DESC LIMIT $3
--- next
-SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.attention AND d.state = 'held' ORDER BY d.id DESC LIMIT $2
 -- next
 SELECT d.id, d.event_id, d.event_type, d.invoice_id, d.sink, d.state, d.attempts, d.trigger, d.created_at, d.due_at, d.finished_at, d.last_error, d.waits_for, d.attempted_at, d.attempt_us FROM events e JOIN dispatches d ON d.event_id = e.id WHERE e.invoice_id = $1 AND d.due_at IS NOT NULL AND d.state = 'leased' AND d.event_id = $2 AND d.id < $3 ORDER BY d.id DESC LIMIT $4
 -- next
@@ -376,8 +280,6 @@ SELECT id, endpoint, kind, state, actor, webhook_id, url, events, overlap_us, be
 -- next
 SELECT id, fingerprint, valid_until IS NULL OR valid_until > $2 FROM secrets WHERE sealed IS NOT NULL AND key_id = $1
 -- next
-SELECT id, invoice_id, (SELECT COALESCE($2::bigint, (extract(epoch FROM now()) * 1000000)::bigint)) AS now FROM dispatches WHERE sink = $1 AND due_at <= COALESCE($2::bigint, (extract(epoch FROM now()) * 1000000)::bigint) AND (lease_until IS NULL OR lease_until <= COALESCE($2::bigint, (extract(epoch FROM now()) * 1000000)::bigint)) AND NOT EXISTS (SELECT FROM sinks WHERE name = $1 AND paused_at IS NOT NULL) ORDER BY due_at, id LIMIT $3 FOR UPDATE OF dispatches SKIP LOCKED
--- next
 SELECT name, paused_at, paused_reason, delivered, last_success_at, last_error_at, last_error FROM sinks
 -- next
 SELECT number, sink, payment_id, event_id, invoice_id, invoice_number, amount_cents, currency, state, target_id, note, token, takeovers, began_at, changed_at, (SELECT COALESCE(NULL::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) AS now FROM bookings WHERE sink = $1 AND invoice_number = $2 AND state IN ('reserved', 'sending')
@@ -422,8 +324,6 @@ SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', $2
 -- next
 SELECT sink, min(created_at) FROM dispatches WHERE id = ANY($1) AND state IN ('pending', 'leased') GROUP BY sink
 -- next
-SELECT sink, state, count(*), min(id) FROM dispatches WHERE due_at IS NOT NULL AND state IN ('pending', 'leased') GROUP BY sink, state UNION ALL SELECT sink, state, count(*), min(id) FROM dispatches WHERE attention AND state IN ('held', 'dead') GROUP BY sink, state
--- next
 UPDATE bookings SET state = $2, target_id = coalesce($3, target_id), note = coalesce($4, note), changed_at = $5 WHERE number = $1
 -- next
 UPDATE bookings SET state = 'booked', target_id = coalesce($2, target_id), note = $3, changed_at = $4 WHERE number = $1
@@ -431,20 +331,6 @@ UPDATE bookings SET state = 'booked', target_id = coalesce($2, target_id), note 
 UPDATE bookings SET state = 'sending', began_at = $4, changed_at = CASE WHEN state = 'reserved' THEN $4 ELSE changed_at END WHERE sink = $1 AND payment_id = $2 AND token = $3 AND state IN ('reserved', 'sending')
 -- next
 UPDATE bookings SET token = $2, event_id = $3, began_at = $4, takeovers = takeovers + 1 WHERE number = $1
--- next
-UPDATE dispatches AS d SET state = 'cancelled', finished_at = moment.now, due_at = NULL, waits_for = NULL, attention = true, last_error = $2 FROM (SELECT (SELECT COALESCE($3::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) AS now OFFSET 0) AS moment WHERE d.event_id = ANY($1) AND d.state IN ('pending', 'held', 'dead') RETURNING d.sink, moment.now
--- next
-UPDATE dispatches AS d SET state = 'leased', lease_token = free.token, lease_until = $3::bigint + $4::bigint, waits_for = NULL, attention = false, first_attempt_at = COALESCE(d.first_attempt_at, $3) FROM unnest($1::bigint[], $2::uuid[]) AS free (id, token), events AS e WHERE d.id = free.id AND e.id = d.event_id RETURNING d.id, d.lease_token, d.attempts, d.trigger, d.first_attempt_at, d.event_id, e.endpoint, d.event_type, d.invoice_id, e.received_at, e.content_type, e.payload
--- next
-UPDATE dispatches AS d SET state = 'pending', lease_token = NULL, lease_until = NULL, first_attempt_at = CASE WHEN d.attempts > d.ageless THEN d.first_attempt_at END FROM unnest($1::bigint[], $2::uuid[]) AS given (id, token) WHERE d.id = given.id AND d.lease_token = given.token AND d.state = 'leased' RETURNING d.sink
--- next
-UPDATE dispatches AS d SET state = f.state, attempts = d.attempts + 1, lease_token = NULL, lease_until = NULL, due_at = moment.now + f.due_after, finished_at = CASE WHEN f.state IN ('delivered', 'dead') THEN moment.now END, attempted_at = CASE f.state WHEN 'delivered' THEN f.started_at END, attempt_us = CASE f.state WHEN 'delivered' THEN f.duration_us END, attention = f.state IN ('held', 'dead'), last_error = COALESCE(f.error, d.last_error), first_attempt_at = CASE WHEN NOT f.restarts THEN d.first_attempt_at END, ageless = CASE WHEN f.restarts THEN d.attempts + 1 ELSE d.ageless END FROM (SELECT (SELECT COALESCE($8::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) AS now OFFSET 0) AS moment, unnest($1::bigint[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $9::bool[]) AS f (id, token, state, due_after, started_at, duration_us, error, restarts) WHERE d.id = f.id AND d.lease_token = f.token AND d.state = 'leased' RETURNING d.id, f.token, moment.now, d.invoice_id, d.attempts
--- next
-UPDATE dispatches AS d SET waits_for = blocked.head, due_at = $3, lease_token = NULL, lease_until = NULL, state = CASE d.state WHEN 'leased' THEN 'pending' ELSE d.state END FROM unnest($1::bigint[], $2::bigint[]) AS blocked (id, head) WHERE d.id = blocked.id
--- next
-UPDATE dispatches SET lease_until = (SELECT COALESCE($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) WHERE due_at IS NOT NULL AND state = 'leased'
--- next
-UPDATE dispatches SET state = 'cancelled', lease_token = NULL, lease_until = NULL, due_at = NULL, finished_at = $2, attention = true, last_error = $3 WHERE id = ANY($1)
 -- next
 UPDATE events SET payload = NULL WHERE id = ANY($1) AND payload IS NOT NULL
 -- next
@@ -472,20 +358,4 @@ UPDATE secrets SET state = 'retiring', valid_until = least(valid_until, $3) WHER
 -- next
 UPDATE sinks SET paused_at = NULL, paused_reason = NULL WHERE name = $1 AND paused_at IS NOT NULL
 -- next
-WITH chosen AS MATERIALIZED ( SELECT d.id FROM dispatches d JOIN events e ON e.id = d.event_id WHERE d.id = ANY($1) AND d.state IN ('pending', 'held', 'dead') AND e.payload IS NOT NULL ORDER BY d.id FOR UPDATE OF d FOR SHARE OF e ) UPDATE dispatches AS d SET state = 'pending', due_at = (SELECT COALESCE($2::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)), finished_at = NULL, waits_for = NULL, attention = false, first_attempt_at = CASE d.state WHEN 'pending' THEN d.first_attempt_at END, ageless = CASE d.state WHEN 'pending' THEN d.ageless ELSE d.attempts END FROM chosen WHERE d.id = chosen.id RETURNING d.sink
--- next
-WITH chosen AS MATERIALIZED ( SELECT id FROM dispatches WHERE id = ANY($1) AND state IN ('pending', 'held', 'dead') ORDER BY id FOR UPDATE ) UPDATE dispatches AS d SET state = 'cancelled', finished_at = moment.now, due_at = NULL, waits_for = NULL, attention = true FROM chosen, (SELECT (SELECT COALESCE($2::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) AS now OFFSET 0) AS moment WHERE d.id = chosen.id RETURNING d.sink, d.invoice_id, moment.now
--- next
-WITH dispatched AS MATERIALIZED ( SELECT id FROM dispatches WHERE event_id = ANY($1) ORDER BY id FOR UPDATE ), attempted AS ( UPDATE attempts SET error = 'erased' WHERE dispatch_id IN (SELECT id FROM dispatched) AND error IS NOT NULL ) UPDATE dispatches SET last_error = 'erased' WHERE id IN (SELECT id FROM dispatched) AND last_error IS NOT NULL
--- next
-WITH event AS MATERIALIZED ( SELECT id, type, invoice_id FROM events WHERE id = ANY($1) AND payload IS NOT NULL ORDER BY id FOR SHARE ), moment AS MATERIALIZED (SELECT (SELECT COALESCE($4::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) AS now), written AS ( INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at) SELECT event.id, asked.sink, event.type, event.invoice_id, 'pending', 'replay', moment.now, moment.now FROM moment, unnest($2::uuid[], $3::text[]) WITH ORDINALITY AS asked (id, sink, place) JOIN event ON event.id = asked.id ORDER BY asked.place RETURNING id, event_id ) SELECT event.id, ARRAY(SELECT written.id FROM written WHERE written.event_id = event.id ORDER BY written.id) FROM event
--- next
-WITH gone AS (DELETE FROM events e WHERE e.id = ANY($1) AND NOT EXISTS (SELECT FROM dispatches d WHERE d.event_id = e.id AND d.finished_at IS NULL) RETURNING id), dispatched AS ( DELETE FROM dispatches d USING gone WHERE d.event_id = gone.id RETURNING d.id ), attempted AS (DELETE FROM attempts a USING dispatched d WHERE a.dispatch_id = d.id), assigned AS (DELETE FROM assignments a USING gone WHERE a.event_id = gone.id) SELECT count(*) FROM gone
--- next
-WITH moment AS MATERIALIZED (SELECT (SELECT COALESCE($2::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) AS now) SELECT moment.now, EXISTS (SELECT FROM sinks WHERE name = $1 AND paused_at IS NOT NULL) AS paused, least((SELECT min(greatest(due_at, lease_until)) FROM (SELECT due_at, lease_until FROM dispatches WHERE sink = $1 AND due_at <= moment.now ORDER BY due_at LIMIT 4000) AS due), (SELECT due_at FROM dispatches WHERE sink = $1 AND due_at > moment.now ORDER BY due_at LIMIT 1) ) AS next_due_at FROM moment
--- next
-WITH next AS MATERIALIZED ( SELECT DISTINCT head.id FROM unnest($1::text[], $2::text[]) AS lane (sink, invoice_id) CROSS JOIN LATERAL ( SELECT d.id, d.waits_for FROM dispatches d WHERE d.sink = lane.sink AND d.invoice_id = lane.invoice_id AND d.finished_at IS NULL ORDER BY d.id LIMIT 1 ) AS head WHERE head.waits_for IS NOT NULL ORDER BY head.id ) UPDATE dispatches AS d SET due_at = $3, waits_for = NULL FROM next WHERE d.id = next.id AND d.waits_for IS NOT NULL RETURNING d.sink
--- next
 WITH old AS MATERIALIZED ( SELECT number FROM bookings WHERE state IN ('booked', 'seen') AND changed_at <= (SELECT COALESCE(NULL::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) - $1 ORDER BY changed_at LIMIT $2 FOR UPDATE SKIP LOCKED ) DELETE FROM bookings AS b USING old WHERE b.number = old.number
--- next
-WITH recorded AS ( INSERT INTO events AS e (id, endpoint, dedupe_key, type, invoice_id, occurred_at, received_at, deliveries, readable, content_type, payload) SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::int[], $9::bool[], $10::text[], $11::bytea[]) ON CONFLICT (endpoint, dedupe_key) DO UPDATE SET deliveries = e.deliveries + excluded.deliveries RETURNING id, endpoint, dedupe_key, deliveries ), moment AS MATERIALIZED (SELECT (SELECT COALESCE($17::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) AS now), dispatched AS ( INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at) SELECT d.event_id, d.sink, d.event_type, d.invoice_id, 'pending', 'event', moment.now, moment.now FROM moment, unnest($12::uuid[], $13::int[], $14::text[], $15::text[], $16::text[]) AS d (event_id, deliveries, sink, event_type, invoice_id) WHERE ((d.event_id, d.deliveries) IN (SELECT id, deliveries FROM recorded)) IS TRUE RETURNING 1 ) SELECT id, endpoint, dedupe_key, deliveries FROM recorded

@@ -68,8 +68,6 @@ SELECT dispatch_id, number, started_at, duration_us, outcome, error FROM attempt
 -- next
 SELECT dispatch_id, number, started_at, duration_us, outcome, error FROM attempts WHERE dispatch_id IN (SELECT id FROM dispatches WHERE event_id = ?) ORDER BY dispatch_id, number
 -- next
-SELECT due.id, NULL, due.attempts, due.trigger, due.first_attempt_at, due.event_id, due.event_type, due.invoice_id, e.endpoint, e.received_at, e.content_type, e.payload FROM (SELECT id, attempts, trigger, first_attempt_at, event_id, event_type, invoice_id FROM dispatches WHERE sink = ?1 AND due_at <= ?2 AND NOT EXISTS (SELECT 1 FROM sinks WHERE name = ?1 AND paused_at IS NOT NULL) ORDER BY due_at, id LIMIT ?3) AS due JOIN events AS e ON e.id = due.event_id
--- next
 SELECT endpoint, id, url, registered_at FROM webhooks
 -- next
 SELECT endpoint, lease_token, contested, secret_id FROM intents WHERE id = ?
@@ -426,17 +424,9 @@ UPDATE bookings SET state = ?2, target_id = coalesce(?3, target_id), note = coal
 -- next
 UPDATE bookings SET token = ?2, event_id = ?3, began_at = ?4, takeovers = takeovers + 1 WHERE number = ?1
 -- next
-UPDATE dispatches SET due_at = ?2 WHERE id IN (SELECT value FROM json_each(?1))
--- next
-UPDATE dispatches SET last_error = ?2 WHERE event_id = ?1 AND last_error IS NOT NULL
--- next
 UPDATE dispatches SET state = 'cancelled', due_at = NULL, waits_for = NULL, finished_at = ?2 WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('pending', 'held', 'dead') RETURNING sink, invoice_id
 -- next
 UPDATE dispatches SET state = 'cancelled', due_at = NULL, waits_for = NULL, finished_at = ?2, last_error = ?3 WHERE event_id = ?1 AND state IN ('pending', 'held', 'dead') RETURNING sink
--- next
-UPDATE dispatches SET state = 'cancelled', due_at = NULL, waits_for = NULL, lease_token = NULL, finished_at = ?2, last_error = ?3 WHERE id IN (SELECT value FROM json_each(?1))
--- next
-UPDATE dispatches SET state = 'pending', due_at = ?2, waits_for = NULL, finished_at = NULL, first_attempt_at = CASE state WHEN 'pending' THEN first_attempt_at END, ageless = CASE state WHEN 'pending' THEN ageless ELSE attempts END WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('pending', 'held', 'dead') AND EXISTS (SELECT 1 FROM events WHERE events.id = dispatches.event_id AND payload IS NOT NULL) RETURNING sink
 -- next
 UPDATE events SET payload = NULL WHERE id = ? AND payload IS NOT NULL
 -- next
@@ -463,18 +453,6 @@ UPDATE secrets SET state = 'expired', sealed = NULL WHERE sealed IS NOT NULL AND
 UPDATE secrets SET state = 'retiring', valid_until = min(coalesce(valid_until, ?3), ?3) WHERE endpoint = ?1 AND sealed IS NOT NULL AND id <> ?2
 -- next
 UPDATE sinks SET paused_at = NULL, paused_reason = NULL WHERE name = ? AND paused_at IS NOT NULL
--- next
-WITH again (at) AS (VALUES (?)), blocked (id, waits_for) AS (VALUES (?, ?) ) UPDATE dispatches SET waits_for = blocked.waits_for, due_at = (SELECT at FROM again), lease_token = NULL, state = iif(state = 'leased', 'pending', state) FROM blocked WHERE dispatches.id = blocked.id
--- next
-WITH finished (id, token, state, due_at, finished_at, error, attempted_at, attempt_us, restarts) AS (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ) UPDATE dispatches SET state = finished.state, attempts = attempts + 1, due_at = finished.due_at, lease_token = NULL, finished_at = finished.finished_at, last_error = coalesce(finished.error, last_error), attempted_at = finished.attempted_at, attempt_us = finished.attempt_us, first_attempt_at = iif(finished.restarts, NULL, first_attempt_at), ageless = iif(finished.restarts, attempts + 1, ageless) FROM finished WHERE dispatches.id = finished.id AND +lease_token = +finished.token AND dispatches.state = 'leased' RETURNING dispatches.id, attempts, invoice_id
--- next
-WITH found AS MATERIALIZED ( SELECT id, attempts, trigger, first_attempt_at, event_id, event_type, invoice_id, (SELECT head.id FROM dispatches AS head WHERE head.sink = d.sink AND head.invoice_id = d.invoice_id AND head.finished_at IS NULL AND head.id < d.id ORDER BY head.id LIMIT 1) AS waits_for FROM dispatches AS d WHERE sink = ?1 AND due_at <= ?2 AND NOT EXISTS (SELECT 1 FROM sinks WHERE name = ?1 AND paused_at IS NOT NULL) ORDER BY due_at, id LIMIT ?3) SELECT found.id, found.waits_for, found.attempts, found.trigger, found.first_attempt_at, found.event_id, found.event_type, found.invoice_id, e.endpoint, e.received_at, e.content_type, iif(found.waits_for IS NULL, e.payload, NULL) FROM found JOIN events AS e ON e.id = found.event_id
--- next
-WITH lease (until, at) AS (VALUES (?, ?)), claimed (id, token) AS (VALUES (?, ?) ) UPDATE dispatches SET state = 'leased', lease_token = claimed.token, due_at = (SELECT until FROM lease), waits_for = NULL, first_attempt_at = coalesce(first_attempt_at, (SELECT at FROM lease)) FROM claimed WHERE dispatches.id = claimed.id
--- next
-WITH now (at) AS (VALUES (?)) INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at) SELECT column1, column2, column3, column4, 'pending', 'event', now.at, now.at FROM now CROSS JOIN (VALUES (?, ?, ?, ?) ) WHERE column1 IS NOT NULL
--- next
-WITH now (at) AS (VALUES (?)), given (id, token) AS (VALUES (?, ?) ) UPDATE dispatches SET state = 'pending', due_at = (SELECT at FROM now), lease_token = NULL, first_attempt_at = iif(attempts = ageless, NULL, first_attempt_at) FROM given WHERE dispatches.id = given.id AND +lease_token = +given.token AND state = 'leased' RETURNING sink
 -- next
 WITH now (at) AS (VALUES (?)), lanes (sink, invoice_id) AS (VALUES (?, ?) ) UPDATE dispatches SET due_at = (SELECT at FROM now), waits_for = NULL WHERE id IN ( SELECT (SELECT head.id FROM dispatches AS head WHERE head.sink = lanes.sink AND head.invoice_id = lanes.invoice_id AND head.finished_at IS NULL ORDER BY head.id LIMIT 1) FROM lanes) AND waits_for IS NOT NULL RETURNING sink
 -- next
