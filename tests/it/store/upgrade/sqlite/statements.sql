@@ -18,8 +18,6 @@ INSERT INTO audit (at, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)
 -- next
 INSERT INTO bookings (sink, payment_id, event_id, invoice_id, invoice_number, amount_cents, currency, state, token, began_at, changed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'reserved', ?8, ?9, ?9)
 -- next
-INSERT INTO dispatches (event_id, sink, event_type, invoice_id, state, trigger, created_at, due_at) SELECT id, ?2, type, invoice_id, 'pending', 'replay', ?3, ?3 FROM events WHERE id = ?1 RETURNING id
--- next
 INSERT INTO endpoint_activity (endpoint, watched_since, last_delivery_at) SELECT value ->> 0, ?2, value ->> 1 FROM json_each(?1) WHERE TRUE ON CONFLICT (endpoint) DO UPDATE SET last_delivery_at = excluded.last_delivery_at WHERE excluded.last_delivery_at > coalesce(endpoint_activity.last_delivery_at, excluded.last_delivery_at - 1)
 -- next
 INSERT INTO events (id, endpoint, dedupe_key, type, invoice_id, occurred_at, received_at, deliveries, last_delivery_at, readable, content_type, payload) SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ) WHERE column1 IS NOT NULL ON CONFLICT (endpoint, dedupe_key) DO NOTHING
@@ -424,10 +422,6 @@ UPDATE bookings SET state = ?2, target_id = coalesce(?3, target_id), note = coal
 -- next
 UPDATE bookings SET token = ?2, event_id = ?3, began_at = ?4, takeovers = takeovers + 1 WHERE number = ?1
 -- next
-UPDATE dispatches SET state = 'cancelled', due_at = NULL, waits_for = NULL, finished_at = ?2 WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('pending', 'held', 'dead') RETURNING sink, invoice_id
--- next
-UPDATE dispatches SET state = 'cancelled', due_at = NULL, waits_for = NULL, finished_at = ?2, last_error = ?3 WHERE event_id = ?1 AND state IN ('pending', 'held', 'dead') RETURNING sink
--- next
 UPDATE events SET payload = NULL WHERE id = ? AND payload IS NOT NULL
 -- next
 UPDATE events SET payload = NULL WHERE id IN ( SELECT id FROM events AS e WHERE payload IS NOT NULL AND received_at < ?1 AND NOT EXISTS (SELECT 1 FROM dispatches WHERE event_id = e.id AND finished_at IS NULL) ORDER BY received_at LIMIT ?2)
@@ -453,7 +447,5 @@ UPDATE secrets SET state = 'expired', sealed = NULL WHERE sealed IS NOT NULL AND
 UPDATE secrets SET state = 'retiring', valid_until = min(coalesce(valid_until, ?3), ?3) WHERE endpoint = ?1 AND sealed IS NOT NULL AND id <> ?2
 -- next
 UPDATE sinks SET paused_at = NULL, paused_reason = NULL WHERE name = ? AND paused_at IS NOT NULL
--- next
-WITH now (at) AS (VALUES (?)), lanes (sink, invoice_id) AS (VALUES (?, ?) ) UPDATE dispatches SET due_at = (SELECT at FROM now), waits_for = NULL WHERE id IN ( SELECT (SELECT head.id FROM dispatches AS head WHERE head.sink = lanes.sink AND head.invoice_id = lanes.invoice_id AND head.finished_at IS NULL ORDER BY head.id LIMIT 1) FROM lanes) AND waits_for IS NOT NULL RETURNING sink
 -- next
 WITH repeated (endpoint, dedupe_key, deliveries, received_at) AS (VALUES (?, ?, ?, ?) ) UPDATE events SET deliveries = events.deliveries + repeated.deliveries, last_delivery_at = max(last_delivery_at, repeated.received_at) FROM repeated WHERE events.endpoint = +repeated.endpoint AND events.dedupe_key = +repeated.dedupe_key RETURNING events.id, events.endpoint, events.dedupe_key
