@@ -8,7 +8,7 @@
 //! attempts are slow it does not, since the lease of a waiting dispatch runs. It also takes no more while a few mebibytes
 //! wait in memory. A dispatch whose lease would expire during an attempt is not started but returned.
 //!
-//! While it has to claim, it shares its room: see [`Worker::share`].
+//! While it has to claim, it shares its room: see `Worker::share`.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -169,7 +169,7 @@ impl Committer {
     /// Creates the queue and the writer's future, which the caller spawns. The writer answers the waiting events and ends when
     /// every [`Committer`] has been dropped.
     ///
-    /// There is one writer. It has at most [`UNDER_WAY`] transactions under way, and a second one only for many events:
+    /// There is one writer. It has at most `UNDER_WAY` transactions under way, and a second one only for many events:
     /// more and smaller ones cost the database more than the overlap gains (docs/decisions/0002).
     pub fn new(
         store: &Arc<dyn Store>,
