@@ -25,7 +25,7 @@
 //!
 //! An event that was received while the clock was months behind has an id that lies behind the place, and is on no
 //! list. So the walk begins anew from the oldest event when a doubt about the clock has ended, and once a week
-//! ([`ANEW`]) in any case.
+//! (`ANEW`) in any case.
 
 use std::time::Duration;
 
