@@ -218,7 +218,9 @@ async fn a_removed_sink_gives_back_what_it_was_handed(backend: Backend) {
     let target = Target::start().await;
     let home = Home::new(backend).await;
     let config = sink(&target, "timeout_secs = 300");
-    let relay = home.serve(&config).await;
+    // Without any sink, `stdout` would get the events meanwhile, and keep what it has not written when it goes.
+    let other = "[[sinks]]\nname = \"other\"\ntype = \"file\"\npath = \"other.ndjson\"\nevents = [\"ping\"]\n";
+    let relay = home.serve(&format!("{other}{config}")).await;
     let (stop, mut senders) = load(&relay, 8);
     eventually("events arrive", async || target.arrivals().len() > 50).await;
     let path = home.path("relay.toml");
