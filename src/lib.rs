@@ -35,6 +35,7 @@
 //!    this process without a claim.
 //! 8. [`replay`]: sends stored events again. [`bulk`]: decisions about many events or dispatches at once.
 //! 9. [`link`]: the link to Finkare, which registers, rotates and heals. [`activity`]: endpoints that have gone quiet.
+//!    [`notices`]: the relay's own events, which tell a person what needs one.
 //! 10. [`resolve`]: which payment and which invoice an event means, found out at Finkare and decided once.
 //! 11. [`web`]: the two listeners.
 //! 12. [`options`], [`config`]: reading what the operator wrote. [`telemetry`]: logs, metrics and traces. [`lifecycle`]:
@@ -76,6 +77,7 @@ pub mod lifecycle;
 pub mod link;
 pub mod listener;
 pub mod model;
+pub mod notices;
 pub mod options;
 pub mod pressure;
 pub mod replay;

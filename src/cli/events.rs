@@ -89,7 +89,7 @@ pub(super) async fn run(config: Config, command: Events, output: Output) -> Resu
                     plain_or_empty(event.payment.invoice_number.as_deref()),
                     amount(event.payment.amount_cents, event.payment.currency.as_deref()),
                     event.deliveries.to_string(),
-                    plain(&event.endpoint),
+                    plain_or_empty(event.endpoint.as_deref()),
                 ]
             };
             watch
@@ -123,7 +123,7 @@ fn event_text(page: &EventPage) -> String {
     for (label, value) in [
         ("event", event.id.to_string()),
         ("type", plain(&event.r#type)),
-        ("endpoint", plain(&event.endpoint)),
+        ("endpoint", plain_or_empty(event.endpoint.as_deref())),
         ("invoice", plain_or_empty(event.invoice_id.as_deref())),
         ("number", plain_or_empty(payment.invoice_number.as_deref())),
         ("payment", plain_or_empty(payment.payment_id.as_deref())),

@@ -26,7 +26,8 @@ use crate::{
         clock,
         dispatch::{Outcome, Trigger},
         event,
-        id::{DispatchId, EventId},
+        id::{DispatchId, EndpointName, EventId},
+        notice,
     },
     resolve::Resolver,
     service,
@@ -66,7 +67,7 @@ pub(super) struct Options {
 #[derive(Deserialize)]
 struct Stored {
     id: EventId,
-    endpoint: String,
+    endpoint: Option<String>,
     r#type: String,
     invoice_id: Option<String>,
     received_at: Timestamp,
@@ -90,7 +91,7 @@ impl Stored {
         };
         Ok(message(
             self.id,
-            self.endpoint,
+            self.endpoint.unwrap_or_default(),
             (self.r#type, self.invoice_id),
             self.received_at,
             self.content_type,
@@ -205,13 +206,29 @@ fn from_file(config: &Config, path: &Path, endpoint: Option<&str>) -> anyhow::Re
         bail!("{} has {size} bytes, more than a delivery may have", path.display());
     }
     let payload = std::fs::read(path).with_context(cannot)?;
+    let json = Some("application/json".to_owned());
+    if let Some(own) = own_type(&payload) {
+        return Ok(message(EventId::generate(), String::new(), (own, None), clock::now(), json, payload));
+    }
     let reading = event::read(&payload);
     let of = (reading.event_type, reading.invoice_id);
-    let json = Some("application/json".to_owned());
     Ok(message(EventId::generate(), endpoint.name.as_str().to_owned(), of, clock::now(), json, payload))
 }
 
+/// The type of one of the relay's own events, if the file holds one: no delivery has such a type.
+fn own_type(payload: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(payload).ok()?;
+    body["event"].as_str().filter(|event_type| notice::is_own(event_type)).map(str::to_owned)
+}
+
 fn decide(route: &Route, message: &Message) -> Decision {
+    if notice::is_own(&message.event_type) {
+        let body = Body::new(&message.payload);
+        let is_among = |endpoints: &[EndpointName]| {
+            message.endpoint.is_empty() || endpoints.iter().any(|name| name.as_str() == message.endpoint)
+        };
+        return route.decide_own(&message.event_type, &body, is_among);
+    }
     route.decide(&message.endpoint, &message.event_type, &Body::new(&message.payload))
 }
 

@@ -10,11 +10,13 @@ use std::{
 
 use ::outgoing::Egress;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::tz::TimeZone;
 use toml::de::{DeTable, DeValue};
 
 use super::{Admin, AdminToken, Config, MadeUp, Retention, Role, Server, StoreConfig, Token, endpoint, outgoing, sink};
 use crate::{
     model::secret::{Secret, has_split_password},
+    notices::{self, Settings},
     options::{
         Problem, Problems,
         description::Described,
@@ -187,7 +189,7 @@ fn read_with(
     };
     let file = file.in_folder(path.and_then(Path::parent).unwrap_or(Path::new("")));
     let mut root = file.root(&report, environment);
-    let Single { server, store, admin, has_token, retention, outgoing } = single(&mut root);
+    let Single { server, store, admin, has_token, retention, own_events, outgoing } = single(&mut root);
     let endpoint::Read { mut endpoints, names, is_without_secret } = endpoint::read(&mut root, retention.dedupe);
     let (sinks, made_up_sink) = sink::read(&mut root, &endpoints, &names, &outgoing, kinds);
     root.finish();
@@ -218,6 +220,7 @@ fn read_with(
             store,
             admin,
             retention,
+            own_events,
             endpoints,
             sinks,
             master_key,
@@ -256,6 +259,7 @@ struct Single {
     /// True if an admin token was configured, valid or not.
     has_token: bool,
     retention: Retention,
+    own_events: Settings,
     outgoing: Egress,
 }
 
@@ -264,6 +268,8 @@ fn single(root: &mut Section<'_>) -> Single {
     let store = store(root.key("store", "The database.").table());
     let (admin, has_token) = admin(root.key("admin", "Who may use the admin API.").table());
     let retention = retention(root.key("retention", "How long data is stored.").table());
+    let own_events =
+        own_events(root.key("notices", "When the relay's own events (`relay.held` and so on) are made.").table());
     let outgoing = outgoing::read(
         root.key(
             "outgoing",
@@ -271,7 +277,7 @@ fn single(root: &mut Section<'_>) -> Single {
         )
         .table(),
     );
-    Single { server, store, admin, has_token, retention, outgoing }
+    Single { server, store, admin, has_token, retention, own_events, outgoing }
 }
 
 fn server(mut section: Section<'_>) -> Server {
@@ -691,6 +697,43 @@ fn retention(mut section: Section<'_>) -> Retention {
     section.finish();
     let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
     Retention { payload: days(payload_days), dedupe: days(dedupe_days), ledger: days(ledger_days) }
+}
+
+fn own_events(mut section: Section<'_>) -> Settings {
+    let group = section
+        .key(
+            "group_secs",
+            "What happens for one cause within this time, in seconds, is one event with a count. While it goes on, each \
+             further event collects for twice as long, up to four hours.",
+        )
+        .secs_or(1..=86_400, notices::GROUP_SECS);
+    let tripped_after = section
+        .key("tripped_after_secs", "How long a sink must have been failing before `relay.sink_tripped`, in seconds.")
+        .secs_or(1..=86_400, notices::TRIPPED_AFTER_SECS);
+    let digest_at = section
+        .key("digest_at", "When `relay.digest` is made every day.")
+        .allowed("a time such as `\"08:00\"`")
+        .otherwise("never")
+        .text()
+        .and_then(|text| match jiff::civil::Time::strptime("%H:%M", &text) {
+            Ok(time) => Some(time),
+            Err(_) => {
+                section.problem("digest_at", format!("`{text}` is not a time of day: write it like \"08:00\""));
+                None
+            }
+        });
+    let timezone = timezone(&mut section, "The time zone of `digest_at`.");
+    section.finish();
+    Settings { group, tripped_after, digest_at, timezone }
+}
+
+/// A key `timezone`: a name of the IANA database.
+fn timezone(section: &mut Section<'_>, meaning: &'static str) -> TimeZone {
+    let name = section.key("timezone", meaning).allowed("a name such as `Europe/Paris`").text_or(notices::TIMEZONE);
+    TimeZone::get(&name).unwrap_or_else(|_| {
+        section.problem("timezone", format!("`{name}` is not a time zone: write it like \"{}\"", notices::TIMEZONE));
+        TimeZone::UTC
+    })
 }
 
 const MAKE_A_MASTER_KEY: &str =

@@ -59,6 +59,8 @@ pub struct Config {
     pub admin: Admin,
     /// How long data is stored.
     pub retention: Retention,
+    /// What the relay tells of itself, and when.
+    pub own_events: crate::notices::Settings,
     /// The webhooks; at least one.
     pub endpoints: Vec<Endpoint>,
     /// The targets; at least one.

@@ -10,6 +10,7 @@ use crate::{
     model::{
         dispatch::{Order, RetryPolicy},
         id::{EndpointName, SinkName},
+        notice::{self, NoticeType},
     },
     options::{
         problem::{Place, did_you_mean, listed},
@@ -170,7 +171,7 @@ fn one(mut section: Section<'_>, name: Option<SinkName>, known: Known<'_>) -> Op
     // Without a usable type, the other keys are checked as for a plain target.
     let family = row.map_or(Family::Plain, |row| row.family);
     let (concurrency, timeout_secs) = row.map_or((NonZeroU32::MIN, 10), |row| (concurrency_of(row), row.timeout_secs));
-    let events = events(&mut section);
+    let events = events(&mut section, family.is_invoicing());
     if !section.has("endpoints") {
         one_company_alone(&section, family, known.endpoints);
     }
@@ -221,22 +222,38 @@ fn concurrency_of(row: Row) -> NonZeroU32 {
     NonZeroU32::new(row.concurrency).unwrap_or(NonZeroU32::MIN)
 }
 
-fn events(section: &mut Section<'_>) -> Selection {
+fn events(section: &mut Section<'_>, is_invoicing: bool) -> Selection {
     let types = section
         .key(
             "events",
-            "The types of events that it gets. `\"*\"` is every event, including unknown and unreadable ones.",
+            "The types of events that it gets. `\"*\"` is every event of Finkare's, including unknown and unreadable ones; \
+             `\"relay.*\"` is every event of the relay's own.",
         )
         .allowed("event types, or `\"*\"`")
         .texts_or_star(&Selection::DEFAULT);
     let Some(types) = types else { return Selection::Types(Selection::DEFAULT.map(str::to_owned).to_vec()) };
+    if is_invoicing && types.iter().any(|event| notice::is_own(event)) {
+        section.problem(
+            "events",
+            "names the relay's own events, which are for people: invoicing software gets none of them",
+        );
+    }
     if types.is_empty() {
         section.problem("events", "is empty, so that nothing would ever be sent: name event types, or write \"*\"");
     }
     for (index, event) in types.iter().enumerate() {
         let key = format!("events[{index}]");
-        if event.is_empty() || (event.contains('*') && event != "*") {
-            section.problem(&key, format!("`{event}` is not an event type: the only pattern is \"*\", for everything"));
+        if notice::is_own(event) {
+            let known = || NoticeType::ALL.iter().map(|kind| kind.as_str()).chain([notice::ALL]);
+            if known().all(|known| known != event) {
+                let meant = did_you_mean(event, known());
+                section.problem(&key, format!("`{event}` is not one of the relay's own events{meant}"));
+            }
+        } else if event.is_empty() || (event.contains('*') && event != "*") {
+            section.problem(
+                &key,
+                format!("`{event}` is not an event type: the only patterns are \"*\", for everything, and \"relay.*\""),
+            );
         } else if !DOCUMENTED_EVENTS.contains(&event.as_str()) {
             let meant = did_you_mean(event, DOCUMENTED_EVENTS);
             if !meant.is_empty() {
@@ -244,7 +261,8 @@ fn events(section: &mut Section<'_>) -> Selection {
             }
         }
     }
-    if types.iter().any(|event| event == "*") { Selection::All } else { Selection::Types(types) }
+    let has_own = types.iter().any(|event| notice::is_own(event));
+    if !has_own && types.iter().any(|event| event == "*") { Selection::All } else { Selection::Types(types) }
 }
 
 fn of_endpoints(section: &mut Section<'_>, known: &[EndpointName]) -> Option<Vec<EndpointName>> {

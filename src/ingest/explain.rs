@@ -48,6 +48,8 @@ pub const KEPT: usize = 1000;
 pub const QUEUE: usize = 16;
 /// The largest body that is examined, in bytes: Finkare's bodies have a few hundred.
 pub const LARGEST: usize = 256 * 1024;
+/// How long a refusal that waits to be examined is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The shortest time between two explanations.
 pub const REST: Duration = Duration::from_millis(50);
 /// The pause after an explanation, as a multiple of the time that the explanation took.
@@ -251,6 +253,25 @@ impl Refusals {
         }
         kept.push_back(refusal.clone());
         refusal
+    }
+
+    /// The refusals after this number of deliveries that look genuine (those with a signature header), each with its
+    /// endpoint, reason and time; and the number of the last one that is finished. One that waits to be examined is not,
+    /// nor is what follows it.
+    pub fn after(&self, number: u64) -> (Vec<(Option<EndpointName>, Reason, Timestamp)>, u64) {
+        let kept = self.kept();
+        let waits = |refusal: &&Refusal| !refusal.examined && refusal.reason == Reason::NotExamined;
+        let patient = clock::now().checked_sub(PATIENCE).unwrap_or(Timestamp::MIN);
+        let first = kept.partition_point(|refusal| refusal.number <= number);
+        let fresh = kept.iter().skip(first).take_while(|refusal| !waits(refusal) || refusal.at < patient);
+        let (mut last, mut rows) = (number, Vec::new());
+        for refusal in fresh {
+            last = refusal.number;
+            if refusal.reason != Reason::HeaderMissing {
+                rows.push((refusal.endpoint.clone(), refusal.reason, refusal.at));
+            }
+        }
+        (rows, last)
     }
 
     /// Lists refusals, newest first: those older than the number `before`, of one endpoint or of all, at most `limit`.

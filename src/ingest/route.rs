@@ -3,14 +3,17 @@
 use std::{cell::OnceCell, fmt};
 
 pub use super::filter::Filter;
-use crate::model::id::{EndpointName, SinkName};
+use crate::model::{
+    id::{EndpointName, SinkName},
+    notice,
+};
 
 /// Which event types a sink wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// `"*"`: all events, including unknown types and unreadable bodies.
+    /// `"*"`: all events of Finkare's, including unknown types and unreadable bodies.
     All,
-    /// Only these types.
+    /// Only these types. `"*"` among them means all of Finkare's, `"relay.*"` all of the relay's own.
     Types(Vec<String>),
 }
 
@@ -20,8 +23,13 @@ impl Selection {
 
     fn wants(&self, event_type: &str) -> bool {
         match self {
-            Selection::All => true,
-            Selection::Types(types) => types.iter().any(|wanted| wanted == event_type),
+            Selection::All => !notice::is_own(event_type),
+            Selection::Types(types) => {
+                let is_own = notice::is_own(event_type);
+                types.iter().any(|wanted| {
+                    wanted == event_type || (is_own && wanted == notice::ALL) || (!is_own && wanted == "*")
+                })
+            }
         }
     }
 }
@@ -116,6 +124,27 @@ impl Route {
         if let Some(refusal) = self.refusal(endpoint, event_type) {
             return refusal;
         }
+        self.filtered(body)
+    }
+
+    /// Decides whether the sink gets one of the relay's own events. `is_among` says whether what the event is about
+    /// belongs to these endpoints.
+    pub fn decide_own(
+        &self,
+        event_type: &str,
+        body: &Body<'_>,
+        is_among: impl FnOnce(&[EndpointName]) -> bool,
+    ) -> Decision {
+        if !self.events.wants(event_type) {
+            return Decision::OtherType;
+        }
+        if self.endpoints.as_deref().is_some_and(|endpoints| !is_among(endpoints)) {
+            return Decision::OtherEndpoint;
+        }
+        self.filtered(body)
+    }
+
+    fn filtered(&self, body: &Body<'_>) -> Decision {
         let Some(filter) = &self.filter else { return Decision::Taken };
         let Some(json) = body.json() else { return Decision::NotJson };
         match filter.matches(json) {

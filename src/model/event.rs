@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256, Sha512_256};
 use super::{
     clock,
     id::{EndpointName, EventId, SinkName},
+    notice,
 };
 
 /// The type given to an event that was signed correctly but could not be read.
@@ -196,7 +197,8 @@ fn lenient_text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D
 pub fn read(message: &[u8]) -> Reading {
     let usable = |text: &str| !text.is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
     match serde_json::from_slice::<Body>(message) {
-        Ok(body) if usable(&body.event) && body.event != UNREADABLE => {
+        // The types of the relay's own events are its own: no delivery may pass for one of them.
+        Ok(body) if usable(&body.event) && body.event != UNREADABLE && !notice::is_own(&body.event) => {
             let invoice_id = body.data.and_then(|data| data.invoice_id);
             let readable = invoice_id.as_deref().is_none_or(usable);
             Reading {
@@ -251,6 +253,7 @@ mod tests {
             r#"{"event":"a\u0000b"}"#,
             r#"{"event":"a","data":{"invoiceId":"x\u0000"}}"#,
             r#"{"event":"a"} trailing"#,
+            r#"{"event":"relay.held","data":{"count":1}}"#,
             &long,
         ] {
             let reading = read(body.as_bytes());

@@ -14,6 +14,7 @@ pub mod event;
 pub mod id;
 pub mod intent;
 pub mod money;
+pub mod notice;
 pub mod reason;
 pub mod secret;
 pub mod stored_secret;

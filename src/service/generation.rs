@@ -23,6 +23,7 @@ use crate::{
     lifecycle::Lifecycle,
     link::{LinkedEndpoint, Links},
     model::id::{EndpointName, SinkName},
+    notices::Scene,
     options::Written,
     replay::Replayer,
     resolve::Resolver,
@@ -124,6 +125,8 @@ pub(super) struct Generation {
     pub(super) retention: Option<Retention>,
     /// The watch of the endpoints, if it has changed.
     pub(super) watch: Option<Watch>,
+    /// What the relay's own events are decided by.
+    pub(super) scene: Scene,
     /// The differences from the previous generation.
     pub(super) changes: Changes,
 }
@@ -165,6 +168,7 @@ impl Generation {
         let routes: Arc<[Route]> = config.sinks.iter().map(|sink| route(sink, config)).collect();
         let tested = config.sinks.iter().map(|sink| (sink.name.clone(), sink.timeout, sinks[&sink.name].sink.clone()));
         let tests = Arc::new(TestEvents::new(tested));
+        let admin_routes = routes.clone();
         let replayer = Arc::new(Replayer::new(on.store.clone(), routes.clone()));
         let ingest = Arc::new(Ingest::new(routes, on.committer.clone(), config.server.ack_timeout));
         let strays = Strays::new(&endpoints, &on.refusals, &on.metrics);
@@ -185,6 +189,14 @@ impl Generation {
             refusals: on.refusals.clone(),
             meters: meters.iter().map(|(name, meter)| (name.clone(), meter.clone())).collect(),
         };
+        let scene = Scene {
+            settings: config.own_events.clone(),
+            routes: admin_routes,
+            sinks: admin.sinks.clone(),
+            endpoints: config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
+            board: on.board.clone(),
+            refusals: on.refusals.clone(),
+        };
         let api = admin::router(Arc::new(admin), &on.health);
         let retention = Some(config.retention).filter(|retention| before.retention.as_ref() != Some(retention));
         let kept = Kept {
@@ -197,7 +209,7 @@ impl Generation {
             retention: Some(config.retention),
         };
         let hooks = hooks.fallback(move |request: Request| std::future::ready(strays.answer(&request)));
-        Ok(Self { hooks: finished(hooks), api: finished(api), kept, begin, end, retention, watch, changes })
+        Ok(Self { hooks: finished(hooks), api: finished(api), kept, begin, end, retention, watch, scene, changes })
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
     config::{Config, StoreConfig},
     dispatch::maintenance,
     model::{audit::NewAudit, chain::Chain, id::SinkName},
+    notices,
     options::Problems,
     web::admin::reload::{Reload, ReloadError, Reloaded},
 };
@@ -73,6 +74,9 @@ struct Running {
     workers: HashMap<SinkName, Succession>,
     maintenance: Succession,
     activity: Succession,
+    notices: Succession,
+    /// What this process has seen for the relay's own events: it outlives a reload.
+    eyes: Arc<Mutex<notices::Eyes>>,
 }
 
 impl std::fmt::Debug for Reloader {
@@ -101,6 +105,8 @@ impl Reloader {
                 workers: HashMap::new(),
                 maintenance: Succession::new(&lifecycle),
                 activity: Succession::new(&lifecycle),
+                notices: Succession::new(&lifecycle),
+                eyes: Arc::default(),
             }),
             foundation,
         });
@@ -161,6 +167,10 @@ impl Reloader {
                 .activity
                 .replace(patience, move |part| part.spawn("activity", activity::watch(watch, part.clone())));
         }
+        let (store, scene, eyes) = (on.store.clone(), generation.scene, running.eyes.clone());
+        running.notices.replace(patience, move |part| {
+            part.spawn("notices", notices::run(store, scene, eyes, part.clone()));
+        });
         running.kept = generation.kept;
     }
 }

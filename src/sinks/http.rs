@@ -448,7 +448,9 @@ impl Http {
         headers.insert("webhook-id", visible(&id));
         headers.insert("webhook-timestamp", timestamp.into());
         headers.insert("x-relay-event", visible(&message.event_type));
-        headers.insert("x-relay-endpoint", visible(&message.endpoint));
+        if let Some(endpoint) = message.endpoint() {
+            headers.insert("x-relay-endpoint", visible(endpoint));
+        }
         headers.insert("x-relay-attempt", message.attempt.into());
         headers.insert("x-relay-trigger", HeaderValue::from_static(message.trigger.as_str()));
         if let Some(trace) = message.trace {

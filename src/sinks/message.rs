@@ -4,6 +4,8 @@
 //! {"id":…,"type":…,"endpoint":…,"invoice_id":…,"received_at":…,"payload":…}
 //! ```
 //!
+//! `endpoint` is `null` for one of the relay's own events that is about none.
+//!
 //! For a sink with `enrich`, Finkare's data about the event follows at the end: `"resolved":{"invoice":{…},"payment":{…}}`
 //! (see [`Resolved`]).
 //!
@@ -22,7 +24,7 @@ use crate::model::id::EventId;
 struct Object<'a> {
     id: EventId,
     r#type: &'a str,
-    endpoint: &'a str,
+    endpoint: Option<&'a str>,
     invoice_id: Option<&'a str>,
     received_at: String,
     payload: Payload<'a>,
@@ -52,7 +54,7 @@ pub fn object(message: &Message) -> Vec<u8> {
     let object = Object {
         id: message.event_id,
         r#type: &message.event_type,
-        endpoint: &message.endpoint,
+        endpoint: message.endpoint(),
         invoice_id: message.invoice_id.as_deref(),
         received_at: format!("{:.6}", message.received_at),
         payload,

@@ -56,7 +56,7 @@ pub struct Message {
     pub event_id: EventId,
     /// The dispatch that this attempt belongs to.
     pub dispatch_id: DispatchId,
-    /// The endpoint through which the event came.
+    /// The endpoint through which the event came; empty for one of the relay's own events that is about none.
     pub endpoint: String,
     /// `payment.received` and so on, or [`crate::model::event::UNREADABLE`].
     pub event_type: String,
@@ -76,6 +76,13 @@ pub struct Message {
     pub trace: Option<TraceParent>,
     /// Finkare's data about the event, for a sink with `enrich`.
     pub resolved: Option<Arc<Resolved>>,
+}
+
+impl Message {
+    /// The endpoint, if there is one.
+    pub fn endpoint(&self) -> Option<&str> {
+        Some(self.endpoint.as_str()).filter(|endpoint| !endpoint.is_empty())
+    }
 }
 
 impl From<&LeasedDispatch> for Message {

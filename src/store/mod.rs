@@ -57,6 +57,7 @@ mod leases;
 pub mod ledger;
 pub mod link;
 mod lists;
+pub mod notices;
 mod page;
 pub mod postgres;
 pub mod retention;
@@ -80,6 +81,7 @@ pub use self::{
     leases::{BLOCKED_RECHECK, CLAIM_BYTES, Claim, Claimed, ERASED, Finish, LOOK_AHEAD, LeaseStore, ORPHANED},
     ledger::LedgerStore,
     link::{AuditStore, IntentStore, SecretStore},
+    notices::NoticeStore,
     page::Page,
     retention::{Purge, Purged, RetentionStore},
     sinks::{Paused, SinkStatus, SinkStore},
@@ -127,6 +129,7 @@ pub trait Store:
     + LedgerStore
     + ActivityStore
     + BreakerStore
+    + NoticeStore
 {
 }
 
@@ -144,5 +147,6 @@ impl<S> Store for S where
         + LedgerStore
         + ActivityStore
         + BreakerStore
+        + NoticeStore
 {
 }

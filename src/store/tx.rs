@@ -49,7 +49,9 @@ pub(super) enum Access {
     Link,
     /// Writes in the ledger, alone among all replicas, with the same order of the numbers.
     Ledger,
-    /// Both of these. Bookings do not wait for the link, so the link's lock is taken first.
+    /// Stores the relay's own events, alone among all replicas.
+    Notices,
+    /// Both of the link's and the ledger's. Bookings do not wait for the link, so the link's lock is taken first.
     LedgerAndLink,
 }
 

@@ -20,6 +20,7 @@ mod handing_over;
 mod instalments;
 mod invoicing;
 mod link;
+mod notices;
 mod observing;
 mod openapi;
 mod outages;

@@ -68,7 +68,7 @@ pub(super) struct Template {
 struct Event<'a> {
     id: String,
     r#type: &'a str,
-    endpoint: &'a str,
+    endpoint: Option<&'a str>,
     invoice_id: Option<&'a str>,
     received_at: String,
 }
@@ -244,7 +244,7 @@ impl Template {
         let event = Event {
             id: message.event_id.to_string(),
             r#type: &message.event_type,
-            endpoint: &message.endpoint,
+            endpoint: message.endpoint(),
             invoice_id: message.invoice_id.as_deref(),
             received_at: format!("{:.6}", message.received_at),
         };

@@ -30,6 +30,9 @@ const LINK_LOCK: i64 = 0x6c69_6e6b;
 /// A transaction that changes the ledger holds this lock until its commit. The number is arbitrary.
 const LEDGER_LOCK: i64 = 0x6c65_6467_6572;
 
+/// A transaction that stores the relay's own events holds this lock until its commit. The number is arbitrary.
+const NOTICES_LOCK: i64 = 0x6e6f_7469_6365;
+
 impl Transact for PostgresStore {
     async fn transact<'s, T, F>(
         &'s self,
@@ -68,6 +71,7 @@ impl PostgresStore {
             Access::Write => (self.begin().await?, None),
             Access::Link => (self.begin_locked(&[LINK_LOCK]).await?, None),
             Access::Ledger => (self.begin_locked(&[LEDGER_LOCK]).await?, None),
+            Access::Notices => (self.begin_locked(&[NOTICES_LOCK]).await?, None),
             Access::LedgerAndLink => (self.begin_locked(&[LINK_LOCK, LEDGER_LOCK]).await?, None),
         };
         let is_transaction = !matches!(access, Access::Read | Access::Look);

@@ -55,7 +55,9 @@ impl SqliteStore {
         Ok(match access {
             Access::Read | Access::Snapshot => Held::Reading(self.read().await?),
             Access::Look => Held::Reading(self.look().await?),
-            Access::Write | Access::Link | Access::Ledger | Access::LedgerAndLink => Held::Writing(self.write().await?),
+            Access::Write | Access::Link | Access::Ledger | Access::LedgerAndLink | Access::Notices => {
+                Held::Writing(self.write().await?)
+            }
         })
     }
 }

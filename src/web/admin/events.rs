@@ -28,8 +28,9 @@ use crate::{
 pub struct EventRow {
     /// The id of the event. Every sink gets it as the message id.
     pub(crate) id: EventId,
-    /// The endpoint that received the event.
-    pub(crate) endpoint: String,
+    /// The endpoint that received the event, or that one of the relay's own events is about; null if it is about none.
+    #[schema(required)]
+    pub(crate) endpoint: Option<String>,
     /// Finkare's type of the event; `unreadable` if the body could not be read.
     pub(crate) r#type: String,
     /// The id of the event's invoice at Finkare.
@@ -57,7 +58,7 @@ impl EventRow {
         Self {
             payment: known.payment(event.id),
             id: event.id,
-            endpoint: event.endpoint,
+            endpoint: Some(event.endpoint).filter(|endpoint| !endpoint.is_empty()),
             r#type: event.event_type,
             invoice_id: event.invoice_id,
             occurred_at: event.occurred_at,

@@ -28,6 +28,7 @@ pub(crate) mod ledger;
 pub(crate) mod link;
 pub(crate) mod listing;
 pub(crate) mod model;
+pub(crate) mod noticing;
 pub(crate) mod operating;
 pub(crate) mod ordering;
 pub(crate) mod recording;
@@ -136,6 +137,11 @@ macro_rules! contract {
                     assignments_stay_as_long_as_the_ledger, an_erasure_keeps_the_ledger,
                     what_is_known_of_a_payment_is_found, undecided_events_of_an_invoice_are_told,
                     the_ledger_survives_reopening,
+                }
+                noticing {
+                    what_waits_for_one_cause_is_told_once_with_a_count, only_a_change_is_news,
+                    of_many_that_look_one_tells, a_pause_and_its_end_are_told_to_the_others,
+                    what_fails_to_tell_tells_nothing, rotations_are_told_from_the_trail, a_digest_is_made_once_a_day,
                 }
                 spoiled {
                     times_at_both_ends_of_the_calendar_come_back, a_spoiled_event_hides_no_other,
