@@ -273,6 +273,12 @@ fn show(
             }
             let _ = write!(text, "\nit made   {}", printable(&broken.made));
         }
+        Some(Preview::Mail { headers, text: body }) => {
+            for (name, value) in headers {
+                let _ = write!(text, "\n{name}: {}", printable(&value));
+            }
+            let _ = write!(text, "\n\n{}", printable(&body));
+        }
         Some(Preview::Line(line)) => {
             let _ = write!(text, "\n\n{}", printable(&line));
         }

@@ -52,7 +52,7 @@ pub async fn run(sink: &Arc<dyn Sink>, feeding: &Feeding, queued: &Queued) -> Fi
             number: attempt,
             trigger: dispatch.trigger.as_str(),
             outcome: outcome.as_str(),
-            is_delivered: matches!(outcome, Outcome::Delivered),
+            is_delivered: matches!(outcome, Outcome::Delivered | Outcome::Partly { .. }),
             started_at,
             duration,
         });
@@ -82,6 +82,9 @@ fn log(
     }
     let reason = outcome.reason().unwrap_or_default();
     match next {
+        Next::Delivered if outcome.reason().is_some() => {
+            line!(warn, "delivered, but not to every recipient", reason = reason);
+        }
         Next::Delivered => line!(debug, "delivered"),
         Next::Pending { .. } if matches!(outcome, Outcome::Stop { .. }) => {
             line!(error, "the sink is paused until a person resumes it: its events wait", reason = reason);

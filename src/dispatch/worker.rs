@@ -426,6 +426,7 @@ impl<S: Source + ?Sized> Worker<S> {
         let change = match &finished.outcome {
             Outcome::Retry { .. } => self.breaker.failure(Instant::now(), finished.duration),
             Outcome::Delivered
+            | Outcome::Partly { .. }
             | Outcome::Rejected { .. }
             | Outcome::Wait { .. }
             | Outcome::Stop { .. }

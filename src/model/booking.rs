@@ -36,6 +36,9 @@ pub struct Invoice {
     pub currency: Option<String>,
     /// Free text: only `in_recovery` is documented.
     pub status: Option<String>,
+    /// The debtor's name, if Finkare gives it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub debtor: Option<String>,
 }
 
 /// A completed payment, as Finkare knows it, with all that a bookkeeper needs.

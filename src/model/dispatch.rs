@@ -154,6 +154,12 @@ pub enum Order {
 pub enum Outcome {
     /// The target has stored it permanently.
     Delivered,
+    /// It has reached some of its recipients, and never will reach the others. Sending it again would repeat it to those
+    /// who have it, so it counts as delivered, with a remark.
+    Partly {
+        /// Who did not get it and why, for a person; never a secret.
+        reason: String,
+    },
     /// It may work later.
     Retry {
         /// What went wrong, for a person; never a secret.
@@ -199,7 +205,7 @@ impl Outcome {
     /// because that is what they mean for the event.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Outcome::Delivered => "delivered",
+            Outcome::Delivered | Outcome::Partly { .. } => "delivered",
             Outcome::Retry { .. } | Outcome::Wait { .. } | Outcome::Stop { .. } => "retry",
             Outcome::Rejected { .. } => "rejected",
             Outcome::Hold { .. } => "hold",
@@ -211,7 +217,7 @@ impl Outcome {
     pub const fn restarts_the_clock(&self) -> bool {
         match self {
             Outcome::Wait { .. } | Outcome::Stop { .. } | Outcome::Hold { .. } => true,
-            Outcome::Delivered | Outcome::Retry { .. } | Outcome::Rejected { .. } => false,
+            Outcome::Delivered | Outcome::Partly { .. } | Outcome::Retry { .. } | Outcome::Rejected { .. } => false,
         }
     }
 
@@ -221,7 +227,8 @@ impl Outcome {
     pub fn in_plain_text(mut self) -> Self {
         match &mut self {
             Outcome::Delivered => {}
-            Outcome::Retry { reason, .. }
+            Outcome::Partly { reason }
+            | Outcome::Retry { reason, .. }
             | Outcome::Rejected { reason }
             | Outcome::Wait { reason, .. }
             | Outcome::Stop { reason }
@@ -233,11 +240,12 @@ impl Outcome {
         self
     }
 
-    /// The reason, for a person; `None` for success.
+    /// The reason, for a person; `None` for success without a remark.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Outcome::Delivered => None,
-            Outcome::Retry { reason, .. }
+            Outcome::Partly { reason }
+            | Outcome::Retry { reason, .. }
             | Outcome::Rejected { reason }
             | Outcome::Wait { reason, .. }
             | Outcome::Stop { reason }
@@ -302,7 +310,7 @@ impl Next {
 /// for the pause that is recorded with it, and is never given up because of that.
 pub fn after_attempt(outcome: &Outcome, attempt: u32, age: Duration, policy: &RetryPolicy, random: f64) -> Next {
     match outcome {
-        Outcome::Delivered => Next::Delivered,
+        Outcome::Delivered | Outcome::Partly { .. } => Next::Delivered,
         Outcome::Rejected { .. } => Next::Dead,
         Outcome::Wait { after, .. } => Next::Pending { after: *after },
         Outcome::Stop { .. } => Next::Pending { after: Duration::ZERO },

@@ -114,15 +114,20 @@ struct Telling<'a> {
 }
 
 impl Telling<'_> {
-    /// Has an event stored, for the sinks that ask for it.
+    /// Has an event stored, for the sinks that ask for it. Where none does, it is told to nobody and not stored: who has
+    /// not asked for these events does not find them among the payments.
     fn tell(&mut self, notice: &Notice) {
         let payload = notice.body(self.now);
+        let sinks = self.targets(notice, &payload);
+        if sinks.is_empty() {
+            return;
+        }
         self.settlement.events.push(OwnEvent {
             id: EventId::generate(),
             endpoint: notice.endpoint.clone().unwrap_or_default(),
             event_type: notice.kind.as_str().to_owned(),
             at: self.now,
-            sinks: self.targets(notice, &payload),
+            sinks,
             payload,
         });
     }

@@ -406,6 +406,7 @@ async fn invoice(
                 amount_cents: theirs.amount_cents.map(Cents),
                 currency: theirs.currency.clone(),
                 status: theirs.status.clone(),
+                debtor: theirs.debtor.clone(),
             });
         };
         if seen.asked >= begun {

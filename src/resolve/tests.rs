@@ -235,6 +235,7 @@ fn world(payments: Vec<finkare::Payment>) -> World {
         amount_cents: Some(300),
         currency: Some("eur".into()),
         status: None,
+        debtor: None,
     };
     let books = Arc::new(Books {
         payments: Mutex::new(payments),

@@ -128,6 +128,7 @@ mod tests {
             amount_cents: Some(Cents(200)),
             currency: None,
             status: Some("in_recovery".into()),
+            debtor: None,
         };
         Payment {
             id: "p".into(),

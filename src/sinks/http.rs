@@ -11,7 +11,6 @@
 //! `answer`.
 
 mod answer;
-mod template;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -22,11 +21,11 @@ use bytes::Bytes;
 use outgoing::{Egress, Limits, Plan, Redactor};
 use url::Url;
 
-use self::template::{DEFAULT_CONTENT_TYPE, Template};
 use super::{
     Message, Sink,
     options::{OpenDesk, SinkOptions, Surroundings},
     preview::{Broken, Preview},
+    template::{DEFAULT_CONTENT_TYPE, Template},
 };
 use crate::{
     model::{

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use outgoing::Egress;
 
 use super::{
-    Message, Sink, file, http,
+    Message, Sink, chat, email, file, http,
     invoicing::{Desk, efactori, facturation_pro, fastfaktura, tiime},
     options::{Company, Family, OpenDesk, SinkOptions, Surroundings},
     preview::Preview,
@@ -22,10 +22,12 @@ use crate::options::{
 };
 
 /// Every kind of sink, in the order in which they are listed.
-pub const KINDS: [Row; 7] = [
+pub const KINDS: [Row; 9] = [
     Row::of::<stdout::Options>(),
     Row::of::<file::Options>(),
     Row::of::<http::Options>(),
+    Row::of::<email::Options>(),
+    Row::of::<chat::Options>(),
     Row::of::<facturation_pro::Options>(),
     Row::of::<efactori::Options>(),
     Row::of::<tiime::Options>(),
@@ -33,7 +35,7 @@ pub const KINDS: [Row; 7] = [
 ];
 
 /// Types that documents mention but this version does not have.
-const PLANNED: [&str; 8] = ["nats", "amqp", "redis", "kafka", "mqtt", "sqs", "email", "chat"];
+const PLANNED: [&str; 6] = ["nats", "amqp", "redis", "kafka", "mqtt", "sqs"];
 
 /// One kind of sink.
 #[derive(Clone, Copy)]

@@ -149,6 +149,7 @@ mod tests {
             amount_cents: None,
             currency: None,
             status: None,
+            debtor: None,
         };
         let resolved = Some(std::sync::Arc::new(Resolved { invoice: Some(invoice), payment: None }));
         let line = String::from_utf8(line(&Message { resolved, ..message(b"[1]") })).unwrap();

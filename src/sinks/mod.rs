@@ -35,6 +35,8 @@ use crate::model::{
     trace::TraceParent,
 };
 
+pub mod chat;
+pub mod email;
 pub mod enrich;
 pub mod file;
 pub mod guard;
@@ -46,8 +48,10 @@ pub mod message;
 pub mod options;
 pub mod preview;
 pub mod stdout;
+mod template;
 #[cfg(test)]
 mod tests;
+pub mod wording;
 
 /// What a sink receives.
 #[derive(Debug, Clone)]

@@ -23,6 +23,13 @@ pub enum Preview {
     },
     /// Nothing: the sink's template fails for this event.
     Broken(Broken),
+    /// A mail.
+    Mail {
+        /// Its headers that a person reads.
+        headers: Vec<(String, String)>,
+        /// Its plain text.
+        text: String,
+    },
     /// One line of a file or of standard output, without its line break.
     Line(String),
 }

@@ -192,7 +192,11 @@ pub(super) fn sink_changes<'a>(
             // The target works.
             Outcome::Wait { .. } => continue,
             Outcome::Stop { .. } => change.pause = change.pause.or(reason),
-            Outcome::Delivered | Outcome::Retry { .. } | Outcome::Rejected { .. } | Outcome::Hold { .. } => {}
+            Outcome::Delivered
+            | Outcome::Partly { .. }
+            | Outcome::Retry { .. }
+            | Outcome::Rejected { .. }
+            | Outcome::Hold { .. } => {}
         }
         change.error = reason.or(change.error);
     }

@@ -256,6 +256,9 @@ pub struct Invoice {
     pub currency: Option<String>,
     /// Free text: only `in_recovery` is documented.
     pub status: Option<String>,
+    /// The debtor's name. An invoice is created with `debtor.name`
+    /// (<https://docs.finkare.io/guides/sdk-typescript>); whether it is given back is not documented.
+    pub debtor: Option<String>,
 }
 
 /// A payment.

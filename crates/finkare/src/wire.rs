@@ -171,6 +171,8 @@ pub(crate) fn invoice(data: &Value) -> Result<Invoice, String> {
         amount_cents: fields.optional_cents(["amountCents", "amount_cents"])?,
         currency: fields.optional_text(["currency"])?.map(Into::into),
         status: fields.optional_text(["status"])?.map(Into::into),
+        // Not documented in this direction, so whatever it is must not spoil the invoice.
+        debtor: data["debtor"]["name"].as_str().filter(|name| !name.trim().is_empty()).map(Into::into),
     })
 }
 

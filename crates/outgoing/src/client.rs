@@ -122,6 +122,11 @@ impl Egress {
         Ok(self.change(|way| way.authorities.extend(certificates)))
     }
 
+    /// The authorities that are trusted in addition to the system's, each as its DER certificate.
+    pub fn authorities(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.authorities.iter().map(|certificate| certificate.as_ref())
+    }
+
     /// True if some requests leave through a proxy.
     pub fn has_proxy(&self) -> bool {
         self.0.http.is_some() || self.0.https.is_some()

@@ -774,7 +774,7 @@ impl<B: Books> Sink for Bookkeeper<B> {
             Ok((decision, step)) => (decision, "delivered", step),
             Err(Ends(outcome)) => {
                 let word = match &outcome {
-                    Outcome::Delivered => "delivered",
+                    Outcome::Delivered | Outcome::Partly { .. } => "delivered",
                     Outcome::Retry { .. } => "retried",
                     Outcome::Wait { .. } => "waits",
                     Outcome::Rejected { .. } => "dead",

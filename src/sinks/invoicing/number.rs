@@ -95,7 +95,14 @@ mod tests {
     use super::*;
 
     fn invoice(number: &str) -> Invoice {
-        Invoice { id: "c3d4".into(), number: number.into(), amount_cents: None, currency: None, status: None }
+        Invoice {
+            id: "c3d4".into(),
+            number: number.into(),
+            amount_cents: None,
+            currency: None,
+            status: None,
+            debtor: None,
+        }
     }
 
     #[test]

@@ -153,6 +153,7 @@ fn payment(id: &str, number: &str, cents: i64) -> Payment {
             amount_cents: None,
             currency: Some("EUR".to_owned()),
             status: None,
+            debtor: None,
         },
         amount_cents: Cents(cents),
         currency: "EUR".to_owned(),

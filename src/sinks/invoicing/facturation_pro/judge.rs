@@ -361,6 +361,7 @@ mod tests {
                 amount_cents: None,
                 currency: None,
                 status: None,
+                debtor: None,
             },
             amount_cents: Cents(10_000),
             currency: "EUR".into(),

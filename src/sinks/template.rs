@@ -28,6 +28,7 @@ use crate::{
     sinks::{
         Message,
         preview::{Broken, place},
+        wording::{self, Reader},
     },
 };
 
@@ -50,6 +51,10 @@ const KNOWN: [(&str, &[&str]); 4] = [
     ("payment", &["id", "amount_cents", "currency", "method", "paid_at"]),
 ];
 
+/// What an event says, in templates for people.
+const TOLD: &str = "told";
+const TOLD_FIELDS: [&str; 5] = ["title", "sentence", "text", "facts", "advice"];
+
 thread_local! {
     /// True while the JSON text that this thread is rendering has an open quote. A template is rendered without interruption
     /// on one thread.
@@ -62,6 +67,8 @@ pub(super) struct Template {
     environment: Arc<Environment<'static>>,
     source: Arc<str>,
     is_json: bool,
+    /// Whether it has `told`, and the filters that write for a reader.
+    reader: Option<Reader>,
 }
 
 #[derive(Serialize)]
@@ -106,11 +113,53 @@ impl Template {
         // the event or the template itself.
         environment.remove_global("range");
         environment.add_filter("decimal", decimal);
+        Self::finish(environment, source, is_json, None)
+    }
+
+    /// Reads a template for people: plain text, in which `told` is what the event says to the reader (`title`, `sentence`,
+    /// `text`, `facts`, `advice`), and the filters `money` (cents) and `moment` (a time) write for the reader. `escape` is
+    /// applied to every value, and not to the template's own text.
+    ///
+    /// # Errors
+    /// What is wrong, with its line in the template.
+    pub(super) fn for_people(source: &str, reader: &Reader, escape: fn(&str) -> String) -> Result<Self, String> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(FUEL));
+        environment.set_debug(false);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        environment.set_formatter(move |out, _, value| {
+            let text = if value.is_none() { String::new() } else { value.to_string() };
+            out.write_str(&if value.is_safe() { text } else { escape(&text) }).map_err(Error::from)
+        });
+        environment.remove_global("range");
+        environment.add_filter("decimal", decimal);
+        let of = reader.clone();
+        environment.add_filter("money", move |cents: &Value, currency: Option<String>| {
+            let cents = whole_cents(cents, "money")?;
+            Ok::<_, Error>(of.money(cents, currency.as_deref()))
+        });
+        let of = reader.clone();
+        environment.add_filter("moment", move |at: &str| {
+            let at: jiff::Timestamp = at.parse().map_err(|_| {
+                Error::new(ErrorKind::InvalidOperation, "`moment` takes a time, such as event.received_at")
+            })?;
+            Ok::<_, Error>(of.moment(at))
+        });
+        Self::finish(environment, source, false, Some(reader.clone()))
+    }
+
+    fn finish(
+        mut environment: Environment<'static>,
+        source: &str,
+        is_json: bool,
+        reader: Option<Reader>,
+    ) -> Result<Self, String> {
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| {
             let line = error.line().map_or_else(String::new, |line| format!("line {line} of the template: "));
             format!("{line}{}", words(&error))
         })?;
-        Ok(Self { environment: Arc::new(environment), source: source.into(), is_json })
+        Ok(Self { environment: Arc::new(environment), source: source.into(), is_json, reader })
     }
 
     /// The names in the template that have a value only with `enrich`.
@@ -171,6 +220,7 @@ impl Template {
             let (name, field) = (parts.next().unwrap_or_default(), parts.next());
             let known = KNOWN.iter().find(|(known, _)| *known == name);
             self.environment.globals().any(|(global, _)| global == name)
+                || (name == TOLD && self.reader.is_some() && field.is_none_or(|field| TOLD_FIELDS.contains(&field)))
                 || known
                     .is_some_and(|(_, fields)| fields.is_empty() || field.is_none_or(|field| fields.contains(&field)))
         };
@@ -198,6 +248,9 @@ impl Template {
                 "invoice": {"id": "i", "number": "F1", "amount_cents": 150_000, "currency": "EUR", "status": "sent"},
                 "payment": {"id": "p", "amount_cents": 150_000, "currency": "EUR", "method": "card", "paid_at": "2026-03-15T10:29:58Z"},
             });
+            if self.reader.is_some() {
+                context[TOLD] = json!({"title": "t", "sentence": "s", "text": "t", "facts": [{"label": "l", "value": "v"}], "advice": "a"});
+            }
             for path in self.named(true) {
                 fill(&mut context, &path);
             }
@@ -249,6 +302,9 @@ impl Template {
             received_at: format!("{:.6}", message.received_at),
         };
         put("event", serde_json::to_value(event).expect("texts always serialise"));
+        if let Some(reader) = &self.reader {
+            put(TOLD, told(message, reader));
+        }
         if let Ok(payload) = serde_json::from_slice(&message.payload) {
             put("payload", payload);
         }
@@ -359,12 +415,30 @@ fn leads_somewhere(context: &serde_json::Value, path: &str) -> bool {
     path.split('.').try_fold(context, |value, name| value.get(name)).is_some()
 }
 
+/// What the message says, as templates see it; what there is not is an empty text.
+fn told(message: &Message, reader: &Reader) -> serde_json::Value {
+    let told = wording::tell(message, reader);
+    let facts: Vec<_> = told.facts.iter().map(|fact| json!({"label": fact.label, "value": fact.value})).collect();
+    json!({
+        "text": told.text(reader.language), "title": told.title, "sentence": told.sentence.unwrap_or_default(),
+        "facts": facts, "advice": told.advice.unwrap_or_default(),
+    })
+}
+
+fn whole_cents(cents: &Value, filter: &str) -> Result<Cents, Error> {
+    if cents.is_undefined() {
+        return Err(ErrorKind::UndefinedError.into());
+    }
+    let whole = if cents.is_integer() { i64::try_from(cents.clone()).ok() } else { None };
+    whole.map(Cents).ok_or_else(|| {
+        let what = format!("`{filter}` takes a whole number of cents, such as payment.amount_cents");
+        Error::new(ErrorKind::InvalidOperation, what)
+    })
+}
+
 /// Writes 150000 cents as `1500.00`. Floats are rejected, because they may have lost precision.
 fn decimal(cents: &Value) -> Result<String, Error> {
-    let whole = if cents.is_integer() { i64::try_from(cents.clone()).ok() } else { None };
-    whole.map(|cents| Cents(cents).to_string()).ok_or_else(|| {
-        Error::new(ErrorKind::InvalidOperation, "`decimal` takes a whole number of cents, such as payment.amount_cents")
-    })
+    whole_cents(cents, "decimal").map(|cents| cents.to_string())
 }
 
 /// The library's message, without its position.
@@ -437,6 +511,7 @@ mod tests {
             amount_cents: Some(Cents(cents)),
             currency: None,
             status: None,
+            debtor: None,
         };
         let payment = Payment {
             id: "p".into(),
@@ -634,7 +709,7 @@ mod tests {
 
         #[test]
         fn no_text_breaks_out_of_json(number in "\\PC{0,20}") {
-            let invoice = Invoice { id: "i".into(), number: number.clone(), amount_cents: None, currency: None, status: None };
+            let invoice = Invoice { id: "i".into(), number: number.clone(), amount_cents: None, currency: None, status: None, debtor: None, };
             let message = Message { resolved: Some(Arc::new(Resolved { invoice: Some(invoice), payment: None })), ..message(1) };
             let body = render("{\"n\": {{ invoice.number }}}", DEFAULT_CONTENT_TYPE, &message).unwrap();
             let read: serde_json::Value = serde_json::from_str(&body).unwrap();
