@@ -22,6 +22,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -127,6 +128,16 @@ pub struct Selection {
     pub state: Option<State>,
     /// Only of this invoice.
     pub invoice_id: Option<String>,
+    /// Only of events of these endpoints: what exists for the caller.
+    pub endpoints: Option<Vec<String>>,
+    /// Only of events of this endpoint.
+    pub endpoint: Option<String>,
+    /// Only with this reason, see [`DispatchFilter::reason`].
+    pub reason: Option<String>,
+    /// Only created at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only created before this time.
+    pub until: Option<Timestamp>,
 }
 
 /// The result of an operation on dispatches.
@@ -185,6 +196,8 @@ impl Bulk {
             let entry = NewAudit::new(&by, decision.action(), subject)
                 .with("state", state)
                 .with("invoice_id", selection.invoice_id)
+                .with("endpoint", selection.endpoint)
+                .with("reason", selection.reason)
                 .with("dispatches", count);
             write_down(&*store, entry).await;
             outcome.map(|()| Decided { count, more }).map_err(BulkError::Store)
@@ -285,6 +298,11 @@ async fn find(
             state: Some(*state),
             sink: selection.sink.clone(),
             invoice_id: selection.invoice_id.clone(),
+            endpoints: selection.endpoints.clone(),
+            endpoint: selection.endpoint.clone(),
+            reason: selection.reason.clone(),
+            since: selection.since,
+            until: selection.until,
             ..DispatchFilter::default()
         };
         let left = MOST.saturating_sub(ids.len()).saturating_add(1);

@@ -63,7 +63,7 @@ pub(super) fn make_up_master_key(config: &mut Config) -> anyhow::Result<()> {
 
 /// The token is named after its file; the audit trail shows this name.
 fn made_up_token(token: Secret) -> AdminToken {
-    AdminToken { name: ADMIN_TOKEN.to_owned(), role: Role::Admin, token: Token::Plain(token) }
+    AdminToken { name: ADMIN_TOKEN.to_owned(), role: Role::Admin, endpoints: None, token: Token::Plain(token) }
 }
 
 fn read_or_make(

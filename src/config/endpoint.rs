@@ -108,6 +108,13 @@ fn one(
     earlier: &[Endpoint],
     kept_for: Duration,
 ) -> Option<Endpoint> {
+    section
+        .key(
+            "sinks",
+            "Sinks that get the events of this endpoint alone, as [[sinks]] without `endpoints`. One without a name has the \
+             endpoint's.",
+        )
+        .options_list();
     let path = path(&mut section, earlier);
     let webhook_id = section
         .key("webhook_id", "The webhook's id at Finkare, for rotating its secret.")

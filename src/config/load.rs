@@ -15,13 +15,16 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Admin, AdminToken, Config, MadeUp, Retention, Role, Server, StoreConfig, Token, endpoint, outgoing, sink};
 use crate::{
-    model::secret::{Secret, has_split_password},
+    model::{
+        id::EndpointName,
+        secret::{Secret, has_split_password},
+    },
     notices::{self, Settings},
     options::{
         Problem, Problems,
         description::Described,
         env::{self, Environment, Found, Lookup},
-        problem::{Place, Report},
+        problem::{Place, Report, Spot, did_you_mean},
         section::{File, Key, Section},
         syntax::Names,
     },
@@ -130,7 +133,53 @@ pub(super) fn load_in(directory: &Path, path: Option<&Path>, env: &Lookup<'_>) -
             }
         },
     };
-    read(&text, path.as_deref(), &environment, report).0
+    let parts = match parts(&path.clone().unwrap_or_else(|| directory.join(DEFAULT_FILE))) {
+        Ok(parts) => parts,
+        Err(what) => {
+            report.problem(&Place::default(), what);
+            return Err(Problems::new(path, report.into_parts().0));
+        }
+    };
+    read_with(&KINDS, &text, &parts, path.as_deref(), &environment, report).0
+}
+
+/// A file of the folder beside the main file, with its text.
+struct Part {
+    /// As problems name it: `relay.d/acme.toml`.
+    name: String,
+    path: PathBuf,
+    text: zeroize::Zeroizing<String>,
+}
+
+/// The files of the folder beside the main file (`relay.d` beside `relay.toml`), in the order of their names. Others than
+/// `*.toml`, and hidden ones, are left by editors and package managers.
+///
+/// # Errors
+/// The folder, or a file in it, cannot be read.
+fn parts(main: &Path) -> Result<Vec<Part>, String> {
+    let folder = main.with_extension("d");
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(Vec::new()),
+        Err(error) => return Err(format!("the folder `{}` cannot be read: {error}", folder.display())),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| format!("the folder `{}` cannot be read: {error}", folder.display()))?.path();
+        let is_hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        if !is_hidden && path.extension().is_some_and(|extension| extension == "toml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let folder = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let read = |path: PathBuf| {
+        let text = env::read_text(&path)?;
+        let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Part { name: format!("{folder}/{file}"), path, text })
+    };
+    paths.into_iter().map(read).collect()
 }
 
 /// The configuration file, and the place that names it.
@@ -154,26 +203,28 @@ fn locate(
     (Place::default(), is_there.then_some(standard))
 }
 
-/// Reads a file's text together with an environment; also returns the path of every option that it looked for.
+/// Reads a file's text, without the folder beside it, together with an environment; also returns the path of every option that it looked for.
+#[cfg(test)]
 pub(super) fn read(
     text: &str,
     path: Option<&Path>,
     environment: &Environment<'_>,
     report: Report,
 ) -> (Result<Config, Problems>, BTreeSet<String>) {
-    read_with(&KINDS, text, path, environment, report)
+    read_with(&KINDS, text, &[], path, environment, report)
 }
 
 /// Reads a text without an environment, with these kinds of sinks.
 #[cfg(test)]
 pub(crate) fn load_with(kinds: &[Row], text: &str, path: &Path) -> Result<Config, Problems> {
-    read_with(kinds, text, Some(path), &Environment::new(&|_| None), Report::default()).0
+    read_with(kinds, text, &[], Some(path), &Environment::new(&|_| None), Report::default()).0
 }
 
 /// [`read`], with these kinds of sinks.
 fn read_with(
     kinds: &[Row],
     text: &str,
+    parts: &[Part],
     path: Option<&Path>,
     environment: &Environment<'_>,
     report: Report,
@@ -187,10 +238,32 @@ fn read_with(
             return (Err(problems(list)), BTreeSet::new());
         }
     };
+    let mut file = file;
+    let mut wrong = Vec::new();
+    for part in parts {
+        match File::parse(&part.text, || Names::of(&describe(kinds))) {
+            Ok(other) => file.merge(other.called(&part.name), &mut wrong),
+            Err(mut problem) => {
+                problem.line = problem.line.map(|spot| Spot { file: Some(part.name.as_str().into()), ..spot });
+                wrong.push(problem);
+            }
+        }
+    }
+    let types: Vec<&str> = kinds.iter().map(|row| row.name).collect();
+    file.spread(&sink::COMMON, &types, &mut wrong);
+    for Problem { place, line, what } in wrong {
+        report.problem(&Place { path: place, line }, what);
+    }
     let file = file.in_folder(path.and_then(Path::parent).unwrap_or(Path::new("")));
     let mut root = file.root(&report, environment);
-    let Single { server, store, admin, has_token, retention, own_events, outgoing } = single(&mut root);
+    let Single { server, store, admin, has_token, limited, retention, own_events, outgoing } = single(&mut root);
     let endpoint::Read { mut endpoints, names, is_without_secret } = endpoint::read(&mut root, retention.dedupe);
+    for (place, name) in limited {
+        if !names.contains(&name) {
+            let meant = did_you_mean(name.as_str(), names.iter().map(EndpointName::as_str));
+            report.problem(&place, format!("there is no endpoint `{name}`{meant}"));
+        }
+    }
     let (sinks, made_up_sink) = sink::read(&mut root, &endpoints, &names, &outgoing, kinds);
     root.finish();
     for endpoint in &mut endpoints {
@@ -227,6 +300,7 @@ fn read_with(
             made_up,
             unsaved: Vec::new(),
             file: path.map(Path::to_owned),
+            parts: parts.iter().map(|part| part.path.clone()).collect(),
             notices,
             written,
         }),
@@ -258,15 +332,33 @@ struct Single {
     admin: Admin,
     /// True if an admin token was configured, valid or not.
     has_token: bool,
+    /// The endpoints that tokens name.
+    limited: Limited,
     retention: Retention,
     own_events: Settings,
     outgoing: Egress,
 }
 
 fn single(root: &mut Section<'_>) -> Single {
+    let mut defaults = root
+        .key(
+            "defaults",
+            "Options that many sinks or endpoints share, written once. In their texts, `{name}` is the name of the endpoint \
+             (for a sink of one endpoint) or of the sink, and `{NAME}` the same as in the name of a variable.",
+        )
+        .table();
+    defaults
+        .key(
+            "sinks",
+            "What every sink has unless it says otherwise: the keys that all sinks have, and a table for each type with the \
+             keys of that type (`[defaults.sinks.facturation_pro]`).",
+        )
+        .options();
+    defaults.key("endpoints", "What every endpoint has unless it says otherwise.").options();
+    defaults.finish();
     let server = server(root.key("server", "The two listeners, and what they accept.").table());
     let store = store(root.key("store", "The database.").table());
-    let (admin, has_token) = admin(root.key("admin", "Who may use the admin API.").table());
+    let (admin, has_token, limited) = admin(root.key("admin", "Who may use the admin API.").table());
     let retention = retention(root.key("retention", "How long data is stored.").table());
     let own_events =
         own_events(root.key("notices", "When the relay's own events (`relay.held` and so on) are made.").table());
@@ -277,7 +369,7 @@ fn single(root: &mut Section<'_>) -> Single {
         )
         .table(),
     );
-    Single { server, store, admin, has_token, retention, own_events, outgoing }
+    Single { server, store, admin, has_token, limited, retention, own_events, outgoing }
 }
 
 fn server(mut section: Section<'_>) -> Server {
@@ -518,7 +610,11 @@ fn store_url(url: &Secret) -> Result<StoreUrl, &'static str> {
 }
 
 /// Also returns whether a token was configured, valid or not.
-fn admin(mut section: Section<'_>) -> (Admin, bool) {
+/// An endpoint that a token names, and where.
+type Limited = Vec<(Place, EndpointName)>;
+
+fn admin(mut section: Section<'_>) -> (Admin, bool, Limited) {
+    let mut limited = Limited::new();
     let report = section.report();
     let is_given = section.has("tokens") || section.environment().is_set("RELAY_ADMIN_TOKEN");
     let mut tokens: Vec<AdminToken> = Vec::new();
@@ -556,6 +652,29 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
             )
             .required("write `viewer`, `operator` or `admin`")
             .word(&[("viewer", Role::Viewer), ("operator", Role::Operator), ("admin", Role::Admin)]);
+        let limits = section
+            .key(
+                "endpoints",
+                "The token is for these endpoints alone: everything else does not exist for it. Of the sinks it sees those \
+                 that get events of no other endpoint.",
+            )
+            .allowed("names of endpoints")
+            .otherwise("all")
+            .texts();
+        if limits.as_ref().is_some_and(Vec::is_empty) {
+            section.problem("endpoints", "is empty, so that the token would be good for nothing: name endpoints");
+        }
+        let mut endpoints = limits.as_ref().map(|_| Vec::new());
+        for (index, text) in limits.iter().flatten().enumerate() {
+            match EndpointName::new(text) {
+                Ok(name) => {
+                    let place = section.place(&format!("endpoints[{index}]"));
+                    limited.push((place, name.clone()));
+                    endpoints.iter_mut().for_each(|endpoints| endpoints.push(name.clone()));
+                }
+                Err(error) => section.problem(&format!("endpoints[{index}]"), error.to_string()),
+            }
+        }
         let (place, token) = token(&mut section, report);
         section.finish();
         let (Some(name), Some(token)) = (name, token) else { continue };
@@ -564,7 +683,7 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
             report.problem(&place, what);
         }
         // After a problem with the role the configuration is not used; `Viewer` only lets the reading continue.
-        tokens.push(AdminToken { name, role: role.unwrap_or(Role::Viewer), token });
+        tokens.push(AdminToken { name, role: role.unwrap_or(Role::Viewer), endpoints, token });
     }
     let mut from_environment = None;
     if let Some(Found { value, place }) = section.environment().get("RELAY_ADMIN_TOKEN", report) {
@@ -579,7 +698,7 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
                 same.token = token;
             } else {
                 tokens.retain(|other| other.name != "env");
-                tokens.push(AdminToken { name: "env".to_owned(), role: Role::Admin, token });
+                tokens.push(AdminToken { name: "env".to_owned(), role: Role::Admin, endpoints: None, token });
             }
         }
     }
@@ -600,7 +719,7 @@ fn admin(mut section: Section<'_>) -> (Admin, bool) {
         }
     }
     section.finish();
-    (Admin { tokens, hosts, from_environment }, is_given)
+    (Admin { tokens, hosts, from_environment }, is_given, limited)
 }
 
 /// Reads a token, as itself or as its hash, and returns its place.
@@ -647,7 +766,7 @@ fn check_token(token: &Secret, place: &Place, report: &Report) -> bool {
         return false;
     }
     // A token in the file was checked for oddities when it was read.
-    if let (Some(oddity), None) = (oddity, place.line) {
+    if let (Some(oddity), None) = (oddity, &place.line) {
         report.notice(place, format!("{oddity}, which is taken for a part of the secret: take it out if it is none"));
     }
     if token.len() < SHORT_TOKEN {

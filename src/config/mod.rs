@@ -76,6 +76,8 @@ pub struct Config {
     pub unsaved: Vec<Unsaved>,
     /// The file that was read, if there was one.
     pub file: Option<PathBuf>,
+    /// The files of the folder beside it that were read too, in their order.
+    pub parts: Vec<PathBuf>,
     /// Settings that work but may surprise: a sentence with the place for each, for the log at the start.
     pub notices: Vec<String>,
     /// Which options were set, with hashes of their values.
@@ -162,6 +164,8 @@ pub struct AdminToken {
     pub name: String,
     /// The role that it has.
     pub role: Role,
+    /// The endpoints to which it is limited; `None`: it is not.
+    pub endpoints: Option<Vec<EndpointName>>,
     /// The bearer token, or only its hash.
     pub token: Token,
 }

@@ -125,7 +125,8 @@ fn of(shape: &Shape) -> Value {
         Shape::Secrets => list(of(&Shape::Secret)),
         Shape::Texts => list(of(&Shape::Text)),
         Shape::TextsOrStar => json!({"oneOf": [{"const": "*"}, of(&Shape::Texts)]}),
-        Shape::Table | Shape::Tables => json!({"type": "object"}),
+        Shape::Table | Shape::Tables | Shape::Options => json!({"type": "object"}),
+        Shape::OptionsList => json!({"type": "array", "items": {"type": "object"}}),
         Shape::ByName(values) => json!({"type": "object", "additionalProperties": of(values)}),
     }
 }

@@ -218,6 +218,22 @@ fn one(mut section: Section<'_>, name: Option<SinkName>, known: Known<'_>) -> Op
     })
 }
 
+/// The keys of every sink that `[defaults.sinks]` may have; its name is its own.
+pub(super) const COMMON: [&str; 12] = [
+    "type",
+    "events",
+    "endpoints",
+    "live",
+    "enrich",
+    "filter",
+    "order",
+    "concurrency",
+    "timeout_secs",
+    "rate_limit",
+    "retry",
+    "breaker",
+];
+
 fn concurrency_of(row: Row) -> NonZeroU32 {
     NonZeroU32::new(row.concurrency).unwrap_or(NonZeroU32::MIN)
 }

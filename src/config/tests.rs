@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod books;
+mod companies;
 mod documents;
 mod endpoints;
 mod outgoing;
@@ -556,10 +557,13 @@ fn full_example() -> String {
     })
 }
 
-const EXAMPLE_VARIABLES: [(&str, &str); 11] = [
+const EXAMPLE_VARIABLES: [(&str, &str); 14] = [
     ("EFACTORI_SESSION_KEY", "sessionkeyofours"),
     ("EFACTORI_COMPANY_UUID", "0f3a2b1c-7d6e-4f50-8a9b-1c2d3e4f5a6b"),
     ("OPS_TOKEN", TOKEN),
+    ("ACME_TOKEN", "relay_0123456789abcdef-acme"),
+    ("SMTP_URL", "smtps://user:password@mail.example.fr"),
+    ("SLACK_URL", "https://hooks.slack.com/services/T0/B0/x"),
     ("FINKARE_WEBHOOK_SECRET", "whsec_x"),
     ("FINKARE_API_KEY", "fk_live_x"),
     ("ERP_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"),
@@ -681,6 +685,9 @@ fn what_a_syntax_error_may_show_are_options_without_secrets() {
         "proxy",
         "endpoints",
         "sinks",
+        "smtp_url",
+        "subject",
+        "text",
     ];
     let described = super::load::describe(&KINDS);
     let syntax = Names::of(&described);
@@ -700,7 +707,7 @@ fn what_a_syntax_error_may_show_are_options_without_secrets() {
 fn what_is_missing_is_told_at_the_line_of_its_table() {
     let lines = |text: &str| -> Vec<_> {
         let problems = read(text, &[]).0.unwrap_err();
-        problems.iter().map(|problem| (problem.line, problem.place.clone())).collect()
+        problems.iter().map(|problem| (problem.line.as_ref().map(|spot| spot.line), problem.place.clone())).collect()
     };
     let text = format!("{}\n[[sinks]]\n\nname = 's'\n[[sinks]]\ntype = 'stdout'", endpoint(""));
     assert_eq!(lines(&text), [(Some(7), "sinks[0] (s).type".into()), (Some(10), "sinks[1].name".into())]);

@@ -274,14 +274,19 @@ impl Refusals {
         (rows, last)
     }
 
-    /// Lists refusals, newest first: those older than the number `before`, of one endpoint or of all, at most `limit`.
+    /// Lists refusals, newest first: those older than the number `before`, of the endpoints that `is_shown` says (`None`:
+    /// a path that no endpoint has), at most `limit`.
     /// The flag says whether there are more.
-    pub fn list(&self, endpoint: Option<&str>, before: Option<u64>, limit: usize) -> (Vec<Refusal>, bool) {
+    pub fn list(
+        &self,
+        is_shown: impl Fn(Option<&str>) -> bool,
+        before: Option<u64>,
+        limit: usize,
+    ) -> (Vec<Refusal>, bool) {
         let kept = self.kept();
         let fits = |refusal: &&Refusal| {
             before.is_none_or(|before| refusal.number < before)
-                && endpoint
-                    .is_none_or(|endpoint| refusal.endpoint.as_ref().is_some_and(|name| name.as_str() == endpoint))
+                && is_shown(refusal.endpoint.as_ref().map(EndpointName::as_str))
         };
         let mut rows: Vec<Refusal> = kept.iter().rev().filter(fits).take(limit + 1).cloned().collect();
         let more = rows.len() > limit;

@@ -50,6 +50,10 @@ pub(crate) enum Shape {
     Table,
     /// A list of such tables.
     Tables,
+    /// A table of options that are described elsewhere.
+    Options,
+    /// A list of such tables.
+    OptionsList,
     /// A table in which names of the operator's choice have values of this shape.
     ByName(Box<Shape>),
 }

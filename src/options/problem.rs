@@ -7,21 +7,46 @@ use std::{cell::RefCell, collections::BTreeSet, fmt, path::PathBuf};
 
 use super::{description::Described, written::Written};
 
+/// A line of a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot {
+    /// The file, unless it is the main one.
+    pub file: Option<std::sync::Arc<str>>,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl From<usize> for Spot {
+    /// A line of the main file.
+    fn from(line: usize) -> Self {
+        Self { file: None, line }
+    }
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{file}, ")?;
+        }
+        write!(f, "line {}", self.line)
+    }
+}
+
 /// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where: an option's path, or the name of an environment variable. Empty for the whole file.
     pub place: String,
-    /// The line in the file, from 1, if the place is there.
-    pub line: Option<usize>,
+    /// The line in the file, if the place is there.
+    pub line: Option<Spot>,
     /// What is wrong, and what to write instead. Never a secret.
     pub what: String,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(line) = self.line {
-            write!(f, "line {line}: ")?;
+        if let Some(line) = &self.line {
+            write!(f, "{line}: ")?;
         }
         if !self.place.is_empty() {
             write!(f, "{}: ", self.place)?;
@@ -41,7 +66,7 @@ pub struct Problems {
 
 impl Problems {
     pub(crate) fn new(file: Option<PathBuf>, mut list: Vec<Problem>) -> Self {
-        list.sort_by_key(|problem| (problem.line.is_none(), problem.line));
+        list.sort_by_key(|problem| (problem.line.is_none(), problem.line.clone()));
         Self { file, list }
     }
 
@@ -81,7 +106,7 @@ impl std::error::Error for Problems {}
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Place {
     pub(crate) path: String,
-    pub(crate) line: Option<usize>,
+    pub(crate) line: Option<Spot>,
 }
 
 impl Place {
@@ -127,7 +152,11 @@ impl Report {
 
     /// Reports something that cannot work.
     pub(crate) fn problem(&self, place: &Place, what: impl Into<String>) {
-        self.problems.borrow_mut().push(Problem { place: place.path.clone(), line: place.line, what: what.into() });
+        self.problems.borrow_mut().push(Problem {
+            place: place.path.clone(),
+            line: place.line.clone(),
+            what: what.into(),
+        });
     }
 
     /// Reports something that works but that the operator should know.
@@ -185,7 +214,11 @@ mod tests {
 
     #[test]
     fn shows_the_file_from_top_to_bottom_and_then_the_environment() {
-        let problem = |place: &str, line| Problem { place: place.into(), line, what: "is wrong".into() };
+        let problem = |place: &str, line: Option<usize>| Problem {
+            place: place.into(),
+            line: line.map(Spot::from),
+            what: "is wrong".into(),
+        };
         let problems = Problems::new(
             Some("relay.toml".into()),
             vec![problem("RELAY_LISTEN", None), problem("b", Some(10)), problem("a", Some(9))],

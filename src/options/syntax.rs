@@ -63,7 +63,7 @@ pub(crate) fn problem(text: &str, span: Range<usize>, message: &str, names: &Nam
     let gutter = " ".repeat(number.to_string().len());
     Problem {
         place: format!("column {}", column + 1),
-        line: Some(number),
+        line: Some(number.into()),
         what: format!("{message}\n  {gutter} |\n  {number} | {shown}\n  {gutter} | {}^", " ".repeat(column)),
     }
 }

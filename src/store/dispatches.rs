@@ -20,6 +20,16 @@ pub struct DispatchFilter {
     pub invoice_id: Option<String>,
     /// Only of this event.
     pub event_id: Option<EventId>,
+    /// Only of events of these endpoints.
+    pub endpoints: Option<Vec<String>>,
+    /// Only of events of this endpoint.
+    pub endpoint: Option<String>,
+    /// Only those whose last error contains this text, ignoring the case of ASCII letters; `…` stands for any text.
+    pub reason: Option<String>,
+    /// Only those created at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only those created before this time.
+    pub until: Option<Timestamp>,
     /// Only of these events.
     pub found: Option<Vec<EventId>>,
     /// Only dispatches before (older than) this one: the cursor.
@@ -30,13 +40,19 @@ impl DispatchFilter {
     /// True if the rows have to be looked for among all that was delivered: the history has no index by sink, as each
     /// delivery would have to write it.
     pub(super) fn is_search(&self) -> bool {
-        self.sink.is_some() && matches!(self.state, None | Some(State::Delivered)) && !self.names_events()
+        let by_sink = self.sink.is_some() && matches!(self.state, None | Some(State::Delivered));
+        let otherwise = self.endpoints.is_some()
+            || self.endpoint.is_some()
+            || self.reason.is_some()
+            || self.since.is_some()
+            || self.until.is_some();
+        (by_sink || otherwise) && !self.names_events()
     }
 
     /// True for the one list that reads an index by sink. Its sink is written as a range and its order is that of the
     /// index: Postgres would otherwise look for the sink through the whole table, see [`super::sinks`].
     pub(super) fn is_ordered_by_sink(&self) -> bool {
-        self.sink.is_some() && self.state == Some(State::Pending) && !self.names_events()
+        self.sink.is_some() && self.state == Some(State::Pending) && !self.names_events() && !self.is_search()
     }
 
     /// True if only dispatches of certain events are selected. Each event has few.

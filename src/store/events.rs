@@ -21,6 +21,8 @@ pub struct EventFilter {
     pub event_type: Option<String>,
     /// Only of this endpoint.
     pub endpoint: Option<String>,
+    /// Only of these endpoints.
+    pub endpoints: Option<Vec<String>>,
     /// Only of this invoice.
     pub invoice_id: Option<String>,
     /// Received at this time or later.
@@ -38,7 +40,7 @@ pub struct EventFilter {
 impl EventFilter {
     /// True if no index covers the filter.
     pub(super) fn is_search(&self) -> bool {
-        self.event_type.is_some() || self.endpoint.is_some() || self.contains.is_some()
+        self.event_type.is_some() || self.endpoint.is_some() || self.endpoints.is_some() || self.contains.is_some()
     }
 
     /// The ids between which all events of the time range lie: the first one, and the one after the last.

@@ -19,6 +19,9 @@ use crate::model::{
     id::DispatchId,
 };
 
+/// How much the order of the numbers and that of the times of creation may differ: an hour, in microseconds.
+const SLACK: i64 = 3_600_000_000;
+
 /// The columns of [`DispatchRow`]; those given are not in every table.
 macro_rules! columns {
     ($rest:literal) => {
@@ -84,6 +87,10 @@ impl<S: Transact> Lists for S {
                 break;
             }
             filter.before = Some(DispatchId(id));
+            // What is older was created before.
+            if filter.since.is_some_and(|since| created_at < clock::to_micros(since).saturating_sub(SLACK)) {
+                break;
+            }
             if !pieces.go_on() {
                 searched_until = Some((DispatchId(id), clock::nearest(created_at)));
                 break;
@@ -139,7 +146,11 @@ pub(super) fn list_statement(filter: &DispatchFilter, from: Option<i64>, most: u
 
 /// The statement for the end of a piece of so many dispatches. Of the filter, only its bound and the table matter.
 pub(super) fn end_statement(filter: &DispatchFilter, size: u32) -> Statement<'static> {
-    let table = if filter.state.is_none() { "dispatches" } else { "history" };
+    let table = match filter.state {
+        None => "dispatches",
+        Some(State::Delivered | State::Cancelled) => "history",
+        Some(State::Pending | State::Leased | State::Held | State::Dead) => "queue",
+    };
     let (mut sql, mut values) = (format!("SELECT id, created_at FROM {table} WHERE true"), Vec::new());
     if let Some(before) = filter.before {
         push(&mut sql, &mut values, " AND id < ", before.0.into());
@@ -200,14 +211,57 @@ fn selected<'v>(columns: &str, filter: &'v DispatchFilter) -> Statement<'v> {
             push(&mut sql, &mut values, " AND sink <= ", sink.into());
         }
     }
+    let endpoint = filter.endpoint.as_ref().map(std::slice::from_ref);
+    for endpoints in [filter.endpoints.as_deref(), endpoint].into_iter().flatten() {
+        sql.push_str(" AND EXISTS (SELECT 1 FROM events WHERE events.id = event_id");
+        one_of(&mut sql, &mut values, " AND endpoint", endpoints);
+        sql.push(')');
+    }
+    if let Some(reason) = &filter.reason {
+        push(&mut sql, &mut values, " AND lower(last_error) LIKE ", pattern(reason).into());
+        sql.push_str(" ESCAPE '!'");
+    }
+    for (operator, time) in [(">=", filter.since), ("<", filter.until)] {
+        if let Some(time) = time {
+            push(&mut sql, &mut values, &format!(" AND created_at {operator} "), clock::to_micros(time).into());
+        }
+    }
     if let Some(before) = filter.before {
         push(&mut sql, &mut values, " AND id < ", before.0.into());
     }
     (sql, values)
 }
 
+/// The pattern of a text that is looked for in a reason. SQLite changes only ASCII letters to lower case.
+fn pattern(reason: &str) -> String {
+    let mut pattern = String::from("%");
+    for c in reason.chars() {
+        match c {
+            '…' => pattern.push('%'),
+            '%' | '_' | '!' => pattern.extend(['!', c]),
+            other => pattern.extend(other.to_ascii_lowercase().to_string().chars()),
+        }
+    }
+    pattern.push('%');
+    pattern
+}
+
+/// Adds the condition that a column has one of these values.
+pub(super) fn one_of<'v>(sql: &mut String, values: &mut Vec<Value<'v>>, words: &str, among: &'v [String]) {
+    if among.is_empty() {
+        sql.push_str(" AND false");
+        return;
+    }
+    sql.push_str(words);
+    sql.push_str(" IN (");
+    for (place, value) in among.iter().enumerate() {
+        push(sql, values, if place > 0 { ", " } else { "" }, value.into());
+    }
+    sql.push(')');
+}
+
 /// Adds words and a value.
-fn push<'v>(sql: &mut String, values: &mut Vec<Value<'v>>, words: &str, value: Value<'v>) {
+pub(super) fn push<'v>(sql: &mut String, values: &mut Vec<Value<'v>>, words: &str, value: Value<'v>) {
     values.push(value);
     let _ = write!(sql, "{words}${}", values.len());
 }

@@ -68,6 +68,7 @@ mod sinks;
 mod spoiled;
 pub mod sqlite;
 mod tx;
+mod waiting;
 pub mod wake;
 
 pub(crate) use self::events::recording;
@@ -80,11 +81,12 @@ pub use self::{
     events::{Candidate, EventDetail, EventFilter, EventStore, EventsPage, Offer, Stored},
     leases::{BLOCKED_RECHECK, CLAIM_BYTES, Claim, Claimed, ERASED, Finish, LOOK_AHEAD, LeaseStore, ORPHANED},
     ledger::LedgerStore,
-    link::{AuditStore, IntentStore, SecretStore},
+    link::{AuditFilter, AuditStore, IntentStore, SecretStore},
     notices::NoticeStore,
     page::Page,
     retention::{Purge, Purged, RetentionStore},
     sinks::{Paused, SinkStatus, SinkStore},
+    waiting::{WaitingOne, WaitingStore},
 };
 
 /// The database as a whole: migrating it, checking that it works, closing it.
@@ -130,6 +132,7 @@ pub trait Store:
     + ActivityStore
     + BreakerStore
     + NoticeStore
+    + WaitingStore
 {
 }
 
@@ -148,5 +151,6 @@ impl<S> Store for S where
         + ActivityStore
         + BreakerStore
         + NoticeStore
+        + WaitingStore
 {
 }

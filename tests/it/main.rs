@@ -35,6 +35,7 @@ mod reloading;
 mod replay_retry_cancel_erase;
 mod replicas;
 mod rotation;
+mod scoped_tokens;
 mod secrets;
 mod setup_by_commands;
 mod signature;

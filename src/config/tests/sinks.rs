@@ -177,11 +177,11 @@ fn wrong_sinks() {
     for (rest, expected) in [
         (
             "",
-            "type: is missing: write one of `stdout`, `file`, `http`, `facturation_pro`, `efactori`, `tiime`, `fastfaktura`",
+            "type: is missing: write one of `stdout`, `file`, `http`, `email`, `chat`, `facturation_pro`, `efactori`, `tiime`, `fastfaktura`",
         ),
         (
             "type = 'htp'",
-            "type: `htp` is not one of `stdout`, `file`, `http`, `facturation_pro`, `efactori`, `tiime`, `fastfaktura` (did you mean `http`?)",
+            "type: `htp` is not one of `stdout`, `file`, `http`, `email`, `chat`, `facturation_pro`, `efactori`, `tiime`, `fastfaktura` (did you mean `http`?)",
         ),
         ("type = 'nats'\nsubject = 'x'", "type: `nats` is not in this version: it has `stdout`"),
         ("type = 'http'", "url: is missing"),

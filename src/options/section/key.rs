@@ -318,6 +318,21 @@ impl<'s, 'r> Key<'s, 'r> {
         }
     }
 
+    /// Describes a table of options that other readers read, and takes it.
+    pub(crate) fn options(mut self) {
+        match self.take(Shape::Options) {
+            None | Some(Value::Table(_)) => {}
+            Some(other) => drop(self.wrong::<()>(&other, "a table")),
+        }
+    }
+
+    /// Describes a list of tables that other readers read. What is left of it is not a list of tables.
+    pub(crate) fn options_list(mut self) {
+        if let Some(other) = self.take(Shape::OptionsList) {
+            self.wrong::<()>(&other, "a list of tables");
+        }
+    }
+
     /// A list of tables, `[[name]]`.
     pub(crate) fn tables(mut self) -> Vec<Section<'r>> {
         self.tables_if_set().unwrap_or_default()

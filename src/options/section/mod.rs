@@ -6,6 +6,7 @@
 //! variable can override a key ([`Section::lay_over`]), and a problem then names the variable.
 
 mod key;
+mod merging;
 
 use std::{
     collections::BTreeMap,
@@ -20,13 +21,13 @@ use toml::{
 pub(crate) use self::key::Key;
 use super::{
     env::{self, Environment, Found},
-    problem::{Place, Problem, Report, did_you_mean, listed},
+    problem::{Place, Problem, Report, Spot, did_you_mean, listed},
     syntax::{self, Names},
 };
 use crate::model::secret::Secret;
 
 /// The position of each key: its path, as in `sinks[0].url`, and its line, from 1.
-type Lines = BTreeMap<String, usize>;
+type Lines = BTreeMap<String, Spot>;
 
 /// A parsed file.
 #[derive(Debug, Default)]
@@ -147,7 +148,7 @@ impl<'r> Section<'r> {
 
     /// The section's own place.
     pub(crate) fn here(&self) -> Place {
-        Place { path: self.path.clone(), line: self.surroundings.lines.get(&self.raw_path).copied() }
+        Place { path: self.path.clone(), line: self.surroundings.lines.get(&self.raw_path).cloned() }
     }
 
     /// A key's place; `key` may lead further down, as in `headers.x-team` or `events[0]`.
@@ -158,7 +159,7 @@ impl<'r> Section<'r> {
         }
         let lines = self.surroundings.lines;
         let line = [key, first].iter().find_map(|key| lines.get(&join(&self.raw_path, key)));
-        Place { path: join(&self.path, key), line: line.copied().or(self.here().line) }
+        Place { path: join(&self.path, key), line: line.cloned().or(self.here().line) }
     }
 
     /// Reports a problem with a key.
@@ -342,7 +343,7 @@ impl LineStarts {
 fn note_lines(table: &DeTable<'_>, path: &str, starts: &LineStarts, lines: &mut Lines) {
     for (key, value) in table {
         let path = join(path, key.get_ref());
-        lines.insert(path.clone(), starts.line(key.span().start));
+        lines.insert(path.clone(), starts.line(key.span().start).into());
         note_value(value.get_ref(), &path, starts, lines);
     }
 }
@@ -353,7 +354,7 @@ fn note_value(value: &DeValue<'_>, path: &str, starts: &LineStarts, lines: &mut 
         DeValue::Array(items) => {
             for (index, item) in items.iter().enumerate() {
                 let path = format!("{path}[{index}]");
-                lines.insert(path.clone(), starts.line(item.span().start));
+                lines.insert(path.clone(), starts.line(item.span().start).into());
                 note_value(item.get_ref(), &path, starts, lines);
             }
         }

@@ -135,6 +135,8 @@ pub enum Settled {
 pub struct BookingFilter {
     /// Only in this sink.
     pub sink: Option<String>,
+    /// Only in these sinks.
+    pub sinks: Option<Vec<String>>,
     /// Only in this state.
     pub state: Option<BookingState>,
     /// Only of this payment.

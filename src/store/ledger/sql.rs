@@ -31,6 +31,7 @@ use crate::{
     store::{
         error::{Failure, StoreError},
         link::audit,
+        lists::one_of,
         page::Page,
         tx::{Access, Again, Sql, Transact, Tx, Value, sql, values},
     },
@@ -431,6 +432,9 @@ pub(in crate::store) fn list(filter: &BookingFilter, now: i64, limit: u32) -> (S
             values.push(value.into());
             let _ = write!(text, " AND {column} = ${}", values.len());
         }
+    }
+    if let Some(sinks) = &filter.sinks {
+        one_of(&mut text, &mut values, " AND sink", sinks);
     }
     if let Some(before) = filter.before {
         values.push(before.into());

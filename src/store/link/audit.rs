@@ -2,13 +2,17 @@
 
 use async_trait::async_trait;
 
-use super::{AuditStore, rows};
+use super::{AuditFilter, AuditStore, rows};
 use crate::{
-    model::audit::{AuditEntry, NewAudit},
+    model::{
+        audit::{AuditEntry, NewAudit},
+        clock,
+    },
     store::{
         error::{Failure, StoreError},
+        lists::{one_of, push},
         page::Page,
-        tx::{Access, Again, Transact, Tx, Value, values},
+        tx::{Access, Again, Sql, Transact, Tx, Value},
     },
 };
 
@@ -38,9 +42,25 @@ impl<S: Transact> AuditStore for S {
         .await
     }
 
-    async fn list_audit(&self, before: Option<i64>, limit: u32) -> Result<Page<AuditEntry>, StoreError> {
-        let list = "SELECT id, at, actor, action, subject, detail FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2";
-        let values = values![before.unwrap_or(i64::MAX), i64::from(limit) + 1];
-        rows::audit_page(self.read("list the audit trail", Access::Look, list, values).await?, limit)
+    async fn list_audit(&self, filter: &AuditFilter, limit: u32) -> Result<Page<AuditEntry>, StoreError> {
+        let mut sql = "SELECT id, at, actor, action, subject, detail FROM audit WHERE id < $1".to_owned();
+        let mut values = vec![Value::from(filter.before.unwrap_or(i64::MAX))];
+        let endpoint = filter.endpoint.as_ref().map(|endpoint| format!("endpoint/{endpoint}"));
+        let texts = [("subject", endpoint), ("actor", filter.actor.clone()), ("action", filter.action.clone())];
+        for (column, text) in texts {
+            if let Some(text) = text {
+                push(&mut sql, &mut values, &format!(" AND {column} = "), text.into());
+            }
+        }
+        for (operator, time) in [(">=", filter.since), ("<", filter.until)] {
+            if let Some(time) = time {
+                push(&mut sql, &mut values, &format!(" AND at {operator} "), clock::to_micros(time).into());
+            }
+        }
+        if let Some(subjects) = &filter.subjects {
+            one_of(&mut sql, &mut values, " AND subject", subjects);
+        }
+        push(&mut sql, &mut values, " ORDER BY id DESC LIMIT ", (i64::from(limit) + 1).into());
+        rows::audit_page(self.read("list the audit trail", Access::Look, Sql::Made(sql), &values).await?, limit)
     }
 }

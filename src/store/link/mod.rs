@@ -210,12 +210,31 @@ pub trait IntentStore: Send + Sync {
     async fn abandon_intents(&self) -> Result<u64, StoreError>;
 }
 
+/// Which entries of the audit trail to list; `None` everywhere lists all.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// Only entries before (older than) this one: the cursor.
+    pub before: Option<i64>,
+    /// Only about these subjects.
+    pub subjects: Option<Vec<String>>,
+    /// Only about this endpoint.
+    pub endpoint: Option<String>,
+    /// Only by this actor.
+    pub actor: Option<String>,
+    /// Only this action.
+    pub action: Option<String>,
+    /// Only written at this time or later.
+    pub since: Option<jiff::Timestamp>,
+    /// Only written before this time.
+    pub until: Option<jiff::Timestamp>,
+}
+
 /// The audit trail.
 #[async_trait]
 pub trait AuditStore: Send + Sync {
     /// Writes an audit entry by itself.
     async fn audit(&self, audit: NewAudit) -> Result<(), StoreError>;
 
-    /// Audit entries, newest first, before (older than) the given one; at most `limit`.
-    async fn list_audit(&self, before: Option<i64>, limit: u32) -> Result<Page<AuditEntry>, StoreError>;
+    /// The selected audit entries, newest first; at most `limit`.
+    async fn list_audit(&self, filter: &AuditFilter, limit: u32) -> Result<Page<AuditEntry>, StoreError>;
 }

@@ -268,6 +268,9 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &EventFilter) {
             query.push(format_args!(" AND {column} = ")).push_bind(text.clone());
         }
     }
+    if let Some(endpoints) = &filter.endpoints {
+        query.push(" AND e.endpoint = ANY(").push_bind(endpoints.clone()).push(")");
+    }
     if let Some(since) = filter.since {
         query.push(" AND e.received_at >= ").push_bind(clock::to_micros(since));
     }

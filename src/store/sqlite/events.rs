@@ -245,6 +245,10 @@ fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
         // `+`: not by the index of keys, which would have to sort all events of the endpoint.
         sql.push(" AND +endpoint = ").push_bind(endpoint.clone());
     }
+    if let Some(endpoints) = &filter.endpoints {
+        let endpoints = serde_json::to_string(endpoints).expect("texts can be written as JSON");
+        sql.push(" AND +endpoint IN (SELECT value FROM json_each(").push_bind(endpoints).push("))");
+    }
     if let Some(event_type) = &filter.event_type {
         sql.push(" AND type = ").push_bind(event_type.clone());
     }

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{super::error::Problem, Admin, List, Params, limit, parse, store_problem};
+use super::{super::error::Problem, Admin, List, Params, auth::Caller, limit, parse, store_problem, time};
 use crate::{
     bulk,
     model::audit::{AuditEntry, NewAudit},
+    store::AuditFilter,
 };
 
 /// An entry of the audit trail.
@@ -44,6 +45,18 @@ impl From<AuditEntry> for AuditRow {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AuditQuery {
+    /// Only entries about this endpoint.
+    endpoint: Option<String>,
+    /// Only what this one did: the name of a token, `cli`, `schedule` …
+    actor: Option<String>,
+    /// Only this action, such as `sink.paused`.
+    action: Option<String>,
+    /// Only entries written at this time or later.
+    #[param(value_type = Option<Timestamp>)]
+    since: Option<String>,
+    /// Only entries written before this time.
+    #[param(value_type = Option<Timestamp>)]
+    until: Option<String>,
     /// How many rows a page has, by default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
@@ -63,10 +76,19 @@ pub struct AuditQuery {
 )]
 pub async fn list(
     State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
     Params(query): Params<AuditQuery>,
 ) -> Result<Json<List<AuditRow>>, Problem> {
-    let before = query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?;
-    let page = admin.store.list_audit(before, limit(query.limit)?).await.map_err(store_problem)?;
+    let filter = AuditFilter {
+        before: query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?,
+        subjects: admin.reach.subjects(&caller.scope),
+        endpoint: query.endpoint,
+        actor: query.actor,
+        action: query.action,
+        since: time("since", query.since.as_deref())?,
+        until: time("until", query.until.as_deref())?,
+    };
+    let page = admin.store.list_audit(&filter, limit(query.limit)?).await.map_err(store_problem)?;
     Ok(Json(List::from_page(page, |entry| entry.id.to_string(), AuditRow::from)))
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -15,7 +15,11 @@ use http::{StatusCode, header};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use super::{super::error::Problem, Admin};
+use super::{
+    super::error::Problem,
+    Admin,
+    scope::{Scope, is_for_limited},
+};
 use crate::config::{AdminToken, Role};
 use crate::listener::Peer;
 
@@ -26,6 +30,7 @@ pub struct Tokens(Vec<Known>);
 struct Known {
     name: Arc<str>,
     role: Role,
+    scope: Scope,
     hash: [u8; 32],
 }
 
@@ -42,6 +47,8 @@ pub struct Caller {
     pub name: Arc<str>,
     /// What the caller may do.
     pub role: Role,
+    /// What exists for the caller.
+    pub scope: Scope,
 }
 
 impl Tokens {
@@ -50,7 +57,12 @@ impl Tokens {
         Self(
             tokens
                 .iter()
-                .map(|token| Known { name: token.name.as_str().into(), role: token.role, hash: token.token.hash() })
+                .map(|token| Known {
+                    name: token.name.as_str().into(),
+                    role: token.role,
+                    scope: Scope::new(token.endpoints.as_deref()),
+                    hash: token.token.hash(),
+                })
                 .collect(),
         )
     }
@@ -65,7 +77,7 @@ impl Tokens {
             found |= equal;
         }
         let known = self.0.get(usize::try_from(index).ok()?)?;
-        bool::from(found).then(|| Caller { name: known.name.clone(), role: known.role })
+        bool::from(found).then(|| Caller { name: known.name.clone(), role: known.role, scope: known.scope.clone() })
     }
 }
 
@@ -73,6 +85,11 @@ impl Tokens {
 pub async fn require(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
     match authenticate(&admin.tokens, &request) {
         Ok(caller) => {
+            let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+            let is_there = |route: String| is_for_limited(request.method(), &route);
+            if caller.scope.is_limited() && !route.is_some_and(is_there) {
+                return Problem::no_such_path().into_response();
+            }
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
@@ -84,7 +101,7 @@ fn authenticate(tokens: &Tokens, request: &Request) -> Result<Caller, Problem> {
     if tokens.0.is_empty() {
         let peer = request.extensions().get::<Peer>();
         return if peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback()) {
-            Ok(Caller { name: "loopback".into(), role: Role::Admin })
+            Ok(Caller { name: "loopback".into(), role: Role::Admin, scope: Scope::default() })
         } else {
             Err(Problem::new(
                 StatusCode::FORBIDDEN,
@@ -132,7 +149,12 @@ mod tests {
     use crate::{config::Token, model::secret::Secret};
 
     fn token(name: &str, role: Role) -> AdminToken {
-        AdminToken { name: name.into(), role, token: Token::Plain(Secret::new(format!("token-of-{name}"))) }
+        AdminToken {
+            name: name.into(),
+            role,
+            endpoints: None,
+            token: Token::Plain(Secret::new(format!("token-of-{name}"))),
+        }
     }
 
     #[test]
@@ -153,7 +175,7 @@ mod tests {
 
     #[test]
     fn roles_include_each_other() {
-        let caller = Caller { name: "a".into(), role: Role::Operator };
+        let caller = Caller { name: "a".into(), role: Role::Operator, scope: Scope::default() };
         assert!(caller.needs(Role::Viewer).is_ok() && caller.needs(Role::Operator).is_ok());
         assert!(caller.needs(Role::Admin).is_err());
     }

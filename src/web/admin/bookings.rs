@@ -116,10 +116,12 @@ pub struct BookingQuery {
 )]
 pub async fn list(
     State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
     Params(query): Params<BookingQuery>,
 ) -> Result<Json<List<BookingRow>>, Problem> {
     let filter = BookingFilter {
         sink: query.sink,
+        sinks: admin.reach.sinks(&caller.scope),
         state: query.state.map(|state| parse("state", &state)).transpose()?,
         payment_id: query.payment_id,
         invoice_id: query.invoice_id,
@@ -211,6 +213,9 @@ pub async fn settle(
     };
     let word = said.word()?;
     let unknown = || not_found("booking of this payment in this sink");
+    if !admin.reach.shows(&caller.scope, &said.sink) {
+        return Err(unknown());
+    }
     // An invalid sink name has no bookings either, and an id with NUL was never stored.
     let sink = SinkName::new(&said.sink).map_err(|_| unknown())?;
     if said.payment_id.contains('\0') {

@@ -8,7 +8,9 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{super::error::Problem, Admin, auth::Caller, not_found, parse, payload, sinks::after_retry, store_problem};
+use super::{
+    super::error::Problem, Admin, auth::Caller, not_found, parse, payload, sinks::after_retry, store_problem, time,
+};
 use crate::{
     bulk::{BulkError, Decided, Decision, Selection},
     config::Role,
@@ -43,6 +45,16 @@ struct Chosen {
     state: Option<String>,
     /// Only dispatches of this invoice.
     invoice_id: Option<String>,
+    /// Only dispatches of events of this endpoint.
+    endpoint: Option<String>,
+    /// Only dispatches whose `last_error` contains this text, ignoring case. `…` stands for any text.
+    reason: Option<String>,
+    /// Only dispatches that were created at this time or later.
+    #[schema(value_type = Option<Timestamp>)]
+    since: Option<String>,
+    /// Only dispatches that were created before this time.
+    #[schema(value_type = Option<Timestamp>)]
+    until: Option<String>,
     /// If true, only counts the dispatches and changes nothing.
     #[serde(default)]
     #[schema(default = false)]
@@ -99,9 +111,12 @@ pub async fn retry(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Json<RetriedMany>, Problem> {
+    let is_limited = caller.scope.is_limited();
     let (Decided { count, more }, chosen) = decide(&admin, caller, body, Decision::Retry).await?;
     let Chosen { sink, dry_run, .. } = chosen;
-    let note = if count == 0 || dry_run { None } else { after_retry(&admin, sink.as_deref()).await? };
+    // Without a sink the note would name all of them.
+    let is_silent = count == 0 || dry_run || (is_limited && sink.is_none());
+    let note = if is_silent { None } else { after_retry(&admin, sink.as_deref()).await? };
     Ok(Json(RetriedMany { retried: count, more, note, dry_run }))
 }
 
@@ -143,11 +158,20 @@ async fn decide(admin: &Admin, caller: Caller, body: Body, decision: Decision) -
     decision.states(state).map_err(bulk_problem)?;
     if let Some(sink) = &chosen.sink {
         let statuses = admin.statuses.now().await?;
-        if statuses.iter().all(|status| status.name != *sink) {
+        if statuses.iter().all(|status| status.name != *sink) || !admin.reach.reaches(&caller.scope, sink) {
             return Err(not_found("sink with this name"));
         }
     }
-    let selection = Selection { sink: chosen.sink.clone(), state, invoice_id: chosen.invoice_id.clone() };
+    let selection = Selection {
+        sink: chosen.sink.clone(),
+        state,
+        invoice_id: chosen.invoice_id.clone(),
+        endpoints: caller.scope.endpoints(),
+        endpoint: chosen.endpoint.clone(),
+        reason: chosen.reason.clone(),
+        since: time("since", chosen.since.as_deref())?,
+        until: time("until", chosen.until.as_deref())?,
+    };
     let decided = admin.bulk.decide(decision, selection, chosen.dry_run, caller.name).await.map_err(bulk_problem)?;
     Ok((decided, chosen))
 }

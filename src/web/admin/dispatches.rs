@@ -16,7 +16,7 @@ use super::{
     auth::Caller,
     limit, not_found, parse,
     sinks::{SinkState, Standings, after_retry},
-    store_problem,
+    store_problem, time,
 };
 use crate::{
     config::Role,
@@ -153,6 +153,16 @@ pub struct DispatchQuery {
     sink: Option<String>,
     /// Only dispatches of this invoice.
     invoice_id: Option<String>,
+    /// Only dispatches of events of this endpoint.
+    endpoint: Option<String>,
+    /// Only dispatches whose `last_error` contains this text, ignoring case. `…` stands for any text.
+    reason: Option<String>,
+    /// Only dispatches that were created at this time or later.
+    #[param(value_type = Option<Timestamp>)]
+    since: Option<String>,
+    /// Only dispatches that were created before this time.
+    #[param(value_type = Option<Timestamp>)]
+    until: Option<String>,
     /// Only dispatches of this event.
     #[param(value_type = Option<EventId>)]
     event_id: Option<String>,
@@ -194,6 +204,7 @@ pub struct DispatchList {
 )]
 pub async fn list(
     State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
     Params(query): Params<DispatchQuery>,
 ) -> Result<Json<DispatchList>, Problem> {
     let found = match query.q.as_deref().filter(|text| !text.trim().is_empty()) {
@@ -205,6 +216,11 @@ pub async fn list(
         state: query.state.map(|state| parse("state", &state)).transpose()?,
         sink: query.sink,
         invoice_id: query.invoice_id,
+        endpoints: caller.scope.endpoints(),
+        endpoint: query.endpoint,
+        reason: query.reason,
+        since: time("since", query.since.as_deref())?,
+        until: time("until", query.until.as_deref())?,
         event_id: query.event_id.map(|id| parse("event_id", &id)).transpose()?,
         before: query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?,
     };
@@ -229,15 +245,25 @@ pub async fn list(
     params(("id" = DispatchId, Path, description = "The number of a dispatch")),
     responses((status = 200, description = "The dispatch", body = DispatchPage), (status = 404, description = "There is no dispatch with this id: `not_found`."))
 )]
-pub async fn show(State(admin): State<Arc<Admin>>, Segment(id): Segment) -> Result<Json<DispatchPage>, Problem> {
-    Ok(Json(page(&admin, &id).await?))
+pub async fn show(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Segment(id): Segment,
+) -> Result<Json<DispatchPage>, Problem> {
+    Ok(Json(page(&admin, &caller, &id).await?))
 }
 
-async fn page(admin: &Admin, id: &str) -> Result<DispatchPage, Problem> {
+async fn page(admin: &Admin, caller: &Caller, id: &str) -> Result<DispatchPage, Problem> {
     let unknown = || not_found("dispatch with this id");
     // An invalid number does not name a dispatch either.
     let id: DispatchId = id.parse().map_err(|_| unknown())?;
     let (dispatch, attempts) = admin.store.dispatch(id).await.map_err(store_problem)?.ok_or_else(unknown)?;
+    if caller.scope.is_limited() {
+        let event = admin.store.event(dispatch.event_id).await.map_err(store_problem)?;
+        if !event.is_some_and(|detail| caller.scope.has(&detail.event.endpoint)) {
+            return Err(unknown());
+        }
+    }
     let attempt_log = attempts.into_iter().map(AttemptRow::from).collect();
     let known = Known::of(&*admin.store, std::iter::once(dispatch.event_id)).await?;
     let dispatch = DispatchRow::new(dispatch, &known, &Standings::now(admin).await?);
@@ -299,7 +325,7 @@ async fn decide(
     change: impl AsyncFnOnce(DispatchId) -> Result<u64, StoreError>,
 ) -> Result<Json<DispatchPage>, Problem> {
     caller.needs(Role::Operator)?;
-    let dispatch = page(admin, id).await?.dispatch;
+    let dispatch = page(admin, caller, id).await?.dispatch;
     if change(dispatch.id).await.map_err(store_problem)? == 0 {
         return Err(Problem::new(
             StatusCode::CONFLICT,
@@ -315,5 +341,5 @@ async fn decide(
         .with("sink", dispatch.sink)
         .with("was", dispatch.state.to_string());
     audit::write(admin, entry).await;
-    Ok(Json(page(admin, id).await?))
+    Ok(Json(page(admin, caller, id).await?))
 }

@@ -240,9 +240,9 @@ impl From<Delivery> for DeliveryRow {
     }
 }
 
-fn find(admin: &Admin, name: &str) -> Result<LinkedEndpoint, Problem> {
+fn find(admin: &Admin, caller: &Caller, name: &str) -> Result<LinkedEndpoint, Problem> {
     let endpoints = admin.links.endpoints();
-    let found = endpoints.iter().find(|endpoint| endpoint.name.as_str() == name).cloned();
+    let found = endpoints.iter().find(|endpoint| endpoint.name.as_str() == name && caller.scope.has(name)).cloned();
     found.ok_or_else(|| not_found("endpoint with this name"))
 }
 
@@ -254,7 +254,10 @@ fn find(admin: &Admin, name: &str) -> Result<LinkedEndpoint, Problem> {
     tag = "endpoints",
     responses((status = 200, description = "All endpoints", body = List<EndpointRow>))
 )]
-pub async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<List<EndpointRow>>, Problem> {
+pub async fn list(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<List<EndpointRow>>, Problem> {
     let mut links = admin.store.links().await.map_err(store_problem)?;
     let mut take = |name: &EndpointName| {
         let index = links.iter().position(|link| link.endpoint == *name)?;
@@ -267,7 +270,8 @@ pub async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<List<EndpointR
     let show = |endpoint: &LinkedEndpoint| {
         row(endpoint, take(&endpoint.name), &admin.links.closed(&endpoint.name), last(&endpoint.name))
     };
-    let data = admin.links.endpoints().iter().map(show).collect();
+    let endpoints = admin.links.endpoints();
+    let data = endpoints.iter().filter(|endpoint| caller.scope.has(endpoint.name.as_str())).map(show).collect();
     Ok(Json(List { data, next_cursor: None }))
 }
 
@@ -282,9 +286,10 @@ pub async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<List<EndpointR
 )]
 pub async fn secrets(
     State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
     Segment(name): Segment,
 ) -> Result<Json<List<SecretRow>>, Problem> {
-    let endpoint = find(&admin, &name)?;
+    let endpoint = find(&admin, &caller, &name)?;
     let secrets = admin.store.secrets(&endpoint.name).await.map_err(store_problem)?;
     let now = clock::now();
     Ok(Json(List { data: secrets.into_iter().map(|secret| secret_row(secret, now)).collect(), next_cursor: None }))
@@ -345,7 +350,7 @@ pub async fn rotate_secret(
     body: Body,
 ) -> Result<Json<RotatedRow>, Problem> {
     caller.needs(Role::Admin)?;
-    let endpoint = find(&admin, &name)?;
+    let endpoint = find(&admin, &caller, &name)?;
     let body: RotateBody = payload(body).await?.unwrap_or_default();
     let overlap = body.overlap_secs.map_or(endpoint.rotate_overlap, Duration::from_secs);
     if overlap > MAX_OVERLAP {
@@ -408,7 +413,7 @@ pub async fn settle(
     body: Body,
 ) -> Result<Json<SettledRow>, Problem> {
     caller.needs(Role::Admin)?;
-    let endpoint = find(&admin, &name)?;
+    let endpoint = find(&admin, &caller, &name)?;
     let bad_body = || {
         let detail = "The body is not usable: send {\"secret\":\"whsec_…\"}, or {\"current\":true}.";
         unprocessable("bad_body", detail)
@@ -512,7 +517,7 @@ pub async fn register(
     body: Body,
 ) -> Result<Json<RegisteredRow>, Problem> {
     caller.needs(Role::Admin)?;
-    let endpoint = find(&admin, &name)?;
+    let endpoint = find(&admin, &caller, &name)?;
     let body: RegisterBody = payload(body)
         .await?
         .ok_or_else(|| unprocessable("bad_body", "The body is missing: send {\"url\":\"https://…\"}."))?;
@@ -566,9 +571,10 @@ pub fn check_registration(events: &[String], description: Option<&str>) -> Resul
 )]
 pub async fn deliveries(
     State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
     Segment(name): Segment,
 ) -> Result<Json<List<DeliveryRow>>, Problem> {
-    let endpoint = find(&admin, &name)?;
+    let endpoint = find(&admin, &caller, &name)?;
     let deliveries = admin.links.deliveries(&endpoint.name).await;
     let deliveries = deliveries.map_err(|error| link_problem(error, "bad_parameter", Asked::ToRead))?;
     Ok(Json(List { data: deliveries.into_iter().map(DeliveryRow::from).collect(), next_cursor: None }))

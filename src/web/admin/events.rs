@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use super::{
     super::error::Problem,
     Admin, Params, Segment,
     announced::{self, AnnouncedPayment, Known},
+    auth::Caller,
     dispatches::{AttemptRow, DispatchRow},
     limit, not_found, parse,
     sinks::Standings,
@@ -152,6 +153,7 @@ pub struct EventQuery {
 )]
 pub async fn list(
     State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
     Params(query): Params<EventQuery>,
 ) -> Result<Json<EventList>, Problem> {
     let found = match &query.q {
@@ -162,6 +164,7 @@ pub async fn list(
         found,
         event_type: query.r#type,
         endpoint: query.endpoint,
+        endpoints: caller.scope.endpoints(),
         invoice_id: query.invoice_id,
         since: time("since", query.since.as_deref())?,
         until: time("until", query.until.as_deref())?,
@@ -187,11 +190,18 @@ pub async fn list(
     params(("id" = EventId, Path, description = "The id of an event")),
     responses((status = 200, description = "The event", body = EventPage), (status = 404, description = "There is no event with this id: `not_found`."))
 )]
-pub async fn show(State(admin): State<Arc<Admin>>, Segment(id): Segment) -> Result<Json<EventPage>, Problem> {
+pub async fn show(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Segment(id): Segment,
+) -> Result<Json<EventPage>, Problem> {
     let unknown = || not_found("event with this id");
     // An invalid id does not name an event either.
     let id: EventId = id.parse().map_err(|_| unknown())?;
     let detail = admin.store.event(id).await.map_err(store_problem)?.ok_or_else(unknown)?;
+    if !caller.scope.has(&detail.event.endpoint) {
+        return Err(unknown());
+    }
     let known = Known::of(&*admin.store, std::iter::once(id)).await?;
     let content_type = detail.event.content_type.clone();
     let (payload, payload_base64) = shown(detail.payload);

@@ -56,9 +56,11 @@ pub mod openapi;
 pub mod refusals;
 pub mod reload;
 pub mod replay;
+pub mod scope;
 pub mod sink_test;
 pub mod sinks;
 pub mod statuses;
+pub mod waiting;
 
 use auth::Tokens;
 use gate::Gate;
@@ -89,6 +91,8 @@ pub struct Admin {
     pub gate: Gate,
     /// The tokens that callers may use.
     pub tokens: Tokens,
+    /// Which endpoints each sink gets events of, for tokens that are limited to some.
+    pub reach: scope::Reach,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Replaces the configuration while the service runs.
@@ -132,6 +136,7 @@ fn guarded() -> OpenApiRouter<Arc<Admin>> {
         .routes(posts(routes!(replay::many)))
         .routes(reads(routes!(dispatches::list)))
         .routes(reads(routes!(dispatches::show)))
+        .routes(reads(routes!(waiting::list)))
         .routes(posts(routes!(dispatches::retry)))
         .routes(posts(routes!(dispatches::cancel)))
         .routes(posts(routes!(bulk::retry)))

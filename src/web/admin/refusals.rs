@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{super::error::Problem, Admin, List, Params, bad_parameter, limit, parse};
+use super::{super::error::Problem, Admin, List, Params, auth::Caller, bad_parameter, limit, parse};
 use crate::ingest::explain::Refusal;
 
 /// The filters of the list.
@@ -37,13 +37,18 @@ pub struct RefusalQuery {
 )]
 pub async fn list(
     State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
     Params(query): Params<RefusalQuery>,
 ) -> Result<Json<List<Refusal>>, Problem> {
     // A number that fits into what every client can count with.
     let before = query.cursor.map(|cursor| parse::<i64>("cursor", &cursor)).transpose()?;
     let before = before.map(|before| u64::try_from(before).map_err(|_| bad_parameter("`cursor` is below 0.")));
     let limit = usize::try_from(limit(query.limit)?).unwrap_or(usize::MAX);
-    let (data, more) = admin.refusals.list(query.endpoint.as_deref(), before.transpose()?, limit);
+    let is_shown = |endpoint: Option<&str>| {
+        let is_asked = query.endpoint.as_deref().is_none_or(|asked| endpoint == Some(asked));
+        is_asked && endpoint.map_or(!caller.scope.is_limited(), |endpoint| caller.scope.has(endpoint))
+    };
+    let (data, more) = admin.refusals.list(is_shown, before.transpose()?, limit);
     let next_cursor = data.last().filter(|_| more).map(|refusal| refusal.number.to_string());
     Ok(Json(List { data, next_cursor }))
 }

@@ -66,6 +66,13 @@ pub async fn one(
     named(body.sinks.as_deref())?;
     // An invalid id does not name an event either.
     let id: EventId = id.parse().map_err(|_| not_found("event with this id"))?;
+    if caller.scope.is_limited() {
+        let event = admin.store.event(id).await.map_err(store_problem)?;
+        if !event.is_some_and(|detail| caller.scope.has(&detail.event.endpoint)) {
+            return Err(not_found("event with this id"));
+        }
+        admin.reach.named(&caller.scope, body.sinks.as_deref())?;
+    }
     let ids = admin.replayer.one(id, body.sinks.as_deref()).await.map_err(|error| bulk_problem(error.into()))?;
     let numbers: Vec<Value> = ids.iter().map(|id| id.0.into()).collect();
     tracing::info!(event.id = %id, dispatches = ids.len(), by = %caller.name, "an event was replayed");
@@ -177,7 +184,9 @@ pub async fn many(
         };
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "no_selection", detail));
     }
+    admin.reach.named(&caller.scope, body.sinks.as_deref())?;
     let (filter, told) = (body.filter()?, body.told());
+    let filter = EventFilter { endpoints: caller.scope.endpoints(), ..filter };
     let replay = admin.bulk.replay(filter, body.sinks, body.dry_run, told, caller.name);
     Ok(Json(replay.await.map_err(bulk_problem)?))
 }

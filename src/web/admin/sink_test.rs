@@ -79,6 +79,7 @@ pub async fn test(
     Segment(name): Segment,
 ) -> Result<Json<TestRow>, Problem> {
     caller.needs(Role::Operator)?;
+    admin.reach.sink(&caller.scope, &name)?;
     let tested = admin.tests.test(&name).await.ok_or_else(|| not_found("configured sink with this name"))?;
     let note = after_test(&admin, &name, &tested.outcome).await?;
     let row = TestRow {

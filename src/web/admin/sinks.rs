@@ -200,9 +200,13 @@ fn row(configured: &[SinkView], status: SinkStatus) -> SinkRow {
     tag = "sinks",
     responses((status = 200, description = "All sinks", body = List<SinkRow>))
 )]
-pub async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<List<SinkRow>>, Problem> {
+pub async fn list(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<List<SinkRow>>, Problem> {
     let statuses = admin.statuses.now().await?;
-    let data = statuses.iter().map(|status| row(&admin.sinks, status.clone())).collect();
+    let shown = statuses.iter().filter(|status| admin.reach.shows(&caller.scope, &status.name));
+    let data = shown.map(|status| row(&admin.sinks, status.clone())).collect();
     Ok(Json(List { data, next_cursor: None }))
 }
 
@@ -266,6 +270,7 @@ async fn change(
     change: impl AsyncFnOnce(&SinkName) -> Result<bool, StoreError>,
 ) -> Result<Json<SinkRow>, Problem> {
     caller.needs(Role::Operator)?;
+    admin.reach.sink(&caller.scope, name)?;
     let find = async || -> Result<SinkStatus, Problem> {
         let statuses = admin.statuses.now().await?;
         statuses.iter().find(|status| status.name == name).cloned().ok_or_else(|| not_found("sink with this name"))

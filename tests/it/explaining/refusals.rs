@@ -226,7 +226,7 @@ async fn a_flood_costs_a_bounded_part() {
     assert_eq!((count(&metrics, "not_examined"), count(&metrics, "header_missing")), (7, 1));
     // Refusals that concern the store and not the sender are not on the list.
     note(&refusals, &endpoint, &Refused::QueueFull, &Bytes::from_static(b"{}"));
-    let (rows, _) = refusals.list(None, None, usize::MAX - 1);
+    let (rows, _) = refusals.list(|_| true, None, usize::MAX - 1);
     assert_eq!((rows.len(), rows[0].reason, rows[1].reason), (QUEUE + 8, Reason::HeaderMissing, Reason::NotExamined));
 
     let begun = Instant::now();
@@ -234,7 +234,7 @@ async fn a_flood_costs_a_bounded_part() {
     eventually("what had a place is examined", async || count(&metrics, "wrong_secret") == QUEUE).await;
     // There is a pause between two explanations.
     assert!(begun.elapsed() >= REST * u32::try_from(QUEUE - 1).unwrap(), "{:?}", begun.elapsed());
-    let (rows, _) = refusals.list(None, None, usize::MAX - 1);
+    let (rows, _) = refusals.list(|_| true, None, usize::MAX - 1);
     let examined: Vec<_> = rows.iter().filter(|row| row.examined).map(|row| row.number).collect();
     assert!(examined.into_iter().rev().eq(1..=QUEUE as u64), "the first ones, in their own rows");
 
@@ -246,14 +246,14 @@ async fn a_flood_costs_a_bounded_part() {
     for _ in 0..KEPT + 50 {
         note(&refusals, &endpoint, &missing, &vec![b' '; LARGEST + 1].into());
     }
-    let (rows, more) = refusals.list(None, None, KEPT);
+    let (rows, more) = refusals.list(|_| true, None, KEPT);
     assert_eq!(
         (rows.len(), more, rows.last().map(|row| row.number)),
         (KEPT, false, Some(rows[0].number - KEPT as u64 + 1))
     );
-    let (rows, more) = refusals.list(Some("production"), Some(rows[0].number), 10);
+    let (rows, more) = refusals.list(|endpoint| endpoint == Some("production"), Some(rows[0].number), 10);
     assert_eq!((rows.len(), more), (10, true));
-    assert!(refusals.list(Some("elsewhere"), None, 10).0.is_empty());
+    assert!(refusals.list(|endpoint| endpoint == Some("elsewhere"), None, 10).0.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,7 +267,7 @@ async fn what_nobody_could_tell_is_named_as_such() {
     note(&refusals, &endpoint(&secrets), &refused, &Bytes::from_static(b"{}"));
     let refused = Refused::NotGenuine(Rejection::Retired);
     note(&refusals, &endpoint(&secrets), &refused, &Bytes::from_static(b"{}"));
-    let (rows, _) = refusals.list(None, None, 10);
+    let (rows, _) = refusals.list(|_| true, None, 10);
     for (row, reason, says) in [
         (&rows[2], Reason::Undecided, "whether Finkare has switched"),
         (&rows[1], Reason::NoSecret, "finkare-relay register"),

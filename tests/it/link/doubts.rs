@@ -172,7 +172,7 @@ async fn unreadable_answers_are_left_to_a_person(fixture: Fixture) {
     let intent = next.link().await.intent.unwrap();
     assert!(intent.needs_a_person() && (intent.tries, intent.unreadable) == (4, 4), "{intent:?}");
     assert_eq!(next.store.take_over_intent(LeaseToken::generate(), Duration::from_secs(8)).await.unwrap(), None);
-    let doubt = &next.store.list_audit(None, 1).await.unwrap().rows[0];
+    let doubt = &next.store.list_audit(&finkare_relay::store::AuditFilter::default(), 1).await.unwrap().rows[0];
     assert_eq!((doubt.action.as_str(), &doubt.detail["unreadable"]), ("rotation.uncertain", &json!(4)));
     assert_eq!(doubt.detail["retry_in_ms"], Value::Null);
     next.rotate().await.unwrap();
@@ -193,7 +193,7 @@ async fn a_persons_word_ends_a_doubt(fixture: Fixture) {
     let link = node.link().await;
     assert_eq!((link.intent, &link.secrets[0].fingerprint, link.secrets[0].state), (None, &meant, SecretState::Active));
     assert_eq!(link.secrets[0].origin, Origin::Configured);
-    let entry = node.store.list_audit(None, 1).await.unwrap().rows.remove(0);
+    let entry = node.store.list_audit(&finkare_relay::store::AuditFilter::default(), 1).await.unwrap().rows.remove(0);
     assert_eq!((entry.action.as_str(), entry.actor.as_str()), ("secret.settled", "ops"));
     assert_eq!((&entry.detail["fingerprint"], &entry.detail["current"]), (&json!(meant), &json!(false)));
     assert_eq!(entry.detail["kind"], "rotate");

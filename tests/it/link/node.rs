@@ -129,7 +129,7 @@ impl Node {
 
     /// The actions of the audit trail, oldest first; asserts that it contains no secret.
     pub(super) async fn trail(&self, provider: &Provider) -> Vec<String> {
-        let entries = self.store.list_audit(None, 1000).await.unwrap().rows;
+        let entries = self.store.list_audit(&finkare_relay::store::AuditFilter::default(), 1000).await.unwrap().rows;
         let text = format!("{entries:?}");
         let given = provider.inner.lock().unwrap().given.clone();
         for secret in given.iter().map(String::as_str).chain([OLD, "fk_test_the-key", "whsec_"]) {

@@ -79,7 +79,10 @@ async fn a_schedule_is_followed_once_by_two_replicas() {
     assert_eq!(provider.calls(ROTATE), 1);
     assert_eq!(one.count("rotated") + two.count("rotated"), 1);
     assert_eq!(one.trail(&provider).await, ["rotation.begun", "rotation.done"]);
-    assert_eq!(one.store.list_audit(None, 1).await.unwrap().rows[0].actor, "schedule");
+    assert_eq!(
+        one.store.list_audit(&finkare_relay::store::AuditFilter::default(), 1).await.unwrap().rows[0].actor,
+        "schedule"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

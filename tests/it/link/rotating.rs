@@ -57,7 +57,7 @@ async fn a_rotation_ends_with_finkares_new_secret(fixture: Fixture) {
     let states: Vec<_> = link.secrets.iter().map(|secret| (secret.origin, secret.state)).collect();
     assert_eq!(states, [(Origin::Rotated, SecretState::Active), (Origin::Configured, SecretState::Retiring)]);
     assert_eq!(node.trail(&provider).await, ["rotation.begun", "rotation.done"]);
-    let done = &node.store.list_audit(None, 1).await.unwrap().rows[0];
+    let done = &node.store.list_audit(&finkare_relay::store::AuditFilter::default(), 1).await.unwrap().rows[0];
     assert_eq!((done.actor.as_str(), done.subject.as_str()), ("tests", "endpoint/production"));
     assert_eq!(
         done.detail,
@@ -80,7 +80,7 @@ async fn a_refusal_changes_nothing(fixture: Fixture) {
         node.verify(OLD).await.unwrap();
         let forged = node.verify("whsec_another").await;
         assert!(matches!(forged, Err(NotProved::Rejected(_))), "{forged:?}");
-        let refused = &node.store.list_audit(None, 1).await.unwrap().rows[0];
+        let refused = &node.store.list_audit(&finkare_relay::store::AuditFilter::default(), 1).await.unwrap().rows[0];
         assert_eq!(refused.action, "rotation.refused");
         let code = format!("TEST_{status}");
         assert_eq!(
@@ -114,7 +114,10 @@ async fn a_request_that_never_left_changes_nothing(fixture: Fixture) {
     assert!(matches!(error, LinkError::Refused(_)), "{}", told(&error));
     assert_eq!(node.link().await.intent, None);
     node.verify(OLD).await.unwrap();
-    assert_eq!(node.store.list_audit(None, 1).await.unwrap().rows[0].detail["problem"], "not_connected");
+    assert_eq!(
+        node.store.list_audit(&finkare_relay::store::AuditFilter::default(), 1).await.unwrap().rows[0].detail["problem"],
+        "not_connected"
+    );
 }
 
 async fn a_delivery_waits_for_the_rotation_that_it_came_in(fixture: Fixture) {

@@ -17,7 +17,7 @@ fn audit() -> NewAudit {
 }
 
 async fn audited(store: &dyn Store) -> Vec<serde_json::Value> {
-    let page = store.list_audit(None, 100).await.unwrap();
+    let page = store.list_audit(&finkare_relay::store::AuditFilter::default(), 100).await.unwrap();
     page.rows.into_iter().filter(|entry| entry.action == "invoice.erased").map(|entry| entry.detail).collect()
 }
 

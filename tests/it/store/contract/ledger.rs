@@ -614,7 +614,7 @@ async fn settle(store: &dyn Store, new: &NewBooking, word: &Word, quiet_for: Dur
 }
 
 async fn trail(store: &dyn Store) -> Vec<AuditEntry> {
-    store.list_audit(None, 100).await.unwrap().rows
+    store.list_audit(&finkare_relay::store::AuditFilter::default(), 100).await.unwrap().rows
 }
 
 fn recorded(target_id: Option<&str>) -> Word {
@@ -847,6 +847,7 @@ pub(crate) async fn bookings_are_listed_newest_first(on: &Fixture) {
         invoice_number: text("F1"),
         target_id: None,
         before: None,
+        ..BookingFilter::default()
     };
     assert_eq!(of(all.clone()).await, ["p1"]);
     for nothing in [

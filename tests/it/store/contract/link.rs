@@ -122,7 +122,7 @@ async fn row(store: &dyn Store, text: &str) -> StoredSecret {
 
 /// All that was ever done, oldest first.
 async fn trail(store: &dyn Store) -> Vec<AuditEntry> {
-    let page = store.list_audit(None, 10_000).await.unwrap();
+    let page = store.list_audit(&finkare_relay::store::AuditFilter::default(), 10_000).await.unwrap();
     assert!(!page.more);
     page.rows.into_iter().rev().collect()
 }
@@ -863,7 +863,7 @@ pub(crate) async fn a_webhook_is_remembered(on: &Fixture) {
 
 pub(crate) async fn the_trail_is_read_page_by_page(on: &Fixture) {
     let store = on.open().await;
-    assert!(store.list_audit(None, 10).await.unwrap().rows.is_empty());
+    assert!(store.list_audit(&finkare_relay::store::AuditFilter::default(), 10).await.unwrap().rows.is_empty());
     let before = clock::now() - secs(60);
     for number in 0..7 {
         let entry = NewAudit::new("who", "what", format!("thing/{number}"))
@@ -881,16 +881,26 @@ pub(crate) async fn the_trail_is_read_page_by_page(on: &Fixture) {
     assert!(all.windows(2).all(|pair| pair[0].id < pair[1].id && pair[0].at <= pair[1].at));
     let (mut read, mut cursor) = (Vec::new(), None);
     for expected in [3, 3, 1] {
-        let page = store.list_audit(cursor, 3).await.unwrap();
+        let page = store
+            .list_audit(&finkare_relay::store::AuditFilter { before: cursor, ..Default::default() }, 3)
+            .await
+            .unwrap();
         assert_eq!((page.rows.len(), page.more), (expected, expected == 3));
         cursor = page.rows.last().map(|entry| entry.id);
         read.extend(page.rows);
     }
     assert!(read.into_iter().rev().eq(all.iter().cloned()));
-    let page = store.list_audit(None, 7).await.unwrap();
+    let page = store.list_audit(&finkare_relay::store::AuditFilter::default(), 7).await.unwrap();
     assert_eq!((page.rows.len(), page.more), (7, false));
-    assert!(store.list_audit(Some(all[0].id), 10).await.unwrap().rows.is_empty());
-    let page = store.list_audit(None, 0).await.unwrap();
+    assert!(
+        store
+            .list_audit(&finkare_relay::store::AuditFilter { before: Some(all[0].id), ..Default::default() }, 10)
+            .await
+            .unwrap()
+            .rows
+            .is_empty()
+    );
+    let page = store.list_audit(&finkare_relay::store::AuditFilter::default(), 0).await.unwrap();
     assert!(page.rows.is_empty() && page.more);
     store.audit(NewAudit::new("a\0b", "what", "c\0d")).await.expect("it can be kept everywhere");
 }

@@ -50,6 +50,7 @@ pub(crate) async fn events_are_filtered(on: &Fixture) {
         contains: text("\"a\""),
         before: Some(d.id),
         found: Vec::new(),
+        ..EventFilter::default()
     };
     assert_eq!(events(&*store, all).await, [a.id]);
     // The text is compared byte for byte, and nothing in it has a meaning.
@@ -133,6 +134,7 @@ pub(crate) async fn dispatches_are_filtered(on: &Fixture) {
                             event_id,
                             before,
                             found: None,
+                            ..DispatchFilter::default()
                         };
                         let expected: Vec<_> = everything
                             .iter()

@@ -255,7 +255,7 @@ async fn the_rest(store: &dyn Store, version: i64) {
         assert_eq!(store.secrets(&main).await.unwrap().len(), 3);
         let intent = link.intent.as_ref().unwrap();
         assert_eq!((intent.id.0, intent.state, intent.tries), (id(32), IntentState::Unknown, 3));
-        let trail = store.list_audit(None, 10).await.unwrap().rows;
+        let trail = store.list_audit(&finkare_relay::store::AuditFilter::default(), 10).await.unwrap().rows;
         assert_eq!(
             trail.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(),
             ["rotation.done", "webhook.adopted"]

@@ -1,0 +1,74 @@
+//! What waits for a person, with its reasons: for an overview that shows a hundred payments of one cause as one line.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{
+    error::StoreError,
+    lists::{one_of, push},
+    tx::{Access, Sql, Transact, Value},
+};
+use crate::model::{clock, dispatch::State, id::DispatchId};
+
+/// The most dispatches that one overview reads: the newest.
+const MOST: u32 = 20_000;
+/// Payloads longer than this hold no amount that anybody would look for, in bytes.
+const LONGEST: usize = 64 * 1024;
+
+/// A dispatch that waits for a person, or was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingOne {
+    /// The dispatch.
+    pub id: DispatchId,
+    /// Its sink.
+    pub sink: String,
+    /// `held` or `dead`.
+    pub state: State,
+    /// The endpoint of its event; empty if it is about none.
+    pub endpoint: String,
+    /// The reason.
+    pub reason: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// The payload of its event, unless it is gone or long.
+    pub payload: Option<Vec<u8>>,
+}
+
+/// The part of the store that is about what waits.
+#[async_trait]
+pub trait WaitingStore: Send + Sync {
+    /// The dispatches that are held or dead, newest first, of events of these endpoints (`None`: all). The flag is false
+    /// if there are more than one overview reads.
+    async fn waiting(&self, endpoints: Option<&[String]>) -> Result<(Vec<WaitingOne>, bool), StoreError>;
+}
+
+type Row = (i64, String, String, Option<String>, Option<String>, i64, Option<Vec<u8>>);
+
+#[async_trait]
+impl<S: Transact> WaitingStore for S {
+    async fn waiting(&self, endpoints: Option<&[String]>) -> Result<(Vec<WaitingOne>, bool), StoreError> {
+        // The condition of the partial index, word for word.
+        let mut sql = "SELECT q.id, q.sink, q.state, e.endpoint, q.last_error, q.created_at, e.payload
+                       FROM queue q LEFT JOIN events e ON e.id = q.event_id
+                       WHERE q.state IN ('held', 'dead')"
+            .to_owned();
+        let mut values: Vec<Value<'_>> = Vec::new();
+        if let Some(endpoints) = endpoints {
+            one_of(&mut sql, &mut values, " AND e.endpoint", endpoints);
+        }
+        push(&mut sql, &mut values, " ORDER BY q.id DESC LIMIT ", (i64::from(MOST) + 1).into());
+        let mut rows: Vec<Row> = self.read("look for what waits", Access::Look, Sql::Made(sql), &values).await?;
+        let complete = rows.len() <= MOST as usize;
+        rows.truncate(MOST as usize);
+        let read = |(id, sink, state, endpoint, reason, created_at, payload): Row| WaitingOne {
+            id: DispatchId(id),
+            sink,
+            state: if state == "dead" { State::Dead } else { State::Held },
+            endpoint: endpoint.unwrap_or_default(),
+            reason: reason.unwrap_or_default(),
+            created_at: clock::nearest(created_at),
+            payload: payload.filter(|payload| payload.len() <= LONGEST),
+        };
+        Ok((rows.into_iter().map(read).collect(), complete))
+    }
+}

@@ -1,0 +1,96 @@
+//! `GET /waiting`: what waits for a person, grouped by its cause.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{Extension, Json, extract::State};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{super::error::Problem, Admin, auth::Caller, store_problem};
+use crate::model::{dispatch::State as DispatchState, id::DispatchId, notice::MOST_NAMED, reason};
+
+/// Dispatches that wait for one cause.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct WaitingRow {
+    /// `held` or `dead`.
+    pub(crate) state: DispatchState,
+    /// The sink.
+    pub(crate) sink: String,
+    /// The endpoint of the events; null for the relay's own that are about none.
+    #[schema(required)]
+    pub(crate) endpoint: Option<String>,
+    /// What the reasons have in common; `…` stands for what differs. As `reason`, it selects these dispatches in other calls.
+    pub(crate) reason: String,
+    /// The newest reason in full: it says what to do.
+    pub(crate) example: String,
+    /// How many.
+    pub(crate) count: u64,
+    /// The sum of the amounts that the events name, in cents; null if one names none.
+    #[schema(required)]
+    pub(crate) amount_cents: Option<i64>,
+    /// When the oldest was created.
+    pub(crate) oldest: Timestamp,
+    /// When the newest was created.
+    pub(crate) newest: Timestamp,
+    /// The newest dispatches, at most 20.
+    pub(crate) dispatches: Vec<DispatchId>,
+}
+
+/// What waits for a person.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct WaitingList {
+    /// The groups, the largest first.
+    pub(crate) data: Vec<WaitingRow>,
+    /// False if more than 20,000 dispatches wait: the counts are those of the newest.
+    pub(crate) complete: bool,
+}
+
+/// Shows what waits for a person, grouped by sink, endpoint and cause.
+#[utoipa::path(
+    get,
+    path = "/waiting",
+    operation_id = "list_waiting",
+    tag = "dispatches",
+    responses((status = 200, description = "What waits", body = WaitingList))
+)]
+pub async fn list(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<WaitingList>, Problem> {
+    let (waiting, complete) = admin.store.waiting(caller.scope.endpoints().as_deref()).await.map_err(store_problem)?;
+    let mut groups: BTreeMap<(String, String, String, String), WaitingRow> = BTreeMap::new();
+    for one in waiting {
+        let group = reason::group(&one.reason);
+        let cents = one.payload.as_deref().and_then(amount);
+        let key = (one.state.as_str().to_owned(), one.sink.clone(), one.endpoint.clone(), group.clone());
+        let row = groups.entry(key).or_insert_with(|| WaitingRow {
+            state: one.state,
+            sink: one.sink,
+            endpoint: Some(one.endpoint).filter(|endpoint| !endpoint.is_empty()),
+            reason: group,
+            example: one.reason,
+            count: 0,
+            amount_cents: Some(0),
+            oldest: one.created_at,
+            newest: one.created_at,
+            dispatches: Vec::new(),
+        });
+        row.count += 1;
+        row.amount_cents = row.amount_cents.zip(cents).and_then(|(sum, cents)| sum.checked_add(cents));
+        row.oldest = row.oldest.min(one.created_at);
+        row.newest = row.newest.max(one.created_at);
+        if row.dispatches.len() < MOST_NAMED {
+            row.dispatches.push(one.id);
+        }
+    }
+    let mut data: Vec<WaitingRow> = groups.into_values().collect();
+    data.sort_by_key(|row| std::cmp::Reverse(row.count));
+    Ok(Json(WaitingList { data, complete }))
+}
+
+/// The amount that an event names (`data.amountCents`, <https://docs.finkare.io/guides/webhook-setup>).
+fn amount(payload: &[u8]) -> Option<i64> {
+    serde_json::from_slice::<Value>(payload).ok()?["data"]["amountCents"].as_i64()
+}
