@@ -4,13 +4,16 @@ use std::{io::IsTerminal as _, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
-use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
+pub(super) use super::view::moment;
 use super::{
     client,
-    output::{Output, complain, plain_or_empty, print, table},
+    client::Client,
+    output::{Output, complain, plain_or_empty, print},
+    tables::{Shown, csv, shown},
+    view::{Form, print_long, view},
 };
 use crate::model::{
     clock,
@@ -24,7 +27,8 @@ const WATCH: Duration = Duration::from_secs(2);
 /// The address of the service.
 #[derive(Debug, Args)]
 pub(super) struct Service {
-    /// The URL of the admin API [default: the address in this configuration]
+    /// The address of the admin API: a URL, or HOST:PORT [default: `RELAY_ADMIN_URL`, else the address in this
+    /// configuration]
     #[arg(long, value_name = "URL", value_parser = client::address)]
     pub(super) admin_url: Option<String>,
 }
@@ -45,6 +49,9 @@ pub(super) struct Paging {
     /// Continue after the previous page, with the cursor that it showed
     #[arg(long)]
     cursor: Option<String>,
+    /// List everything, page after page
+    #[arg(long, conflicts_with_all = ["limit", "cursor"])]
+    all: bool,
 }
 
 /// Whether to repeat a list.
@@ -101,20 +108,19 @@ pub(super) struct Selection {
     /// Only events of this invoice, by its id at Finkare
     #[arg(long)]
     invoice_id: Option<String>,
-    /// Only events received at this time (RFC 3339) or later
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    since: Option<String>,
-    /// Only events received before this time (RFC 3339)
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    until: Option<String>,
+    #[command(flatten)]
+    period: Period,
 }
 
-/// Checks a time, which is passed on to the admin API unchanged.
-pub(super) fn moment(text: &str) -> Result<String, String> {
-    match text.parse::<Timestamp>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("it must be a time like 2026-03-15T10:30:00Z (RFC 3339)".to_owned()),
-    }
+/// From when until when.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Period {
+    /// Only from this time on: how long ago (30m, 2h, 7d), a date, a date with a time, or RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(super) since: Option<String>,
+    /// Only before this time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(super) until: Option<String>,
 }
 
 /// Parses the state of a dispatch.
@@ -129,8 +135,8 @@ impl Selection {
             ("type", self.r#type),
             ("endpoint", self.endpoint),
             ("invoice_id", self.invoice_id),
-            ("since", self.since),
-            ("until", self.until),
+            ("since", self.period.since),
+            ("until", self.period.until),
         ]
     }
 }
@@ -141,9 +147,54 @@ pub(super) type Query = Vec<(&'static str, String)>;
 pub(super) fn query(parameters: impl IntoIterator<Item = (&'static str, Option<String>)>, paging: Paging) -> Query {
     let mut query: Query =
         parameters.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
-    query.push(("limit", paging.limit.to_string()));
+    let limit = if paging.all { 500 } else { paging.limit };
+    query.push(("limit", limit.to_string()));
     query.extend(paging.cursor.map(|cursor| ("cursor", cursor)));
+    if paging.all {
+        query.push((ALL, "true".to_owned()));
+    }
     query
+}
+
+/// The mark of a query whose pages are all fetched; it is not sent.
+const ALL: &str = "";
+
+/// Fetches a page of a list, or with `--all` every page, as one answer. A person who waits is told how far it is.
+///
+/// # Errors
+/// As for [`Client::get`].
+pub(super) async fn fetch(client: &Client, path: &str, query: &Query) -> anyhow::Result<Value> {
+    if !query.iter().any(|(name, _)| *name == ALL) {
+        return client.get(path, query).await;
+    }
+    let plain: Query = query.iter().filter(|(name, _)| *name != ALL).cloned().collect();
+    let (mut rows, mut cursor): (Vec<Value>, Option<String>) = (Vec::new(), None);
+    let is_watched = std::io::stderr().is_terminal();
+    loop {
+        let mut query = plain.clone();
+        query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+        let mut page = client.get(path, &query).await?;
+        if let Some(data) = page["data"].as_array_mut() {
+            rows.append(data);
+        }
+        let Some(next) = page["next_cursor"].as_str().map(str::to_owned) else { break };
+        cursor = Some(next);
+        if is_watched {
+            // One line that is written over (ECMA-48, EL).
+            eprogress(&format!("\r{} rows …\u{1b}[K", rows.len()));
+        }
+    }
+    if is_watched {
+        eprogress("\r\u{1b}[K");
+    }
+    Ok(serde_json::json!({"data": rows, "next_cursor": null}))
+}
+
+/// Writes to standard error without ending the line.
+fn eprogress(text: &str) {
+    use std::io::Write as _;
+    let mut stderr = std::io::stderr();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
 /// A page of a list.
@@ -170,15 +221,36 @@ pub(super) fn list<T: DeserializeOwned>(
     head: &[&str],
     row: impl Fn(&T) -> Vec<String>,
 ) -> anyhow::Result<()> {
-    if output.json {
-        return output.say(answer, "");
+    match view().form {
+        Form::Json => return output.say(answer, ""),
+        Form::Jsonl => {
+            for row in answer["data"].as_array().into_iter().flatten() {
+                print(&row.to_string())?;
+            }
+        }
+        Form::Table | Form::Csv if output.json && view().form != Form::Csv => return output.say(answer, ""),
+        Form::Table | Form::Csv => {
+            let Rows { data, .. } = read::<Rows<T>>(answer)?;
+            let rows: Vec<_> = data.iter().map(row).collect();
+            if view().form == Form::Csv {
+                let head: Vec<String> = head.iter().map(|title| (*title).to_owned()).collect();
+                print(&csv(std::iter::once(head.as_slice()).chain(rows.iter().map(Vec::as_slice))))?;
+            } else if rows.is_empty() {
+                print("Nothing to list.")?;
+            } else {
+                let Shown { text, left_out } = shown(head, &rows);
+                print_long(&text)?;
+                if left_out > 0 {
+                    let columns = if left_out == 1 { "1 column is" } else { &format!("{left_out} columns are") };
+                    complain(&format!("{columns} not shown: add --wide"));
+                }
+            }
+        }
     }
-    let Rows { data, next_cursor, searched_until } = read::<Rows<T>>(answer)?;
-    let rows: Vec<_> = data.iter().map(row).collect();
-    print(&if rows.is_empty() { "Nothing to list.".to_owned() } else { table(head, &rows) })?;
+    let Rows { next_cursor, searched_until, .. } = read::<Rows<Value>>(answer)?;
     if let Some(cursor) = next_cursor {
         complain(&match searched_until {
-            None => format!("There are more: add --cursor {cursor}"),
+            None => format!("There are more: add --cursor {cursor}, or --all"),
             Some(until) => format!("Searched back to {until}, not further: to go on, add --cursor {cursor}"),
         });
     }

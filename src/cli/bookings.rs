@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failure,
-    admin::{Paging, Rows, Service, Watch, amount, list, query, read},
+    admin::{Paging, Rows, Service, Watch, amount, fetch, list, query, read},
     client::Client,
     confirm::{Sure, ask},
     output::{Output, complain, plain, plain_or_empty, print, second},
@@ -152,7 +152,7 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
         ]
     };
     let fetch = async || {
-        let bookings = client.get("/bookings", &query).await?;
+        let bookings = fetch(&client, "/bookings", &query).await?;
         // A payment that is searched for by its id or number may not be in the books yet, which people need to know as well.
         let waiting = match &looked_for {
             Some(text) if !output.json => {

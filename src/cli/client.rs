@@ -16,8 +16,8 @@ use outgoing::{
 use serde_json::{Value, json};
 use url::Url;
 
-use super::local;
-use crate::{config::Config, model::secret::Secret};
+use super::{failure::Usage, local};
+use crate::{config::Config, model::secret::Secret, options::env};
 
 /// How long a bulk operation may take: enough for a replay of very many events on a slow disk.
 const PATIENCE_WITH_DECISIONS: std::time::Duration = std::time::Duration::from_hours(1);
@@ -95,6 +95,7 @@ impl fmt::Display for Refused {
 /// # Errors
 /// What to write instead. A user or a password is refused, since later messages repeat the address.
 pub(super) fn address(text: &str) -> Result<String, String> {
+    let text = &with_scheme(text);
     match Url::parse(text) {
         Ok(url) if ["http", "https"].contains(&url.scheme()) && url.has_host() => {
             if url.username().is_empty() && url.password().is_none() {
@@ -108,6 +109,21 @@ pub(super) fn address(text: &str) -> Result<String, String> {
                 .to_owned(),
         ),
     }
+}
+
+/// An address as it is typed, with the scheme that was left out: `http` for this machine, `https` for any other.
+fn with_scheme(text: &str) -> String {
+    let text = text.trim();
+    if text.contains("://") {
+        return text.to_owned();
+    }
+    let host = Url::parse(&format!("http://{text}")).ok();
+    let is_here = host.as_ref().and_then(Url::host).is_some_and(|host| match host {
+        url::Host::Domain(name) => name == "localhost",
+        url::Host::Ipv4(address) => address.is_loopback(),
+        url::Host::Ipv6(address) => address.is_loopback(),
+    });
+    format!("{}://{text}", if is_here { "http" } else { "https" })
 }
 
 /// An address without its query, which often holds a token.
@@ -148,6 +164,14 @@ impl Client {
     /// If `RELAY_ADMIN_TOKEN` is set, it is the token that is used.
     pub(super) fn new(mut config: Config, url: Option<&str>) -> anyhow::Result<Self> {
         let missing = local::find_made_up(&mut config);
+        let from_environment = env::of_process("RELAY_ADMIN_URL").filter(|url| !url.is_empty());
+        let from_environment = match from_environment {
+            Some(url) => {
+                Some(address(&url.to_string_lossy()).map_err(|what| Usage::new(format!("RELAY_ADMIN_URL: {what}")))?)
+            }
+            None => None,
+        };
+        let url = url.or(from_environment.as_deref());
         let base = url.map_or_else(
             || format!("http://{}", reachable(config.server.admin_listen)),
             |url| url.trim_end_matches('/').to_owned(),
@@ -187,6 +211,14 @@ impl Client {
     /// `GET` below `/api/v1`.
     pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
         self.answer(self.http.get(format!("{}/api/v1{path}", self.base)).query(query)).await
+    }
+
+    /// The endpoints that are silent, as `/readyz` says; none if it cannot be asked.
+    pub(super) async fn silent_endpoints(&self) -> Vec<String> {
+        let Ok(answer) = self.http.get(format!("{}/readyz", self.base)).send().await else { return Vec::new() };
+        let Ok(body) = answer.json::<Value>().await else { return Vec::new() };
+        let checks = body["checks"].as_array().into_iter().flatten();
+        checks.filter_map(|check| Some(check["name"].as_str()?.strip_prefix("endpoint/")?.to_owned())).collect()
     }
 
     /// `POST` below `/api/v1`, without a body.

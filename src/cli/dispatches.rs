@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Failure,
-    admin::{self, Paging, Service, Watch, amount, damaged, list, object, path_segment, query, read},
+    admin::{self, Paging, Period, Service, Watch, amount, damaged, fetch, list, object, path_segment, query, read},
     client::Client,
     confirm::{Sure, ask},
     output::{Output, complain, counted, plain, plain_or_empty, second, second_or_empty},
@@ -41,6 +41,14 @@ pub(super) enum Dispatches {
         /// Only dispatches of this event
         #[arg(long)]
         event_id: Option<String>,
+        /// Only dispatches of events of this endpoint
+        #[arg(long)]
+        endpoint: Option<String>,
+        /// Only dispatches whose last error contains this text; `…` stands for any text
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        #[command(flatten)]
+        period: Period,
         /// Only dispatches of payments with this id, this amount (1500.00), or this invoice number or a part of it
         #[arg(long, value_name = "TEXT")]
         q: Option<String>,
@@ -69,7 +77,7 @@ pub(super) enum Dispatches {
 #[command(group(ArgGroup::new("retried").args(["id", "sink", "state"]).required(true).multiple(true)))]
 pub(super) struct Retry {
     /// The number of one dispatch; or select dispatches with the options below
-    #[arg(conflicts_with_all = ["sink", "state", "invoice_id"])]
+    #[arg(conflicts_with_all = ["sink", "state", "invoice_id", "endpoint", "reason", "since", "until"])]
     id: Option<String>,
     /// All dispatches of this sink
     #[arg(long, value_name = "NAME")]
@@ -80,6 +88,14 @@ pub(super) struct Retry {
     /// Of the selected dispatches, only those of this invoice
     #[arg(long, value_name = "ID")]
     invoice_id: Option<String>,
+    /// Of the selected dispatches, only those of events of this endpoint
+    #[arg(long, value_name = "NAME")]
+    endpoint: Option<String>,
+    /// Of the selected dispatches, only those whose last error contains this text; `…` stands for any text
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    period: Period,
     #[command(flatten)]
     sure: Sure,
     #[command(flatten)]
@@ -91,7 +107,7 @@ pub(super) struct Retry {
 #[command(group(ArgGroup::new("cancelled").args(["id", "sink", "state"]).required(true).multiple(true)))]
 pub(super) struct Cancel {
     /// The number of one dispatch; or select dispatches with the options below
-    #[arg(conflicts_with_all = ["sink", "state", "invoice_id"])]
+    #[arg(conflicts_with_all = ["sink", "state", "invoice_id", "endpoint", "reason", "since", "until"])]
     id: Option<String>,
     /// Only dispatches of this sink
     #[arg(long, value_name = "NAME", requires = "state")]
@@ -102,6 +118,14 @@ pub(super) struct Cancel {
     /// Of the selected dispatches, only those of this invoice
     #[arg(long, value_name = "ID")]
     invoice_id: Option<String>,
+    /// Of the selected dispatches, only those of events of this endpoint
+    #[arg(long, value_name = "NAME")]
+    endpoint: Option<String>,
+    /// Of the selected dispatches, only those whose last error contains this text; `…` stands for any text
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    period: Period,
     #[command(flatten)]
     sure: Sure,
     #[command(flatten)]
@@ -111,10 +135,19 @@ pub(super) struct Cancel {
 /// `dispatches …`
 pub(super) async fn run(config: Config, command: Dispatches, output: Output) -> Result<bool, Failure> {
     match command {
-        Dispatches::List { state, sink, invoice_id, event_id, q, paging, watch, service } => {
+        Dispatches::List { state, sink, invoice_id, event_id, endpoint, reason, period, q, paging, watch, service } => {
             let state = state.map(|state| state.as_str().to_owned());
-            let filters =
-                [("state", state), ("sink", sink), ("invoice_id", invoice_id), ("event_id", event_id), ("q", q)];
+            let filters = [
+                ("state", state),
+                ("sink", sink),
+                ("invoice_id", invoice_id),
+                ("event_id", event_id),
+                ("endpoint", endpoint),
+                ("reason", reason),
+                ("since", period.since),
+                ("until", period.until),
+                ("q", q),
+            ];
             let client = Client::new(config, service.admin_url.as_deref())?;
             let query = query(filters, paging);
             let head = [
@@ -147,7 +180,7 @@ pub(super) async fn run(config: Config, command: Dispatches, output: Output) -> 
             watch
                 .show(
                     output,
-                    async || client.get("/dispatches", &query).await,
+                    async || fetch(&client, "/dispatches", &query).await,
                     |answer| list(answer, output, &head, row),
                 )
                 .await?;
@@ -321,7 +354,7 @@ struct Changed {
 
 /// `dispatches retry`
 async fn retry(config: Config, options: Retry, output: Output) -> Result<bool, Failure> {
-    let Retry { id, sink, mut state, invoice_id, sure, service } = options;
+    let Retry { id, sink, mut state, invoice_id, endpoint, reason, period, sure, service } = options;
     if let Some(id) = id {
         // Retrying one dispatch needs no confirmation: it does no harm.
         return one(&Client::new(config, service.url())?, &id, Verb::Retry, sure, false, output).await;
@@ -329,17 +362,33 @@ async fn retry(config: Config, options: Retry, output: Output) -> Result<bool, F
     if state.is_empty() {
         state = Verb::Retry.usual().to_vec();
     }
-    many(config, Chosen { sink, states: state, invoice_id }, Verb::Retry, sure, &service, output).await
+    many(
+        config,
+        Chosen { sink, states: state, invoice_id, endpoint, reason, period },
+        Verb::Retry,
+        sure,
+        &service,
+        output,
+    )
+    .await
 }
 
 /// `dispatches cancel`
 async fn cancel(config: Config, options: Cancel, output: Output) -> Result<bool, Failure> {
-    let Cancel { id, sink, state, invoice_id, sure, service } = options;
+    let Cancel { id, sink, state, invoice_id, endpoint, reason, period, sure, service } = options;
     if let Some(id) = id {
         let asks = sure.wants_preview(Verb::Cancel.what())?;
         return one(&Client::new(config, service.url())?, &id, Verb::Cancel, sure, asks, output).await;
     }
-    many(config, Chosen { sink, states: state, invoice_id }, Verb::Cancel, sure, &service, output).await
+    many(
+        config,
+        Chosen { sink, states: state, invoice_id, endpoint, reason, period },
+        Verb::Cancel,
+        sure,
+        &service,
+        output,
+    )
+    .await
 }
 
 /// Retries or cancels one dispatch.
@@ -367,13 +416,25 @@ struct Chosen {
     sink: Option<String>,
     states: Vec<State>,
     invoice_id: Option<String>,
+    endpoint: Option<String>,
+    reason: Option<String>,
+    period: Period,
 }
 
 impl Chosen {
     /// The body of the API call; without a state the API selects its usual ones.
     fn body(&self, state: Option<State>) -> Value {
         let state = state.map(|state| state.as_str().to_owned());
-        object([("sink", self.sink.clone()), ("state", state), ("invoice_id", self.invoice_id.clone())]).into()
+        object([
+            ("sink", self.sink.clone()),
+            ("state", state),
+            ("invoice_id", self.invoice_id.clone()),
+            ("endpoint", self.endpoint.clone()),
+            ("reason", self.reason.clone()),
+            ("since", self.period.since.clone()),
+            ("until", self.period.until.clone()),
+        ])
+        .into()
     }
 
     /// The states of the calls to make. Dispatches that wait behind others come first, so that cancelling one never releases

@@ -12,10 +12,11 @@ use zeroize::Zeroizing;
 
 use super::{
     Failure,
-    admin::{Paging, Service, list, path_segment, query},
+    admin::{Paging, Period, Service, fetch, list, path_segment, query},
     client::Client,
     failure::Usage,
     output::{Output, cell, complain, plain, second, time},
+    view::zone_name,
 };
 use crate::{config::Config, link::MAX_OVERLAP, model::secret::Secret, options::env, web::admin::audit::AuditRow};
 
@@ -67,6 +68,17 @@ pub(super) struct Settle {
 pub(super) enum Audit {
     /// List the entries of the audit trail, newest first
     List {
+        /// Only entries about this endpoint
+        #[arg(long)]
+        endpoint: Option<String>,
+        /// Only what this one did: the name of a token, cli, schedule, service
+        #[arg(long)]
+        actor: Option<String>,
+        /// Only this action, such as sink.paused
+        #[arg(long)]
+        action: Option<String>,
+        #[command(flatten)]
+        period: Period,
         #[command(flatten)]
         paging: Paging,
         #[command(flatten)]
@@ -79,6 +91,9 @@ pub(super) struct Rotate {
     /// The endpoint whose secret to rotate [default: the only one]
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
+    /// Rotate the secrets of all endpoints, one after the other
+    #[arg(long, conflicts_with = "endpoint")]
+    all: bool,
     /// How long the previous secrets stay valid, in seconds, at least 10 [default: the endpoint's `rotate_overlap_secs`]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=MAX_OVERLAP.as_secs()))]
     overlap_secs: Option<u64>,
@@ -242,9 +257,16 @@ fn given_secret(file: Option<&Path>, variable: Option<&str>) -> anyhow::Result<S
 
 /// `audit …`
 pub(super) async fn audit(config: Config, command: Audit, output: Output) -> Result<bool, Failure> {
-    let Audit::List { paging, service } = command;
+    let Audit::List { endpoint, actor, action, period, paging, service } = command;
     let client = Client::new(config, service.admin_url.as_deref())?;
-    let answer = client.get("/audit", &query([], paging)).await?;
+    let filters = [
+        ("endpoint", endpoint),
+        ("actor", actor),
+        ("action", action),
+        ("since", period.since),
+        ("until", period.until),
+    ];
+    let answer = fetch(&client, "/audit", &query(filters, paging)).await?;
     list(&answer, output, &["AT (UTC)", "ACTOR", "ACTION", "SUBJECT", "DETAIL"], |entry: &AuditRow| {
         let AuditRow { at, actor, action, subject, detail, .. } = entry;
         let is_empty = detail.as_object().is_none_or(serde_json::Map::is_empty);
@@ -261,11 +283,73 @@ pub(super) async fn audit(config: Config, command: Audit, output: Output) -> Res
 
 /// `rotate-secret`
 pub(super) async fn rotate(config: Config, options: Rotate, output: Output) -> Result<bool, Failure> {
+    if options.all {
+        return rotate_all(config, options, output).await;
+    }
     let name = name_of(&config, options.endpoint.as_deref())?;
     let client = Client::new(config, options.service.admin_url.as_deref())?;
     let answer = ask_to_rotate(&client, &name, options.overlap_secs).await?;
     output.say(&answer, &rotated_text(&name, &answer))?;
     Ok(true)
+}
+
+/// `rotate-secret --all`: one endpoint after the other; one that fails does not keep the others from it. Interrupted, it ends
+/// after the one that is under way.
+async fn rotate_all(config: Config, options: Rotate, output: Output) -> Result<bool, Failure> {
+    let client = Client::new(config, options.service.admin_url.as_deref())?;
+    let endpoints = client.get("/endpoints", &[]).await?;
+    let names: Vec<String> =
+        endpoints["data"].as_array().into_iter().flatten().map(|endpoint| cell(&endpoint["name"])).collect();
+    let one = async |name: &str| -> anyhow::Result<String> {
+        let answer = ask_to_rotate(&client, name, options.overlap_secs).await?;
+        Ok(rotated_text(name, &answer))
+    };
+    Ok(for_each(&names, "rotated", output, one).await?)
+}
+
+/// Does one thing after the other, tells each result, and at the end how many there were. False if one failed or the work was
+/// interrupted.
+pub(super) async fn for_each(
+    names: &[String],
+    done: &str,
+    output: Output,
+    work: impl AsyncFn(&str) -> anyhow::Result<String>,
+) -> anyhow::Result<bool> {
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    let (mut good, mut results, mut is_over) = (0, Vec::new(), false);
+    for name in names {
+        let mut working = std::pin::pin!(work(name));
+        let result = loop {
+            tokio::select! {
+                result = &mut working => break result,
+                _ = &mut interrupted, if !is_over => {
+                    is_over = true;
+                    complain("Interrupted: it ends after this one.");
+                }
+            }
+        };
+        match result {
+            Ok(text) => {
+                good += 1;
+                output.say_besides(&text);
+                results.push(json!({"endpoint": name, "error": null}));
+            }
+            Err(error) => {
+                output.say_besides(&format!("{name}: {error:#}"));
+                results.push(json!({"endpoint": name, "error": format!("{error:#}")}));
+            }
+        }
+        if is_over {
+            break;
+        }
+    }
+    let left = names.len() - results.len();
+    let mut text = format!("{good} of {} {done}", names.len());
+    if left > 0 {
+        text.push_str(&format!(", {left} not begun"));
+    }
+    output.say(&json!({"data": results, "not_begun": left}), &format!("{text}."))?;
+    Ok(good == names.len())
 }
 
 /// Asks the running service for a rotation.
@@ -277,7 +361,11 @@ pub(super) async fn ask_to_rotate(client: &Client, name: &str, overlap_secs: Opt
 /// The result of a rotation, in words.
 pub(super) fn rotated_text(name: &str, answer: &Value) -> String {
     let before = match answer["previous_valid_until"].as_str() {
-        Some(_) => format!(" The previous secrets are accepted until {} UTC.", time(&answer["previous_valid_until"])),
+        Some(_) => format!(
+            " The previous secrets are accepted until {} {}.",
+            time(&answer["previous_valid_until"]),
+            zone_name(crate::model::clock::now())
+        ),
         None => String::new(),
     };
     format!("The endpoint {name} has a new secret, fingerprint {}.{before}", cell(&answer["fingerprint"]))

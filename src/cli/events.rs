@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     Failure,
-    admin::{Paging, Rows, Selection, Service, Watch, amount, damaged, list, object, path_segment, query, read},
+    admin::{Paging, Rows, Selection, Service, Watch, amount, damaged, fetch, list, object, path_segment, query, read},
     client::Client,
     confirm::{Sure, ask},
     dispatches::dispatch_text,
@@ -93,7 +93,11 @@ pub(super) async fn run(config: Config, command: Events, output: Output) -> Resu
                 ]
             };
             watch
-                .show(output, async || client.get("/events", &query).await, |answer| list(answer, output, &head, row))
+                .show(
+                    output,
+                    async || fetch(&client, "/events", &query).await,
+                    |answer| list(answer, output, &head, row),
+                )
                 .await?;
         }
         Events::Show { id, service } => {

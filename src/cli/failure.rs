@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::{NotThere, Refused},
-    output::{Unwritten, complain},
+    output::{Unwritten, complain, print},
 };
 use crate::options::Problems;
 
@@ -74,6 +74,13 @@ impl Error for Usage {}
 
 /// Reports arguments that clap cannot parse. Help and version are answers, and exit with 0.
 pub(super) fn of_arguments(error: &clap::Error, json: bool) -> ExitCode {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // A bare group is a question, as the bare command is.
+        return match print(error.render().to_string().trim_end()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => told(&error.into(), json),
+        };
+    }
     if !error.use_stderr() || !json {
         // The reader may have gone, which is not an error here.
         let _ = error.print();

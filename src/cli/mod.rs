@@ -15,11 +15,14 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
     config::Config,
+    model::secret::Secret,
     options::{Problems, env},
     service::Loader,
 };
 
+mod about;
 mod admin;
+mod backup;
 mod bookings;
 mod check;
 mod client;
@@ -31,10 +34,12 @@ mod endpoints;
 mod erase;
 mod events;
 mod failure;
+mod follow;
 mod health;
 mod local;
 mod migrate;
 mod output;
+mod pay;
 mod preview;
 mod private;
 mod refusals;
@@ -45,6 +50,9 @@ mod send;
 mod serve;
 mod simulate;
 mod sinks;
+mod status;
+mod tables;
+mod view;
 
 use failure::Failure;
 
@@ -55,9 +63,11 @@ struct Arguments {
     /// Configuration file [default: `RELAY_CONFIG`, else `relay.toml` if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Answer with JSON, for programs
-    #[arg(long, global = true)]
-    json: bool,
+    /// Read the admin token from this file [default: `RELAY_ADMIN_TOKEN`, or the configuration's own]
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    look: view::Look,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -68,6 +78,10 @@ enum Command {
     Serve,
     /// Demonstrate the service in one process, with nothing to set up
     Demo(demo::Options),
+    /// Show the service on one screen: what is up, what waits, what needs a person; exit 1 if something does
+    Status(status::Options),
+    /// Print events as they come, until interrupted
+    Follow(follow::Options),
     /// Check the configuration, the store and every sink, without side effects
     Check,
     /// Bring the store's schema up to date (`serve` does so by itself)
@@ -82,38 +96,50 @@ enum Command {
     Rekey,
     /// Sign and post test deliveries as Finkare does
     Send(send::Options),
+    /// Make a payment in the simulated Finkare (`simulate`), which announces it
+    Pay(pay::Options),
     /// Run a local Finkare: its API, signed deliveries, and faults on demand
     Simulate(simulate::Options),
     /// Show endpoints, their secrets and Finkare's own delivery history; settle a secret
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = true)]
     Endpoints(endpoints::Endpoints),
     /// Show the audit trail: who did what, and when
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = true)]
     Audit(endpoints::Audit),
     /// Show and replay events
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = true)]
     Events(events::Events),
     /// Show, retry and cancel dispatches (one event for one sink, with its state)
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = true)]
     Dispatches(dispatches::Dispatches),
     /// Show rejected deliveries and the reasons
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = true)]
     Refusals(refusals::Refusals),
     /// Show payments that were recorded in invoicing software, and settle those whose outcome is unknown
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = true)]
     Bookings(bookings::Bookings),
     /// Show, pause, resume and test sinks
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = true)]
     Sinks(sinks::Sinks),
     /// Show what a sink would get for an event, or why it would get nothing, without sending anything
     Try(preview::Options),
     /// Permanently remove the payloads of one invoice; ids, hashes and times remain
     Erase(erase::Options),
+    /// Copy the SQLite database into a new file, also while the service runs
+    Backup(backup::Backup),
+    /// Put a copy that `backup` made into the place of the database
+    Restore(backup::Restore),
     /// Show what can be configured
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = true)]
     Config(config::Configuration),
     /// Print the OpenAPI document of the admin API
     Openapi,
+    /// Print the completions for a shell
+    Completion(about::Completion),
+    /// Write the manual pages, one for each command
+    Man(about::Man),
+    /// Show the version, and what it was built with
+    Version,
     /// Check whether the service on this machine is up; exit 0 if so (for container health checks)
     Health(health::Options),
 }
@@ -136,7 +162,8 @@ pub fn main() -> ExitCode {
             return failure::of_arguments(&error, json);
         }
     };
-    let json = arguments.json;
+    view::decide(arguments.look);
+    let json = arguments.look.form() != view::Form::Table;
     let Some(command) = arguments.command else { return help(json) };
     // Every TLS client of the process uses this provider; a second call would only say that it is there.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -148,7 +175,8 @@ pub fn main() -> ExitCode {
         }
     };
     let output = output::Output { json };
-    let result = runtime.block_on(run(arguments.config.as_deref(), command, output));
+    let sources = Sources { config: arguments.config, token_file: arguments.token_file };
+    let result = runtime.block_on(run(&sources, command, output));
     // Work that still runs on the runtime's blocking threads must not keep the process alive.
     runtime.shutdown_background();
     match result {
@@ -169,10 +197,33 @@ fn help(json: bool) -> ExitCode {
     }
 }
 
-async fn run(path: Option<&Path>, command: Command, output: output::Output) -> Result<bool, Failure> {
+/// Where a command finds its configuration and its token.
+struct Sources {
+    config: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+}
+
+async fn run(sources: &Sources, command: Command, output: output::Output) -> Result<bool, Failure> {
+    let path = sources.config.as_deref();
+    let load = |path: Option<&Path>| -> Result<Config, Failure> {
+        let mut config = load(path)?;
+        if let Some(file) = &sources.token_file {
+            let token = env::read_value(file).map_err(|what| failure::Usage::new(format!("--token-file: {what}")))?;
+            config.admin.from_environment = Some(Secret::new(token));
+        }
+        Ok(config)
+    };
     match command {
         Command::Serve => serve::run(load(path)?, reloading(path)).await,
         Command::Demo(options) => demo::run(options).await,
+        Command::Status(options) => status::run(load(path)?, options, output).await,
+        Command::Follow(options) => follow::run(load(path)?, options, output).await,
+        Command::Pay(options) => pay::run(options, output).await,
+        Command::Backup(options) => backup::backup(load(path)?, options, output).await,
+        Command::Restore(options) => backup::restore(load(path)?, options, output).await,
+        Command::Completion(options) => about::completion(&options, Arguments::command()),
+        Command::Man(options) => about::man(&options, Arguments::command(), output),
+        Command::Version => about::version(output),
         Command::Check => check::run(load(path)?, output).await,
         Command::Migrate => migrate::run(load(path)?, output).await,
         Command::Register(options) => register::run(load(path)?, options, output).await,

@@ -3,13 +3,16 @@
 //! The `print!` macros panic if the reader has gone, as in `events list | head -1`, so clippy rejects them in this crate
 //! (`lib.rs`). [`print`] returns an error instead, which ends the command silently.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write as _},
-};
+use std::io::{self, Write as _};
 
 use jiff::Timestamp;
 use serde_json::Value;
+
+pub(super) use super::tables::second;
+use super::{
+    tables::csv,
+    view::{Form, print_long, view},
+};
 
 /// Standard output could not be written to.
 #[derive(Debug, thiserror::Error)]
@@ -45,12 +48,11 @@ impl Output {
     /// # Errors
     /// As for [`print`].
     pub(super) fn say(self, json: &Value, text: &str) -> anyhow::Result<()> {
-        if self.json {
-            print(&json.to_string())
-        } else if text.is_empty() {
-            Ok(())
-        } else {
-            print(text)
+        match view().form {
+            Form::Csv => print(&csv_of(json)),
+            _ if self.json => print(&json.to_string()),
+            _ if text.is_empty() => Ok(()),
+            _ => print_long(text),
         }
     }
 
@@ -62,27 +64,11 @@ impl Output {
     }
 }
 
-/// A table with a header row; the last column is not padded.
-pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = head.iter().map(|title| title.chars().count()).collect();
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let mut text = String::new();
-        for (cell, width) in cells.zip(&widths) {
-            let _ = write!(text, "{cell:width$}  ");
-        }
-        text.trim_end().to_owned()
-    };
-    let mut text = line(&mut head.iter().copied());
-    for row in rows {
-        text.push('\n');
-        text.push_str(&line(&mut row.iter().map(String::as_str)));
-    }
-    text
+/// One object as CSV: a row for each of its members.
+fn csv_of(json: &Value) -> String {
+    let rows: Vec<[String; 2]> =
+        json.as_object().into_iter().flatten().map(|(name, value)| [plain(name), cell(value)]).collect();
+    csv(rows.iter().map(<[String; 2]>::as_slice))
 }
 
 /// A text on one line, with a blank for each control character, so that it cannot control the terminal.
@@ -109,17 +95,12 @@ pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// A time as a cell: to the second, in UTC.
-pub(super) fn second(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
-}
-
 /// Like [`second`]; empty if there is no time.
 pub(super) fn second_or_empty(time: Option<Timestamp>) -> String {
     time.map(second).unwrap_or_default()
 }
 
-/// A time in JSON as a cell: to the second, in UTC.
+/// A time in JSON as a cell: to the second.
 pub(super) fn time(value: &Value) -> String {
     let text = cell(value);
     text.parse().map_or(text, second)
@@ -128,12 +109,6 @@ pub(super) fn time(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_line_up() {
-        let rows = [vec!["1".into(), "délivré".into(), String::new()], vec!["100".into(), "x".into(), "why".into()]];
-        assert_eq!(table(&["ID", "STATE", "ERROR"], &rows), "ID   STATE    ERROR\n1    délivré\n100  x        why");
-    }
 
     #[test]
     fn a_cell_cannot_steer_the_terminal() {

@@ -17,7 +17,8 @@ use super::{
     Failure,
     admin::{Service, moment, path_segment},
     client::Client,
-    output::{Output, cell, table, time},
+    output::{Output, cell, time},
+    tables::table,
 };
 use crate::{
     config::{Config, Sink},

@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::{
     Failure,
-    admin::{Paging, Service, list, query},
+    admin::{Paging, Service, fetch, list, query},
     client::Client,
     output::{Output, cell, time},
 };
@@ -28,7 +28,7 @@ pub(super) enum Refusals {
 pub(super) async fn run(config: Config, command: Refusals, output: Output) -> Result<bool, Failure> {
     let Refusals::List { endpoint, paging, service } = command;
     let client = Client::new(config, service.url())?;
-    let answer = client.get("/refusals", &query([("endpoint", endpoint)], paging)).await?;
+    let answer = fetch(&client, "/refusals", &query([("endpoint", endpoint)], paging)).await?;
     let head = ["AT (UTC)", "ENDPOINT", "PEER", "STATUS", "REASON", "BYTES", "EXPLANATION"];
     list(&answer, output, &head, |refusal: &serde_json::Value| {
         vec![

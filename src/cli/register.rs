@@ -14,7 +14,7 @@ use super::{
     Failure,
     admin::{Service, path_segment},
     client::{Client, NotThere},
-    endpoints::{ask_to_rotate, name_of, rotated_text},
+    endpoints::{ask_to_rotate, for_each, name_of, rotated_text},
     failure::Usage,
     local,
     output::{Output, cell},
@@ -36,8 +36,14 @@ pub(super) const ACTOR: &str = "cli";
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// The public URL of the endpoint, to which Finkare posts (https://…)
-    #[arg(long, value_name = "URL")]
-    url: String,
+    #[arg(long, value_name = "URL", required_unless_present = "all")]
+    url: Option<String>,
+    /// Register all endpoints, each at the URL of --url-base with its own path
+    #[arg(long, requires = "url_base", conflicts_with_all = ["url", "endpoint"])]
+    all: bool,
+    /// With --all: where the public listener is reached from outside, such as https://hooks.example.fr
+    #[arg(long, value_name = "URL", requires = "all")]
+    url_base: Option<String>,
     /// The endpoint [default: the only one]
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
@@ -62,12 +68,45 @@ enum Worker {
     Here(Box<Here>),
 }
 
+/// `register --all`, through the running service: one endpoint after the other.
+async fn register_all(config: Config, options: Options, output: Output) -> Result<bool, Failure> {
+    let base = options.url_base.clone().unwrap_or_default();
+    let base = base.trim_end_matches('/').to_owned();
+    let events = if options.events.is_empty() { default_events() } else { options.events.clone() };
+    check_registration(&events, options.description.as_deref()).map_err(Usage::new)?;
+    let client = Client::new(config, options.service.admin_url.as_deref())?;
+    let endpoints = client.get("/endpoints", &[]).await?;
+    let paths: Vec<(String, String)> = endpoints["data"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|endpoint| (cell(&endpoint["name"]), cell(&endpoint["path"])))
+        .collect();
+    let names: Vec<String> = paths.iter().map(|(name, _)| name.clone()).collect();
+    let one = async |name: &str| -> anyhow::Result<String> {
+        let path = paths.iter().find(|(known, _)| known == name).map(|(_, path)| path.as_str()).unwrap_or_default();
+        let body = json!({"url": format!("{base}{path}"), "events": events, "description": options.description});
+        let answer = client.post_for_finkare(&format!("/endpoints/{}/register", path_segment(name)), &body).await?;
+        let mut told = text(name, &answer, None, false);
+        if options.rotate && answer["created"] == false {
+            let rotated = ask_to_rotate(&client, name, None).await?;
+            told = text(name, &answer, Some(&rotated), false);
+        }
+        Ok(told)
+    };
+    Ok(for_each(&names, "registered", output, one).await?)
+}
+
 /// `register`
 pub(super) async fn run(config: Config, options: Options, output: Output) -> Result<bool, Failure> {
+    if options.all {
+        return register_all(config, options, output).await;
+    }
     let name = name_of(&config, options.endpoint.as_deref())?;
+    let url = options.url.clone().unwrap_or_default();
     let events = if options.events.is_empty() { default_events() } else { options.events };
     check_registration(&events, options.description.as_deref()).map_err(Usage::new)?;
-    let registration = Registration { url: options.url, events, description: options.description };
+    let registration = Registration { url, events, description: options.description };
 
     let client = Client::new(config.clone(), options.service.admin_url.as_deref())?;
     let asked = client

@@ -43,6 +43,7 @@ pub use self::file::ProcessLock;
 use self::{checkpoint::Checkpoints, file::OpenFile, rows::During, writer::Thread};
 use super::{BaseStore, StoreError, schema::Notice, wake::Wakeups};
 
+pub mod backup;
 mod checkpoint;
 mod claim;
 mod dispatches;

@@ -1,0 +1,149 @@
+//! `status`: the service on one screen, and what to do where something needs a person.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    Failure,
+    admin::{Service, amount, read},
+    client::{Client, NotThere},
+    output::{Output, cell, counted, plain, second, second_or_empty},
+    tables::table,
+};
+use crate::{
+    config::Config,
+    web::admin::{
+        sinks::{SinkRow, SinkState},
+        waiting::{WaitingList, WaitingRow},
+    },
+};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  finkare-relay status\n  finkare-relay status --json\n  finkare-relay status --admin-url 127.0.0.1:8081"
+)]
+pub(super) struct Options {
+    #[command(flatten)]
+    service: Service,
+}
+
+/// `status`: false if something needs a person.
+pub(super) async fn run(config: Config, options: Options, output: Output) -> Result<bool, Failure> {
+    let client = Client::new(config, options.service.url())?;
+    let sinks = match client.get("/sinks", &[]).await {
+        Ok(sinks) => sinks,
+        Err(error) if error.downcast_ref::<NotThere>().is_some() && !output.json => {
+            output.say(&json!({}), "down: nothing answers at the admin API's address")?;
+            return Err(error.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let endpoints = client.get("/endpoints", &[]).await?;
+    let waiting = client.get("/waiting", &[]).await?;
+    let silent = client.silent_endpoints().await;
+    let to_do = to_do(&read_rows(&sinks)?, &endpoints, &read(&waiting)?, &silent);
+    let answer = json!({
+        "up": true, "needs_a_person": !to_do.is_empty(), "to_do": to_do, "endpoints": endpoints["data"],
+        "sinks": sinks["data"], "waiting": waiting["data"], "silent": silent,
+    });
+    output.say(&answer, &text(&read_rows(&sinks)?, &endpoints, &read(&waiting)?, &silent, &to_do))?;
+    Ok(to_do.is_empty())
+}
+
+fn read_rows(answer: &Value) -> anyhow::Result<Vec<SinkRow>> {
+    read(&answer["data"])
+}
+
+/// What needs a person, each with what to do.
+fn to_do(sinks: &[SinkRow], endpoints: &Value, waiting: &WaitingList, silent: &[String]) -> Vec<String> {
+    let mut list = Vec::new();
+    for WaitingRow { state, sink, count, .. } in &waiting.data {
+        let events = counted(*count, "event", "events");
+        let what = if *state == crate::model::dispatch::State::Dead { "given up" } else { "held" };
+        list.push(format!("{events} {what} for {sink}: finkare-relay dispatches list --sink {sink} --state {state}"));
+    }
+    for sink in sinks {
+        let name = plain(&sink.name);
+        match sink.state {
+            SinkState::Paused => list.push(format!("sink {name} is paused: finkare-relay sinks resume {name}")),
+            SinkState::Tripped => list.push(format!("sink {name} keeps failing: finkare-relay sinks test {name}")),
+            SinkState::NotConfigured if sink.backlog > 0 => {
+                list.push(format!(
+                    "sink {name} is not configured, and events wait for it: configure it, or cancel them"
+                ));
+            }
+            SinkState::NotConfigured | SinkState::Active => {}
+        }
+    }
+    for name in silent {
+        list.push(format!("endpoint {name} is silent: is its webhook enabled at Finkare, and does its URL lead here?"));
+    }
+    for endpoint in endpoints["data"].as_array().into_iter().flatten() {
+        let (name, state) = (cell(&endpoint["name"]), cell(&endpoint["state"]));
+        if matches!(state.as_str(), "unknown" | "no_secret") {
+            list.push(format!("endpoint {name}: {}: finkare-relay endpoints list", state.replace('_', " ")));
+        }
+    }
+    list
+}
+
+fn text(sinks: &[SinkRow], endpoints: &Value, waiting: &WaitingList, silent: &[String], to_do: &[String]) -> String {
+    let mut text = String::from("up\n\n");
+    let rows: Vec<Vec<String>> = endpoints["data"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|endpoint| {
+            let name = cell(&endpoint["name"]);
+            let last = super::output::time(&endpoint["last_delivery_at"]);
+            let state = if silent.contains(&name) { "silent".to_owned() } else { cell(&endpoint["state"]) };
+            vec![name, if last.is_empty() { "never".to_owned() } else { last }, state]
+        })
+        .collect();
+    let _ = writeln!(text, "{}\n", table(&["ENDPOINT", "LAST DELIVERY (UTC)", "STATE"], &rows));
+    let rows: Vec<Vec<String>> = sinks
+        .iter()
+        .map(|sink| {
+            vec![
+                plain(&sink.name),
+                sink.state.as_str().replace('_', " "),
+                sink.backlog.to_string(),
+                sink.held.to_string(),
+                sink.dead.to_string(),
+                second_or_empty(sink.last_success),
+            ]
+        })
+        .collect();
+    let _ = writeln!(text, "{}", table(&["SINK", "STATE", "BACKLOG", "HELD", "DEAD", "LAST SUCCESS (UTC)"], &rows));
+    if !waiting.data.is_empty() {
+        let rows: Vec<Vec<String>> = waiting
+            .data
+            .iter()
+            .map(|row| {
+                vec![
+                    row.count.to_string(),
+                    row.state.to_string(),
+                    plain(&row.sink),
+                    amount(row.amount_cents, None),
+                    second(row.oldest),
+                    plain(&row.reason),
+                ]
+            })
+            .collect();
+        let _ = writeln!(text, "\n{}", table(&["COUNT", "STATE", "SINK", "AMOUNT", "SINCE (UTC)", "REASON"], &rows));
+        if !waiting.complete {
+            text.push_str("(the newest 20,000 alone)\n");
+        }
+    }
+    if to_do.is_empty() {
+        text.push_str("\nNothing needs a person.");
+    } else {
+        text.push_str("\nTo do:");
+        for line in to_do {
+            let _ = write!(text, "\n- {}", plain(line));
+        }
+    }
+    text
+}

@@ -1,0 +1,293 @@
+//! Tables: aligned columns that fit a width, and the same rows as CSV.
+//!
+//! What does not fit is left out in the order of what a reader misses least: empty columns, the seconds of times, ids that a
+//! number says better, and then the ends of long texts. What has to be copied or added up (ids in the first column, amounts)
+//! is never cut.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use super::view::{View, view, zone_name};
+use crate::model::clock;
+
+/// Between two columns.
+const GAP: usize = 2;
+/// The width to which a text may be cut.
+const LEAST: usize = 8;
+/// The columns that are left out first, in this order.
+const DISPENSABLE: [&str; 14] = [
+    "INVOICE",
+    "EVENT",
+    "DELIVERIES",
+    "WEBHOOK",
+    "PEER",
+    "BYTES",
+    "URL",
+    "ENDPOINT",
+    "ATTEMPTS",
+    "PATH",
+    "ID THERE",
+    "DELIVERED",
+    "TYPE",
+    "ORIGIN",
+];
+
+/// A table as it is shown, and how many columns did not fit.
+pub(super) struct Shown {
+    pub(super) text: String,
+    pub(super) left_out: usize,
+}
+
+/// A table with a header row. `(UTC)` in a header becomes the zone of the view.
+pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    shown(head, rows).text
+}
+
+/// The same, with what was left out.
+pub(super) fn shown(head: &[&str], rows: &[Vec<String>]) -> Shown {
+    let zone = zone_name(clock::now());
+    let head: Vec<String> = head.iter().map(|title| title.replace("UTC", &zone)).collect();
+    layout(head, rows, view())
+}
+
+#[derive(Debug)]
+struct Column {
+    title: String,
+    cells: Vec<String>,
+    width: usize,
+    /// It is left out rather than cut.
+    is_fixed: bool,
+    is_first: bool,
+}
+
+impl Column {
+    fn measure(&mut self) {
+        self.width = self.cells.iter().chain([&self.title]).map(|cell| cell.width()).max().unwrap_or_default();
+    }
+
+    /// The width below which it cannot go.
+    fn least(&self) -> usize {
+        if self.is_fixed { self.width } else { self.width.min(LEAST) }
+    }
+
+    fn is_of_times(&self) -> bool {
+        let is_time = |cell: &str| cell.len() == 19 && cell.as_bytes()[10] == b' ' && cell.as_bytes()[16] == b':';
+        let mut cells = self.cells.iter().filter(|cell| !cell.is_empty()).peekable();
+        cells.peek().is_some() && cells.all(|cell| is_time(cell))
+    }
+}
+
+fn layout(head: Vec<String>, rows: &[Vec<String>], view: &View) -> Shown {
+    let count = head.len();
+    let mut columns: Vec<Column> = head
+        .into_iter()
+        .enumerate()
+        .map(|(index, title)| {
+            let cells = rows.iter().map(|row| row.get(index).cloned().unwrap_or_default()).collect();
+            let is_first = index == 0;
+            // Half an id is good for nothing.
+            let is_fixed = is_first || title.starts_with("AMOUNT") || ["STATE", "INVOICE", "EVENT"].contains(&&*title);
+            let mut column = Column { title, cells, width: 0, is_fixed, is_first };
+            column.is_fixed |= column.is_of_times();
+            column.measure();
+            column
+        })
+        .collect();
+    if let Some(width) = view.width {
+        fit(&mut columns, width);
+    }
+    let left_out = count - columns.len();
+    let mut text = String::new();
+    line(&mut text, &columns, None, view);
+    for row in 0..rows.len() {
+        text.push('\n');
+        line(&mut text, &columns, Some(row), view);
+    }
+    Shown { text, left_out }
+}
+
+fn total(columns: &[Column], width: impl Fn(&Column) -> usize) -> usize {
+    columns.iter().map(width).sum::<usize>() + GAP * columns.len().saturating_sub(1)
+}
+
+fn fit(columns: &mut Vec<Column>, width: usize) {
+    let natural = |columns: &[Column]| total(columns, |column| column.width);
+    if natural(columns) <= width {
+        return;
+    }
+    columns.retain(|column| column.cells.iter().any(|cell| !cell.is_empty()));
+    if natural(columns) <= width {
+        return;
+    }
+    for column in columns.iter_mut().filter(|column| column.is_of_times()) {
+        for cell in column.cells.iter_mut().filter(|cell| !cell.is_empty()) {
+            cell.truncate(16);
+        }
+        column.measure();
+        column.is_fixed = true;
+    }
+    for title in DISPENSABLE {
+        if total(columns, Column::least) <= width {
+            break;
+        }
+        if columns.len() > 2 {
+            columns.retain(|column| column.title != title || column.is_first);
+        }
+    }
+    while columns.len() > 2 && total(columns, Column::least) > width {
+        columns.pop();
+    }
+    while natural(columns) > width {
+        let Some(widest) =
+            columns.iter_mut().filter(|column| column.width > column.least()).max_by_key(|column| column.width)
+        else {
+            return;
+        };
+        widest.width -= 1;
+    }
+}
+
+fn line(text: &mut String, columns: &[Column], row: Option<usize>, view: &View) {
+    for (index, column) in columns.iter().enumerate() {
+        let cell = row.map_or(column.title.as_str(), |row| &column.cells[row]);
+        let cut = cut(cell, column.width);
+        let padding = if index + 1 == columns.len() { 0 } else { column.width - cut.width() + GAP };
+        match view.has_colour.then(|| if row.is_none() { Some("1") } else { colour(cell) }).flatten() {
+            // Select Graphic Rendition (ECMA-48, 8.3.117).
+            Some(code) => {
+                let _ = write!(text, "\u{1b}[{code}m{cut}\u{1b}[0m");
+            }
+            None => text.push_str(&cut),
+        }
+        text.extend(std::iter::repeat_n(' ', padding));
+    }
+    let trimmed = text.trim_end_matches(' ').len();
+    text.truncate(trimmed);
+}
+
+/// A text of at most this width; one that is cut ends with `…`.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut short = String::new();
+    let mut taken = 0;
+    for c in text.chars() {
+        let more = c.width().unwrap_or_default();
+        if taken + more + 1 > width {
+            break;
+        }
+        short.push(c);
+        taken += more;
+    }
+    short.push('…');
+    short
+}
+
+/// The colour of a state.
+fn colour(cell: &str) -> Option<&'static str> {
+    match cell {
+        "delivered" | "booked" | "active" => Some("32"),
+        "held" | "retiring" | "paused" | "leased" | "sending" | "written" => Some("33"),
+        "dead" | "tripped" | "not configured" | "silent" => Some("31"),
+        "cancelled" | "expired" => Some("2"),
+        _ => None,
+    }
+}
+
+/// Rows as CSV (RFC 4180). A cell that a spreadsheet would take for a formula is written as a text.
+pub(super) fn csv<'c>(rows: impl IntoIterator<Item = &'c [String]>) -> String {
+    let mut text = String::new();
+    for row in rows {
+        if !text.is_empty() {
+            text.push_str("\r\n");
+        }
+        let cells: Vec<String> = row.iter().map(|cell| csv_cell(cell)).collect();
+        text.push_str(&cells.join(","));
+    }
+    text
+}
+
+fn csv_cell(cell: &str) -> String {
+    // A spreadsheet shows the apostrophe as "this is a text" and computes nothing.
+    let is_number = cell.parse::<f64>().is_ok();
+    let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number;
+    let cell = if is_formula { format!("'{cell}") } else { cell.to_owned() };
+    if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
+}
+
+/// A time to the second, in the zone of the view.
+pub(super) fn second(time: Timestamp) -> String {
+    time.to_zoned(view().zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    fn view_of(width: Option<usize>, has_colour: bool) -> View {
+        View { width, has_colour, zone: TimeZone::UTC, ..view().clone() }
+    }
+
+    fn text(head: &[&str], rows: &[&[&str]], width: usize) -> String {
+        let head = head.iter().map(|title| (*title).to_owned()).collect();
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect()).collect();
+        layout(head, &rows, &view_of(Some(width), false)).text
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [vec!["1".into(), "délivré".into(), String::new()], vec!["100".into(), "x".into(), "why".into()]];
+        assert_eq!(table(&["ID", "STATE", "ERROR"], &rows), "ID   STATE    ERROR\n1    délivré\n100  x        why");
+    }
+
+    #[test]
+    fn a_table_fits_and_keeps_what_has_to_be_copied() {
+        let id = "01a21ede-2588-7614-aa87-f647b370cd31";
+        let head = ["ID", "RECEIVED (UTC)", "TYPE", "INVOICE", "NUMBER", "AMOUNT", "DELIVERIES", "ENDPOINT"];
+        let row =
+            [id, "2026-11-27 20:00:01", "invoice.status_changed", id, "F-2026-001", "1500.00 EUR", "1", "production"];
+        for width in [80, 100, 120] {
+            let text = text(&head, &[&row], width);
+            assert!(text.lines().all(|line| line.width() <= width), "{width}:\n{text}");
+            assert!(text.contains(id) && text.contains("1500.00 EUR") && text.contains("2026-11-27 20:00"), "{text}");
+        }
+        assert!(text(&head, &[&row], 80).contains("invoice…"), "{}", text(&head, &[&row], 80));
+        let wide = text(&["A", "REASON"], &[&["1", "支払いを待っています支払い"]], 20);
+        assert!(wide.lines().all(|line| line.width() <= 20) && wide.contains('…'), "{wide}");
+    }
+
+    #[test]
+    fn colours_do_not_move_columns() {
+        let head = vec!["ID".to_owned(), "STATE".to_owned(), "X".to_owned()];
+        let rows = [vec!["1".into(), "dead".into(), "x".into()]];
+        let plain = layout(head.clone(), &rows, &view_of(None, false)).text;
+        let coloured = layout(head, &rows, &view_of(None, true)).text;
+        assert!(coloured.contains("\u{1b}[31mdead\u{1b}[0m"));
+        let mut stripped = String::new();
+        for part in coloured.split('\u{1b}') {
+            stripped.push_str(
+                part.split_once('m').filter(|(code, _)| code.starts_with('[')).map_or(part, |(_, rest)| rest),
+            );
+        }
+        assert_eq!(stripped, plain);
+    }
+
+    #[test]
+    fn csv_holds_no_formula() {
+        let rows = [vec![
+            "a,b".to_owned(),
+            "say \"x\"".into(),
+            "=1+1".into(),
+            "-5.00".into(),
+            "@x".into(),
+            "two\nlines".into(),
+        ]];
+        assert_eq!(csv(rows.iter().map(Vec::as_slice)), "\"a,b\",\"say \"\"x\"\"\",'=1+1,-5.00,'@x,\"two\nlines\"");
+    }
+}
