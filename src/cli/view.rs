@@ -85,7 +85,7 @@ pub(super) struct View {
     /// The zone of times.
     pub(super) zone: TimeZone,
     /// The lines of the screen beyond which a pager is used, and its command.
-    pager: Option<(usize, String)>,
+    pub(super) pager: Option<(usize, String)>,
 }
 
 static VIEW: OnceLock<View> = OnceLock::new();
