@@ -50,10 +50,9 @@ pub(super) async fn backup(config: Config, options: Backup, output: Output) -> R
     let key = local::directory(&config).map(|folder| folder.join(local::MASTER_KEY)).filter(|key| key.is_file());
     let mut text = format!("The database was copied into {} ({bytes} bytes).", options.file.display());
     if let Some(key) = &key {
-        text.push_str(&format!(
-            "\nThe secrets in it are encrypted: keep a copy of {} too, in another place.",
-            key.display()
-        ));
+        text.push_str("\nThe secrets in it are encrypted: keep a copy of ");
+        text.push_str(&key.to_string_lossy());
+        text.push_str(" too, in another place.");
     }
     output.say(&json!({"file": options.file, "bytes": bytes, "master_key": key}), &text)?;
     Ok(true)
@@ -67,11 +66,13 @@ pub(super) async fn restore(config: Config, options: Restore, output: Output) ->
     let aside = copying.await.map_err(anyhow::Error::new)?.map_err(anyhow::Error::new)?;
     let mut text = format!("{} is the copy now. Start the service.", to.display());
     if let Some(aside) = &aside {
-        text.push_str(&format!("\nWhat was there is {}.", aside.display()));
+        text.push_str("\nWhat was there is ");
+        text.push_str(&aside.to_string_lossy());
+        text.push('.');
     }
     text.push_str(
-        "\nWhat was delivered after the copy was made is sent again, under the same ids; invoicing software is asked before \
-         anything is booked.",
+        "\nWhat was pending in the copy is sent again, under the same ids; invoicing software is asked before anything is \
+         booked. Rotate the webhook's secret if it was rotated since.",
     );
     output.say(&json!({"database": to, "aside": aside}), &text)?;
     Ok(true)

@@ -344,11 +344,9 @@ pub(super) async fn for_each(
         }
     }
     let left = names.len() - results.len();
-    let mut text = format!("{good} of {} {done}", names.len());
-    if left > 0 {
-        text.push_str(&format!(", {left} not begun"));
-    }
-    output.say(&json!({"data": results, "not_begun": left}), &format!("{text}."))?;
+    let rest = if left > 0 { format!(", {left} not begun") } else { String::new() };
+    let text = format!("{good} of {} {done}{rest}.", names.len());
+    output.say(&json!({"data": results, "not_begun": left}), &text)?;
     Ok(good == names.len())
 }
 

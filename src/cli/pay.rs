@@ -24,7 +24,7 @@ pub(super) struct Options {
     /// Pay this invoice, by its id in the simulator
     #[arg(long, value_name = "ID")]
     invoice_id: Option<String>,
-    /// How it is paid: card, bank_transfer, sepa_debit or payment_link
+    /// How it is paid: `card`, `bank_transfer`, `sepa_debit` or `payment_link`
     #[arg(long)]
     method: Option<String>,
     /// How many payments to make

@@ -41,7 +41,7 @@ pub(super) struct Options {
     /// Register all endpoints, each at the URL of --url-base with its own path
     #[arg(long, requires = "url_base", conflicts_with_all = ["url", "endpoint"])]
     all: bool,
-    /// With --all: where the public listener is reached from outside, such as https://hooks.example.fr
+    /// With --all: where the public listener is reached from outside, such as `https://hooks.example.fr`
     #[arg(long, value_name = "URL", requires = "all")]
     url_base: Option<String>,
     /// The endpoint [default: the only one]

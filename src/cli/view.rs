@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::streams::print;
-use crate::options::env;
+use crate::{model::clock, options::env};
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -45,6 +45,7 @@ pub(super) enum Colour {
 
 /// The options of all commands that decide how an answer looks.
 #[derive(Debug, Clone, Copy, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Look {
     /// Answer with JSON, for programs: short for `--output json`
     #[arg(long, global = true, conflicts_with = "output")]
@@ -55,7 +56,7 @@ pub(super) struct Look {
     /// Do not cut tables to the width of the terminal
     #[arg(long, global = true)]
     wide: bool,
-    /// When to use colours [default: auto: on a terminal, unless NO_COLOR is set]
+    /// When to use colours [default: auto: on a terminal, unless `NO_COLOR` is set]
     #[arg(long, global = true, value_enum, value_name = "WHEN")]
     color: Option<Colour>,
     /// Do not show long lists in a pager (`RELAY_PAGER`, `PAGER`)
@@ -138,7 +139,7 @@ pub(super) fn zone_name(at: Timestamp) -> String {
 pub(super) fn moment(text: &str) -> Result<String, String> {
     // The options are not read yet while the arguments are.
     let utc = std::env::args_os().any(|word| word == "--utc");
-    read_moment(text, Timestamp::now(), &zone(utc)).map(|at| at.to_string())
+    read_moment(text, clock::now(), &zone(utc)).map(|at| at.to_string())
 }
 
 fn read_moment(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, String> {

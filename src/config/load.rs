@@ -670,7 +670,9 @@ fn admin(mut section: Section<'_>) -> (Admin, bool, Limited) {
                 Ok(name) => {
                     let place = section.place(&format!("endpoints[{index}]"));
                     limited.push((place, name.clone()));
-                    endpoints.iter_mut().for_each(|endpoints| endpoints.push(name.clone()));
+                    if let Some(endpoints) = &mut endpoints {
+                        endpoints.push(name);
+                    }
                 }
                 Err(error) => section.problem(&format!("endpoints[{index}]"), error.to_string()),
             }
@@ -834,12 +836,12 @@ fn own_events(mut section: Section<'_>) -> Settings {
         .allowed("a time such as `\"08:00\"`")
         .otherwise("never")
         .text()
-        .and_then(|text| match jiff::civil::Time::strptime("%H:%M", &text) {
-            Ok(time) => Some(time),
-            Err(_) => {
+        .and_then(|text| {
+            let time = jiff::civil::Time::strptime("%H:%M", &text).ok();
+            if time.is_none() {
                 section.problem("digest_at", format!("`{text}` is not a time of day: write it like \"08:00\""));
-                None
             }
+            time
         });
     let timezone = timezone(&mut section, "The time zone of `digest_at`.");
     section.finish();

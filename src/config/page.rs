@@ -233,8 +233,7 @@ fn in_words(shape: &Shape) -> String {
         Shape::Texts => "a list of texts".to_owned(),
         Shape::TextsOrStar => "a list of texts, or `\"*\"`".to_owned(),
         Shape::Table | Shape::Options => "a table".to_owned(),
-        Shape::OptionsList => "a list of tables".to_owned(),
-        Shape::Tables => "a list of tables".to_owned(),
+        Shape::OptionsList | Shape::Tables => "a list of tables".to_owned(),
         Shape::ByName(values) => format!("names, each with {}", in_words(values)),
     }
 }

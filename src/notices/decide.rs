@@ -136,16 +136,16 @@ impl Telling<'_> {
         let body = Body::new(payload);
         let all = &self.observed.endpoints;
         let about = notice.sink.as_deref();
-        let is_among = |endpoints: &[EndpointName]| match &notice.endpoint {
-            Some(endpoint) => endpoints.iter().any(|name| name.as_str() == endpoint),
-            // What is about a sink belongs to the endpoints of that sink, and what is about nothing to all.
-            None => {
-                let of_sink = about
-                    .and_then(|about| self.scene.routes.iter().find(|route| route.sink.as_str() == about))
-                    .and_then(|route| route.endpoints.as_ref())
-                    .unwrap_or(all);
-                of_sink.iter().all(|name| endpoints.contains(name))
+        let is_among = |endpoints: &[EndpointName]| {
+            if let Some(endpoint) = &notice.endpoint {
+                return endpoints.iter().any(|name| name.as_str() == endpoint);
             }
+            // What is about a sink belongs to the endpoints of that sink, and what is about nothing to all.
+            let of_sink = about
+                .and_then(|about| self.scene.routes.iter().find(|route| route.sink.as_str() == about))
+                .and_then(|route| route.endpoints.as_ref())
+                .unwrap_or(all);
+            of_sink.iter().all(|name| endpoints.contains(name))
         };
         let mut sinks = Vec::new();
         for route in self.scene.routes.iter().filter(|route| about != Some(route.sink.as_str())) {

@@ -239,7 +239,7 @@ fn pattern(reason: &str) -> String {
         match c {
             '…' => pattern.push('%'),
             '%' | '_' | '!' => pattern.extend(['!', c]),
-            other => pattern.extend(other.to_ascii_lowercase().to_string().chars()),
+            other => pattern.push(other.to_ascii_lowercase()),
         }
     }
     pattern.push('%');

@@ -37,10 +37,9 @@ fn thirty_companies_are_a_hundred_lines() {
     let mut text = SHARED.to_owned();
     let mut variables = Vec::new();
     for number in 1..=30 {
-        text.push_str(&format!(
-            "[[endpoints]]\nname = \"client-{number}\"\nsinks = [{{ firm_id = \"{}\" }}]\n",
-            1000 + number
-        ));
+        let firm = 1000 + number;
+        text +=
+            &format!("[[endpoints]]\nname = \"client-{number}\"\nsinks = [{{ firm_id = \"{firm}\" }}]\n");
         for what in ["FINKARE_KEY", "API_ID", "API_KEY"] {
             variables.push((format!("CLIENT_{number}_{what}"), format!("fk_live_{what}_{number}")));
         }
@@ -54,8 +53,8 @@ fn thirty_companies_are_a_hundred_lines() {
     assert_eq!(endpoint.api_key.as_ref().unwrap().expose(), "fk_live_FINKARE_KEY_17");
     assert_eq!(sink.name.as_str(), "client-17");
     assert_eq!(sink.endpoints.as_ref().unwrap(), std::slice::from_ref(&endpoint.name));
-    assert_eq!(sink.retry.give_up_after, Duration::from_secs(604_800));
-    assert_eq!(sink.retry.max, Duration::from_secs(21_600), "the rest of `retry` is the usual");
+    assert_eq!(sink.retry.give_up_after, Duration::from_hours(7 * 24));
+    assert_eq!(sink.retry.max, Duration::from_hours(6), "the rest of `retry` is the usual");
     let company = sink.kind.company().unwrap();
     assert!(company.id.contains("1017"), "{company:?}");
     assert!(sink.kind.options::<facturation_pro::Options>().is_some());
@@ -107,7 +106,7 @@ fn what_is_wrong_is_found_in_its_file() {
         assert!(
             problems.iter().any(|line| line.starts_with(start) && line.contains(part)),
             "{start} … {part}: {problems:#?}"
-        )
+        );
     };
     has("relay.d/a.toml, line 3: server.listen", "is written already, in line 2");
     has("relay.d/a.toml, line 8: sinks[0] (a).colour", "unknown key");

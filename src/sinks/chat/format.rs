@@ -113,7 +113,7 @@ impl Service {
             Service::Slack => json!({"text": cut(text, 3000), "unfurl_links": false}),
             Service::Mattermost => json!({"text": cut(text, 16_000)}),
             Service::Discord => json!({"content": cut(text, 2000), "allowed_mentions": {"parse": []}}),
-            Service::Teams => card(vec![json!({"type": "TextBlock", "text": cut(text, 8000), "wrap": true})]),
+            Service::Teams => card(&[json!({"type": "TextBlock", "text": cut(text, 8000), "wrap": true})]),
             Service::GoogleChat => json!({"text": cut(text, 4000)}),
         }
     }
@@ -276,7 +276,7 @@ fn discord(told: &Told) -> Value {
     json!({"embeds": [embed], "allowed_mentions": {"parse": []}})
 }
 
-fn card(body: Vec<Value>) -> Value {
+fn card(body: &[Value]) -> Value {
     json!({
         "type": "message",
         "attachments": [{

@@ -31,15 +31,13 @@ pub(super) struct Written {
 pub(super) fn write(message: &Message, reader: &Reader, subject: Option<String>, text: Option<String>) -> Written {
     let told = wording::tell(message, reader);
     let subject = bounded(&subject.unwrap_or_else(|| told.title.clone()), LONGEST_SUBJECT);
-    match text {
-        Some(text) => Written { subject, text, html: None },
-        None => {
-            let footer = footer(message, reader.language);
-            let body = told.text(reader.language);
-            let text = format!("{}\n\n{body}\n-- \n{footer}\n", told.title);
-            Written { subject, text, html: Some(html(&told, &footer, reader.language)) }
-        }
+    if let Some(text) = text {
+        return Written { subject, text, html: None };
     }
+    let footer = footer(message, reader.language);
+    let body = told.text(reader.language);
+    let text = format!("{}\n\n{body}\n-- \n{footer}\n", told.title);
+    Written { subject, text, html: Some(html(&told, &footer, reader.language)) }
 }
 
 fn footer(message: &Message, language: Language) -> String {
