@@ -62,7 +62,7 @@
 //! The whole rule is a table in `tests/imports.rs`. The test there reads every import and fails for one that the table does
 //! not allow.
 
-// The printing macros panic if the reader has gone. `cli::output` replaces them.
+// The printing macros panic if the reader has gone. `cli::streams` replaces them.
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
 pub mod activity;

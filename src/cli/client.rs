@@ -16,7 +16,7 @@ use outgoing::{
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{failure::Usage, local};
+use super::{local, usage::Usage};
 use crate::{config::Config, model::secret::Secret, options::env};
 
 /// How long a bulk operation may take: enough for a replay of very many events on a slow disk.

@@ -7,10 +7,11 @@
 //! | 2 | the arguments or the configuration are wrong: the same command would fail again |
 //! | 141 | the reader of the output has gone, as for a process that SIGPIPE ended |
 
-use std::{error::Error, fmt, io, process::ExitCode};
+use std::{io, process::ExitCode};
 
 use serde_json::{Value, json};
 
+pub(super) use super::usage::Usage;
 use super::{
     client::{NotThere, Refused},
     output::{Unwritten, complain, print},
@@ -52,25 +53,6 @@ impl From<Usage> for Failure {
         Self::Failed(usage.into())
     }
 }
-
-/// The arguments make no sense: exit code 2.
-#[derive(Debug)]
-pub(super) struct Usage(String);
-
-impl Usage {
-    /// Says what is wrong with the arguments and what to write instead.
-    pub(super) fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
-    }
-}
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Error for Usage {}
 
 /// Reports arguments that clap cannot parse. Help and version are answers, and exit with 0.
 pub(super) fn of_arguments(error: &clap::Error, json: bool) -> ExitCode {

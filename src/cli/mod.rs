@@ -51,7 +51,9 @@ mod serve;
 mod simulate;
 mod sinks;
 mod status;
+mod streams;
 mod tables;
+mod usage;
 mod view;
 
 use failure::Failure;

@@ -249,15 +249,15 @@ fn show(
         None
     };
     let json = json!({
-        "sink": sink.name, "event_id": message.event_id, "type": message.event_type, "endpoint": message.endpoint,
+        "sink": sink.name, "event_id": message.event_id, "type": message.event_type, "endpoint": Some(&message.endpoint).filter(|name| !name.is_empty()),
         "invoice_id": message.invoice_id, "taken": decision.is_taken(), "reason": decision.to_string(),
         "would_get": preview, "not_yet": unresolved,
     });
     let mut text = format!(
-        "event     {} ({}, endpoint {})\nsink      {}\ndecision  {}: {decision}",
+        "event     {} ({}, {})\nsink      {}\ndecision  {}: {decision}",
         message.event_id,
         cell(&Value::from(message.event_type.as_str())),
-        message.endpoint,
+        origin(&message),
         sink.name,
         if decision.is_taken() { "yes" } else { "no" },
     );
@@ -295,17 +295,25 @@ fn show(
     Ok(!is_broken)
 }
 
+/// Where the event comes from.
+fn origin(message: &Message) -> String {
+    match message.endpoint.as_str() {
+        "" => "of the relay itself".to_owned(),
+        name => format!("endpoint {name}"),
+    }
+}
+
 fn show_explained(sink: &Sink, message: &Message, explained: &Explained, output: Output) -> anyhow::Result<()> {
     let Explained { calls, decision, outcome } = explained;
     let json = json!({
-        "sink": sink.name, "event_id": message.event_id, "type": message.event_type, "endpoint": message.endpoint,
+        "sink": sink.name, "event_id": message.event_id, "type": message.event_type, "endpoint": Some(&message.endpoint).filter(|name| !name.is_empty()),
         "invoice_id": message.invoice_id, "taken": true, "would_do": explained,
     });
     let mut text = format!(
-        "event     {} ({}, endpoint {})\nsink      {} ({})",
+        "event     {} ({}, {})\nsink      {} ({})",
         message.event_id,
         cell(&Value::from(message.event_type.as_str())),
-        message.endpoint,
+        origin(message),
         sink.name,
         sink.kind.name(),
     );

@@ -14,7 +14,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::output::print;
+use super::streams::print;
 use crate::options::env;
 
 /// The form of an answer.

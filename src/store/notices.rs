@@ -127,7 +127,7 @@ pub struct Noted {
     pub rotations: Vec<Rotated>,
     /// The newest number of the audit trail.
     pub last_audit: i64,
-    /// When each sink last delivered something, and how much is pending for it.
+    /// When each sink last delivered something, and how much waits for it.
     pub sinks: Vec<SinkBrief>,
     /// When each endpoint last received a genuine delivery.
     pub heard: Vec<(String, Option<Timestamp>)>,
@@ -142,7 +142,7 @@ pub struct SinkBrief {
     pub last_success_at: Option<Timestamp>,
     /// Why an attempt last failed.
     pub last_error: Option<String>,
-    /// How many dispatches are pending.
+    /// How many dispatches are pending or in progress.
     pub pending: u64,
 }
 
@@ -276,7 +276,7 @@ const STOPPED_FULLY: Sql = sql!(
 );
 
 const SINKS: &str = "SELECT name, last_success_at, last_error,
-        CAST(coalesce((SELECT sum(n) FROM queue_counts WHERE sink = name AND state = 'pending'), 0) AS bigint)
+        CAST(coalesce((SELECT sum(n) FROM queue_counts WHERE sink = name AND state IN ('pending', 'leased')), 0) AS bigint)
     FROM sinks ORDER BY name";
 
 const ROTATIONS: &str = "SELECT id, action, subject, detail FROM audit

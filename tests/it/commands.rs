@@ -285,10 +285,23 @@ async fn what_is_written_wrong_is_all_said_at_once() {
         }
         assert!(!stderr.contains("c2VjcmV0"), "{stderr}");
     }
-    for wrong in [&["serve", "--colour"][..], &["serf"], &["send"], &["events"], &["send", "x", "--count", "0"]] {
+    for wrong in [&["serve", "--colour"][..], &["serf"], &["send"], &["events", "lits"], &["send", "x", "--count", "0"]]
+    {
         let mut command = bare(directory.path());
         command.args(wrong);
         assert_eq!(run(command).await.0, 2, "{wrong:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bare_group_is_a_question() {
+    let directory = tempfile::tempdir().unwrap();
+    for group in ["events", "dispatches", "sinks", "endpoints", "bookings", "refusals", "audit", "config"] {
+        let mut command = bare(directory.path());
+        command.arg(group);
+        let (code, help, stderr) = run(command).await;
+        assert!(code == 0 && stderr.is_empty(), "{group}: {code}\n{stderr}");
+        assert!(help.contains(&format!("Usage: finkare-relay {group} [OPTIONS] <COMMAND>")), "{help}");
     }
 }
 

@@ -405,9 +405,9 @@ async fn an_endpoint_without_what_it_needs_says_so() {
         &["rotate-secret", "--overlap-secs", "2592001"][..],
         &["rotate-secret", "--force"],
         &["register"],
-        &["endpoints"],
+        &["endpoints", "secret"],
         &["endpoints", "secrets"],
-        &["audit"],
+        &["audit", "show"],
         &["rekey", "--now"],
     ] {
         let mut command = home.command();

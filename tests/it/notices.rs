@@ -97,20 +97,25 @@ async fn a_sink_that_fails_for_a_while_is_told_and_its_recovery(backend: Backend
     let sinks = [
         QUICK.to_owned(),
         sink("erp", &erp, ""),
-        sink("desk", &desk, "events = [\"relay.sink_tripped\", \"relay.sink_recovered\"]"),
+        sink("desk", &desk, "events = [\"relay.sink_paused\", \"relay.sink_tripped\", \"relay.sink_recovered\"]"),
     ];
     let home = Home::new(backend).await;
     let relay = home.serve(&sinks.concat()).await;
+    // All five are there before the first attempt.
+    relay.post("/sinks/erp/pause").await;
+    eventually_told(&desk, "relay.sink_paused", 1).await;
     deliver(&relay, 1..6).await;
+    relay.post("/sinks/erp/resume").await;
+    eventually_told(&desk, "relay.sink_recovered", 1).await;
     let tripped = eventually_told(&desk, "relay.sink_tripped", 1).await;
     assert_eq!(tripped[0]["data"]["sink"], "erp");
     assert!(tripped[0]["data"]["reason"].as_str().unwrap().contains("503"), "{tripped:?}");
     assert_eq!(tripped[0]["data"]["backlog"], 5);
     erp.script(|_, _| status(204));
-    let recovered = eventually_told(&desk, "relay.sink_recovered", 1).await;
-    assert_eq!(recovered[0]["data"]["since"], tripped[0]["data"]["since"]);
+    let recovered = eventually_told(&desk, "relay.sink_recovered", 2).await;
+    assert_eq!(recovered[1]["data"]["since"], tripped[0]["data"]["since"]);
     relay.drained().await;
-    assert_eq!((got(&desk, "relay.sink_tripped").len(), got(&desk, "relay.sink_recovered").len()), (1, 1));
+    assert_eq!((got(&desk, "relay.sink_tripped").len(), got(&desk, "relay.sink_recovered").len()), (1, 2));
 }
 
 async fn refused_deliveries_are_told_with_a_count(backend: Backend) {

@@ -21,6 +21,7 @@ use crate::support::{
 };
 
 mod asking;
+mod showing;
 
 /// A text that a `str` cannot hold: "café" in the encoding of Windows and old databases.
 const LATIN1: &[u8] = b"caf\xe9";
@@ -125,7 +126,7 @@ async fn wrong_usage_is_2_everywhere_and_says_what_could_be_written() {
     }
     for (arguments, words) in [
         (&["events", "list", "--since", "yesterday"][..], &["2026-03-15T10:30:00Z"][..]),
-        (&["events", "list", "--until", "2026-11-26"], &["2026-03-15T10:30:00Z"]),
+        (&["events", "list", "--until", "2026-11-31"], &["2026-03-15T10:30:00Z"]),
         (&["events", "list", "--cursor", "x"], &["cursor"]),
         (&["dispatches", "list", "--cursor", "x"], &["cursor"]),
         (&["dispatches", "list", "--state", "foo"], &["`pending`", "`cancelled`"]),
@@ -153,10 +154,10 @@ async fn wrong_usage_is_2_everywhere_and_says_what_could_be_written() {
         }
     }
     for (arguments, word) in [
-        (&["events", "list", "--admin-url", "127.0.0.1:8081"][..], "`http://127.0.0.1:8081`"),
-        (&["events", "list", "--admin-url", "localhost:8081"], "`http://` or `https://`"),
+        (&["events", "list", "--admin-url", "ftp://127.0.0.1:8081"][..], "`http://` or `https://`"),
         (&["events", "list", "--admin-url", "http://anna:pw@127.0.0.1:1"], "holds a user or a password"),
-        (&["send", "payment.received", "--to", "127.0.0.1:8080"], "`http://` or `https://`"),
+        (&["events", "list", "--admin-url", "anna:pw@127.0.0.1:1"], "holds a user or a password"),
+        (&["send", "payment.received", "--to", "ftp://127.0.0.1:8080"], "`http://` or `https://`"),
         (&["send", "payment.received", "--data", "{", "--to", "http://127.0.0.1:1"], "--data is not JSON"),
         (&["register", "--url", "https://relay.example/x", "--event", ""], "event"),
     ] {

@@ -124,7 +124,7 @@ impl Egress {
 
     /// The authorities that are trusted in addition to the system's, each as its DER certificate.
     pub fn authorities(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.authorities.iter().map(|certificate| certificate.as_ref())
+        self.0.authorities.iter().map(AsRef::as_ref)
     }
 
     /// True if some requests leave through a proxy.

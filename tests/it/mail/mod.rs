@@ -148,6 +148,7 @@ async fn with_starttls_and_tls_the_login_is_encrypted() {
         let told = String::from_utf8(check.stdout).unwrap();
         assert!(check.status.success(), "{told}");
         assert!(told.contains("no mail was sent"), "{told}");
+        eventually("the check is seen", async || !server.said("noop").is_empty()).await;
         assert_eq!((server.said("noop").len(), server.said("mail").len()), (1, 0), "a check begins no mail");
         deliver(&relay).await;
         server.mails(1).await;

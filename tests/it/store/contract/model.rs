@@ -69,6 +69,12 @@ impl World {
             })
     }
 
+    /// A dead dispatch that a person had tried again waits for a later one of its invoice that was leased meanwhile.
+    fn is_in_progress(&self, row: &Row) -> bool {
+        let is_leased = |other: &Row| other.sink == row.sink && other.state == State::Leased;
+        row.invoice.is_some() && self.rows.values().any(|other| other.invoice == row.invoice && is_leased(other))
+    }
+
     fn is_due(&self, row: &Row) -> bool {
         row.due.is_some_and(|due| due <= self.now)
     }
@@ -160,7 +166,8 @@ impl World {
         // Nothing that may go is left behind without being announced.
         if !claimed.paused && claimed.next_due_in != Some(Duration::ZERO) {
             let left = self.rows.iter().find(|(id, row)| {
-                row.sink == name && self.is_due(row) && (order == Order::None || !self.is_blocked(**id))
+                let is_free = !self.is_blocked(**id) && !self.is_in_progress(row);
+                row.sink == name && self.is_due(row) && (order == Order::None || is_free)
             });
             assert!(order == Order::None || left.is_none(), "{left:?} could have gone");
         }
