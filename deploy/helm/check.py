@@ -2,6 +2,7 @@
 
 import pathlib
 import sys
+import tomllib
 
 import kubernetes_validate
 import yaml
@@ -9,15 +10,42 @@ from helm_python import chart
 
 HERE = pathlib.Path(__file__).parent / "finkare-relay"
 VALUES = {
-    "sqlite": {},
-    "sqlite with an ingress": {"ingress": {"enabled": True, "className": "nginx", "tlsSecret": "tls"}},
+    "sqlite": {"replicas": 3},
+    "sqlite with an ingress": {
+        "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "tls", "paths": ["/hooks/a", "/hooks/b"]},
+    },
+    "postgres with one replica": {"store": "postgres", "replicas": 1, "image": {"tag": "1.2.3"}},
     "postgres": {"store": "postgres", "replicas": 3, "serviceMonitor": {"enabled": True}},
 }
 EXPECTED = {
     "sqlite": {"ConfigMap", "Service", "StatefulSet"},
     "sqlite with an ingress": {"ConfigMap", "Service", "StatefulSet", "Ingress"},
+    "postgres with one replica": {"ConfigMap", "Service", "Deployment"},
     "postgres": {"ConfigMap", "Service", "Deployment", "PodDisruptionBudget", "ServiceMonitor"},
 }
+
+
+def must(holds, name, problem):
+    if not holds:
+        sys.exit(f"{name}: {problem}")
+
+
+def check_pod(name, item):
+    pod = item["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    security = container["securityContext"]
+    must(pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] == 10001, name, "it may run as root")
+    must(security["readOnlyRootFilesystem"], name, "it may write to its root")
+    must(security["capabilities"] == {"drop": ["ALL"]}, name, "it has capabilities")
+    must(not security["allowPrivilegeEscalation"], name, "it may get privileges")
+    must(not pod["automountServiceAccountToken"], name, "it gets a token for the cluster")
+    must(container["livenessProbe"]["httpGet"]["path"] == "/healthz", name, "a database that is away would kill the pod")
+    must(container["readinessProbe"]["httpGet"]["path"] == "/readyz", name, "deliveries would come before it is ready")
+    must(container["resources"]["limits"]["memory"], name, "its memory has no limit")
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    must(mounted == {"/etc/finkare-relay", "/data"}, name, f"it mounts {sorted(mounted)}")
+    if name.startswith("sqlite"):
+        must(item["spec"]["replicas"] == 1, name, "two processes would share one file")
 
 
 def check(name, text):
@@ -28,8 +56,19 @@ def check(name, text):
         kinds.add(item["kind"])
         if item["kind"] != "ServiceMonitor":
             kubernetes_validate.validate(item, "1.37", strict=True)
-    if kinds != EXPECTED[name]:
-        sys.exit(f"{name}: {sorted(kinds)} instead of {sorted(EXPECTED[name])}")
+        else:
+            label = item["spec"]["jobLabel"]
+            must(item["metadata"]["labels"][label] == "finkare-relay", name, "the alerts know another name of the job")
+        if item["kind"] in ("StatefulSet", "Deployment"):
+            check_pod(name, item)
+        if item["kind"] == "ConfigMap":
+            tomllib.loads(item["data"]["relay.toml"])
+        if item["kind"] == "Ingress":
+            paths = item["spec"]["rules"][0]["http"]["paths"]
+            must([path["path"] for path in paths] == VALUES[name]["ingress"]["paths"], name, "not all paths are reached")
+            ports = {path["backend"]["service"]["port"]["name"] for path in paths}
+            must(ports == {"public"}, name, f"the ingress leads to {sorted(ports)}")
+    must(kinds == EXPECTED[name], name, f"{sorted(kinds)} instead of {sorted(EXPECTED[name])}")
     print(f"  {name}: {len(kinds)} kinds of objects")
 
 
@@ -42,7 +81,7 @@ def main():
         rendered = loaded.render(values=values, name="relay", namespace="finkare")
         texts = [text for path, text in rendered.items() if path.endswith(".yaml")]
         check(name, "\n---\n".join(text for text in texts if text.strip()))
-    for wrong in ({"store": "mysql"}, {"replicas": 0}, {"colour": "red"}):
+    for wrong in ({"store": "mysql"}, {"replicas": 0}, {"colour": "red"}, {"ingress": {"paths": []}}):
         try:
             loaded.validate_schema(wrong)
         except Exception:
