@@ -14,6 +14,9 @@ use crate::support::{
 const SECRET: &str = "T0AAAA/B0BBBB/secret-of-the-webhook";
 /// A text that means something in each service.
 const HOSTILE: &str = "F-1 <!channel> @everyone <users/all> *b* _i_ `c` [x](http://evil) & more";
+/// The same as a value in an operator's text for Slack: `@` and `:` are followed by a blank of no width.
+const HOSTILE_IN_SLACK: &str =
+    "F-1 &lt;!channel&gt; @\u{200b}everyone &lt;users/all&gt; *b* _i_ `c` [x](http:\u{200b}//evil) &amp; more";
 
 fn string<'v>(value: &'v Value, what: &str) -> Result<&'v str, String> {
     value.as_str().filter(|text| !text.is_empty()).ok_or(format!("missing {what}"))
@@ -61,7 +64,7 @@ fn slack(body: &Value) -> Result<(), String> {
 }
 
 fn no_markup(text: &str) -> Result<(), String> {
-    for mark in ["@everyone", "@channel", "@here", " *b", " _i", " `c", " [x"] {
+    for mark in ["@everyone", "@channel", "@here", " *b", " _i", " `c", " [x", "http://"] {
         if text.contains(mark) {
             return Err(format!("{mark} in {text}"));
         }
@@ -73,6 +76,10 @@ fn no_markup(text: &str) -> Result<(), String> {
 fn mattermost(body: &Value) -> Result<(), String> {
     let text = string(&body["text"], "text")?;
     no_markup(text)?;
+    // Where Mattermost knows no escape, the backslash would be shown.
+    if ["\\<", "\\@", "\\:", "\\&", "\\$"].iter().any(|shown| text.contains(shown)) {
+        return Err(format!("a backslash that is shown: {text}"));
+    }
     at_most(text, 16_383, "text")
 }
 
@@ -210,11 +217,15 @@ async fn each_service_gets_what_it_asks_for() {
         let finkare = Finkare::of(&relay);
         let payment =
             json!({"event": "payment.received", "data": {"invoiceId": "i1", "amountCents": 150_000}}).to_string();
-        for body in [payment.as_bytes(), &hostile(), b"not json", br#"{"event":"later.event"}"#] {
+        // Nothing of this number can be seen, and a service refuses an empty field.
+        let unseen =
+            json!({"event": "invoice.created", "data": {"invoiceId": "i2", "invoiceNumber": "\u{200b}\u{2800}"}});
+        let unseen = unseen.to_string();
+        for body in [payment.as_bytes(), &hostile(), b"not json", br#"{"event":"later.event"}"#, unseen.as_bytes()] {
             assert_eq!(finkare.deliver(body).await.status, 200);
         }
         relay.post("/sinks/out/pause").await;
-        eventually("all five are posted", async || receiver.received().len() >= 5).await;
+        eventually("all six are posted", async || receiver.received().len() >= 6).await;
         relay.drained().await;
         assert_eq!(*complaints.lock().unwrap(), Vec::<String>::new(), "{service}");
         let all = receiver
@@ -293,8 +304,121 @@ async fn the_operators_text_is_markup_and_the_events_is_not() {
     assert_eq!(Finkare::of(&relay).deliver(&hostile()).await.status, 200);
     eventually("it is posted", async || receiver.received().len() == 1).await;
     let body: Value = serde_json::from_slice(&receiver.received()[0].body).unwrap();
-    assert_eq!(
-        body["text"],
-        "*invoice.status_changed* F-1 &lt;!channel&gt; @everyone &lt;users/all&gt; *b* _i_ `c` [x](http://evil) &amp; more"
-    );
+    assert_eq!(body["text"], format!("*invoice.status_changed* {HOSTILE_IN_SLACK}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_service_is_told_in_english_too() {
+    for (service, ask, status, says) in SERVICES {
+        let (receiver, complaints) = stand_in(ask, status, says).await;
+        let (_home, relay) = with(&sink(&receiver, service, "language = \"en\"")).await;
+        let payment = json!({"event": "payment.received", "data": {"invoiceId": "i1", "amountCents": 150_000}});
+        assert_eq!(Finkare::of(&relay).deliver(payment.to_string().as_bytes()).await.status, 200);
+        relay.drained().await;
+        assert_eq!(*complaints.lock().unwrap(), Vec::<String>::new(), "{service}");
+        let body = String::from_utf8_lossy(&receiver.received()[0].body).replace('\\', "");
+        assert!(body.contains("Payment received: €1,500.00"), "{service}: {body}");
+    }
+}
+
+/// Without that, a `url` that leads to the wrong page would swallow every event.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_answers_200_is_no_confirmation() {
+    let tries = Arc::new(Mutex::new(0));
+    let receiver = Receiver::start(move |_: &Request| {
+        let mut tries = tries.lock().unwrap();
+        *tries += 1;
+        Answer::with(200, "", if *tries == 1 { "<!doctype html><title>Sign in</title>" } else { "ok" })
+    })
+    .await;
+    let (_home, relay) = with(&sink(&receiver, "mattermost", "")).await;
+    assert_eq!(Finkare::of(&relay).deliver(&hostile()).await.status, 200);
+    eventually("it is paused", async || relay.sink("chat").await["state"] == "paused").await;
+    let sink = relay.sink("chat").await.to_string();
+    assert!(sink.contains("not what Mattermost answers") && sink.contains("sinks resume"), "{sink}");
+    relay.post("/sinks/chat/resume").await;
+    eventually("it is delivered", async || relay.all("/dispatches").await[0]["state"] == "delivered").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_mattermost_no_longer_knows_pauses_the_sink() {
+    let receiver = Receiver::start(|_: &Request| {
+        let says = r#"{"id":"web.incoming_webhook.invalid.app_error","message":"Invalid webhook.","status_code":400}"#;
+        Answer::with(400, "", says)
+    })
+    .await;
+    let (_home, relay) = with(&sink(&receiver, "mattermost", "")).await;
+    assert_eq!(Finkare::of(&relay).deliver(&hostile()).await.status, 200);
+    eventually("it is paused", async || relay.sink("chat").await["state"] == "paused").await;
+    assert_eq!(relay.all("/dispatches").await[0]["state"], "pending", "the event is kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_refused_for_itself_is_given_up_and_the_next_one_is_posted() {
+    let receiver = Receiver::start(|request: &Request| {
+        let is_refused = String::from_utf8_lossy(&request.body).contains("later.event");
+        if is_refused { Answer::with(400, "", "invalid_blocks") } else { Answer::with(200, "", "ok") }
+    })
+    .await;
+    let (_home, relay) = with(&sink(&receiver, "slack", "")).await;
+    let finkare = Finkare::of(&relay);
+    assert_eq!(finkare.deliver(br#"{"event":"later.event"}"#).await.status, 200);
+    eventually("it is given up", async || relay.all("/dispatches?state=dead").await.len() == 1).await;
+    let dead = relay.all("/dispatches?state=dead").await[0].to_string();
+    assert!(dead.contains("invalid_blocks"), "{dead}");
+    assert_eq!(finkare.deliver(&hostile()).await.status, 200);
+    eventually("the next is posted", async || !relay.all("/dispatches?state=delivered").await.is_empty()).await;
+}
+
+/// Google Chat posts nothing again for a `requestId` that it knows, so a lost answer costs no second message.
+#[tokio::test(flavor = "multi_thread")]
+async fn google_chat_can_tell_a_repetition() {
+    let tries = Arc::new(Mutex::new(0));
+    let receiver = Receiver::start(move |_: &Request| {
+        let mut tries = tries.lock().unwrap();
+        *tries += 1;
+        if *tries == 1 {
+            Answer::Cut(String::new())
+        } else {
+            Answer::with(200, "", "{\"name\":\"spaces/x/messages/y\"}")
+        }
+    })
+    .await;
+    let (_home, relay) = with(&sink(&receiver, "google_chat", "")).await;
+    assert_eq!(Finkare::of(&relay).deliver(&hostile()).await.status, 200);
+    eventually("it is delivered", async || relay.all("/dispatches").await[0]["state"] == "delivered").await;
+    let event = relay.all("/dispatches").await[0]["event_id"].as_str().unwrap().to_owned();
+    let posted: Vec<String> = receiver.received().into_iter().map(|request| request.path).collect();
+    assert_eq!(posted.len(), 2);
+    assert!(posted.iter().all(|path| path.ends_with(&format!("?requestId={event}"))), "{posted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_says_nothing_is_held() {
+    let (receiver, _) = stand_in(|_| Ok(()), 200, "ok").await;
+    let more = "text = \"{% if event.type == 'payment.received' %}paid{% endif %}\"";
+    let (_home, relay) = with(&sink(&receiver, "slack", more)).await;
+    assert_eq!(Finkare::of(&relay).deliver(&hostile()).await.status, 200);
+    eventually("it is held", async || relay.all("/dispatches").await[0]["state"] == "held").await;
+    let held = relay.all("/dispatches").await[0].to_string();
+    assert!(held.contains("nothing can be seen") && receiver.received().is_empty(), "{held}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checking_posts_nothing_and_says_what_it_could_not_check() {
+    for (service, method, status, told) in [
+        ("slack", "HEAD", 302, "shows only with the first message"),
+        ("discord", "GET", 200, "knows the webhook"),
+        ("discord", "GET", 404, "check `url`"),
+    ] {
+        let receiver = Receiver::start(move |_: &Request| Answer::with(status, "", "")).await;
+        let (home, _relay) = with(&sink(&receiver, service, "")).await;
+        let check = home.command().arg("check").output().unwrap();
+        let said = String::from_utf8(check.stdout).unwrap() + &String::from_utf8(check.stderr).unwrap();
+        assert!(said.contains(told) && !said.contains("secret-of-the-webhook"), "{said}");
+        let requests = receiver.received();
+        assert!(!requests.is_empty() && requests.iter().all(|request| request.method == method), "{requests:?}");
+        // The webhook's own address is left alone where a call could have an effect.
+        assert!(service == "discord" || requests.iter().all(|request| request.path == "/"), "{requests:?}");
+    }
 }

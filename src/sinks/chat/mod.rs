@@ -5,11 +5,16 @@
 //!
 //! # What an answer means
 //!
-//! - 2xx delivers, if the body is what the service documents. An old connector of Teams answers 200 and says in the body
-//!   that the message was not delivered.
+//! - 2xx delivers, if the body is the confirmation that the service documents. An old connector of Teams answers 200 and
+//!   says in the body that the message was not delivered. Any other answer, such as a page for people, means that `url` is
+//!   no webhook: the sink pauses, so that no event is lost. A body that breaks off or is too long says nothing against its
+//!   status.
 //! - 408, 425, 429 and 5xx are retried, after the time that the service names (`Retry-After`, or `retry_after` of Discord).
-//! - 404 and 410 mean that the webhook was removed: the sink pauses until a person has made a new one.
+//! - 401, 403, 404 and 410 concern the webhook itself, and so does one 400 of Mattermost: it was removed, or is not allowed.
+//!   The sink pauses until a person has made a new one; each further event would get the same answer.
 //! - Everything else is `dead`.
+//!
+//! Only Google Chat knows a key by which it tells a repetition. With the others, a lost answer may post a message twice.
 
 pub mod format;
 
@@ -21,10 +26,10 @@ use std::{
 
 use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use async_trait::async_trait;
-use outgoing::{Egress, Limits, Plan, Redactor, retry_after};
+use outgoing::{Egress, End, Limits, Plan, Redactor, retry_after};
 use url::Url;
 
-use self::format::Service;
+use self::format::{Said, Service, is_blank};
 use super::{
     Message, Sink,
     email::template_with,
@@ -43,7 +48,7 @@ const IDLE: Duration = Duration::from_secs(30);
 /// The bound on connecting.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Bytes of an answer that are read.
-const ANSWER_BYTES: usize = 16 * 1024;
+const ANSWER_BYTES: usize = 64 * 1024;
 /// How long the body of an answer may take.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 /// Characters of an answer that a reason repeats.
@@ -169,8 +174,6 @@ fn service(section: &mut Section<'_>, url: Option<&Url>) -> Option<Service> {
 /// Posts to one chat.
 pub struct Chat {
     options: Options,
-    /// With what the service needs in addition to be asked for a confirmation.
-    url: Url,
     client: reqwest::Client,
     limits: Limits,
     redactor: Redactor,
@@ -197,15 +200,8 @@ impl Chat {
             idle: IDLE,
         };
         let client = options.egress.client(plan).map_err(|error| error.to_string())?;
-        let mut redactor = Redactor::default();
-        redactor.add(options.url.as_str());
-        redactor.add(options.url.path());
-        options.url.path_segments().into_iter().flatten().for_each(|part| redactor.add(part));
-        options.url.query().into_iter().for_each(|query| redactor.add(query));
-        options.url.query_pairs().for_each(|(_, value)| redactor.add(&value));
-        options.egress.private().for_each(|text| redactor.add(&text));
-        let url = options.service.asking_for_confirmation(&options.url);
-        Ok(Self { options: options.clone(), url, client, limits, redactor })
+        let redactor = redactor(options);
+        Ok(Self { options: options.clone(), client, limits, redactor })
     }
 
     /// The body to post.
@@ -214,6 +210,10 @@ impl Chat {
         let body = match text {
             Some(template) => {
                 let text = String::from_utf8_lossy(&template.render(message)?).into_owned();
+                if is_blank(&text) {
+                    let problem = "it gives a text of which nothing can be seen, which no service takes".to_owned();
+                    return Err(Box::new(Broken { problem, line: None, column: None, excerpt: None, made: text }));
+                }
                 service.of_text(&text)
             }
             None => service.of_told(&wording::tell(message, reader), reader.language),
@@ -235,7 +235,7 @@ impl Chat {
 
     fn failed(&self, error: &reqwest::Error) -> String {
         let what = self.options.egress.explain(error, self.limits);
-        self.redactor.redact(&format!("{}: {what}", self.options.host()))
+        format!("{}: {}", self.options.host(), self.redactor.redact(&what.to_string()))
     }
 
     async fn outcome(&self, mut response: reqwest::Response) -> Outcome {
@@ -246,22 +246,54 @@ impl Chat {
         let said = if excerpt.is_empty() { String::new() } else { format!(": {excerpt}") };
         let reason = format!("{} answered {status}{said}", self.options.host());
         let after = header.or_else(|| wait_in_body(&body.bytes));
+        let service = self.options.service;
+        let stop = |what: &str| Outcome::Stop {
+            reason: format!("{reason}. {what}, set `url`, reload, and resume the sink (`sinks resume`)"),
+        };
         match status {
-            200..=299 => match self.options.service.hidden_failure(&body.bytes) {
-                None => Outcome::Delivered,
-                Some(true) => Outcome::Retry { reason, after },
-                Some(false) => Outcome::Rejected { reason },
+            200..=299 if !matches!(body.end, End::Whole) => Outcome::Delivered,
+            200..=299 => match service.said(status, &body.bytes) {
+                Said::Posted => Outcome::Delivered,
+                Said::Later => Outcome::Retry { reason, after },
+                Said::Refused => Outcome::Rejected { reason },
+                Said::Nothing => stop(&format!(
+                    "That is not what {service} answers when it has posted a message: copy the address of the incoming \
+                     webhook again"
+                )),
+            },
+            300..=399 => Outcome::Rejected {
+                reason: format!("{reason} (redirects are not followed: set `url` to the final address)"),
             },
             408 | 425 | 429 | 500..=599 => Outcome::Retry { reason, after },
-            404 | 410 => Outcome::Stop {
-                reason: format!(
-                    "{reason}. The webhook was probably removed: make a new one, set `url`, reload, and resume the sink \
-                     (`sinks resume`)"
-                ),
+            _ => match service.complaint(status, &body.bytes) {
+                Some(complaint) => stop(complaint),
+                None => Outcome::Rejected { reason },
             },
-            _ => Outcome::Rejected { reason },
         }
     }
+}
+
+/// Masks every part of the address that an answer might repeat, as it is written and as it reads, and the login of a proxy.
+fn redactor(options: &Options) -> Redactor {
+    let mut redactor = Redactor::default();
+    let url = &options.url;
+    let mut add = |text: &str| {
+        redactor.add(text);
+        let read = url::form_urlencoded::parse(text.as_bytes()).next();
+        read.into_iter().for_each(|(read, _)| redactor.add(&read));
+    };
+    for whole in [url.as_str(), url.path()] {
+        add(whole);
+    }
+    url.path_segments().into_iter().flatten().for_each(&mut add);
+    if let Some(query) = url.query() {
+        add(query);
+        query.split('&').for_each(|pair| add(pair.split_once('=').map_or(pair, |(_, value)| value)));
+    }
+    add(url.username());
+    add(url.password().unwrap_or_default());
+    options.egress.private().for_each(|text| redactor.add(&text));
+    redactor
 }
 
 /// The wait that Discord names in its body: `{"retry_after": 0.65}`, in seconds
@@ -286,7 +318,14 @@ impl Sink for Chat {
             }
         };
         let json = HeaderValue::from_static("application/json");
-        match self.client.post(self.url.clone()).header(CONTENT_TYPE, json).body(body).send().await {
+        match self
+            .client
+            .post(self.options.service.address(&self.options.url, message.event_id))
+            .header(CONTENT_TYPE, json)
+            .body(body)
+            .send()
+            .await
+        {
             Ok(response) => self.outcome(response).await,
             Err(error) => Outcome::Retry { reason: self.failed(&error), after: None },
         }
@@ -294,7 +333,8 @@ impl Sink for Chat {
 
     /// Discord answers `GET` with the webhook itself, and 404 where there is none
     /// (<https://discord.com/developers/docs/resources/webhook#get-webhook-with-token>). The others document no call
-    /// without effect: for them any answer to `HEAD` means that the host can be reached, and nothing more.
+    /// without effect: for them any answer to `HEAD` of the host's root means that it can be reached, and nothing more. The
+    /// webhook's own address is not called, so that nothing that listens there can begin.
     async fn check(&self) -> Result<String, String> {
         if let Some(doubt) = self.options.text.as_ref().and_then(Template::doubt) {
             return Err(format!("`text` cannot work: {doubt}"));
@@ -302,7 +342,7 @@ impl Sink for Chat {
         let host = self.options.host();
         let request = match self.options.service {
             Service::Discord => self.client.get(self.options.url.clone()),
-            _ => self.client.head(self.options.url.clone()),
+            _ => self.client.head(self.options.host()),
         };
         let response = request.send().await.map_err(|error| self.failed(&error))?;
         match (self.options.service, response.status().as_u16()) {

@@ -15,7 +15,7 @@ use finkare_relay::{
         dispatch::{Outcome, Trigger},
         id::{DispatchId, EventId},
     },
-    sinks::{Message, Sink, file, http, kind::Kind, options::SinkOptions, stdout},
+    sinks::{Message, Sink, chat, file, http, kind::Kind, options::SinkOptions, stdout},
 };
 
 use crate::support::receiver::{Answer, Receiver};
@@ -107,6 +107,11 @@ fn http_at(url: &str) -> http::Options {
     options(serde_json::json!({ "url": url }))
 }
 
+/// Google Chat, because its requests carry the event's id.
+fn chat_at(url: &str) -> chat::Options {
+    options(serde_json::json!({ "url": url, "service": "google_chat" }))
+}
+
 /// Everything side by side arrives once under its own id, and `Delivered` comes after the arrival.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_called_delivered_has_arrived_under_its_id() {
@@ -132,8 +137,14 @@ async fn whatever_is_called_delivered_has_arrived_under_its_id() {
     assert_eq!((arrived.len(), arrived.into_iter().collect::<BTreeSet<_>>()), (300, sent.clone()));
 
     let receiver = Receiver::start(|_| Answer::status(204)).await;
-    all_delivered(deliver_all(&built(&Kind::from(http_at(&receiver.url("/")))), messages).await);
+    all_delivered(deliver_all(&built(&Kind::from(http_at(&receiver.url("/")))), messages.clone()).await);
     let arrived: Vec<String> = receiver.received().iter().map(|request| request.header("webhook-id")).collect();
+    assert_eq!((arrived.len(), arrived.into_iter().collect::<BTreeSet<_>>()), (300, sent.clone()));
+
+    let receiver = Receiver::start(|_| Answer::with(200, "", r#"{"name":"spaces/x/messages/y"}"#)).await;
+    all_delivered(deliver_all(&built(&Kind::from(chat_at(&receiver.url("/")))), messages).await);
+    let id = |path: &str| path.split_once("requestId=").expect("it names the event").1.to_owned();
+    let arrived: Vec<String> = receiver.received().iter().map(|request| id(&request.path)).collect();
     assert_eq!((arrived.len(), arrived.into_iter().collect::<BTreeSet<_>>()), (300, sent));
 }
 
@@ -147,10 +158,11 @@ async fn a_target_that_is_not_there_is_tried_again_and_named() {
     drop(reader);
     let closed_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
 
-    let sinks: [(Arc<dyn Sink>, &str, &str); 3] = [
+    let sinks: [(Arc<dyn Sink>, &str, &str); 4] = [
         (built(&Kind::from(file_at(&blocked.join("events.jsonl")))), "not-a-folder/events.jsonl", "`path` is a file"),
         (Arc::new(stdout::Stdout::on(OwnedFd::from(writer).into())), "standard output", "restart"),
         (built(&Kind::from(http_at(&format!("http://{closed_port}/x")))), &closed_port.to_string(), "refused"),
+        (built(&Kind::from(chat_at(&format!("http://{closed_port}/x")))), &closed_port.to_string(), "refused"),
     ];
     for (sink, name, word) in sinks {
         for _again in 0..2 {
@@ -182,4 +194,11 @@ async fn checking_leaves_no_trace() {
     assert!(said.contains("405"), "{said}");
     let requests = receiver.received();
     assert_eq!(requests.iter().map(|request| request.method.as_str()).collect::<Vec<_>>(), ["HEAD"]);
+
+    let receiver = Receiver::start(|_| Answer::status(404)).await;
+    let said = built(&Kind::from(chat_at(&receiver.url("/hook")))).check().await.unwrap();
+    assert!(said.contains("404"), "{said}");
+    let requests = receiver.received();
+    let made: Vec<_> = requests.iter().map(|request| (request.method.as_str(), request.path.as_str())).collect();
+    assert_eq!(made, [("HEAD", "/")]);
 }
