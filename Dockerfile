@@ -11,19 +11,21 @@ WORKDIR /src
 # cargo builds them for an empty program of the same name and shape.
 COPY Cargo.toml Cargo.lock ./
 COPY bench/Cargo.toml bench/
+COPY crates/books-simulator/Cargo.toml crates/books-simulator/
 COPY crates/finkare/Cargo.toml crates/finkare/
 COPY crates/finkare-simulator/Cargo.toml crates/finkare-simulator/
 COPY crates/outgoing/Cargo.toml crates/outgoing/
-RUN mkdir -p src bench/src crates/finkare/src crates/finkare-simulator/src crates/outgoing/src \
+RUN mkdir -p src bench/src crates/books-simulator/src crates/finkare/src crates/finkare-simulator/src \
+        crates/outgoing/src \
  && echo 'fn main() {}' | tee src/main.rs > bench/src/main.rs \
- && touch src/lib.rs crates/finkare/src/lib.rs crates/finkare-simulator/src/lib.rs crates/outgoing/src/lib.rs \
+ && touch src/lib.rs crates/books-simulator/src/lib.rs crates/finkare/src/lib.rs crates/finkare-simulator/src/lib.rs crates/outgoing/src/lib.rs \
  && cargo build --release --locked --package finkare-relay
 
 # The sources. cargo compares times, and those of a checkout may be older than the empty program's:
 # hence the clean, which forgets what was empty and keeps the dependencies.
 COPY . .
 RUN cargo clean --release --locked --package finkare-relay --package finkare --package finkare-simulator \
-    --package finkare-outgoing \
+    --package finkare-outgoing --package books-simulator \
  && cargo build --release --locked --package finkare-relay
 
 FROM debian:bookworm-slim

@@ -45,7 +45,7 @@
 //!
 //! Beside them stand the workspace's crates: `crates/outgoing`, the only place that builds HTTP clients and says what an
 //! answer or a silence means; `crates/finkare`, the typed client of Finkare's API; `crates/finkare-simulator`, a local
-//! Finkare that shares nothing with them.
+//! Finkare, and `crates/books-simulator`, stand-ins of invoicing systems, which share nothing with them.
 //!
 //! # Who may know whom
 //!

@@ -89,10 +89,11 @@ const EVERYTHING: &[&str] = &["service", "cli"];
 /// The crates of the workspace, and the crates of the workspace that each may depend on, in `[dependencies]` and
 /// `[build-dependencies]`.
 const CRATES: &[(&str, &[&str])] = &[
+    ("books-simulator", &[]),
     ("finkare-outgoing", &[]),
     ("finkare", &["finkare-outgoing"]),
     ("finkare-simulator", &[]),
-    ("finkare-relay", &["finkare-outgoing", "finkare", "finkare-simulator"]),
+    ("finkare-relay", &["books-simulator", "finkare-outgoing", "finkare", "finkare-simulator"]),
     ("finkare-relay-bench", &["finkare-relay"]),
 ];
 

@@ -1,6 +1,5 @@
 //! What the integration tests share: the real binary, a target that records, Finkare's side.
 
-pub(crate) mod books;
 pub(crate) mod fake_finkare;
 pub(crate) mod finkare;
 pub(crate) mod forward_proxy;
@@ -13,6 +12,9 @@ pub(crate) mod target;
 pub(crate) mod watched;
 
 use std::time::{Duration, Instant};
+
+/// The invoicing systems that a sink books in, as `simulate --books` plays them.
+pub(crate) use books_simulator as books;
 
 /// Everything that a test waits for has happened by then, or the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);

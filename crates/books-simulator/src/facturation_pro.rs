@@ -10,6 +10,8 @@
 
 use std::{
     collections::BTreeMap,
+    io,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -20,15 +22,15 @@ use serde_json::{Map, Value, json, value::RawValue};
 use super::{
     Books, Entry, Invoice, Ledger, Paid, decimal,
     desk::{self, Call, Clerk, Desk, Quota, Reply, Running},
-    is_date, lock, thousandths,
+    is_date, lock, page, thousandths,
 };
 
 /// The API identifier that it takes.
-pub(crate) const API_ID: &str = "41837";
+pub const API_ID: &str = "41837";
 /// The key that belongs to it.
-pub(crate) const API_KEY: &str = "c2f1d9a07be64c35";
+pub const API_KEY: &str = "c2f1d9a07be64c35";
 /// The only firm of the account.
-pub(crate) const FIRM: &str = "12345";
+pub const FIRM: &str = "12345";
 
 /// The documented codes for sales.
 const MODES: [i64; 17] = [0, 1, 2, 3, 4, 5, 6, 8, 9, 30, 31, 32, 50, 51, 90, 99, 999];
@@ -52,7 +54,7 @@ const UNPLAYED: [&str; 12] = [
 /// How this server behaves where the documentation is silent or contradicts itself.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a behaviour of its own")]
-pub(crate) struct Variant {
+pub struct Variant {
     /// Items of the invoice list lack `balance` and `full_invoice_ref`, as older examples do.
     pub lists_are_bare: bool,
     /// Lists write `payement_ref`, as one example does.
@@ -94,14 +96,22 @@ struct Office {
 
 /// A running server; it stops with its last clone.
 #[derive(Clone)]
-pub(crate) struct FacturationPro {
+pub struct FacturationPro {
     office: Arc<Office>,
     running: Arc<Running>,
 }
 
 impl FacturationPro {
     /// Without an invoice, with the documented quotas.
-    pub(crate) async fn start() -> Self {
+    pub async fn start() -> Self {
+        Self::listen(desk::ANYWHERE).await.expect("a port is free")
+    }
+
+    /// The same at this address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// The address is in use, or does not belong to this machine.
+    pub async fn listen(address: SocketAddr) -> io::Result<Self> {
         let desk = Arc::new(Desk::default());
         desk.limit([
             Quota { requests: 600, per: Duration::from_mins(5) },
@@ -112,12 +122,12 @@ impl FacturationPro {
             ledger: Mutex::new(Ledger::new(Some("paid"))),
             variant: Mutex::default(),
         });
-        let running = Arc::new(desk::open(desk, office.clone()).await);
-        Self { office, running }
+        let running = Arc::new(desk::open(address, desk, office.clone()).await?);
+        Ok(Self { office, running })
     }
 
     /// Behaves differently from now on.
-    pub(crate) fn vary(&self, change: impl FnOnce(&mut Variant)) {
+    pub fn vary(&self, change: impl FnOnce(&mut Variant)) {
         change(&mut lock(&self.office.variant));
     }
 }
@@ -160,6 +170,10 @@ fn not_found() -> Reply {
 }
 
 impl Clerk for Office {
+    fn page(&self) -> String {
+        page::text("Facturation.PRO", &lock(&self.ledger), &self.desk.complaints())
+    }
+
     fn judge(&self, call: &Call) {
         let complain = |what: &str| self.desk.complain(call, what);
         if !names_a_contact(call) {
@@ -559,12 +573,13 @@ impl Office {
     }
 }
 
+#[cfg(test)]
 mod tests {
     use http::Method;
     use reqwest::{RequestBuilder, Response};
 
     use super::{super::NewInvoice, *};
-    use crate::support::http;
+    use crate::testing::http;
 
     const INVOICES: &str = "/firms/12345/invoices";
 

@@ -11,6 +11,8 @@
 use std::{
     cmp::Reverse,
     collections::BTreeMap,
+    io,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -20,19 +22,19 @@ use serde_json::{Value, json, value::RawValue};
 use super::{
     Books, Entry, Invoice, Ledger, decimal,
     desk::{self, Call, Clerk, Desk, Reply, Running},
-    is_date, lock, thousandths,
+    is_date, lock, page, thousandths,
 };
 
 /// The value of `X-SESSION-KEY` that it takes.
-pub(crate) const SESSION_KEY: &str = "5f0c7a1b9e2d4c6688aa";
+pub const SESSION_KEY: &str = "5f0c7a1b9e2d4c6688aa";
 /// The value of `X-COMPANY-UUID` that it takes.
-pub(crate) const COMPANY_UUID: &str = "0f3a2b1c-7d6e-4f50-8a9b-1c2d3e4f5a6b";
+pub const COMPANY_UUID: &str = "0f3a2b1c-7d6e-4f50-8a9b-1c2d3e4f5a6b";
 /// The ids and names of its payment accounts.
-pub(crate) const ACCOUNTS: [(u64, &str); 2] = [(3, "Banque"), (4, "Finkare")];
+pub const ACCOUNTS: [(u64, &str); 2] = [(3, "Banque"), (4, "Finkare")];
 
 /// What `q` does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Query {
+pub enum Query {
     /// Nothing: the whole list comes back.
     Ignored,
     /// It finds by `number_formatted`, exactly, or by its beginning with `*` at the end.
@@ -45,7 +47,7 @@ pub(crate) enum Query {
 
 /// How an amount is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub enum Shape {
     /// `121.0`
     Number,
     /// `{"_": 121.0}`
@@ -57,7 +59,8 @@ pub(crate) enum Shape {
 /// How this server behaves where nothing is documented.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a behaviour of its own")]
-pub(crate) struct Variant {
+pub struct Variant {
+    /// What `q` does.
     pub query: Query,
     /// The shapes of an amount that a new payment may have.
     pub takes: Vec<Shape>,
@@ -98,28 +101,36 @@ struct Office {
 
 /// A running server; it stops with its last clone.
 #[derive(Clone)]
-pub(crate) struct Efactori {
+pub struct Efactori {
     office: Arc<Office>,
     running: Arc<Running>,
 }
 
 impl Efactori {
     /// Without an invoice; a payment that covers an invoice leaves its status as it is.
-    pub(crate) async fn start() -> Self {
+    pub async fn start() -> Self {
+        Self::listen(desk::ANYWHERE).await.expect("a port is free")
+    }
+
+    /// The same at this address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// The address is in use, or does not belong to this machine.
+    pub async fn listen(address: SocketAddr) -> io::Result<Self> {
         let desk = Arc::new(Desk::default());
         let ledger = Mutex::new(Ledger::new(None));
         let office = Arc::new(Office { desk: desk.clone(), ledger, variant: Mutex::default() });
-        let running = Arc::new(desk::open(desk, office.clone()).await);
-        Self { office, running }
+        let running = Arc::new(desk::open(address, desk, office.clone()).await?);
+        Ok(Self { office, running })
     }
 
     /// Behaves differently from now on.
-    pub(crate) fn vary(&self, change: impl FnOnce(&mut Variant)) {
+    pub fn vary(&self, change: impl FnOnce(&mut Variant)) {
         change(&mut lock(&self.office.variant));
     }
 
     /// From now on a payment that covers an invoice gives it this status.
-    pub(crate) fn set_status_when_covered(&self, word: &str) {
+    pub fn set_status_when_covered(&self, word: &str) {
         self.locked_ledger().status_when_covered = Some(word.to_owned());
     }
 }
@@ -269,6 +280,10 @@ fn is_allowed(method: &str, segments: &[&str]) -> bool {
 }
 
 impl Clerk for Office {
+    fn page(&self) -> String {
+        page::text("eFactori", &lock(&self.ledger), &self.desk.complaints())
+    }
+
     fn judge(&self, call: &Call) {
         let complain = |what: &str| self.desk.complain(call, what);
         if !is_signed_in(call) {
@@ -564,6 +579,7 @@ impl Office {
     }
 }
 
+#[cfg(test)]
 mod tests {
     use http::StatusCode;
 
@@ -574,7 +590,7 @@ mod tests {
         },
         *,
     };
-    use crate::support::http;
+    use crate::testing::http;
 
     async fn raw_ask(server: &Efactori, method: &str, path: &str, body: &str) -> (u16, String) {
         let method: http::Method = method.parse().unwrap();

@@ -47,29 +47,29 @@ impl Call {
     }
 
     /// A header's value; empty without it, or if it is not ASCII.
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// The last value of a query parameter.
-    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.query.iter().rev().find(|(given, _)| given == name).map(|(_, value)| &**value)
     }
 
     /// Whether it is meant to change something.
-    pub(super) fn is_write(&self) -> bool {
+    pub(crate) fn is_write(&self) -> bool {
         !matches!(&*self.method, "GET" | "HEAD")
     }
 
     /// The parts of the path before `.json`; none if it does not end so.
-    pub(super) fn segments(&self) -> Option<Vec<&str>> {
+    pub(crate) fn segments(&self) -> Option<Vec<&str>> {
         Some(self.path.strip_suffix(".json")?.strip_prefix('/')?.split('/').collect())
     }
 }
 
 /// What is answered.
 #[derive(Debug, Clone)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     pub status: u16,
     /// The words of the status line, where they are not the usual ones.
     pub reason: Option<&'static str>,
@@ -78,41 +78,44 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn json(status: u16, body: &impl serde::Serialize) -> Self {
+    pub(crate) fn json(status: u16, body: &impl serde::Serialize) -> Self {
         let body = serde_json::to_string(body).expect("an answer can be written as JSON");
         Self::of(status, "application/json; charset=utf-8", body)
     }
 
-    pub(super) fn of(status: u16, content_type: &str, body: String) -> Self {
+    pub(crate) fn of(status: u16, content_type: &str, body: String) -> Self {
         Self { status, reason: None, headers: vec![("content-type", content_type.to_owned())], body }
     }
 
-    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    pub(super) fn because(self, reason: &'static str) -> Self {
+    pub(crate) fn because(self, reason: &'static str) -> Self {
         Self { reason: Some(reason), ..self }
     }
 }
 
 /// Who knows what a call means in one system.
-pub(super) trait Clerk: Send + Sync + 'static {
+pub(crate) trait Clerk: Send + Sync + 'static {
     /// Complains about what may never be sent, done or not.
     fn judge(&self, call: &Call);
     /// Does it.
     fn answer(&self, call: &Call) -> Reply;
     /// An error as this system words it; 429 as at an exceeded quota.
     fn error(&self, status: u16) -> Reply;
+    /// What a person is shown at `/`, which no system has: the books as they are.
+    fn page(&self) -> String;
 }
 
 /// Which calls a fault is for: by method and a part of path and query; empty means any.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct On(pub &'static str, pub &'static str);
+pub struct On(pub &'static str, pub &'static str);
 
 impl On {
-    pub(crate) const ANY: Self = Self("", "");
+    /// Every call.
+    pub const ANY: Self = Self("", "");
 
     fn matches(self, call: &Call) -> bool {
         (self.0.is_empty() || self.0 == call.method) && call.target.contains(self.1)
@@ -130,7 +133,7 @@ enum When {
 
 /// What the caller gets to see.
 #[derive(Debug, Clone)]
-pub(crate) enum Then {
+pub enum Then {
     /// The answer, after this time.
     Slow(Duration),
     /// The system's error.
@@ -159,29 +162,29 @@ pub(crate) enum Then {
 
 /// What becomes of one call.
 #[derive(Debug, Clone)]
-pub(crate) struct Fault {
+pub struct Fault {
     when: When,
     then: Then,
 }
 
 impl Fault {
     /// It fails before anything is done.
-    pub(crate) const fn before(then: Then) -> Self {
+    pub const fn before(then: Then) -> Self {
         Self { when: When::Never, then }
     }
 
     /// It is done, and then it fails.
-    pub(crate) const fn after(then: Then) -> Self {
+    pub const fn after(then: Then) -> Self {
         Self { when: When::Now, then }
     }
 
     /// No answer ever comes; it is done after this time, also when the caller has gone.
-    pub(crate) const fn late(after: Duration) -> Self {
+    pub const fn late(after: Duration) -> Self {
         Self { when: When::Later(after), then: Then::Silence }
     }
 
     /// No answer ever comes; it is done when the test opens the gate, also when the caller has gone.
-    pub(crate) const fn late_through(gate: Arc<Semaphore>) -> Self {
+    pub const fn late_through(gate: Arc<Semaphore>) -> Self {
         Self { when: When::Opened(gate), then: Then::Silence }
     }
 }
@@ -217,18 +220,23 @@ impl Rule {
 
 /// At most so many requests in any time of this length.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Quota {
+pub struct Quota {
+    /// The number of requests.
     pub requests: usize,
+    /// The time.
     pub per: Duration,
 }
 
 /// A call as the log has it.
 #[derive(Debug, Clone)]
-pub(crate) struct Logged {
+pub struct Logged {
+    /// When it came.
     pub at: Instant,
+    /// The HTTP method.
     pub method: String,
     /// Path and query.
     pub target: String,
+    /// What was sent.
     pub body: String,
     /// None while nothing was answered.
     pub status: Option<u16>,
@@ -244,11 +252,29 @@ struct Inner {
     admitted: Vec<Instant>,
     /// How far the clock is ahead of the real one, in seconds.
     skew_secs: i64,
+    /// So many of the newest calls and complaints are kept; all of them without a number.
+    keep: Option<usize>,
+    /// So many calls are no longer in the log.
+    forgotten: usize,
+}
+
+impl Inner {
+    /// Forgets what is older than the newest that are to be kept. Half as much again is let in first, so that it is
+    /// seldom done.
+    fn forget(&mut self) {
+        let Some(keep) = self.keep else { return };
+        let surplus = |length: usize| if length > keep + keep / 2 { length - keep } else { 0 };
+        let calls = surplus(self.log.len());
+        self.log.drain(..calls);
+        self.forgotten += calls;
+        self.complaints.drain(..surplus(self.complaints.len()));
+        self.admitted.drain(..surplus(self.admitted.len()));
+    }
 }
 
 /// The desk of one stand-in.
 #[derive(Default)]
-pub(crate) struct Desk(Mutex<Inner>);
+pub struct Desk(Mutex<Inner>);
 
 /// What the quotas say to a call.
 struct Admission {
@@ -264,56 +290,56 @@ impl Desk {
 
     /// The fault for the next calls, however many. Faults of which several match are played in the order in which they
     /// were given.
-    pub(crate) fn next(&self, calls: usize, fault: Fault) {
+    pub fn next(&self, calls: usize, fault: Fault) {
         self.next_on(On::ANY, calls, fault);
     }
 
     /// The fault for the next calls of this kind.
-    pub(crate) fn next_on(&self, on: On, calls: usize, fault: Fault) {
+    pub fn next_on(&self, on: On, calls: usize, fault: Fault) {
         self.lock().rules.push(Rule { on, pick: Pick::Next(calls), faults: vec![fault] });
     }
 
     /// One of these faults for so many in a thousand of the calls of this kind, the same ones for the same seed.
-    pub(crate) fn at_random(&self, on: On, per_mille: u32, seed: u64, faults: Vec<Fault>) {
+    pub fn at_random(&self, on: On, per_mille: u32, seed: u64, faults: Vec<Fault>) {
         assert!(!faults.is_empty(), "one fault at least");
         let pick = Pick::Chance { per_mille, rng: Box::new(StdRng::seed_from_u64(seed)) };
         self.lock().rules.push(Rule { on, pick, faults });
     }
 
     /// No more faults.
-    pub(crate) fn calm(&self) {
+    pub fn calm(&self) {
         self.lock().rules.clear();
     }
 
     /// Other quotas from now on; none for no limit.
-    pub(crate) fn limit(&self, quotas: impl IntoIterator<Item = Quota>) {
+    pub fn limit(&self, quotas: impl IntoIterator<Item = Quota>) {
         self.lock().quotas = quotas.into_iter().collect();
     }
 
     /// How far the `Date` header is ahead of the real time (negative: behind it), in seconds.
-    pub(crate) fn skew(&self, secs: i64) {
+    pub fn skew(&self, secs: i64) {
         self.lock().skew_secs = secs;
     }
 
     /// The calls so far, in order.
-    pub(crate) fn log(&self) -> Vec<Logged> {
+    pub fn log(&self) -> Vec<Logged> {
         self.lock().log.clone()
     }
 
     /// How many calls of this kind came so far.
-    pub(crate) fn count(&self, On(method, target): On) -> usize {
+    pub fn count(&self, On(method, target): On) -> usize {
         let inner = self.lock();
         let of_kind = |call: &&Logged| (method.is_empty() || method == call.method) && call.target.contains(target);
         inner.log.iter().filter(of_kind).count()
     }
 
     /// How many calls were answered with this status so far.
-    pub(crate) fn answered(&self, status: u16) -> usize {
+    pub fn answered(&self, status: u16) -> usize {
         self.lock().log.iter().filter(|call| call.status == Some(status)).count()
     }
 
     /// The largest number of calls in any time of this length; refused ones count too.
-    pub(crate) fn busiest(&self, window: Duration) -> usize {
+    pub fn busiest(&self, window: Duration) -> usize {
         let inner = self.lock();
         let mut first = 0;
         let counts = inner.log.iter().enumerate().map(|(last, call)| {
@@ -326,17 +352,25 @@ impl Desk {
     }
 
     /// What was wrong with the calls so far.
-    pub(crate) fn complaints(&self) -> Vec<String> {
+    pub fn complaints(&self) -> Vec<String> {
         self.lock().complaints.clone()
     }
 
-    pub(super) fn complain(&self, call: &Call, what: &str) {
+    /// Keeps only so many of the newest calls and complaints, for a stand-in that runs for days. The quotas must count
+    /// fewer calls than that.
+    pub fn keep(&self, newest: usize) {
+        self.lock().keep = Some(newest);
+    }
+
+    pub(crate) fn complain(&self, call: &Call, what: &str) {
+        tracing::warn!(call.method, call.target, "the stand-in's documentation does not allow this call: {what}");
         self.lock().complaints.push(format!("{} {}: {what}", call.method, call.target));
     }
 
-    /// Writes a call down; its place in the log.
+    /// Writes a call down; its number, from the first one on.
     fn arrived(&self, call: &Call) -> usize {
         let mut inner = self.lock();
+        inner.forget();
         // Taken under the lock: the log is in the order of time.
         inner.log.push(Logged {
             at: Instant::now(),
@@ -345,7 +379,16 @@ impl Desk {
             body: String::from_utf8_lossy(&call.body).into_owned(),
             status: None,
         });
-        inner.log.len() - 1
+        inner.forgotten + inner.log.len() - 1
+    }
+
+    /// Writes down how a call was answered, unless it is forgotten by now.
+    fn answered_with(&self, number: usize, status: u16) {
+        let mut inner = self.lock();
+        let place = number.checked_sub(inner.forgotten);
+        if let Some(call) = place.and_then(|place| inner.log.get_mut(place)) {
+            call.status = Some(status);
+        }
     }
 
     fn admit(&self) -> Admission {
@@ -378,7 +421,7 @@ impl Desk {
 }
 
 /// A server at its desk; it stops, and its connections with it, when this is dropped.
-pub(super) struct Running {
+pub(crate) struct Running {
     pub address: SocketAddr,
     task: JoinHandle<()>,
 }
@@ -394,14 +437,26 @@ impl Drop for Running {
 #[error("the stand-in hangs up")]
 struct HangUp;
 
-/// Serves on a free port of this machine.
-pub(super) async fn open(desk: Arc<Desk>, clerk: Arc<dyn Clerk>) -> Running {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    let address = listener.local_addr().expect("it is bound");
+/// A free port of this machine.
+pub(crate) const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// Serves at this address; port 0 takes a free one.
+pub(crate) async fn open(listen: SocketAddr, desk: Arc<Desk>, clerk: Arc<dyn Clerk>) -> std::io::Result<Running> {
+    let listener = TcpListener::bind(listen).await?;
+    let address = listener.local_addr()?;
     let task = tokio::spawn(async move {
         // Dropped with the task, which ends the connections as well.
         let mut connections = tokio::task::JoinSet::new();
-        while let Ok((stream, _)) = listener.accept().await {
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    // So that a lasting error does not spin.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
             while connections.try_join_next().is_some() {}
             let (desk, clerk) = (desk.clone(), clerk.clone());
             let service = service_fn(move |request| take(desk.clone(), clerk.clone(), request));
@@ -414,7 +469,7 @@ pub(super) async fn open(desk: Arc<Desk>, clerk: Arc<dyn Clerk>) -> Running {
             });
         }
     });
-    Running { address, task }
+    Ok(Running { address, task })
 }
 
 async fn take(
@@ -426,7 +481,10 @@ async fn take(
     // A request that was not sent to its end never came.
     let body = body.collect().await.map_err(|_| HangUp)?.to_bytes().to_vec();
     let call = Call::new(head, body);
-    let place = desk.arrived(&call);
+    if call.method == "GET" && call.path == "/" {
+        return Ok(response(Reply::of(200, "text/plain; charset=utf-8", clerk.page()), true));
+    }
+    let number = desk.arrived(&call);
     clerk.judge(&call);
     let Admission { is_over, shown } = desk.admit();
     let fault = if is_over { Some(Fault::before(Then::Limited(None))) } else { desk.draw(&call) };
@@ -436,7 +494,7 @@ async fn take(
         reply = reply.with("x-ratelimit-limit", limit.to_string()).with("x-ratelimit-remaining", left.to_string());
     }
     reply = reply.with("date", desk.date());
-    desk.lock().log[place].status = Some(reply.status);
+    desk.answered_with(number, reply.status);
     Ok(response(reply, is_whole))
 }
 
@@ -507,6 +565,7 @@ fn response(reply: Reply, is_whole: bool) -> Response<Body> {
     response
 }
 
+#[cfg(test)]
 mod tests {
     use serde_json::Value;
 
@@ -517,7 +576,7 @@ mod tests {
         },
         *,
     };
-    use crate::support::{eventually, http};
+    use crate::testing::{eventually, http};
 
     /// Any server will do: the desk is the same.
     async fn server() -> (FacturationPro, String) {
