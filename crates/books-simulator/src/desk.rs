@@ -189,6 +189,28 @@ impl Fault {
     }
 }
 
+/// The faults that have a name, for the command line.
+const NAMES: [&str; 5] = ["errors", "cut_connections", "too_many_requests", "lost_answers", "unreadable_answers"];
+
+/// Which calls a named fault is for, and what becomes of them.
+fn named(name: &str) -> Option<(On, Fault)> {
+    /// Both systems record a payment by a `POST`.
+    const BOOKING: On = On("POST", "");
+    Some(match name {
+        "errors" => (On::ANY, Fault::before(Then::Status(503))),
+        "cut_connections" => (On::ANY, Fault::before(Then::Cut)),
+        "too_many_requests" => (On::ANY, Fault::before(Then::Limited(Some(1)))),
+        "lost_answers" => (BOOKING, Fault::after(Then::Cut)),
+        "unreadable_answers" => (BOOKING, Fault::after(Then::Garbage)),
+        _ => return None,
+    })
+}
+
+/// A named fault that cannot be set to this value; the text says why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FaultError(String);
+
 enum Pick {
     Next(usize),
     Chance { per_mille: u32, rng: Box<StdRng> },
@@ -304,6 +326,22 @@ impl Desk {
         assert!(!faults.is_empty(), "one fault at least");
         let pick = Pick::Chance { per_mille, rng: Box::new(StdRng::seed_from_u64(seed)) };
         self.lock().rules.push(Rule { on, pick, faults });
+    }
+
+    /// The fault of this name for so many of the next calls that it is for: `errors` (503), `cut_connections` and
+    /// `too_many_requests` do nothing; `lost_answers` and `unreadable_answers` book first.
+    ///
+    /// # Errors
+    /// There is no such fault (the text lists them all), or the value is no number of calls.
+    pub fn set(&self, name: &str, value: &str) -> Result<(), FaultError> {
+        let Some((on, fault)) = named(name) else {
+            let known = NAMES.join(", ");
+            return Err(FaultError(format!("there is no fault `{name}`; known are: {known}")));
+        };
+        let calls =
+            value.parse().map_err(|_| FaultError(format!("fault `{name}`: `{value}` is no number of calls")))?;
+        self.next_on(on, calls, fault);
+        Ok(())
     }
 
     /// No more faults.
@@ -746,6 +784,31 @@ mod tests {
         assert!(get(&url).send().await.is_err());
         desk.calm();
         assert_eq!(status(get(&url)).await, 200);
+    }
+
+    #[tokio::test]
+    async fn faults_have_names() {
+        let (server, url) = server().await;
+        let desk = server.desk();
+        for (name, on_get) in [("errors", Some(503)), ("cut_connections", None), ("too_many_requests", Some(429))] {
+            desk.set(name, "1").unwrap();
+            assert_eq!(get(&url).send().await.ok().map(|answer| answer.status().as_u16()), on_get, "{name}");
+            assert_eq!(status(get(&url)).await, 200, "{name} is over");
+        }
+        for (name, booked) in [("lost_answers", 1), ("unreadable_answers", 2)] {
+            desk.set(name, "1").unwrap();
+            assert_eq!(status(get(&url)).await, 200, "{name} is for bookings");
+            let answer = post(&url).send().await;
+            let is_readable = match answer {
+                Ok(answer) => answer.json::<Value>().await.is_ok(),
+                Err(_) => false,
+            };
+            assert_eq!((is_readable, server.entries().len()), (false, booked), "{name}");
+        }
+        assert!(NAMES.iter().all(|name| named(name).is_some()), "the list names faults that there are");
+        let unknown = desk.set("nothing", "1").unwrap_err().to_string();
+        assert!(unknown.contains("`nothing`; known are: errors, cut_connections"), "{unknown}");
+        assert!(desk.set("errors", "often").unwrap_err().to_string().contains("`often` is no number of calls"));
     }
 
     #[test]

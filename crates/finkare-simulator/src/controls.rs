@@ -9,7 +9,7 @@
 //! | `POST /_simulator/events` | `{"event":…,"data":{…}}`: delivers it to the webhooks that asked for it |
 //! | `POST /_simulator/invoices` | `{"invoiceNumber"?:…,"amountCents"?:…}` and delivers `invoice.created` |
 //! | `POST /_simulator/invoices/{id}/status` | `{"status":…}` and delivers `invoice.status_changed` |
-//! | `POST /_simulator/payments` | `{"invoiceId"?:…,"amountCents"?:…,"method"?:…,"status"?:…}` and delivers `payment.received`; without an invoice, a new one |
+//! | `POST /_simulator/payments` | `{"invoiceId"?:…,"invoiceNumber"?:…,"amountCents"?:…,"method"?:…,"status"?:…}` and delivers `payment.received`; without an invoice, or with a number that no invoice has, a new one. Answers the payment, its invoice's number, and the number of `webhooks` that are told |
 //! | `GET /_simulator/state` | webhooks (secrets by fingerprint), counts, [`Counters`](crate::Counters) |
 //!
 //! Errors are `{"error":"…"}`.
@@ -163,18 +163,25 @@ async fn set_status(
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct NewPaymentBody {
     invoice_id: Option<uuid::Uuid>,
+    invoice_number: Option<String>,
     amount_cents: Option<i64>,
     method: Option<String>,
     status: Option<String>,
 }
 
 async fn pay(Extract(world): Extract<Arc<World>>, Body(new): Body<NewPaymentBody>) -> Result<Response, Error> {
-    let invoice = match new.invoice_id {
-        Some(id) => InvoiceId(id),
-        None => world.create_invoice(None, new.amount_cents)?.id,
+    let numbered = new.invoice_number.as_ref();
+    let known = numbered.and_then(|number| {
+        let state = world.lock();
+        state.invoices().rev().find(|invoice| invoice.number == *number).map(|invoice| invoice.id)
+    });
+    let invoice = match new.invoice_id.map(InvoiceId).or(known) {
+        Some(id) => id,
+        None => world.create_invoice(new.invoice_number, new.amount_cents)?.id,
     };
+    let number = world.lock().invoice(invoice).ok_or(Error::NoSuchInvoice(invoice))?.number.clone();
     let usual = NewPayment::default();
-    let payment = world.pay(
+    let (payment, webhooks) = world.pay(
         invoice,
         NewPayment {
             amount_cents: new.amount_cents,
@@ -183,8 +190,8 @@ async fn pay(Extract(world): Extract<Arc<World>>, Body(new): Body<NewPaymentBody
         },
     )?;
     let shown = json!({
-        "id": payment.id, "invoiceId": payment.invoice, "amountCents": payment.amount_cents, "method": payment.method,
-        "status": payment.status,
+        "id": payment.id, "invoiceId": payment.invoice, "invoiceNumber": number, "amountCents": payment.amount_cents,
+        "currency": "EUR", "method": payment.method, "status": payment.status, "webhooks": webhooks,
     });
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }

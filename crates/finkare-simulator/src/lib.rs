@@ -93,6 +93,25 @@ pub struct Options {
     pub variants: Variants,
     /// The seed that ids, secrets and amounts are made from.
     pub seed: u64,
+    /// Called for each new invoice, before anything is delivered about it or paid on it.
+    pub on_invoice: Option<OnInvoice>,
+}
+
+/// What is done with each new invoice. It runs within the call that makes the invoice, and must not take long.
+#[derive(Clone)]
+pub struct OnInvoice(Arc<dyn Fn(&Invoice) + Send + Sync>);
+
+impl OnInvoice {
+    /// Does this with each invoice.
+    pub fn new(with: impl Fn(&Invoice) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(with))
+    }
+}
+
+impl std::fmt::Debug for OnInvoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OnInvoice").finish_non_exhaustive()
+    }
 }
 
 impl Default for Options {
@@ -108,6 +127,7 @@ impl Default for Options {
             faults: Faults::default(),
             variants: Variants::default(),
             seed: rand::random(),
+            on_invoice: None,
         }
     }
 }
@@ -268,6 +288,9 @@ impl World {
             let cents = cents.unwrap_or_else(|| state.amount());
             state.create_invoice(number, cents, now())?
         };
+        if let Some(OnInvoice(with)) = &self.options.on_invoice {
+            with(&invoice);
+        }
         deliveries::start(self, outgoing);
         Ok(invoice)
     }
@@ -279,7 +302,8 @@ impl World {
         Ok(count)
     }
 
-    fn pay(self: &Arc<Self>, invoice: InvoiceId, new: NewPayment) -> Result<Payment, Error> {
+    /// Makes a payment, and answers to how many webhooks it is announced.
+    fn pay(self: &Arc<Self>, invoice: InvoiceId, new: NewPayment) -> Result<(Payment, usize), Error> {
         for (name, value, known) in
             [("status", &new.status, PAYMENT_STATUSES), ("method", &new.method, PAYMENT_METHODS)]
         {
@@ -293,8 +317,9 @@ impl World {
             let cents = new.amount_cents.unwrap_or(whole);
             state.pay(invoice, cents, new.method, new.status, now())?
         };
+        let webhooks = outgoing.len();
         deliveries::start(self, outgoing);
-        Ok(payment)
+        Ok((payment, webhooks))
     }
 
     /// Makes payments until the simulator stops.
@@ -453,7 +478,7 @@ impl Simulator {
     /// # Errors
     /// There is no such invoice, status or method; [`Error::Full`].
     pub fn pay(&self, invoice: InvoiceId, payment: NewPayment) -> Result<Payment, Error> {
-        self.world.pay(invoice, payment)
+        self.world.pay(invoice, payment).map(|(payment, _)| payment)
     }
 
     /// Changes an invoice's status, delivers `invoice.status_changed`, and returns to how many webhooks.
