@@ -24,6 +24,7 @@ mod about;
 mod admin;
 mod backup;
 mod bookings;
+mod books;
 mod check;
 mod client;
 mod config;
@@ -220,7 +221,6 @@ async fn run(sources: &Sources, command: Command, output: output::Output) -> Res
         Command::Demo(options) => demo::run(options).await,
         Command::Status(options) => status::run(load(path)?, options, output).await,
         Command::Follow(options) => follow::run(load(path)?, options, output).await,
-        Command::Pay(options) => pay::run(options, output).await,
         Command::Backup(options) => backup::backup(load(path)?, options, output).await,
         Command::Restore(options) => backup::restore(load(path)?, options, output).await,
         Command::Completion(options) => about::completion(&options, Arguments::command()),
@@ -236,6 +236,7 @@ async fn run(sources: &Sources, command: Command, output: output::Output) -> Res
         Command::Audit(command) => endpoints::audit(load(path)?, command, output).await,
         Command::Send(options) => send::run(load(path)?, options, output).await,
         Command::Simulate(options) => simulate::run(options, output).await,
+        Command::Pay(options) => pay::run(options, output).await,
         Command::Events(command) => events::run(load(path)?, command, output).await,
         Command::Dispatches(command) => dispatches::run(load(path)?, command, output).await,
         Command::Refusals(command) => refusals::run(load(path)?, command, output).await,

@@ -1,13 +1,22 @@
-//! `simulate`: runs the local Finkare until it is told to stop.
+//! `simulate`: runs the local Finkare until it is told to stop; with `--books` also the invoicing software in which its
+//! payments are booked.
 
 use std::{fmt::Write as _, net::SocketAddr, num::NonZeroU32};
 
+use books_simulator::desk::Desk;
 use clap::Args;
 use finkare_simulator::{self as simulator, Faults, Simulator, Variants};
 use serde_json::json;
 use url::Url;
 
-use super::{Failure, client::reachable, output::Output, serve::Stop};
+use super::{
+    Failure,
+    books::{StandIn, System},
+    client::reachable,
+    output::Output,
+    pay,
+    serve::Stop,
+};
 use crate::{
     options::{Problems, env},
     telemetry,
@@ -20,7 +29,14 @@ const EVENTS: [&str; 5] =
 /// The key that is suggested; the simulator takes any that begins with `fk_test_` or `fk_live_`.
 const SUGGESTED_KEY: &str = "fk_test_simulator";
 
+const EXAMPLES: &str = "Examples:
+  finkare-relay simulate --deliver-to http://127.0.0.1:8080
+  finkare-relay simulate --deliver-to http://127.0.0.1:8080 --books facturation_pro
+  finkare-relay simulate --deliver-to http://127.0.0.1:8080 --fault repeats=2 --rate 5
+  finkare-relay pay --amount 1500.00                     in another terminal";
+
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Options {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
@@ -43,6 +59,15 @@ pub(super) struct Options {
     /// Make up the same ids, secrets and amounts again
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Also play invoicing software with the same invoices, in which the relay can book, and print the sink for it
+    #[arg(long, value_name = "SYSTEM")]
+    books: Option<System>,
+    /// Where the books listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8091", requires = "books")]
+    books_listen: SocketAddr,
+    /// Let something go wrong at the books, such as `lost_answers=2`: the next two (may be repeated; a wrong name lists them all)
+    #[arg(long, value_name = "NAME=VALUE", value_parser = books_fault, requires = "books")]
+    books_fault: Vec<(String, String)>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -64,6 +89,12 @@ fn variant(text: &str) -> Result<(String, String), String> {
     Ok((name, value))
 }
 
+fn books_fault(text: &str) -> Result<(String, String), String> {
+    let (name, value) = pair(text)?;
+    Desk::default().set(&name, &value).map_err(|error| error.to_string())?;
+    Ok((name, value))
+}
+
 /// Runs until SIGTERM or SIGINT; false if a part of it failed instead.
 pub(super) async fn run(options: Options, output: Output) -> Result<bool, Failure> {
     let variable = |name| env::read(name, &env::of_process);
@@ -79,6 +110,15 @@ pub(super) async fn run(options: Options, output: Output) -> Result<bool, Failur
     for (name, value) in &options.variant {
         variants.set(name, value).map_err(anyhow::Error::new)?;
     }
+    let books = match options.books {
+        Some(system) => Some(StandIn::open(system, options.books_listen).await?),
+        None => None,
+    };
+    for (name, value) in &options.books_fault {
+        if let Some(StandIn { books, .. }) = &books {
+            books.desk().set(name, value).map_err(anyhow::Error::new)?;
+        }
+    }
     let usual = simulator::Options::default();
     let simulator = Simulator::start(simulator::Options {
         listen: options.listen,
@@ -87,6 +127,7 @@ pub(super) async fn run(options: Options, output: Output) -> Result<bool, Failur
         faults,
         variants,
         seed: options.seed.unwrap_or(usual.seed),
+        on_invoice: books.as_ref().map(StandIn::with_each_invoice),
         ..usual
     })
     .await
@@ -108,8 +149,15 @@ pub(super) async fn run(options: Options, output: Output) -> Result<bool, Failur
         let _ = writeln!(text, "for the webhook {url}:");
         let _ = writeln!(text, "  FINKARE_WEBHOOK_ID={id}\n  FINKARE_WEBHOOK_SECRET={}", secret.expose());
     }
-    let _ = writeln!(text, "\nmake a payment:\n  {curl}");
+    if let Some(books) = &books {
+        let url = books.books.url();
+        let _ = writeln!(text, "\nbooks with the same invoices, at {url} (open it to see what is booked).");
+        let _ = writeln!(text, "For relay.toml:\n\n{}", books.sink().trim_end());
+    }
+    let to = if base == pay::SIMULATOR { String::new() } else { format!(" --to {base}") };
+    let _ = writeln!(text, "\nmake a payment:\n  finkare-relay pay{to}");
     let json = json!({
+        "books": books.as_ref().map(|books| json!({"url": books.books.url(), "sink": books.sink()})),
         "address": simulator.address(), "api_url": simulator.api_url(), "api_key": SUGGESTED_KEY, "payment": curl,
         "webhooks": webhooks.iter().map(|(url, id, secret)| json!({
             "url": url, "id": id, "secret": secret.expose(),

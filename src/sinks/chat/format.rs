@@ -442,7 +442,7 @@ fn teams(told: &Told) -> Value {
         body.push(json!({"type": "FactSet", "facts": facts}));
     }
     body.extend(told.advice.as_deref().map(block));
-    card(body)
+    card(&body)
 }
 
 fn google(told: &Told) -> Value {
