@@ -19,10 +19,12 @@ use crate::{
 
 /// The longest time for which one cause is collected.
 const LONGEST: Duration = Duration::from_hours(4);
-/// How often a process confirms that a sink is still tripped.
-const CONFIRM: Duration = Duration::from_mins(1);
-/// If no process has confirmed for so long that a sink is tripped, it is not.
-const FORGOTTEN: Duration = Duration::from_mins(3);
+/// A sink that works again is told after no process has found it tripped for so long, or for `tripped_after` if that is
+/// shorter. A process that finds it tripped confirms it twice in this time.
+const QUIET: Duration = Duration::from_mins(2);
+/// An endpoint that has received something within this time is not silent, whatever a process that has not read of it yet
+/// believes. Alarms are hours.
+const HEARD: Duration = Duration::from_mins(10);
 /// How many entries of the audit trail about other things may gather before the mark moves past them.
 const SKIP: i64 = 100;
 
@@ -254,24 +256,21 @@ impl Telling<'_> {
         let marks = self.noted.marks.iter();
         paused.extend(marks.filter_map(|mark| Some((mark.name.strip_prefix("paused/")?.to_owned(), mark.at))));
         for pause in &self.noted.pauses {
+            self.settlement.pauses.push(pause.id);
             let sink = pause.sink.clone();
-            match &pause.reason {
-                Some(reason) => {
-                    let data = self.sink_data(&sink, Some(reason), pause.at);
-                    let message = sentences::paused(&sink, reason);
-                    self.tell(&about(NoticeType::SinkPaused, &sink, data, message));
-                    paused.insert(sink, pause.at);
-                }
-                None => {
-                    // A pause that nobody was told of ends without a word.
-                    let Some(since) = paused.remove(&sink) else { continue };
-                    let data = self.sink_data(&sink, None, since);
-                    let message = sentences::resumed(&sink, since);
-                    self.tell(&about(NoticeType::SinkRecovered, &sink, data, message));
-                    self.settlement.unmarked.push(format!("paused/{sink}"));
-                }
+            if let Some(reason) = &pause.reason {
+                let data = self.sink_data(&sink, Some(reason), pause.at);
+                let message = sentences::paused(&sink, reason);
+                self.tell(&about(NoticeType::SinkPaused, &sink, data, message));
+                paused.insert(sink, pause.at);
+                continue;
             }
-            self.settlement.pauses_until = Some(pause.id);
+            // A pause that nobody was told of ends without a word.
+            let Some(since) = paused.remove(&sink) else { continue };
+            let data = self.sink_data(&sink, None, since);
+            let message = sentences::resumed(&sink, since);
+            self.tell(&about(NoticeType::SinkRecovered, &sink, data, message));
+            self.settlement.unmarked.push(format!("paused/{sink}"));
         }
         for (sink, since) in paused {
             let name = format!("paused/{sink}");
@@ -284,21 +283,25 @@ impl Telling<'_> {
 
     fn tripped(&mut self) {
         let observed = self.observed;
+        let quiet = QUIET.min(self.scene.settings.tripped_after);
         for Tripped { sink, since } in &observed.tripped {
             let name = format!("tripped/{sink}");
+            let brief = self.noted.sinks.iter().find(|brief| brief.name == *sink);
+            // Another replica may deliver to it meanwhile.
+            let success = brief.and_then(|brief| brief.last_success_at).filter(|at| *at <= self.now);
+            let since = success.map_or(*since, |at| at.max(*since));
             match self.mark(&name) {
-                Some(mark) if clock::since(mark.seen_at, self.now) < CONFIRM => {}
+                Some(mark) if clock::since(mark.seen_at, self.now) < quiet / 2 => {}
                 Some(mark) => {
                     let at = mark.at;
                     self.set(name, at, 0);
                 }
-                None if clock::since(*since, self.now) >= self.scene.settings.tripped_after => {
-                    let brief = self.noted.sinks.iter().find(|brief| brief.name == *sink);
+                None if clock::since(since, self.now) >= self.scene.settings.tripped_after => {
                     let reason = brief.and_then(|brief| brief.last_error.as_deref());
-                    let data = self.sink_data(sink, reason, *since);
-                    let message = sentences::tripped(sink, *since, reason);
+                    let data = self.sink_data(sink, reason, since);
+                    let message = sentences::tripped(sink, since, reason);
                     self.tell(&about(NoticeType::SinkTripped, sink, data, message));
-                    self.set(name, *since, 0);
+                    self.set(name, since, 0);
                 }
                 None => {}
             }
@@ -310,16 +313,14 @@ impl Telling<'_> {
             }
             let brief = self.noted.sinks.iter().find(|brief| brief.name == sink);
             let works = brief.and_then(|brief| brief.last_success_at).is_some_and(|at| at > mark.at);
-            let is_forgotten = clock::since(mark.seen_at, self.now) > FORGOTTEN;
-            if !works && !is_forgotten {
-                continue;
-            }
-            if works || observed.sinks.iter().any(|name| name == sink) {
+            if works && clock::since(mark.seen_at, self.now) >= quiet {
                 let data = self.sink_data(sink, None, mark.at);
                 let message = sentences::recovered(sink, mark.at);
                 self.tell(&about(NoticeType::SinkRecovered, sink, data, message));
+                self.settlement.unmarked.push(mark.name.clone());
+            } else if observed.sinks.iter().all(|name| name != sink) {
+                self.settlement.unmarked.push(mark.name.clone());
             }
-            self.settlement.unmarked.push(mark.name.clone());
         }
     }
 
@@ -327,7 +328,8 @@ impl Telling<'_> {
         let last = |endpoint: &str| self.noted.heard.iter().find(|(name, _)| name == endpoint).and_then(|(_, at)| *at);
         let mut told = Vec::new();
         for endpoint in &self.observed.silent {
-            if self.mark(&format!("silent/{endpoint}")).is_none() {
+            let is_heard = last(endpoint).is_some_and(|last| clock::since(last, self.now) < HEARD);
+            if !is_heard && self.mark(&format!("silent/{endpoint}")).is_none() {
                 told.push((NoticeType::EndpointSilent, endpoint.as_str()));
             }
         }

@@ -24,7 +24,7 @@ use crate::model::{
 /// The most dispatches that are read at a time.
 const MOST: u32 = 20_000;
 /// Payloads longer than this hold no amount that anybody would look for, in bytes.
-const LONGEST: i64 = 64 * 1024;
+const LONGEST: i64 = 8 * 1024;
 
 /// A dispatch that has come to wait for a person, or was given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,8 +170,8 @@ pub struct Settlement {
     pub events: Vec<OwnEvent>,
     /// Dispatches that are told, or need not be, with the word under which.
     pub told: Vec<(Vec<DispatchId>, String)>,
-    /// Pauses up to this number are told.
-    pub pauses_until: Option<i64>,
+    /// The numbers of the pauses that are told. One with a lower number may be committed later.
+    pub pauses: Vec<i64>,
     /// Refusals to add to what is counted.
     pub refused: Vec<RefusedCount>,
     /// Refusals (endpoint and cause) that are told.
@@ -189,7 +189,7 @@ impl Settlement {
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
             && self.told.is_empty()
-            && self.pauses_until.is_none()
+            && self.pauses.is_empty()
             && self.refused.is_empty()
             && self.refusals_told.is_empty()
             && self.groups.is_empty()
@@ -267,12 +267,13 @@ pub trait NoticeStore: Send + Sync {
 const STOPPED: &str = "SELECT dispatch_id, sink, endpoint, state, reason, at, told, NULL AS payload
     FROM notice_dispatches WHERE open = 1 ORDER BY dispatch_id LIMIT $1";
 
-/// With payloads, for amounts.
+/// With payloads, for amounts. Whoever changes a row meanwhile is not overwritten: Postgres leaves out the rows that are being
+/// changed, and they are told the next time. SQLite has one writer.
 const STOPPED_FULLY: Sql = sql!(
-    "SELECT dispatch_id, sink, n.endpoint, state, reason, at, told, CASE WHEN ",
-    "octet_length(e.payload)" | "length(e.payload)",
-    " <= $2 THEN e.payload END AS payload
-    FROM notice_dispatches n LEFT JOIN events e ON e.id = n.event_id WHERE open = 1 ORDER BY dispatch_id LIMIT $1"
+    "SELECT dispatch_id, sink, n.endpoint, state, reason, at, told,
+        CASE WHEN octet_length(e.payload) <= $2 THEN e.payload END AS payload
+    FROM notice_dispatches n LEFT JOIN events e ON e.id = n.event_id WHERE open = 1 ORDER BY dispatch_id LIMIT $1",
+    " FOR UPDATE OF n SKIP LOCKED" | ""
 );
 
 const SINKS: &str = "SELECT name, last_success_at, last_error,
@@ -402,8 +403,8 @@ async fn write(tx: &mut Tx<'_>, settlement: &Settlement, now: i64) -> Result<(),
         let ids = serde_json::to_string(&dispatches.iter().map(|dispatch| dispatch.0).collect::<Vec<_>>());
         tx.execute(TOLD, values![ids.expect("numbers can be written as JSON"), word]).await?;
     }
-    if let Some(until) = settlement.pauses_until {
-        tx.execute("DELETE FROM notice_sinks WHERE id <= $1", values![until]).await?;
+    for id in &settlement.pauses {
+        tx.execute("DELETE FROM notice_sinks WHERE id = $1", values![*id]).await?;
     }
     for refused in &settlement.refused {
         let add = "INSERT INTO notice_refusals (endpoint, cause, n, at) VALUES ($1, $2, $3, $4)

@@ -38,8 +38,12 @@ fn thirty_companies_are_a_hundred_lines() {
     let mut variables = Vec::new();
     for number in 1..=30 {
         let firm = 1000 + number;
-        text +=
-            &format!("[[endpoints]]\nname = \"client-{number}\"\nsinks = [{{ firm_id = \"{firm}\" }}]\n");
+        let lines = [
+            "[[endpoints]]".to_owned(),
+            format!("name = \"client-{number}\""),
+            format!("sinks = [{{ firm_id = \"{firm}\" }}]"),
+        ];
+        text.push_str(&(lines.join("\n") + "\n"));
         for what in ["FINKARE_KEY", "API_ID", "API_KEY"] {
             variables.push((format!("CLIENT_{number}_{what}"), format!("fk_live_{what}_{number}")));
         }

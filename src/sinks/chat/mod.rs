@@ -235,7 +235,7 @@ impl Chat {
 
     fn failed(&self, error: &reqwest::Error) -> String {
         let what = self.options.egress.explain(error, self.limits);
-        format!("{}: {}", self.options.host(), self.redactor.redact(&what.to_string()))
+        format!("{}: {}", self.options.host(), self.redactor.redact(&what))
     }
 
     async fn outcome(&self, mut response: reqwest::Response) -> Outcome {
@@ -280,7 +280,9 @@ fn redactor(options: &Options) -> Redactor {
     let mut add = |text: &str| {
         redactor.add(text);
         let read = url::form_urlencoded::parse(text.as_bytes()).next();
-        read.into_iter().for_each(|(read, _)| redactor.add(&read));
+        if let Some((read, _)) = read {
+            redactor.add(&read);
+        }
     };
     for whole in [url.as_str(), url.path()] {
         add(whole);

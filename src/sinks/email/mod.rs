@@ -177,7 +177,8 @@ fn server(given: &Secret) -> Result<Server, String> {
     }
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or("names no host")?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
+    let decoded =
+        |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
     let login = match (url.username(), url.password()) {
         ("", None) => None,
         (user, Some(password)) if !user.is_empty() => {
