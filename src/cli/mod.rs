@@ -37,6 +37,7 @@ mod examples;
 mod failure;
 mod follow;
 mod health;
+mod interrupting;
 mod local;
 mod migrate;
 mod output;
