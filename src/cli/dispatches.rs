@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Failure,
     admin::{
-        self, Paging, Period, Service, Watch, amount, damaged, fetch, list, object, path_segment, query, read,
+        self, Paging, Period, Service, Watch, amount, damaged, fetch, list, object, path_segment, query, read, streamed,
     },
     client::Client,
     confirm::{Sure, ask},
@@ -180,6 +180,9 @@ pub(super) async fn run(config: Config, command: Dispatches, output: Output) -> 
                     plain_or_empty(last_error),
                 ]
             };
+            if !watch.watch && streamed(&client, "/dispatches", &query, &head, row).await? {
+                return Ok(true);
+            }
             watch
                 .show(
                     output,

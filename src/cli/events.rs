@@ -10,7 +10,7 @@ use super::{
     Failure,
     admin::{
         Paging, Rows, Selection, Service, Watch, amount, damaged, fetch, list, object, path_segment, query, read,
-       
+        streamed,
     },
     client::Client,
     confirm::{Sure, ask},
@@ -96,6 +96,9 @@ pub(super) async fn run(config: Config, command: Events, output: Output) -> Resu
                     plain_or_empty(event.endpoint.as_deref()),
                 ]
             };
+            if !watch.watch && streamed(&client, "/events", &query, &head, row).await? {
+                return Ok(true);
+            }
             watch
                 .show(
                     output,
