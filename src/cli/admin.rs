@@ -59,7 +59,7 @@ pub(super) struct Paging {
 pub(super) struct Watch {
     /// Repeat the list every 2 seconds, until interrupted
     #[arg(long)]
-    watch: bool,
+    pub(super) watch: bool,
 }
 
 impl Watch {
@@ -188,6 +188,61 @@ pub(super) async fn fetch(client: &Client, path: &str, query: &Query) -> anyhow:
         eprogress("\r\u{1b}[K");
     }
     Ok(serde_json::json!({"data": rows, "next_cursor": null}))
+}
+
+/// Prints a whole list row by row where that is possible: with `--all` as `jsonl` or `csv`. It needs the memory of one page,
+/// whatever the length of the list. False if nothing was printed, since the answer has to be known as a whole.
+///
+/// # Errors
+/// As for [`Client::get`] and [`print`].
+pub(super) async fn streamed<T: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    query: &Query,
+    head: &[&str],
+    row: impl Fn(&T) -> Vec<String>,
+) -> anyhow::Result<bool> {
+    let is_csv = match view().form {
+        Form::Csv => true,
+        Form::Jsonl => false,
+        Form::Table | Form::Json => return Ok(false),
+    };
+    if !query.iter().any(|(name, _)| *name == ALL) {
+        return Ok(false);
+    }
+    let is_watched = std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
+    let plain: Query = query.iter().filter(|(name, _)| *name != ALL).cloned().collect();
+    if is_csv {
+        let titles: Vec<String> = head.iter().map(|title| (*title).to_owned()).collect();
+        print(&csv([titles.as_slice()]))?;
+    }
+    let (mut cursor, mut count): (Option<String>, usize) = (None, 0);
+    loop {
+        let mut query = plain.clone();
+        query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+        let page = client.get(path, &query).await?;
+        let Rows { data, next_cursor, .. } = read::<Rows<Value>>(&page)?;
+        count += data.len();
+        let lines: Vec<String> = if is_csv {
+            let rows: Vec<Vec<String>> =
+                data.iter().map(|value| Ok(row(&read(value)?))).collect::<anyhow::Result<_>>()?;
+            rows.iter().map(|row| csv([row.as_slice()])).collect()
+        } else {
+            data.iter().map(ToString::to_string).collect()
+        };
+        if !lines.is_empty() {
+            print(&lines.join(if is_csv { "\r\n" } else { "\n" }))?;
+        }
+        let Some(next) = next_cursor else { break };
+        cursor = Some(next);
+        if is_watched {
+            eprogress(&format!("\r{count} rows …\u{1b}[K"));
+        }
+    }
+    if is_watched {
+        eprogress("\r\u{1b}[K");
+    }
+    Ok(true)
 }
 
 /// Writes to standard error without ending the line.

@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 
 use super::{
     Failure,
-    admin::{Paging, Rows, Service, Watch, amount, fetch, list, query, read},
+    admin::{Paging, Rows, Service, Watch, amount, fetch, list, query, read, streamed},
     client::Client,
     confirm::{Sure, ask},
     output::{Output, complain, plain, plain_or_empty, print, second},
+    view::in_words,
 };
 use crate::{
     config::Config,
@@ -151,6 +152,9 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
             plain_or_empty(booking.note.as_deref()),
         ]
     };
+    if !watch.watch && streamed(&client, "/bookings", &query, &head, row).await? {
+        return Ok(true);
+    }
     let fetch = async || {
         let bookings = fetch(&client, "/bookings", &query).await?;
         // A payment that is searched for by its id or number may not be in the books yet, which people need to know as well.
@@ -230,11 +234,11 @@ async fn settle(config: Config, options: Settle, output: Output) -> Result<bool,
 fn settle_preview(booking: &BookingRow, recorded: bool) -> String {
     let (payment, sink) = (plain(&booking.payment_id), plain(&booking.sink));
     format!(
-        "payment  {payment}, {} for invoice {}\nin       {sink}: {} since {} UTC{}\n{}",
+        "payment  {payment}, {} for invoice {}\nin       {sink}: {} since {}{}\n{}",
         amount(Some(booking.amount_cents), Some(&booking.currency)),
         plain(&booking.invoice_number),
         booking.state,
-        second(booking.changed_at),
+        in_words(booking.changed_at),
         booking.note.as_deref().map(|note| format!(" ({})", plain(note))).unwrap_or_default(),
         if recorded {
             "The payment would count as booked: the relay never writes it."

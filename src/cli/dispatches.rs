@@ -7,9 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Failure,
-    admin::{self, Paging, Period, Service, Watch, amount, damaged, fetch, list, object, path_segment, query, read},
+    admin::{
+        self, Paging, Period, Service, Watch, amount, damaged, fetch, list, object, path_segment, query, read, streamed,
+    },
     client::Client,
     confirm::{Sure, ask},
+    interrupting::Interrupts,
     output::{Output, complain, counted, plain, plain_or_empty, second, second_or_empty},
 };
 use crate::{
@@ -177,6 +180,9 @@ pub(super) async fn run(config: Config, command: Dispatches, output: Output) -> 
                     plain_or_empty(last_error),
                 ]
             };
+            if !watch.watch && streamed(&client, "/dispatches", &query, &head, row).await? {
+                return Ok(true);
+            }
             watch
                 .show(
                     output,
@@ -502,8 +508,20 @@ async fn many(
         }
     }
     let (mut done, mut more, mut note) = (0, false, None);
+    let mut interrupts = Interrupts::noted()?;
     for state in chosen.calls(verb) {
-        let answer = client.decide(&path, &chosen.body(state)).await?;
+        let so_far = || {
+            format!(
+                "interrupted: {} {} so far. The service finishes the part that has begun; \
+                 `finkare-relay audit list --action dispatches.{}` then shows how many",
+                counted(done, "dispatch was", "dispatches were"),
+                verb.done(),
+                verb.done()
+            )
+        };
+        let what = format!("{} {} so far", counted(done, "dispatch", "dispatches"), verb.done());
+        let body = chosen.body(state);
+        let answer = interrupts.unless(client.decide(&path, &body), &what, so_far).await?;
         let changed = verb.read(&answer)?;
         done += changed.count;
         more |= changed.more;

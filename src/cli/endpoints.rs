@@ -12,11 +12,11 @@ use zeroize::Zeroizing;
 
 use super::{
     Failure,
-    admin::{Paging, Period, Service, fetch, list, path_segment, query},
+    admin::{Paging, Period, Service, fetch, list, path_segment, query, streamed},
     client::Client,
     failure::Usage,
     output::{Output, cell, complain, plain, second, time},
-    view::zone_name,
+    view::in_words,
 };
 use crate::{config::Config, link::MAX_OVERLAP, model::secret::Secret, options::env, web::admin::audit::AuditRow};
 
@@ -266,8 +266,9 @@ pub(super) async fn audit(config: Config, command: Audit, output: Output) -> Res
         ("since", period.since),
         ("until", period.until),
     ];
-    let answer = fetch(&client, "/audit", &query(filters, paging)).await?;
-    list(&answer, output, &["AT (UTC)", "ACTOR", "ACTION", "SUBJECT", "DETAIL"], |entry: &AuditRow| {
+    let query = query(filters, paging);
+    let head = ["AT (UTC)", "ACTOR", "ACTION", "SUBJECT", "DETAIL"];
+    let row = |entry: &AuditRow| {
         let AuditRow { at, actor, action, subject, detail, .. } = entry;
         let is_empty = detail.as_object().is_none_or(serde_json::Map::is_empty);
         vec![
@@ -277,7 +278,10 @@ pub(super) async fn audit(config: Config, command: Audit, output: Output) -> Res
             plain(subject),
             if is_empty { String::new() } else { cell(&Value::from(detail.to_string())) },
         ]
-    })?;
+    };
+    if !streamed(&client, "/audit", &query, &head, row).await? {
+        list(&fetch(&client, "/audit", &query).await?, output, &head, row)?;
+    }
     Ok(true)
 }
 
@@ -359,11 +363,10 @@ pub(super) async fn ask_to_rotate(client: &Client, name: &str, overlap_secs: Opt
 /// The result of a rotation, in words.
 pub(super) fn rotated_text(name: &str, answer: &Value) -> String {
     let before = match answer["previous_valid_until"].as_str() {
-        Some(_) => format!(
-            " The previous secrets are accepted until {} {}.",
-            time(&answer["previous_valid_until"]),
-            zone_name(crate::model::clock::now())
-        ),
+        Some(text) => {
+            let until = text.parse().map_or_else(|_| plain(text), in_words);
+            format!(" The previous secrets are accepted until {until}.")
+        }
         None => String::new(),
     };
     format!("The endpoint {name} has a new secret, fingerprint {}.{before}", cell(&answer["fingerprint"]))

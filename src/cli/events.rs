@@ -8,11 +8,15 @@ use serde_json::Value;
 
 use super::{
     Failure,
-    admin::{Paging, Rows, Selection, Service, Watch, amount, damaged, fetch, list, object, path_segment, query, read},
+    admin::{
+        Paging, Rows, Selection, Service, Watch, amount, damaged, fetch, list, object, path_segment, query, read,
+        streamed,
+    },
     client::Client,
     confirm::{Sure, ask},
     dispatches::dispatch_text,
     failure::Usage,
+    interrupting::Interrupts,
     output::{Output, complain, plain, plain_or_empty, second},
 };
 use crate::{
@@ -92,6 +96,9 @@ pub(super) async fn run(config: Config, command: Events, output: Output) -> Resu
                     plain_or_empty(event.endpoint.as_deref()),
                 ]
             };
+            if !watch.watch && streamed(&client, "/events", &query, &head, row).await? {
+                return Ok(true);
+            }
             watch
                 .show(
                     output,
@@ -214,7 +221,13 @@ async fn replay(config: Config, options: Replay, output: Output) -> Result<bool,
         }
     }
     body["dry_run"] = false.into();
-    let answer = client.decide("/events/replay", &body).await?;
+    let so_far = || {
+        "interrupted: the service finishes the replay that has begun; `finkare-relay audit list --action events.replayed` \
+         then shows how many"
+            .to_owned()
+    };
+    let replaying = client.decide("/events/replay", &body);
+    let answer = Interrupts::noted()?.unless(replaying, "the events are replayed", so_far).await?;
     output.say(&answer, &replay_text(&read(&answer)?, "were replayed with"))?;
     Ok(true)
 }

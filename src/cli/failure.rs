@@ -5,6 +5,7 @@
 //! |---|---|
 //! | 1 | the command failed, or the object does not exist |
 //! | 2 | the arguments or the configuration are wrong: the same command would fail again |
+//! | 130 | Ctrl-C has interrupted an operation on many objects |
 //! | 141 | the reader of the output has gone, as for a process that SIGPIPE ended |
 
 use std::{io, process::ExitCode};
@@ -14,12 +15,16 @@ use serde_json::{Value, json};
 pub(super) use super::usage::Usage;
 use super::{
     client::{NotThere, Refused},
+    interrupting::Interrupted,
     output::{Unwritten, complain, print},
 };
 use crate::options::Problems;
 
 /// What the shell shows of a process that wrote into a pipe without a reader: 128 and the number of SIGPIPE.
 const NO_READER: u8 = 141;
+
+/// What the shell shows of a process that Ctrl-C ended: 128 and the number of SIGINT.
+const INTERRUPTED: u8 = 130;
 
 /// Why a command ended without success.
 pub(super) enum Failure {
@@ -122,6 +127,8 @@ fn as_json(failure: &Failure) -> Value {
                 ("Wrong usage", "bad_usage")
             } else if error.downcast_ref::<NotThere>().is_some() {
                 ("Not reachable", "unreachable")
+            } else if error.downcast_ref::<Interrupted>().is_some() {
+                ("Interrupted", "interrupted")
             } else {
                 ("Failed", "failed")
             };
@@ -140,6 +147,9 @@ fn document(title: &str, code: &str, detail: &str) -> Value {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.downcast_ref::<Interrupted>().is_some() {
+        return INTERRUPTED;
+    }
     let is_usage = error.downcast_ref::<Usage>().is_some()
         || error.downcast_ref::<Refused>().is_some_and(Refused::is_about_the_arguments);
     if is_usage { 2 } else { 1 }

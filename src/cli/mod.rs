@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     config::Config,
@@ -34,9 +34,11 @@ mod dispatches;
 mod endpoints;
 mod erase;
 mod events;
+mod examples;
 mod failure;
 mod follow;
 mod health;
+mod interrupting;
 mod local;
 mod migrate;
 mod output;
@@ -157,7 +159,7 @@ fn after_help() -> String {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match arguments() {
         Ok(arguments) => arguments,
         Err(error) => {
             // The arguments could not be parsed, so `--json` is looked for by hand; words after `--` are values.
@@ -189,9 +191,21 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The arguments of this process.
+fn arguments() -> Result<Arguments, clap::Error> {
+    let mut command = whole();
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// All commands, with their examples.
+fn whole() -> clap::Command {
+    examples::with_examples(Arguments::command())
+}
+
 /// The bare command prints the help. It starts nothing, so that typing it does no harm in any folder.
 fn help(json: bool) -> ExitCode {
-    let text = Arguments::command().render_long_help();
+    let text = whole().render_long_help();
     let text =
         if std::io::IsTerminal::is_terminal(&std::io::stdout()) { text.ansi().to_string() } else { text.to_string() };
     match output::print(text.trim_end()) {
@@ -223,8 +237,8 @@ async fn run(sources: &Sources, command: Command, output: output::Output) -> Res
         Command::Follow(options) => follow::run(load(path)?, options, output).await,
         Command::Backup(options) => backup::backup(load(path)?, options, output).await,
         Command::Restore(options) => backup::restore(load(path)?, options, output).await,
-        Command::Completion(options) => about::completion(&options, Arguments::command()),
-        Command::Man(options) => about::man(&options, Arguments::command(), output),
+        Command::Completion(options) => about::completion(&options, whole()),
+        Command::Man(options) => about::man(&options, whole(), output),
         Command::Version => about::version(output),
         Command::Check => check::run(load(path)?, output).await,
         Command::Migrate => migrate::run(load(path)?, output).await,

@@ -6,10 +6,10 @@
 
 use std::fmt::Write as _;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::DateTime};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::view::{View, view, zone_name};
+use super::view::{View, view};
 use crate::model::clock;
 
 /// Between two columns.
@@ -40,16 +40,41 @@ pub(super) struct Shown {
     pub(super) left_out: usize,
 }
 
-/// A table with a header row. `(UTC)` in a header becomes the zone of the view.
+/// A table with a header row. `(UTC)` in a header becomes the zone of the column's times, of both if the clocks were changed
+/// between them: `(CET/CEST)`.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     shown(head, rows).text
 }
 
 /// The same, with what was left out.
 pub(super) fn shown(head: &[&str], rows: &[Vec<String>]) -> Shown {
-    let zone = zone_name(clock::now());
-    let head: Vec<String> = head.iter().map(|title| title.replace("UTC", &zone)).collect();
-    layout(head, rows, view())
+    layout(titles(head, rows, view()), rows, view())
+}
+
+/// The titles, each with the zone of its own times.
+fn titles(head: &[&str], rows: &[Vec<String>], view: &View) -> Vec<String> {
+    let of_column = |(index, title): (usize, &&str)| {
+        if !title.contains("(UTC)") {
+            return (*title).to_owned();
+        }
+        let mut zones: Vec<String> = Vec::new();
+        for cell in rows.iter().filter_map(|row| row.get(index)) {
+            // An hour that comes twice belongs to both.
+            let Ok(local) = cell.parse::<DateTime>() else { continue };
+            let times = view.zone.to_ambiguous_zoned(local);
+            for at in [times.clone().earlier(), times.later()].into_iter().flatten() {
+                let name = at.strftime("%Z").to_string();
+                if !zones.contains(&name) {
+                    zones.push(name);
+                }
+            }
+        }
+        if zones.is_empty() {
+            zones.push(clock::now().to_zoned(view.zone.clone()).strftime("%Z").to_string());
+        }
+        title.replace("UTC", &zones.join("/"))
+    };
+    head.iter().enumerate().map(of_column).collect()
 }
 
 #[derive(Debug)]

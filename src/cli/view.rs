@@ -3,7 +3,7 @@
 //!
 //! On a terminal, tables fit its width, have colours, show local time, and go through a pager if they are longer than the
 //! screen. In a pipe or a file they are complete, plain, and in UTC unless `TZ` is set: what reads them there must not depend
-//! on who started it.
+//! on who started it. CSV is in UTC always.
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -107,7 +107,8 @@ pub(super) fn decide(look: Look) {
         form: look.form(),
         has_colour: has_colour && look.form() == Form::Table,
         width: size.filter(|_| !look.wide).map(|(width, _)| usize::from(width.0)),
-        zone: zone(look.utc),
+        // A file outlives the zone it was made in, and rows of winter and summer stand in one column.
+        zone: if look.form() == Form::Csv { TimeZone::UTC } else { zone(look.utc) },
         pager: size
             .filter(|_| !look.no_pager && !pager.trim().is_empty())
             .map(|(_, height)| (usize::from(height.0), pager)),
@@ -126,9 +127,9 @@ pub(super) fn view() -> &'static View {
     VIEW.get_or_init(|| View { form: Form::Table, has_colour: false, width: None, zone: TimeZone::UTC, pager: None })
 }
 
-/// The zone's name, as it stands behind a time: `UTC`, `CET`.
-pub(super) fn zone_name(at: Timestamp) -> String {
-    at.to_zoned(view().zone.clone()).strftime("%Z").to_string()
+/// A time in a sentence: to the second, with its zone.
+pub(super) fn in_words(at: Timestamp) -> String {
+    at.to_zoned(view().zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
 /// Reads a time: RFC 3339, a date, a date with a time (both in the zone of the view), or how long ago (`30m`, `2h`, `7d`,
