@@ -2,8 +2,8 @@
 //!
 //! A local Finkare (the one of `simulate`) and a company's service stand at both ends, and the same service as `serve`
 //! between them. The webhook is registered; genuine, repeated, forged, unreadable and oversized deliveries come in; the
-//! company's service is down for a while; the webhook's secret is rotated under load, once with a lost answer. The command
-//! reports what happens, checks at the end that every promise held, and says so by its exit code.
+//! company's service is down for a while; the webhook's secret is rotated under load, once with a lost answer; a payment is
+//! booked in stand-in books, and one that does not fit there is held. The command reports what happens, checks at the end that every promise held, and says so by its exit code.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,16 +19,22 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use clap::Args;
-use finkare_simulator::{self as simulator, Faults, Simulator, WebhookId};
+use finkare_simulator::{self as simulator, Faults, NewPayment, Simulator, WebhookId};
 use futures_util::{StreamExt, stream};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{Failure, client, output::print, send};
+use super::{
+    Failure,
+    books::{StandIn, System},
+    client,
+    output::{plain, print},
+    send,
+};
 use crate::{
     config::{self, generated},
-    model::{clock, secret::Secret},
+    model::{clock, money::Cents, secret::Secret},
     options::{Problems, env},
     service::{Loader, Service},
     signature::{finkare, standard_webhooks::Signer},
@@ -51,6 +57,8 @@ const PER_INVOICE: usize = 5;
 const MIXED: &str = "invoice-mixed";
 /// The URL that is registered: Finkare takes only HTTPS. The local Finkare delivers to the relay's own address instead.
 const PUBLIC_URL: &str = "https://relay.example/webhooks/finkare";
+/// The same for the endpoint whose payments are booked.
+const BOOKED_URL: &str = "https://relay.example/webhooks/accounting";
 /// How long the target is down.
 const DOWN: Duration = Duration::from_secs(2);
 /// Everything must have arrived by then.
@@ -215,6 +223,13 @@ impl Operator {
         let response = request.send().await.context("the admin API did not answer")?;
         Ok((response.status().as_u16(), response.json().await.context("the admin API answered no JSON")?))
     }
+
+    async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(self.token.expose());
+        let response = request.send().await.context("the admin API did not answer")?;
+        ensure!(response.status().is_success(), "the admin API answered {} to {path}", response.status());
+        response.json().await.context("the admin API answered no JSON")
+    }
 }
 
 fn payment(invoice: usize, number: u64) -> Vec<u8> {
@@ -259,11 +274,13 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
     tour.outlasts_a_sink_that_is_down().await?;
     tour.rotates_under_load().await?;
     tour.compares_what_arrived().await?;
+    tour.books_payments().await?;
 
-    let Tour { service, finkare, account, .. } = tour;
+    let Tour { service, finkare, books, account, .. } = tour;
     let held = account.conclude()?;
     if keep {
         print(&format!("\nserving on http://{} (admin http://{}) until interrupted", service.public, service.admin))?;
+        print(&format!("the books are at {}", books.books.url()))?;
         let _ = tokio::signal::ctrl_c().await;
     }
     service.stop().await;
@@ -278,6 +295,7 @@ struct Tour<'d> {
     service: Service,
     operator: Operator,
     finkare: Finkare,
+    books: StandIn,
     account: Account,
     /// The bodies of the genuine deliveries.
     bodies: Vec<Vec<u8>>,
@@ -296,11 +314,17 @@ impl<'d> Tour<'d> {
     async fn begin(directory: &'d Directory) -> anyhow::Result<Self> {
         let sink_secret = generated::webhook_secret();
         let (target, target_address) = Target::start(&sink_secret).await?;
-        let options = simulator::Options { retry_waits: vec![Duration::from_millis(500); 40], ..Default::default() };
+        let books = StandIn::open(System::FacturationPro, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+        let options = simulator::Options {
+            retry_waits: vec![Duration::from_millis(500); 40],
+            on_invoice: Some(books.with_each_invoice()),
+            ..Default::default()
+        };
         let simulator = Simulator::start(options).await.context("the local Finkare did not start")?;
         let begun = Instant::now();
         let (token, master_key) = (generated::admin_token(), generated::master_key());
-        let service = start(directory, &simulator, &sink_secret, &token, &master_key, target_address).await?;
+        let ends = Ends { finkare: simulator.api_url().to_string(), company: target_address, books: books.sink() };
+        let service = start(directory, &ends, &sink_secret, &token, &master_key).await?;
         print(&format!("finkare-relay {}: a tour", env!("CARGO_PKG_VERSION")))?;
         print(&format!("   a local Finkare      http://{}", simulator.address()))?;
         print(&format!(
@@ -309,10 +333,10 @@ impl<'d> Tour<'d> {
             begun.elapsed()
         ))?;
         print(&format!("   a company's service  http://{target_address}/events"))?;
+        print(&format!("   its books            {}   (a stand-in of Facturation.PRO)", books.books.url()))?;
         let to = format!("http://{}", service.public).parse().context("an address makes a URL")?;
         simulator.set_deliver_to(to).context("the local Finkare does not deliver there")?;
-        let operator =
-            Operator { http: client::http()?, url: format!("http://{}/api/v1/endpoints/demo", service.admin), token };
+        let operator = Operator { http: client::http()?, url: format!("http://{}/api/v1", service.admin), token };
 
         let mut account = Account { promises: Vec::new() };
         let finkare = register(simulator, &service, &operator, &mut account).await?;
@@ -322,6 +346,7 @@ impl<'d> Tour<'d> {
             service,
             operator,
             finkare,
+            books,
             account,
             bodies: Vec::new(),
             stored: HashSet::new(),
@@ -540,6 +565,90 @@ impl<'d> Tour<'d> {
     }
 }
 
+impl Tour<'_> {
+    /// A payment that fits, delivered twice; and one that does not.
+    async fn books_payments(&mut self) -> anyhow::Result<()> {
+        heading("9. A payment comes into the books")?;
+        let simulator = &self.finkare.simulator;
+        let wanted = json!({"url": BOOKED_URL, "events": ["payment.received"]});
+        let (status, answer) = self.operator.post("/endpoints/accounting/register", &wanted).await?;
+        ensure!(status == 200, "registering the webhook for the books was answered {status}: {answer}");
+        // Each delivery comes a second time at the same moment.
+        simulator.set_faults(Faults { repeats: 1, ..Faults::default() }).context("the fault is not known")?;
+        let invoice = simulator.create_invoice(Some("F-2026-042"), Some(150_000))?;
+        let payment = simulator.pay(invoice.id, NewPayment::default())?;
+        simulator.settled().await;
+        self.drained &= wait_until_drained(&self.service).await?;
+        let booked: Vec<_> =
+            self.books.books.entries().into_iter().map(|entry| (entry.marker, entry.thousandths)).collect();
+        let reference = format!("finkare:{}", payment.id);
+        self.account.note(
+            "a payment is booked once, to the cent, however often it is delivered",
+            booked == [(Some(reference.clone()), payment.amount_cents * 10)],
+            format!(
+                "{} on invoice {}: delivered twice, in the books {} with the reference {reference}",
+                Cents(payment.amount_cents).of("EUR"),
+                invoice.number,
+                if booked.len() == 1 { "once".to_owned() } else { format!("{} times", booked.len()) },
+            ),
+        )?;
+
+        heading("10. A payment that does not fit is held for a person, with the reason")?;
+        let invoice = simulator.create_invoice(Some("F-2026-043"), Some(80_000))?;
+        let too_much = NewPayment { amount_cents: Some(90_000), ..NewPayment::default() };
+        let payment = simulator.pay(invoice.id, too_much)?;
+        simulator.settled().await;
+        simulator.set_faults(Faults::default()).context("there are no faults")?;
+        self.drained &= wait_until_drained(&self.service).await?;
+        let held = self.operator.get("/dispatches?sink=books&state=held").await?;
+        let reasons: Vec<&str> =
+            held["data"].as_array().into_iter().flatten().filter_map(|row| row["last_error"].as_str()).collect();
+        self.account.note(
+            "what is not certain is not booked, and the reason says what to do",
+            self.drained
+                && self.books.books.entries().len() == 1
+                && matches!(reasons[..], [reason] if reason.contains("900.00 EUR") && reason.contains("800.00 EUR")),
+            format!(
+                "{} on invoice {} of {}: not booked, and held",
+                Cents(payment.amount_cents).of("EUR"),
+                invoice.number,
+                Cents(invoice.amount_cents).of("EUR")
+            ),
+        )?;
+        for reason in reasons {
+            print(&wrapped(&plain(reason), 6))?;
+        }
+        let complaints = self.books.books.complaints();
+        self.account.note(
+            "no call broke the rules of the books",
+            complaints.is_empty(),
+            match complaints.first() {
+                None => "every call was one that Facturation.PRO documents".to_owned(),
+                Some(complaint) => complaint.clone(),
+            },
+        )?;
+        Ok(())
+    }
+}
+
+/// A text in lines that fit an old terminal, each with these blanks before it.
+fn wrapped(text: &str, blanks: usize) -> String {
+    const WIDTH: usize = 100;
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is one from the start on");
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH - blanks {
+            lines.push(word.to_owned());
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines.iter().map(|line| format!("{:blanks$}{line}", "")).collect::<Vec<_>>().join("\n")
+}
+
 /// Registers the webhook twice, and answers how deliveries to it are made.
 async fn register(
     simulator: Simulator,
@@ -549,7 +658,10 @@ async fn register(
 ) -> anyhow::Result<Finkare> {
     heading("0. The webhook is registered at Finkare, which shows its secret once")?;
     let wanted = json!({"url": PUBLIC_URL, "events": ["payment.received", "invoice.status_changed"]});
-    let (first, second) = (operator.post("/register", &wanted).await?, operator.post("/register", &wanted).await?);
+    let (first, second) = (
+        operator.post("/endpoints/demo/register", &wanted).await?,
+        operator.post("/endpoints/demo/register", &wanted).await?,
+    );
     let webhooks = simulator.webhooks();
     account.note(
         "registering creates one webhook, however often it is requested",
@@ -586,7 +698,7 @@ async fn rotate_under_load(finkare: &Finkare, operator: &Operator) -> anyhow::Re
         for answer_delay_ms in [0, 1000, 0] {
             let faults = Faults { rotation_answer_delay_ms: answer_delay_ms, ..Faults::default() };
             simulator.set_faults(faults).context("the fault is not known")?;
-            let (status, answer) = operator.post("/rotate-secret", &json!({})).await?;
+            let (status, answer) = operator.post("/endpoints/demo/rotate-secret", &json!({})).await?;
             ensure!(status == 200, "a rotation was answered {status}: {answer}");
         }
         anyhow::Ok(3)
@@ -618,7 +730,7 @@ async fn lose_an_answer(finkare: &Finkare, operator: &Operator) -> anyhow::Resul
     simulator.set_faults(faults).context("the fault is not known")?;
     let begun = Instant::now();
     let losing = async {
-        let (told, _) = operator.post("/rotate-secret", &json!({})).await?;
+        let (told, _) = operator.post("/endpoints/demo/rotate-secret", &json!({})).await?;
         // Changed once by the lost rotation, and once more by the healing one.
         while simulator.counters().rotations < before.rotations + 2 {
             ensure!(begun.elapsed() < PATIENCE, "the lost answer was not healed within {PATIENCE:?}");
@@ -661,13 +773,22 @@ fn holds(bytes: &[u8], secret: &Secret) -> bool {
     bytes.windows(secret.expose().len()).any(|part| part == secret.expose().as_bytes())
 }
 
+/// What the relay stands between.
+struct Ends {
+    /// The base URL of Finkare's API.
+    finkare: String,
+    /// The company's service.
+    company: SocketAddr,
+    /// The sink of the company's books, as TOML.
+    books: String,
+}
+
 async fn start(
     directory: &Directory,
-    simulator: &Simulator,
+    ends: &Ends,
     sink_secret: &Secret,
     token: &Secret,
     master_key: &Secret,
-    target: SocketAddr,
 ) -> anyhow::Result<Service> {
     let file = directory.0.join("relay.toml");
     let text = format!(
@@ -689,17 +810,29 @@ api_key = "fk_test_demo"
 api_url = "{finkare}"
 api_rate_limit = {{ requests = 20, per_secs = 1 }}
 
+[[endpoints]]
+name = "accounting"
+path = "/webhooks/accounting"
+api_key = "fk_test_demo"
+api_url = "{finkare}"
+api_rate_limit = {{ requests = 20, per_secs = 1 }}
+
 [[sinks]]
 name = "company"
 type = "http"
 url = "http://{target}/events"
 secret = "{sink}"
+endpoints = ["demo"]
 retry = {{ initial_secs = 0.1, max_secs = 1, give_up_after_secs = 3600 }}
 breaker = {{ failures = 10, probe_secs = 0.2 }}
+
+{books}endpoints = ["accounting"]
 "#,
         database = directory.0.join("relay.db").display(),
         token = token.expose(),
-        finkare = simulator.api_url(),
+        finkare = ends.finkare,
+        target = ends.company,
+        books = ends.books,
         sink = sink_secret.expose(),
     );
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;

@@ -16,7 +16,7 @@ use super::{
 use crate::model::money::Cents;
 
 /// Where `simulate` listens unless it is told otherwise.
-pub(super) const SIMULATOR: &str = "http://127.0.0.1:8090";
+const SIMULATOR: &str = "http://127.0.0.1:8090";
 
 const EXAMPLES: &str = "Examples:
   finkare-relay pay                                      a new invoice of a made-up amount, paid as a whole

@@ -14,7 +14,6 @@ use super::{
     books::{StandIn, System},
     client::reachable,
     output::Output,
-    pay,
     serve::Stop,
 };
 use crate::{
@@ -154,8 +153,7 @@ pub(super) async fn run(options: Options, output: Output) -> Result<bool, Failur
         let _ = writeln!(text, "\nbooks with the same invoices, at {url} (open it to see what is booked).");
         let _ = writeln!(text, "For relay.toml:\n\n{}", books.sink().trim_end());
     }
-    let to = if base == pay::SIMULATOR { String::new() } else { format!(" --to {base}") };
-    let _ = writeln!(text, "\nmake a payment:\n  finkare-relay pay{to}");
+    let _ = writeln!(text, "\nmake a payment:\n  finkare-relay pay --to {base}");
     let json = json!({
         "books": books.as_ref().map(|books| json!({"url": books.books.url(), "sink": books.sink()})),
         "address": simulator.address(), "api_url": simulator.api_url(), "api_key": SUGGESTED_KEY, "payment": curl,

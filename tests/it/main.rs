@@ -40,6 +40,7 @@ mod secrets;
 mod setup_by_commands;
 mod signature;
 mod simulate_command;
+mod simulated_books;
 mod sink_limits_and_pauses;
 mod sinks;
 mod status_reads_are_shared;
