@@ -171,12 +171,12 @@ impl Telling<'_> {
         self.settlement.marks.push(Mark { name, at, seen_at: self.now, number });
     }
 
-    /// How long the next of a group is collected: longer and longer while it goes on.
-    fn window(&self, name: &str) -> Duration {
+    /// How long what began then is collected: longer and longer while a group goes on.
+    fn window(&self, name: &str, first: Timestamp) -> Duration {
         let base = self.scene.settings.group;
         let Some(group) = self.noted.groups.iter().find(|group| group.name == name) else { return base };
         let before = Duration::from_micros(group.window_us.try_into().unwrap_or_default());
-        if clock::since(group.told_at, self.now) < before.saturating_mul(2) {
+        if clock::since(group.told_at, first) < before.saturating_mul(2) {
             before.saturating_mul(2).min(LONGEST).max(base)
         } else {
             base
@@ -209,8 +209,8 @@ impl Telling<'_> {
         self.settlement.told.extend(known.into_iter().map(|(word, dispatches)| (dispatches, word)));
         for ((state, sink, endpoint, group), stopped) in groups {
             let name = [state, sink, endpoint, &group].join(" ");
-            let window = self.window(&name);
             let Some(first) = stopped.iter().map(|stopped| stopped.at).min() else { continue };
+            let window = self.window(&name, first);
             if !self.is_over(first, window) {
                 continue;
             }
@@ -362,7 +362,7 @@ impl Telling<'_> {
         self.settlement.refused.clone_from(&self.observed.refused);
         for refused in &self.noted.refusals {
             let name = format!("refused {} {}", refused.endpoint, refused.cause);
-            let window = self.window(&name);
+            let window = self.window(&name, refused.first_at);
             if !self.is_over(refused.first_at, window) {
                 continue;
             }
@@ -458,3 +458,6 @@ fn amount(stopped: &[&Stopped]) -> Option<i64> {
     let of = |payload: &[u8]| serde_json::from_slice::<Value>(payload).ok()?["data"]["amountCents"].as_i64();
     stopped.iter().try_fold(0_i64, |sum, stopped| sum.checked_add(of(stopped.payload.as_deref()?)?))
 }
+
+#[cfg(test)]
+mod tests;
