@@ -26,7 +26,12 @@ pub(super) struct Completion {
 pub(super) fn completion(options: &Completion, mut command: Command) -> Result<bool, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut command, "finkare-relay", &mut script);
-    print(String::from_utf8_lossy(&script).trim_end())?;
+    let mut script = String::from_utf8_lossy(&script).into_owned();
+    if options.shell == Shell::Bash {
+        // clap_complete 4.6 takes the `-` in the program's name for the border of a command in some places and not in others.
+        script = script.replace("finkare__subcmd__relay", "finkare__relay");
+    }
+    print(script.trim_end())?;
     Ok(true)
 }
 

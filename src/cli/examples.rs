@@ -138,8 +138,8 @@ fn below(mut command: Command, path: &str) -> Command {
     let examples = EXAMPLES.iter().find(|(of, _)| *of == path).map(|(_, examples)| *examples);
     match examples {
         Some(examples) if command.get_after_help().is_none() => {
-            let lines: String = examples.iter().map(|example| format!("\n  finkare-relay {example}")).collect();
-            command.after_help(format!("Examples:{lines}"))
+            let lines: Vec<String> = examples.iter().map(|example| format!("  finkare-relay {example}")).collect();
+            command.after_help(format!("Examples:\n{}", lines.join("\n")))
         }
         _ => command,
     }

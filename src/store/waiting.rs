@@ -13,7 +13,7 @@ use crate::model::{clock, dispatch::State, id::DispatchId};
 /// The most dispatches that one overview reads: the newest.
 const MOST: u32 = 20_000;
 /// Payloads longer than this hold no amount that anybody would look for, in bytes.
-const LONGEST: usize = 64 * 1024;
+const LONGEST: u32 = 8 * 1024;
 
 /// A dispatch that waits for a person, or was given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +48,12 @@ type Row = (i64, String, String, Option<String>, Option<String>, i64, Option<Vec
 impl<S: Transact> WaitingStore for S {
     async fn waiting(&self, endpoints: Option<&[String]>) -> Result<(Vec<WaitingOne>, bool), StoreError> {
         // The condition of the partial index, word for word.
-        let mut sql = "SELECT q.id, q.sink, q.state, e.endpoint, q.last_error, q.created_at, e.payload
-                       FROM queue q LEFT JOIN events e ON e.id = q.event_id
-                       WHERE q.state IN ('held', 'dead')"
-            .to_owned();
+        let mut sql = format!(
+            "SELECT q.id, q.sink, q.state, e.endpoint, q.last_error, q.created_at,
+                 CASE WHEN octet_length(e.payload) <= {LONGEST} THEN e.payload END
+             FROM queue q LEFT JOIN events e ON e.id = q.event_id
+             WHERE q.state IN ('held', 'dead')"
+        );
         let mut values: Vec<Value<'_>> = Vec::new();
         if let Some(endpoints) = endpoints {
             one_of(&mut sql, &mut values, " AND e.endpoint", endpoints);
@@ -67,7 +69,7 @@ impl<S: Transact> WaitingStore for S {
             endpoint: endpoint.unwrap_or_default(),
             reason: reason.unwrap_or_default(),
             created_at: clock::nearest(created_at),
-            payload: payload.filter(|payload| payload.len() <= LONGEST),
+            payload,
         };
         Ok((rows.into_iter().map(read).collect(), complete))
     }

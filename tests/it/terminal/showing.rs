@@ -177,6 +177,17 @@ async fn shells_and_man_know_every_command() {
     let mut bash = Command::new("bash");
     bash.args(["-n", "completion"]).current_dir(folder.path());
     assert_eq!(run(bash).await, (0, String::new(), String::new()));
+    for (line, expected) in [("events re", "replay"), ("rotate-secret --al", "--all"), ("rot", "rotate-secret")] {
+        let words = ["finkare-relay"].into_iter().chain(line.split(' ')).collect::<Vec<_>>().join(" ");
+        let (last, word) = (line.split(' ').count(), line.split(' ').next_back().unwrap());
+        let ask = format!(
+            ". ./completion; COMP_WORDS=({words}); COMP_CWORD={last}; _finkare-relay finkare-relay '{word}' ''; \
+             echo \"${{COMPREPLY[@]}}\""
+        );
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &ask]).current_dir(folder.path());
+        assert_eq!(run(bash).await, (0, format!("{expected}\n"), String::new()), "{line}");
+    }
     let mut man = bare(folder.path());
     man.args(["man", "pages"]);
     assert_eq!(run(man).await.0, 0);
