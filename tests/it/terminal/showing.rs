@@ -181,7 +181,7 @@ async fn shells_and_man_know_every_command() {
         let words = ["finkare-relay"].into_iter().chain(line.split(' ')).collect::<Vec<_>>().join(" ");
         let (last, word) = (line.split(' ').count(), line.split(' ').next_back().unwrap());
         let ask = format!(
-            ". ./completion; COMP_WORDS=({words}); COMP_CWORD={last}; _finkare-relay finkare-relay '{word}' ''; \
+            ". ./completion; COMP_WORDS=({words}); COMP_CWORD={last}; _finkare__relay finkare-relay '{word}' ''; \
              echo \"${{COMPREPLY[@]}}\""
         );
         let mut bash = Command::new("bash");
