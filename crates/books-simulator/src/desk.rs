@@ -1,7 +1,7 @@
 //! The counter at which a stand-in takes its calls: connections, the log of requests, quotas, the clock
 //! that it shows, complaints, and the faults that a test wants.
 //!
-//! What a call means is the business of a [`Clerk`]; the desk decides whether the clerk gets to do it, when, and
+//! What a call means is the business of a `Clerk`; the desk decides whether the clerk gets to do it, when, and
 //! whether the caller hears of it. What was begun is done on a task of its own, as a real server does it: a caller
 //! who hangs up stops nothing.
 

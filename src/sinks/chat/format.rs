@@ -1,7 +1,7 @@
 //! The services: how each wants a message, what must be escaped, and how much it takes.
 //!
 //! What an event says may hold anything: an invoice's number, what a target answered. Nothing of it may mention somebody,
-//! and no address in it becomes a link: both are broken by a blank of no width ([`harmless`]), since no escape of the
+//! and no address in it becomes a link: both are broken by a blank of no width (`harmless`), since no escape of the
 //! services reaches them. Nothing of it becomes markup either, but where a service has no escape for it: in a `text` of the
 //! operator's for Slack or Google Chat, `*` and `_` of a value may still make a word bold or italic. A text of which nothing
 //! can be seen is left out, because services refuse empty fields. Lengths are counted in UTF-16 units, as the strictest of

@@ -1,6 +1,6 @@
 //! Posts each event to a chat, through an incoming webhook of Slack, Mattermost, Discord, Microsoft Teams or Google Chat.
 //!
-//! Each service has its own format, its own escaping and its own limits ([`format`]); what they share is here. The address
+//! Each service has its own format, its own escaping and its own limits ([`mod@format`]); what they share is here. The address
 //! of such a webhook is its password: only its host is ever shown.
 //!
 //! # What an answer means
