@@ -155,11 +155,11 @@ pub(super) async fn run(options: Options, output: Output) -> Result<bool, Failur
     }
     let _ = writeln!(text, "\nmake a payment:\n  finkare-relay pay --to {base}");
     let json = json!({
-        "books": books.as_ref().map(|books| json!({"url": books.books.url(), "sink": books.sink()})),
         "address": simulator.address(), "api_url": simulator.api_url(), "api_key": SUGGESTED_KEY, "payment": curl,
         "webhooks": webhooks.iter().map(|(url, id, secret)| json!({
             "url": url, "id": id, "secret": secret.expose(),
         })).collect::<Vec<_>>(),
+        "books": books.as_ref().map(|books| json!({"url": books.books.url(), "sink": books.sink()})),
     });
     output.say(&json, &text)?;
 
