@@ -6,6 +6,7 @@ use lettre::message::{
     Mailbox, Message as Mail, MultiPart, SinglePart,
     header::{HeaderName, HeaderValue},
 };
+use minijinja::HtmlEscape;
 
 use crate::{
     model::notice,
@@ -82,17 +83,7 @@ fn html(told: &Told, footer: &str, language: Language) -> String {
 
 /// A text between tags.
 fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
+    HtmlEscape(text).to_string()
 }
 
 /// The same for every try and replay of an event (RFC 5322, section 3.6.4).

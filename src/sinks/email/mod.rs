@@ -14,7 +14,7 @@
 //!   ([`Outcome::Partly`]).
 //! - If a recipient is refused for now (greylisting), nobody gets the mail before all can: it would reach the others once
 //!   more with each retry.
-//! - A refused login pauses the sink: no mail can be sent until a person has acted, and none is lost.
+//! - A refused connection, login or sender pauses the sink: no mail can be sent until a person has acted, and none is lost.
 
 mod mail;
 mod server;

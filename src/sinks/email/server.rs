@@ -24,6 +24,9 @@ use crate::model::{chain::Chain, dispatch::Outcome, secret::Secret};
 /// Characters of an answer that a reason repeats.
 const EXCERPT: usize = 200;
 
+/// What to do if the server refuses everything.
+const ASK: &str = "Ask who runs the mail server, correct `smtp_url` or `from`, and resume the sink (`sinks resume`)";
+
 /// How the connection is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encryption {
@@ -80,9 +83,7 @@ impl fmt::Debug for Server {
 
 /// What went wrong before a mail was begun.
 enum NotReady {
-    /// The server refuses the login for good.
-    Login(String),
-    /// The server refuses us for good.
+    /// The server refuses us, or the login, for good: a person has to act.
     Refused(String),
     /// It may work later.
     Later(String),
@@ -91,7 +92,7 @@ enum NotReady {
 impl NotReady {
     fn reason(self) -> String {
         match self {
-            NotReady::Login(reason) | NotReady::Refused(reason) | NotReady::Later(reason) => reason,
+            NotReady::Refused(reason) | NotReady::Later(reason) => reason,
         }
     }
 }
@@ -129,7 +130,7 @@ async fn connect(
     let begun = Instant::now();
     let failed = |step: &str, error: &Error| {
         let reason = said(server, step, error, redactor);
-        if error.is_permanent() { NotReady::Refused(reason) } else { NotReady::Later(reason) }
+        if error.is_permanent() { NotReady::Refused(format!("{reason}. {ASK}")) } else { NotReady::Later(reason) }
     };
     let parameters = match server.encryption {
         Encryption::None => None,
@@ -160,7 +161,7 @@ async fn connect(
         if let Err(error) = connection.auth(DEFAULT_MECHANISMS, &credentials).await {
             let reason = said(server, "did not accept the login", &error, redactor);
             return Err(if error.is_permanent() {
-                NotReady::Login(format!(
+                NotReady::Refused(format!(
                     "{reason}. Check user and password in `smtp_url`, and resume the sink (`sinks resume`)"
                 ))
             } else {
@@ -183,8 +184,7 @@ pub(super) async fn send(
 ) -> Outcome {
     let mut connection = match connect(server, egress, hello, timeout, redactor).await {
         Ok(connection) => connection,
-        Err(NotReady::Login(reason)) => return Outcome::Stop { reason },
-        Err(NotReady::Refused(reason)) => return Outcome::Rejected { reason },
+        Err(NotReady::Refused(reason)) => return Outcome::Stop { reason },
         Err(NotReady::Later(reason)) => return Outcome::Retry { reason, after: None },
     };
     let outcome = transact(&mut connection, server, (from, to), mail, redactor).await;
@@ -205,7 +205,13 @@ async fn transact(
         if error.is_permanent() { Outcome::Rejected { reason } } else { Outcome::Retry { reason, after: None } }
     };
     if let Err(error) = connection.command(Mail::new(Some(from.email.clone()), vec![])).await {
-        return ended("refused the sender", &error);
+        let reason = said(server, &format!("refused the sender {}", from.email), &error, redactor);
+        // It would refuse the next mail as well.
+        return if error.is_permanent() {
+            Outcome::Stop { reason: format!("{reason}. {ASK}") }
+        } else {
+            Outcome::Retry { reason, after: None }
+        };
     }
     let (mut accepted, mut refused) = (0, Vec::new());
     for mailbox in to {

@@ -80,11 +80,16 @@ pub fn of(name: &str) -> String {
     }
 }
 
+/// True for what could begin a new line, or control a terminal: also the separators of Unicode (U+2028, U+2029).
+fn ends_line(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
 /// A text on one line, of at most so many characters. Control characters become blanks; characters that change the
 /// direction of the text or are not seen are removed, because they could make it read as something else.
 pub fn bounded(text: &str, most: usize) -> String {
     let is_hidden = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}');
-    let plain = text.chars().filter(|c| !is_hidden(*c)).map(|c| if c.is_control() { ' ' } else { c });
+    let plain = text.chars().filter(|c| !is_hidden(*c)).map(|c| if ends_line(c) { ' ' } else { c });
     let mut short: String = plain.clone().take(most).collect();
     if plain.count() > most {
         short.pop();

@@ -46,9 +46,14 @@ fn python() -> &'static str {
 
 impl Server {
     fn start(tls: &str, login: bool) -> Self {
+        Self::start_with(tls, login, "")
+    }
+
+    /// `greeting` is `closed` for a server that wants nothing of us.
+    fn start_with(tls: &str, login: bool, greeting: &str) -> Self {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it");
         let mut command = Command::new(python());
-        command.arg(format!("{folder}/mail/server.py")).args(["--tls", tls]);
+        command.arg(format!("{folder}/mail/server.py")).args(["--tls", tls, "--greeting", greeting]);
         command.args(["--cert", &format!("{folder}/outgoing_tls/server.crt")]);
         command.args(["--key", &format!("{folder}/outgoing_tls/server.key")]);
         if login {
@@ -163,10 +168,10 @@ async fn what_is_not_as_it_must_be_gets_no_password() {
     // No STARTTLS where it is required; a certificate that nobody vouches for; a certificate for another name.
     for (tls, url, authority, expected) in [
         ("none", "smtp://u:secret-1@localhost:PORT?tls=required", true, "does not offer STARTTLS"),
-        ("starttls", "smtp://u:secret-1@localhost:PORT?tls=required", false, "STARTTLS"),
-        ("implicit", "smtps://u:secret-1@127.0.0.1:PORT", true, ""),
+        ("starttls", "smtp://u:secret-1@localhost:PORT?tls=required", false, "UnknownIssuer"),
+        ("implicit", "smtps://u:secret-1@127.0.0.1:PORT", true, "not valid for name"),
     ] {
-        let server = Server::start(tls, false);
+        let server = Server::start(tls, true);
         let (home, relay) =
             with(&sink(&url.replace("PORT", &server.port.to_string()), &["compta@example.fr"], authority, "")).await;
         deliver(&relay).await;
@@ -175,7 +180,7 @@ async fn what_is_not_as_it_must_be_gets_no_password() {
         let reason = dispatch["last_error"].as_str().unwrap().to_owned();
         assert!(reason.contains(expected) && !reason.contains("secret-1"), "{reason}");
         assert_ne!(dispatch["state"], "dead", "it may be repaired: {reason}");
-        assert_eq!(server.said("mail").len(), 0);
+        assert_eq!((server.said("auth").len(), server.said("mail").len()), (0, 0), "{reason}");
         assert!(!home.command().arg("check").output().unwrap().status.success());
         assert!(!relay.log().contains("secret-1"));
     }
@@ -192,6 +197,41 @@ async fn a_refused_login_pauses_the_sink_and_shows_no_password() {
     assert!(reason.contains("did not accept the login") && reason.contains("535"), "{reason}");
     assert!(!reason.contains("wrong-secret-1") && !relay.log().contains("wrong-secret-1"), "{reason}");
     assert_eq!(only_dispatch(&relay).await["state"], "pending", "no mail is lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_wants_nothing_of_us_pauses_the_sink() {
+    for (greeting, from, expected) in [
+        ("closed", "relais@example.fr", "your address is on a list"),
+        ("", "refused@example.fr", "refused the sender refused@example.fr"),
+    ] {
+        let server = Server::start_with("none", false, greeting);
+        let url = format!("smtp://127.0.0.1:{}", server.port);
+        let sinks = sink(&url, &["compta@example.fr"], false, "").replace("relais@example.fr", from);
+        let (_home, relay) = with(&sinks).await;
+        deliver(&relay).await;
+        eventually("it is paused", async || relay.sink("mail").await["state"] == "paused").await;
+        let dispatch = only_dispatch(&relay).await;
+        let reason = dispatch["last_error"].as_str().unwrap();
+        assert!(reason.contains(expected) && reason.contains("sinks resume"), "{reason}");
+        assert_eq!(dispatch["state"], "pending", "no mail is lost");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_whose_answer_is_lost_is_sent_again_as_the_same() {
+    let server = Server::start("none", false);
+    let url = format!("smtp://127.0.0.1:{}", server.port);
+    let (_home, relay) = with(&sink(&url, &["lost@example.fr"], false, "")).await;
+    let id = deliver(&relay).await;
+    assert_eq!(ends_as(&relay, "delivered").await["attempts"], 2);
+    let ids: Vec<String> = server
+        .mails(2)
+        .await
+        .iter()
+        .map(|mail| MessageParser::default().parse(mail.as_bytes()).unwrap().message_id().unwrap().to_owned())
+        .collect();
+    assert_eq!(ids, [format!("{id}@example.fr"), format!("{id}@example.fr")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

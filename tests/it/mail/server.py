@@ -25,6 +25,7 @@ def is_tls(server, session):
 class Handler:
     def __init__(self):
         self.later = 0
+        self.lost = 0
 
     async def handle_EHLO(self, server, session, envelope, hostname):
         session.host_name = hostname
@@ -58,7 +59,30 @@ class Handler:
         say(data=content, to=envelope.rcpt_tos, tls=is_tls(server, session))
         if any(address.startswith("full") for address in envelope.rcpt_tos):
             return "552 5.2.2 mailbox full"
+        if any(address.startswith("lost") for address in envelope.rcpt_tos):
+            self.lost += 1
+            if self.lost == 1:
+                # The mail is taken, and nobody hears of it.
+                server.transport.abort()
         return "250 OK"
+
+
+class Server(SMTP):
+    async def smtp_AUTH(self, arg):
+        say(auth=arg)
+        return await super().smtp_AUTH(arg)
+
+    async def smtp_EHLO(self, hostname):
+        if GREETING == "closed":
+            await self.push("554 5.7.1 your address is on a list")
+            return
+        await super().smtp_EHLO(hostname)
+
+    async def smtp_HELO(self, hostname):
+        await self.smtp_EHLO(hostname)
+
+
+GREETING = ""
 
 
 def authenticator(user, password):
@@ -76,9 +100,12 @@ async def main():
     options.add_argument("--tls", choices=["none", "starttls", "implicit"], default="none")
     options.add_argument("--cert")
     options.add_argument("--key")
+    options.add_argument("--greeting", default="")
     options.add_argument("--user")
     options.add_argument("--password")
     options = options.parse_args()
+    global GREETING
+    GREETING = options.greeting
     context = None
     if options.tls != "none":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -94,7 +121,7 @@ async def main():
 
     def factory():
         tls = context if options.tls == "starttls" else None
-        return SMTP(handler, tls_context=tls, require_starttls=tls is not None, hostname="localhost", **more)
+        return Server(handler, tls_context=tls, require_starttls=tls is not None, hostname="localhost", **more)
 
     wrapped = context if options.tls == "implicit" else None
     loop = asyncio.get_running_loop()
