@@ -9,6 +9,9 @@
 //! named: every configured sink that would get the event if it arrived now, including sinks that were added after the
 //! event.
 //!
+//! The relay's own events (`relay.…`) are stricter: in a selection they go only to sinks that ask for them, named or not, and
+//! never to the one that they are about. Who names the sink of a single event gets what was asked for.
+//!
 //! # In which order
 //!
 //! Oldest event first, so that the earlier event of an invoice gets the smaller dispatch number and is sent first, as
@@ -27,8 +30,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    ingest::route::{Body, Route, sinks_for},
-    model::id::{DispatchId, EventId, SinkName},
+    ingest::route::{Body, Own, Route, sinks_for, sinks_for_own},
+    model::{
+        id::{DispatchId, EndpointName, EventId, SinkName},
+        notice,
+    },
     store::{self, Candidate, EventFilter, Store, StoreError},
 };
 
@@ -91,13 +97,23 @@ const fn is_none(count: &u64) -> bool {
 pub struct Replayer {
     store: Arc<dyn Store>,
     routes: Arc<[Route]>,
+    endpoints: Arc<[EndpointName]>,
     most: u32,
 }
 
 impl Replayer {
-    /// `routes` are those of the configured sinks.
-    pub fn new(store: Arc<dyn Store>, routes: Arc<[Route]>) -> Self {
-        Self { store, routes, most: MOST }
+    /// `routes` are those of the configured sinks, `endpoints` the names of all endpoints.
+    pub fn new(store: Arc<dyn Store>, routes: Arc<[Route]>, endpoints: Arc<[EndpointName]>) -> Self {
+        Self { store, routes, endpoints, most: MOST }
+    }
+
+    /// The sinks that would get the event if it arrived now.
+    fn wanting(&self, endpoint: &str, event_type: &str, payload: &[u8]) -> Vec<SinkName> {
+        if !notice::is_own(event_type) {
+            return sinks_for(&self.routes, endpoint, event_type, payload);
+        }
+        let body = Body::new(payload);
+        sinks_for_own(&self.routes, &self.endpoints, Own::read(event_type, endpoint, &body), &body)
     }
 
     /// The configured sinks with these names, each once; `None` if no names are given.
@@ -130,7 +146,7 @@ impl Replayer {
         let detail = self.store.event(id).await?.ok_or(ReplayError::NoSuchEvent)?;
         let payload = detail.payload.ok_or(ReplayError::PayloadGone)?;
         let event = detail.event;
-        let sinks = named.unwrap_or_else(|| sinks_for(&self.routes, &event.endpoint, &event.event_type, &payload));
+        let sinks = named.unwrap_or_else(|| self.wanting(&event.endpoint, &event.event_type, &payload));
         // The payload may have been removed since the event was read.
         self.store.replay_event(id, &sinks).await?.ok_or(ReplayError::PayloadGone)
     }
@@ -234,10 +250,18 @@ impl Replayer {
         if !candidate.has_payload {
             return Ok(None);
         }
+        let event = &candidate.event;
+        if notice::is_own(&event.event_type) {
+            let Some(payload) = self.store.event(event.id).await?.and_then(|detail| detail.payload) else {
+                return Ok(None);
+            };
+            let mut sinks = self.wanting(&event.endpoint, &event.event_type, &payload);
+            sinks.retain(|sink| named.is_none_or(|named| named.contains(sink)));
+            return Ok(Some(sinks));
+        }
         if let Some(named) = named {
             return Ok(Some(named.to_vec()));
         }
-        let event = &candidate.event;
         let wanting = || self.routes.iter().filter(|route| route.wants(&event.endpoint, &event.event_type));
         if wanting().all(|route| route.filter.is_none()) {
             return Ok(Some(wanting().map(|route| route.sink.clone()).collect()));
@@ -302,7 +326,8 @@ mod tests {
             store.record_deliveries(&batch).await.unwrap();
         }
         let routes = Arc::new([route("all", None), route("late", Some("number >= 1000"))]);
-        (folder, Replayer { store, routes, most }, ids)
+        let endpoints = [EndpointName::new("main").unwrap()].into();
+        (folder, Replayer { store, routes, endpoints, most }, ids)
     }
 
     #[tokio::test]
@@ -337,6 +362,36 @@ mod tests {
         }
         assert_eq!(replayer.many(&EventFilter::default(), Some(&named[..2]), true).await.unwrap().foreign, 0);
         assert_eq!(replayer.many(&EventFilter::default(), None, true).await.unwrap().foreign, 0, "nobody asked for it");
+    }
+
+    #[tokio::test]
+    async fn the_relays_own_events_go_only_to_who_asks_for_them() {
+        let (_folder, mut replayer, _) = replayer(MOST, 0).await;
+        let asks = |name: &str| Route { events: Selection::Types(vec!["relay.*".into()]), ..route(name, None) };
+        replayer.routes = Arc::new([route("erp", None), asks("desk"), asks("mail")]);
+        let own = NewEvent {
+            id: EventId::generate(),
+            endpoint: EndpointName::new("main").unwrap(),
+            dedupe_key: DedupeKey::of_message(b"own"),
+            event_type: "relay.sink_paused".into(),
+            invoice_id: None,
+            occurred_at: None,
+            received_at: clock::now(),
+            readable: true,
+            content_type: None,
+            payload: br#"{"event":"relay.sink_paused","data":{"sink":"mail"}}"#.to_vec().into(),
+            sinks: Vec::new(),
+        };
+        replayer.store.record_deliveries(std::slice::from_ref(&own)).await.unwrap();
+        let all = ["erp", "desk", "mail"].map(str::to_owned);
+        for (named, expected) in [(None, 1), (Some(&all[..]), 1), (Some(&all[..1]), 0), (Some(&all[2..]), 0)] {
+            let summary = replayer.many(&EventFilter::default(), named, true).await.unwrap();
+            assert_eq!((summary.events, summary.dispatches), (1, expected), "{named:?}");
+        }
+        assert_eq!(replayer.one(own.id, None).await.unwrap().len(), 1);
+        let rows = replayer.store.list_dispatches(&DispatchFilter::default(), 10).await.unwrap().rows;
+        assert_eq!(rows.iter().map(|row| row.sink.as_str()).collect::<Vec<_>>(), ["desk"]);
+        assert_eq!(replayer.one(own.id, Some(&all[..1])).await.unwrap().len(), 1, "one that is named is asked for");
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     config::{Config, Sink},
-    ingest::route::{Body, Decision, Route},
+    ingest::route::{Body, Decision, Own, Route},
     model::{
         clock,
         dispatch::{Outcome, Trigger},
@@ -131,11 +131,11 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
         let names: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
         anyhow!("there is no configured sink `{}`; there is {}", options.sink, names.join(", "))
     })?;
-    let route = service::route(&sink, &config);
+    let among = Among::new(&sink, &config);
     let admin_url = options.service.admin_url.as_deref();
     if let Some(since) = &options.since {
         let client = Client::new(config, admin_url)?;
-        since_then(&client, since, &route, output).await?;
+        since_then(&client, since, &among, output).await?;
         return Ok(true);
     }
     let event = options.event.unwrap_or_default();
@@ -144,14 +144,14 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     } else {
         from_file(&config, Path::new(&event), options.endpoint.as_deref())?
     };
-    if sink.kind.is_invoicing() && decide(&route, &message).is_taken() {
+    if sink.kind.is_invoicing() && among.decide(&message).is_taken() {
         let explained = explained(&config, &sink, &message).await?;
         show_explained(&sink, &message, &explained, output)?;
         return Ok(true);
     }
     let found =
-        if sink.enrich && decide(&route, &message).is_taken() { looked_up(&config, &message).await? } else { Ok(None) };
-    show(&sink, &route, message, found, output)
+        if sink.enrich && among.decide(&message).is_taken() { looked_up(&config, &message).await? } else { Ok(None) };
+    show(&sink, &among, message, found, output)
 }
 
 /// Looks the event up at Finkare as the service would, without deciding anything.
@@ -222,25 +222,40 @@ fn own_type(payload: &[u8]) -> Option<String> {
     body["event"].as_str().filter(|event_type| notice::is_own(event_type)).map(str::to_owned)
 }
 
-fn decide(route: &Route, message: &Message) -> Decision {
-    if notice::is_own(&message.event_type) {
-        let body = Body::new(&message.payload);
-        let is_among = |endpoints: &[EndpointName]| {
-            message.endpoint.is_empty() || endpoints.iter().any(|name| name.as_str() == message.endpoint)
-        };
-        return route.decide_own(&message.event_type, &body, is_among);
+/// The sink's route, among those of all sinks.
+struct Among {
+    route: Route,
+    routes: Vec<Route>,
+    endpoints: Vec<EndpointName>,
+}
+
+impl Among {
+    fn new(sink: &Sink, config: &Config) -> Self {
+        Self {
+            route: service::route(sink, config),
+            routes: config.sinks.iter().map(|sink| service::route(sink, config)).collect(),
+            endpoints: config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
+        }
     }
-    route.decide(&message.endpoint, &message.event_type, &Body::new(&message.payload))
+
+    fn decide(&self, message: &Message) -> Decision {
+        let body = Body::new(&message.payload);
+        if !notice::is_own(&message.event_type) {
+            return self.route.decide(&message.endpoint, &message.event_type, &body);
+        }
+        let own = Own::read(&message.event_type, &message.endpoint, &body);
+        self.route.decide_own(&self.routes, &self.endpoints, own, &body)
+    }
 }
 
 fn show(
     sink: &Sink,
-    route: &Route,
+    among: &Among,
     mut message: Message,
     found: Result<Option<Resolved>, Outcome>,
     output: Output,
 ) -> Result<bool, Failure> {
-    let decision = decide(route, &message);
+    let decision = among.decide(&message);
     let unresolved = found.as_ref().err().and_then(Outcome::reason).map(str::to_owned);
     message.resolved = found.ok().flatten().map(Arc::new);
     let preview = if decision.is_taken() && unresolved.is_none() {
@@ -341,7 +356,7 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
 }
 
-async fn since_then(client: &Client, since: &str, route: &Route, output: Output) -> anyhow::Result<()> {
+async fn since_then(client: &Client, since: &str, among: &Among, output: Output) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     let mut cursor: Option<String> = None;
     let mut more = false;
@@ -353,7 +368,7 @@ async fn since_then(client: &Client, since: &str, route: &Route, output: Output)
             let found = stored(client, event["id"].as_str().unwrap_or_default()).await?;
             let (taken, reason) = match found.message() {
                 Ok(message) => {
-                    let decision = decide(route, &message);
+                    let decision = among.decide(&message);
                     (decision.is_taken(), decision.to_string())
                 }
                 Err(gone) => (false, gone.to_string()),

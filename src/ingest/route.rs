@@ -54,6 +54,8 @@ pub enum Decision {
     Taken,
     /// The route does not include this type.
     OtherType,
+    /// One of the relay's own events, about this very sink.
+    AboutItself,
     /// The route does not include this endpoint.
     OtherEndpoint,
     /// The filter does not match, or needs a field that is missing.
@@ -76,6 +78,7 @@ impl fmt::Display for Decision {
         match self {
             Self::Taken => f.write_str("the sink gets it"),
             Self::OtherType => f.write_str("the sink does not ask for this type (`events`)"),
+            Self::AboutItself => f.write_str("the event is about this sink itself"),
             Self::OtherEndpoint => {
                 f.write_str("the sink does not take events of this endpoint (`endpoints`, or `live` and the sandbox)")
             }
@@ -127,17 +130,27 @@ impl Route {
         self.filtered(body)
     }
 
-    /// Decides whether the sink gets one of the relay's own events. `is_among` says whether what the event is about
-    /// belongs to these endpoints.
-    pub fn decide_own(
-        &self,
-        event_type: &str,
-        body: &Body<'_>,
-        is_among: impl FnOnce(&[EndpointName]) -> bool,
-    ) -> Decision {
-        if !self.events.wants(event_type) {
+    /// Decides whether the sink gets one of the relay's own events. `routes` are those of all sinks, and `all` the names of
+    /// all endpoints.
+    pub fn decide_own(&self, routes: &[Route], all: &[EndpointName], own: Own<'_>, body: &Body<'_>) -> Decision {
+        if !self.events.wants(own.event_type) {
             return Decision::OtherType;
         }
+        if own.sink == Some(self.sink.as_str()) {
+            return Decision::AboutItself;
+        }
+        let is_among = |endpoints: &[EndpointName]| {
+            if let Some(endpoint) = own.endpoint {
+                return endpoints.iter().any(|name| name.as_str() == endpoint);
+            }
+            // What is about a sink belongs to the endpoints of that sink, and what is about nothing to all.
+            let of_sink = own
+                .sink
+                .and_then(|about| routes.iter().find(|route| route.sink.as_str() == about))
+                .and_then(|route| route.endpoints.as_deref())
+                .unwrap_or(all);
+            of_sink.iter().all(|name| endpoints.contains(name))
+        };
         if self.endpoints.as_deref().is_some_and(|endpoints| !is_among(endpoints)) {
             return Decision::OtherEndpoint;
         }
@@ -160,11 +173,45 @@ impl Route {
 /// The body is parsed only if a filter needs it, and only once.
 pub fn sinks_for(routes: &[Route], endpoint: &str, event_type: &str, message: &[u8]) -> Vec<SinkName> {
     let body = Body::new(message);
+    taken(routes.iter().map(|route| (route, route.decide(endpoint, event_type, &body))), event_type)
+}
+
+/// What one of the relay's own events is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Own<'e> {
+    /// Its type.
+    pub event_type: &'e str,
+    /// The endpoint that it is about.
+    pub endpoint: Option<&'e str>,
+    /// The sink that it is about.
+    pub sink: Option<&'e str>,
+}
+
+impl<'e> Own<'e> {
+    /// Reads what a stored event is about; `endpoint` is empty for none.
+    pub fn read(event_type: &'e str, endpoint: &'e str, body: &'e Body<'_>) -> Self {
+        let sink = body.json().and_then(|json| json["data"]["sink"].as_str());
+        Self { event_type, endpoint: Some(endpoint).filter(|name| !name.is_empty()), sink }
+    }
+}
+
+/// The sinks that get one of the relay's own events: those that ask for it, and never the one that it is about. `all` has
+/// the names of all endpoints.
+pub fn sinks_for_own(routes: &[Route], all: &[EndpointName], own: Own<'_>, body: &Body<'_>) -> Vec<SinkName> {
+    taken(routes.iter().map(|route| (route, route.decide_own(routes, all, own, body))), own.event_type)
+}
+
+/// The sinks of the routes that take it. A filter that failed is logged.
+fn taken<'r>(decided: impl Iterator<Item = (&'r Route, Decision)>, event_type: &str) -> Vec<SinkName> {
     let mut sinks = Vec::new();
-    for route in routes {
-        match route.decide(endpoint, event_type, &body) {
+    for (route, decision) in decided {
+        match decision {
             Decision::Taken => sinks.push(route.sink.clone()),
-            Decision::OtherType | Decision::OtherEndpoint | Decision::NoMatch | Decision::NotJson => {}
+            Decision::OtherType
+            | Decision::AboutItself
+            | Decision::OtherEndpoint
+            | Decision::NoMatch
+            | Decision::NotJson => {}
             Decision::Failed(error) => tracing::warn!(
                 sink.name = %route.sink, event.r#type = event_type, %error,
                 "a filter failed on an event: the event counts as not matching"

@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::{Scene, Settings, sentences};
 use crate::{
-    ingest::route::{Body, Decision},
+    ingest::route::{Body, Own, sinks_for_own},
     model::{
         clock,
-        id::{DispatchId, EndpointName, EventId, SinkName},
+        id::{DispatchId, EndpointName, EventId},
         notice::{MOST_NAMED, Notice, NoticeType},
         reason,
     },
@@ -120,7 +120,12 @@ impl Telling<'_> {
     /// not asked for these events does not find them among the payments.
     fn tell(&mut self, notice: &Notice) {
         let payload = notice.body(self.now);
-        let sinks = self.targets(notice, &payload);
+        let own = Own {
+            event_type: notice.kind.as_str(),
+            endpoint: notice.endpoint.as_deref(),
+            sink: notice.sink.as_deref(),
+        };
+        let sinks = sinks_for_own(&self.scene.routes, &self.observed.endpoints, own, &Body::new(&payload));
         if sinks.is_empty() {
             return;
         }
@@ -132,35 +137,6 @@ impl Telling<'_> {
             sinks,
             payload,
         });
-    }
-
-    fn targets(&self, notice: &Notice, payload: &[u8]) -> Vec<SinkName> {
-        let body = Body::new(payload);
-        let all = &self.observed.endpoints;
-        let about = notice.sink.as_deref();
-        let is_among = |endpoints: &[EndpointName]| {
-            if let Some(endpoint) = &notice.endpoint {
-                return endpoints.iter().any(|name| name.as_str() == endpoint);
-            }
-            // What is about a sink belongs to the endpoints of that sink, and what is about nothing to all.
-            let of_sink = about
-                .and_then(|about| self.scene.routes.iter().find(|route| route.sink.as_str() == about))
-                .and_then(|route| route.endpoints.as_ref())
-                .unwrap_or(all);
-            of_sink.iter().all(|name| endpoints.contains(name))
-        };
-        let mut sinks = Vec::new();
-        for route in self.scene.routes.iter().filter(|route| about != Some(route.sink.as_str())) {
-            match route.decide_own(notice.kind.as_str(), &body, is_among) {
-                Decision::Taken => sinks.push(route.sink.clone()),
-                Decision::OtherType | Decision::OtherEndpoint | Decision::NoMatch | Decision::NotJson => {}
-                Decision::Failed(error) => tracing::warn!(
-                    sink.name = %route.sink, event.r#type = notice.kind.as_str(), %error,
-                    "a filter failed on an event: the event counts as not matching"
-                ),
-            }
-        }
-        sinks
     }
 
     fn mark(&self, name: &str) -> Option<&Mark> {

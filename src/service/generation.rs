@@ -170,7 +170,9 @@ impl Generation {
         let tested = config.sinks.iter().map(|sink| (sink.name.clone(), sink.timeout, sinks[&sink.name].sink.clone()));
         let tests = Arc::new(TestEvents::new(tested));
         let admin_routes = routes.clone();
-        let replayer = Arc::new(Replayer::new(on.store.clone(), routes.clone()));
+        let endpoint_names: Arc<[EndpointName]> =
+            config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+        let replayer = Arc::new(Replayer::new(on.store.clone(), routes.clone(), endpoint_names));
         let ingest = Arc::new(Ingest::new(routes, on.committer.clone(), config.server.ack_timeout));
         let strays = Strays::new(&endpoints, &on.refusals, &on.metrics);
         let hooks = receive::router(endpoints, &ingest, &on.metrics, &on.refusals, &config.server)

@@ -10,7 +10,7 @@ use crate::{
         route::{Route, Selection},
     },
     lifecycle::Lifecycle,
-    model::notice,
+    model::{id::SinkName, notice},
     store::notices::SinkBrief,
     telemetry::Metrics,
 };

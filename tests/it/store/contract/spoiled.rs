@@ -67,7 +67,7 @@ pub(crate) async fn a_spoiled_event_hides_no_other(on: &Fixture) {
 
         // In bulk it is sent again like any other.
         let route = Route { sink: sink("erp"), events: Selection::All, endpoints: None, filter: None };
-        let replayer = Replayer::new(store.clone(), Arc::new([route]));
+        let replayer = Replayer::new(store.clone(), Arc::new([route]), Arc::new([]));
         for dry_run in [true, false] {
             let summary = replayer.many(&all(), None, dry_run).await.unwrap();
             assert_eq!((summary.events, summary.dispatches, summary.skipped), (3, 3, 0), "{column} = {micros}");
