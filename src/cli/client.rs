@@ -214,11 +214,12 @@ impl Client {
     }
 
     /// The endpoints that are silent, as `/readyz` says; none if it cannot be asked.
-    pub(super) async fn silent_endpoints(&self) -> Vec<String> {
-        let Ok(answer) = self.http.get(format!("{}/readyz", self.base)).send().await else { return Vec::new() };
-        let Ok(body) = answer.json::<Value>().await else { return Vec::new() };
+    pub(super) async fn silent_endpoints(&self) -> anyhow::Result<Vec<String>> {
+        let asked = || format!("cannot find out at {}/readyz which endpoints are silent", self.base);
+        let answer = self.http.get(format!("{}/readyz", self.base)).send().await.with_context(asked)?;
+        let body: Value = answer.json().await.with_context(asked)?;
         let checks = body["checks"].as_array().into_iter().flatten();
-        checks.filter_map(|check| Some(check["name"].as_str()?.strip_prefix("endpoint/")?.to_owned())).collect()
+        Ok(checks.filter_map(|check| Some(check["name"].as_str()?.strip_prefix("endpoint/")?.to_owned())).collect())
     }
 
     /// `POST` below `/api/v1`, without a body.

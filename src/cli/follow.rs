@@ -14,7 +14,7 @@ use super::{
     client::Client,
     output::{Output, complain, plain, plain_or_empty, print, second},
 };
-use crate::{config::Config, model::clock, web::admin::events::EventRow};
+use crate::{config::Config, model::id::EventId, web::admin::events::EventRow};
 
 /// The time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -47,11 +47,12 @@ pub(super) struct Options {
 /// `follow`: until it is interrupted, or nobody reads it any more.
 pub(super) async fn run(config: Config, options: Options, output: Output) -> Result<bool, Failure> {
     let client = Client::new(config, options.service.url())?;
+    let mut seen = BTreeSet::new();
     let mut since: jiff::Timestamp = match &options.since {
         Some(since) => since.parse().map_err(anyhow::Error::new)?,
-        None => clock::now(),
+        None => now_there(&client, &options, &mut seen).await?,
     };
-    let (mut seen, mut failing, mut first) = (BTreeSet::new(), false, true);
+    let (mut failing, mut first) = (false, true);
     let follow = async {
         loop {
             match look(&client, &options, since).await {
@@ -92,6 +93,28 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
             Ok(true)
         }
     }
+}
+
+/// Where to begin without `--since`: by the clock of the service, since that of this machine may be wrong. The events that
+/// are there already are not printed.
+async fn now_there(
+    client: &Client,
+    options: &Options,
+    seen: &mut BTreeSet<EventId>,
+) -> anyhow::Result<jiff::Timestamp> {
+    let newest = client.get("/events", &[("limit", "1".to_owned())]).await?;
+    let Some(newest) = newest["data"].as_array().and_then(|rows| rows.first()) else {
+        return Ok(jiff::Timestamp::UNIX_EPOCH);
+    };
+    let newest: EventRow = read(newest)?;
+    let since = newest.received_at.checked_sub(jiff::SignedDuration::from_secs(OVERLAP))?;
+    for row in look(client, options, since).await? {
+        let event: EventRow = read(&row)?;
+        if event.id <= newest.id {
+            seen.insert(event.id);
+        }
+    }
+    Ok(since)
 }
 
 /// The events since then, newest first.

@@ -1,6 +1,6 @@
 //! `status`: the service on one screen, and what to do where something needs a person.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     config::Config,
+    model::dispatch::State,
     web::admin::{
         sinks::{SinkRow, SinkState},
         waiting::{WaitingList, WaitingRow},
@@ -34,15 +35,15 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     let client = Client::new(config, options.service.url())?;
     let sinks = match client.get("/sinks", &[]).await {
         Ok(sinks) => sinks,
-        Err(error) if error.downcast_ref::<NotThere>().is_some() && !output.json => {
-            output.say(&json!({}), "down: nothing answers at the admin API's address")?;
+        Err(error) if error.downcast_ref::<NotThere>().is_some() => {
+            output.say(&json!({"up": false}), "down: nothing answers at the admin API's address")?;
             return Err(error.into());
         }
         Err(error) => return Err(error.into()),
     };
     let endpoints = client.get("/endpoints", &[]).await?;
     let waiting = client.get("/waiting", &[]).await?;
-    let silent = client.silent_endpoints().await;
+    let silent = client.silent_endpoints().await?;
     let to_do = to_do(&read_rows(&sinks)?, &endpoints, &read(&waiting)?, &silent);
     let answer = json!({
         "up": true, "needs_a_person": !to_do.is_empty(), "to_do": to_do, "endpoints": endpoints["data"],
@@ -59,9 +60,13 @@ fn read_rows(answer: &Value) -> anyhow::Result<Vec<SinkRow>> {
 /// What needs a person, each with what to do.
 fn to_do(sinks: &[SinkRow], endpoints: &Value, waiting: &WaitingList, silent: &[String]) -> Vec<String> {
     let mut list = Vec::new();
+    let mut stopped: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for WaitingRow { state, sink, count, .. } in &waiting.data {
-        let events = counted(*count, "event", "events");
-        let what = if *state == crate::model::dispatch::State::Dead { "given up" } else { "held" };
+        *stopped.entry((sink, state.as_str())).or_default() += *count;
+    }
+    for ((sink, state), count) in stopped {
+        let events = counted(count, "event", "events");
+        let what = if state == State::Dead.as_str() { "given up" } else { "held" };
         list.push(format!("{events} {what} for {sink}: finkare-relay dispatches list --sink {sink} --state {state}"));
     }
     for sink in sinks {
@@ -81,9 +86,18 @@ fn to_do(sinks: &[SinkRow], endpoints: &Value, waiting: &WaitingList, silent: &[
         list.push(format!("endpoint {name} is silent: is its webhook enabled at Finkare, and does its URL lead here?"));
     }
     for endpoint in endpoints["data"].as_array().into_iter().flatten() {
-        let (name, state) = (cell(&endpoint["name"]), cell(&endpoint["state"]));
-        if matches!(state.as_str(), "unknown" | "no_secret") {
-            list.push(format!("endpoint {name}: {}: finkare-relay endpoints list", state.replace('_', " ")));
+        let name = cell(&endpoint["name"]);
+        let attention: Vec<_> = endpoint["attention"].as_array().into_iter().flatten().collect();
+        if attention.is_empty() && endpoint["state"] == "unknown" {
+            list.push(format!(
+                "endpoint {name}: it is not known which secret Finkare signs with: finkare-relay endpoints list"
+            ));
+        }
+        list.extend(attention.into_iter().map(|what| format!("endpoint {name}: {}", cell(what))));
+        if endpoint["secrets"] == 0 {
+            list.push(format!(
+                "endpoint {name} has no secret and refuses every delivery: finkare-relay register --endpoint {name}"
+            ));
         }
     }
     list

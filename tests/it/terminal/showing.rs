@@ -98,6 +98,10 @@ async fn one_screen_says_what_needs_a_person() {
     nowhere.args(["status", "--admin-url", "127.0.0.1:1"]);
     let (code, screen, stderr) = run(nowhere).await;
     assert!(code == 1 && screen.starts_with("down") && stderr.contains("127.0.0.1:1"), "{screen}{stderr}");
+    let mut nowhere = home.command();
+    nowhere.args(["status", "--json", "--admin-url", "127.0.0.1:1"]);
+    let (code, json, _) = run(nowhere).await;
+    assert_eq!((code, json.trim()), (1, r#"{"up":false}"#));
 }
 
 #[tokio::test(flavor = "multi_thread")]
