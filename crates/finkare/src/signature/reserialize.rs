@@ -235,7 +235,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The rest of `\uXXXX`, with the second half of a surrogate pair where it follows.
+    /// The four digits after `\u`, with the second half of a surrogate pair where it follows.
     fn unicode_escape(&mut self) -> Result<(), Error> {
         self.at += 1;
         let first = self.four_hex_digits()?;
