@@ -10,6 +10,10 @@
 //! the server runs joins it; that is what makes nextest fast. The keeper lingers for a moment, as
 //! nextest has no test process between two tests.
 //!
+//! The server in its turn holds a lock on a file (`running`) for as long as any of its processes
+//! lives. Who finds an address but no such lock has found what a power cut or a `kill -9` of everything
+//! left behind, and starts a new server in its place.
+//!
 //! Each set of migrations has a template database of its own, made by whoever needs it first; a
 //! test's database is a copy of it, which takes some milliseconds.
 //!
@@ -18,7 +22,7 @@
 //! `RELAY_TEST_SKIP_POSTGRES` is set: see [`available`].
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io,
     os::unix::{
         fs::{MetadataExt, PermissionsExt, chown},
@@ -60,10 +64,19 @@ const SETTINGS: [&str; 8] = [
 /// `flock` on the file `users` succeeds when every test process has dropped its shared lock; the
 /// second one, after the linger, makes sure that none came meanwhile. Only then, and while it still
 /// has the lock, does it take the address away: whoever comes next finds none and starts anew.
+///
+/// The lock on `running` is the server's by inheritance. A server that ends without having been asked to
+/// takes its keeper along, as the next test starts a new one with a keeper of its own.
 const KEEPER: &str = r#"
 dir=$1 linger=$2; shift 2
 trap '' INT HUP
-while "$@" >>"$dir/log" 2>&1 </dev/null; [ -e "$dir/again" ]; do rm -f "$dir/again"; done &
+exec 8<"$dir/running"
+flock -x 8
+{
+    while "$@" >>"$dir/log" 2>&1 </dev/null; [ -e "$dir/again" ]; do rm -f "$dir/again"; done
+    [ -e "$dir/ending" ] || kill -KILL $$
+} &
+exec 8<&-
 while true; do
     flock -x "$dir/users" true
     sleep "$linger"
@@ -72,6 +85,7 @@ while true; do
     exec 9<&-
 done
 rm -f "$dir/address"
+: >"$dir/ending"
 kill -QUIT "$(head -n 1 "$dir/data/postmaster.pid")" 2>/dev/null
 wait
 rm -rf "$dir"
@@ -275,7 +289,7 @@ impl Server {
             let fresh = dir.with_extension(format!("fresh-{}", std::process::id()));
             fs::create_dir_all(&fresh)?;
             fs::set_permissions(&fresh, fs::Permissions::from_mode(0o700))?;
-            for name in ["users", "starting"] {
+            for name in ["users", "starting", "running"] {
                 File::create(fresh.join(name))?;
                 chown(fresh.join(name), user.map(|user| user.0), user.map(|user| user.1))?;
             }
@@ -292,9 +306,11 @@ impl Server {
             return Err(io::ErrorKind::NotFound.into());
         }
         let address = dir.join("address");
-        let port = if let Ok(port) = fs::read_to_string(&address) {
-            port.trim().parse().map_err(io::Error::other)?
+        let port = if runs(dir)? {
+            fs::read_to_string(&address)?.trim().parse().map_err(io::Error::other)?
         } else {
+            // What it says is of a server that is gone.
+            let _ = fs::remove_file(&address);
             let port = start(dir, user, &initdb, &postgres)?;
             fs::write(&address, port.to_string())?;
             port
@@ -395,6 +411,16 @@ fn start(dir: &Path, user: Option<(u32, u32)>, initdb: &Path, postgres: &Path) -
     Ok(port)
 }
 
+/// True while any process of the server in this folder lives, or its keeper is about to start it.
+fn runs(dir: &Path) -> io::Result<bool> {
+    // A folder that was left behind may be older than this file.
+    match File::options().create(true).append(true).open(dir.join("running"))?.try_lock() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// True once the server takes connections: the last line of its own file says so.
 fn is_ready(data: &Path) -> bool {
     fs::read_to_string(data.join("postmaster.pid")).is_ok_and(|text| text.contains("ready"))
@@ -455,4 +481,30 @@ fn command(program: &Path, user: Option<(u32, u32)>) -> Command {
     }
     command.env_remove("PGDATA").stdin(Stdio::null());
     command
+}
+
+#[tokio::test]
+async fn a_server_that_was_killed_with_its_keeper_is_replaced() {
+    if !available() {
+        return;
+    }
+    let connects = async |server: &Server| PgConnection::connect(&server.url()).await.map(drop);
+    let first = tokio::task::spawn_blocking(Server::alone).await.unwrap();
+    connects(&first).await.unwrap();
+
+    // As a power cut ends them: with the address left where it was.
+    let server = server_process(&first.dir).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{server}/stat")).unwrap();
+    let group = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(2).unwrap();
+    let killed = Command::new("kill").args(["-KILL", "--", &format!("-{group}")]).status().unwrap();
+    assert!(killed.success(), "{killed}");
+    let dir = first.dir.clone();
+    super::eventually("the server is gone", || std::future::ready(!runs(&dir).unwrap())).await;
+    assert!(dir.join("address").exists());
+    connects(&first).await.unwrap_err();
+
+    let second = tokio::task::spawn_blocking(move || Server::join(&dir)).await.unwrap();
+    connects(&second).await.unwrap();
+    // The first has nothing left to thaw.
+    std::mem::forget(first);
 }
