@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failure,
-    admin::{Paging, Rows, Service, Watch, amount, fetch, list, query, read, streamed},
+    admin::{Paging, Period, Rows, Service, Watch, amount, fetch, list, query, read, streamed},
     client::Client,
     confirm::{Sure, ask},
     output::{Output, complain, plain, plain_or_empty, print, second},
@@ -44,6 +44,8 @@ pub(super) enum Bookings {
         /// Only bookings of this invoice, by its number in the books
         #[arg(long)]
         invoice_number: Option<String>,
+        #[command(flatten)]
+        period: Period,
         #[command(flatten)]
         paging: Paging,
         #[command(flatten)]
@@ -122,9 +124,9 @@ fn not_booked(rows: &[DispatchRow], number: Option<&str>, sink: Option<&str>) ->
 
 /// `bookings …`
 pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Result<bool, Failure> {
-    let (sink, state, payment_id, invoice_id, invoice_number, paging, watch, service) = match command {
-        Bookings::List { sink, state, payment_id, invoice_id, invoice_number, paging, watch, service } => {
-            (sink, state, payment_id, invoice_id, invoice_number, paging, watch, service)
+    let (sink, state, payment_id, invoice_id, invoice_number, period, paging, watch, service) = match command {
+        Bookings::List { sink, state, payment_id, invoice_id, invoice_number, period, paging, watch, service } => {
+            (sink, state, payment_id, invoice_id, invoice_number, period, paging, watch, service)
         }
         Bookings::Settle(options) => return settle(config, options, output).await,
     };
@@ -136,6 +138,8 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
         ("payment_id", payment_id),
         ("invoice_id", invoice_id),
         ("invoice_number", invoice_number),
+        ("since", period.since),
+        ("until", period.until),
     ];
     let client = Client::new(config, service.url())?;
     let query = query(filters, paging);

@@ -321,3 +321,28 @@ pub(super) fn why_not(error: &reqwest::Error) -> &'static str {
         "the service did not answer"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_scheme_is_plain_on_this_machine_only() {
+        for (typed, expected) in [
+            ("127.0.0.1:8081", "http://127.0.0.1:8081"),
+            ("localhost:8081", "http://localhost:8081"),
+            ("[::1]:8081", "http://[::1]:8081"),
+            ("relay.example.fr", "https://relay.example.fr"),
+            ("10.0.0.5:8081", "https://10.0.0.5:8081"),
+            ("http://10.0.0.5:8081", "http://10.0.0.5:8081"),
+            // A name that only begins like this machine's.
+            ("localhost.example.fr", "https://localhost.example.fr"),
+            ("127.0.0.1.example.fr:8081", "https://127.0.0.1.example.fr:8081"),
+        ] {
+            assert_eq!(address(typed).as_deref(), Ok(expected), "{typed}");
+        }
+        for wrong in ["", "ftp://127.0.0.1", "user:secret@127.0.0.1:8081"] {
+            assert!(address(wrong).is_err_and(|what| !what.contains("secret")), "{wrong}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::{
     Failure,
-    admin::{Paging, Service, fetch, list, query},
+    admin::{Paging, Period, Service, fetch, list, query, streamed},
     client::Client,
     output::{Output, cell, time},
 };
@@ -18,6 +18,8 @@ pub(super) enum Refusals {
         #[arg(long)]
         endpoint: Option<String>,
         #[command(flatten)]
+        period: Period,
+        #[command(flatten)]
         paging: Paging,
         #[command(flatten)]
         service: Service,
@@ -26,11 +28,12 @@ pub(super) enum Refusals {
 
 /// `refusals …`
 pub(super) async fn run(config: Config, command: Refusals, output: Output) -> Result<bool, Failure> {
-    let Refusals::List { endpoint, paging, service } = command;
+    let Refusals::List { endpoint, period, paging, service } = command;
     let client = Client::new(config, service.url())?;
-    let answer = fetch(&client, "/refusals", &query([("endpoint", endpoint)], paging)).await?;
+    let filters = [("endpoint", endpoint), ("since", period.since), ("until", period.until)];
+    let query = query(filters, paging);
     let head = ["AT (UTC)", "ENDPOINT", "PEER", "STATUS", "REASON", "BYTES", "EXPLANATION"];
-    list(&answer, output, &head, |refusal: &serde_json::Value| {
+    let row = |refusal: &serde_json::Value| {
         vec![
             time(&refusal["at"]),
             cell(&refusal["endpoint"]),
@@ -40,6 +43,9 @@ pub(super) async fn run(config: Config, command: Refusals, output: Output) -> Re
             cell(&refusal["body_bytes"]),
             cell(&refusal["explanation"]),
         ]
-    })?;
+    };
+    if !streamed(&client, "/refusals", &query, &head, row).await? {
+        list(&fetch(&client, "/refusals", &query).await?, output, &head, row)?;
+    }
     Ok(true)
 }

@@ -274,20 +274,11 @@ impl Refusals {
         (rows, last)
     }
 
-    /// Lists refusals, newest first: those older than the number `before`, of the endpoints that `is_shown` says (`None`:
-    /// a path that no endpoint has), at most `limit`.
+    /// Lists refusals, newest first: those older than the number `before` that `is_shown` says, at most `limit`.
     /// The flag says whether there are more.
-    pub fn list(
-        &self,
-        is_shown: impl Fn(Option<&str>) -> bool,
-        before: Option<u64>,
-        limit: usize,
-    ) -> (Vec<Refusal>, bool) {
+    pub fn list(&self, is_shown: impl Fn(&Refusal) -> bool, before: Option<u64>, limit: usize) -> (Vec<Refusal>, bool) {
         let kept = self.kept();
-        let fits = |refusal: &&Refusal| {
-            before.is_none_or(|before| refusal.number < before)
-                && is_shown(refusal.endpoint.as_ref().map(EndpointName::as_str))
-        };
+        let fits = |refusal: &&Refusal| before.is_none_or(|before| refusal.number < before) && is_shown(refusal);
         let mut rows: Vec<Refusal> = kept.iter().rev().filter(fits).take(limit + 1).cloned().collect();
         let more = rows.len() > limit;
         rows.truncate(limit);

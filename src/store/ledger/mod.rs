@@ -147,6 +147,10 @@ pub struct BookingFilter {
     pub invoice_number: Option<String>,
     /// Only what has this id in the target.
     pub target_id: Option<String>,
+    /// Only what got its state at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only what got its state before this time.
+    pub until: Option<Timestamp>,
     /// Only bookings after this one in the list: the cursor, a number of [`LedgerStore::bookings`].
     pub before: Option<i64>,
 }

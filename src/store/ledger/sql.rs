@@ -436,6 +436,12 @@ pub(in crate::store) fn list(filter: &BookingFilter, now: i64, limit: u32) -> (S
     if let Some(sinks) = &filter.sinks {
         one_of(&mut text, &mut values, " AND sink", sinks);
     }
+    for (operator, time) in [(">=", filter.since), ("<", filter.until)] {
+        if let Some(time) = time {
+            values.push(clock::to_micros(time).into());
+            let _ = write!(text, " AND changed_at {operator} ${}", values.len());
+        }
+    }
     if let Some(before) = filter.before {
         values.push(before.into());
         let _ = write!(text, " AND number < ${}", values.len());

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     super::error::Problem, Admin, List, Params, auth::Caller, bad_parameter, limit, not_found, parse, payload,
-    store_problem,
+    store_problem, time,
 };
 use crate::{
     config::Role,
@@ -97,6 +97,12 @@ pub struct BookingQuery {
     invoice_id: Option<String>,
     /// Only bookings of the invoice with this number in the books.
     invoice_number: Option<String>,
+    /// Only bookings that got their current state at this time or later.
+    #[param(value_type = Option<Timestamp>)]
+    since: Option<String>,
+    /// Only bookings that got their current state before this time.
+    #[param(value_type = Option<Timestamp>)]
+    until: Option<String>,
     /// How many rows a page has, by default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
@@ -127,6 +133,8 @@ pub async fn list(
         invoice_id: query.invoice_id,
         invoice_number: query.invoice_number,
         target_id: None,
+        since: time("since", query.since.as_deref())?,
+        until: time("until", query.until.as_deref())?,
         before: query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?,
     };
     let page = admin.store.bookings(&filter, limit(query.limit)?).await.map_err(store_problem)?;

@@ -8,8 +8,8 @@ use axum::{Extension, Json, extract::State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{super::error::Problem, Admin, List, Params, auth::Caller, bad_parameter, limit, parse};
-use crate::ingest::explain::Refusal;
+use super::{super::error::Problem, Admin, List, Params, auth::Caller, bad_parameter, limit, parse, time};
+use crate::{ingest::explain::Refusal, model::id::EndpointName};
 
 /// The filters of the list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -18,6 +18,12 @@ use crate::ingest::explain::Refusal;
 pub struct RefusalQuery {
     /// Only refusals of this endpoint.
     endpoint: Option<String>,
+    /// Only refusals at this time or later.
+    #[param(value_type = Option<Timestamp>)]
+    since: Option<String>,
+    /// Only refusals before this time.
+    #[param(value_type = Option<Timestamp>)]
+    until: Option<String>,
     /// How many rows a page has, by default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
@@ -44,8 +50,12 @@ pub async fn list(
     let before = query.cursor.map(|cursor| parse::<i64>("cursor", &cursor)).transpose()?;
     let before = before.map(|before| u64::try_from(before).map_err(|_| bad_parameter("`cursor` is below 0.")));
     let limit = usize::try_from(limit(query.limit)?).unwrap_or(usize::MAX);
-    let is_shown = |endpoint: Option<&str>| {
-        let is_asked = query.endpoint.as_deref().is_none_or(|asked| endpoint == Some(asked));
+    let (since, until) = (time("since", query.since.as_deref())?, time("until", query.until.as_deref())?);
+    let is_shown = |refusal: &Refusal| {
+        let endpoint = refusal.endpoint.as_ref().map(EndpointName::as_str);
+        let is_asked = query.endpoint.as_deref().is_none_or(|asked| endpoint == Some(asked))
+            && since.is_none_or(|since| refusal.at >= since)
+            && until.is_none_or(|until| refusal.at < until);
         is_asked && endpoint.map_or(!caller.scope.is_limited(), |endpoint| caller.scope.has(endpoint))
     };
     let (data, more) = admin.refusals.list(is_shown, before.transpose()?, limit);

@@ -251,9 +251,18 @@ async fn a_flood_costs_a_bounded_part() {
         (rows.len(), more, rows.last().map(|row| row.number)),
         (KEPT, false, Some(rows[0].number - KEPT as u64 + 1))
     );
-    let (rows, more) = refusals.list(|endpoint| endpoint == Some("production"), Some(rows[0].number), 10);
+    let (rows, more) = refusals.list(
+        |row| row.endpoint.as_ref().is_some_and(|name| name.as_str() == "production"),
+        Some(rows[0].number),
+        10,
+    );
     assert_eq!((rows.len(), more), (10, true));
-    assert!(refusals.list(|endpoint| endpoint == Some("elsewhere"), None, 10).0.is_empty());
+    assert!(
+        refusals
+            .list(|row| row.endpoint.as_ref().is_some_and(|name| name.as_str() == "elsewhere"), None, 10)
+            .0
+            .is_empty()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -857,6 +857,14 @@ pub(crate) async fn bookings_are_listed_newest_first(on: &Fixture) {
     ] {
         assert!(of(nothing).await.is_empty());
     }
+    let rows = store.bookings(&none(), 500).await.unwrap().rows;
+    let times: Vec<_> = rows.iter().map(|(_, booking)| booking.changed_at).collect();
+    for at in &times {
+        let from: Vec<&str> = rows.iter().filter(|(_, b)| b.changed_at >= *at).map(|(_, b)| &*b.payment_id).collect();
+        assert_eq!(of(BookingFilter { since: Some(*at), ..none() }).await, from);
+        let before: Vec<&str> = rows.iter().filter(|(_, b)| b.changed_at < *at).map(|(_, b)| &*b.payment_id).collect();
+        assert_eq!(of(BookingFilter { until: Some(*at), ..none() }).await, before);
+    }
 
     // Page by page, each with its number.
     let (mut seen, mut numbers, mut before) = (Vec::new(), Vec::new(), None);
