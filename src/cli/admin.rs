@@ -11,7 +11,7 @@ pub(super) use super::view::moment;
 use super::{
     client,
     client::Client,
-    output::{Output, complain, plain_or_empty, print},
+    output::{Output, complain, plain_or_empty, print, print_whole},
     tables::{Shown, csv, shown},
     view::{Form, print_long, view},
 };
@@ -214,7 +214,7 @@ pub(super) async fn streamed<T: DeserializeOwned>(
     let plain: Query = query.iter().filter(|(name, _)| *name != ALL).cloned().collect();
     if is_csv {
         let titles: Vec<String> = head.iter().map(|title| (*title).to_owned()).collect();
-        print(&csv([titles.as_slice()]))?;
+        print_whole(&csv([titles.as_slice()]))?;
     }
     let (mut cursor, mut count): (Option<String>, usize) = (None, 0);
     loop {
@@ -223,16 +223,14 @@ pub(super) async fn streamed<T: DeserializeOwned>(
         let page = client.get(path, &query).await?;
         let Rows { data, next_cursor, .. } = read::<Rows<Value>>(&page)?;
         count += data.len();
-        let lines: Vec<String> = if is_csv {
+        let text = if is_csv {
             let rows: Vec<Vec<String>> =
                 data.iter().map(|value| Ok(row(&read(value)?))).collect::<anyhow::Result<_>>()?;
-            rows.iter().map(|row| csv([row.as_slice()])).collect()
+            csv(rows.iter().map(Vec::as_slice))
         } else {
-            data.iter().map(ToString::to_string).collect()
+            data.iter().fold(String::new(), |text, row| text + &row.to_string() + "\n")
         };
-        if !lines.is_empty() {
-            print(&lines.join(if is_csv { "\r\n" } else { "\n" }))?;
-        }
+        print_whole(&text)?;
         let Some(next) = next_cursor else { break };
         cursor = Some(next);
         if is_watched {
@@ -289,7 +287,7 @@ pub(super) fn list<T: DeserializeOwned>(
             let rows: Vec<_> = data.iter().map(row).collect();
             if view().form == Form::Csv {
                 let head: Vec<String> = head.iter().map(|title| (*title).to_owned()).collect();
-                print(&csv(std::iter::once(head.as_slice()).chain(rows.iter().map(Vec::as_slice))))?;
+                print_whole(&csv(std::iter::once(head.as_slice()).chain(rows.iter().map(Vec::as_slice))))?;
             } else if rows.is_empty() {
                 print("Nothing to list.")?;
             } else {

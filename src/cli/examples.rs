@@ -1,6 +1,7 @@
 //! The examples at the end of each command's help. A command whose own file brings examples keeps those.
 //!
-//! How to add a command: give it a row in [`EXAMPLES`].
+//! How to add a command: give it a row in [`EXAMPLES`]. A test fails for a command without one, and for an example that
+//! the command would not accept.
 
 use clap::Command;
 
@@ -142,5 +143,77 @@ fn below(mut command: Command, path: &str) -> Command {
             command.after_help(format!("Examples:\n{}", lines.join("\n")))
         }
         _ => command,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::{super::Arguments, *};
+
+    /// Calls `look` with each command that can be run, and its path.
+    fn each(command: &Command, path: &str, look: &mut dyn FnMut(&str, &Command)) {
+        let mut below = command.get_subcommands().filter(|command| command.get_name() != "help").peekable();
+        if below.peek().is_none() {
+            look(path, command);
+        }
+        for command in below {
+            each(command, format!("{path} {}", command.get_name()).trim_start(), look);
+        }
+    }
+
+    /// The words of a line, as a shell reads it; of its quotes only `'` is used.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        for (place, part) in line.split('\'').enumerate() {
+            if place % 2 == 1 {
+                words.push(part.to_owned());
+            } else {
+                words.extend(part.split_whitespace().map(str::to_owned));
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn every_command_has_examples_that_it_accepts() {
+        let whole = with_examples(Arguments::command());
+        let mut count = 0;
+        each(&whole, "", &mut |path, command| {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let lines: Vec<&str> = help
+                .lines()
+                .filter_map(|line| line.strip_prefix("  "))
+                .filter(|line| line.starts_with("finkare-relay "))
+                .collect();
+            assert!(help.starts_with("Examples:\n") && !lines.is_empty(), "`{path}` has no examples");
+            let mut is_shown = false;
+            for line in lines {
+                // Some say beside it what it does.
+                let line = line.split("  ").next().unwrap_or(line);
+                let matches = whole.clone().try_get_matches_from(words(line)).map_err(|error| error.to_string());
+                let mut matches = &matches.unwrap_or_else(|error| panic!("{line}: {error}"));
+                let mut reached = Vec::new();
+                while let Some((name, of)) = matches.subcommand() {
+                    reached.push(name);
+                    matches = of;
+                }
+                // Beside its own, `simulate` shows what is called next.
+                is_shown |= reached.join(" ") == path;
+                count += 1;
+            }
+            assert!(is_shown, "the examples of `{path}` are all of other commands");
+        });
+        assert!(count >= EXAMPLES.len());
+    }
+
+    #[test]
+    fn every_row_is_of_a_command() {
+        let mut paths = Vec::new();
+        each(&Arguments::command(), "", &mut |path, _| paths.push(path.to_owned()));
+        for (path, _) in EXAMPLES {
+            assert!(paths.iter().any(|known| known == path), "there is no command `{path}`");
+        }
     }
 }

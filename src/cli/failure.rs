@@ -171,6 +171,7 @@ mod tests {
         let usage = || anyhow::Error::from(Usage::new("say which"));
         assert_eq!((exit_code(&usage()), exit_code(&usage().context("more"))), (2, 2));
         assert_eq!(exit_code(&anyhow::anyhow!("it broke")), 1);
+        assert_eq!(exit_code(&Interrupted("2 are done".to_owned()).into()), 130);
         let unread = |kind: io::ErrorKind| anyhow::Error::from(Unwritten(io::Error::from(kind)));
         assert!(is_unread(&unread(io::ErrorKind::BrokenPipe)));
         assert!(!is_unread(&unread(io::ErrorKind::StorageFull)));

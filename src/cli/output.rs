@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub(super) use super::{
-    streams::{Unwritten, complain, print},
+    streams::{Unwritten, complain, print, print_whole},
     tables::second,
 };
 use super::{
@@ -26,7 +26,7 @@ impl Output {
     /// As for [`print`].
     pub(super) fn say(self, json: &Value, text: &str) -> anyhow::Result<()> {
         match view().form {
-            Form::Csv => print(&csv_of(json)),
+            Form::Csv => print_whole(&csv_of(json)),
             _ if self.json => print(&json.to_string()),
             _ if text.is_empty() => Ok(()),
             _ => print_long(text),

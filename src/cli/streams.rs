@@ -15,9 +15,16 @@ pub(super) struct Unwritten(#[source] pub(super) io::Error);
 /// # Errors
 /// [`Unwritten`]; if the reader has gone, it ends the command silently.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    print_whole(&format!("{text}\n"))
+}
+
+/// Prints a text that ends its own lines.
+///
+/// # Errors
+/// As for [`print`].
+pub(super) fn print_whole(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    let written =
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     Ok(written.map_err(Unwritten)?)
 }
 

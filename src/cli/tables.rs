@@ -1,8 +1,8 @@
 //! Tables: aligned columns that fit a width, and the same rows as CSV.
 //!
 //! What does not fit is left out in the order of what a reader misses least: empty columns, the seconds of times, ids that a
-//! number says better, and then the ends of long texts. What has to be copied or added up (ids in the first column, amounts)
-//! is never cut.
+//! number says better, and then the ends of long texts. What has to be copied or added up (ids in the first column, amounts,
+//! fingerprints) is never cut. The column that says why is what a reader came for: others go before it becomes short.
 
 use std::fmt::Write as _;
 
@@ -16,6 +16,10 @@ use crate::model::clock;
 const GAP: usize = 2;
 /// The width to which a text may be cut.
 const LEAST: usize = 8;
+/// The width to which a text that says why is cut only after other columns were left out.
+const LEAST_WHY: usize = 48;
+/// The columns that say why, by how their titles begin.
+const WHY: [&str; 3] = ["LAST ERROR", "EXPLANATION", "NOTE"];
 /// The columns that are left out first, in this order.
 const DISPENSABLE: [&str; 14] = [
     "INVOICE",
@@ -34,7 +38,7 @@ const DISPENSABLE: [&str; 14] = [
     "ORIGIN",
 ];
 
-/// A table as it is shown, and how many columns did not fit.
+/// A table as it is shown, and how many columns with a content did not fit.
 pub(super) struct Shown {
     pub(super) text: String,
     pub(super) left_out: usize,
@@ -92,9 +96,19 @@ impl Column {
         self.width = self.cells.iter().chain([&self.title]).map(|cell| cell.width()).max().unwrap_or_default();
     }
 
-    /// The width below which it cannot go.
-    fn least(&self) -> usize {
-        if self.is_fixed { self.width } else { self.width.min(LEAST) }
+    /// The width below which it cannot go, where a text that says why has this least width.
+    fn least(&self, of_why: usize) -> usize {
+        if self.is_fixed {
+            self.width
+        } else if WHY.iter().any(|title| self.title.starts_with(title)) {
+            self.width.min(of_why)
+        } else {
+            self.width.min(LEAST)
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.cells.iter().all(String::is_empty)
     }
 
     fn is_of_times(&self) -> bool {
@@ -105,7 +119,6 @@ impl Column {
 }
 
 fn layout(head: Vec<String>, rows: &[Vec<String>], view: &View) -> Shown {
-    let count = head.len();
     let mut columns: Vec<Column> = head
         .into_iter()
         .enumerate()
@@ -113,17 +126,20 @@ fn layout(head: Vec<String>, rows: &[Vec<String>], view: &View) -> Shown {
             let cells = rows.iter().map(|row| row.get(index).cloned().unwrap_or_default()).collect();
             let is_first = index == 0;
             // Half an id is good for nothing.
-            let is_fixed = is_first || title.starts_with("AMOUNT") || ["STATE", "INVOICE", "EVENT"].contains(&&*title);
+            let is_fixed = is_first
+                || title.starts_with("AMOUNT")
+                || ["STATE", "INVOICE", "EVENT", "FINGERPRINT", "ACTION"].contains(&&*title);
             let mut column = Column { title, cells, width: 0, is_fixed, is_first };
             column.is_fixed |= column.is_of_times();
             column.measure();
             column
         })
         .collect();
+    let with_content = columns.iter().filter(|column| !column.is_empty()).count();
     if let Some(width) = view.width {
         fit(&mut columns, width);
     }
-    let left_out = count - columns.len();
+    let left_out = with_content - columns.iter().filter(|column| !column.is_empty()).count();
     let mut text = String::new();
     line(&mut text, &columns, None, view);
     for row in 0..rows.len() {
@@ -142,7 +158,7 @@ fn fit(columns: &mut Vec<Column>, width: usize) {
     if natural(columns) <= width {
         return;
     }
-    columns.retain(|column| column.cells.iter().any(|cell| !cell.is_empty()));
+    columns.retain(|column| column.is_first || !column.is_empty());
     if natural(columns) <= width {
         return;
     }
@@ -154,19 +170,21 @@ fn fit(columns: &mut Vec<Column>, width: usize) {
         column.is_fixed = true;
     }
     for title in DISPENSABLE {
-        if total(columns, Column::least) <= width {
+        if total(columns, |column| column.least(LEAST_WHY)) <= width {
             break;
         }
         if columns.len() > 2 {
             columns.retain(|column| column.title != title || column.is_first);
         }
     }
-    while columns.len() > 2 && total(columns, Column::least) > width {
+    while columns.len() > 2 && total(columns, |column| column.least(LEAST)) > width {
         columns.pop();
     }
+    let fits = |of_why: &usize| total(columns, |column| column.least(*of_why)) <= width;
+    let of_why = (LEAST..=LEAST_WHY).rev().find(fits).unwrap_or(LEAST);
     while natural(columns) > width {
         let Some(widest) =
-            columns.iter_mut().filter(|column| column.width > column.least()).max_by_key(|column| column.width)
+            columns.iter_mut().filter(|column| column.width > column.least(of_why)).max_by_key(|column| column.width)
         else {
             return;
         };
@@ -222,15 +240,13 @@ fn colour(cell: &str) -> Option<&'static str> {
     }
 }
 
-/// Rows as CSV (RFC 4180). A cell that a spreadsheet would take for a formula is written as a text.
+/// Rows as CSV, each with the end of its line (RFC 4180). A cell that a spreadsheet would take for a formula is written as a text.
 pub(super) fn csv<'c>(rows: impl IntoIterator<Item = &'c [String]>) -> String {
     let mut text = String::new();
     for row in rows {
-        if !text.is_empty() {
-            text.push_str("\r\n");
-        }
         let cells: Vec<String> = row.iter().map(|cell| csv_cell(cell)).collect();
         text.push_str(&cells.join(","));
+        text.push_str("\r\n");
     }
     text
 }
@@ -288,6 +304,48 @@ mod tests {
     }
 
     #[test]
+    fn what_says_why_stays_when_columns_go() {
+        let head = ["ID", "SINK", "STATE", "ATTEMPTS", "TYPE", "INVOICE", "LAST ERROR"];
+        let why = "https://erp.example.fr/hook answered 503";
+        let row = ["4711", "erp-production", "dead", "12", "invoice.status_changed", "", why];
+        let narrow = text(&head, &[&row], 80);
+        assert!(narrow.contains(why) && narrow.contains("erp-product"), "{narrow}");
+        assert!(!narrow.contains("ATTEMPTS"), "{narrow}");
+        let fingerprint = "19bdbfe385ae12bc";
+        let head = ["ENDPOINT", "PATH", "LAST DELIVERY (UTC)", "STATE", "SECRETS", "FINGERPRINT"];
+        let row = ["boulangerie-leroy", "/webhooks/leroy", "2026-11-27 23:47:20", "settled", "1", fingerprint];
+        let narrow = text(&head, &[&row], 80);
+        assert!(narrow.contains(fingerprint) && narrow.lines().all(|line| line.width() <= 80), "{narrow}");
+    }
+
+    #[test]
+    fn only_columns_with_a_content_count_as_left_out() {
+        let head = |titles: &[&str]| titles.iter().map(|title| (*title).to_owned()).collect::<Vec<_>>();
+        let long = "x".repeat(30);
+        let rows = [vec!["1".to_owned(), String::new(), "i-1".repeat(10), long]];
+        let of = |width| {
+            layout(head(&["ID", "NUMBER", "INVOICE", "LAST ERROR"]), &rows, &view_of(Some(width), false)).left_out
+        };
+        assert_eq!((of(200), of(70), of(40)), (0, 0, 1));
+    }
+
+    #[test]
+    fn a_column_of_times_names_the_zones_of_its_own_rows() {
+        let paris = View { zone: TimeZone::get("Europe/Paris").unwrap(), ..view_of(None, false) };
+        let of = |cells: &[&str]| {
+            let rows: Vec<Vec<String>> = cells.iter().map(|cell| vec![(*cell).to_owned()]).collect();
+            titles(&["AT (UTC)"], &rows, &paris).remove(0)
+        };
+        assert_eq!(of(&["2026-11-27 10:00:00"]), "AT (CET)");
+        assert_eq!(of(&["2026-07-27 10:00:00", ""]), "AT (CEST)");
+        assert_eq!(of(&["2026-11-27 10:00:00", "2026-07-27 10:00:00"]), "AT (CET/CEST)");
+        // 02:30 comes twice in this night.
+        assert_eq!(of(&["2026-10-25 02:30:00"]), "AT (CEST/CET)");
+        let utc = view_of(None, false);
+        assert_eq!(titles(&["AT (UTC)", "WHY"], &[vec!["2026-07-27 10:00:00".into()]], &utc), ["AT (UTC)", "WHY"]);
+    }
+
+    #[test]
     fn colours_do_not_move_columns() {
         let head = vec!["ID".to_owned(), "STATE".to_owned(), "X".to_owned()];
         let rows = [vec!["1".into(), "dead".into(), "x".into()]];
@@ -313,6 +371,6 @@ mod tests {
             "@x".into(),
             "two\nlines".into(),
         ]];
-        assert_eq!(csv(rows.iter().map(Vec::as_slice)), "\"a,b\",\"say \"\"x\"\"\",'=1+1,-5.00,'@x,\"two\nlines\"");
+        assert_eq!(csv(rows.iter().map(Vec::as_slice)), "\"a,b\",\"say \"\"x\"\"\",'=1+1,-5.00,'@x,\"two\nlines\"\r\n");
     }
 }

@@ -21,6 +21,7 @@ use crate::support::{
 };
 
 mod asking;
+mod listing;
 mod showing;
 
 /// A text that a `str` cannot hold: "café" in the encoding of Windows and old databases.
