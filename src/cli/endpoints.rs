@@ -15,6 +15,7 @@ use super::{
     admin::{Paging, Period, Service, fetch, list, path_segment, query, streamed},
     client::Client,
     failure::Usage,
+    interrupting::Interrupted,
     output::{Output, cell, complain, plain, second, time},
     view::in_words,
 };
@@ -350,7 +351,10 @@ pub(super) async fn for_each(
     let left = names.len() - results.len();
     let rest = if left > 0 { format!(", {left} not begun") } else { String::new() };
     let text = format!("{good} of {} {done}{rest}.", names.len());
-    output.say(&json!({"data": results, "not_begun": left}), &text)?;
+    output.say(&json!({"data": results, "not_begun": left}), if is_over { "" } else { &text })?;
+    if is_over {
+        return Err(Interrupted(text).into());
+    }
     Ok(good == names.len())
 }
 
