@@ -3,41 +3,46 @@
 //! A local Finkare (the one of `simulate`) and a company's service stand at both ends, and the same service as `serve`
 //! between them. The webhook is registered; genuine, repeated, forged, unreadable and oversized deliveries come in; the
 //! company's service is down for a while; the webhook's secret is rotated under load, once with a lost answer; a payment is
-//! booked in stand-in books, and one that does not fit there is held. The command reports what happens, checks at the end that every promise held, and says so by its exit code.
+//! booked in stand-in books, and one that does not fit there is held, of which a mail tells a person. The command reports
+//! what happens, checks at the end that every promise held, and says so by its exit code.
+//!
+//! The other participants are in `participants` and `mailbox`.
+
+mod mailbox;
+mod participants;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     net::SocketAddr,
     path::PathBuf,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
-use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use clap::Args;
-use finkare_simulator::{self as simulator, Faults, NewPayment, Simulator, WebhookId};
+use finkare_simulator::{self as simulator, Faults, NewPayment, Simulator};
 use futures_util::{StreamExt, stream};
-use http::StatusCode;
-use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use serde_json::json;
 
+use self::{
+    mailbox::{Mail, Mailbox},
+    participants::{Answer, Finkare, Operator, Target},
+};
 use super::{
     Failure,
     books::{StandIn, System},
     client,
     output::{plain, print},
     send,
+    tables::wrapped,
 };
 use crate::{
     config::{self, generated},
     model::{clock, money::Cents, secret::Secret},
     options::{Problems, env},
     service::{Loader, Service},
-    signature::{finkare, standard_webhooks::Signer},
+    signature::finkare,
     store::EventFilter,
     telemetry,
 };
@@ -49,6 +54,11 @@ pub(super) struct Options {
     keep: bool,
 }
 
+/// How long the mail may take: the notices' own pace, and a machine that is busy.
+const MAILED_WITHIN: Duration = Duration::from_secs(30);
+/// The width of what is quoted, and the blanks before it.
+const WIDTH: usize = 100;
+const INDENT: &str = "      ";
 /// Invoices that events belong to.
 const INVOICES: usize = 40;
 /// Events of each invoice while the target is down.
@@ -86,149 +96,6 @@ impl Directory {
     fn remove(self) {
         // A file that stays in the system's temporary directory does no harm.
         let _ = std::fs::remove_dir_all(self.0);
-    }
-}
-
-/// The company's service: accepts signed events, and is down on demand.
-struct Target {
-    signer: Signer,
-    down: AtomicBool,
-    refused: AtomicU64,
-    badly_signed: AtomicU64,
-    arrivals: Mutex<Vec<Arrival>>,
-}
-
-struct Arrival {
-    id: String,
-    invoice: String,
-    number: u64,
-    body: Bytes,
-}
-
-impl Target {
-    async fn start(secret: &Secret) -> anyhow::Result<(Arc<Self>, SocketAddr)> {
-        let target = Arc::new(Self {
-            signer: Signer::new(secret).map_err(anyhow::Error::msg)?,
-            down: AtomicBool::new(false),
-            refused: AtomicU64::new(0),
-            badly_signed: AtomicU64::new(0),
-            arrivals: Mutex::default(),
-        });
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port is free on 127.0.0.1")?;
-        let address = listener.local_addr()?;
-        let router = Router::new().route("/events", post(Self::take)).with_state(target.clone());
-        tokio::spawn(async move { axum_serve(listener, router).await });
-        Ok((target, address))
-    }
-
-    #[expect(clippy::unused_async, reason = "a handler is asynchronous")]
-    async fn take(State(target): State<Arc<Self>>, headers: HeaderMap, body: Bytes) -> StatusCode {
-        if target.down.load(Relaxed) {
-            target.refused.fetch_add(1, Relaxed);
-            return StatusCode::SERVICE_UNAVAILABLE;
-        }
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let id = header("webhook-id");
-        let expected = target.signer.sign(id, header("webhook-timestamp").parse().unwrap_or_default(), &body);
-        if expected != header("webhook-signature") {
-            target.badly_signed.fetch_add(1, Relaxed);
-        }
-        let json: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let arrival = Arrival {
-            id: id.to_owned(),
-            invoice: json["data"]["invoiceId"].as_str().unwrap_or_default().to_owned(),
-            number: json["data"]["number"].as_u64().unwrap_or_default(),
-            body,
-        };
-        target.arrivals.lock().expect("no code panics while it holds this lock").push(arrival);
-        StatusCode::NO_CONTENT
-    }
-
-    /// The ids of one invoice's events, in the order in which they came.
-    fn ids_of(&self, invoice: &str) -> Vec<String> {
-        let arrivals = self.arrivals.lock().expect("no code panics while it holds this lock");
-        arrivals.iter().filter(|arrival| arrival.invoice == invoice).map(|arrival| arrival.id.clone()).collect()
-    }
-
-    fn ids(&self) -> HashSet<String> {
-        let arrivals = self.arrivals.lock().expect("no code panics while it holds this lock");
-        arrivals.iter().map(|arrival| arrival.id.clone()).collect()
-    }
-}
-
-async fn axum_serve(listener: TcpListener, router: Router) {
-    let lifecycle = crate::lifecycle::Lifecycle::default();
-    crate::listener::serve(listener, router, 256, lifecycle).await;
-}
-
-/// Finkare's side, for deliveries that the simulator does not send, signed with the secret that Finkare has at that
-/// moment.
-struct Finkare {
-    http: reqwest::Client,
-    url: String,
-    simulator: Simulator,
-    webhook: WebhookId,
-}
-
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    id: String,
-    duplicate: bool,
-    took: Duration,
-}
-
-impl Finkare {
-    async fn post(&self, body: Vec<u8>, signature: Option<String>) -> anyhow::Result<Answer> {
-        let begun = Instant::now();
-        let mut request = self.http.post(&self.url).header("content-type", "application/json").body(body);
-        if let Some(signature) = signature {
-            request = request.header(finkare::HEADER, signature);
-        }
-        let response = request.send().await.context("the relay did not answer")?;
-        let status = response.status().as_u16();
-        let answer: Value = response.json().await.unwrap_or_default();
-        Ok(Answer {
-            status,
-            id: answer["id"].as_str().unwrap_or_default().to_owned(),
-            duplicate: answer["duplicate"] == true,
-            took: begun.elapsed(),
-        })
-    }
-
-    async fn deliver(&self, body: &[u8]) -> anyhow::Result<Answer> {
-        self.post(body.to_vec(), Some(self.sign(body)?)).await
-    }
-
-    fn sign(&self, body: &[u8]) -> anyhow::Result<String> {
-        Ok(finkare::sign(&self.secret()?, body))
-    }
-
-    fn secret(&self) -> anyhow::Result<Secret> {
-        let secret = self.simulator.secret_of(self.webhook).context("the webhook is gone from Finkare")?;
-        Ok(Secret::new(secret.expose()))
-    }
-}
-
-/// The relay's admin API, as an operator uses it.
-struct Operator {
-    http: reqwest::Client,
-    url: String,
-    token: Secret,
-}
-
-impl Operator {
-    async fn post(&self, path: &str, body: &Value) -> anyhow::Result<(u16, Value)> {
-        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth(self.token.expose()).json(body);
-        let response = request.send().await.context("the admin API did not answer")?;
-        Ok((response.status().as_u16(), response.json().await.context("the admin API answered no JSON")?))
-    }
-
-    async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(self.token.expose());
-        let response = request.send().await.context("the admin API did not answer")?;
-        ensure!(response.status().is_success(), "the admin API answered {} to {path}", response.status());
-        response.json().await.context("the admin API answered no JSON")
     }
 }
 
@@ -275,6 +142,7 @@ async fn play(directory: &Directory, keep: bool) -> anyhow::Result<bool> {
     tour.rotates_under_load().await?;
     tour.compares_what_arrived().await?;
     tour.books_payments().await?;
+    tour.tells_a_person().await?;
 
     let Tour { service, finkare, books, account, .. } = tour;
     let held = account.conclude()?;
@@ -296,6 +164,7 @@ struct Tour<'d> {
     operator: Operator,
     finkare: Finkare,
     books: StandIn,
+    mailbox: Mailbox,
     account: Account,
     /// The bodies of the genuine deliveries.
     bodies: Vec<Vec<u8>>,
@@ -323,7 +192,9 @@ impl<'d> Tour<'d> {
         let simulator = Simulator::start(options).await.context("the local Finkare did not start")?;
         let begun = Instant::now();
         let (token, master_key) = (generated::admin_token(), generated::master_key());
-        let ends = Ends { finkare: simulator.api_url().to_string(), company: target_address, books: books.sink() };
+        let (mailbox, smtp_url) = Mailbox::open().await?;
+        let ends =
+            Ends { finkare: simulator.api_url().to_string(), company: target_address, books: books.sink(), smtp_url };
         let service = start(directory, &ends, &sink_secret, &token, &master_key).await?;
         print(&format!("finkare-relay {}: a tour", env!("CARGO_PKG_VERSION")))?;
         print(&format!("   a local Finkare      http://{}", simulator.address()))?;
@@ -347,6 +218,7 @@ impl<'d> Tour<'d> {
             operator,
             finkare,
             books,
+            mailbox,
             account,
             bodies: Vec::new(),
             stored: HashSet::new(),
@@ -552,10 +424,10 @@ impl<'d> Tour<'d> {
         )?;
         self.account.note(
             "order per invoice",
-            in_order(&self.target),
+            self.target.is_in_order(),
             format!("{INVOICES} invoices, each in order"),
         )?;
-        let same_bytes = same_bytes(&self.target, &self.bodies);
+        let same_bytes = self.target.has_all(&self.bodies);
         self.account.note(
             "bodies arrive unchanged and signed",
             same_bytes && self.target.badly_signed.load(Relaxed) == 0,
@@ -616,7 +488,7 @@ impl Tour<'_> {
             ),
         )?;
         for reason in reasons {
-            print(&wrapped(&plain(reason), 6))?;
+            print(&wrapped(&plain(reason), WIDTH, INDENT, INDENT))?;
         }
         let complaints = self.books.books.complaints();
         self.account.note(
@@ -631,22 +503,35 @@ impl Tour<'_> {
     }
 }
 
-/// A text in lines that fit an old terminal, each with these blanks before it.
-fn wrapped(text: &str, blanks: usize) -> String {
-    const WIDTH: usize = 100;
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is one from the start on");
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH - blanks {
-            lines.push(word.to_owned());
-        } else {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
+impl Tour<'_> {
+    /// The mail of the payment that is held, as the company reads it.
+    async fn tells_a_person(&mut self) -> anyhow::Result<()> {
+        heading("11. A mail says that somebody is needed; here to a company that reads French")?;
+        let begun = Instant::now();
+        let mut mails = self.mailbox.mails();
+        while mails.is_empty() && begun.elapsed() < MAILED_WITHIN {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            mails = self.mailbox.mails();
         }
+        let names_it = |mail: &Mail| mail.text.contains("900,00") || mail.text.contains("900.00");
+        self.account.note(
+            "a person is told what is held",
+            matches!(&mails[..], [mail] if names_it(mail)),
+            match &mails[..] {
+                [] => format!("no mail came within {MAILED_WITHIN:?}"),
+                [mail] => format!("one mail to {}", mail.to),
+                more => format!("{} mails", more.len()),
+            },
+        )?;
+        for mail in mails {
+            print(&format!("      Subject: {}", plain(&mail.subject)))?;
+            print("")?;
+            for line in mail.text.lines() {
+                print(&wrapped(&plain(line), WIDTH, INDENT, INDENT))?;
+            }
+        }
+        Ok(())
     }
-    lines.iter().map(|line| format!("{:blanks$}{line}", "")).collect::<Vec<_>>().join("\n")
 }
 
 /// Registers the webhook twice, and answers how deliveries to it are made.
@@ -781,6 +666,8 @@ struct Ends {
     company: SocketAddr,
     /// The sink of the company's books, as TOML.
     books: String,
+    /// The server of the company's mails.
+    smtp_url: String,
 }
 
 async fn start(
@@ -827,12 +714,25 @@ retry = {{ initial_secs = 0.1, max_secs = 1, give_up_after_secs = 3600 }}
 breaker = {{ failures = 10, probe_secs = 0.2 }}
 
 {books}endpoints = ["accounting"]
+
+[[sinks]]
+name = "mail"
+type = "email"
+smtp_url = "{smtp}"
+from = "Relais Finkare <relais@example.fr>"
+to = ["compta@example.fr"]
+language = "fr"
+events = ["relay.held"]
+
+[notices]
+group_secs = 1
 "#,
         database = directory.0.join("relay.db").display(),
         token = token.expose(),
         finkare = ends.finkare,
         target = ends.company,
         books = ends.books,
+        smtp = ends.smtp_url,
         sink = sink_secret.expose(),
     );
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
@@ -873,21 +773,4 @@ async fn wait_until_drained(service: &Service) -> anyhow::Result<bool> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(false)
-}
-
-/// For each invoice, the numbers sent while the target was down arrive in their order; an event
-/// that came twice counts where it came first.
-fn in_order(target: &Target) -> bool {
-    let arrivals = target.arrivals.lock().expect("no code panics while it holds this lock");
-    let (mut seen, mut last) = (HashSet::new(), HashMap::new());
-    arrivals.iter().filter(|arrival| arrival.number >= 1000 && seen.insert(&arrival.id)).all(|arrival| {
-        let before = last.insert(&arrival.invoice, arrival.number);
-        before.map_or(arrival.number == 1000, |before| before + 1 == arrival.number)
-    })
-}
-
-fn same_bytes(target: &Target, bodies: &[Vec<u8>]) -> bool {
-    let arrivals = target.arrivals.lock().expect("no code panics while it holds this lock");
-    let arrived: HashSet<&[u8]> = arrivals.iter().map(|arrival| &*arrival.body).collect();
-    bodies.iter().all(|body| arrived.contains(&**body))
 }

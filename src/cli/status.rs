@@ -4,13 +4,15 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use clap::Args;
 use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::{
     Failure,
     admin::{Service, amount, read},
     client::{Client, NotThere},
     output::{Output, cell, counted, plain, second, second_or_empty},
-    tables::table,
+    tables::{table, wrapped},
+    view::view,
 };
 use crate::{
     config::Config,
@@ -156,8 +158,19 @@ fn text(sinks: &[SinkRow], endpoints: &Value, waiting: &WaitingList, silent: &[S
     } else {
         text.push_str("\nTo do:");
         for line in to_do {
-            let _ = write!(text, "\n- {}", plain(line));
+            let _ = write!(text, "\n{}", shown(&plain(line)));
         }
     }
     text
+}
+
+/// A line of the list as it fits the screen. A command stays in one piece, for it is copied.
+fn shown(line: &str) -> String {
+    let Some(width) = view().width.filter(|width| line.width() + 2 > *width) else { return format!("- {line}") };
+    match line.rsplit_once(": finkare-relay ") {
+        Some((what, command)) => {
+            format!("{}\n    finkare-relay {command}", wrapped(&format!("{what}:"), width, "- ", "  "))
+        }
+        None => wrapped(line, width, "- ", "  "),
+    }
 }

@@ -240,6 +240,26 @@ fn colour(cell: &str) -> Option<&'static str> {
     }
 }
 
+/// A text in lines of at most this width, the first and the further ones each after what is given. A word that is longer
+/// stands on a line of its own.
+pub(super) fn wrapped(text: &str, width: usize, first: &str, further: &str) -> String {
+    let mut lines = vec![first.to_owned()];
+    let mut is_begun = false;
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is one from the start on");
+        if is_begun && line.width() + 1 + word.width() > width {
+            lines.push(format!("{further}{word}"));
+        } else {
+            if is_begun {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        is_begun = true;
+    }
+    lines.join("\n")
+}
+
 /// Rows as CSV, each with the end of its line (RFC 4180). A cell that a spreadsheet would take for a formula is written as a text.
 pub(super) fn csv<'c>(rows: impl IntoIterator<Item = &'c [String]>) -> String {
     let mut text = String::new();
@@ -359,6 +379,13 @@ mod tests {
             );
         }
         assert_eq!(stripped, plain);
+    }
+
+    #[test]
+    fn a_text_is_wrapped_between_words() {
+        assert_eq!(wrapped("one two three four", 10, "- ", "  "), "- one two\n  three\n  four");
+        assert_eq!(wrapped("incomprehensible is long", 10, "- ", "  "), "- incomprehensible\n  is long");
+        assert_eq!(wrapped("", 10, "- ", "  "), "- ");
     }
 
     #[test]

@@ -54,7 +54,8 @@ async fn at_terminal(home: &Home, relay: &Relay, list: &[&str], width: u32) -> S
     terminal.envs(at_home.get_envs().filter_map(|(name, value)| Some((name, value?))));
     terminal.env("TERM", "xterm").env("RELAY_ADMIN_URL", relay.admin.to_string()).stdin(Stdio::null());
     let (code, screen, _) = run(terminal).await;
-    assert_eq!(code, 0, "{list:?}: {screen}");
+    // The status says by its code that something is to be done.
+    assert_eq!(code, i32::from(list == ["status"]), "{list:?}: {screen}");
     screen.replace('\r', "")
 }
 
@@ -69,6 +70,10 @@ async fn every_list_fits_80_columns_and_keeps_what_it_is_read_for() {
     let reason = relay.all("/dispatches").await[0]["last_error"].as_str().unwrap().to_owned();
     let begin: String = reason.chars().take(30).collect();
     assert!(dispatches.contains(&begin), "{reason}\n{dispatches}");
+    let status = at_terminal(&home, &relay, &["status"], 80).await;
+    assert!(status.lines().all(|line| line.chars().count() <= 80), "{status}");
+    let command = "finkare-relay dispatches list --sink a-sink-with-a-long-name --state dead";
+    assert!(status.lines().any(|line| line.trim() == command), "it can be copied: {status}");
     let endpoints = at_terminal(&home, &relay, &["endpoints", "list"], 80).await;
     let fingerprint = relay.all("/endpoints").await[0]["fingerprint"].as_str().unwrap().to_owned();
     assert!(endpoints.contains(&fingerprint), "{endpoints}");
