@@ -16,12 +16,14 @@ use crate::support::{
     relay::{Backend, Home, Relay},
 };
 
+mod postfix;
+
 const PASSWORD: &str = "pass/word-of-the-mailbox";
 
 /// A running mail server.
-struct Server {
+pub(crate) struct Server {
     process: Child,
-    port: u16,
+    pub(crate) port: u16,
     said: Arc<Mutex<Vec<Value>>>,
 }
 
@@ -45,7 +47,7 @@ fn python() -> &'static str {
 }
 
 impl Server {
-    fn start(tls: &str, login: bool) -> Self {
+    pub(crate) fn start(tls: &str, login: bool) -> Self {
         Self::start_with(tls, login, "")
     }
 
@@ -73,12 +75,12 @@ impl Server {
     }
 
     /// What was said of this kind.
-    fn said(&self, what: &str) -> Vec<Value> {
+    pub(crate) fn said(&self, what: &str) -> Vec<Value> {
         let said = self.said.lock().unwrap();
         said.iter().filter(|line| !line[what].is_null()).cloned().collect()
     }
 
-    async fn mails(&self, number: usize) -> Vec<String> {
+    pub(crate) async fn mails(&self, number: usize) -> Vec<String> {
         eventually("the mails arrive", async || self.said("data").len() >= number).await;
         self.said("data").iter().map(|line| line["data"].as_str().unwrap().to_owned()).collect()
     }

@@ -15,10 +15,15 @@ use finkare_relay::{
         dispatch::{Outcome, Trigger},
         id::{DispatchId, EventId},
     },
-    sinks::{Message, Sink, chat, file, http, kind::Kind, options::SinkOptions, stdout},
+    sinks::{Message, Sink, chat, email, file, http, kind::Kind, options::SinkOptions, stdout},
 };
 
-use crate::support::receiver::{Answer, Receiver};
+use mail_parser::MessageParser;
+
+use crate::{
+    mail::Server,
+    support::receiver::{Answer, Receiver},
+};
 
 mod file_sink;
 mod http_sink;
@@ -112,6 +117,11 @@ fn chat_at(url: &str) -> chat::Options {
     options(serde_json::json!({ "url": url, "service": "google_chat" }))
 }
 
+fn mail_over(port: u16) -> email::Options {
+    let (from, to) = ("relais@example.fr", ["compta@example.fr"]);
+    options(serde_json::json!({ "smtp_url": format!("smtp://127.0.0.1:{port}"), "from": from, "to": to }))
+}
+
 /// Everything side by side arrives once under its own id, and `Delivered` comes after the arrival.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_called_delivered_has_arrived_under_its_id() {
@@ -142,9 +152,18 @@ async fn whatever_is_called_delivered_has_arrived_under_its_id() {
     assert_eq!((arrived.len(), arrived.into_iter().collect::<BTreeSet<_>>()), (300, sent.clone()));
 
     let receiver = Receiver::start(|_| Answer::with(200, "", r#"{"name":"spaces/x/messages/y"}"#)).await;
-    all_delivered(deliver_all(&built(&Kind::from(chat_at(&receiver.url("/")))), messages).await);
+    all_delivered(deliver_all(&built(&Kind::from(chat_at(&receiver.url("/")))), messages.clone()).await);
     let id = |path: &str| path.split_once("requestId=").expect("it names the event").1.to_owned();
     let arrived: Vec<String> = receiver.received().iter().map(|request| id(&request.path)).collect();
+    assert_eq!((arrived.len(), arrived.into_iter().collect::<BTreeSet<_>>()), (300, sent.clone()));
+
+    let server = Server::start("none", false);
+    all_delivered(deliver_all(&built(&Kind::from(mail_over(server.port))), messages).await);
+    let id = |mail: &String| {
+        let mail = MessageParser::default().parse(mail.as_bytes()).unwrap();
+        mail.message_id().unwrap().strip_suffix("@example.fr").unwrap().to_owned()
+    };
+    let arrived: Vec<String> = server.mails(300).await.iter().map(id).collect();
     assert_eq!((arrived.len(), arrived.into_iter().collect::<BTreeSet<_>>()), (300, sent));
 }
 
@@ -158,11 +177,12 @@ async fn a_target_that_is_not_there_is_tried_again_and_named() {
     drop(reader);
     let closed_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
 
-    let sinks: [(Arc<dyn Sink>, &str, &str); 4] = [
+    let sinks: [(Arc<dyn Sink>, &str, &str); 5] = [
         (built(&Kind::from(file_at(&blocked.join("events.jsonl")))), "not-a-folder/events.jsonl", "`path` is a file"),
         (Arc::new(stdout::Stdout::on(OwnedFd::from(writer).into())), "standard output", "restart"),
         (built(&Kind::from(http_at(&format!("http://{closed_port}/x")))), &closed_port.to_string(), "refused"),
         (built(&Kind::from(chat_at(&format!("http://{closed_port}/x")))), &closed_port.to_string(), "refused"),
+        (built(&Kind::from(mail_over(closed_port.port()))), &closed_port.to_string(), "refused"),
     ];
     for (sink, name, word) in sinks {
         for _again in 0..2 {
@@ -201,4 +221,9 @@ async fn checking_leaves_no_trace() {
     let requests = receiver.received();
     let made: Vec<_> = requests.iter().map(|request| (request.method.as_str(), request.path.as_str())).collect();
     assert_eq!(made, [("HEAD", "/")]);
+
+    let server = Server::start("none", false);
+    let said = built(&Kind::from(mail_over(server.port))).check().await.unwrap();
+    assert!(said.contains(&server.port.to_string()), "{said}");
+    assert_eq!(server.said("data").len(), 0, "no mail was sent");
 }
