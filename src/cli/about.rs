@@ -43,15 +43,21 @@ pub(super) struct Man {
 }
 
 /// Writes the manual pages.
-pub(super) fn man(options: &Man, mut command: Command, output: Output) -> Result<bool, Failure> {
+pub(super) fn man(options: &Man, command: Command, output: Output) -> Result<bool, Failure> {
     let folder = &options.dir;
     std::fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    let mut command = without_help(command);
     command.build();
     let mut pages = Vec::new();
     write_page(&command, None, folder, &mut pages)?;
     let text = format!("{} manual pages were written into {}", pages.len(), folder.display());
     output.say(&json!({"folder": folder, "pages": pages}), &text)?;
     Ok(true)
+}
+
+/// The same without the command `help` of each group, which has no page of its own.
+fn without_help(command: Command) -> Command {
+    command.disable_help_subcommand(true).mut_subcommands(without_help)
 }
 
 fn write_page(command: &Command, parent: Option<&str>, folder: &Path, pages: &mut Vec<String>) -> anyhow::Result<()> {
@@ -64,7 +70,7 @@ fn write_page(command: &Command, parent: Option<&str>, folder: &Path, pages: &mu
     let file = format!("{name}.1");
     std::fs::write(folder.join(&file), page).with_context(|| format!("{file} cannot be written"))?;
     pages.push(file);
-    for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+    for command in command.get_subcommands() {
         write_page(command, Some(&name), folder, pages)?;
     }
     Ok(())

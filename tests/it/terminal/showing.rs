@@ -192,11 +192,35 @@ async fn shells_and_man_know_every_command() {
         bash.args(["-c", &ask]).current_dir(folder.path());
         assert_eq!(run(bash).await, (0, format!("{expected}\n"), String::new()), "{line}");
     }
+    // The other shells read what they get, where they are installed; fish also says what it would offer.
+    for (shell, check) in [("zsh", "zsh -n script"), ("fish", "fish -n script")] {
+        let mut completion = bare(folder.path());
+        completion.args(["completion", shell]);
+        let (code, script, _) = run(completion).await;
+        assert!(code == 0 && script.contains("rotate-secret"), "{shell}: {code}");
+        std::fs::write(folder.path().join("script"), &script).unwrap();
+        if ["/bin", "/usr/bin"].iter().any(|folder| std::path::Path::new(folder).join(shell).exists()) {
+            let mut checking = Command::new("sh");
+            checking.args(["-c", check]).current_dir(folder.path());
+            assert_eq!(run(checking).await, (0, String::new(), String::new()), "{shell}");
+        }
+    }
+    if std::path::Path::new("/usr/bin/fish").exists() {
+        let mut fish = Command::new("fish");
+        fish.args(["-c", "source script; complete -C 'finkare-relay rotate-secret --al'"]).current_dir(folder.path());
+        let (code, offered, _) = run(fish).await;
+        assert!(code == 0 && offered.starts_with("--all"), "{offered}");
+    }
     let mut man = bare(folder.path());
     man.args(["man", "pages"]);
     assert_eq!(run(man).await.0, 0);
     for page in ["finkare-relay.1", "finkare-relay-events-list.1", "finkare-relay-restore.1"] {
         let text = std::fs::read_to_string(folder.path().join("pages").join(page)).unwrap();
         assert!(text.contains(".TH"), "{page}");
+        // Every page that one names is there.
+        for line in text.lines().filter(|line| line.ends_with("(1)")) {
+            let named = line.trim_start_matches(".TP").trim_end_matches("(1)").replace('\\', "");
+            assert!(folder.path().join("pages").join(format!("{named}.1")).exists(), "{page} names {named}");
+        }
     }
 }
