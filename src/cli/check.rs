@@ -1,6 +1,6 @@
 //! `check`: is everything ready? One line each, with what to change.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use finkare::{Client, Error, Webhook};
 
@@ -35,7 +35,11 @@ struct Line {
 /// at Finkare, whether payments may be read there if a sink needs them, and each sink.
 pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Failure> {
     local::find_made_up(&mut config);
-    let source = config.file.as_ref().map_or("environment and defaults".to_owned(), |file| file.display().to_string());
+    let mut source =
+        config.file.as_ref().map_or("environment and defaults".to_owned(), |file| file.display().to_string());
+    for part in &config.parts {
+        let _ = write!(source, ", {}", part.display());
+    }
     let mut lines = vec![Line { what: "configuration".into(), result: Ok(source) }];
     // First, since without the store half of the other checks are not possible.
     let (about_store, known) = store(&config.store).await;

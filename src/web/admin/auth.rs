@@ -18,7 +18,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use super::{
     super::error::Problem,
     Admin,
-    scope::{Scope, is_for_limited},
+    scope::{Scope, allowed_for_limited, is_for_limited},
 };
 use crate::config::{AdminToken, Role};
 use crate::listener::Peer;
@@ -85,10 +85,13 @@ impl Tokens {
 pub async fn require(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
     match authenticate(&admin.tokens, &request) {
         Ok(caller) => {
-            let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-            let is_there = |route: String| is_for_limited(request.method(), &route);
-            if caller.scope.is_limited() && !route.is_some_and(is_there) {
-                return Problem::no_such_path().into_response();
+            let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+            if caller.scope.is_limited() && !is_for_limited(request.method(), route) {
+                return match allowed_for_limited(route) {
+                    "" => Problem::no_such_path(),
+                    allowed => Problem::method_not_allowed(allowed),
+                }
+                .into_response();
             }
             request.extensions_mut().insert(caller);
             next.run(request).await

@@ -113,6 +113,7 @@ pub enum ReloadError {
     tag = "service",
     responses(
         (status = 200, description = "The new configuration is in force", body = Reloaded),
+        (status = 404, description = "The token is limited to endpoints: `no_such_path`."),
         (status = 409, description = "Another reload is under way: `reload_in_flight`."),
         (status = 422, description = "The new configuration cannot be used, the old one stays in force: `bad_configuration`. The member `problems` lists all problems."),
     )

@@ -151,12 +151,29 @@ static LIMITED: LazyLock<Vec<(Method, &str)>> = LazyLock::new(|| {
 /// True if a route exists for a token that is limited.
 pub(super) fn is_for_limited(method: &Method, route: &str) -> bool {
     let method = if method == Method::HEAD { &Method::GET } else { method };
-    LIMITED.iter().any(|(known, path)| {
-        known == method && route.ends_with(path) && {
-            // The whole route below the prefix.
-            let prefix = &route[..route.len() - path.len()];
-            prefix.is_empty() || prefix == super::openapi::PREFIX
-        }
+    methods_for_limited(route).any(|known| known == method)
+}
+
+/// What such a token may do at a route, as the header `Allow` lists it; empty if the route does not exist for it.
+pub(super) fn allowed_for_limited(route: &str) -> &'static str {
+    let (mut reads, mut writes) = (false, false);
+    for method in methods_for_limited(route) {
+        reads |= method == Method::GET;
+        writes |= method == Method::POST;
+    }
+    match (reads, writes) {
+        (true, true) => "GET, HEAD, POST",
+        (true, false) => "GET, HEAD",
+        (false, true) => "POST",
+        (false, false) => "",
+    }
+}
+
+fn methods_for_limited(route: &str) -> impl Iterator<Item = &Method> {
+    LIMITED.iter().filter_map(move |(method, path)| {
+        // The whole route below the prefix.
+        let prefix = route.strip_suffix(path)?;
+        (prefix.is_empty() || prefix == super::openapi::PREFIX).then_some(method)
     })
 }
 
@@ -203,5 +220,8 @@ mod tests {
         {
             assert!(!is_for_limited(&method, route), "{method} {route}");
         }
+        let allowed =
+            ["/api/v1/reload", "/api/v1/x/events", "/api/v1/events", "/api/v1/events/replay"].map(allowed_for_limited);
+        assert_eq!(allowed, ["", "", "GET, HEAD", "POST"]);
     }
 }
