@@ -22,6 +22,7 @@ use crate::support::{
 
 mod asking;
 mod listing;
+mod many;
 mod showing;
 
 /// A text that a `str` cannot hold: "café" in the encoding of Windows and old databases.
