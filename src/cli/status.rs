@@ -142,7 +142,7 @@ fn text(sinks: &[SinkRow], endpoints: &Value, waiting: &WaitingList, silent: &[S
                     row.count.to_string(),
                     row.state.to_string(),
                     plain(&row.sink),
-                    amount(row.amount_cents, None),
+                    amount(row.amount_cents, row.currency.as_deref()),
                     second(row.oldest),
                     plain(&row.reason),
                 ]

@@ -18,6 +18,52 @@ const MOST_DIGITS: usize = 15;
 #[serde(transparent)]
 pub struct Cents(pub i64);
 
+/// What events announce together, as long as each names its amount and all name the same currency, or none does.
+/// Amounts of two currencies have no sum.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Total {
+    /// Of no event.
+    #[default]
+    Empty,
+    /// Of events of one currency.
+    Of(Cents, Option<String>),
+    /// One names no amount, or another currency.
+    Unknown,
+}
+
+impl Total {
+    /// Adds what the body of an event announces: `data.amountCents` (<https://docs.finkare.io/guides/webhook-setup>) in
+    /// `data.currency`, which is not documented and read where it is there. `None`: the body is gone.
+    pub fn add(&mut self, body: Option<&[u8]>) {
+        let announced = body.and_then(announced);
+        *self = match (std::mem::take(self), announced) {
+            (Self::Empty, Some((cents, currency))) => Self::Of(cents, currency),
+            (Self::Of(sum, known), Some((cents, currency))) if known == currency => {
+                sum.0.checked_add(cents.0).map_or(Self::Unknown, |sum| Self::Of(Cents(sum), known))
+            }
+            _ => Self::Unknown,
+        };
+    }
+
+    /// The sum and its currency.
+    pub fn known(&self) -> Option<(Cents, Option<&str>)> {
+        match self {
+            Self::Of(cents, currency) => Some((*cents, currency.as_deref())),
+            Self::Empty | Self::Unknown => None,
+        }
+    }
+}
+
+fn announced(body: &[u8]) -> Option<(Cents, Option<String>)> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let cents = Cents(body["data"]["amountCents"].as_i64()?);
+    match &body["data"]["currency"] {
+        serde_json::Value::Null => Some((cents, None)),
+        serde_json::Value::String(currency) => Some((cents, Some(currency.to_ascii_uppercase()))),
+        _ => None,
+    }
+}
+
 /// A text that is not an amount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoAmount {
@@ -142,6 +188,31 @@ impl<'de> Deserialize<'de> for DecimalAmount {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn only_amounts_of_one_currency_have_a_sum() {
+        let total = |bodies: &[&str]| {
+            let mut total = Total::default();
+            bodies.iter().for_each(|body| total.add(Some(body.as_bytes())));
+            total.known().map(|(cents, currency)| (cents.0, currency.map(str::to_owned)))
+        };
+        let (plain, euros, dollars) = (
+            r#"{"data":{"amountCents":100}}"#,
+            r#"{"data":{"amountCents":20,"currency":"EUR"}}"#,
+            r#"{"data":{"amountCents":3,"currency":"USD"}}"#,
+        );
+        assert_eq!(total(&[plain, plain]), Some((200, None)));
+        assert_eq!(total(&[euros, euros]), Some((40, Some("EUR".to_owned()))));
+        for unlike in
+            [&[euros, dollars][..], &[plain, euros], &[euros, dollars, euros], &[euros, "{}"], &["{}", euros], &[]]
+        {
+            assert_eq!(total(unlike), None, "{unlike:?}");
+        }
+        let mut gone = Total::default();
+        gone.add(None);
+        gone.add(Some(euros.as_bytes()));
+        assert_eq!(gone, Total::Unknown);
+    }
 
     #[test]
     fn an_amount_is_found_as_a_person_types_it() {

@@ -11,6 +11,7 @@ use crate::{
     model::{
         clock,
         id::{DispatchId, EndpointName, EventId},
+        money::{Cents, Total},
         notice::{MOST_NAMED, Notice, NoticeType},
         reason,
     },
@@ -200,8 +201,11 @@ impl Telling<'_> {
             data.insert("count".into(), stopped.len().into());
             let named: Vec<i64> = stopped.iter().take(MOST_NAMED).map(|stopped| stopped.dispatch.0).collect();
             data.insert("dispatches".into(), named.into());
-            if let Some(cents) = amount(&stopped) {
+            let mut total = Total::default();
+            stopped.iter().for_each(|stopped| total.add(stopped.payload.as_deref()));
+            if let Some((Cents(cents), currency)) = total.known() {
                 data.insert("amount_cents".into(), cents.into());
+                data.extend(currency.map(|currency| ("currency".to_owned(), currency.into())));
             }
             let message = sentences::stopped(kind, stopped.len(), sink, &reason);
             self.tell(&Notice {
@@ -426,13 +430,6 @@ fn about(kind: NoticeType, sink: &str, data: Map<String, Value>, message: String
 
 fn of_endpoint(kind: NoticeType, endpoint: &str, data: Map<String, Value>, message: String) -> Notice {
     Notice { kind, endpoint: Some(endpoint.to_owned()), sink: None, data, message }
-}
-
-/// The sum of the amounts, if all of them are known (`data.amountCents`,
-/// <https://docs.finkare.io/guides/webhook-setup>).
-fn amount(stopped: &[&Stopped]) -> Option<i64> {
-    let of = |payload: &[u8]| serde_json::from_slice::<Value>(payload).ok()?["data"]["amountCents"].as_i64();
-    stopped.iter().try_fold(0_i64, |sum, stopped| sum.checked_add(of(stopped.payload.as_deref()?)?))
 }
 
 #[cfg(test)]

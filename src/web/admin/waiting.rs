@@ -5,11 +5,16 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{Extension, Json, extract::State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{super::error::Problem, Admin, auth::Caller, store_problem};
-use crate::model::{dispatch::State as DispatchState, id::DispatchId, notice::MOST_NAMED, reason};
+use crate::model::{
+    dispatch::State as DispatchState,
+    id::DispatchId,
+    money::{Cents, Total},
+    notice::MOST_NAMED,
+    reason,
+};
 
 /// Dispatches that wait for one cause.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -27,9 +32,12 @@ pub struct WaitingRow {
     pub(crate) example: String,
     /// How many.
     pub(crate) count: u64,
-    /// The sum of the amounts that the events name, in cents; null if one names none.
+    /// The sum of the amounts that the events name, in cents; null if one names none, or if their currencies differ.
     #[schema(required)]
     pub(crate) amount_cents: Option<i64>,
+    /// The currency that the events name, such as `EUR`; null if they name none.
+    #[schema(required)]
+    pub(crate) currency: Option<String>,
     /// When the oldest was created.
     pub(crate) oldest: Timestamp,
     /// When the newest was created.
@@ -60,37 +68,43 @@ pub async fn list(
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<WaitingList>, Problem> {
     let (waiting, complete) = admin.store.waiting(caller.scope.endpoints().as_deref()).await.map_err(store_problem)?;
-    let mut groups: BTreeMap<(String, String, String, String), WaitingRow> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, String, String, String), (WaitingRow, Total)> = BTreeMap::new();
     for one in waiting {
         let group = reason::group(&one.reason);
-        let cents = one.payload.as_deref().and_then(amount);
         let key = (one.state.as_str().to_owned(), one.sink.clone(), one.endpoint.clone(), group.clone());
-        let row = groups.entry(key).or_insert_with(|| WaitingRow {
-            state: one.state,
-            sink: one.sink,
-            endpoint: Some(one.endpoint).filter(|endpoint| !endpoint.is_empty()),
-            reason: group,
-            example: one.reason,
-            count: 0,
-            amount_cents: Some(0),
-            oldest: one.created_at,
-            newest: one.created_at,
-            dispatches: Vec::new(),
+        let (row, total) = groups.entry(key).or_insert_with(|| {
+            let row = WaitingRow {
+                state: one.state,
+                sink: one.sink,
+                endpoint: Some(one.endpoint).filter(|endpoint| !endpoint.is_empty()),
+                reason: group,
+                example: one.reason,
+                count: 0,
+                amount_cents: None,
+                currency: None,
+                oldest: one.created_at,
+                newest: one.created_at,
+                dispatches: Vec::new(),
+            };
+            (row, Total::default())
         });
         row.count += 1;
-        row.amount_cents = row.amount_cents.zip(cents).and_then(|(sum, cents)| sum.checked_add(cents));
+        total.add(one.payload.as_deref());
         row.oldest = row.oldest.min(one.created_at);
         row.newest = row.newest.max(one.created_at);
         if row.dispatches.len() < MOST_NAMED {
             row.dispatches.push(one.id);
         }
     }
-    let mut data: Vec<WaitingRow> = groups.into_values().collect();
+    let summed = |(row, total): (WaitingRow, Total)| {
+        let (cents, currency) = total.known().unzip();
+        WaitingRow {
+            amount_cents: cents.map(|Cents(cents)| cents),
+            currency: currency.flatten().map(str::to_owned),
+            ..row
+        }
+    };
+    let mut data: Vec<WaitingRow> = groups.into_values().map(summed).collect();
     data.sort_by_key(|row| std::cmp::Reverse(row.count));
     Ok(Json(WaitingList { data, complete }))
-}
-
-/// The amount that an event names (`data.amountCents`, <https://docs.finkare.io/guides/webhook-setup>).
-fn amount(payload: &[u8]) -> Option<i64> {
-    serde_json::from_slice::<Value>(payload).ok()?["data"]["amountCents"].as_i64()
 }
