@@ -134,6 +134,32 @@ async fn events_are_printed_as_they_come_until_interrupted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn following_outlasts_a_restart_and_prints_each_event_once() {
+    let home = Home::new(Backend::Sqlite).await;
+    // The same address before and after.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let fixed = format!("admin_listen = \"127.0.0.1:{port}\"");
+    home.configure("", &format!("secret = \"{SECRET}\""), "[[sinks]]\nname = \"out\"\ntype = \"stdout\"\n");
+    let text = std::fs::read_to_string(home.path("relay.toml")).unwrap();
+    let text = text.replace("admin_listen = \"127.0.0.1:0\"", &fixed);
+    std::fs::write(home.path("relay.toml"), text).unwrap();
+    let relay = home.start().await;
+    let first = Finkare::of(&relay).deliver(&payment("i1", 100)).await.id();
+    let mut following = Relay::spawn(command(&home, &relay, &["follow", "--since", "1h", "-o", "jsonl"]));
+    following.wait_for_line(&first).await;
+    assert!(relay.terminate().await.0.success());
+    following.wait_for_line("waiting for the service").await;
+    let relay = home.start().await;
+    let second = Finkare::of(&relay).deliver(&payment("i2", 200)).await.id();
+    following.wait_for_line(&second).await;
+    following.signal("INT");
+    assert!(following.ended().await.success());
+    let log = following.log();
+    let times = |id: &str| log.lines().filter(|line| line.contains(&format!("\"id\":\"{id}\""))).count();
+    assert_eq!((times(&first), times(&second)), (1, 1), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_made_while_the_service_runs_and_put_back() {
     let (home, relay) = three().await;
     let (code, _, stderr) = ask(&home, &relay, &["backup", "copy.db"]).await;
