@@ -22,6 +22,7 @@ use crate::{
     options::section::Section,
 };
 
+pub mod causes;
 pub mod format;
 
 /// The language of the reader.
@@ -464,9 +465,11 @@ impl Telling<'_> {
         if kind == NoticeType::Digest {
             return self.digest();
         }
-        // The sentence is English; in French the title and the facts say the same.
-        if !french && let Some(text) = self.text("message") {
-            self.told.sentence = Some(text.to_owned());
+        // The sentence and the reasons are English; in French the title and the facts say the same, and the cause is explained.
+        if !french {
+            self.told.sentence = self.text("message").map(str::to_owned);
+        } else if let Some(cause) = self.text("reason").and_then(causes::in_french) {
+            self.told.sentence = Some(format!("{} {}", cause.means, cause.to_do));
         }
         if !sink.is_empty() {
             self.fact("Destination", "Sink", sink.clone());
@@ -475,7 +478,7 @@ impl Telling<'_> {
             self.fact("Endpoint", "Endpoint", endpoint);
         }
         if let Some(cents) = self.data["amount_cents"].as_i64() {
-            let amount = self.reader.money(Cents(cents), None);
+            let amount = self.reader.money(Cents(cents), self.text("currency"));
             self.fact("Montant", "Amount", amount);
         }
         if let Some(reason) = self.text("reason").map(str::to_owned) {

@@ -129,6 +129,15 @@ fn each_of_the_relays_own_events_has_words_in_both_languages() {
             && facts(&held).contains(&("Raison", "the books are closed"))
     );
     assert!(held.advice.unwrap().contains("finkare-relay dispatches list --sink compta --state held"));
+    assert_eq!(held.sentence, None, "an unknown reason is not explained");
+    let known = json!({
+        "sink": "compta", "count": 1, "amount_cents": 4200, "currency": "USD",
+        "reason": "invoice F-1 is in EUR in Facturation.PRO, and the payment of 42.00 USD is in another currency, which the relay \
+                   does not convert",
+    });
+    let held = tell(&message("relay.held", &known), &reader(Language::Fr));
+    assert!(held.sentence.unwrap().starts_with("Le paiement et la facture n’ont pas la même devise. "));
+    assert!(held.facts.iter().any(|fact| fact.value == "42,00\u{a0}USD"), "{:?}", held.facts);
     let digest = tell(&message("relay.digest", &data), &reader(Language::Fr));
     assert!(facts(&digest).contains(&("Comptabilisé", "11 paiements, 3\u{202f}306,00\u{a0}€ (compta)")), "{digest:?}");
     assert!(facts(&digest).contains(&("À voir", "compta\u{a0}: 1 à décider, 2 abandonnés, 3 en retard")));
