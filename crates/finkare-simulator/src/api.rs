@@ -1,10 +1,16 @@
 //! The API below `/api/v1`, as far as it is documented, and the most likely reading of the rest.
 //!
 //! The documentation covers the envelope, `X-API-Key`, the list and the creation of webhooks, everything about
-//! payments, and the error code `RES_001` for an unknown resource. The rest is our own choice: all other codes
+//! payments, the operations on invoices, debtors, workflows and API keys without their paths, and the error code `RES_001`
+//! for an unknown resource. The rest is our own choice: all other codes
 //! (`AUTH_001` for an invalid key, `VAL_001` for an invalid value, `REQ_001` for a method that a path does not
 //! accept, `RATE_001` for too many calls, `SRV_001` for a fault), the statuses that go with them, the order of lists
 //! (newest first), and that a single webhook is spelled as in the answer to its creation.
+
+mod debtors;
+mod invoices;
+mod keys;
+mod workflow;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -23,17 +29,22 @@ use subtle::{Choice, ConstantTimeEq};
 use crate::{
     API_PATH, Error, PAYMENT_STATUSES, World, deliveries as posting, now,
     secret::Secret,
-    settings::{ErrorBody, Spelling, UpdateMethod, Variants, spend},
-    state::{Delivery, Invoice, InvoiceId, Payment, PaymentId, Webhook, WebhookId, check_webhook, written},
+    settings::{ErrorBody, RevokeMethod, Spelling, UpdateMethod, Variants, spend},
+    state::{Delivery, InvoiceId, Payment, PaymentId, Webhook, WebhookId, check_webhook, written},
 };
 
 /// The largest body of a call.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The largest body of an import, as a third party's client says.
+const MAX_IMPORT_BYTES: usize = 10 * 1024 * 1024;
+/// The header that names a write.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// How long a call's body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The outcome of a call.
-enum Answer {
+#[derive(Clone)]
+pub(crate) enum Answer {
     /// `success: true`.
     Done { status: StatusCode, data: Value, message: Option<&'static str>, pagination: Option<Value> },
     /// `success: false`.
@@ -51,7 +62,8 @@ impl Answer {
 }
 
 /// An error's content.
-struct Refusal {
+#[derive(Clone)]
+pub(crate) struct Refusal {
     status: StatusCode,
     code: &'static str,
     message: String,
@@ -89,7 +101,16 @@ enum Target {
     Rotation(String),
     Deliveries(String),
     Invoices,
+    Import,
+    Cancellation(String),
     Invoice(String),
+    Debtors,
+    Debtor(String),
+    Workflow(String),
+    Trigger(String),
+    ApiKeys,
+    KeyRotation(String),
+    Revocation(String),
     Payments,
     Payment(String),
     PaymentsOfInvoice(String),
@@ -104,13 +125,31 @@ fn target(variants: &Variants, method: &Method, path: &str) -> Result<Target, Ve
         UpdateMethod::Put => &["GET", "PUT", "DELETE"],
         UpdateMethod::Patch => &["GET", "PATCH", "DELETE"],
     };
-    let table: [(&str, &[&str], Make); 9] = [
+    let invoice: &[&str] = match variants.update_method {
+        UpdateMethod::Both => &["GET", "PUT", "PATCH"],
+        UpdateMethod::Put => &["GET", "PUT"],
+        UpdateMethod::Patch => &["GET", "PATCH"],
+    };
+    let revoke: &[&str] = match variants.revoke_method {
+        RevokeMethod::Delete => &["DELETE"],
+        RevokeMethod::Post => &["POST"],
+    };
+    let table: [(&str, &[&str], Make); 18] = [
         ("/webhooks", &["GET", "POST"], |_| Target::Webhooks),
         (&variants.rotate_path, &["POST"], Target::Rotation),
         (&variants.deliveries_path, &["GET"], Target::Deliveries),
         (&variants.webhook_path, one, Target::Webhook),
-        ("/invoices", &["GET"], |_| Target::Invoices),
-        (&variants.invoice_path, &["GET"], Target::Invoice),
+        (&variants.invoices_path, &["GET", "POST"], |_| Target::Invoices),
+        (&variants.import_path, &["POST"], |_| Target::Import),
+        (&variants.cancel_path, &["POST"], Target::Cancellation),
+        (&variants.invoice_path, invoice, Target::Invoice),
+        (&variants.debtors_path, &["GET"], |_| Target::Debtors),
+        (&variants.debtor_path, &["GET"], Target::Debtor),
+        (&variants.workflow_path, &["GET"], Target::Workflow),
+        (&variants.trigger_path, &["POST"], Target::Trigger),
+        (&variants.api_keys_path, &["GET", "POST"], |_| Target::ApiKeys),
+        (&variants.rotate_key_path, &["POST"], Target::KeyRotation),
+        (&variants.revoke_key_path, revoke, Target::Revocation),
         ("/payments", &["GET"], |_| Target::Payments),
         ("/payments/invoice/{id}", &["GET"], Target::PaymentsOfInvoice),
         ("/payments/{id}", &["GET"], Target::Payment),
@@ -187,37 +226,91 @@ async fn answered(world: &Arc<World>, request: Request) -> Result<Answer, Refusa
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "REQ_001", message));
         }
     };
-    let body = match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY_BYTES)).await {
+    let most = if target == Target::Import { MAX_IMPORT_BYTES } else { MAX_BODY_BYTES };
+    let body = match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, most)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "REQ_001", "The body is too large")),
         Err(_) => return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "REQ_001", "The body did not come")),
     };
+    let named = named(world, &parts.method, &path, &parts.headers);
+    if let Some((key, call)) = &named
+        && let Some(answer) = world.lock().company.answer_to(key, call)
+    {
+        return Ok(answer.clone());
+    }
+    let makes_invoices = parts.method == Method::POST && matches!(target, Target::Invoices | Target::Import);
+    let answer = carried_out(world, target, &parts.method, &parts.uri, &body).await?;
+    let mut state = world.lock();
+    if let (Some((key, call)), Answer::Done { .. }) = (named, &answer) {
+        state.company.remember(key, call, answer.clone());
+    }
+    if makes_invoices && spend(&mut state.faults.lost_invoices) {
+        return Ok(Answer::Cut);
+    }
+    Ok(answer)
+}
+
+/// The key of a write, and the call that it names; `None` where keys mean nothing.
+fn named(world: &World, method: &Method, path: &str, headers: &HeaderMap) -> Option<(String, String)> {
+    if *method == Method::GET || !world.lock().variants.idempotency {
+        return None;
+    }
+    let key = headers.get(IDEMPOTENCY_KEY)?.to_str().ok()?;
+    Some((key.to_owned(), format!("{method} {path}")))
+}
+
+async fn carried_out(
+    world: &Arc<World>,
+    target: Target,
+    method: &Method,
+    uri: &Uri,
+    body: &[u8],
+) -> Result<Answer, Refusal> {
+    let is_post = *method == Method::POST;
     match target {
-        Target::Webhooks if parts.method == Method::POST => create_webhook(world, &body),
+        Target::Webhooks if is_post => create_webhook(world, body),
         Target::Webhooks => Ok(webhooks(world)),
-        Target::Webhook(id) => webhook(world, &parts.method, &id, &body),
+        Target::Webhook(id) => webhook(world, method, &id, body),
         Target::Rotation(id) => rotate(world, &id).await,
         Target::Deliveries(id) => deliveries(world, &id),
-        Target::Invoices => invoices(world, &parts.uri),
-        Target::Invoice(id) => invoice(world, &id),
-        Target::Payments => payments(world, &parts.uri),
+        Target::Invoices if is_post => invoices::create(world, body),
+        Target::Invoices => invoices::list(world, uri),
+        Target::Import => invoices::import(world, body),
+        Target::Cancellation(id) => invoices::cancel(world, &id, body),
+        Target::Invoice(id) => invoices::one(world, method, &id, body),
+        Target::Debtors => debtors::list(world, uri),
+        Target::Debtor(id) => debtors::one(world, &id),
+        Target::Workflow(id) => workflow::status(world, &id),
+        Target::Trigger(id) => workflow::trigger(world, &id, body),
+        Target::ApiKeys if is_post => keys::create(world, body),
+        Target::ApiKeys => Ok(keys::list(world)),
+        Target::KeyRotation(id) => keys::rotate(world, &id),
+        Target::Revocation(id) => keys::revoke(world, &id),
+        Target::Payments => payments(world, uri),
         Target::Payment(id) => payment(world, &id),
         Target::PaymentsOfInvoice(id) => payments_of_invoice(world, &id),
     }
 }
 
-/// Whether the key is any `fk_live_…` or `fk_test_…`, or one of the given keys, compared in constant time.
+/// Whether the key is any `fk_live_…` or `fk_test_…`, or one of the given keys, or was created here, and was not revoked.
+/// Compared in constant time.
 fn authorized(world: &World, headers: &HeaderMap) -> bool {
     let mut values = headers.get_all("x-api-key").iter();
     let (Some(key), None) = (values.next(), values.next()) else { return false };
+    // Both have the same length, for any key that was sent.
+    let claimed = Sha256::digest(key.as_bytes());
+    let fits = |key: &Secret| Sha256::digest(key.expose().as_bytes()).ct_eq(&claimed);
+    let is_one_of = |found: Choice, key: &Secret| found | fits(key);
+    let state = world.lock();
+    if state.company.revoked.iter().fold(Choice::from(0), is_one_of).into() {
+        return false;
+    }
     if world.options.api_keys.is_empty() {
         let name = |prefix: &[u8]| key.as_bytes().strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
         return name(b"fk_live_") || name(b"fk_test_");
     }
-    // Both have the same length, for any key that was sent.
-    let claimed = Sha256::digest(key.as_bytes());
-    let fits = |key: &Secret| Sha256::digest(key.expose().as_bytes()).ct_eq(&claimed);
-    world.options.api_keys.iter().fold(Choice::from(0), |found, key| found | fits(key)).into()
+    let given = world.options.api_keys.iter().fold(Choice::from(0), is_one_of);
+    state.company.keys.iter().map(|key| &key.key).fold(given, is_one_of).into()
 }
 
 // --- webhooks
@@ -364,28 +457,7 @@ fn shown_delivery(delivery: &Delivery) -> Value {
     })
 }
 
-// --- invoices and payments
-
-fn shown_invoice(invoice: &Invoice) -> Value {
-    json!({
-        "id": invoice.id, "invoiceNumber": invoice.number, "amountCents": invoice.amount_cents, "currency": "EUR",
-        "status": invoice.status,
-    })
-}
-
-fn invoice(world: &World, id: &str) -> Result<Answer, Refusal> {
-    let id: InvoiceId = id.parse().map_err(|_| Refusal::not_found())?;
-    world.lock().invoice(id).map(|invoice| Answer::data(shown_invoice(invoice))).ok_or_else(Refusal::not_found)
-}
-
-fn invoices(world: &World, uri: &Uri) -> Result<Answer, Refusal> {
-    let query = query(uri)?;
-    let page = Page::of(&query)?;
-    let status = query.get("status");
-    let state = world.lock();
-    let found = state.invoices().rev().filter(|invoice| status.is_none_or(|status| *status == invoice.status));
-    Ok(page.answer(found.map(shown_invoice)))
-}
+// --- payments
 
 fn shown_payment(payment: &Payment, now: Timestamp) -> Value {
     json!({

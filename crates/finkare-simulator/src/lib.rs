@@ -14,7 +14,7 @@
 //!   change what goes wrong; `POST /_simulator/events`, `invoices`, `invoices/{id}/status` and `payments` make things
 //!   happen; `GET /_simulator/state` shows the current state.
 //! - `settings`: the faults and the variants.
-//! - `state`: what is remembered, all of it in memory and bounded.
+//! - `state` and `company`: what is remembered, all of it in memory and bounded.
 //! - `server`: connections.
 //!
 //! Webhooks have to be HTTPS, as Finkare demands. So that a relay without TLS can receive deliveries,
@@ -24,6 +24,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
 mod api;
+mod company;
 mod controls;
 mod deliveries;
 mod secret;
@@ -53,7 +54,10 @@ use url::Url;
 use self::state::{Outgoing, State};
 pub use self::{
     secret::Secret,
-    settings::{Encoding, ErrorBody, EventIdField, Faults, Over, SettingError, Spelling, UpdateMethod, Variants},
+    settings::{
+        Encoding, ErrorBody, EventIdField, Faults, InvoiceAmount, Over, RevokeMethod, SettingError, Spelling,
+        UpdateMethod, Variants,
+    },
     state::{Counters, Delivery, DeliveryId, Invoice, InvoiceId, Payment, PaymentId, Status, Webhook, WebhookId},
 };
 /// The path that all of Finkare's API is below.

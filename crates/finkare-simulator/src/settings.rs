@@ -57,6 +57,8 @@ pub struct Faults {
     pub garbled_rotations: u32,
     /// The number of next webhooks that are created and whose connection is then cut.
     pub lost_creates: u32,
+    /// The number of next calls that create invoices, or import them, and whose connection is then cut.
+    pub lost_invoices: u32,
 }
 
 impl Default for Faults {
@@ -79,6 +81,7 @@ impl Default for Faults {
             failing_rotations: 0,
             garbled_rotations: 0,
             lost_creates: 0,
+            lost_invoices: 0,
         }
     }
 }
@@ -210,6 +213,32 @@ pub enum UpdateMethod {
     Patch,
 }
 
+/// The method by which an API key is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RevokeMethod {
+    /// `DELETE`
+    #[default]
+    Delete,
+    /// `POST`
+    Post,
+}
+
+/// Where a new invoice's amount is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvoiceAmount {
+    /// `amount`, in cents, as on the vendor's page.
+    #[default]
+    Amount,
+    /// `amountCents`
+    AmountCents,
+    /// `amount`, otherwise `amountCents`.
+    Either,
+    /// `amount`, in whole euros: a misreading that a client must notice.
+    AmountEuros,
+}
+
 /// The reading of undocumented details. The default is the most careful reading.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -247,6 +276,33 @@ pub struct Variants {
     pub deliveries_path: String,
     /// Path of one invoice.
     pub invoice_path: String,
+    /// Path of all invoices.
+    pub invoices_path: String,
+    /// Path of an import of invoices.
+    pub import_path: String,
+    /// Path of a cancellation.
+    pub cancel_path: String,
+    /// Path of all debtors.
+    pub debtors_path: String,
+    /// Path of one debtor.
+    pub debtor_path: String,
+    /// Path of an invoice's workflow.
+    pub workflow_path: String,
+    /// Path that triggers an invoice's workflow.
+    pub trigger_path: String,
+    /// Path of all API keys.
+    pub api_keys_path: String,
+    /// Path of an API key's rotation.
+    pub rotate_key_path: String,
+    /// Path of an API key's revocation.
+    pub revoke_key_path: String,
+    /// How an API key is revoked: `delete`, `post`.
+    pub revoke_method: RevokeMethod,
+    /// Where a new invoice's amount is read from: `amount`, `amount_cents`, `either`, `amount_euros`.
+    pub invoice_amount: InvoiceAmount,
+    /// Whether a write that is named by an `Idempotency-Key` is carried out once: with the same key, the same call is answered
+    /// as it was the first time.
+    pub idempotency: bool,
     /// Whether every event is accompanied by one of an undocumented type, regardless of the types that a webhook
     /// asked for.
     pub unknown_events: bool,
@@ -273,6 +329,19 @@ impl Default for Variants {
             rotate_path: "/webhooks/{id}/rotate-secret".into(),
             deliveries_path: "/webhooks/{id}/deliveries".into(),
             invoice_path: "/invoices/{id}".into(),
+            invoices_path: "/invoices".into(),
+            import_path: "/invoices/bulk".into(),
+            cancel_path: "/invoices/{id}/cancel".into(),
+            debtors_path: "/debtors".into(),
+            debtor_path: "/debtors/{id}".into(),
+            workflow_path: "/workflow/invoice/{id}".into(),
+            trigger_path: "/workflow/invoice/{id}/trigger".into(),
+            api_keys_path: "/api-keys".into(),
+            rotate_key_path: "/api-keys/{id}/rotate".into(),
+            revoke_key_path: "/api-keys/{id}".into(),
+            revoke_method: RevokeMethod::default(),
+            invoice_amount: InvoiceAmount::default(),
+            idempotency: false,
             unknown_events: false,
             ping: false,
         }
@@ -305,11 +374,29 @@ impl Variants {
             ("rotate_path", &self.rotate_path),
             ("deliveries_path", &self.deliveries_path),
             ("invoice_path", &self.invoice_path),
+            ("cancel_path", &self.cancel_path),
+            ("debtor_path", &self.debtor_path),
+            ("workflow_path", &self.workflow_path),
+            ("trigger_path", &self.trigger_path),
+            ("rotate_key_path", &self.rotate_key_path),
+            ("revoke_key_path", &self.revoke_key_path),
         ] {
             let ids = path.split('/').filter(|&segment| segment == "{id}").count();
             if !path.starts_with('/') || ids != 1 || path.len() > 200 {
                 return Err(SettingError(format!(
                     "variant `{name}`: a path begins with `/` and has one segment `{{id}}`, like `/webhooks/{{id}}`"
+                )));
+            }
+        }
+        for (name, path) in [
+            ("invoices_path", &self.invoices_path),
+            ("import_path", &self.import_path),
+            ("debtors_path", &self.debtors_path),
+            ("api_keys_path", &self.api_keys_path),
+        ] {
+            if !path.starts_with('/') || path.contains("{id}") || path.len() > 200 {
+                return Err(SettingError(format!(
+                    "variant `{name}`: a path begins with `/` and has no segment `{{id}}`, like `/invoices`"
                 )));
             }
         }

@@ -13,6 +13,8 @@ use uuid::Uuid;
 
 use crate::{
     Error,
+    api::Answer,
+    company::Company,
     secret::Secret,
     settings::{Faults, Variants},
 };
@@ -246,6 +248,7 @@ pub(crate) struct State {
     numbers: u64,
     /// Deliveries that are collected to be sent in reverse order.
     pub(crate) gathered: Vec<Outgoing>,
+    pub(crate) company: Company<Answer>,
 }
 
 impl State {
@@ -261,6 +264,7 @@ impl State {
             open: 0,
             numbers: 0,
             gathered: Vec::new(),
+            company: Company::default(),
         }
     }
 
@@ -276,6 +280,12 @@ impl State {
         let mut bytes = [0; 32];
         self.rng.fill_bytes(&mut bytes);
         Secret::new(format!("whsec_{}", BASE64_STANDARD.encode(bytes)))
+    }
+
+    /// A key of the sandbox.
+    pub(crate) fn api_key(&mut self) -> Secret {
+        let bytes: [u8; 24] = self.rng.random();
+        Secret::new(format!("fk_test_{}", hex::encode(bytes)))
     }
 
     /// A plausible amount, in cents.
