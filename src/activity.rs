@@ -115,8 +115,8 @@ impl Registration for AtFinkare {
             },
         };
         let Some(id) = id else { return Standing::Unknown("no `webhook_id` is known".to_owned()) };
-        match self.client.webhook(&id).await {
-            Ok(webhook) if webhook.enabled => Standing::Enabled,
+        match self.client.webhooks().get(&id).await {
+            Ok(webhook) if webhook.data.enabled => Standing::Enabled,
             Ok(_) => Standing::Disabled,
             Err(finkare::Error::Api { status: 404, .. }) => Standing::Missing,
             Err(error) => Standing::Unknown(Chain(&error).to_string()),

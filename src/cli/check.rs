@@ -62,7 +62,7 @@ pub(super) async fn run(mut config: Config, output: Output) -> Result<bool, Fail
         let Some(settings) = endpoint.api() else { continue };
         let asking = async {
             let client = Client::new(settings).map_err(|error| error.to_string())?;
-            client.webhooks().await.map_err(|error| Chain(&error).to_string())
+            client.webhooks().list().await.map(|answer| answer.data).map_err(|error| Chain(&error).to_string())
         };
         let result = match tokio::time::timeout(FINKARE_TIMEOUT, asking).await {
             // The id of the webhook is stored in the database, unless it is configured.
@@ -150,8 +150,8 @@ async fn readable(endpoint: &Endpoint, sink: &Sink) -> Result<String, String> {
     };
     let client = Client::new(settings).map_err(|error| error.to_string())?;
     for (scope, error) in [
-        ("invoices:read", client.invoice(NOBODY).await.err()),
-        ("payments:read", client.payments_of_invoice(NOBODY).await.err()),
+        ("invoices:read", client.invoices().get(NOBODY).await.err()),
+        ("payments:read", client.payments().of_invoice(NOBODY).await.err()),
     ] {
         match error {
             None | Some(Error::Api { status: 404, .. }) => {}
@@ -340,6 +340,7 @@ mod tests {
             enabled,
             created_at: None,
             last_triggered_at: None,
+            other: serde_json::Map::new(),
         };
         let known = link(&config, KEY, Some(("w", "https://relay.example/e")));
         let of = |link: Option<&Link>, webhooks: &[Webhook]| webhook(&config.endpoints[0], link, webhooks);

@@ -416,7 +416,7 @@ fn max_age(section: &mut Section<'_>, kept_for: Duration) -> Option<Duration> {
 }
 
 fn api_paths(section: &mut Section<'_>) -> Paths {
-    let Paths { webhook, rotate_secret, deliveries, invoice } = Paths::default();
+    let Paths { webhook, rotate_secret, deliveries, invoice, .. } = Paths::default();
     let shown = json!({
         "webhook": webhook, "rotate_secret": rotate_secret, "deliveries": deliveries, "invoice": invoice,
     });
@@ -440,6 +440,7 @@ fn api_paths(section: &mut Section<'_>) -> Paths {
         rotate_secret: path("rotate_secret", "The rotation of a webhook's secret.", &rotate_secret),
         deliveries: path("deliveries", "A webhook's deliveries.", &deliveries),
         invoice: path("invoice", "One invoice.", &invoice),
+        ..Paths::default()
     };
     paths.finish();
     read

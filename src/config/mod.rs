@@ -297,6 +297,7 @@ impl Endpoint {
             paths: self.api_paths.clone(),
             update_method: self.api_update_method,
             egress: self.egress.clone(),
+            ..Settings::new(self.api_key.clone()?)
         })
     }
 

@@ -321,7 +321,7 @@ impl Links {
     pub async fn deliveries(&self, endpoint: &EndpointName) -> Result<Vec<Delivery>, LinkError> {
         let linked = self.linked(endpoint)?;
         let id = linked.webhook_id(&self.link(endpoint).await?).ok_or_else(|| linked.no_webhook_id())?;
-        linked.client.deliveries(&id).await.map_err(LinkError::Refused)
+        linked.client.webhooks().deliveries(&id).await.map(|answer| answer.data).map_err(LinkError::Refused)
     }
 
     /// Heals unfinished changes, rotates by schedule and expires secrets, until asked to stop.

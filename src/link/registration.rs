@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use url::Url;
 
-use finkare::{NewWebhook, Webhook, WebhookUpdate};
+use finkare::{CreatedWebhook, NewWebhook, Webhook, WebhookUpdate};
 
 use super::{
     LinkError, Linked, Links, Registered, Registration,
@@ -117,14 +117,14 @@ impl Links {
             let link = self.link(&linked.name).await?;
             // An unfinished change comes first: it may concern this very webhook, or its secret.
             if link.intent.is_none() {
-                let listed = linked.client.webhooks().await.map_err(|error| {
+                let listed = linked.client.webhooks().list().await.map_err(|error| {
                     tracing::warn!(
                         endpoint.name = %linked.name, error = %Chain(&error),
                         "nothing was registered, because Finkare did not list its webhooks"
                     );
                     LinkError::Refused(error)
                 })?;
-                let there = same_url(&wanted.url, &listed);
+                let there = same_url(&wanted.url, &listed.data);
                 if !there.is_empty() {
                     return self.adopt(linked, actor, wanted, &link, &there).await;
                 }
@@ -166,8 +166,8 @@ impl Links {
         let id = linked.webhook_id(link).or_else(|| intent.webhook_id.clone());
         let (IntentKind::Rotate, Some(id)) = (intent.kind, id) else { return false };
         // If the list fails, healing fails as well, and logs it.
-        let Ok(listed) = held.keeping(linked.client.webhooks()).await else { return false };
-        if listed.iter().any(|webhook| webhook.id == id) {
+        let Ok(listed) = held.keeping(linked.client.webhooks().list()).await else { return false };
+        if listed.data.iter().any(|webhook| webhook.id == id) {
             return false;
         }
         held.drop_unneeded(actor, &format!("webhook {id} is no longer in Finkare's list")).await;
@@ -191,8 +191,8 @@ impl Links {
         let failed = || audit(actions::refused(held.kind), linked, actor).with("url", url);
         self.know(linked, held, actor).await?;
         // Looks once more: the webhook may have been registered between the first look and the intent.
-        match held.keeping(linked.client.webhooks()).await {
-            Ok(listed) if same_url(url, &listed).is_empty() => {}
+        match held.keeping(linked.client.webhooks().list()).await {
+            Ok(listed) if same_url(url, &listed.data).is_empty() => {}
             Ok(_) => {
                 held.drop_unneeded(actor, "another process has created the webhook in the meantime").await;
                 self.see().await;
@@ -204,9 +204,10 @@ impl Links {
             url: wanted.url.clone(),
             events: wanted.events.clone(),
             description: wanted.description.clone(),
+            enabled: None,
         };
-        let (webhook, secret) = match held.keeping(linked.client.create_webhook(&new)).await {
-            Ok(created) => created,
+        let CreatedWebhook { webhook, secret, .. } = match held.keeping(linked.client.webhooks().create(&new)).await {
+            Ok(created) => created.data,
             Err(error) => return Err(self.not_done(linked, held, failed(), error, true).await),
         };
         let sealed = self.secrets.vault().seal(&linked.name, &secret);
@@ -221,12 +222,12 @@ impl Links {
             secret: sealed,
             origin: Origin::Registered,
             overlap: None,
-            webhook: Some((webhook.id.clone(), wanted.url.clone())),
+            webhook: Some((webhook.id.to_string(), wanted.url.clone())),
         };
         self.keep(linked, held, change, done).await?;
         linked.metrics.observe(RotationResult::Registered);
         tracing::info!(
-            endpoint.name = %linked.name, webhook.id = webhook.id, url, actor, %fingerprint,
+            endpoint.name = %linked.name, webhook.id = webhook.id.as_str(), url, actor, %fingerprint,
             duration_ms = clock::millis(begun.elapsed()), "a webhook was registered at Finkare"
         );
         let mut notes = notes(linked, wanted, &webhook);
@@ -235,7 +236,7 @@ impl Links {
             notes.push(format!("Finkare did not accept these event types: {}", missing.join(", ")));
         }
         Ok(Some(Registered {
-            webhook_id: webhook.id,
+            webhook_id: webhook.id.into_string(),
             url: wanted.url.clone(),
             created: true,
             fingerprint: Some(fingerprint),
@@ -275,7 +276,7 @@ impl Links {
                 .with("url", wanted.url.as_str());
             self.store.adopt_webhook(&linked.name, &webhook.id, &wanted.url, audit).await?;
             tracing::info!(
-                endpoint.name = %linked.name, webhook.id, url = wanted.url, actor,
+                endpoint.name = %linked.name, webhook.id = webhook.id.as_str(), url = wanted.url, actor,
                 "the webhook that has this URL at Finkare was adopted"
             );
         }
@@ -304,7 +305,13 @@ impl Links {
                 others.join(", ")
             ));
         }
-        Ok(Registered { webhook_id: webhook.id.clone(), url: wanted.url.clone(), created: false, fingerprint, notes })
+        Ok(Registered {
+            webhook_id: webhook.id.to_string(),
+            url: wanted.url.clone(),
+            created: false,
+            fingerprint,
+            notes,
+        })
     }
 }
 
@@ -320,7 +327,7 @@ impl Links {
         update: &WebhookUpdate,
         missing: &[String],
     ) -> Result<(), LinkError> {
-        let Err(error) = linked.client.update_webhook(id, update).await else { return Ok(()) };
+        let Err(error) = linked.client.webhooks().update(id, update).await else { return Ok(()) };
         if !error.may_have_happened() {
             tracing::warn!(
                 endpoint.name = %linked.name, webhook.id = id, error = %Chain(&error),
@@ -330,7 +337,7 @@ impl Links {
         }
         let has_all =
             |webhook: &Webhook| webhook.id == id && missing.iter().all(|event| webhook.events.contains(event));
-        let is_done = linked.client.webhooks().await.is_ok_and(|listed| listed.iter().any(has_all));
+        let is_done = linked.client.webhooks().list().await.is_ok_and(|listed| listed.data.iter().any(has_all));
         tracing::warn!(
             endpoint.name = %linked.name, webhook.id = id, is_done, error = %Chain(&error),
             "Finkare's answer does not say whether it added event types to the webhook, so its list of webhooks was \
@@ -376,6 +383,7 @@ mod tests {
             enabled,
             created_at: None,
             last_triggered_at: None,
+            other: serde_json::Map::new(),
         }
     }
 

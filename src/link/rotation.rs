@@ -168,14 +168,14 @@ impl Links {
             }
             IntentKind::Register => {
                 let url = intent.url.as_deref().unwrap_or_default();
-                let listed = match held.keeping(linked.client.webhooks()).await {
+                let listed = match held.keeping(linked.client.webhooks().list()).await {
                     Ok(listed) => listed,
                     Err(error) => {
                         let what = audit(actions::uncertain(held.kind), linked, actor).with("url", url);
                         return Err(self.not_done(linked, held, what, error, false).await);
                     }
                 };
-                if let Some(webhook) = registration::choose(&registration::same_url(url, &listed), None) {
+                if let Some(webhook) = registration::choose(&registration::same_url(url, &listed.data), None) {
                     let asking = Asking { actor, webhook_id: &webhook.id, overlap, url: Some(url) };
                     return self.ask(linked, held, &asking).await.map(Some);
                 }
@@ -198,8 +198,8 @@ impl Links {
         self.know(linked, held, actor).await?;
         // Read before Finkare is asked, so that after its answer nothing delays the commit of the secret.
         let before = self.link(&linked.name).await.ok();
-        let secret = match held.keeping(linked.client.rotate_secret(webhook_id)).await {
-            Ok(secret) => secret,
+        let secret = match held.keeping(linked.client.webhooks().rotate_secret(webhook_id)).await {
+            Ok(rotated) => rotated.data,
             Err(error) => {
                 let what = audit(actions::uncertain(held.kind), linked, actor).with("webhook_id", webhook_id);
                 return Err(self.not_done(linked, held, what, error, true).await);

@@ -58,7 +58,7 @@ impl<'a> Case<'a> {
     }
 
     fn note(&self, payment: &finkare::Payment) {
-        self.looked.lock().unwrap_or_else(PoisonError::into_inner).payment = Some(payment.id.clone());
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).payment = Some(payment.id.to_string());
     }
 
     /// What the event says, as a phrase: "a payment of 1500.00 of invoice c3d4".

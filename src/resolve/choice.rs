@@ -9,7 +9,7 @@
 //! Among payments that a bookkeeper cannot distinguish (time, method, currency) the smallest id is taken. Among other payments
 //! that fit equally well only a person can choose.
 
-use finkare::{PaidAt, Payment, UnreadablePayment};
+use finkare::{PaidAt, Payment, UnreadableItem};
 use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
@@ -43,7 +43,7 @@ pub(super) enum Choice<'a> {
     /// This payment has failed or was refunded.
     Lost { payment: &'a Payment, other: Option<&'a Payment> },
     /// This payment may be the event's, but Finkare's data about it cannot be read.
-    Unreadable { payment: &'a UnreadablePayment, other: Option<&'a Payment> },
+    Unreadable { payment: &'a UnreadableItem, other: Option<&'a Payment> },
     /// The payment that the body names differs from what the body says; the text explains it.
     Contradicts(String),
     /// Every payment that fits belongs to another event; `payment` is one of them.
@@ -85,7 +85,7 @@ pub(super) struct Field<'a, 't> {
     /// The invoice's payments.
     pub(super) payments: &'a [Payment],
     /// The invoice's payments that cannot be read.
-    pub(super) unreadable: &'a [UnreadablePayment],
+    pub(super) unreadable: &'a [UnreadableItem],
     /// The ids of payments that belong to other events.
     pub(super) taken: &'t HashSet<String>,
     /// How far a payment may be dated from the event. A payment further away is not the event's, unless the body names it.
@@ -105,7 +105,7 @@ pub(super) fn choose<'a>(asked: &Asked, received_at: Timestamp, field: Field<'a,
     let Field { payments, taken, window, .. } = field;
     let fitting: Vec<&Payment> = payments.iter().filter(|payment| contradiction(asked, payment).is_none()).collect();
     let unreadable = field.unreadable.iter().find(|payment| payment.id.as_ref().is_none_or(|id| !taken.contains(id)));
-    let free: Vec<&Payment> = fitting.iter().copied().filter(|payment| !taken.contains(&payment.id)).collect();
+    let free: Vec<&Payment> = fitting.iter().copied().filter(|payment| !taken.contains(payment.id.as_str())).collect();
     let at = event_time(asked, received_at);
     let distance = |payment: &Payment| payment.paid_at.map(|paid_at| paid_at.distance(at));
     let is_within = |payment: &Payment| distance(payment).is_some_and(|distance| distance <= window);

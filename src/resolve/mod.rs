@@ -304,12 +304,12 @@ impl Resolver {
         let paid_at =
             paid_at.ok_or_else(|| incomplete("neither Finkare nor the event says when it was paid".into()))?;
         Ok(Payment {
-            id: theirs.id.clone(),
+            id: theirs.id.to_string(),
             endpoint: message.endpoint.clone(),
             invoice,
             amount_cents: Cents(theirs.amount_cents),
             currency,
-            method: theirs.method.clone().or_else(|| asked.method.clone()),
+            method: theirs.method.clone().map(String::from).or_else(|| asked.method.clone()),
             paid_at,
         })
     }
@@ -401,12 +401,12 @@ async fn invoice(
             "its number cannot be used to find it in the books".to_owned()
         } else {
             return Ok(Invoice {
-                id: theirs.id.clone(),
+                id: theirs.id.to_string(),
                 number: theirs.invoice_number.clone(),
                 amount_cents: theirs.amount_cents.map(Cents),
                 currency: theirs.currency.clone(),
-                status: theirs.status.clone(),
-                debtor: theirs.debtor.clone(),
+                status: theirs.status.clone().map(String::from),
+                debtor: theirs.debtor_name().map(str::to_owned),
             });
         };
         if seen.asked >= begun {

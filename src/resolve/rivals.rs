@@ -70,7 +70,7 @@ impl Rivals {
             let nearest = nearer.min_by_key(|(_, (event, asked))| (distance(event, asked), event.event_id));
             let Some((place, _)) = nearest else { return choice };
             left.swap_remove(place);
-            taken.insert(payment.id.clone());
+            taken.insert(payment.id.to_string());
         }
     }
 }

@@ -48,11 +48,11 @@ pub(super) trait Api: Send + Sync {
 #[async_trait]
 impl Api for Client {
     async fn invoice(&self, id: &str) -> Result<Invoice, Error> {
-        Client::invoice(self, id).await
+        self.invoices().get(id).await.map(|answer| answer.data)
     }
 
     async fn payments(&self, invoice_id: &str) -> Result<PaymentsOfInvoice, Error> {
-        self.payments_of_invoice(invoice_id).await
+        Client::payments(self).of_invoice(invoice_id).await.map(|answer| answer.data)
     }
 }
 

@@ -165,7 +165,7 @@ impl LedgerStore for Memory {
 /// The part of Finkare that is called.
 struct Books {
     payments: Mutex<Vec<finkare::Payment>>,
-    unreadable: Mutex<Vec<finkare::UnreadablePayment>>,
+    unreadable: Mutex<Vec<finkare::UnreadableItem>>,
     /// `None`: the invoice is not visible.
     invoice: Mutex<Option<finkare::Invoice>>,
     /// The failure of the next calls.
@@ -235,7 +235,10 @@ fn world(payments: Vec<finkare::Payment>) -> World {
         amount_cents: Some(300),
         currency: Some("eur".into()),
         status: None,
+        issue_date: None,
+        due_date: None,
         debtor: None,
+        other: serde_json::Map::new(),
     };
     let books = Arc::new(Books {
         payments: Mutex::new(payments),
@@ -270,6 +273,7 @@ fn payment(id: &str, minute: u64, status: &str) -> finkare::Payment {
         status: status.into(),
         method: Some("card".into()),
         paid_at: Some(PaidAt::At(at(minute))),
+        other: serde_json::Map::new(),
     }
 }
 
@@ -520,7 +524,7 @@ async fn a_payment_is_left_to_the_event_that_lies_nearer() {
 #[tokio::test]
 async fn one_payment_that_cannot_be_read_is_one_payments_problem() {
     let world = world(vec![payment("own", 11, "completed")]);
-    let odd = finkare::UnreadablePayment { id: Some("odd".into()), problem: "`status` is missing".into() };
+    let odd = finkare::UnreadableItem { id: Some("odd".into()), problem: "`status` is missing".into() };
     world.books.unreadable.lock().unwrap().push(odd);
     assert_eq!(world.resolver.payment(&event(10)).await.unwrap().id, "own");
     let other = event(11);

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use finkare::{Client, Error, NewWebhook, PaymentFilter, Settings, UpdateMethod, WebhookUpdate};
+use finkare::{Client, CreatedWebhook, Error, NewWebhook, PaymentFilter, Settings, UpdateMethod, WebhookUpdate};
 use finkare_relay::model::{clock, secret::Secret};
 use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt, net::TcpListener};
@@ -64,7 +64,7 @@ async fn answering(answer: Answer) -> (Receiver, Client) {
 /// What rotating a secret against this answer fails with. It is the call after which it matters most.
 async fn failure_of(answer: Answer) -> Error {
     let (server, client) = answering(answer).await;
-    let error = client.rotate_secret("w").await.unwrap_err();
+    let error = client.webhooks().rotate_secret("w").await.unwrap_err();
     assert_eq!(server.received().len(), 1, "asked once: {error}");
     error
 }
@@ -102,29 +102,25 @@ async fn every_call_asks_in_the_documented_way() {
     let client = client(&server.url("/"));
     assert!(client.is_sandbox());
 
-    assert_eq!(client.webhooks().await.unwrap()[0].id, "w");
-    assert!(!client.webhook("w/1").await.unwrap().enabled);
-    let new = NewWebhook {
-        url: "https://x.example/h".into(),
-        events: vec!["payment.received".into()],
-        description: Some("ours".into()),
-    };
-    let (made, secret) = client.create_webhook(&new).await.unwrap();
+    assert_eq!(client.webhooks().list().await.unwrap().data[0].id, "w");
+    assert!(!client.webhooks().get("w/1").await.unwrap().data.enabled);
+    let new = NewWebhook::new("https://x.example/h", ["payment.received"]).description("ours");
+    let CreatedWebhook { webhook: made, secret, .. } = client.webhooks().create(&new).await.unwrap().data;
     assert_eq!((made.id.as_str(), made.url, secret.expose()), ("w", new.url.clone(), "whsec_new"));
     let update = WebhookUpdate { enabled: Some(true), events: Some(vec!["*".into()]), ..WebhookUpdate::default() };
-    client.update_webhook("w/1", &update).await.unwrap();
-    client.delete_webhook("w/1").await.unwrap();
-    assert_eq!(client.rotate_secret("w/1").await.unwrap().expose(), "whsec_rotated");
-    assert_eq!(client.deliveries("w/1").await.unwrap()[0].attempts, Some(2));
-    assert_eq!(client.invoice("i").await.unwrap().invoice_number, "F-1");
+    client.webhooks().update("w/1", &update).await.unwrap();
+    client.webhooks().delete("w/1").await.unwrap();
+    assert_eq!(client.webhooks().rotate_secret("w/1").await.unwrap().data.expose(), "whsec_rotated");
+    assert_eq!(client.webhooks().deliveries("w/1").await.unwrap().data[0].attempts, Some(2));
+    assert_eq!(client.invoices().get("i").await.unwrap().data.invoice_number, "F-1");
     let filter = PaymentFilter {
         status: Some("completed".into()),
         from_date: Some("2026-03-01T00:00:00Z".parse().unwrap()),
         to_date: Some("2026-03-02T00:00:00.5Z".parse().unwrap()),
         invoice_id: Some("a&b".into()),
     };
-    assert_eq!(client.payments(&filter).await.unwrap()[0].amount_cents, 5);
-    assert_eq!(client.payments_of_invoice("i").await.unwrap().payments[0].id, "p");
+    assert_eq!(client.payments().list_matching(&filter, 100).collect().await.unwrap()[0].amount_cents, 5);
+    assert_eq!(client.payments().of_invoice("i").await.unwrap().data.payments[0].id, "p");
 
     let requests = server.received();
     assert_eq!(
@@ -165,8 +161,8 @@ async fn what_nobody_documents_is_a_setting() {
         settings.paths.webhook = "/hooks/{id}".into();
         settings.paths.rotate_secret = "/hooks/{id}/secret/rotate".into();
     });
-    client.update_webhook("w", &WebhookUpdate::default()).await.unwrap();
-    client.rotate_secret("w").await.unwrap();
+    client.webhooks().update("w", &WebhookUpdate::default()).await.unwrap();
+    client.webhooks().rotate_secret("w").await.unwrap();
     assert_eq!(lines(&server.received()), ["PATCH /v2/hooks/w", "POST /v2/hooks/w/secret/rotate"]);
 }
 
@@ -174,10 +170,10 @@ async fn what_nobody_documents_is_a_setting() {
 async fn an_id_that_cannot_be_asked_for_asks_nobody() {
     let (server, client) = answering(enveloped(&json!({ "secret": "whsec_a" }))).await;
     for id in ["", ".", "..", "a\r\nb"] {
-        let error = client.rotate_secret(id).await.unwrap_err();
+        let error = client.webhooks().rotate_secret(id).await.unwrap_err();
         assert!(matches!(error, Error::Unusable { .. }) && !error.may_have_happened(), "{error:?}");
-        client.delete_webhook(id).await.unwrap_err();
-        client.payments_of_invoice(id).await.unwrap_err();
+        client.webhooks().delete(id).await.unwrap_err();
+        client.payments().of_invoice(id).await.unwrap_err();
     }
     assert_eq!(server.connections(), 0);
 }
@@ -185,11 +181,11 @@ async fn an_id_that_cannot_be_asked_for_asks_nobody() {
 #[tokio::test]
 async fn an_answer_without_an_envelope_is_read_as_well() {
     let (_server, client_) = answering(json_of(200, &json!([payment("p")]))).await;
-    assert_eq!(client_.payments(&PaymentFilter::default()).await.unwrap().len(), 1);
+    assert_eq!(client_.payments().list_all(100).collect().await.unwrap().len(), 1);
     let (_server, client_) = answering(json_of(201, &json!({ "secret": "whsec_a" }))).await;
-    assert_eq!(client_.rotate_secret("w").await.unwrap().expose(), "whsec_a");
+    assert_eq!(client_.webhooks().rotate_secret("w").await.unwrap().data.expose(), "whsec_a");
     let (_server, client_) = answering(Answer::status(204)).await;
-    client_.delete_webhook("w").await.unwrap();
+    client_.webhooks().delete("w").await.unwrap();
 }
 
 // --- what failed, and what may have happened
@@ -294,8 +290,8 @@ async fn success_that_cannot_be_read_may_have_happened() {
         assert!(error.is_unreadable_success(), "{error:?}");
     }
     let (_server, client) = answering(enveloped(&json!({ "id": "w" }))).await;
-    let new = NewWebhook { url: "https://x.example".into(), events: vec![], description: None };
-    let error = client.create_webhook(&new).await.unwrap_err();
+    let new = NewWebhook::new("https://x.example", [""; 0]);
+    let error = client.webhooks().create(&new).await.unwrap_err();
     assert!(matches!(&error, Error::Unreadable { request_id: Some(id), .. } if id == "req_0a1b2c"), "{error:?}");
     assert!(error.may_have_happened());
 }
@@ -303,7 +299,7 @@ async fn success_that_cannot_be_read_may_have_happened() {
 #[tokio::test]
 async fn an_answer_is_read_up_to_a_bound() {
     let server = Receiver::start(|_| Answer::Endless("HTTP/1.1 200 OK\r\n\r\n".into())).await;
-    let error = client(&server.url("")).rotate_secret("w").await.unwrap_err();
+    let error = client(&server.url("")).webhooks().rotate_secret("w").await.unwrap_err();
     assert!(matches!(&error, Error::Unreadable { problem, .. } if problem.contains("longer than")), "{error:?}");
     assert!(error.may_have_happened());
 
@@ -312,7 +308,7 @@ async fn an_answer_is_read_up_to_a_bound() {
     for (length, is_read) in [(4 * 1024 * 1024, true), (4 * 1024 * 1024 + 1, false)] {
         let body = json!({ "data": { "secret": "whsec_a" }, "x": "y".repeat(length - shell) });
         let (_server, client) = answering(json_of(200, &body)).await;
-        assert_eq!(client.rotate_secret("w").await.is_ok(), is_read, "{length}");
+        assert_eq!(client.webhooks().rotate_secret("w").await.is_ok(), is_read, "{length}");
     }
 }
 
@@ -329,7 +325,9 @@ fn no_answer(error: &Error) -> NoAnswer {
 }
 
 async fn unreached(base: &str, timeout: Duration) -> NoAnswer {
-    no_answer(&client_with(base, |settings| settings.timeout = timeout).rotate_secret("w").await.unwrap_err())
+    no_answer(
+        &client_with(base, |settings| settings.timeout = timeout).webhooks().rotate_secret("w").await.unwrap_err(),
+    )
 }
 
 #[tokio::test]
@@ -392,8 +390,8 @@ async fn a_kept_connection_that_breaks_is_not_asked_again_behind_our_back() {
     })
     .await;
     let client = client(&server.url(""));
-    client.rotate_secret("w").await.unwrap();
-    let error = client.rotate_secret("w").await.unwrap_err();
+    client.webhooks().rotate_secret("w").await.unwrap();
+    let error = client.webhooks().rotate_secret("w").await.unwrap_err();
     assert_eq!(no_answer(&error), NoAnswer { never_sent: false, timed_out: false });
     assert_eq!((server.received().len(), server.connections()), (2, 1));
 }
@@ -423,7 +421,7 @@ async fn an_answer_that_takes_too_long_leaves_open_what_happened() {
 async fn a_dropped_call_drops_its_request() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = client(&format!("http://{}", listener.local_addr().unwrap()));
-    let call = tokio::spawn(async move { client.rotate_secret("w").await.map(drop) });
+    let call = tokio::spawn(async move { client.webhooks().rotate_secret("w").await.map(drop) });
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -452,7 +450,7 @@ async fn a_429_is_asked_again_as_often_as_set() {
     for (times, max_retries, succeeds) in [(3, 3, true), (4, 3, false), (1, 0, false), (0, 0, true)] {
         let server = busy(times, "").await;
         let client = client_with(&server.url(""), |settings| settings.max_retries = max_retries);
-        let result = client.rotate_secret("w").await;
+        let result = client.webhooks().rotate_secret("w").await;
         assert_eq!(result.is_ok(), succeeds, "{times} {max_retries}");
         assert_eq!(server.received().len(), 1 + times.min(max_retries as usize));
         if let Err(error) = result {
@@ -468,7 +466,7 @@ async fn the_waits_double_where_finkare_asks_for_none() {
     let initial = Duration::from_millis(40);
     let client = client_with(&server.url(""), |settings| settings.retry_initial = initial);
     let begun = Instant::now();
-    client.rotate_secret("w").await.unwrap();
+    client.webhooks().rotate_secret("w").await.unwrap();
     assert!(begun.elapsed() >= initial * (1 + 2 + 4));
 }
 
@@ -478,18 +476,18 @@ async fn the_wait_that_finkare_asks_for_is_kept() {
     let patient = |settings: &mut Settings| settings.retry_initial = Duration::from_hours(1);
     let server = busy(1, "retry-after: 1\r\n").await;
     let begun = Instant::now();
-    client_with(&server.url(""), patient).rotate_secret("w").await.unwrap();
+    client_with(&server.url(""), patient).webhooks().rotate_secret("w").await.unwrap();
     assert!(begun.elapsed() >= Duration::from_secs(1));
 
     let server = busy(3, "retry-after: Sun, 06 Nov 1994 08:49:37 GMT\r\n").await;
-    client_with(&server.url(""), patient).rotate_secret("w").await.unwrap();
+    client_with(&server.url(""), patient).webhooks().rotate_secret("w").await.unwrap();
     assert_eq!(server.received().len(), 4, "a date that has passed is no wait");
 }
 
 #[tokio::test]
 async fn a_long_wait_is_left_to_the_caller() {
     let server = busy(1, "retry-after: 61\r\n").await;
-    let error = client(&server.url("")).rotate_secret("w").await.unwrap_err();
+    let error = client(&server.url("")).webhooks().rotate_secret("w").await.unwrap_err();
     let Error::Api { status: 429, retry_after: Some(wait), .. } = error else { panic!("{error:?}") };
     assert_eq!((wait, server.received().len()), (Duration::from_secs(61), 1));
 
@@ -509,7 +507,7 @@ async fn all_calls_of_a_client_share_our_own_limit_and_retries_count() {
     let calls: Vec<_> = (0..6)
         .map(|_| {
             let client = client.clone();
-            tokio::spawn(async move { client.rotate_secret("w").await.map(drop) })
+            tokio::spawn(async move { client.webhooks().rotate_secret("w").await.map(drop) })
         })
         .collect();
     for call in calls {
@@ -521,7 +519,7 @@ async fn all_calls_of_a_client_share_our_own_limit_and_retries_count() {
     let server = busy(3, "retry-after: 0\r\n").await;
     let client = client_with(&server.url(""), limited);
     let begun = Instant::now();
-    client.rotate_secret("w").await.unwrap();
+    client.webhooks().rotate_secret("w").await.unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(190), "{:?}", begun.elapsed());
 }
 
@@ -552,8 +550,8 @@ async fn paged(
 }
 
 async fn ids_of(server: &Receiver) -> Result<Vec<String>, Error> {
-    let payments = client(&server.url("")).payments(&PaymentFilter::default()).await?;
-    Ok(payments.into_iter().map(|payment| payment.id).collect())
+    let payments = client(&server.url("")).payments().list_all(100).collect().await?;
+    Ok(payments.into_iter().map(|payment| payment.id.into_string()).collect())
 }
 
 fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
@@ -637,11 +635,11 @@ async fn an_item_that_moves_to_the_next_page_is_given_once() {
 #[tokio::test]
 async fn a_list_without_documented_pages_is_followed_only_if_it_speaks_of_them() {
     let server = paged(150, 150, |_| None).await;
-    assert_eq!(client(&server.url("")).payments_of_invoice("i").await.unwrap().payments.len(), 150);
+    assert_eq!(client(&server.url("")).payments().of_invoice("i").await.unwrap().data.payments.len(), 150);
     assert_eq!(lines(&server.received()), ["GET /api/v1/payments/invoice/i"]);
 
     let server = paged(45, 20, |page| Some(json!({ "page": page, "limit": 20, "total": 45 }))).await;
-    assert_eq!(client(&server.url("")).payments_of_invoice("i").await.unwrap().payments.len(), 45);
+    assert_eq!(client(&server.url("")).payments().of_invoice("i").await.unwrap().data.payments.len(), 45);
     let path = "GET /api/v1/payments/invoice/i";
     assert_eq!(lines(&server.received()), [path.into(), format!("{path}?page=2"), format!("{path}?page=3")]);
 
@@ -650,7 +648,7 @@ async fn a_list_without_documented_pages_is_followed_only_if_it_speaks_of_them()
         json_of(200, &json!({ "data": [webhook], "pagination": { "limit": 1, "total": 2 } }))
     })
     .await;
-    let listed = client(&webhooks.url("")).webhooks().await.unwrap();
+    let listed = client(&webhooks.url("")).webhooks().list().await.unwrap().data;
     assert_eq!(listed.iter().map(|webhook| webhook.id.as_str()).collect::<Vec<_>>(), ["1", "2"]);
 }
 
@@ -660,13 +658,13 @@ async fn a_payment_that_cannot_be_read_is_not_left_out() {
         let mut odd = payment("2");
         odd["amountCents"] = amount;
         let (_server, client) = answering(enveloped(&json!([payment("1"), odd]))).await;
-        let error = client.payments(&PaymentFilter::default()).await.unwrap_err();
+        let error = client.payments().list_all(100).collect().await.unwrap_err();
         let Error::Unreadable { problem, .. } = &error else { panic!("{error:?}") };
         assert!(problem.starts_with("item 1: `amountCents`"), "{problem}");
     }
     let (_server, client) =
         answering(Answer::with(200, "", r#"{"data":{"id":"i","invoiceNumber":"F-1","amountCents":1e3}}"#)).await;
-    assert!(matches!(client.invoice("i").await.unwrap_err(), Error::Unreadable { .. }));
+    assert!(matches!(client.invoices().get("i").await.unwrap_err(), Error::Unreadable { .. }));
 }
 
 // --- secrets
@@ -720,22 +718,22 @@ async fn nothing_secret_is_said_logged_or_shown() {
             })
             .await;
             let client = client(&server.url(""));
-            let error = client.rotate_secret(&format!("w-{KEY}")).await.unwrap_err();
+            let error = client.webhooks().rotate_secret(&format!("w-{KEY}")).await.unwrap_err();
             said.push(format!("{client:?} {error:?} {error:#?} {error}"));
         }
     }
     let (_server, client_) = answering(Answer::Cut(String::new())).await;
-    let error = client_.rotate_secret("w").await.unwrap_err();
+    let error = client_.webhooks().rotate_secret("w").await.unwrap_err();
     said.push(format!("{error:?} {error} {:?}", std::error::Error::source(&error).map(ToString::to_string)));
     let (_server, client_) =
         answering(enveloped(&json!([{ "headers": { "x": ["whsec_hidden"] }, "note": KEY, "n": 1 }]))).await;
-    let deliveries = client_.deliveries("w").await.unwrap();
+    let deliveries = client_.webhooks().deliveries("w").await.unwrap().data;
     assert_eq!(deliveries[0].other["n"], json!(1), "the rest is as it came");
     said.push(format!("{deliveries:?}"));
     let (_server, client_) = answering(enveloped(&json!({ "id": "w", "secret": "whsec_hidden" }))).await;
-    said.push(format!("{:?}", client_.rotate_secret("w").await.unwrap()));
-    let new = NewWebhook { url: "https://x.example".into(), events: vec![], description: None };
-    said.push(format!("{:?}", client_.create_webhook(&new).await.unwrap()));
+    said.push(format!("{:?}", client_.webhooks().rotate_secret("w").await.unwrap()));
+    let new = NewWebhook::new("https://x.example", [""; 0]);
+    said.push(format!("{:?}", client_.webhooks().create(&new).await.unwrap()));
 
     let all = format!("{} {}", said.join("\n"), log.text());
     assert!(log.text().contains("asked Finkare for rotating the secret of webhook w"), "the log is captured");
@@ -756,7 +754,7 @@ async fn one_line_is_logged_for_each_request_and_one_for_each_wait() {
         .finish();
     let _for_this_test = tracing::subscriber::set_default(subscriber);
     let server = busy(2, "x-request-id: req_9\r\n").await;
-    client(&server.url("")).rotate_secret("w").await.unwrap();
+    client(&server.url("")).webhooks().rotate_secret("w").await.unwrap();
     let log = log.text();
     let ours: Vec<&str> = log.lines().filter(|line| line.contains("finkare::transport")).collect();
     let [first, wait, second, _, third] = ours.as_slice() else { panic!("{log}") };

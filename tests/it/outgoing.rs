@@ -99,7 +99,7 @@ async fn every_call_goes_through_the_configured_proxy() {
     assert!(target.received().len() >= 2);
     // The server behind this proxy speaks no TLS, so only the tunnel is opened.
     let client = ::finkare::Client::new(config.endpoints[0].api().unwrap()).unwrap();
-    assert!(!client.webhooks().await.unwrap_err().may_have_happened());
+    assert!(!client.webhooks().list().await.unwrap_err().may_have_happened());
     let asked = forward.asked();
     assert_eq!(asked[0], "POST http://erp.invalid/hook HTTP/1.1");
     assert!(asked[1].starts_with("GET http://erp.invalid/"), "{asked:?}");
@@ -229,7 +229,7 @@ async fn a_private_authority_is_trusted_only_if_it_is_named() {
     let config = configured(&authority(), &url, &[]);
     assert_eq!(deliver(&config).await, Outcome::Delivered);
     let client = ::finkare::Client::new(config.endpoints[0].api().unwrap()).unwrap();
-    assert!(client.webhooks().await.unwrap().is_empty());
+    assert!(client.webhooks().list().await.unwrap().data.is_empty());
     // The authority vouches only for the names in its certificates.
     let config = configured(&authority(), &url.replace("localhost", "127.0.0.1"), &[]);
     assert!(reason(&deliver(&config).await).contains("for another name"));
@@ -243,7 +243,7 @@ async fn a_call_over_tls_goes_through_a_tunnel() {
     let config = configured(&outgoing, "https://erp.invalid:4433", &[]);
     assert_eq!(deliver(&config).await, Outcome::Delivered);
     let client = ::finkare::Client::new(config.endpoints[0].api().unwrap()).unwrap();
-    assert!(client.webhooks().await.unwrap().is_empty());
+    assert!(client.webhooks().list().await.unwrap().data.is_empty());
     // The proxy sees the targets of the calls, but not their content.
     assert_eq!(forward.asked(), vec!["CONNECT erp.invalid:4433 HTTP/1.1"; 2]);
 }
@@ -265,7 +265,7 @@ async fn a_proxy_that_fails_is_named_and_the_request_never_left() {
     // A call that was certainly not sent is distinguished from one with an unknown outcome, also behind a proxy.
     for config in [config, config_nobody] {
         let client = ::finkare::Client::new(config.endpoints[0].api().unwrap()).unwrap();
-        let error = client.rotate_secret("w").await.unwrap_err();
+        let error = client.webhooks().rotate_secret("w").await.unwrap_err();
         assert!(!error.may_have_happened(), "{error:?}");
     }
     assert_eq!(target.received().len(), 0);

@@ -15,10 +15,12 @@ use outgoing::{Body, End, Limits, Pace, Plan, Redactor, read, retry_after};
 use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
+use uuid::Uuid;
 
 use crate::{
     Error, Settings, SettingsError,
     error::{redact_value, redactor},
+    response::Response,
     wire::{self, Envelope},
 };
 
@@ -52,6 +54,9 @@ const MESSAGE_CHARS: usize = 500;
 /// Characters of a code or a request id.
 const CODE_CHARS: usize = 100;
 
+/// Characters of an idempotency key.
+const LONGEST_KEY: usize = 255;
+
 /// A call to be made.
 pub(crate) struct Call {
     /// The purpose as a phrase: "rotating the secret of webhook 5e4f".
@@ -75,6 +80,12 @@ impl Answer {
         read(&self.envelope.data).map_err(|problem| self.unreadable(call, problem))
     }
 
+    /// This data, with what the envelope says.
+    pub(crate) fn respond<T>(&self, data: T) -> Response<T> {
+        let Envelope { message, timestamp, .. } = &self.envelope;
+        Response { data, message: message.clone(), request_id: self.request_id.clone(), timestamp: *timestamp }
+    }
+
     pub(crate) fn unreadable(&self, call: &Call, problem: String) -> Error {
         Error::Unreadable { call: call.what.clone(), status: self.status, problem, request_id: self.request_id.clone() }
     }
@@ -87,6 +98,8 @@ pub(crate) struct Transport {
     pub(crate) redactor: Redactor,
     max_retries: u32,
     retry_initial: Duration,
+    /// The header that names a write.
+    key_header: Option<HeaderName>,
 }
 
 impl Transport {
@@ -104,6 +117,7 @@ impl Transport {
             redactor: redactor(settings),
             max_retries: settings.max_retries,
             retry_initial: settings.retry_initial,
+            key_header: settings.idempotency_header.clone(),
         })
     }
 
@@ -111,11 +125,17 @@ impl Transport {
     ///
     /// Dropping the future drops the request; the part that was sent by then may have been carried out.
     pub(crate) async fn call(&self, call: &Call) -> Result<Answer, Error> {
+        self.call_named(call, None).await
+    }
+
+    /// The same; a write is named by this key, otherwise by a random one. It is the same for all attempts.
+    pub(crate) async fn call_named(&self, call: &Call, key: Option<&str>) -> Result<Answer, Error> {
+        let name = self.name_of(call, key)?;
         let mut attempt = 1;
         loop {
             self.pace.turn().await;
             let begun = Instant::now();
-            let result = self.attempt(call).await;
+            let result = self.attempt(call, name.as_ref()).await;
             self.log(call, attempt, begun.elapsed(), &result);
             let Err(Error::Api { status: 429, retry_after, .. }) = &result else { return result };
             let wait = retry_after.unwrap_or_else(|| {
@@ -138,8 +158,24 @@ impl Transport {
         }
     }
 
-    async fn attempt(&self, call: &Call) -> Result<Answer, Error> {
+    /// The header that names a write.
+    fn name_of(&self, call: &Call, key: Option<&str>) -> Result<Option<(HeaderName, HeaderValue)>, Error> {
+        let Some(header) = self.key_header.clone().filter(|_| call.method != Method::GET) else { return Ok(None) };
+        let key = key.map_or_else(|| Uuid::new_v4().to_string(), ToOwned::to_owned);
+        let is_plain = !key.is_empty() && key.len() <= LONGEST_KEY && key.bytes().all(|byte| byte.is_ascii_graphic());
+        let value = HeaderValue::from_str(&key).ok().filter(|_| is_plain).ok_or_else(|| Error::Unusable {
+            call: call.what.clone(),
+            problem: format!("its idempotency key must be 1 to {LONGEST_KEY} visible characters of ASCII"),
+        })?;
+        Ok(Some((header, value)))
+    }
+
+    async fn attempt(&self, call: &Call, name: Option<&(HeaderName, HeaderValue)>) -> Result<Answer, Error> {
         let request = self.http.request(call.method.clone(), call.url.clone());
+        let request = match name {
+            Some((header, key)) => request.header(header, key),
+            None => request,
+        };
         let request = match &call.body {
             Some(body) => request.json(body),
             // The client sends no length for an empty body, and some servers then answer 411 (RFC 9110, section 8.6).
@@ -179,7 +215,9 @@ impl Transport {
         if wire::is_refusal(&answer) {
             return Err(self.failure(call, status, headers, &body.bytes));
         }
-        Ok(Answer { status, request_id, envelope: wire::open(answer) })
+        let mut envelope = wire::open(answer);
+        envelope.message = envelope.message.map(|message| self.redactor.line(&message, MESSAGE_CHARS));
+        Ok(Answer { status, request_id, envelope })
     }
 
     fn failure(&self, call: &Call, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
@@ -252,6 +290,19 @@ fn network(call: &Call, error: reqwest::Error) -> Error {
     }
 }
 
+/// Installs a TLS provider, if the program has installed none.
+#[cfg(feature = "aws-lc-rs")]
+fn provide_tls() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // It fails only if another thread has installed one in the meantime, which serves as well.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+}
+
+/// The program has to do it.
+#[cfg(not(feature = "aws-lc-rs"))]
+fn provide_tls() {}
+
 fn client(settings: &Settings, base: &Url) -> Result<reqwest::Client, SettingsError> {
     if settings.timeout.is_zero() {
         return Err(SettingsError::Timeout);
@@ -271,5 +322,6 @@ fn client(settings: &Settings, base: &Url) -> Result<reqwest::Client, SettingsEr
         limits: Limits { connect: CONNECT.min(settings.timeout / 2), whole: settings.timeout },
         idle: IDLE,
     };
+    provide_tls();
     Ok(settings.egress.client(plan)?)
 }

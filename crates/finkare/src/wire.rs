@@ -5,7 +5,8 @@
 //! - Every field is read in both spellings, `createdAt` and `created_at`: the documentation uses the one for a
 //!   webhook that was created and the other for one that is listed. If an answer has both, the first that is not null
 //!   counts. (Serde's aliases reject that as a duplicate.)
-//! - Unknown fields are ignored.
+//! - Unknown fields are kept in `other`, and so is a field whose value cannot be read where that is no error. The value
+//!   of a field that is named like a secret is not.
 //! - Money is an integer of cents, written as digits: `1500.0`, `1.5e3` and `"1500"` cannot be read, and are
 //!   never rounded or guessed.
 //! - The text of a problem names the field and never repeats the value, which may be a secret.
@@ -13,22 +14,21 @@
 //! Sources: <https://docs.finkare.io/api-reference/webhooks>, <https://docs.finkare.io/api-reference/payments>,
 //! <https://docs.finkare.io/guides/sdk-typescript>.
 
-use jiff::Timestamp;
+use std::cell::RefCell;
+
+use jiff::{Timestamp, civil::Date};
 use serde_json::{Map, Value};
 
-use crate::{Delivery, Invoice, NewWebhook, PaidAt, Payment, Secret, UnreadablePayment, Webhook};
+use crate::{
+    CreatedWebhook, Delivery, Invoice, InvoiceDebtor, NewInvoice, NewWebhook, Pagination, PaidAt, Payment, Secret,
+    Webhook,
+};
+
+/// What stands in place of a value that is not shown.
+const MASK: &str = "[redacted]";
 
 /// More characters than any secret has.
 const LONGEST_SECRET: usize = 1024;
-
-/// The length of a list: the fields that are needed to read all of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pagination {
-    /// Items on a full page.
-    pub(crate) limit: Option<u64>,
-    /// Items on all pages.
-    pub(crate) total: Option<u64>,
-}
 
 /// An answer of success, out of its envelope.
 #[derive(Debug, PartialEq)]
@@ -36,19 +36,31 @@ pub(crate) struct Envelope {
     /// `data`; the whole answer if it has none, [`Value::Null`] if there is no answer at all.
     pub(crate) data: Value,
     pub(crate) pagination: Option<Pagination>,
+    pub(crate) message: Option<String>,
+    pub(crate) timestamp: Option<Timestamp>,
+}
+
+impl Envelope {
+    fn bare(data: Value) -> Self {
+        Self { data, pagination: None, message: None, timestamp: None }
+    }
 }
 
 /// Takes the data out of its envelope.
 pub(crate) fn open(answer: Value) -> Envelope {
-    let Value::Object(mut fields) = answer else {
-        return Envelope { data: answer, pagination: None };
-    };
-    let pagination = fields.get("pagination").and_then(Value::as_object).map(|fields| Pagination {
-        limit: fields.get("limit").and_then(Value::as_u64).filter(|limit| *limit > 0),
-        total: fields.get("total").and_then(Value::as_u64),
+    let Value::Object(mut fields) = answer else { return Envelope::bare(answer) };
+    let pagination = fields.get("pagination").and_then(Value::as_object).map(|fields| {
+        let number = |name| fields.get(name).and_then(Value::as_u64);
+        let counted = |name| number(name).filter(|number| *number > 0);
+        Pagination { page: counted("page"), limit: counted("limit"), total: number("total") }
     });
-    let data = fields.remove("data").unwrap_or(Value::Object(fields));
-    Envelope { data, pagination }
+    let Some(data) = fields.remove("data") else {
+        return Envelope { pagination, ..Envelope::bare(Value::Object(fields)) };
+    };
+    let text = |name| fields.get(name).and_then(Value::as_str);
+    let message = text("message").filter(|message| !message.trim().is_empty()).map(Into::into);
+    let timestamp = text("timestamp").and_then(|time| time.parse().ok());
+    Envelope { data, pagination, message, timestamp }
 }
 
 /// True if the body of an answer says that the call failed.
@@ -90,13 +102,14 @@ pub(crate) fn list<T>(data: &Value, read: impl Fn(&Value) -> Result<T, String>) 
 pub(crate) fn webhook(data: &Value) -> Result<Webhook, String> {
     let fields = Fields::of(data).ok_or(NO_OBJECT)?;
     Ok(Webhook {
-        id: fields.text(["id"])?,
+        id: fields.text(["id"])?.into(),
         url: fields.text(["url"])?,
         events: fields.texts("events")?.ok_or("`events` is missing")?,
         description: fields.optional_text(["description"])?.map(Into::into),
         enabled: fields.boolean("enabled")?.unwrap_or(true),
         created_at: fields.any_time(["createdAt", "created_at"]),
         last_triggered_at: fields.any_time(["lastTriggeredAt", "last_triggered_at"]),
+        other: fields.rest(),
     })
 }
 
@@ -104,25 +117,31 @@ pub(crate) fn webhook(data: &Value) -> Result<Webhook, String> {
 ///
 /// Finkare shows the secret only here, so it must not be lost because another field is missing or odd: apart from the
 /// id, such a field takes the requested value.
-pub(crate) fn created(data: &Value, asked: &NewWebhook) -> Result<(Webhook, Secret), String> {
+pub(crate) fn created(data: &Value, asked: &NewWebhook) -> Result<CreatedWebhook, String> {
     let secret = secret(data)?;
-    let fields = Fields::of(data).ok_or(NO_OBJECT)?;
-    // One level deeper only where the id is not here.
-    let inner = data.get("webhook").and_then(Fields::of);
-    let fields = inner.filter(|_| fields.optional_text(["id"]).ok().flatten().is_none()).unwrap_or(fields);
+    let fields = inner_of(data, "webhook")?;
     let webhook = Webhook {
-        id: fields.text(["id"])?,
+        id: fields.text(["id"])?.into(),
         url: fields.text(["url"]).unwrap_or_else(|_| asked.url.clone()),
         events: fields.texts("events").ok().flatten().unwrap_or_else(|| asked.events.clone()),
         description: match fields.optional_text(["description"]) {
             Ok(Some(description)) => Some(description.to_owned()),
             Ok(None) | Err(_) => asked.description.clone(),
         },
-        enabled: fields.boolean("enabled").ok().flatten().unwrap_or(true),
+        enabled: fields.boolean("enabled").ok().flatten().unwrap_or(asked.enabled.unwrap_or(true)),
         created_at: fields.any_time(["createdAt", "created_at"]),
         last_triggered_at: fields.any_time(["lastTriggeredAt", "last_triggered_at"]),
+        other: fields.rest_without(&["secret"]),
     };
-    Ok((webhook, secret))
+    Ok(CreatedWebhook { webhook, secret })
+}
+
+/// The fields of what was just created: one level deeper only where the id is not here.
+pub(crate) fn inner_of<'a>(data: &'a Value, name: &str) -> Result<Fields<'a>, String> {
+    let fields = Fields::of(data).ok_or(NO_OBJECT)?;
+    let is_here = fields.optional_text(["id"]).ok().flatten().is_some();
+    let inner = data.get(name).and_then(Fields::of);
+    Ok(inner.filter(|_| !is_here).unwrap_or(fields))
 }
 
 /// The secret in an answer: `secret`, or `webhook.secret`.
@@ -130,9 +149,15 @@ pub(crate) fn created(data: &Value, asked: &NewWebhook) -> Result<(Webhook, Secr
 /// A masked secret (`whsec_****`) is an error: if it were stored, every delivery would be refused once the previous
 /// secret has expired.
 pub(crate) fn secret(data: &Value) -> Result<Secret, String> {
-    let at = |value: &Value| value.get("secret").filter(|secret| !secret.is_null()).cloned();
-    let found = at(data).or_else(|| at(data.get("webhook")?)).ok_or("`secret` is missing")?;
-    let Value::String(text) = found else { return Err("`secret` is not a text".to_owned()) };
+    shown_once(data, &["secret"], "webhook")
+}
+
+/// A text that is shown only in this answer, in one of these fields, or one level deeper.
+pub(crate) fn shown_once(data: &Value, names: &[&'static str], inner: &str) -> Result<Secret, String> {
+    let name = names[0];
+    let at = |value: &Value| names.iter().filter_map(|name| value.get(*name)).find(|found| !found.is_null()).cloned();
+    let found = at(data).or_else(|| at(data.get(inner)?)).ok_or_else(|| format!("`{name}` is missing"))?;
+    let Value::String(text) = found else { return Err(format!("`{name}` is not a text")) };
     // From here on it is wiped from memory.
     let secret = Secret::new(text);
     let text = secret.expose();
@@ -140,7 +165,7 @@ pub(crate) fn secret(data: &Value) -> Result<Secret, String> {
         || text.len() > LONGEST_SECRET
         || !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'*')
     {
-        return Err("`secret` is masked, or no secret at all".to_owned());
+        return Err(format!("`{name}` is masked, or no secret at all"));
     }
     Ok(secret)
 }
@@ -159,94 +184,136 @@ pub(crate) fn delivery(item: &Value) -> Result<Delivery, String> {
     if attempts.is_some() {
         other.shift_remove("attempts");
     }
+    let other = other.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect();
     Ok(Delivery { event_type, status, attempts, other })
 }
 
-/// An invoice: the fields that this crate reads.
+/// An invoice.
 pub(crate) fn invoice(data: &Value) -> Result<Invoice, String> {
     let fields = Fields::of(data).ok_or(NO_OBJECT)?;
+    let (id, number) = (fields.text(["id"])?, fields.text(["invoiceNumber", "invoice_number"])?);
+    invoice_of(&fields, id, number)
+}
+
+fn invoice_of(fields: &Fields<'_>, id: String, invoice_number: String) -> Result<Invoice, String> {
     Ok(Invoice {
-        id: fields.text(["id"])?,
-        invoice_number: fields.text(["invoiceNumber", "invoice_number"])?,
+        id: id.into(),
+        invoice_number,
         amount_cents: fields.optional_cents(["amountCents", "amount_cents"])?,
         currency: fields.optional_text(["currency"])?.map(Into::into),
         status: fields.optional_text(["status"])?.map(Into::into),
-        // Not documented in this direction, so whatever it is must not spoil the invoice.
-        debtor: data["debtor"]["name"].as_str().filter(|name| !name.trim().is_empty()).map(Into::into),
+        issue_date: fields.any_date(["issueDate", "issue_date"]),
+        due_date: fields.any_date(["dueDate", "due_date"]),
+        debtor: fields.read_if(["debtor"], invoice_debtor),
+        other: fields.rest(),
     })
+}
+
+/// An invoice that was just created. Only the id is certain to be in the answer, so a field that is missing takes the
+/// value that was sent. An amount that Finkare understood differently is an error.
+pub(crate) fn created_invoice(data: &Value, new: &NewInvoice) -> Result<Invoice, String> {
+    let fields = inner_of(data, "invoice")?;
+    let id = fields.text(["id"])?;
+    let number = fields.text(["invoiceNumber", "invoice_number"]).unwrap_or_else(|_| new.invoice_number.clone());
+    let invoice = invoice_of(&fields, id, number)?;
+    let asked = new.amount_cents;
+    if let Some(cents) = invoice.amount_cents.filter(|cents| *cents != asked) {
+        return Err(format!(
+            "it shows an amount of {cents} cents, and {asked} cents were sent: cancel invoice {} at Finkare, and try \
+             the other `amount_field`",
+            new.invoice_number
+        ));
+    }
+    Ok(Invoice { amount_cents: Some(asked), ..invoice })
+}
+
+/// The debtor on an invoice. Not documented in this direction, so whatever it is must not spoil the invoice.
+fn invoice_debtor(value: &Value) -> Option<InvoiceDebtor> {
+    let fields = Fields::of(value)?;
+    let text =
+        |name| fields.read_if([name], |value| value.as_str().filter(|text| !text.trim().is_empty()).map(String::from));
+    let [id, name, email, phone, siret] = ["id", "name", "email", "phone", "siret"].map(text);
+    Some(InvoiceDebtor { id: id.map(Into::into), name, email, phone, siret, other: fields.rest() })
 }
 
 /// A payment.
 pub(crate) fn payment(item: &Value) -> Result<Payment, String> {
     let fields = Fields::of(item).ok_or(NO_OBJECT)?;
     Ok(Payment {
-        id: fields.text(["id"])?,
-        invoice_id: fields.text(["invoiceId", "invoice_id"])?,
+        id: fields.text(["id"])?.into(),
+        invoice_id: fields.text(["invoiceId", "invoice_id"])?.into(),
         amount_cents: fields.optional_cents(["amountCents", "amount_cents"])?.ok_or("`amountCents` is missing")?,
         currency: fields.optional_text(["currency"])?.map(Into::into),
-        status: fields.text(["status"])?,
+        status: fields.text(["status"])?.into(),
         method: fields.optional_text(["method"])?.map(Into::into),
         paid_at: fields.paid_at(["paidAt", "paid_at"]),
+        other: fields.rest(),
     })
 }
 
-/// A payment of a list, or the readable part of one that cannot be read.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum PaymentRow {
-    Read(Payment),
-    /// `key` distinguishes it from others: its id, or its whole text.
-    Unreadable {
-        key: String,
-        payment: UnreadablePayment,
-    },
-}
+pub(crate) const NO_OBJECT: &str = "it is not an object";
 
-impl PaymentRow {
-    /// The id or text that distinguishes it from others.
-    pub(crate) fn key(&self) -> &String {
-        match self {
-            Self::Read(payment) => &payment.id,
-            Self::Unreadable { key, .. } => key,
-        }
-    }
-}
-
-/// A payment in a list. One that cannot be read must not hide the others.
-#[expect(clippy::unnecessary_wraps, reason = "what reads an item of a list may fail")]
-pub(crate) fn payment_row(item: &Value) -> Result<PaymentRow, String> {
-    Ok(match payment(item) {
-        Ok(payment) => PaymentRow::Read(payment),
-        Err(problem) => {
-            let id = Fields::of(item).and_then(|fields| fields.text(["id"]).ok());
-            let key = id.clone().unwrap_or_else(|| item.to_string());
-            PaymentRow::Unreadable { key, payment: UnreadablePayment { id, problem } }
-        }
-    })
-}
-
-const NO_OBJECT: &str = "it is not an object";
+/// The end of names of fields whose values are not shown, whatever they are, in lower case and without `_`.
+const SECRET_NAMES: [&str; 5] = ["secret", "apikey", "password", "token", "privatekey"];
 
 /// The fields of an object. A name is given in all its spellings, the usual one first; null counts as missing.
-#[derive(Clone, Copy)]
-struct Fields<'a>(&'a Map<String, Value>);
+pub(crate) struct Fields<'a> {
+    map: &'a Map<String, Value>,
+    /// The names of what was read.
+    read: RefCell<Vec<&'static str>>,
+}
 
 impl<'a> Fields<'a> {
-    fn of(value: &'a Value) -> Option<Self> {
-        value.as_object().map(Self)
+    pub(crate) fn of(value: &'a Value) -> Option<Self> {
+        Some(Self { map: value.as_object()?, read: RefCell::default() })
     }
 
-    fn find<const N: usize>(self, names: [&str; N]) -> Option<&'a Value> {
-        names.iter().filter_map(|name| self.0.get(*name)).find(|value| !value.is_null())
+    fn find<const N: usize>(&self, names: [&'static str; N]) -> Option<&'a Value> {
+        let found = names.iter().find_map(|name| Some((name, self.map.get(*name).filter(|value| !value.is_null())?)));
+        let (name, value) = found?;
+        self.read.borrow_mut().push(name);
+        Some(value)
     }
 
-    fn optional_text<const N: usize>(self, names: [&str; N]) -> Result<Option<&'a str>, String> {
+    /// Keeps a field in the rest, because its value was not read.
+    fn unread<const N: usize>(&self, names: [&'static str; N]) {
+        self.read.borrow_mut().retain(|name| !names.contains(name));
+    }
+
+    /// Every field that was not read, in its order; those that are named like secrets without their values.
+    pub(crate) fn rest(&self) -> Map<String, Value> {
+        self.rest_without(&[])
+    }
+
+    /// The same, without these fields.
+    pub(crate) fn rest_without(&self, names: &[&str]) -> Map<String, Value> {
+        let read = self.read.borrow();
+        let is_left = |name: &str| !read.contains(&name) && !names.contains(&name);
+        let left = self.map.iter().filter(|(name, value)| is_left(name) && !value.is_null());
+        left.map(|(name, value)| (name.clone(), shown(name, value))).collect()
+    }
+
+    /// A value that is read as far as it can be; what cannot stays in the rest.
+    pub(crate) fn read_if<const N: usize, T>(
+        &self,
+        names: [&'static str; N],
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Option<T> {
+        let value = read(self.find(names)?);
+        if value.is_none() {
+            self.unread(names);
+        }
+        value
+    }
+
+    pub(crate) fn optional_text<const N: usize>(&self, names: [&'static str; N]) -> Result<Option<&'a str>, String> {
         match self.find(names) {
             None => Ok(None),
             Some(value) => value.as_str().map(Some).ok_or_else(|| format!("`{}` is not a text", names[0])),
         }
     }
 
-    fn text<const N: usize>(self, names: [&str; N]) -> Result<String, String> {
+    pub(crate) fn text<const N: usize>(&self, names: [&'static str; N]) -> Result<String, String> {
         match self.optional_text(names)? {
             Some(text) if !text.is_empty() => Ok(text.to_owned()),
             Some(_) => Err(format!("`{}` is empty", names[0])),
@@ -254,18 +321,23 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn texts(self, name: &str) -> Result<Option<Vec<String>>, String> {
+    pub(crate) fn texts(&self, name: &'static str) -> Result<Option<Vec<String>>, String> {
         let Some(value) = self.find([name]) else { return Ok(None) };
         let texts = value.as_array().and_then(|items| items.iter().map(|item| item.as_str().map(Into::into)).collect());
         texts.map(Some).ok_or_else(|| format!("`{name}` is not a list of texts"))
     }
 
-    fn boolean(self, name: &str) -> Result<Option<bool>, String> {
+    pub(crate) fn boolean(&self, name: &'static str) -> Result<Option<bool>, String> {
         let Some(value) = self.find([name]) else { return Ok(None) };
         value.as_bool().map(Some).ok_or_else(|| format!("`{name}` is neither true nor false"))
     }
 
-    fn optional_cents<const N: usize>(self, names: [&str; N]) -> Result<Option<i64>, String> {
+    pub(crate) fn count(&self, name: &'static str) -> Result<u64, String> {
+        let value = self.find([name]).ok_or_else(|| format!("`{name}` is missing"))?;
+        value.as_u64().ok_or_else(|| format!("`{name}` is not a number of items"))
+    }
+
+    pub(crate) fn optional_cents<const N: usize>(&self, names: [&'static str; N]) -> Result<Option<i64>, String> {
         let Some(value) = self.find(names) else { return Ok(None) };
         // A number with a point or an exponent was parsed as a float and is not accepted.
         value.as_i64().map(Some).ok_or_else(|| format!("`{}` is not an integer of cents", names[0]))
@@ -273,13 +345,34 @@ impl<'a> Fields<'a> {
 
     /// When a payment was made; unknown if the text is neither a time nor a date, so that the other payments of the list can
     /// still be read.
-    fn paid_at<const N: usize>(self, names: [&str; N]) -> Option<PaidAt> {
-        self.optional_text(names).ok().flatten()?.parse().ok()
+    pub(crate) fn paid_at<const N: usize>(&self, names: [&'static str; N]) -> Option<PaidAt> {
+        self.read_if(names, |value| value.as_str()?.parse().ok())
     }
 
     /// A time for people to look at; unknown if it cannot be read.
-    fn any_time<const N: usize>(self, names: [&str; N]) -> Option<Timestamp> {
-        self.optional_text(names).ok().flatten()?.parse().ok()
+    pub(crate) fn any_time<const N: usize>(&self, names: [&'static str; N]) -> Option<Timestamp> {
+        self.read_if(names, |value| value.as_str()?.parse().ok())
+    }
+
+    /// A day; unknown if it is no bare date. A time is none: which day it means depends on a zone that nobody names.
+    pub(crate) fn any_date<const N: usize>(&self, names: [&'static str; N]) -> Option<Date> {
+        self.read_if(names, |value| match value.as_str()?.parse() {
+            Ok(PaidAt::On(date)) => Some(date),
+            Ok(PaidAt::At(_)) | Err(_) => None,
+        })
+    }
+}
+
+/// A value as it may be shown: without the value of a field that is named like a secret, also further inside.
+fn shown(name: &str, value: &Value) -> Value {
+    let plain: String = name.chars().filter(|c| *c != '_' && *c != '-').map(|c| c.to_ascii_lowercase()).collect();
+    if SECRET_NAMES.iter().any(|end| plain.ends_with(end)) && !matches!(value, Value::Null | Value::Bool(_)) {
+        return MASK.into();
+    }
+    match value {
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect(),
+        Value::Array(items) => items.iter().map(|item| shown("", item)).collect(),
+        value => value.clone(),
     }
 }
 
@@ -316,6 +409,7 @@ mod tests {
             url: "https://example.test/x".into(),
             events: vec!["payment.received".into()],
             description: Some("ours".into()),
+            enabled: None,
         }
     }
 
@@ -345,6 +439,7 @@ mod tests {
             enabled: true,
             created_at: Some(at("2026-03-01T08:00:00Z")),
             last_triggered_at: Some(at("2026-03-15T10:30:00Z")),
+            other: Map::new(),
         };
         assert_eq!(list(&envelope.data, webhook), Ok(vec![expected]));
     }
@@ -385,7 +480,7 @@ mod tests {
             "id": "w", "url": "https://example.test/y", "events": ["invoice.created"], "enabled": false,
             "secret": "whsec_abc", "createdAt": "2026-03-01T08:00:00.000Z"
         });
-        let (webhook, secret) = created(&data, &asked()).unwrap();
+        let CreatedWebhook { webhook, secret } = created(&data, &asked()).unwrap();
         assert_eq!(secret.expose(), "whsec_abc");
         assert_eq!((webhook.url.as_str(), webhook.enabled), ("https://example.test/y", false));
         assert_eq!(webhook.events, ["invoice.created"]);
@@ -399,7 +494,7 @@ mod tests {
         let deeper = json!({ "webhook": { "id": "w" }, "secret": "whsec_a" });
         let whole = json!({ "webhook": { "id": "w", "secret": "whsec_a" } });
         for data in [odd, bare, deeper, whole] {
-            let (webhook, secret) = created(&data, &asked()).unwrap();
+            let CreatedWebhook { webhook, secret } = created(&data, &asked()).unwrap();
             assert_eq!((webhook.id.as_str(), secret.expose()), ("w", "whsec_a"));
             assert_eq!(
                 (webhook.url, webhook.events, webhook.description),
@@ -438,6 +533,7 @@ mod tests {
             status: "completed".into(),
             method: Some("sepa_debit".into()),
             paid_at: Some(PaidAt::At(at("2026-03-15T10:29:58Z"))),
+            other: Map::new(),
         };
         assert_eq!(payment(&paid()), Ok(expected));
     }
@@ -491,23 +587,52 @@ mod tests {
     }
 
     #[test]
-    fn one_payment_that_cannot_be_read_hides_no_other() {
-        let odd = json!({ "id": "odd", "invoiceId": "i", "amountCents": "whsec_a", "status": "completed" });
-        let rows = list(&json!([odd, 5, paid(), { "amountCents": 7 }]), payment_row).unwrap();
-        let told = |row: &PaymentRow| match row {
-            PaymentRow::Read(payment) => (Some(payment.id.clone()), String::new()),
-            PaymentRow::Unreadable { payment, .. } => (payment.id.clone(), payment.problem.clone()),
-        };
-        let text = |text: &str| text.to_owned();
-        let expected = [
-            (Some(text("odd")), text("`amountCents` is not an integer of cents")),
-            (None, text("it is not an object")),
-            (Some(text("aaaa1111-0000-4000-8000-000000000009")), text("")),
-            (None, text("`id` is missing")),
-        ];
-        assert_eq!(rows.iter().map(told).collect::<Vec<_>>(), expected);
-        let keys: std::collections::HashSet<&String> = rows.iter().map(PaymentRow::key).collect();
-        assert_eq!(keys.len(), 4, "each is counted as one");
+    fn what_is_not_known_is_kept_and_what_is_secret_is_not_shown() {
+        let mut item = paid();
+        item["paidAt"] = json!("yesterday");
+        item["fee"] = json!({ "cents": 5, "apiToken": "x" });
+        item["nothing"] = json!(null);
+        item["client_secret"] = json!("x");
+        let payment = payment(&item).unwrap();
+        assert_eq!(
+            Value::Object(payment.other),
+            json!({
+                "paidAt": "yesterday", "fee": { "cents": 5, "apiToken": "[redacted]" }, "client_secret": "[redacted]",
+            })
+        );
+        let invoice = invoice(&json!({
+            "id": "i", "invoiceNumber": "F-1", "status": "legal", "issueDate": "2026-02-15",
+            "dueDate": "2026-03-15T23:00:00.000Z", "debtor": { "name": "Lefebvre SARL", "email": 5, "city": "Lyon" },
+        }));
+        let invoice = invoice.unwrap();
+        assert_eq!(invoice.status, Some(crate::InvoiceStatus::Other("legal".into())));
+        assert_eq!((invoice.issue_date, invoice.due_date), (Some(jiff::civil::date(2026, 2, 15)), None));
+        assert_eq!(Value::Object(invoice.other.clone()), json!({ "dueDate": "2026-03-15T23:00:00.000Z" }));
+        assert_eq!(invoice.debtor_name(), Some("Lefebvre SARL"));
+        let other = invoice.debtor.unwrap().other;
+        assert_eq!(Value::Object(other), json!({ "email": 5, "city": "Lyon" }));
+        let bare = super::invoice(&json!({ "id": "i", "invoiceNumber": "F-1", "debtor": "Lefebvre" })).unwrap();
+        assert_eq!((bare.debtor, Value::Object(bare.other)), (None, json!({ "debtor": "Lefebvre" })));
+    }
+
+    #[test]
+    fn a_new_invoice_needs_its_id_and_must_not_have_another_amount() {
+        let day = jiff::civil::date(2026, 2, 15);
+        let asked = NewInvoice::new("F-1", 285_000, day, day, crate::NewDebtor::default());
+        for data in [
+            json!({ "id": "i" }),
+            json!({ "invoice": { "id": "i", "amountCents": 285_000 } }),
+            json!({ "id": "i", "invoiceNumber": "F-1", "amountCents": 285_000, "status": "new" }),
+        ] {
+            let invoice = created_invoice(&data, &asked).unwrap();
+            assert_eq!((invoice.id.as_str(), invoice.invoice_number.as_str()), ("i", "F-1"));
+            assert_eq!(invoice.amount_cents, Some(285_000));
+        }
+        for cents in [28_500_000, 2850] {
+            let problem = created_invoice(&json!({ "id": "i", "amountCents": cents }), &asked).unwrap_err();
+            assert!(problem.contains(&format!("{cents} cents")) && problem.contains("F-1"), "{problem}");
+        }
+        assert_eq!(created_invoice(&json!({}), &asked), Err("`id` is missing".into()));
     }
 
     #[test]
@@ -525,9 +650,9 @@ mod tests {
         let pagination = |value: Value| open(json!({ "data": [], "pagination": value })).pagination;
         assert_eq!(
             pagination(json!({ "page": 1, "limit": 20, "total": 57 })),
-            Some(Pagination { limit: Some(20), total: Some(57) })
+            Some(Pagination { page: Some(1), limit: Some(20), total: Some(57) })
         );
-        assert_eq!(pagination(json!({ "limit": 0, "total": "57" })), Some(Pagination { limit: None, total: None }));
+        assert_eq!(pagination(json!({ "limit": 0, "total": "57" })), Some(Pagination::default()));
         assert_eq!(pagination(json!(null)), None);
         assert!(is_refusal(&json!({ "success": false, "data": {} })));
         assert!(!is_refusal(&json!({ "success": null, "data": {} })) && !is_refusal(&json!([false])));

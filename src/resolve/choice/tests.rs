@@ -39,6 +39,7 @@ fn undated(id: &str, status: &str) -> Payment {
         status: status.into(),
         method: Some("card".into()),
         paid_at: None,
+        other: serde_json::Map::new(),
     }
 }
 
@@ -130,7 +131,7 @@ fn what_has_no_date_is_never_taken_and_may_stand_in_the_way() {
 
 #[test]
 fn what_cannot_be_read_stands_in_the_way_of_an_earlier_one_only() {
-    let bad = |id: Option<&str>| UnreadablePayment { id: id.map(str::to_owned), problem: "`status` is missing".into() };
+    let bad = |id: Option<&str>| UnreadableItem { id: id.map(str::to_owned), problem: "`status` is missing".into() };
     let unreadable = [bad(Some("bad"))];
     let none = HashSet::new();
     let field = |payments| Field { payments, unreadable: &unreadable, taken: &none, window: WINDOW };
@@ -242,7 +243,7 @@ proptest! {
         payments.dedup_by(|a, b| a.id == b.id);
         let asked = Asked { payment_id: named.clone(), ..asked() };
         let may_be = |payment: &Payment| {
-            payment.invoice_id == "i" && payment.amount_cents == 100 && !taken.contains(&payment.id)
+            payment.invoice_id == "i" && payment.amount_cents == 100 && !taken.contains(payment.id.as_str())
                 && named.as_ref().is_none_or(|id| *id == payment.id)
         };
         let distance = |payment: &Payment| payment.paid_at.map(|paid_at| paid_at.distance(PaidAt::At(at(NOW))));
@@ -268,7 +269,7 @@ proptest! {
             Choice::Pending { payment, .. } | Choice::Unknown { payment, .. } | Choice::Lost { payment, .. } => {
                 prop_assert!(may_be(payment) && payment.status != COMPLETED);
             }
-            Choice::Taken { payment, .. } => prop_assert!(taken.contains(&payment.id)),
+            Choice::Taken { payment, .. } => prop_assert!(taken.contains(payment.id.as_str())),
             Choice::Unreadable { .. } => prop_assert!(false, "all can be read"),
         }
     }

@@ -97,6 +97,31 @@ pub fn sign(secret: &Secret, body: &[u8]) -> String {
     hex::encode(Key::new(secret.expose().as_bytes()).tag(&[body]))
 }
 
+/// Checks one delivery with one secret, as the vendor's example does: the value of its [`HEADER`] and its body, byte for byte
+/// as it came.
+///
+/// A [`Verifier`] can do more: several secrets during a rotation, and the readings that are not documented.
+///
+/// ```
+/// use finkare::{Secret, signature::{Rejection, verify}};
+///
+/// let secret = Secret::new("whsec_example");
+/// let body = br#"{"event":"payment.received"}"#;
+/// let header = "c2db50996fbac60527e7f2f1d645d6349984b12f4e44ea43fdfd46704fc7f1e9";
+/// assert_eq!(verify(&secret, Some(header), body), Ok(()));
+/// assert_eq!(verify(&secret, Some(header), b"{}"), Err(Rejection::Mismatch));
+/// assert_eq!(verify(&secret, None::<&str>, body), Err(Rejection::HeaderMissing));
+/// ```
+///
+/// # Errors
+/// Why the delivery is not proved to be genuine: answer 401, and do nothing with its body. An empty secret is
+/// [`Rejection::NoSecret`], because anyone can sign with it.
+pub fn verify(secret: &Secret, header: Option<impl AsRef<[u8]>>, body: &[u8]) -> Result<(), Rejection> {
+    let verifier = Verifier::new(vec![secret.clone()], SecretEncoding::Literal, SignatureOver::Raw);
+    let verifier = verifier.map_err(|_| Rejection::NoSecret)?;
+    verifier.verify(header.as_ref().map(AsRef::as_ref), &Bytes::copy_from_slice(body)).map(drop)
+}
+
 /// A message that was proved to come from Finkare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
