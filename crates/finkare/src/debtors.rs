@@ -84,7 +84,7 @@ impl<'a> Debtors<'a> {
         self.client.ask(&call, None, Debtor::read).await
     }
 
-    fn listing(&self) -> List<Debtor> {
+    fn listing(self) -> List<Debtor> {
         List::new("listing debtors", self.client.url(&self.client.settings().paths.debtors))
     }
 }

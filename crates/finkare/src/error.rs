@@ -91,6 +91,22 @@ impl Error {
             Self::Unusable { .. } | Self::Network { .. } | Self::Unreadable { .. } => None,
         }
     }
+
+    /// The HTTP status of the answer, if there was one.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Api { status, .. } | Self::Unreadable { status, .. } => Some(*status),
+            Self::Unusable { .. } | Self::Network { .. } => None,
+        }
+    }
+
+    /// `req_…`, for asking Finkare about the call, if its answer had one.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Api { request_id, .. } | Self::Unreadable { request_id, .. } => request_id.as_deref(),
+            Self::Unusable { .. } | Self::Network { .. } => None,
+        }
+    }
 }
 
 fn no_answer(call: &str, never_sent: bool, timed_out: bool) -> String {

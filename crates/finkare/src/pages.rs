@@ -90,9 +90,12 @@ pub(crate) struct Bad {
     pub(crate) error: Error,
 }
 
+/// An item, or why it cannot be read, under its key.
+type Row<T> = (String, Result<T, UnreadableItem>);
+
 /// Reads an item of a list. One that cannot be read must not hide the others. `key` distinguishes the item from others:
 /// its id, or its whole text.
-fn row<T: Item>(value: &Value, redactor: &Redactor) -> (String, Result<T, UnreadableItem>) {
+fn row<T: Item>(value: &Value, redactor: &Redactor) -> Row<T> {
     match T::read(value) {
         Ok(mut item) => {
             item.mask(redactor);
@@ -107,11 +110,7 @@ fn row<T: Item>(value: &Value, redactor: &Redactor) -> (String, Result<T, Unread
 }
 
 /// The items of an answer, each with its key.
-fn rows<T: Item>(
-    answer: &Answer,
-    call: &Call,
-    redactor: &Redactor,
-) -> Result<Vec<(String, Result<T, UnreadableItem>)>, Error> {
+fn rows<T: Item>(answer: &Answer, call: &Call, redactor: &Redactor) -> Result<Vec<Row<T>>, Error> {
     let items = answer.envelope.data.as_array();
     let items = items.ok_or_else(|| answer.unreadable(call, "`data` is not a list".to_owned()))?;
     Ok(items.iter().map(|item| row(item, redactor)).collect())

@@ -127,7 +127,7 @@ impl<'a> Payments<'a> {
         }))
     }
 
-    fn listing(&self, filter: &PaymentFilter) -> List<Payment> {
+    fn listing(self, filter: &PaymentFilter) -> List<Payment> {
         let PaymentFilter { status, from_date, to_date, invoice_id } = filter;
         let mut url = self.client.url("/payments");
         for (name, value) in [

@@ -64,6 +64,8 @@ impl<T: Mask> Mask for Option<T> {
 
 impl<T: Mask> Mask for Vec<T> {
     fn mask(&mut self, redactor: &Redactor) {
-        self.iter_mut().for_each(|item| item.mask(redactor));
+        for item in self {
+            item.mask(redactor);
+        }
     }
 }

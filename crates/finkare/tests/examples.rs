@@ -10,7 +10,7 @@ use finkare_simulator::{NewPayment, Options, Simulator, Variants};
 use tokio::process::Command;
 
 /// More than any example needs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Where cargo puts the example. It builds the examples together with the tests.
 fn program(name: &str) -> PathBuf {

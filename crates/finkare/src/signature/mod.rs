@@ -100,6 +100,8 @@ pub fn sign(secret: &Secret, body: &[u8]) -> String {
 /// Checks one delivery with one secret, as the vendor's example does: the value of its [`HEADER`] and its body, byte for byte
 /// as it came.
 ///
+/// The header's value may be a `&str`, bytes, or a `HeaderValue` as `HeaderMap::get` returns it.
+///
 /// A [`Verifier`] can do more: several secrets during a rotation, and the readings that are not documented.
 ///
 /// ```
@@ -110,16 +112,19 @@ pub fn sign(secret: &Secret, body: &[u8]) -> String {
 /// let header = "c2db50996fbac60527e7f2f1d645d6349984b12f4e44ea43fdfd46704fc7f1e9";
 /// assert_eq!(verify(&secret, Some(header), body), Ok(()));
 /// assert_eq!(verify(&secret, Some(header), b"{}"), Err(Rejection::Mismatch));
-/// assert_eq!(verify(&secret, None::<&str>, body), Err(Rejection::HeaderMissing));
+/// assert_eq!(verify::<str>(&secret, None, body), Err(Rejection::HeaderMissing));
 /// ```
 ///
 /// # Errors
 /// Why the delivery is not proved to be genuine: answer 401, and do nothing with its body. An empty secret is
 /// [`Rejection::NoSecret`], because anyone can sign with it.
-pub fn verify(secret: &Secret, header: Option<impl AsRef<[u8]>>, body: &[u8]) -> Result<(), Rejection> {
+pub fn verify<H>(secret: &Secret, header: Option<&H>, body: &[u8]) -> Result<(), Rejection>
+where
+    H: AsRef<[u8]> + ?Sized,
+{
     let verifier = Verifier::new(vec![secret.clone()], SecretEncoding::Literal, SignatureOver::Raw);
     let verifier = verifier.map_err(|_| Rejection::NoSecret)?;
-    verifier.verify(header.as_ref().map(AsRef::as_ref), &Bytes::copy_from_slice(body)).map(drop)
+    verifier.verify(header.map(AsRef::as_ref), &Bytes::copy_from_slice(body)).map(drop)
 }
 
 /// A message that was proved to come from Finkare.
