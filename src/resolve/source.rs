@@ -15,9 +15,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use finkare::{Client, Error, Invoice, PaymentsOfInvoice};
+use finkare::{Client, Error, Invoice, InvoiceDebtor, PaymentsOfInvoice};
 use jiff::{SignedDuration, Timestamp};
 use moka::future::Cache;
+use serde_json::Map;
 use tokio::sync::Semaphore;
 
 use super::Endpoint;
@@ -45,14 +46,21 @@ pub(super) trait Api: Send + Sync {
     async fn payments(&self, invoice_id: &str) -> Result<PaymentsOfInvoice, Error>;
 }
 
+/// Answers are cached without the fields that nothing here reads: they may be long, and be about people.
 #[async_trait]
 impl Api for Client {
     async fn invoice(&self, id: &str) -> Result<Invoice, Error> {
-        self.invoices().get(id).await.map(|answer| answer.data)
+        let invoice = self.invoices().get(id).await?.data;
+        let debtor = invoice.debtor.map(|debtor| InvoiceDebtor { name: debtor.name, ..InvoiceDebtor::default() });
+        Ok(Invoice { debtor, other: Map::new(), ..invoice })
     }
 
     async fn payments(&self, invoice_id: &str) -> Result<PaymentsOfInvoice, Error> {
-        Client::payments(self).of_invoice(invoice_id).await.map(|answer| answer.data)
+        let mut found = Client::payments(self).of_invoice(invoice_id).await?.data;
+        for payment in &mut found.payments {
+            payment.other = Map::new();
+        }
+        Ok(found)
     }
 }
 

@@ -333,6 +333,20 @@ fn every_configuration_that_is_shown_can_be_used() {
     assert!(count >= 12, "{count} samples");
 }
 
+/// The samples in Rust are the library's own, which are compiled as its documentation.
+#[test]
+fn samples_in_rust_are_those_of_the_library() {
+    let compiled = blocks(&read("crates/finkare/README.md"), "rust,no_run");
+    let mut count = 0;
+    for page in pages() {
+        for block in blocks(&read(&page), "rust") {
+            assert!(compiled.contains(&block), "{page}: nothing compiles this sample:\n{block}");
+            count += 1;
+        }
+    }
+    assert!(count >= 1, "{count} samples");
+}
+
 /// The README's `relay.toml`.
 fn minimal() -> String {
     let samples = blocks(&read("README.md"), "toml");
