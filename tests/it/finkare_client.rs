@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use finkare::{Client, CreatedWebhook, Error, NewWebhook, PaymentFilter, Settings, UpdateMethod, WebhookUpdate};
+use finkare::{
+    Client, CreatedWebhook, Error, InvoiceFilter, NewWebhook, PageRequest, PaymentFilter, Settings, UpdateMethod,
+    WebhookUpdate,
+};
 use finkare_relay::model::{clock, secret::Secret};
 use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt, net::TcpListener};
@@ -461,6 +464,21 @@ async fn a_429_is_asked_again_as_often_as_set() {
 }
 
 #[tokio::test]
+async fn a_write_is_named_and_keeps_its_name_when_it_is_asked_again() {
+    let server = busy(2, "").await;
+    let client = client(&server.url(""));
+    client.webhooks().rotate_secret("w").await.unwrap();
+    client.webhooks().rotate_secret("w").await.unwrap();
+    client.webhooks().idempotency_key("rotation-7").rotate_secret("w").await.unwrap();
+    client.payments().list_all(100).collect().await.unwrap_err();
+    let requests = server.received();
+    let names: Vec<&str> = requests[..5].iter().map(|request| request.header("idempotency-key")).collect();
+    assert_eq!((names[0], names[0], "rotation-7"), (names[1], names[2], names[4]));
+    assert!(names[0].len() == 36 && names[3].len() == 36 && names[0] != names[3], "{names:?}");
+    assert!(!requests[5].has("idempotency-key"), "reading changes nothing");
+}
+
+#[tokio::test]
 async fn the_waits_double_where_finkare_asks_for_none() {
     let server = busy(3, "retry-after: soon\r\n").await;
     let initial = Duration::from_millis(40);
@@ -734,6 +752,16 @@ async fn nothing_secret_is_said_logged_or_shown() {
     said.push(format!("{:?}", client_.webhooks().rotate_secret("w").await.unwrap()));
     let new = NewWebhook::new("https://x.example", [""; 0]);
     said.push(format!("{:?}", client_.webhooks().create(&new).await.unwrap()));
+
+    let invoice = json!({ "id": "i", "invoiceNumber": "F-1", "note": KEY, "debtor": { "note": "whsec_hidden" } });
+    let echoing = json!({ "data": invoice, "message": format!("{KEY} whsec_hidden"), "requestId": KEY });
+    let (_server, client_) = answering(json_of(200, &echoing)).await;
+    said.push(format!("{:?}", client_.invoices().get("i").await.unwrap()));
+    said.push(format!("{:?}", client_.workflow().status("i").await.unwrap()));
+    said.push(format!("{:?}", client_.workflow().trigger("i").await.unwrap()));
+    let (_server, client_) = answering(json_of(200, &json!({ "data": [invoice], "message": KEY }))).await;
+    let page = client_.invoices().list(&InvoiceFilter::default(), PageRequest::default()).await.unwrap();
+    said.push(format!("{page:?} {:?}", client_.invoices().list_all(100).collect().await.unwrap()));
 
     let all = format!("{} {}", said.join("\n"), log.text());
     assert!(log.text().contains("asked Finkare for rotating the secret of webhook w"), "the log is captured");

@@ -148,7 +148,8 @@ mod tests {
         assert_eq!(format!("{id:?}"), "PaymentId(\"aaaa1111\")");
         assert_eq!(serde_json::to_value(&id).unwrap(), "aaaa1111");
         assert_eq!(serde_json::from_str::<PaymentId>("\"aaaa1111\"").unwrap(), id);
-        assert!(id == "aaaa1111" && id == *"aaaa1111" && id == "aaaa1111".to_owned());
+        let text = "aaaa1111".to_owned();
+        assert!(id == "aaaa1111" && id == *"aaaa1111" && id == text && text == id && "aaaa1111" == id);
         assert_eq!(String::from(PaymentId::from(&id)), PaymentId::from("aaaa1111").into_string());
     }
 }

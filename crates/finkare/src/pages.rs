@@ -67,6 +67,13 @@ pub struct Page<T> {
     pub timestamp: Option<Timestamp>,
 }
 
+impl<T> Page<T> {
+    /// How many items are on this page, readable or not.
+    pub fn rows(&self) -> u64 {
+        (self.data.len() + self.unreadable.len()) as u64
+    }
+}
+
 /// An item of a list that cannot be read. The others of the list can be read all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadableItem {

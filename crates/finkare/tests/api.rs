@@ -156,7 +156,7 @@ async fn a_list_is_a_page_or_a_stream() {
     assert_eq!(page.data.iter().map(|payment| payment.amount_cents).collect::<Vec<_>>(), [10, 5]);
     let pagination = page.pagination;
     assert_eq!((pagination.page, pagination.limit, pagination.total), (Some(2), Some(3), Some(5)));
-    assert!(page.unreadable.is_empty() && page.request_id.is_some());
+    assert!(page.unreadable.is_empty() && page.rows() == 2 && page.request_id.is_some());
 
     let calls = || simulator.counters().api_calls;
     let before = calls();
