@@ -472,8 +472,8 @@ async fn a_write_is_named_and_keeps_its_name_when_it_is_asked_again() {
     client.webhooks().idempotency_key("rotation-7").rotate_secret("w").await.unwrap();
     client.payments().list_all(100).collect().await.unwrap_err();
     let requests = server.received();
-    let names: Vec<&str> = requests[..5].iter().map(|request| request.header("idempotency-key")).collect();
-    assert_eq!((names[0], names[0], "rotation-7"), (names[1], names[2], names[4]));
+    let names: Vec<String> = requests[..5].iter().map(|request| request.header("idempotency-key")).collect();
+    assert_eq!((&names[1], &names[2], names[4].as_str()), (&names[0], &names[0], "rotation-7"));
     assert!(names[0].len() == 36 && names[3].len() == 36 && names[0] != names[3], "{names:?}");
     assert!(!requests[5].has("idempotency-key"), "reading changes nothing");
 }

@@ -149,7 +149,11 @@ mod tests {
         assert_eq!(serde_json::to_value(&id).unwrap(), "aaaa1111");
         assert_eq!(serde_json::from_str::<PaymentId>("\"aaaa1111\"").unwrap(), id);
         let text = "aaaa1111".to_owned();
-        assert!(id == "aaaa1111" && id == *"aaaa1111" && id == text && text == id && "aaaa1111" == id);
+        assert_eq!(id, "aaaa1111");
+        assert_eq!("aaaa1111", id);
+        assert_eq!(id, *"aaaa1111");
+        assert_eq!(id, text);
+        assert_eq!(text, id);
         assert_eq!(String::from(PaymentId::from(&id)), PaymentId::from("aaaa1111").into_string());
     }
 }

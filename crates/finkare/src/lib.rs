@@ -45,6 +45,7 @@ mod wire;
 mod words;
 mod workflow;
 
+pub use jiff;
 pub use outgoing::{BadCertificates, BadHost, BadProxy, Egress, NoClient, Proxy, Secret};
 
 pub use self::{

@@ -5,6 +5,9 @@
 //! [`SecretEncoding`]), or are tolerated if that costs no safety: an optional `sha256=`, hex digits of either case,
 //! blanks around the value.
 //!
+//! [`verify`] checks one delivery with one secret; that is all that a small receiver needs. `signature-vectors.json`,
+//! beside this crate's README, has test vectors for other implementations.
+//!
 //! [`Verifier`] is built for the secrets that are valid now and replaced when they change. A caller takes the header
 //! with [`header_of`], verifies, and acts upon [`Verified::message`] alone.
 //!
