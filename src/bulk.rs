@@ -238,8 +238,8 @@ impl Bulk {
         .await
     }
 
-    /// Permanently removes the payloads of an invoice and cancels its unfinished dispatches. Zero events means that no
-    /// event of this invoice is stored.
+    /// Permanently removes the payloads of an invoice and cancels its unfinished dispatches. [`Erased::is_nothing`] says
+    /// that nothing of this invoice is stored.
     ///
     /// `by` names the caller. Dropping the future does not stop the erasure.
     ///
@@ -250,9 +250,9 @@ impl Bulk {
         self.in_turn(async move {
             let audit = NewAudit::new(&by, "invoice.erased", format!("invoice/{invoice_id}"));
             let erased = store.erase_invoice(&invoice_id, audit).await?;
-            if erased.events > 0 {
-                let Erased { events, payloads, cancelled } = erased;
-                tracing::info!(events, payloads, cancelled, by = %by, "an invoice was erased");
+            if !erased.is_nothing() {
+                let Erased { events, payloads, cancelled, names } = erased;
+                tracing::info!(events, payloads, cancelled, names, by = %by, "an invoice was erased");
             }
             Ok(erased)
         })

@@ -143,7 +143,19 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
     ];
     let client = Client::new(config, service.url())?;
     let query = query(filters, paging);
-    let head = ["PAYMENT", "SINK", "STATE", "INVOICE", "AMOUNT", "CHANGED (UTC)", "ID THERE", "NOTE"];
+    let head = [
+        "PAYMENT",
+        "SINK",
+        "STATE",
+        "INVOICE",
+        "AMOUNT",
+        "DEBTOR",
+        "METHOD",
+        "PAID",
+        "CHANGED (UTC)",
+        "ID THERE",
+        "NOTE",
+    ];
     let row = |booking: &BookingRow| {
         vec![
             plain(&booking.payment_id),
@@ -151,6 +163,9 @@ pub(super) async fn run(config: Config, command: Bookings, output: Output) -> Re
             booking.state.to_string(),
             plain(&booking.invoice_number),
             amount(Some(booking.amount_cents), Some(&booking.currency)),
+            plain_or_empty(booking.debtor.as_deref()),
+            plain_or_empty(booking.method.as_deref()),
+            plain_or_empty(booking.paid_at.as_deref()),
             second(booking.changed_at),
             plain_or_empty(booking.target_id.as_deref()),
             plain_or_empty(booking.note.as_deref()),

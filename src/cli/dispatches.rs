@@ -52,7 +52,8 @@ pub(super) enum Dispatches {
         reason: Option<String>,
         #[command(flatten)]
         period: Period,
-        /// Only dispatches of payments with this id, this amount (1500.00), or this invoice number or a part of it
+        /// Only dispatches of payments with this id, this amount (1500.00), this invoice number or debtor, or a part of
+        /// these
         #[arg(long, value_name = "TEXT")]
         q: Option<String>,
         #[command(flatten)]
@@ -162,6 +163,7 @@ pub(super) async fn run(config: Config, command: Dispatches, output: Output) -> 
                 "INVOICE",
                 "NUMBER",
                 "AMOUNT",
+                "DEBTOR",
                 "NEXT ATTEMPT (UTC)",
                 "LAST ERROR",
             ];
@@ -176,6 +178,7 @@ pub(super) async fn run(config: Config, command: Dispatches, output: Output) -> 
                     plain_or_empty(dispatch.invoice_id.as_deref()),
                     plain_or_empty(dispatch.payment.invoice_number.as_deref()),
                     amount(dispatch.payment.amount_cents, dispatch.payment.currency.as_deref()),
+                    plain_or_empty(dispatch.payment.debtor.as_deref()),
                     next_attempt(dispatch),
                     plain_or_empty(last_error),
                 ]
@@ -559,7 +562,7 @@ mod tests {
                 "invoice_id": "i-1", "sink": "erp", "state": state, "attempts": 1,
                 "created_at": "2026-11-27T04:08:30Z", "next_attempt_at": next, "finished_at": null,
                 "last_error": "erp answered 503", "trigger": "event", "waits_for": null, "sink_state": "active",
-                "sink_next_probe_at": null, "invoice_number": null, "amount_cents": null, "currency": null,
+                "sink_next_probe_at": null, "invoice_number": null, "amount_cents": null, "currency": null, "debtor": null, "method": null, "paid_at": null,
                 "payment_id": null,
             }))
             .unwrap()

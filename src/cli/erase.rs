@@ -36,11 +36,12 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
         for state in [State::Pending, State::Leased, State::Held, State::Dead] {
             open += count(&client, "/dispatches", &invoice, Some(state)).await?;
         }
-        if events == 0 {
-            return Err(anyhow::anyhow!("There is no event of this invoice.").into());
+        // The ledger keeps the name of a payment's debtor for longer than the event.
+        if events == 0 && count(&client, "/bookings", &invoice, None).await? == 0 {
+            return Err(anyhow::anyhow!("There is no event and no booking of this invoice.").into());
         }
         let text = format!(
-            "The payloads of {} of invoice {} would be removed permanently, and {} that {} not delivered would be cancelled",
+            "The payloads of {} of invoice {} and the debtor's name would be removed permanently, and {} that {} not delivered would be cancelled",
             counted(events, "event", "events"),
             plain(&invoice),
             counted(open, "dispatch", "dispatches"),
@@ -58,9 +59,11 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     }
     let path = format!("/invoices/{}/erase", path_segment(&invoice));
     let answer = client.decide(&path, &Value::Object(Map::new())).await?;
-    let ErasedRow { events, payloads, cancelled } = read(&answer)?;
-    let text =
-        format!("The payloads of {payloads} of {events} events were removed, {cancelled} dispatches were cancelled.");
+    let ErasedRow { events, payloads, cancelled, names } = read(&answer)?;
+    let text = format!(
+        "The payloads of {payloads} of {events} events were removed, {cancelled} dispatches were cancelled, {names} payments \
+         lost the debtor's name."
+    );
     output.say(&answer, &text)?;
     Ok(true)
 }

@@ -34,8 +34,8 @@ pub(super) enum Events {
     List {
         #[command(flatten)]
         selection: Selection,
-        /// Only events whose payload contains this text, or whose payment has this id, this amount (1500.00), or this invoice
-        /// number or a part of it
+        /// Only events whose payload contains this text, or whose payment has this id, this amount (1500.00), this invoice
+        /// number or debtor, or a part of these
         #[arg(long, value_name = "TEXT")]
         q: Option<String>,
         #[command(flatten)]
@@ -83,7 +83,8 @@ pub(super) async fn run(config: Config, command: Events, output: Output) -> Resu
             let filters = selection.named().into_iter().chain([("q", q)]);
             let client = Client::new(config, service.admin_url.as_deref())?;
             let query = query(filters, paging);
-            let head = ["ID", "RECEIVED (UTC)", "TYPE", "INVOICE", "NUMBER", "AMOUNT", "DELIVERIES", "ENDPOINT"];
+            let head =
+                ["ID", "RECEIVED (UTC)", "TYPE", "INVOICE", "NUMBER", "AMOUNT", "DEBTOR", "DELIVERIES", "ENDPOINT"];
             let row = |event: &EventRow| {
                 vec![
                     event.id.to_string(),
@@ -92,6 +93,7 @@ pub(super) async fn run(config: Config, command: Events, output: Output) -> Resu
                     plain_or_empty(event.invoice_id.as_deref()),
                     plain_or_empty(event.payment.invoice_number.as_deref()),
                     amount(event.payment.amount_cents, event.payment.currency.as_deref()),
+                    plain_or_empty(event.payment.debtor.as_deref()),
                     event.deliveries.to_string(),
                     plain_or_empty(event.endpoint.as_deref()),
                 ]
@@ -139,12 +141,15 @@ fn event_text(page: &EventPage) -> String {
         ("number", plain_or_empty(payment.invoice_number.as_deref())),
         ("payment", plain_or_empty(payment.payment_id.as_deref())),
         ("amount", amount(payment.amount_cents, payment.currency.as_deref())),
+        ("debtor", plain_or_empty(payment.debtor.as_deref())),
+        ("method", plain_or_empty(payment.method.as_deref())),
+        ("paid", plain_or_empty(payment.paid_at.as_deref())),
         ("occurred", event.occurred_at.map(|time| time.to_string()).unwrap_or_default()),
         ("received", event.received_at.to_string()),
         ("deliveries", event.deliveries.to_string()),
     ] {
         // Only the lines about a payment are left out where nothing is known.
-        if !value.is_empty() || !matches!(label, "number" | "payment" | "amount") {
+        if !value.is_empty() || !matches!(label, "number" | "payment" | "amount" | "debtor" | "method" | "paid") {
             let _ = writeln!(text, "{label:<11} {value}");
         }
     }

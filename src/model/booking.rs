@@ -90,6 +90,32 @@ pub struct Announced {
     pub payment_id: Option<String>,
     /// The invoice's number, as Finkare knows it.
     pub invoice_number: Option<String>,
+    /// The debtor's name. Of an event whose payload is gone, it is not stored.
+    pub debtor: Option<String>,
+    /// How it was paid, as [`Payment::method`].
+    pub method: Option<String>,
+    /// When it was paid: a time, or a day.
+    pub paid_at: Option<PaidAt>,
+}
+
+/// What was learned of the payment that an event announces when it was found. It is stored as long as the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Learned {
+    /// The event.
+    pub event_id: EventId,
+    /// Its endpoint.
+    pub endpoint: String,
+    /// The debtor's name, until the invoice is erased.
+    pub debtor: Option<String>,
+    /// How it was paid, as [`Payment::method`].
+    pub method: Option<String>,
+    /// When it was paid: a time, or a day.
+    pub paid_at: Option<PaidAt>,
+}
+
+/// Reads a stored time or day of a payment. One that cannot be read is unknown: nothing is decided by it.
+pub fn paid_at(text: Option<&str>) -> Option<PaidAt> {
+    text?.parse().ok()
 }
 
 /// Proves that a booking is ours to continue.

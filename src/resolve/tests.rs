@@ -17,7 +17,7 @@ use super::{case::FIRST_WAIT, source::Api, *};
 use crate::{
     model::{
         audit::NewAudit,
-        booking::{Announced, Booking, BookingToken, NewBooking},
+        booking::{Announced, Booking, BookingToken, Learned, NewBooking},
         clock,
         dispatch::Trigger,
         id::{DispatchId, EventId, SinkName},
@@ -106,6 +106,10 @@ impl LedgerStore for Memory {
     async fn announced(&self, events: &[EventId]) -> Result<Vec<Announced>, StoreError> {
         let all = self.announced.lock().unwrap();
         Ok(events.iter().filter_map(|event| all.get(event).cloned()).collect())
+    }
+
+    async fn learned(&self, _: &[EventId]) -> Result<Vec<Learned>, StoreError> {
+        unreachable!("the resolver shows nothing")
     }
 
     async fn find_announced(&self, _: &Search, _: u32) -> Result<Vec<EventId>, StoreError> {

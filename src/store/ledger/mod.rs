@@ -15,12 +15,12 @@ use jiff::Timestamp;
 use super::{error::StoreError, page::Page};
 use crate::model::{
     audit::NewAudit,
-    booking::{Announced, Assignment, Booking, BookingState, BookingToken, NewBooking},
+    booking::{Announced, Assignment, Booking, BookingState, BookingToken, Learned, NewBooking},
     id::{EventId, SinkName},
     money::Cents,
 };
 
-mod rows;
+pub(in crate::store) mod rows;
 pub(in crate::store) mod sql;
 
 /// The result of assigning a payment to an event.
@@ -50,10 +50,10 @@ pub struct Unassigned {
 /// The largest payload, in bytes, of an event among the [`Unassigned`]. Finkare's are far smaller.
 pub const LARGEST_ANNOUNCEMENT: u32 = 16 * 1024;
 
-/// How many of the latest announcements are searched for a part of an invoice number.
+/// How many of the latest announcements are searched for a part of an invoice number or of a name.
 pub const SEARCHED_FOR_PARTS: u32 = 20_000;
 
-/// What a person searches for: a payment's id, an amount, or an invoice number or a part of it.
+/// What a person searches for: a payment's id, an amount, or an invoice number or a debtor's name or a part of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Search {
     /// As it was typed.
@@ -73,7 +73,7 @@ impl Search {
     }
 }
 
-/// An invoice number in the form in which it is searched: without the difference between capitals and small letters.
+/// An invoice number, or a name, in the form in which it is searched: without the difference between capitals and small letters.
 pub fn number_key(number: &str) -> String {
     number.trim().to_lowercase()
 }
@@ -175,14 +175,19 @@ pub trait LedgerStore: Send + Sync {
     /// have a payload of no more than [`LARGEST_ANNOUNCEMENT`] bytes; at most `limit`.
     async fn unassigned(&self, endpoint: &str, invoice_id: &str, limit: u32) -> Result<Vec<Unassigned>, StoreError>;
 
-    /// Stores what is known of an event's payment, for searches. A value that is unknown now stays as it was. Nothing
-    /// is stored for an event that is not stored. The entry is deleted with its event, or when its invoice is erased.
+    /// Stores what is known of an event's payment, for lists and searches, and with the event's assignment if that is of
+    /// this payment ([`Learned`]). A value that is unknown now stays as it was. Nothing is stored for an event that is not
+    /// stored, and no name for one whose payload is gone. The entry is deleted with its event, or when its invoice is
+    /// erased; what is stored with the assignment stays without the name.
     async fn note_announced(&self, known: &Announced) -> Result<(), StoreError>;
+
+    /// What was learned of these events' payments, in no particular order. Events without an assignment are left out.
+    async fn learned(&self, events: &[EventId]) -> Result<Vec<Learned>, StoreError>;
 
     /// What is known of these events' payments, in no particular order. Events without a known payment are left out.
     async fn announced(&self, events: &[EventId]) -> Result<Vec<Announced>, StoreError>;
 
-    /// The events whose payment a search finds, the newest first; at most `limit`. A part of a number is searched
+    /// The events whose payment a search finds, the newest first; at most `limit`. A part of a number or name is searched
     /// among the latest [`SEARCHED_FOR_PARTS`] only, everything else in all of them.
     async fn find_announced(&self, search: &Search, limit: u32) -> Result<Vec<EventId>, StoreError>;
 

@@ -11,7 +11,7 @@ use super::{Advance, Assigned, BookingBegun, Settled, Unassigned, Word};
 use crate::{
     model::{
         audit::NewAudit,
-        booking::{Announced, Assignment, Booking, BookingState, BookingToken, NewBooking},
+        booking::{self, Announced, Assignment, Booking, BookingState, BookingToken, Learned, NewBooking},
         clock,
         id::{EventId, SinkName},
         money::Cents,
@@ -60,7 +60,7 @@ impl From<AssignmentRow> for Assignment {
 /// The columns of [`AnnouncedRow`].
 macro_rules! announced_columns {
     () => {
-        "event_id, invoice_id, amount_cents, currency, payment_id, invoice_number"
+        "event_id, invoice_id, amount_cents, currency, payment_id, invoice_number, debtor, method, paid_at"
     };
 }
 pub(in crate::store) use announced_columns;
@@ -73,6 +73,9 @@ pub(in crate::store) struct AnnouncedRow {
     currency: Option<String>,
     payment_id: Option<String>,
     invoice_number: Option<String>,
+    debtor: Option<String>,
+    method: Option<String>,
+    paid_at: Option<String>,
 }
 
 impl From<AnnouncedRow> for Announced {
@@ -84,6 +87,38 @@ impl From<AnnouncedRow> for Announced {
             currency: row.currency,
             payment_id: row.payment_id,
             invoice_number: row.invoice_number,
+            debtor: row.debtor,
+            method: row.method,
+            paid_at: booking::paid_at(row.paid_at.as_deref()),
+        }
+    }
+}
+
+/// The columns of [`LearnedRow`].
+macro_rules! learned_columns {
+    () => {
+        "event_id, endpoint, debtor, method, paid_at"
+    };
+}
+pub(in crate::store) use learned_columns;
+
+#[derive(FromRow)]
+pub(in crate::store) struct LearnedRow {
+    event_id: Uuid,
+    endpoint: String,
+    debtor: Option<String>,
+    method: Option<String>,
+    paid_at: Option<String>,
+}
+
+impl From<LearnedRow> for Learned {
+    fn from(row: LearnedRow) -> Self {
+        Self {
+            event_id: EventId(row.event_id),
+            endpoint: row.endpoint,
+            debtor: row.debtor,
+            method: row.method,
+            paid_at: booking::paid_at(row.paid_at.as_deref()),
         }
     }
 }

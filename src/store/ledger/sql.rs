@@ -4,7 +4,6 @@
 //! key. So of two replicas one comes first, and the second one is refused because of what it then finds. The unique
 //! indexes enforce the same for a program that does not take the lock. A booking is followed by a call to another
 //! company's service, which takes far longer than the wait for the lock. All commits are durable.
-//! longer than the wait. Everything commits durably.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -15,14 +14,14 @@ use super::{
     Advance, Assigned, BookingBegun, BookingFilter, LARGEST_ANNOUNCEMENT, LedgerStore, SEARCHED_FOR_PARTS, Search,
     Settled, Unassigned, Word, number_key,
     rows::{
-        self, AnnouncedRow, AssignmentRow, Begin, BookingRow, SETTLED_NOTE, Settle, Step, announced_columns,
-        assignment_columns, booking_columns,
+        self, AnnouncedRow, AssignmentRow, Begin, BookingRow, LearnedRow, SETTLED_NOTE, Settle, Step,
+        announced_columns, assignment_columns, booking_columns, learned_columns,
     },
 };
 use crate::{
     model::{
         audit::NewAudit,
-        booking::{Announced, Assignment, Booking, BookingState, BookingToken, NewBooking},
+        booking::{Announced, Assignment, Booking, BookingState, BookingToken, Learned, NewBooking},
         clock,
         event::PAYMENT_RECEIVED,
         id::{EventId, SinkName},
@@ -44,6 +43,9 @@ const OF_INVOICE: &str =
 
 /// The lock keeps a purge from deleting the event before the commit.
 const EVENT: Sql = sql!("SELECT id FROM events WHERE id = $1", " FOR KEY SHARE" | "");
+
+/// The same, and whether the payload is still there. An erasure locks the event against this, a repeated delivery does not.
+const EVENT_WITH_PAYLOAD: Sql = sql!("SELECT payload IS NOT NULL FROM events WHERE id = $1", " FOR KEY SHARE" | "");
 
 /// The oldest finished bookings; those that another replica purges at this moment are skipped.
 pub(in crate::store) const PURGE: Sql = sql!(
@@ -78,12 +80,15 @@ pub(in crate::store) const UNASSIGNED: Sql = sql!(
      ORDER BY id DESC LIMIT $5"
 );
 
-/// Each kind of search uses its own index; a part of a number is searched among the latest only. A number contains
-/// the part if removing the part changes the number: the databases have different functions for a direct search.
+/// Each kind of search uses its own index; a part of a number or a name is searched among the latest only. A text contains
+/// the part if removing the part changes the text: the databases have different functions for a direct search.
 pub(in crate::store) const FIND: &str = "
     SELECT event_id FROM (
         SELECT event_id FROM (
             SELECT event_id FROM announced WHERE number_key = $1 ORDER BY event_id DESC LIMIT $5) AS by_number
+        UNION
+        SELECT event_id FROM (
+            SELECT event_id FROM announced WHERE debtor_key = $1 ORDER BY event_id DESC LIMIT $5) AS by_debtor
         UNION
         SELECT event_id FROM (
             SELECT event_id FROM announced WHERE payment_id = $2 ORDER BY event_id DESC LIMIT $5) AS by_payment
@@ -92,18 +97,40 @@ pub(in crate::store) const FIND: &str = "
             SELECT event_id FROM announced WHERE amount_cents = $3 ORDER BY event_id DESC LIMIT $5) AS by_amount
         UNION
         SELECT event_id FROM (
-            SELECT event_id, number_key FROM announced ORDER BY event_id DESC LIMIT $4) AS latest
-        WHERE replace(number_key, $1, '') <> number_key
+            SELECT event_id, number_key, debtor_key FROM announced ORDER BY event_id DESC LIMIT $4) AS latest
+        WHERE replace(number_key, $1, '') <> number_key OR replace(debtor_key, $1, '') <> debtor_key
     ) AS found ORDER BY event_id DESC LIMIT $5";
 
 const NOTE: &str = "
-    INSERT INTO announced (event_id, invoice_id, amount_cents, currency, payment_id, invoice_number, number_key)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    INSERT INTO announced (event_id, invoice_id, amount_cents, currency, payment_id, invoice_number, number_key, debtor,
+                           debtor_key, method, paid_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
     ON CONFLICT (event_id) DO UPDATE
     SET currency = coalesce(excluded.currency, announced.currency),
         payment_id = coalesce(excluded.payment_id, announced.payment_id),
         invoice_number = coalesce(excluded.invoice_number, announced.invoice_number),
-        number_key = coalesce(excluded.number_key, announced.number_key)";
+        number_key = coalesce(excluded.number_key, announced.number_key),
+        debtor = coalesce(excluded.debtor, announced.debtor),
+        debtor_key = coalesce(excluded.debtor_key, announced.debtor_key),
+        method = coalesce(excluded.method, announced.method),
+        paid_at = coalesce(excluded.paid_at, announced.paid_at)";
+
+/// The same with the assignment, if the event has this payment.
+const LEARN: &str = "
+    UPDATE assignments
+    SET debtor = coalesce($3, debtor), method = coalesce($4, method), paid_at = coalesce($5, paid_at)
+    WHERE event_id = $1 AND payment_id = $2";
+
+/// What was learned while nothing was decided.
+const ASSIGN: &str = "
+    INSERT INTO assignments (event_id, endpoint, payment_id, invoice_id, amount_cents, assigned_at, debtor, method, paid_at)
+    VALUES ($1, $2, $3, $4, $5, $6, (SELECT debtor FROM announced WHERE event_id = $1),
+            (SELECT method FROM announced WHERE event_id = $1), (SELECT paid_at FROM announced WHERE event_id = $1))";
+
+const LEARNED: Sql = sql!(
+    concat!("SELECT ", learned_columns!(), " FROM assignments WHERE event_id "),
+    "= ANY($1)" | "IN (SELECT unhex(value) FROM json_each($1))"
+);
 
 const ANNOUNCED: Sql = sql!(
     concat!("SELECT ", announced_columns!(), " FROM announced WHERE event_id "),
@@ -167,11 +194,8 @@ impl<S: Transact> LedgerStore for S {
             if let Some(answer) = rows::assigned(assignment, of_event, holder.map(|(event,)| event)) {
                 return tx.commit(answer).await;
             }
-            let insert =
-                "INSERT INTO assignments (event_id, endpoint, payment_id, invoice_id, amount_cents, assigned_at)
-                          VALUES ($1, $2, $3, $4, $5, $6)";
             let now = tx.now().await?;
-            tx.execute(insert, values![event.0, endpoint, payment_id, invoice_id, amount_cents.0, now]).await?;
+            tx.execute(ASSIGN, values![event.0, endpoint, payment_id, invoice_id, amount_cents.0, now]).await?;
             tx.commit(Assigned::Ours).await
         })
         .await
@@ -186,21 +210,39 @@ impl<S: Transact> LedgerStore for S {
     async fn note_announced(&self, known: &Announced) -> Result<(), StoreError> {
         let action = format!("store what is known of the payment of event {}", known.event_id);
         self.transact(action, Again::Harmless, Access::Write, async |mut tx| {
-            if is_stored(&mut tx, known.event_id).await? {
-                let values = values![
-                    known.event_id.0,
+            let event = known.event_id.0;
+            let stored: Option<(bool,)> = tx.row(EVENT_WITH_PAYLOAD, values![event]).await?;
+            if let Some((has_payload,)) = stored {
+                // Of an invoice that was erased in the meantime, no name is stored.
+                let debtor = known.debtor.as_deref().filter(|_| has_payload);
+                let paid_at = known.paid_at.map(|paid_at| paid_at.to_string());
+                let note = values![
+                    event,
                     &known.invoice_id,
                     known.amount_cents.0,
                     &known.currency,
                     &known.payment_id,
                     &known.invoice_number,
                     known.invoice_number.as_deref().map(number_key),
+                    debtor,
+                    debtor.map(number_key),
+                    &known.method,
+                    paid_at.clone(),
                 ];
-                tx.execute(NOTE, values).await?;
+                tx.execute(NOTE, note).await?;
+                if let Some(payment) = &known.payment_id {
+                    tx.execute(LEARN, values![event, payment, debtor, &known.method, paid_at]).await?;
+                }
             }
             tx.commit(()).await
         })
         .await
+    }
+
+    async fn learned(&self, events: &[EventId]) -> Result<Vec<Learned>, StoreError> {
+        let action = "read what was learned of the payments of events";
+        let rows: Vec<LearnedRow> = self.read(action, Access::Read, LEARNED, values![events]).await?;
+        Ok(rows.into_iter().map(Learned::from).collect())
     }
 
     async fn announced(&self, events: &[EventId]) -> Result<Vec<Announced>, StoreError> {

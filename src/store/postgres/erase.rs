@@ -37,7 +37,10 @@ const FORGET: &str = "WITH dispatched AS MATERIALIZED (
     )
     UPDATE history SET last_error = 'erased' WHERE event_id = ANY($1) AND last_error IS NOT NULL";
 
-/// Deletes the searchable facts about the payments of these events. The ledger holds ids and amounts, and stays.
+/// The names that the ledger keeps with the payments of the invoice, also where their events are gone.
+const FORGET_NAMES: &str = "UPDATE assignments SET debtor = NULL WHERE invoice_id = $1 AND debtor IS NOT NULL";
+
+/// Deletes the searchable facts about the payments of these events. The ledger keeps ids, amounts and dates.
 const FORGET_ANNOUNCED: &str = "DELETE FROM announced WHERE event_id = ANY($1)";
 
 /// What is leased is left to its worker.
@@ -98,6 +101,7 @@ async fn batch(
     let cancelled: Vec<String> =
         sqlx::query_scalar(CANCEL).bind(&ids).bind(now).bind(ERASED).fetch_all(open.on()).await?;
     sqlx::query(FORGET_ANNOUNCED).bind(&ids).execute(open.on()).await?;
+    erased.names += sqlx::query(FORGET_NAMES).bind(invoice_id).execute(open.on()).await?.rows_affected();
     sqlx::query(EMPTY).bind(&ids).execute(open.on()).await?;
     erased.events += found.len() as u64;
     erased.payloads += found.iter().filter(|(_, has_payload)| *has_payload).count() as u64;
@@ -105,7 +109,7 @@ async fn batch(
     let lanes = cancelled.iter().map(|sink| (sink.as_str(), invoice_id)).collect();
     let news = News { sinks: claims::wake_next(open.on(), lanes, now).await?, ..News::default() };
     let next = if found.len() == BATCH { ids.last().copied() } else { None };
-    if next.is_none() && erased.events > 0 {
+    if next.is_none() && !erased.is_nothing() {
         let entry = entry
             .clone()
             .with("events", erased.events)

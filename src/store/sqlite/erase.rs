@@ -29,6 +29,9 @@ const BATCH: usize = 500;
 pub(super) const FIND: &str =
     "SELECT id, payload IS NOT NULL FROM events WHERE invoice_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
 
+/// The names that the ledger keeps with the payments of the invoice, also where their events are gone.
+const FORGET_NAMES: &str = "UPDATE assignments SET debtor = NULL WHERE invoice_id = ?1 AND debtor IS NOT NULL";
+
 /// The answers of targets may quote the payload.
 const FORGET: [&str; 3] = [
     "UPDATE attempts SET error = 'erased'
@@ -63,7 +66,7 @@ impl EraseStore for SqliteStore {
         while let Some(id) = after {
             after = batch(self, invoice_id, id, &mut erased, &audit).await.during(action)?;
         }
-        if erased.events > 0 && !self.checkpoints.empty().await {
+        if !erased.is_nothing() && !self.checkpoints.empty().await {
             tracing::warn!(
                 "erased data is still in the database's log (the file -wal), because another connection reads the database: the log is emptied after that"
             );
@@ -90,6 +93,7 @@ async fn batch(
         .fetch_all(&mut *transaction)
         .await?;
     let mut total = *erased;
+    total.names += sqlx::query(FORGET_NAMES).bind(invoice_id).execute(&mut *transaction).await?.rows_affected();
     let mut lanes = BTreeSet::new();
     for (id, has_payload) in &found {
         total.events += 1;
@@ -99,7 +103,7 @@ async fn batch(
     let lanes: BTreeSet<Lane<'_>> = lanes.iter().map(|sink: &String| (sink.as_str(), invoice_id)).collect();
     let called = call_next(&mut transaction, &lanes, now).await?;
     let next = if found.len() == BATCH { found.last().map(|(id, _)| *id) } else { None };
-    if next.is_none() && total.events > 0 {
+    if next.is_none() && !total.is_nothing() {
         let entry = entry
             .clone()
             .with("events", total.events)
@@ -124,7 +128,7 @@ async fn erase_event(
         .bind(id)
         .execute(&mut *connection)
         .await?;
-    // Deletes the searchable facts about the event's payment. The ledger holds ids and amounts, and stays.
+    // Deletes the searchable facts about the event's payment. The ledger keeps ids, amounts and dates.
     sqlx::query("DELETE FROM announced WHERE event_id = ?").bind(id).execute(&mut *connection).await?;
     for forget in FORGET {
         sqlx::query(forget).bind(id).execute(&mut *connection).await?;

@@ -30,6 +30,15 @@ pub(crate) struct AnnouncedPayment {
     /// The amount's currency, such as `EUR`.
     #[schema(required)]
     pub(crate) currency: Option<String>,
+    /// The debtor's name, until the invoice is erased.
+    #[schema(required)]
+    pub(crate) debtor: Option<String>,
+    /// How it was paid: `card`, `bank_transfer`, `sepa_debit`, `payment_link`, or another word of Finkare's.
+    #[schema(required)]
+    pub(crate) method: Option<String>,
+    /// When it was paid: a time, or only a day such as `2026-10-31`, as Finkare says.
+    #[schema(required)]
+    pub(crate) paid_at: Option<String>,
 }
 
 /// What is known about the payments of several events.
@@ -53,11 +62,15 @@ impl Known {
             payment_id: known.payment_id.clone(),
             amount_cents: Some(known.amount_cents.0),
             currency: known.currency.clone(),
+            debtor: known.debtor.clone(),
+            method: known.method.clone(),
+            paid_at: known.paid_at.map(|paid_at| paid_at.to_string()),
         })
     }
 }
 
-/// Finds the newest events by a text: the id or the amount of their payment, or the number of its invoice or a part of it.
+/// Finds the newest events by a text: the id or the amount of their payment, or the number of its invoice or the debtor's name
+/// or a part of these.
 pub(super) async fn find(store: &dyn Store, text: &str) -> Result<Vec<EventId>, Problem> {
     match Search::new(text) {
         Some(search) => store.find_announced(&search, MOST_FOUND).await.map_err(store_problem),

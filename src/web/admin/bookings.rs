@@ -1,7 +1,7 @@
 //! The bookings: payments that the relay has recorded in invoicing software. The list answers whether a payment was
 //! booked. If the outcome of a write is unknown, a person looks into the books and settles the booking here.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{Extension, Json, body::Body, extract::State};
 use http::StatusCode;
@@ -17,7 +17,7 @@ use crate::{
     config::Role,
     model::{
         audit::NewAudit,
-        booking::{Booking, BookingState},
+        booking::{Booking, BookingState, Learned},
         id::{EventId, SinkName},
     },
     store::ledger::{BookingFilter, Settled, Word},
@@ -48,6 +48,15 @@ pub struct BookingRow {
     pub(crate) amount_cents: i64,
     /// The amount's currency, such as `EUR`.
     pub(crate) currency: String,
+    /// The debtor's name, where it is known, until the invoice is erased.
+    #[schema(required)]
+    pub(crate) debtor: Option<String>,
+    /// How it was paid, where it is known: `card`, `bank_transfer`, `sepa_debit`, `payment_link`, or another word of Finkare's.
+    #[schema(required)]
+    pub(crate) method: Option<String>,
+    /// When it was paid, where it is known: a time, or only a day such as `2026-10-31`, as Finkare says.
+    #[schema(required)]
+    pub(crate) paid_at: Option<String>,
     /// The state of the booking.
     pub(crate) state: BookingState,
     /// The id of the record in the books, as soon as it is known.
@@ -62,9 +71,14 @@ pub struct BookingRow {
     pub(crate) changed_at: Timestamp,
 }
 
-impl From<Booking> for BookingRow {
-    fn from(booking: Booking) -> Self {
+impl BookingRow {
+    /// The row, with what was learned of the payment.
+    fn new(booking: Booking, learned: &HashMap<EventId, Learned>) -> Self {
+        let learned = learned.get(&booking.event_id);
         Self {
+            debtor: learned.and_then(|learned| learned.debtor.clone()),
+            method: learned.and_then(|learned| learned.method.clone()),
+            paid_at: learned.and_then(|learned| learned.paid_at).map(|paid_at| paid_at.to_string()),
             sink: booking.sink,
             payment_id: booking.payment_id,
             event_id: booking.event_id,
@@ -138,7 +152,11 @@ pub async fn list(
         before: query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?,
     };
     let page = admin.store.bookings(&filter, limit(query.limit)?).await.map_err(store_problem)?;
-    Ok(Json(List::from_page(page, |(number, _)| number.to_string(), |(_, booking)| BookingRow::from(booking))))
+    let events: Vec<EventId> = page.rows.iter().map(|(_, booking)| booking.event_id).collect();
+    let learned = admin.store.learned(&events).await.map_err(store_problem)?;
+    let learned: HashMap<EventId, Learned> = learned.into_iter().map(|one| (one.event_id, one)).collect();
+    let row = |(_, booking): (i64, Booking)| BookingRow::new(booking, &learned);
+    Ok(Json(List::from_page(page, |(number, _)| number.to_string(), row)))
 }
 
 /// What a person has found in the books.

@@ -130,7 +130,7 @@ pub struct EventQuery {
     #[param(value_type = Option<Timestamp>)]
     until: Option<String>,
     /// Only events whose payload contains exactly this text, whose payment has this id or this amount (`1500`, `1500.00`,
-    /// `1 500,00`), or whose invoice number is or contains this text, ignoring case.
+    /// `1 500,00`), or whose invoice number or debtor is or contains this text, ignoring case.
     q: Option<String>,
     /// How many rows a page has, by default 50.
     #[param(minimum = 1, maximum = 500)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{super::error::Problem, Admin, Segment, auth::Caller, bulk::bulk_problem, not_found};
-use crate::config::Role;
+use crate::{config::Role, store::Erased};
 
 /// The result of erasing an invoice.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -18,9 +18,11 @@ pub struct ErasedRow {
     pub(crate) payloads: u64,
     /// How many unfinished dispatches were cancelled.
     pub(crate) cancelled: u64,
+    /// How many payments in the ledger lost the debtor's name.
+    pub(crate) names: u64,
 }
 
-/// Permanently removes the payloads of an invoice. Ids, hashes and times remain.
+/// Permanently removes the payloads of an invoice and the debtor's name. Ids, hashes, amounts and times remain.
 ///
 /// Requires the role admin.
 #[utoipa::path(
@@ -42,8 +44,9 @@ pub async fn erase(
 ) -> Result<Json<ErasedRow>, Problem> {
     caller.needs(Role::Admin)?;
     let erased = admin.bulk.erase(invoice_id, caller.name).await.map_err(bulk_problem)?;
-    if erased.events == 0 {
+    if erased.is_nothing() {
         return Err(not_found("event of this invoice"));
     }
-    Ok(Json(ErasedRow { events: erased.events, payloads: erased.payloads, cancelled: erased.cancelled }))
+    let Erased { events, payloads, cancelled, names } = erased;
+    Ok(Json(ErasedRow { events, payloads, cancelled, names }))
 }

@@ -47,7 +47,7 @@ pub(crate) async fn an_erased_invoice_keeps_everything_but_its_payloads(on: &Fix
     let before = store.event(mine.id).await.unwrap().unwrap().event;
 
     let erased = store.erase_invoice("i1", audit()).await.unwrap();
-    assert_eq!(erased, Erased { events: 1, payloads: 1, cancelled: 3 });
+    assert_eq!(erased, Erased { events: 1, payloads: 1, cancelled: 3, names: 0 });
     let detail = store.event(mine.id).await.unwrap().unwrap();
     assert_eq!((&detail.event, &detail.payload), (&before, &None), "all else stays");
     let states: Vec<_> =
@@ -75,7 +75,10 @@ pub(crate) async fn an_erased_invoice_keeps_everything_but_its_payloads(on: &Fix
     assert!(recorded[0].duplicate && recorded[0].id == mine.id);
     assert_eq!(store.event(mine.id).await.unwrap().unwrap().payload, None);
 
-    assert_eq!(store.erase_invoice("i1", audit()).await.unwrap(), Erased { events: 1, payloads: 0, cancelled: 0 });
+    assert_eq!(
+        store.erase_invoice("i1", audit()).await.unwrap(),
+        Erased { events: 1, payloads: 0, cancelled: 0, names: 0 }
+    );
     let counts = |payloads, cancelled| json!({"events": 1, "payloads": payloads, "cancelled": cancelled});
     assert_eq!(audited(&*store).await, [counts(0, 0), counts(1, 3)]);
 }
@@ -87,7 +90,11 @@ pub(crate) async fn what_a_worker_had_is_not_sent_again(on: &Fixture) {
     let leases = claim(&*store, now).await;
     assert_eq!(keys(&leases), ["a", "free"]);
     let erased = store.erase_invoice("i1", audit()).await.unwrap();
-    assert_eq!(erased, Erased { events: 2, payloads: 2, cancelled: 1 }, "what is leased is left to its worker");
+    assert_eq!(
+        erased,
+        Erased { events: 2, payloads: 2, cancelled: 1, names: 0 },
+        "what is leased is left to its worker"
+    );
     assert_eq!(state(&*store, leases[0].id).await, State::Leased);
     // A later one of the invoice came after the erasure.
     store.record_deliveries(&[of_invoice("i1", "later")]).await.unwrap();
@@ -138,7 +145,7 @@ pub(crate) async fn a_large_invoice_is_erased_whole(on: &Fixture) {
     }
     store.record_deliveries(&[of_invoice("i2", "other")]).await.unwrap();
     let erased = store.erase_invoice("i1", audit()).await.unwrap();
-    assert_eq!(erased, Erased { events: 1203, payloads: 1203, cancelled: 1203 });
+    assert_eq!(erased, Erased { events: 1203, payloads: 1203, cancelled: 1203, names: 0 });
     let dispatches = all_dispatches(&*store).await;
     assert_eq!(dispatches.iter().filter(|dispatch| dispatch.state == State::Cancelled).count(), 1203);
     assert_eq!(audited(&*store).await, [json!({"events": 1203, "payloads": 1203, "cancelled": 1203})]);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use finkare_relay::{
     model::{
         audit::{AuditEntry, NewAudit},
-        booking::{Announced, Assignment, Booking, BookingState, BookingToken, NewBooking},
+        booking::{Announced, Assignment, Booking, BookingState, BookingToken, Learned, NewBooking},
         dispatch::State,
         id::EndpointName,
         money::Cents,
@@ -982,6 +982,9 @@ fn announced(event: &NewEvent, cents: i64, payment: Option<&str>, number: Option
         currency: None,
         payment_id: payment.map(Into::into),
         invoice_number: number.map(Into::into),
+        debtor: None,
+        method: None,
+        paid_at: None,
     }
 }
 
@@ -1052,6 +1055,72 @@ pub(crate) async fn what_is_known_of_a_payment_is_found(on: &Fixture) {
     assert_eq!(find("0.07").await, []);
     purge_events(&*store, now - secs(500)).await;
     assert_eq!(find("1500").await, [b.id]);
+}
+
+pub(crate) async fn what_was_learned_is_kept_with_the_assignment(on: &Fixture) {
+    let store = on.open().await;
+    let now = clock::now();
+    let of = |key: &str, age: u64| NewEvent { invoice_id: Some("i1".into()), ..received(key, now - secs(age)) };
+    let (early, late) = (stored(&*store, of("early", 1000)).await, stored(&*store, of("late", 1000)).await);
+    let facts = |event: &NewEvent, payment: &str, debtor: &str| Announced {
+        debtor: Some(debtor.into()),
+        method: Some("card".into()),
+        paid_at: Some("2026-10-31T22:30:00Z".parse().unwrap()),
+        ..announced(event, 150_000, Some(payment), Some("F-1"))
+    };
+    // Known before the payment is decided, and after.
+    store.note_announced(&facts(&early, "p1", "Société Été")).await.unwrap();
+    assert_eq!(store.learned(&[early.id]).await.unwrap(), [], "nothing is assigned");
+    store.assign(&assignment(&early, "p1")).await.unwrap();
+    store.assign(&assignment(&late, "p2")).await.unwrap();
+    let nothing = Learned { event_id: late.id, endpoint: "main".into(), debtor: None, method: None, paid_at: None };
+    assert_eq!(store.learned(&[late.id]).await.unwrap(), [nothing.clone()]);
+    store.note_announced(&facts(&late, "another", "Nobody")).await.unwrap();
+    assert_eq!(store.learned(&[late.id]).await.unwrap(), [nothing.clone()], "that is another payment's");
+    store.note_announced(&facts(&late, "p2", "Durand")).await.unwrap();
+    let day = Announced {
+        debtor: None,
+        method: None,
+        paid_at: Some("2026-11-01".parse().unwrap()),
+        ..facts(&late, "p2", "")
+    };
+    store.note_announced(&day).await.unwrap();
+    let learned = |event: &NewEvent, debtor: Option<&str>, paid_at: &str| Learned {
+        event_id: event.id,
+        debtor: debtor.map(Into::into),
+        method: Some("card".into()),
+        paid_at: Some(paid_at.parse().unwrap()),
+        ..nothing.clone()
+    };
+    let mut all = store.learned(&[early.id, late.id, EventId::generate()]).await.unwrap();
+    all.sort_by_key(|learned| learned.event_id);
+    let mut expected =
+        [learned(&early, Some("Société Été"), "2026-10-31T22:30:00Z"), learned(&late, Some("Durand"), "2026-11-01")];
+    expected.sort_by_key(|learned| learned.event_id);
+    assert_eq!(all, expected);
+
+    // People search for names as they type them.
+    let find = async |text: &str| store.find_announced(&Search::new(text).unwrap(), 10).await.unwrap();
+    for (text, expected) in
+        [("société été", vec![early.id]), ("ÉTÉ", vec![early.id]), ("durand", vec![late.id]), ("Dupont", vec![])]
+    {
+        assert_eq!(find(text).await, expected, "{text}");
+    }
+
+    // It outlives the event; an erasure deletes the name, also then, and no later answer brings it back.
+    purge_events(&*store, now - secs(500)).await;
+    assert_eq!(store.announced(&[early.id, late.id]).await.unwrap(), []);
+    let erase = async || store.erase_invoice("i1", NewAudit::new("ops", "invoice.erased", "invoice/i1")).await.unwrap();
+    let erased = erase().await;
+    assert_eq!((erased.events, erased.names, erased.is_nothing()), (0, 2, false));
+    assert_eq!(store.learned(&[early.id]).await.unwrap(), [learned(&early, None, "2026-10-31T22:30:00Z")]);
+    assert!(erase().await.is_nothing());
+    let fresh = stored(&*store, NewEvent { invoice_id: Some("i1".into()), ..of("fresh", 1) }).await;
+    store.assign(&assignment(&fresh, "p3")).await.unwrap();
+    erase().await;
+    store.note_announced(&facts(&fresh, "p3", "Durand")).await.unwrap();
+    assert_eq!(store.learned(&[fresh.id]).await.unwrap(), [learned(&fresh, None, "2026-10-31T22:30:00Z")]);
+    assert_eq!(find("durand").await, []);
 }
 
 pub(crate) async fn undecided_events_of_an_invoice_are_told(on: &Fixture) {

@@ -135,7 +135,7 @@ macro_rules! contract {
                     of_many_words_one_counts, nobody_sends_behind_a_word, what_was_written_is_added_up,
                     bookings_are_listed_newest_first, finished_bookings_go_when_they_are_old,
                     assignments_stay_as_long_as_the_ledger, an_erasure_keeps_the_ledger,
-                    what_is_known_of_a_payment_is_found, undecided_events_of_an_invoice_are_told,
+                    what_is_known_of_a_payment_is_found, what_was_learned_is_kept_with_the_assignment, undecided_events_of_an_invoice_are_told,
                     the_ledger_survives_reopening,
                 }
                 noticing {
