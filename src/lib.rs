@@ -37,6 +37,7 @@
 //! 9. [`link`]: the link to Finkare, which registers, rotates and heals. [`activity`]: endpoints that have gone quiet.
 //!    [`notices`]: the relay's own events, which tell a person what needs one.
 //! 10. [`resolve`]: which payment and which invoice an event means, found out at Finkare and decided once.
+//!     [`statement`]: what was recorded in a month, for people, spreadsheets and accounting software.
 //! 11. [`web`]: the two listeners.
 //! 12. [`options`], [`config`]: reading what the operator wrote. [`telemetry`]: logs, metrics and traces. [`lifecycle`]:
 //!     stopping in order. [`pressure`]: accepts go before relaying. [`listener`]: connections, bounded, before there is a
@@ -86,6 +87,7 @@ pub mod secrets;
 pub mod service;
 pub mod signature;
 pub mod sinks;
+pub mod statement;
 pub mod store;
 pub mod telemetry;
 pub mod web;

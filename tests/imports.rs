@@ -44,6 +44,7 @@ const RULE: &[(&str, &[&str])] = &[
     ("dispatch", &["model", "store", "sinks", "lifecycle", "pressure", "handover", "telemetry", "crates/outgoing"]),
     ("notices", &["model", "store", "ingest", "dispatch", "activity", "lifecycle"]),
     ("resolve", &["model", "store", "sinks", "crates/finkare"]),
+    ("statement", &["model", "store", "sinks"]),
     ("replay", &["model", "store", "ingest"]),
     ("bulk", &["model", "store", "replay"]),
     (
@@ -57,6 +58,7 @@ const RULE: &[(&str, &[&str])] = &[
             "link",
             "notices",
             "resolve",
+            "statement",
             "crates/outgoing",
             "crates/finkare",
         ],
@@ -73,6 +75,7 @@ const RULE: &[(&str, &[&str])] = &[
             "dispatch",
             "replay",
             "bulk",
+            "statement",
             "link",
             "activity",
             "lifecycle",

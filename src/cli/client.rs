@@ -213,6 +213,13 @@ impl Client {
         self.answer(self.http.get(format!("{}/api/v1{path}", self.base)).query(query)).await
     }
 
+    /// `GET` below `/api/v1`, for an answer that is a text; drawing it up may take long.
+    pub(super) async fn get_text(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<String> {
+        let request = self.http.get(format!("{}/api/v1{path}", self.base)).query(query);
+        let body = self.send(request.timeout(PATIENCE_WITH_FINKARE)).await?;
+        String::from_utf8(body.into()).context("the admin API's answer is no text")
+    }
+
     /// The endpoints that are silent, as `/readyz` says; none if it cannot be asked.
     pub(super) async fn silent_endpoints(&self) -> anyhow::Result<Vec<String>> {
         let asked = || format!("cannot find out at {}/readyz which endpoints are silent", self.base);

@@ -6,7 +6,7 @@
 use clap::Command;
 
 /// What a person would type after the name of the program, by command.
-const EXAMPLES: [(&str, &[&str]); 36] = [
+const EXAMPLES: [(&str, &[&str]); 37] = [
     ("serve", &["serve", "serve --config /etc/finkare-relay/relay.toml"]),
     ("demo", &["demo", "demo --keep"]),
     ("check", &["check", "check --config new.toml --json"]),
@@ -103,6 +103,14 @@ const EXAMPLES: [(&str, &[&str]); 36] = [
         &[
             "bookings settle pay_1 --sink books --recorded --target-id 815",
             "bookings settle pay_1 --sink books --not-recorded",
+        ],
+    ),
+    (
+        "statement",
+        &[
+            "statement --month 2026-10",
+            "statement --month 2026-10 --endpoint acme --format csv",
+            "statement --month 2026-10 --sink books --format fec",
         ],
     ),
     ("sinks list", &["sinks list", "sinks list --watch"]),

@@ -53,6 +53,7 @@ mod send;
 mod serve;
 mod simulate;
 mod sinks;
+mod statement;
 mod status;
 mod streams;
 mod tables;
@@ -123,6 +124,9 @@ enum Command {
     /// Show payments that were recorded in invoicing software, and settle those whose outcome is unknown
     #[command(subcommand, arg_required_else_help = true)]
     Bookings(bookings::Bookings),
+    /// Show what was recorded of a month's payments in which system, and what is not there yet: for people, a spreadsheet or
+    /// accounting software
+    Statement(statement::Options),
     /// Show, pause, resume and test sinks
     #[command(subcommand, arg_required_else_help = true)]
     Sinks(sinks::Sinks),
@@ -255,6 +259,7 @@ async fn run(sources: &Sources, command: Command, output: output::Output) -> Res
         Command::Dispatches(command) => dispatches::run(load(path)?, command, output).await,
         Command::Refusals(command) => refusals::run(load(path)?, command, output).await,
         Command::Bookings(command) => bookings::run(load(path)?, command, output).await,
+        Command::Statement(options) => statement::run(load(path)?, options).await,
         Command::Sinks(command) => sinks::run(load(path)?, command, output).await,
         Command::Try(options) => preview::run(load(path)?, options, output).await,
         Command::Erase(options) => erase::run(load(path)?, options, output).await,

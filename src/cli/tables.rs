@@ -10,7 +10,7 @@ use jiff::{Timestamp, civil::DateTime};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::view::{View, view};
-use crate::model::clock;
+use crate::{model::clock, statement};
 
 /// Between two columns.
 const GAP: usize = 2;
@@ -21,7 +21,7 @@ const LEAST_WHY: usize = 48;
 /// The columns that say why, by how their titles begin.
 const WHY: [&str; 3] = ["LAST ERROR", "EXPLANATION", "NOTE"];
 /// The columns that are left out first, in this order.
-const DISPENSABLE: [&str; 14] = [
+const DISPENSABLE: [&str; 17] = [
     "INVOICE",
     "EVENT",
     "DELIVERIES",
@@ -36,6 +36,9 @@ const DISPENSABLE: [&str; 14] = [
     "DELIVERED",
     "TYPE",
     "ORIGIN",
+    "METHOD",
+    "PAID",
+    "DEBTOR",
 ];
 
 /// A table as it is shown, and how many columns with a content did not fit.
@@ -264,19 +267,11 @@ pub(super) fn wrapped(text: &str, width: usize, first: &str, further: &str) -> S
 pub(super) fn csv<'c>(rows: impl IntoIterator<Item = &'c [String]>) -> String {
     let mut text = String::new();
     for row in rows {
-        let cells: Vec<String> = row.iter().map(|cell| csv_cell(cell)).collect();
+        let cells: Vec<String> = row.iter().map(|cell| statement::csv::cell(cell, ',')).collect();
         text.push_str(&cells.join(","));
         text.push_str("\r\n");
     }
     text
-}
-
-fn csv_cell(cell: &str) -> String {
-    // A spreadsheet shows the apostrophe as "this is a text" and computes nothing.
-    let is_number = cell.parse::<f64>().is_ok();
-    let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number;
-    let cell = if is_formula { format!("'{cell}") } else { cell.to_owned() };
-    if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
 }
 
 /// A time to the second, in the zone of the view.

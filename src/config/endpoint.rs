@@ -6,7 +6,7 @@ use finkare::{DEFAULT_RATE, Paths, UpdateMethod};
 use serde_json::json;
 use url::{Host, Url};
 
-use super::{Endpoint, RateLimit};
+use super::{Endpoint, RateLimit, zone};
 use crate::{
     ingest::Dedupe,
     link::{DEFAULT_OVERLAP, MAX_OVERLAP},
@@ -165,6 +165,10 @@ fn one(
     let api_update_method = section
         .key("api_update_method", "The method that changes a webhook. Finkare does not document it.")
         .word_or(&[("PUT", UpdateMethod::Put), ("PATCH", UpdateMethod::Patch)], UpdateMethod::default());
+    let timezone = zone::timezone(
+        &mut section,
+        "The zone in which a day begins and ends, for statements: a payment belongs to the day on which it was paid there.",
+    );
     let payment_patience = section
         .key(
             "payment_patience_secs",
@@ -241,6 +245,7 @@ fn one(
         api_update_method,
         // Set later, in the same way for all endpoints.
         egress: outgoing::Egress::default(),
+        timezone,
         payment_patience,
         payment_window: Duration::from_secs(payment_window),
         rotate_every,

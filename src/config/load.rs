@@ -10,10 +10,12 @@ use std::{
 
 use ::outgoing::Egress;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use jiff::tz::TimeZone;
 use toml::de::{DeTable, DeValue};
 
-use super::{Admin, AdminToken, Config, MadeUp, Retention, Role, Server, StoreConfig, Token, endpoint, outgoing, sink};
+use super::{
+    Admin, AdminToken, Config, MadeUp, Retention, Role, Server, StoreConfig, Token, endpoint, outgoing, sink,
+    statement, zone,
+};
 use crate::{
     model::{
         id::EndpointName,
@@ -29,6 +31,7 @@ use crate::{
         syntax::Names,
     },
     sinks::kind::{KINDS, Row},
+    statement::fec::Accounts,
 };
 
 /// The file that is read if it lies in the working directory and no other is named.
@@ -256,7 +259,8 @@ fn read_with(
     }
     let file = file.in_folder(path.and_then(Path::parent).unwrap_or(Path::new("")));
     let mut root = file.root(&report, environment);
-    let Single { server, store, admin, has_token, limited, retention, own_events, outgoing } = single(&mut root);
+    let Single { server, store, admin, has_token, limited, retention, own_events, accounts, outgoing } =
+        single(&mut root);
     let endpoint::Read { mut endpoints, names, is_without_secret } = endpoint::read(&mut root, retention.dedupe);
     for (place, name) in limited {
         if !names.contains(&name) {
@@ -294,6 +298,7 @@ fn read_with(
             admin,
             retention,
             own_events,
+            accounts,
             endpoints,
             sinks,
             master_key,
@@ -336,6 +341,7 @@ struct Single {
     limited: Limited,
     retention: Retention,
     own_events: Settings,
+    accounts: Accounts,
     outgoing: Egress,
 }
 
@@ -362,6 +368,8 @@ fn single(root: &mut Section<'_>) -> Single {
     let retention = retention(root.key("retention", "How long data is stored.").table());
     let own_events =
         own_events(root.key("notices", "When the relay's own events (`relay.held` and so on) are made.").table());
+    let accounts =
+        statement::read(root.key("statement", "What the month's statement needs beside the ledger.").table());
     let outgoing = outgoing::read(
         root.key(
             "outgoing",
@@ -369,7 +377,7 @@ fn single(root: &mut Section<'_>) -> Single {
         )
         .table(),
     );
-    Single { server, store, admin, has_token, limited, retention, own_events, outgoing }
+    Single { server, store, admin, has_token, limited, retention, own_events, accounts, outgoing }
 }
 
 fn server(mut section: Section<'_>) -> Server {
@@ -843,18 +851,9 @@ fn own_events(mut section: Section<'_>) -> Settings {
             }
             time
         });
-    let timezone = timezone(&mut section, "The time zone of `digest_at`.");
+    let timezone = zone::timezone(&mut section, "The time zone of `digest_at`.");
     section.finish();
     Settings { group, tripped_after, digest_at, timezone }
-}
-
-/// A key `timezone`: a name of the IANA database.
-fn timezone(section: &mut Section<'_>, meaning: &'static str) -> TimeZone {
-    let name = section.key("timezone", meaning).allowed("a name such as `Europe/Paris`").text_or(notices::TIMEZONE);
-    TimeZone::get(&name).unwrap_or_else(|_| {
-        section.problem("timezone", format!("`{name}` is not a time zone: write it like \"{}\"", notices::TIMEZONE));
-        TimeZone::UTC
-    })
 }
 
 const MAKE_A_MASTER_KEY: &str =

@@ -13,6 +13,7 @@ use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use ::outgoing::Egress;
 use finkare::{Paths, Settings, UpdateMethod};
+use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -37,9 +38,11 @@ mod outgoing;
 mod page;
 mod schema;
 mod sink;
+mod statement;
 #[cfg(test)]
 mod tests;
 mod variables;
+mod zone;
 
 #[cfg(test)]
 pub(crate) use self::{load::load_with, page::page_of, schema::schema_of};
@@ -61,6 +64,8 @@ pub struct Config {
     pub retention: Retention,
     /// What the relay tells of itself, and when.
     pub own_events: crate::notices::Settings,
+    /// The accounts of the month's accounting entries.
+    pub accounts: crate::statement::fec::Accounts,
     /// The webhooks; at least one.
     pub endpoints: Vec<Endpoint>,
     /// The targets; at least one.
@@ -253,6 +258,8 @@ pub struct Endpoint {
     pub api_update_method: UpdateMethod,
     /// How calls to Finkare's API leave: from the section `[outgoing]`.
     pub egress: Egress,
+    /// The zone in which its days begin, for statements.
+    pub timezone: TimeZone,
     /// How long after its event an invoice or a payment may become visible in Finkare's API.
     pub payment_patience: Duration,
     /// A payment that is dated further from an event is never assigned to that event, unless the event names it.

@@ -13,6 +13,7 @@ pub mod dispatch;
 pub mod event;
 pub mod id;
 pub mod intent;
+pub mod language;
 pub mod money;
 pub mod notice;
 pub mod reason;

@@ -29,11 +29,14 @@ use crate::{
     resolve::Resolver,
     secrets::Secrets,
     sinks::{
-        self,
+        self, chat, email,
         enrich::Enriched,
         guard::Guarded,
         invoicing::{Desk, Resolve},
+        kind::Kind,
+        options::Family,
     },
+    statement::{self, Role, SinkOf},
     store::Store,
     telemetry::Metrics,
     web::{
@@ -106,8 +109,8 @@ struct MadeOf {
 type WatchedBy = (EndpointName, Option<Duration>, Option<usize>, Option<String>);
 
 /// The options of an endpoint that do not matter for finding payments at Finkare.
-const NOT_RESOLVING: [&str; 8] =
-    ["path", "secret", "webhook_id", "rotate_", "dedupe", "max_age", "silence_", "signature_"];
+const NOT_RESOLVING: [&str; 9] =
+    ["timezone", "path", "secret", "webhook_id", "rotate_", "dedupe", "max_age", "silence_", "signature_"];
 
 /// A generation that is built but not running yet.
 #[derive(Debug)]
@@ -191,6 +194,7 @@ impl Generation {
             metrics: on.metrics.clone(),
             reload,
             refusals: on.refusals.clone(),
+            statement: statement_settings(config),
             meters: meters.iter().map(|(name, meter)| (name.clone(), meter.clone())).collect(),
         };
         let scene = Scene {
@@ -214,6 +218,28 @@ impl Generation {
         };
         let hooks = hooks.fallback(move |request: Request| std::future::ready(strays.answer(&request)));
         Ok(Self { hooks: finished(hooks), api: finished(api), kept, begin, end, retention, watch, scene, changes })
+    }
+}
+
+/// What statements need to know of the configuration.
+fn statement_settings(config: &Config) -> statement::Settings {
+    let role = |kind: &Kind| match kind.row().family {
+        Family::Booking => Role::Books,
+        Family::Watching => Role::Watched,
+        Family::Plain if kind.options::<email::Options>().is_some() => Role::Tells,
+        Family::Plain if kind.options::<chat::Options>().is_some() => Role::Tells,
+        Family::Plain => Role::Carries,
+    };
+    let sink = |sink: &crate::config::Sink| SinkOf {
+        name: sink.name.as_str().to_owned(),
+        kind: sink.kind.name(),
+        role: role(&sink.kind),
+    };
+    let zone = |endpoint: &crate::config::Endpoint| (endpoint.name.as_str().to_owned(), endpoint.timezone.clone());
+    statement::Settings {
+        zones: config.endpoints.iter().map(zone).collect(),
+        sinks: config.sinks.iter().map(sink).collect(),
+        accounts: config.accounts.clone(),
     }
 }
 

@@ -67,6 +67,7 @@ mod search;
 mod sinks;
 mod spoiled;
 pub mod sqlite;
+pub mod statement;
 mod tx;
 mod waiting;
 pub mod wake;
@@ -86,6 +87,7 @@ pub use self::{
     page::Page,
     retention::{Purge, Purged, RetentionStore},
     sinks::{Paused, SinkStatus, SinkStore},
+    statement::StatementStore,
     waiting::{WaitingOne, WaitingStore},
 };
 
@@ -133,6 +135,7 @@ pub trait Store:
     + BreakerStore
     + NoticeStore
     + WaitingStore
+    + StatementStore
 {
 }
 
@@ -152,5 +155,6 @@ impl<S> Store for S where
         + BreakerStore
         + NoticeStore
         + WaitingStore
+        + StatementStore
 {
 }

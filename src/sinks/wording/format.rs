@@ -52,12 +52,25 @@ const MONTHS: [(&str, &str); 12] = [
 
 /// A day: `1er novembre 2026`, `27 November 2026`.
 pub fn date(day: Date, language: Language) -> String {
-    let month = usize::try_from(day.month() - 1).ok().and_then(|index| MONTHS.get(index)).unwrap_or(&MONTHS[0]);
+    let month = month_name(day);
     match (language, day.day()) {
         (Language::Fr, 1) => format!("1er {} {}", month.0, day.year()),
         (Language::Fr, number) => format!("{number} {} {}", month.0, day.year()),
         (Language::En, number) => format!("{number} {} {}", month.1, day.year()),
     }
+}
+
+/// A month: `octobre 2026`, `October 2026`.
+pub fn month(day: Date, language: Language) -> String {
+    let (fr, en) = month_name(day);
+    match language {
+        Language::Fr => format!("{fr} {}", day.year()),
+        Language::En => format!("{en} {}", day.year()),
+    }
+}
+
+fn month_name(day: Date) -> (&'static str, &'static str) {
+    usize::try_from(day.month() - 1).ok().and_then(|index| MONTHS.get(index)).copied().unwrap_or(MONTHS[0])
 }
 
 /// A day and a time: `27 novembre 2026 à 14:05`, `27 November 2026 at 14:05`.

@@ -22,17 +22,10 @@ use crate::{
     options::section::Section,
 };
 
+pub use crate::model::language::Language;
+
 pub mod causes;
 pub mod format;
-
-/// The language of the reader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Language {
-    /// French.
-    Fr,
-    /// English.
-    En,
-}
 
 /// Who reads it: how amounts, dates and words are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,10 +96,7 @@ impl Reader {
 
     /// The French or the English text.
     const fn pick(&self, fr: &'static str, en: &'static str) -> &'static str {
-        match self.language {
-            Language::Fr => fr,
-            Language::En => en,
-        }
+        self.language.pick(fr, en)
     }
 }
 

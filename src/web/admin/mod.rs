@@ -59,6 +59,7 @@ pub mod replay;
 pub mod scope;
 pub mod sink_test;
 pub mod sinks;
+pub mod statement;
 pub mod statuses;
 pub mod waiting;
 
@@ -99,6 +100,8 @@ pub struct Admin {
     pub reload: Weak<dyn reload::Reload>,
     /// The rejected deliveries, with the reasons.
     pub refusals: Arc<Refusals>,
+    /// What statements need to know of the configuration.
+    pub statement: crate::statement::Settings,
     /// When this process last received a genuine delivery for each endpoint.
     pub meters: Vec<(EndpointName, Meter)>,
 }
@@ -145,6 +148,7 @@ fn guarded() -> OpenApiRouter<Arc<Admin>> {
         .routes(reads(routes!(refusals::list)))
         .routes(reads(routes!(bookings::list)))
         .routes(posts(routes!(bookings::settle)))
+        .routes(reads(routes!(statement::show)))
         .routes(reads(routes!(sinks::list)))
         .routes(posts(routes!(sinks::pause)))
         .routes(posts(routes!(sinks::resume)))

@@ -84,6 +84,11 @@ impl Reach {
         scope.is_limited().then(|| self.sinks.keys().filter(|sink| self.shows(scope, sink)).cloned().collect())
     }
 
+    /// The sinks that get events of one of the token's endpoints at least; `None`: all.
+    pub fn reached(&self, scope: &Scope) -> Option<Vec<String>> {
+        scope.is_limited().then(|| self.sinks.keys().filter(|sink| self.reaches(scope, sink)).cloned().collect())
+    }
+
     /// The subjects of the audit trail that belong to the token; `None`: all.
     pub fn subjects(&self, scope: &Scope) -> Option<Vec<String>> {
         let sinks = self.sinks(scope)?.into_iter().map(|sink| format!("sink/{sink}"));
@@ -133,6 +138,7 @@ static LIMITED: LazyLock<Vec<(Method, &str)>> = LazyLock::new(|| {
         (Method::GET, "/refusals"),
         (Method::GET, "/bookings"),
         (Method::POST, "/bookings/settle"),
+        (Method::GET, "/statement"),
         (Method::GET, "/sinks"),
         (Method::POST, "/sinks/{name}/pause"),
         (Method::POST, "/sinks/{name}/resume"),
