@@ -105,12 +105,21 @@ pub struct Learned {
     pub event_id: EventId,
     /// Its endpoint.
     pub endpoint: String,
+    /// Finkare's id of the payment.
+    pub payment_id: String,
     /// The debtor's name, until the invoice is erased.
     pub debtor: Option<String>,
     /// How it was paid, as [`Payment::method`].
     pub method: Option<String>,
     /// When it was paid: a time, or a day.
     pub paid_at: Option<PaidAt>,
+}
+
+impl Learned {
+    /// True if it is about the payment of this booking.
+    pub fn is_of(&self, booking: &Booking) -> bool {
+        self.event_id == booking.event_id && self.payment_id == booking.payment_id
+    }
 }
 
 /// Reads a stored time or day of a payment. One that cannot be read is unknown: nothing is decided by it.

@@ -95,7 +95,7 @@ fn entry(month: &str, number: usize, booked: &BookedLine, accounts: &Accounts) -
     let (money, name) = if accounts.bank_methods.iter().any(|known| known == method) {
         (&accounts.bank, "Banque")
     } else {
-        (&accounts.clearing, "Valeurs à l’encaissement")
+        (&accounts.clearing, "Valeurs à l'encaissement")
     };
     let day = compact(booked.day());
     let cents = line.amount_cents.unwrap_or_default();

@@ -33,6 +33,8 @@ use crate::{
 
 pub mod csv;
 pub mod fec;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
 /// The zone in which the days of an endpoint begin, where none is configured.
@@ -399,13 +401,9 @@ fn of_booking(recorded: &Recorded, settings: &Settings) -> (Line, TimeZone) {
     let Recorded { booking, learned } = recorded;
     let endpoint = learned.as_ref().map(|learned| learned.endpoint.clone());
     let zone = settings.zone(endpoint.as_deref());
-    let Learned { debtor, method, paid_at, .. } = learned.clone().unwrap_or_else(|| Learned {
-        event_id: booking.event_id,
-        endpoint: String::new(),
-        debtor: None,
-        method: None,
-        paid_at: None,
-    });
+    let learned = learned.clone();
+    let (debtor, method, paid_at) =
+        learned.map_or((None, None, None), |Learned { debtor, method, paid_at, .. }| (debtor, method, paid_at));
     let line = Line {
         endpoint,
         payment_id: Some(booking.payment_id.clone()),

@@ -154,7 +154,7 @@ type At = (i64, i64);
 const BEGUN: &str = "state IN ('reserved', 'sending', 'written')";
 /// Finished ones of whose payment it is not known when it was paid: all of earlier versions.
 const FINISHED_UNDATED: &str = "state IN ('booked', 'seen') AND NOT EXISTS (
-    SELECT 1 FROM assignments AS a WHERE a.event_id = bookings.event_id AND a.paid_at IS NOT NULL)";
+    SELECT 1 FROM assignments AS a WHERE a.event_id = bookings.event_id AND a.payment_id = bookings.payment_id AND a.paid_at IS NOT NULL)";
 
 impl Span {
     /// The time from which on, and before which, in microseconds.
@@ -331,7 +331,7 @@ async fn by_number<S: Transact + LedgerStore>(
     let events: Vec<EventId> = bookings.iter().map(|booking| booking.event_id).collect();
     let learned = store.learned(&events).await?;
     for booking in bookings {
-        let learned = learned.iter().find(|learned| learned.event_id == booking.event_id).cloned();
+        let learned = learned.iter().find(|learned| learned.is_of(&booking)).cloned();
         let is_asked = |asked: &Vec<String>| learned.as_ref().is_some_and(|one| asked.contains(&one.endpoint));
         if span.endpoints.as_ref().is_none_or(is_asked) {
             found.push(Recorded { booking, learned });
@@ -402,6 +402,7 @@ async fn by_day<S: Transact>(
             let learned = Learned {
                 event_id: booking.event_id,
                 endpoint: row.endpoint.clone(),
+                payment_id: row.payment_id.clone(),
                 debtor: row.debtor.clone(),
                 method: row.method.clone(),
                 paid_at: booking::paid_at(Some(&row.paid_at)),

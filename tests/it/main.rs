@@ -43,6 +43,7 @@ mod simulate_command;
 mod simulated_books;
 mod sink_limits_and_pauses;
 mod sinks;
+mod statement;
 mod status_reads_are_shared;
 mod store;
 mod support;

@@ -97,7 +97,7 @@ impl From<AnnouncedRow> for Announced {
 /// The columns of [`LearnedRow`].
 macro_rules! learned_columns {
     () => {
-        "event_id, endpoint, debtor, method, paid_at"
+        "event_id, endpoint, payment_id, debtor, method, paid_at"
     };
 }
 pub(in crate::store) use learned_columns;
@@ -106,6 +106,7 @@ pub(in crate::store) use learned_columns;
 pub(in crate::store) struct LearnedRow {
     event_id: Uuid,
     endpoint: String,
+    payment_id: String,
     debtor: Option<String>,
     method: Option<String>,
     paid_at: Option<String>,
@@ -116,6 +117,7 @@ impl From<LearnedRow> for Learned {
         Self {
             event_id: EventId(row.event_id),
             endpoint: row.endpoint,
+            payment_id: row.payment_id,
             debtor: row.debtor,
             method: row.method,
             paid_at: booking::paid_at(row.paid_at.as_deref()),

@@ -74,7 +74,7 @@ pub struct BookingRow {
 impl BookingRow {
     /// The row, with what was learned of the payment.
     fn new(booking: Booking, learned: &HashMap<EventId, Learned>) -> Self {
-        let learned = learned.get(&booking.event_id);
+        let learned = learned.get(&booking.event_id).filter(|learned| learned.is_of(&booking));
         Self {
             debtor: learned.and_then(|learned| learned.debtor.clone()),
             method: learned.and_then(|learned| learned.method.clone()),

@@ -1073,7 +1073,14 @@ pub(crate) async fn what_was_learned_is_kept_with_the_assignment(on: &Fixture) {
     assert_eq!(store.learned(&[early.id]).await.unwrap(), [], "nothing is assigned");
     store.assign(&assignment(&early, "p1")).await.unwrap();
     store.assign(&assignment(&late, "p2")).await.unwrap();
-    let nothing = Learned { event_id: late.id, endpoint: "main".into(), debtor: None, method: None, paid_at: None };
+    let nothing = Learned {
+        event_id: late.id,
+        endpoint: "main".into(),
+        payment_id: "p2".into(),
+        debtor: None,
+        method: None,
+        paid_at: None,
+    };
     assert_eq!(store.learned(&[late.id]).await.unwrap(), [nothing.clone()]);
     store.note_announced(&facts(&late, "another", "Nobody")).await.unwrap();
     assert_eq!(store.learned(&[late.id]).await.unwrap(), [nothing.clone()], "that is another payment's");
@@ -1087,6 +1094,7 @@ pub(crate) async fn what_was_learned_is_kept_with_the_assignment(on: &Fixture) {
     store.note_announced(&day).await.unwrap();
     let learned = |event: &NewEvent, debtor: Option<&str>, paid_at: &str| Learned {
         event_id: event.id,
+        payment_id: if event.id == early.id { "p1" } else { "p2" }.into(),
         debtor: debtor.map(Into::into),
         method: Some("card".into()),
         paid_at: Some(paid_at.parse().unwrap()),
@@ -1119,7 +1127,10 @@ pub(crate) async fn what_was_learned_is_kept_with_the_assignment(on: &Fixture) {
     store.assign(&assignment(&fresh, "p3")).await.unwrap();
     erase().await;
     store.note_announced(&facts(&fresh, "p3", "Durand")).await.unwrap();
-    assert_eq!(store.learned(&[fresh.id]).await.unwrap(), [learned(&fresh, None, "2026-10-31T22:30:00Z")]);
+    assert_eq!(
+        store.learned(&[fresh.id]).await.unwrap(),
+        [Learned { payment_id: "p3".into(), ..learned(&fresh, None, "2026-10-31T22:30:00Z") }]
+    );
     assert_eq!(find("durand").await, []);
 }
 

@@ -27,7 +27,7 @@ use finkare_relay::{
     },
     store::{
         Claim, DispatchFilter, EventFilter, Purge, Store, ledger::BookingFilter, postgres::PostgresStore,
-        sqlite::SqliteStore,
+        sqlite::SqliteStore, statement::Span,
     },
 };
 use sqlx::{
@@ -285,5 +285,22 @@ async fn the_rest(store: &dyn Store, version: i64) {
             ]
         );
         assert_eq!(bookings[4].1.target_id.as_deref(), Some("50012"));
+        let learned = store.learned(&[EventId(id(1))]).await.unwrap();
+        let known = (learned[0].endpoint.as_str(), learned[0].debtor.as_deref(), learned[0].paid_at.is_some());
+        assert_eq!(known, ("main", (version >= 14).then_some("Durand SARL"), version >= 14));
+        // Where the time of the payment is not known, that of the booking decides.
+        let span = |first: &str, last: &str| Span {
+            first: first.parse().unwrap(),
+            last: last.parse().unwrap(),
+            endpoints: None,
+            books: None,
+            sinks: None,
+        };
+        let booked = store.month_rows(&span("2023-11-14", "2023-11-15"), 100).await.unwrap().unwrap();
+        let paid = store.month_rows(&span("2026-10-31", "2026-10-31"), 100).await.unwrap().unwrap();
+        let expected = if version >= 14 { (1, 1) } else { (2, 0) };
+        assert_eq!((booked.finished.len(), paid.finished.len()), expected);
+        assert_eq!((booked.begun.len(), paid.begun.len()), (3, 3));
+        assert!(store.month_rows(&span("2023-11-14", "2023-11-15"), 2).await.unwrap().is_none(), "there are more");
     }
 }
