@@ -31,6 +31,7 @@ mod documents;
 mod endpoints;
 mod outgoing;
 mod sinks;
+mod statement;
 mod terminal;
 
 use self::books::{KEYED, facturation_pro_sink, fastfaktura_sink, tiime_sink};

@@ -361,7 +361,7 @@ pub fn draw(wanted: &Wanted, settings: &Settings, rows: MonthRows) -> Statement 
         let sink = recorded.booking.sink.clone();
         let is_new = !done.contains(&(sink.clone(), recorded.booking.payment_id.clone()));
         let line = begun(recorded, settings);
-        if is_new && !events.contains(&(sink.clone(), line.event_id)) && wanted.month.has(line.day()) {
+        if is_new && events.insert((sink.clone(), line.event_id)) && wanted.month.has(line.day()) {
             of(&sink, &mut |part| part.open.push(line.clone()));
         }
     }

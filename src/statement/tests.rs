@@ -131,7 +131,7 @@ fn what_moves_while_it_is_read_is_there_once() {
     for (rows, expected) in [
         (MonthRows { open: pending(), begun: vec![begun.clone()], finished: vec![booked.clone()] }, (1, 0)),
         (MonthRows { open: pending(), begun: vec![begun.clone()], finished: vec![] }, (0, 1)),
-        (MonthRows { open: vec![], begun: vec![begun], finished: vec![] }, (0, 1)),
+        (MonthRows { open: vec![], begun: vec![begun.clone(), begun], finished: vec![] }, (0, 1)),
         (MonthRows { open: pending(), begun: vec![], finished: vec![booked.clone(), booked.clone()] }, (1, 0)),
         // Another event that announces the same payment once more.
         (

@@ -373,7 +373,7 @@ async fn an_erased_invoice_is_gone_and_still_known(backend: Backend) {
     assert!(database_holds(&home, backend, name).await, "the search finds what is there");
 
     let erased = done(&relay, "/invoices/i1/erase", &json!({})).await;
-    assert_eq!(erased, json!({"events": 10, "payloads": 10, "cancelled": 10}));
+    assert_eq!(erased, json!({"events": 10, "payloads": 10, "cancelled": 10, "names": 0}));
     assert!(!database_holds(&home, backend, name).await, "the payload is gone");
     assert!(database_holds(&home, backend, "Somebody-Else").await);
     for id in &ids {
@@ -771,7 +771,7 @@ async fn everything_from_a_terminal() {
         (&["dispatches", "cancel", "--state", "dead", "--yes"], "1 dispatch was cancelled."),
         (
             &["erase", "--invoice", "i1", "--yes"],
-            "The payloads of 1 of 1 events were removed, 0 dispatches were cancelled.",
+            "The payloads of 1 of 1 events were removed, 0 dispatches were cancelled, 0 payments lost the debtor's name.",
         ),
     ] {
         let (code, stdout, stderr) = run(&home, &admin, arguments).await;

@@ -113,7 +113,7 @@ async fn a_dry_run_says_how_many_and_changes_nothing() {
         (&["events", "replay", "--all"], "3 events would be replayed with 3 dispatches; nothing was written."),
         (
             &["erase", "--invoice", "i3"],
-            "The payloads of 1 event of invoice i3 would be removed permanently, and 1 dispatch that is not delivered would be cancelled; nothing was changed.",
+            "The payloads of 1 event of invoice i3 and the debtor's name would be removed permanently, and 1 dispatch that is not delivered would be cancelled; nothing was changed.",
         ),
     ] {
         let (code, stdout, stderr) = scene.run(&[arguments, &["--dry-run"]].concat()).await;
