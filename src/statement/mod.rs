@@ -322,12 +322,12 @@ impl Wanted {
 /// Draws up a statement from what the store has read.
 pub fn draw(wanted: &Wanted, settings: &Settings, rows: MonthRows) -> Statement {
     let mut parts: BTreeMap<String, SinkPart> = BTreeMap::new();
-    let is_asked = |sink: &SinkOf| match &wanted.sink {
-        Some(name) => sink.name == *name,
-        None => {
-            let is_known = wanted.known.as_ref().is_none_or(|known| known.contains(&sink.name));
-            is_known && matches!(sink.role, Role::Books | Role::Watched)
+    let is_asked = |sink: &SinkOf| {
+        if let Some(name) = &wanted.sink {
+            return sink.name == *name;
         }
+        let is_known = wanted.known.as_ref().is_none_or(|known| known.contains(&sink.name));
+        is_known && matches!(sink.role, Role::Books | Role::Watched)
     };
     for sink in settings.sinks.iter().filter(|sink| is_asked(sink)) {
         parts.insert(sink.name.clone(), part(&sink.name, settings));

@@ -247,13 +247,11 @@ async fn open<S: Transact>(
             let last = last.map(|(id,)| id);
 
             let mut values: Vec<Value<'_>> = Vec::new();
-            let mut sql = concat!(
-                "SELECT q.id, q.event_id AS of_event, e.endpoint, q.sink, q.state, q.last_error,
+            let mut sql = "SELECT q.id, q.event_id AS of_event, e.endpoint, q.sink, q.state, q.last_error,
                         q.invoice_id AS of_invoice, e.received_at, n.event_id, n.invoice_id, n.amount_cents, n.currency,
                         n.payment_id, n.invoice_number, n.debtor, n.method, n.paid_at,
                         CASE WHEN n.event_id IS NULL AND octet_length(e.payload) <= "
-            )
-            .to_owned();
+                .to_owned();
             push(&mut sql, &mut values, "", LONGEST.into());
             sql.push_str(
                 " THEN e.payload END AS payload

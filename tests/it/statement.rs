@@ -43,7 +43,7 @@ on_both_stores!(
 const BETA: &str = "the-token-of-beta-alone";
 
 /// A payment that is in the ledger.
-struct Paid<'a> {
+struct Received<'a> {
     sink: &'a str,
     endpoint: &'a str,
     id: &'a str,
@@ -56,7 +56,7 @@ struct Paid<'a> {
 }
 
 /// A payment in the usual way; a test changes what matters to it.
-const PAID: Paid<'static> = Paid {
+const PAID: Received<'static> = Received {
     sink: "compta",
     endpoint: "production",
     id: "p1",
@@ -85,7 +85,7 @@ fn event(endpoint: &str, key: &str, received_at: Timestamp, sinks: &[&str]) -> N
     }
 }
 
-fn facts(event: &NewEvent, paid: &Paid<'_>) -> Announced {
+fn facts(event: &NewEvent, paid: &Received<'_>) -> Announced {
     let known = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     Announced {
         event_id: event.id,
@@ -101,7 +101,7 @@ fn facts(event: &NewEvent, paid: &Paid<'_>) -> Announced {
 }
 
 /// Writes what a bookkeeper writes of a payment.
-async fn book(store: &dyn Store, paid: &Paid<'_>) -> EventId {
+async fn book(store: &dyn Store, paid: &Received<'_>) -> EventId {
     let event = event(paid.endpoint, paid.id, clock::now(), &[]);
     let recorded = store.record_deliveries(std::slice::from_ref(&event)).await.unwrap();
     let event = NewEvent { id: recorded[0].id, ..event };
@@ -135,7 +135,7 @@ async fn book(store: &dyn Store, paid: &Paid<'_>) -> EventId {
 }
 
 /// An event whose dispatch ends so; `paid` is what is known of its payment.
-async fn stop(store: &dyn Store, event: NewEvent, paid: Option<&Paid<'_>>, next: Next, reason: &str) {
+async fn stop(store: &dyn Store, event: NewEvent, paid: Option<&Received<'_>>, next: Next, reason: &str) {
     store.record_deliveries(std::slice::from_ref(&event)).await.unwrap();
     if let Some(paid) = paid {
         store.note_announced(&facts(&event, paid)).await.unwrap();
@@ -207,17 +207,17 @@ async fn scene(backend: Backend) -> (Home, Relay) {
     for paid in [
         // In Paris these are half past eleven on 31 October, half past midnight on 1 November, a quarter past midnight on
         // 1 October.
-        Paid { paid_at: "2026-10-31T22:30:00Z", ..PAID },
-        Paid { id: "p2", cents: 20_000, paid_at: "2026-10-31T23:30:00Z", ..PAID },
-        Paid { id: "p4", cents: 30_000, paid_at: "2026-09-30T22:15:00Z", method: "bank_transfer", ..PAID },
+        Received { paid_at: "2026-10-31T22:30:00Z", ..PAID },
+        Received { id: "p2", cents: 20_000, paid_at: "2026-10-31T23:30:00Z", ..PAID },
+        Received { id: "p4", cents: 30_000, paid_at: "2026-09-30T22:15:00Z", method: "bank_transfer", ..PAID },
         // A day has no time zone.
-        Paid { id: "p3", cents: 999, currency: "USD", paid_at: "2026-10-31", debtor: "Été; \"Fils\"", ..PAID },
-        Paid { id: "p5", cents: 5_000, state: BookingState::Seen, debtor: "=cmd|' /C calc'!A0", ..PAID },
+        Received { id: "p3", cents: 999, currency: "USD", paid_at: "2026-10-31", debtor: "Été; \"Fils\"", ..PAID },
+        Received { id: "p5", cents: 5_000, state: BookingState::Seen, debtor: "=cmd|' /C calc'!A0", ..PAID },
         // Of an earlier version: it is not known when it was paid.
-        Paid { id: "p6", cents: 60_000, paid_at: "", ..PAID },
-        Paid { id: "p7", cents: 70_000, state: BookingState::Written, paid_at: "2026-10-05", ..PAID },
+        Received { id: "p6", cents: 60_000, paid_at: "", ..PAID },
+        Received { id: "p7", cents: 70_000, state: BookingState::Written, paid_at: "2026-10-05", ..PAID },
         // In Martinique this is ten o'clock in the evening of 31 October.
-        Paid {
+        Received {
             id: "b1",
             sink: "compta-beta",
             endpoint: "beta",
@@ -245,7 +245,7 @@ async fn scene(backend: Backend) -> (Home, Relay) {
     let seen = Advance { state: BookingState::Seen, target_id: None, note: None };
     assert_eq!(store.advance_booking(&new.sink, "p1", new.token, &seen).await.unwrap(), None);
 
-    let held = Paid { id: "h1", cents: 8_000, paid_at: "2026-10-20", debtor: "Petit", ..PAID };
+    let held = Received { id: "h1", cents: 8_000, paid_at: "2026-10-20", debtor: "Petit", ..PAID };
     let until_a_person = Next::Held { recheck_after: None };
     stop(
         store,

@@ -1081,9 +1081,9 @@ pub(crate) async fn what_was_learned_is_kept_with_the_assignment(on: &Fixture) {
         method: None,
         paid_at: None,
     };
-    assert_eq!(store.learned(&[late.id]).await.unwrap(), [nothing.clone()]);
+    assert_eq!(store.learned(&[late.id]).await.unwrap(), std::slice::from_ref(&nothing));
     store.note_announced(&facts(&late, "another", "Nobody")).await.unwrap();
-    assert_eq!(store.learned(&[late.id]).await.unwrap(), [nothing.clone()], "that is another payment's");
+    assert_eq!(store.learned(&[late.id]).await.unwrap(), std::slice::from_ref(&nothing), "that is another payment's");
     store.note_announced(&facts(&late, "p2", "Durand")).await.unwrap();
     let day = Announced {
         debtor: None,
