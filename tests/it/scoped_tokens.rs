@@ -134,7 +134,8 @@ async fn nothing_of_the_others_is_seen_or_changed(backend: Backend) {
             }
             let id = if path.contains("/events/") { theirs.clone() } else { their_dispatch.clone() };
             let name = if path.contains("/sinks/") { "beta-sink" } else { "beta" };
-            let filled = path.replace("{id}", &id).replace("{name}", name);
+            let query = if operation["operationId"] == "show_statement" { "?month=2026-10" } else { "" };
+            let filled = path.replace("{id}", &id).replace("{name}", name) + query;
             let body = match operation["operationId"].as_str().unwrap() {
                 "replay_events" => json!({"endpoint": "beta"}),
                 "retry_dispatches" | "cancel_dispatches" => json!({"sink": "beta-sink"}),

@@ -114,7 +114,8 @@ async fn batch(
             .clone()
             .with("events", erased.events)
             .with("payloads", erased.payloads)
-            .with("cancelled", erased.cancelled);
+            .with("cancelled", erased.cancelled)
+            .with("names", erased.names);
         open.execute(audit::INSERT.into(), &audit::entry(now, &entry)).await?;
     }
     Box::new(open).commit(news).await?;

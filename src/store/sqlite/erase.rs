@@ -108,7 +108,8 @@ async fn batch(
             .clone()
             .with("events", total.events)
             .with("payloads", total.payloads)
-            .with("cancelled", total.cancelled);
+            .with("cancelled", total.cancelled)
+            .with("names", total.names);
         tx::execute(&mut transaction, &audit::INSERT.into(), &audit::entry(now, &entry)).await?;
     }
     transaction.commit().await?;

@@ -32,16 +32,16 @@ pub struct StatementQuery {
     sink: Option<String>,
     /// `json` (the default), `csv` for a spreadsheet, `fec` for accounting software: the columns of article A47 A-1 of the
     /// Livre des procédures fiscales. `fec` needs `endpoint` if more than one is configured.
-    #[param(value_type = Option<Format>)]
+    #[param(value_type = Option<Format>, inline)]
     format: Option<String>,
     /// The language of `csv`: `fr` (the default) or `en`.
-    #[param(value_type = Option<Language>)]
+    #[param(value_type = Option<Language>, inline)]
     language: Option<String>,
 }
 
 /// The form of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, utoipa::ToSchema)]
-#[schema(rename_all = "lowercase", as = StatementFormat)]
+#[schema(rename_all = "lowercase")]
 pub enum Format {
     /// As JSON.
     Json,

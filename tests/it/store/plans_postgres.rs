@@ -21,6 +21,7 @@ use finkare_relay::{
         RetentionStore, SinkStore,
         ledger::{LedgerStore, Search},
         postgres::PostgresStore,
+        statement::{Span, StatementStore},
     },
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -321,10 +322,13 @@ async fn hot_statements_walk_indexes_and_claims_do_not_feel_the_history() {
                                token, began_at, changed_at)
          SELECT 'compta', 'p' || n, gen_random_uuid(), 'i' || n, 'F' || n, 1, 'EUR', 'booked', gen_random_uuid(), n, n
          FROM generate_series(1, 5000) AS n;
-         INSERT INTO assignments (event_id, endpoint, payment_id, invoice_id, amount_cents, assigned_at)
-         SELECT event_id, 'default', payment_id, invoice_id, 1, changed_at FROM bookings;
-         INSERT INTO announced (event_id, invoice_id, amount_cents, payment_id, invoice_number, number_key)
-         SELECT event_id, invoice_id, number, payment_id, invoice_number, lower(invoice_number) FROM bookings",
+         INSERT INTO assignments (event_id, endpoint, payment_id, invoice_id, amount_cents, assigned_at, paid_at)
+         SELECT event_id, 'default', payment_id, invoice_id, 1, changed_at, (date '2020-01-01' + number::int)::text
+         FROM bookings;
+         INSERT INTO announced (event_id, invoice_id, amount_cents, payment_id, invoice_number, number_key, debtor_key)
+         SELECT event_id, invoice_id, number, payment_id, invoice_number, lower(invoice_number), 'debtor ' || number
+         FROM bookings;
+         ANALYZE bookings, assignments, announced",
     )
     .execute(&mut admin(&database).await)
     .await
@@ -332,8 +336,20 @@ async fn hot_statements_walk_indexes_and_claims_do_not_feel_the_history() {
     let search = Search { text: "p17".into(), number: "f17".into(), amount: Some(Cents(17)) };
     let (found, plans) = explained(&server, store.find_announced(&search, 50)).await;
     assert_eq!(found.unwrap().len(), 50);
-    let by = ["announced_by_number", "announced_by_payment", "announced_by_amount", "announced_pkey"];
+    let by =
+        ["announced_by_number", "announced_by_debtor", "announced_by_payment", "announced_by_amount", "announced_pkey"];
     assert_indexes("a search for payments", &plans, &by);
+    let span = Span {
+        first: jiff::civil::date(2021, 3, 1),
+        last: jiff::civil::date(2021, 3, 3),
+        endpoints: None,
+        books: None,
+        sinks: None,
+    };
+    let (rows, plans) = explained(&server, store.month_rows(&span, 100)).await;
+    assert_eq!(rows.unwrap().unwrap().finished.len(), 3);
+    let by = ["assignments_by_paid_at", "bookings_by_payment_alone", "bookings_finished", "queue_pkey"];
+    assert_indexes("the statement of a month", &plans, &by);
     let (open, plans) = explained(&server, store.unassigned("default", "inv-4000", 10)).await;
     assert_eq!(open.unwrap().len(), 4);
     assert_indexes("events without a payment", &plans, &["events_invoice", "queue_event", "assignments_pkey"]);
