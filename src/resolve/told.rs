@@ -71,7 +71,7 @@ impl Resolver {
         let seen = source.invoice(&case.asked.invoice_id, case.message.received_at, None).await.ok()?;
         let number = &seen.value.invoice_number;
         let is_usable = seen.value.id == case.asked.invoice_id && is_plain(number);
-        is_usable.then(|| (number.clone(), seen.value.debtor.as_deref().and_then(name)))
+        is_usable.then(|| (number.clone(), seen.value.debtor_name().and_then(name)))
     }
 }
 
