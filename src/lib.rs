@@ -81,6 +81,7 @@ pub mod model;
 pub mod notices;
 pub mod options;
 pub mod pressure;
+pub mod reconcile;
 pub mod replay;
 pub mod resolve;
 pub mod secrets;

@@ -23,7 +23,13 @@ use tracing_subscriber::EnvFilter;
 
 mod filter;
 
-use crate::{model::dispatch::Outcome, store::SinkStatus};
+use crate::{
+    model::{
+        dispatch::Outcome,
+        reconciliation::{DifferenceKind, Report},
+    },
+    store::SinkStatus,
+};
 
 pub mod traces;
 
@@ -188,6 +194,12 @@ struct StrayLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DifferenceLabels {
+    endpoint: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct SinkLabel {
     sink: String,
 }
@@ -231,6 +243,8 @@ pub struct Metrics {
     oldest_pending: Family<SinkLabel, Gauge<f64, AtomicU64>>,
     sink_state: Family<SinkStateLabels, Gauge>,
     rotations: Family<ResultLabels, Counter>,
+    differences: Family<DifferenceLabels, Gauge>,
+    reconciliation_age: Family<EndpointLabel, Gauge<f64, AtomicU64>>,
 }
 
 /// One endpoint's counters of changes at Finkare.
@@ -296,6 +310,8 @@ impl Metrics {
             oldest_pending: Family::default(),
             sink_state: Family::default(),
             rotations: Family::default(),
+            differences: Family::default(),
+            reconciliation_age: Family::default(),
             registry: Registry::default(),
         };
         registry.register("relay_deliveries", "Deliveries by result", metrics.deliveries.clone());
@@ -336,6 +352,16 @@ impl Metrics {
             "relay_rotations",
             "Changes of an endpoint's secret at Finkare by result",
             metrics.rotations.clone(),
+        );
+        registry.register(
+            "relay_reconciliation_differences",
+            "Differences that the last reconciliation with Finkare has found, by kind",
+            metrics.differences.clone(),
+        );
+        registry.register(
+            "relay_reconciliation_age_seconds",
+            "Time since the last reconciliation with Finkare was done",
+            metrics.reconciliation_age.clone(),
         );
         registry.register(
             "relay_build",
@@ -427,6 +453,20 @@ impl Metrics {
         for name in ["active", "paused", "tripped", "not_configured"] {
             let labels = SinkStateLabels { sink: status.name.clone(), state: name };
             self.sink_state.get_or_create(&labels).set(i64::from(name == state));
+        }
+    }
+
+    /// Shows the last reconciliation of an endpoint.
+    pub fn set_reconciliation(&self, report: &Report, now: jiff::Timestamp) {
+        let endpoint = || report.asked.endpoint.clone();
+        for kind in DifferenceKind::ALL {
+            let count = report.counts.get(kind).copied().unwrap_or_default();
+            let labels = DifferenceLabels { endpoint: endpoint(), kind: kind.as_str() };
+            self.differences.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        if let Some(finished_at) = report.finished_at {
+            let age = crate::model::clock::since(finished_at, now);
+            self.reconciliation_age.get_or_create(&EndpointLabel { endpoint: endpoint() }).set(age.as_secs_f64());
         }
     }
 

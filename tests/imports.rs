@@ -45,6 +45,7 @@ const RULE: &[(&str, &[&str])] = &[
     ("notices", &["model", "store", "ingest", "dispatch", "activity", "lifecycle"]),
     ("resolve", &["model", "store", "sinks", "crates/finkare"]),
     ("statement", &["model", "store", "sinks"]),
+    ("reconcile", &["model", "store", "ingest", "lifecycle", "resolve", "crates/finkare"]),
     ("replay", &["model", "store", "ingest"]),
     ("bulk", &["model", "store", "replay"]),
     (
@@ -59,6 +60,7 @@ const RULE: &[(&str, &[&str])] = &[
             "notices",
             "resolve",
             "statement",
+            "reconcile",
             "crates/outgoing",
             "crates/finkare",
         ],
@@ -77,6 +79,7 @@ const RULE: &[(&str, &[&str])] = &[
             "bulk",
             "statement",
             "link",
+            "reconcile",
             "activity",
             "lifecycle",
             "listener",

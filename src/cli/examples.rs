@@ -6,7 +6,7 @@
 use clap::Command;
 
 /// What a person would type after the name of the program, by command.
-const EXAMPLES: [(&str, &[&str]); 37] = [
+const EXAMPLES: [(&str, &[&str]); 38] = [
     ("serve", &["serve", "serve --config /etc/finkare-relay/relay.toml"]),
     ("demo", &["demo", "demo --keep"]),
     ("check", &["check", "check --config new.toml --json"]),
@@ -36,6 +36,14 @@ const EXAMPLES: [(&str, &[&str]); 37] = [
         &[
             "simulate --webhook https://relay.example.fr/webhooks/finkare --deliver-to http://127.0.0.1:8080",
             "simulate --rate 5 --fault repeats=2",
+        ],
+    ),
+    (
+        "reconcile",
+        &[
+            "reconcile",
+            "reconcile --since 2026-10-01 --until 2026-10-31",
+            "reconcile --endpoint acme --since 2026-10-05 --until 2026-10-05 --fill",
         ],
     ),
     ("endpoints list", &["endpoints list", "endpoints list -o json"]),

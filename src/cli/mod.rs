@@ -45,6 +45,7 @@ mod output;
 mod pay;
 mod preview;
 mod private;
+mod reconcile;
 mod refusals;
 mod register;
 mod rekey;
@@ -127,6 +128,8 @@ enum Command {
     /// Show what was recorded of a month's payments in which system, and what is not there yet: for people, a spreadsheet or
     /// accounting software
     Statement(statement::Options),
+    /// Compare the payments of some days with Finkare's, to the cent; exit 1 if something differs
+    Reconcile(reconcile::Options),
     /// Show, pause, resume and test sinks
     #[command(subcommand, arg_required_else_help = true)]
     Sinks(sinks::Sinks),
@@ -260,6 +263,7 @@ async fn run(sources: &Sources, command: Command, output: output::Output) -> Res
         Command::Refusals(command) => refusals::run(load(path)?, command, output).await,
         Command::Bookings(command) => bookings::run(load(path)?, command, output).await,
         Command::Statement(options) => statement::run(load(path)?, options).await,
+        Command::Reconcile(options) => reconcile::run(load(path)?, options, output).await,
         Command::Sinks(command) => sinks::run(load(path)?, command, output).await,
         Command::Try(options) => preview::run(load(path)?, options, output).await,
         Command::Erase(options) => erase::run(load(path)?, options, output).await,

@@ -16,8 +16,9 @@ use super::{
 };
 use crate::{
     config::Config,
-    model::dispatch::State,
+    model::{dispatch::State, reconciliation::ReportState},
     web::admin::{
+        reconciliations::ReconciliationRow,
         sinks::{SinkRow, SinkState},
         waiting::{WaitingList, WaitingRow},
     },
@@ -45,13 +46,16 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     };
     let endpoints = client.get("/endpoints", &[]).await?;
     let waiting = client.get("/waiting", &[]).await?;
+    let reconciliations = client.get("/reconciliations", &[("limit", "500".to_owned())]).await?;
+    let reconciliations = last(read(&reconciliations["data"])?);
     let silent = client.silent_endpoints().await?;
-    let to_do = to_do(&read_rows(&sinks)?, &endpoints, &read(&waiting)?, &silent);
+    let mut to_do = to_do(&read_rows(&sinks)?, &endpoints, &read(&waiting)?, &silent);
+    to_do.extend(reconciliations.iter().filter_map(differing));
     let answer = json!({
         "up": true, "needs_a_person": !to_do.is_empty(), "to_do": to_do, "endpoints": endpoints["data"],
-        "sinks": sinks["data"], "waiting": waiting["data"], "silent": silent,
+        "sinks": sinks["data"], "waiting": waiting["data"], "silent": silent, "reconciliations": reconciliations,
     });
-    output.say(&answer, &text(&read_rows(&sinks)?, &endpoints, &read(&waiting)?, &silent, &to_do))?;
+    output.say(&answer, &text(&read_rows(&sinks)?, &endpoints, &read(&waiting)?, &silent, &reconciliations, &to_do))?;
     Ok(to_do.is_empty())
 }
 
@@ -105,7 +109,34 @@ fn to_do(sinks: &[SinkRow], endpoints: &Value, waiting: &WaitingList, silent: &[
     list
 }
 
-fn text(sinks: &[SinkRow], endpoints: &Value, waiting: &WaitingList, silent: &[String], to_do: &[String]) -> String {
+/// The last reconciliation of each endpoint that is done; the list is newest first.
+fn last(rows: Vec<ReconciliationRow>) -> Vec<ReconciliationRow> {
+    let mut last: Vec<ReconciliationRow> = Vec::new();
+    for row in rows {
+        if row.state == ReportState::Done && last.iter().all(|other| other.endpoint != row.endpoint) {
+            last.push(row);
+        }
+    }
+    last.sort_by(|one, other| one.endpoint.cmp(&other.endpoint));
+    last
+}
+
+/// What to do about the differences of a reconciliation.
+fn differing(row: &ReconciliationRow) -> Option<String> {
+    let count: u64 = row.counts.values().sum();
+    let differences = counted(count, "difference", "differences");
+    let (name, id) = (plain(&row.endpoint), row.id);
+    (count > 0).then(|| format!("{differences} from Finkare at endpoint {name}: finkare-relay reconcile --show {id}"))
+}
+
+fn text(
+    sinks: &[SinkRow],
+    endpoints: &Value,
+    waiting: &WaitingList,
+    silent: &[String],
+    reconciliations: &[ReconciliationRow],
+    to_do: &[String],
+) -> String {
     let mut text = String::from("up\n\n");
     let rows: Vec<Vec<String>> = endpoints["data"]
         .as_array()
@@ -133,6 +164,21 @@ fn text(sinks: &[SinkRow], endpoints: &Value, waiting: &WaitingList, silent: &[S
         })
         .collect();
     let _ = writeln!(text, "{}", table(&["SINK", "STATE", "BACKLOG", "HELD", "DEAD", "LAST SUCCESS (UTC)"], &rows));
+    if !reconciliations.is_empty() {
+        let rows: Vec<Vec<String>> = reconciliations
+            .iter()
+            .map(|row| {
+                vec![
+                    plain(&row.endpoint),
+                    second_or_empty(row.finished_at),
+                    format!("{} to {}", row.since, row.until),
+                    row.counts.values().sum::<u64>().to_string(),
+                ]
+            })
+            .collect();
+        let head = ["RECONCILED", "LAST (UTC)", "DAYS", "DIFFERENCES"];
+        let _ = writeln!(text, "\n{}", table(&head, &rows));
+    }
     if !waiting.data.is_empty() {
         let rows: Vec<Vec<String>> = waiting
             .data

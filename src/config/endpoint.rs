@@ -15,6 +15,7 @@ use crate::{
         secret::{Secret, has_split_password},
     },
     options::section::Section,
+    reconcile::{EVERY_HOURS, LOOK_BACK_DAYS, Schedule},
     resolve::{DEFAULT_PATIENCE, DEFAULT_WINDOW_DAYS},
     signature::finkare::{SecretEncoding, SignatureOver},
 };
@@ -167,7 +168,7 @@ fn one(
         .word_or(&[("PUT", UpdateMethod::Put), ("PATCH", UpdateMethod::Patch)], UpdateMethod::default());
     let timezone = zone::timezone(
         &mut section,
-        "The zone in which a day begins and ends, for statements: a payment belongs to the day on which it was paid there.",
+        "The zone in which a day begins and ends, for statements and reconciliations: a payment belongs to the day on which it was paid there.",
     );
     let payment_patience = section
         .key(
@@ -184,6 +185,7 @@ fn one(
         )
         .whole_or(1..=365, DEFAULT_WINDOW_DAYS)
         * SECS_PER_DAY;
+    let reconcile = reconcile(&mut section, api_key.is_some());
     let rotate_every = rotate_every(&mut section, api_key.is_some());
     let rotate_overlap = section
         .key(
@@ -248,6 +250,7 @@ fn one(
         timezone,
         payment_patience,
         payment_window: Duration::from_secs(payment_window),
+        reconcile,
         rotate_every,
         rotate_overlap,
         dedupe,
@@ -256,6 +259,31 @@ fn one(
         signature_over,
         secret_encoding,
     })
+}
+
+/// `reconcile`: when the endpoint is compared with Finkare by itself.
+fn reconcile(section: &mut Section<'_>, has_key: bool) -> Option<Schedule> {
+    let is_set = section.has("reconcile");
+    let mut table = section
+        .key(
+            "reconcile",
+            "Compares the payments with Finkare's by itself ([reconciliation](guide/reconcile.md)). Needs `api_key`.",
+        )
+        .otherwise("never")
+        .table_if_set()?;
+    let every = table
+        .key("every_hours", "The time between two reconciliations, in hours.")
+        .whole_or(1..=24 * 366_u64, EVERY_HOURS);
+    let look_back_days =
+        table.key("look_back_days", "How many days before today it begins.").whole_or(1..=366_u32, LOOK_BACK_DAYS);
+    let fill =
+        table.key("fill", "Whether a payment that no event announced becomes an event by itself.").flag_or(false);
+    table.finish();
+    if is_set && !has_key {
+        section.problem("reconcile", "needs `api_key`: Finkare is asked for its payments");
+        return None;
+    }
+    Some(Schedule { every: Duration::from_secs(every * 60 * 60), look_back_days, fill })
 }
 
 fn name(section: &mut Section<'_>, earlier: &[EndpointName]) -> Option<EndpointName> {

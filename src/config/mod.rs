@@ -258,12 +258,14 @@ pub struct Endpoint {
     pub api_update_method: UpdateMethod,
     /// How calls to Finkare's API leave: from the section `[outgoing]`.
     pub egress: Egress,
-    /// The zone in which its days begin, for statements.
+    /// The zone in which its days begin, for statements and reconciliations.
     pub timezone: TimeZone,
     /// How long after its event an invoice or a payment may become visible in Finkare's API.
     pub payment_patience: Duration,
     /// A payment that is dated further from an event is never assigned to that event, unless the event names it.
     pub payment_window: Duration,
+    /// When it is reconciled with Finkare by itself.
+    pub reconcile: Option<crate::reconcile::Schedule>,
     /// The time between two scheduled rotations of the secret; `None` if there are none.
     pub rotate_every: Option<Duration>,
     /// How long the earlier secrets stay valid after a rotation, unless the rotation says otherwise.

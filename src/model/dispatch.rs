@@ -105,6 +105,9 @@ pub enum Trigger {
     Event,
     /// A person asked to send it again.
     Replay,
+    /// A reconciliation made the event, because its payment was never announced. Stored as `event`: the id of the event says
+    /// so ([`EventId::is_of_payment`]).
+    Reconciliation,
     /// A person tests a sink: there is no event and no dispatch. Never stored, so no stored word reads as it.
     Test,
 }
@@ -115,8 +118,17 @@ impl Trigger {
         match self {
             Trigger::Event => "event",
             Trigger::Replay => "replay",
+            Trigger::Reconciliation => "reconciliation",
             Trigger::Test => "test",
         }
+    }
+}
+
+impl Trigger {
+    /// The trigger of a dispatch of this event, from the stored one.
+    #[must_use]
+    pub fn of(self, event: EventId) -> Self {
+        if self == Self::Event && event.is_of_payment() { Self::Reconciliation } else { self }
     }
 }
 

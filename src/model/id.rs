@@ -8,8 +8,9 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
-use uuid::{ContextV7, Uuid};
+use uuid::{ContextV7, Uuid, Version};
 
 use super::clock;
 
@@ -17,6 +18,9 @@ use super::clock;
 ///
 /// The sender gets it in the answer, and every sink receives it as message id. It never changes, also when the event
 /// is repeated or replayed.
+///
+/// An event that a reconciliation has made is the exception: its id is a UUID v8 of the same layout, made of the payment
+/// ([`EventId::of_payment`]), so that it is known by its id, and the same however often it is made.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct EventId(pub Uuid);
@@ -28,8 +32,35 @@ impl EventId {
         MADE.lock().unwrap_or_else(PoisonError::into_inner).next(clock::now())
     }
 
-    /// When it was made, to the millisecond; `None` if it holds no time.
+    /// The id of the event that a reconciliation makes of a payment that was never announced: the time of the payment, in
+    /// milliseconds as in a UUID v7, then a hash of the endpoint and the payment (version 8,
+    /// <https://www.rfc-editor.org/rfc/rfc9562#section-5.8>). A store that was restored from before the reconciliation makes
+    /// the same id again, by which targets recognise the event.
+    pub fn of_payment(endpoint: &str, payment_id: &str, paid_at: Timestamp) -> Self {
+        let mut hash = Sha256::new();
+        for part in [endpoint, payment_id] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.finalize()[..16]);
+        let millis = u64::try_from(paid_at.as_millisecond()).unwrap_or(0);
+        bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
+    /// True if a reconciliation has made the event.
+    pub fn is_of_payment(self) -> bool {
+        self.0.get_version() == Some(Version::Custom)
+    }
+
+    /// When it was made, to the millisecond; `None` if it holds no time. For an event that a reconciliation has made, the time
+    /// of its payment.
     pub fn made_at(self) -> Option<Timestamp> {
+        if self.is_of_payment() {
+            let millis = u64::try_from(self.0.as_u128() >> 80).ok()?;
+            return Timestamp::from_millisecond(i64::try_from(millis).ok()?).ok();
+        }
         let (secs, nanos) = self.0.get_timestamp()?.to_unix();
         Timestamp::new(i64::try_from(secs).ok()?, i32::try_from(nanos).ok()?).ok()
     }
@@ -174,6 +205,20 @@ mod tests {
         for bad in ["", "-a", ".", "é", "a b", "a/b", "a,b", "a\n", &"n".repeat(64)] {
             assert!(SinkName::new(bad).is_err(), "{bad:?} must be refused");
         }
+    }
+
+    #[test]
+    fn the_id_of_a_payment_is_made_of_the_payment() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let paid = at("2026-10-05T10:30:00.123Z");
+        let id = EventId::of_payment("production", "p1", paid);
+        assert_eq!(id, EventId::of_payment("production", "p1", paid));
+        assert!(id.is_of_payment() && !EventId::generate().is_of_payment());
+        assert_eq!((id.made_at(), id.0.get_variant()), (Some(paid), uuid::Variant::RFC4122));
+        for (endpoint, payment) in [("production", "p2"), ("productionp", "1"), ("sandbox", "p1")] {
+            assert_ne!(EventId::of_payment(endpoint, payment, paid), id);
+        }
+        assert!(id < EventId::of_payment("production", "p1", at("2026-10-05T10:30:00.124Z")), "sorted by time");
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod language;
 pub mod money;
 pub mod notice;
 pub mod reason;
+pub mod reconciliation;
 pub mod secret;
 pub mod stored_secret;
 pub mod trace;

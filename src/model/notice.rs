@@ -61,6 +61,10 @@ kinds! {
     RotationFailed = "relay.rotation_failed",
     /// It is not known whether a secret was rotated.
     RotationUnknown = "relay.rotation_unknown",
+    /// A reconciliation with Finkare has found differences that were not there before.
+    Reconciliation = "relay.reconciliation",
+    /// A reconciliation with Finkare has found none any more.
+    ReconciliationEqual = "relay.reconciliation_equal",
     /// What happened in a day.
     Digest = "relay.digest",
 }

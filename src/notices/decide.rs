@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::{Map, Value, json};
 
 use super::{Scene, Settings, sentences};
@@ -104,6 +104,7 @@ pub fn decide(scene: &Scene, observed: &Observed, noted: &Noted, now: Timestamp)
     telling.silences();
     telling.refusals();
     telling.rotations();
+    telling.reconciliations();
     telling.digest();
     telling.settlement
 }
@@ -402,6 +403,42 @@ impl Telling<'_> {
         let skipped = Some(self.noted.last_audit).filter(|last| *last >= read_until.saturating_add(SKIP));
         if let Some(number) = last.or(skipped) {
             self.set(AUDIT.to_owned(), self.now, number);
+        }
+    }
+
+    /// A reconciliation is news if it has found other differences than the one that was told last; and if it has found none
+    /// on all the days that had some.
+    fn reconciliations(&mut self) {
+        for report in &self.noted.reconciliations {
+            let endpoint = report.asked.endpoint.as_str();
+            let Some(summary) = &report.summary else { continue };
+            let name = format!("reconciliation/{endpoint}");
+            let told = self.mark(&name).cloned();
+            let begin = |day: Date| day.to_zoned(TimeZone::UTC).map_or(self.now, |day| day.timestamp());
+            let differences = report.differences();
+            let kind = if differences > 0 {
+                if told.as_ref().is_some_and(|told| told.number == summary.fingerprint) {
+                    continue;
+                }
+                let first = summary.earliest.unwrap_or(report.asked.since);
+                self.set(name, begin(first), summary.fingerprint);
+                NoticeType::Reconciliation
+            } else {
+                if told.is_none_or(|told| begin(report.asked.since) > told.at) {
+                    continue;
+                }
+                self.settlement.unmarked.push(name);
+                NoticeType::ReconciliationEqual
+            };
+            let data = sentences::reconciliation_data(report, summary);
+            let message = sentences::reconciliation(kind, report);
+            self.tell(&of_endpoint(kind, endpoint, data, message));
+        }
+        for mark in &self.noted.marks {
+            let Some(endpoint) = mark.name.strip_prefix("reconciliation/") else { continue };
+            if self.observed.endpoints.iter().all(|name| name.as_str() != endpoint) {
+                self.settlement.unmarked.push(mark.name.clone());
+            }
         }
     }
 

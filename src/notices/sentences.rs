@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    model::notice::{Notice, NoticeType},
+    model::{
+        notice::{Notice, NoticeType},
+        reconciliation::{NewReport, Report, Summary},
+    },
     store::notices::Figures,
 };
 
@@ -86,6 +89,49 @@ pub(super) fn rotation(kind: NoticeType, endpoint: &str, code: &Value) -> String
             "It is not known whether the secret of endpoint {endpoint} was rotated{code}; the relay asks Finkare again by itself."
         ),
     }
+}
+
+pub(super) fn reconciliation(kind: NoticeType, report: &Report) -> String {
+    let NewReport { endpoint, since, until, .. } = &report.asked;
+    if kind == NoticeType::ReconciliationEqual {
+        return format!("Endpoint {endpoint} is equal to Finkare again, from {since} to {until}.");
+    }
+    let differ = report.counts.iter().filter(|(_, count)| **count > 0);
+    let kinds: Vec<String> = differ.map(|(kind, count)| format!("{count} {kind}")).collect();
+    format!(
+        "{} between endpoint {endpoint} and Finkare, from {since} to {until} ({}): finkare-relay reconcile --show {}",
+        count(report.differences(), "difference", "differences"),
+        kinds.join(", "),
+        report.asked.id
+    )
+}
+
+/// `differences` by kind; the amount where all payments are in one currency, and else the amounts.
+pub(super) fn reconciliation_data(report: &Report, summary: &Summary) -> Map<String, Value> {
+    let mut data = Map::new();
+    data.insert("id".into(), report.asked.id.to_string().into());
+    data.insert("endpoint".into(), report.asked.endpoint.as_str().into());
+    data.insert("since".into(), report.asked.since.to_string().into());
+    data.insert("until".into(), report.asked.until.to_string().into());
+    data.insert("differences".into(), json!(report.counts));
+    let named = |currency: &str| Some(currency.to_owned()).filter(|currency| !currency.is_empty());
+    let mut amounts = summary.amounts.iter();
+    match (amounts.next(), amounts.next()) {
+        (Some((currency, cents)), None) => {
+            data.insert("amount_cents".into(), (*cents).into());
+            data.insert("currency".into(), named(currency).into());
+        }
+        (Some(_), Some(_)) => {
+            let amounts: Vec<Value> = summary
+                .amounts
+                .iter()
+                .map(|(currency, cents)| json!({"currency": named(currency), "amount_cents": cents}))
+                .collect();
+            data.insert("amounts".into(), amounts.into());
+        }
+        (None, _) => {}
+    }
+    data
 }
 
 /// The day's digest.

@@ -23,6 +23,7 @@
 //! - `asked`: reads the body.
 //! - `case`: an event, and the reasons in words if no payment is decided.
 //! - `choice`: chooses the payment; pure.
+//! - `matching`: the events of an invoice all at once, for a reconciliation.
 //! - `rivals`: the other events of the invoice.
 //! - `told`: stores what is known, so that people can search for it even while nothing is decided.
 //! - `source`: Finkare's answers, cached for a while and shared.
@@ -34,6 +35,7 @@
 mod asked;
 mod case;
 mod choice;
+pub mod matching;
 mod rivals;
 mod source;
 #[cfg(test)]
@@ -205,6 +207,15 @@ impl Resolver {
                 );
                 Ok(Some(payment))
             }
+            Assigned::Late => {
+                tracing::info!(
+                    event.id = %case.message.event_id,
+                    endpoint.name = case.message.endpoint,
+                    payment.id = payment.id,
+                    "the event announces a payment whose event a reconciliation has made before"
+                );
+                Ok(Some(payment))
+            }
             // It is checked like any payment that an event already has.
             Assigned::Another(_) => Ok(None),
             Assigned::Taken => {
@@ -266,10 +277,8 @@ impl Resolver {
 
     /// The invoice's payments that belong to other events.
     async fn taken(&self, case: &Case<'_>) -> Result<HashSet<String>, Unresolved> {
-        let assignments = self.store.assignments(&case.message.endpoint, &case.asked.invoice_id).await;
-        let assignments = assignments.map_err(|error| store(&error))?;
-        let of_others = assignments.into_iter().filter(|assignment| assignment.event_id != case.message.event_id);
-        Ok(of_others.map(|assignment| assignment.payment_id).collect())
+        let taken = self.store.taken(&case.message.endpoint, &case.asked.invoice_id, case.message.event_id).await;
+        taken.map_err(|error| store(&error))
     }
 
     /// The payment with everything that a bookkeeper needs.

@@ -25,6 +25,7 @@ use crate::{
     model::id::{EndpointName, SinkName},
     notices::Scene,
     options::Written,
+    reconcile,
     replay::Replayer,
     resolve::Resolver,
     secrets::Secrets,
@@ -67,6 +68,8 @@ pub(super) struct Foundation {
     pub(super) refusals: Arc<Refusals>,
     pub(super) board: Board,
     pub(super) committer: Committer,
+    /// Wakes the task that reconciles.
+    pub(super) reconciling: Arc<tokio::sync::Notify>,
     pub(super) lifecycle: Lifecycle,
 }
 
@@ -109,8 +112,8 @@ struct MadeOf {
 type WatchedBy = (EndpointName, Option<Duration>, Option<usize>, Option<String>);
 
 /// The options of an endpoint that do not matter for finding payments at Finkare.
-const NOT_RESOLVING: [&str; 9] =
-    ["timezone", "path", "secret", "webhook_id", "rotate_", "dedupe", "max_age", "silence_", "signature_"];
+const NOT_RESOLVING: [&str; 10] =
+    ["path", "secret", "webhook_id", "rotate_", "dedupe", "max_age", "silence_", "signature_", "reconcile", "timezone"];
 
 /// A generation that is built but not running yet.
 #[derive(Debug)]
@@ -131,6 +134,8 @@ pub(super) struct Generation {
     pub(super) watch: Option<Watch>,
     /// What the relay's own events are decided by.
     pub(super) scene: Scene,
+    /// What reconciliations need.
+    pub(super) reconciling: reconcile::Scene,
     /// The differences from the previous generation.
     pub(super) changes: Changes,
 }
@@ -180,7 +185,9 @@ impl Generation {
         let strays = Strays::new(&endpoints, &on.refusals, &on.metrics);
         let hooks = receive::router(endpoints, &ingest, &on.metrics, &on.refusals, &config.server)
             .merge(on.health.public_router());
+        let reconciling = reconciled(config, &linked);
         let admin = Admin {
+            reconciling: reconcile::Orders::new(on.store.clone(), reconciling.clone(), on.reconciling.clone()),
             store: on.store.clone(),
             statuses: Statuses::new(on.store.clone()),
             sinks: config.sinks.iter().map(|sink| sinks[&sink.name].view.clone()).collect(),
@@ -217,7 +224,18 @@ impl Generation {
             retention: Some(config.retention),
         };
         let hooks = hooks.fallback(move |request: Request| std::future::ready(strays.answer(&request)));
-        Ok(Self { hooks: finished(hooks), api: finished(api), kept, begin, end, retention, watch, scene, changes })
+        Ok(Self {
+            hooks: finished(hooks),
+            api: finished(api),
+            kept,
+            begin,
+            end,
+            retention,
+            watch,
+            scene,
+            reconciling,
+            changes,
+        })
     }
 }
 
@@ -261,6 +279,28 @@ fn keep_clients(
         clients.insert(linked.name.clone(), (made_of, linked.client.clone()));
     }
     clients
+}
+
+/// What reconciliations need of the configuration.
+fn reconciled(config: &Config, linked: &[LinkedEndpoint]) -> reconcile::Scene {
+    let endpoint = |(endpoint, linked): (&crate::config::Endpoint, &LinkedEndpoint)| reconcile::Endpoint {
+        name: endpoint.name.clone(),
+        client: linked.client.clone(),
+        timezone: endpoint.timezone.clone(),
+        window: endpoint.payment_window,
+        patience: endpoint.payment_patience,
+        schedule: endpoint.reconcile,
+    };
+    let target = |sink: &crate::config::Sink| reconcile::Target {
+        route: route(sink, config),
+        keeps_books: sink.kind.is_invoicing(),
+        is_for_programs: !matches!(sink.kind.name(), "email" | "chat" | "stdout"),
+    };
+    reconcile::Scene {
+        endpoints: config.endpoints.iter().zip(linked).map(endpoint).collect(),
+        targets: config.sinks.iter().map(target).collect(),
+        events_kept: config.retention.dedupe,
+    }
 }
 
 /// The resolver of payments and the options from which it is built; the previous one if the options are the same.

@@ -205,6 +205,7 @@ impl Service {
             refusals,
             board,
             committer,
+            reconciling: Arc::default(),
             lifecycle: lifecycle.clone(),
         };
         // Bound before anything is claimed, so that a problem is reported before anything runs.
@@ -282,6 +283,10 @@ async fn prepare(open: &OpenStore) -> Result<(), StoreError> {
     let abandoned = store.abandon_intents().await?;
     if abandoned > 0 {
         tracing::warn!(intents = abandoned, "changes of webhook secrets were interrupted: asking Finkare again");
+    }
+    let begun = store.free_reconciliations().await?;
+    if begun > 0 {
+        tracing::info!(reconciliations = begun, "reconciliations that were interrupted go on");
     }
     let freed = store.expire_leases().await?;
     if freed > 0 {

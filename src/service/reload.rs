@@ -28,6 +28,7 @@ use crate::{
     model::{audit::NewAudit, chain::Chain, id::SinkName},
     notices,
     options::Problems,
+    reconcile,
     web::admin::reload::{Reload, ReloadError, Reloaded},
 };
 
@@ -75,6 +76,7 @@ struct Running {
     maintenance: Succession,
     activity: Succession,
     notices: Succession,
+    reconciling: Succession,
     /// What this process has seen for the relay's own events: it outlives a reload.
     eyes: Arc<Mutex<notices::Eyes>>,
 }
@@ -106,6 +108,7 @@ impl Reloader {
                 maintenance: Succession::new(&lifecycle),
                 activity: Succession::new(&lifecycle),
                 notices: Succession::new(&lifecycle),
+                reconciling: Succession::new(&lifecycle),
                 eyes: Arc::default(),
             }),
             foundation,
@@ -170,6 +173,10 @@ impl Reloader {
         let (store, scene, eyes) = (on.store.clone(), generation.scene, running.eyes.clone());
         running.notices.replace(patience, move |part| {
             part.spawn("notices", notices::run(store, scene, eyes, part.clone()));
+        });
+        let (store, scene, poke) = (on.store.clone(), generation.reconciling, on.reconciling.clone());
+        running.reconciling.replace(patience, move |part| {
+            part.spawn("reconciliations", reconcile::run(store, scene, poke, part.clone()));
         });
         running.kept = generation.kept;
     }

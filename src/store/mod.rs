@@ -35,7 +35,7 @@
 //!
 //! [`Store`] is the sum of its parts: one trait for each subject, in the file that documents its promises. Methods
 //! with the same SQL on both databases are written once, over `tx`: the [`link`] to Finkare (secrets, intents, the
-//! audit trail), the [`ledger`], [`activity`], [`breaker`]. The others are written in [`postgres`] and [`sqlite`],
+//! audit trail), the [`ledger`], [`activity`], [`breaker`], [`reconciliations`]. The others are written in [`postgres`] and [`sqlite`],
 //! each part in the file of its SQL there: events, dispatches, leases, sinks, retention, erasing. Rows that both
 //! databases read alike are mapped in `rows`.
 //!
@@ -60,6 +60,7 @@ mod lists;
 pub mod notices;
 mod page;
 pub mod postgres;
+pub mod reconciliations;
 pub mod retention;
 mod rows;
 pub(crate) mod schema;
@@ -85,6 +86,7 @@ pub use self::{
     link::{AuditFilter, AuditStore, IntentStore, SecretStore},
     notices::NoticeStore,
     page::Page,
+    reconciliations::ReconciliationStore,
     retention::{Purge, Purged, RetentionStore},
     sinks::{Paused, SinkStatus, SinkStore},
     statement::StatementStore,
@@ -136,6 +138,7 @@ pub trait Store:
     + NoticeStore
     + WaitingStore
     + StatementStore
+    + ReconciliationStore
 {
 }
 
@@ -156,5 +159,6 @@ impl<S> Store for S where
         + NoticeStore
         + WaitingStore
         + StatementStore
+        + ReconciliationStore
 {
 }

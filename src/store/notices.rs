@@ -13,12 +13,14 @@ use uuid::Uuid;
 use super::{
     error::{Failure, StoreError},
     events::first_id_at,
+    reconciliations::last_reports,
     tx::{Access, Again, Sql, Transact, Tx, sql, values},
 };
 use crate::model::{
     clock,
     event::DedupeKey,
     id::{DispatchId, EventId, SinkName},
+    reconciliation::Report,
 };
 
 /// The most dispatches that are read at a time.
@@ -129,6 +131,8 @@ pub struct Noted {
     pub last_audit: i64,
     /// When each sink last delivered something, and how much waits for it.
     pub sinks: Vec<SinkBrief>,
+    /// The last reconciliation of each endpoint that is done.
+    pub reconciliations: Vec<Report>,
     /// When each endpoint last received a genuine delivery.
     pub heard: Vec<(String, Option<Timestamp>)>,
 }
@@ -354,7 +358,9 @@ async fn read(tx: &mut Tx<'_>, fully: bool) -> Result<Noted, Failure> {
     let sinks: Vec<(String, Option<i64>, Option<String>, i64)> = tx.rows(SINKS, &[]).await?;
     let heard: Vec<(String, Option<i64>)> =
         tx.rows("SELECT endpoint, last_delivery_at FROM endpoint_activity ORDER BY endpoint", &[]).await?;
+    let reconciliations = last_reports(tx).await?;
     Ok(Noted {
+        reconciliations,
         stopped: stopped.into_iter().map(Stopped::from).collect(),
         pauses: pauses
             .into_iter()

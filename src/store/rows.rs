@@ -114,7 +114,7 @@ impl From<DispatchRow> for Dispatch {
             event_id: EventId(row.event_id),
             state,
             attempts: reader.count("attempts", row.attempts),
-            trigger: reader.word("trigger", &row.trigger, Trigger::Event),
+            trigger: reader.word("trigger", &row.trigger, Trigger::Event).of(EventId(row.event_id)),
             created_at: reader.time("created_at", row.created_at),
             next_attempt_at: reader.optional_time("due_at", due_at),
             finished_at: reader.optional_time("finished_at", row.finished_at),

@@ -30,6 +30,7 @@ mod outgoing;
 mod pooling;
 mod readme;
 mod receiving;
+mod reconciling;
 mod relaying;
 mod reloading;
 mod replay_retry_cancel_erase;

@@ -210,10 +210,12 @@ impl<B: Books> Bookkeeper<B> {
     /// Why a finished line does not prove that this event is done: the payment was assigned to this event, but the line was
     /// written for another event of the same endpoint, so that one of the two events means another payment.
     ///
-    /// An event of another endpoint is no objection, because that endpoint may announce the same payment.
+    /// An event of another endpoint is no objection, because that endpoint may announce the same payment. Neither is the event
+    /// that a reconciliation has made of the payment: the other one is its late announcement.
     async fn of_another_event(&self, message: &Message, line: &Booking) -> Result<Option<String>, StoreError> {
         let is_finished = matches!(line.state, BookingState::Booked | BookingState::Seen);
-        if !is_finished || line.event_id == message.event_id {
+        let is_made = line.event_id.is_of_payment() || message.event_id.is_of_payment();
+        if !is_finished || is_made || line.event_id == message.event_id {
             return Ok(None);
         }
         if self.ledger.assignment(message.event_id).await?.is_none_or(|ours| ours.payment_id != line.payment_id) {

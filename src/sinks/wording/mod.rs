@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use finkare::PaidAt;
 use jiff::{Timestamp, tz::TimeZone};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::format::{bounded, date, moment, money};
 use super::Message;
@@ -18,6 +18,7 @@ use crate::{
         event::{PAYMENT_RECEIVED, UNREADABLE},
         money::Cents,
         notice::NoticeType,
+        reconciliation::DifferenceKind,
     },
     options::section::Section,
 };
@@ -166,6 +167,18 @@ impl Told {
         Self { title: String::new(), sentence: None, facts: Vec::new(), advice: None }
     }
 }
+
+/// The kinds of differences in words.
+const DIFFERENCES: [(DifferenceKind, &str, &str); 8] = [
+    (DifferenceKind::NeverAnnounced, "Paiements jamais annoncés", "Payments never announced"),
+    (DifferenceKind::UnknownPayment, "Annonces sans paiement chez Finkare", "Announced, and not at Finkare"),
+    (DifferenceKind::AmountDiffers, "Montants différents", "Amounts that differ"),
+    (DifferenceKind::NotBooked, "Paiements non comptabilisés", "Payments not booked"),
+    (DifferenceKind::Held, "Paiements à décider", "Payments held"),
+    (DifferenceKind::Dead, "Paiements abandonnés", "Payments given up"),
+    (DifferenceKind::RefundedAfterBooking, "Remboursés après comptabilisation", "Refunded after booking"),
+    (DifferenceKind::NotInBooks, "Disparus des livres", "No longer in the books"),
+];
 
 struct Telling<'a> {
     message: &'a Message,
@@ -409,6 +422,8 @@ impl Telling<'_> {
         let sink = self.text("sink").unwrap_or_default().to_owned();
         let endpoint = self.text("endpoint").or(self.message.endpoint()).unwrap_or_default().to_owned();
         let count = self.number("count").unwrap_or(1);
+        let differences: u64 =
+            self.data["differences"].as_object().into_iter().flat_map(Map::values).filter_map(Value::as_u64).sum();
         self.told.title = match (kind, french) {
             (NoticeType::Held, true) => {
                 let wait = if count == 1 { "événement attend" } else { "événements attendent" };
@@ -449,6 +464,16 @@ impl Telling<'_> {
             (NoticeType::RotationUnknown, false) => {
                 format!("It is not known whether the secret of {endpoint} was rotated")
             }
+            (NoticeType::Reconciliation, true) => {
+                let differ = if differences == 1 { "écart" } else { "écarts" };
+                format!("{differences} {differ} avec Finkare ({endpoint})")
+            }
+            (NoticeType::Reconciliation, false) => {
+                let differ = if differences == 1 { "difference" } else { "differences" };
+                format!("{differences} {differ} from Finkare ({endpoint})")
+            }
+            (NoticeType::ReconciliationEqual, true) => format!("Plus aucun écart avec Finkare ({endpoint})"),
+            (NoticeType::ReconciliationEqual, false) => format!("No more differences from Finkare ({endpoint})"),
             (NoticeType::Digest, true) => "Bilan du jour du relais Finkare".to_owned(),
             (NoticeType::Digest, false) => "The Finkare relay’s day".to_owned(),
         };
@@ -470,6 +495,9 @@ impl Telling<'_> {
         if let Some(cents) = self.data["amount_cents"].as_i64() {
             let amount = self.reader.money(Cents(cents), self.text("currency"));
             self.fact("Montant", "Amount", amount);
+        }
+        if kind == NoticeType::Reconciliation {
+            self.differences();
         }
         if let Some(reason) = self.text("reason").map(str::to_owned) {
             self.fact("Raison", "Reason", reason);
@@ -517,6 +545,11 @@ impl Telling<'_> {
                 "The events are kept, and are sent as soon as the target works",
                 "finkare-relay sinks list".to_owned(),
             )),
+            NoticeType::Reconciliation => Some((
+                "Chaque écart est expliqué, avec ce qu’il faut faire, par",
+                "Each difference is explained, with what to do, by",
+                format!("finkare-relay reconcile --show {}", self.text("id").unwrap_or("ID")),
+            )),
             NoticeType::DeliveriesRefused => Some((
                 "Vérifier le secret du webhook",
                 "Check the webhook's secret",
@@ -527,6 +560,27 @@ impl Telling<'_> {
         if let Some((fr, en, command)) = to_do {
             let words = self.reader.pick(fr, en);
             self.told.advice = Some(format!("{words}{}{command}", colon(self.reader.language)));
+        }
+    }
+
+    /// What a reconciliation has found, by kind, and the amounts of several currencies.
+    fn differences(&mut self) {
+        for row in self.data["amounts"].as_array().into_iter().flatten() {
+            let cents = Cents(row["amount_cents"].as_i64().unwrap_or_default());
+            let amount = row["currency"]
+                .as_str()
+                .map_or_else(|| cents.to_string(), |currency| self.reader.money(cents, Some(currency)));
+            self.fact("Montant", "Amount", amount);
+        }
+        for (kind, fr, en) in DIFFERENCES {
+            if let Some(count) = self.data["differences"][kind.as_str()].as_u64().filter(|count| *count > 0) {
+                self.fact(fr, en, count.to_string());
+            }
+        }
+        if let (Some(since), Some(until)) = (self.text("since"), self.text("until")) {
+            let days = [since, until]
+                .map(|day| day.parse().map_or_else(|_| day.to_owned(), |day| date(day, self.reader.language)));
+            self.fact("Période", "Period", days.join(" – "));
         }
     }
 

@@ -7,7 +7,7 @@
 //! [`LedgerStore`] is implemented in `sql`, once for both databases; `rows` holds the rows that are read, and the
 //! decisions that follow from them.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -30,6 +30,9 @@ pub enum Assigned {
     Ours,
     /// The event already had another payment, which stays.
     Another(Assignment),
+    /// A reconciliation had made the event that has the payment, and this event is its late announcement: both mean the same
+    /// payment. Stored; each payment has at most one late announcement.
+    Late,
     /// Another event of the endpoint has the payment.
     Taken,
 }
@@ -158,11 +161,19 @@ pub struct BookingFilter {
 /// The part of the store that is about the ledger.
 #[async_trait]
 pub trait LedgerStore: Send + Sync {
-    /// The payment that an event announces, if that has been decided.
+    /// The payment that an event announces, if that has been decided; also for a [late](Assigned::Late) announcement.
     async fn assignment(&self, event: EventId) -> Result<Option<Assignment>, StoreError>;
 
     /// All assignments of an invoice's payments in an endpoint, in no particular order.
     async fn assignments(&self, endpoint: &str, invoice_id: &str) -> Result<Vec<Assignment>, StoreError>;
+
+    /// The invoice's payments that this event cannot announce, because they belong to other events. A payment whose event a
+    /// reconciliation has made is not among them before its late announcement is known.
+    async fn taken(&self, endpoint: &str, invoice_id: &str, event: EventId) -> Result<HashSet<String>, StoreError> {
+        let assignments = self.assignments(endpoint, invoice_id).await?;
+        let of_others = assignments.into_iter().filter(|assignment| assignment.event_id != event);
+        Ok(of_others.map(|assignment| assignment.payment_id).collect())
+    }
 
     /// Decides that the event announces the payment. An event has at most one payment, and a payment at most one
     /// event in each endpoint. If two callers ask at the same time, one gets it.

@@ -1,7 +1,10 @@
 //! The rows of the ledger that both stores read, and the decisions that follow from them: these are made here once,
 //! the stores only read and write. The columns and their types are the same on both.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use sqlx::FromRow;
@@ -240,6 +243,21 @@ pub(in crate::store) fn assigned(
         (None, Some(_)) => Some(Assigned::Taken),
         (None, None) => None,
     }
+}
+
+/// The result of [`super::LedgerStore::taken`].
+pub(in crate::store) fn taken(
+    event: EventId,
+    assigned: Vec<AssignmentRow>,
+    late: Vec<AssignmentRow>,
+) -> HashSet<String> {
+    let announced_late: HashMap<String, Uuid> = late.into_iter().map(|row| (row.payment_id, row.event_id)).collect();
+    let is_open = |row: &AssignmentRow| {
+        let by = announced_late.get(&row.payment_id);
+        EventId(row.event_id).is_of_payment() && by.is_none_or(|by| *by == event.0)
+    };
+    let of_others = assigned.into_iter().filter(|row| row.event_id != event.0 && !is_open(row));
+    of_others.map(|row| row.payment_id).collect()
 }
 
 /// The event of an assignment is not there.

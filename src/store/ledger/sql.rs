@@ -5,7 +5,7 @@
 //! indexes enforce the same for a program that does not take the lock. A booking is followed by a call to another
 //! company's service, which takes far longer than the wait for the lock. All commits are durable.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{collections::HashSet, fmt::Write as _, time::Duration};
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -41,6 +41,11 @@ const OF_EVENT: &str = concat!("SELECT ", assignment_columns!(), " FROM assignme
 const OF_INVOICE: &str =
     concat!("SELECT ", assignment_columns!(), " FROM assignments WHERE endpoint = $1 AND invoice_id = $2");
 
+const LATE_OF_EVENT: &str = concat!("SELECT ", assignment_columns!(), " FROM late_announcements WHERE event_id = $1");
+
+const LATE_OF_INVOICE: &str =
+    concat!("SELECT ", assignment_columns!(), " FROM late_announcements WHERE endpoint = $1 AND invoice_id = $2");
+
 /// The lock keeps a purge from deleting the event before the commit.
 const EVENT: Sql = sql!("SELECT id FROM events WHERE id = $1", " FOR KEY SHARE" | "");
 
@@ -68,6 +73,13 @@ pub(in crate::store) const PURGE_ASSIGNMENTS: Sql = sql!(
     ") DELETE FROM assignments WHERE event_id IN (SELECT event_id FROM old)"
 );
 
+/// The oldest late announcements whose event is gone.
+const PURGE_LATE: &str = "
+    DELETE FROM late_announcements WHERE event_id IN (
+        SELECT event_id FROM late_announcements AS l
+        WHERE noted_at <= $1 AND NOT EXISTS (SELECT 1 FROM events WHERE id = l.event_id)
+        ORDER BY noted_at LIMIT $2)";
+
 /// `+` keeps SQLite from using the endpoint's index; Postgres has no such operator for texts.
 pub(in crate::store) const UNASSIGNED: Sql = sql!(
     "SELECT id, received_at, payload,
@@ -77,6 +89,7 @@ pub(in crate::store) const UNASSIGNED: Sql = sql!(
     "" | "+",
     "endpoint = $2 AND type = $3 AND payload IS NOT NULL AND length(payload) <= $4
        AND NOT EXISTS (SELECT 1 FROM assignments WHERE event_id = e.id)
+       AND NOT EXISTS (SELECT 1 FROM late_announcements WHERE event_id = e.id)
      ORDER BY id DESC LIMIT $5"
 );
 
@@ -168,8 +181,11 @@ const SEND: &str = "
 impl<S: Transact> LedgerStore for S {
     async fn assignment(&self, event: EventId) -> Result<Option<Assignment>, StoreError> {
         let action = format!("read which payment event {event} announces");
-        let mut rows: Vec<AssignmentRow> = self.read(action, Access::Read, OF_EVENT, values![event.0]).await?;
-        Ok(rows.pop().map(Assignment::from))
+        self.transact(action, Again::Harmless, Access::Read, async |mut tx| {
+            let found = of_event(&mut tx, event).await?;
+            tx.commit(found.map(Assignment::from)).await
+        })
+        .await
     }
 
     async fn assignments(&self, endpoint: &str, invoice_id: &str) -> Result<Vec<Assignment>, StoreError> {
@@ -177,6 +193,16 @@ impl<S: Transact> LedgerStore for S {
         let values = values![endpoint, invoice_id];
         let rows: Vec<AssignmentRow> = self.read(action, Access::Read, OF_INVOICE, values).await?;
         Ok(rows.into_iter().map(Assignment::from).collect())
+    }
+
+    async fn taken(&self, endpoint: &str, invoice_id: &str, event: EventId) -> Result<HashSet<String>, StoreError> {
+        let action = "read which payments of an invoice belong to other events";
+        self.transact(action, Again::Harmless, Access::Read, async |mut tx| {
+            let assigned: Vec<AssignmentRow> = tx.rows(OF_INVOICE, values![endpoint, invoice_id]).await?;
+            let late: Vec<AssignmentRow> = tx.rows(LATE_OF_INVOICE, values![endpoint, invoice_id]).await?;
+            tx.commit(rows::taken(event, assigned, late)).await
+        })
+        .await
     }
 
     async fn assign(&self, assignment: &Assignment) -> Result<Assigned, StoreError> {
@@ -188,10 +214,14 @@ impl<S: Transact> LedgerStore for S {
                 return Err(rows::no_such_event(event).into());
             }
             let Assignment { endpoint, payment_id, invoice_id, amount_cents, .. } = assignment;
-            let of_event = tx.row(OF_EVENT, values![event.0]).await?;
+            let of_event = of_event(&mut tx, event).await?;
             let holder = "SELECT event_id FROM assignments WHERE endpoint = $1 AND payment_id = $2";
             let holder: Option<(Uuid,)> = tx.row(holder, values![endpoint, payment_id]).await?;
-            if let Some(answer) = rows::assigned(assignment, of_event, holder.map(|(event,)| event)) {
+            let holder = holder.map(|(event,)| event);
+            if let Some(answer) = rows::assigned(assignment, of_event, holder) {
+                let is_made = holder.is_some_and(|holder| EventId(holder).is_of_payment());
+                let answer =
+                    if answer == Assigned::Taken && is_made { late(&mut tx, assignment).await? } else { answer };
                 return tx.commit(answer).await;
             }
             let now = tx.now().await?;
@@ -415,10 +445,35 @@ impl<S: Transact> LedgerStore for S {
             let before = tx.now().await?.saturating_sub(clock::duration_micros(older_than));
             let purged = tx.execute(PURGE, values![before, limit]).await?;
             tx.execute(PURGE_ASSIGNMENTS, values![before, limit]).await?;
+            tx.execute(PURGE_LATE, values![before, limit]).await?;
             tx.commit(purged).await
         })
         .await
     }
+}
+
+/// The payment of an event, also of a late announcement.
+async fn of_event(tx: &mut Tx<'_>, event: EventId) -> Result<Option<AssignmentRow>, Failure> {
+    if let Some(found) = tx.row(OF_EVENT, values![event.0]).await? {
+        return Ok(Some(found));
+    }
+    tx.row(LATE_OF_EVENT, values![event.0]).await
+}
+
+/// Stores that an event is the late announcement of a payment whose event a reconciliation has made, unless another event
+/// is.
+async fn late(tx: &mut Tx<'_>, assignment: &Assignment) -> Result<Assigned, Failure> {
+    let Assignment { event_id, endpoint, payment_id, invoice_id, amount_cents } = assignment;
+    let known = "SELECT event_id FROM late_announcements WHERE endpoint = $1 AND payment_id = $2";
+    let known: Option<(Uuid,)> = tx.row(known, values![endpoint, payment_id]).await?;
+    if known.is_some() {
+        return Ok(Assigned::Taken);
+    }
+    let now = tx.now().await?;
+    let insert = "INSERT INTO late_announcements (event_id, endpoint, payment_id, invoice_id, amount_cents, noted_at)
+                  VALUES ($1, $2, $3, $4, $5, $6)";
+    tx.execute(insert, values![event_id.0, endpoint, payment_id, invoice_id, amount_cents.0, now]).await?;
+    Ok(Assigned::Late)
 }
 
 /// True if the event is stored, and stays until the commit.

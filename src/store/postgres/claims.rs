@@ -209,9 +209,11 @@ impl LeasedRow {
             id: DispatchId(self.id),
             token: LeaseToken(self.lease_token),
             attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-            trigger: self.trigger.parse().map_err(|error: crate::model::dispatch::UnknownWord| {
-                unreadable("dispatches", "trigger", &error.to_string())
-            })?,
+            trigger: self
+                .trigger
+                .parse::<crate::model::dispatch::Trigger>()
+                .map_err(|error| unreadable("dispatches", "trigger", &error.to_string()))?
+                .of(EventId(self.event_id)),
             age: Duration::from_micros(u64::try_from(now.saturating_sub(self.first_attempt_at)).unwrap_or(0)),
             event_id: EventId(self.event_id),
             // A purge leaves the payload of an event with unfinished dispatches alone, and a

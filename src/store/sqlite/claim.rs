@@ -292,7 +292,7 @@ impl Candidate {
             id: DispatchId(self.id),
             token,
             attempts: u32::try_from(self.attempts).map_err(|error| place.unreadable("attempts", error))?,
-            trigger: place.trigger(&self.trigger)?,
+            trigger: place.trigger(&self.trigger)?.of(EventId(self.event_id)),
             age,
             event_id: EventId(self.event_id),
             endpoint,

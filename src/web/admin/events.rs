@@ -44,6 +44,10 @@ pub struct EventRow {
     pub(crate) received_at: Timestamp,
     /// How many times Finkare delivered the event.
     pub(crate) deliveries: u32,
+    /// `reconciliation` for an event that a reconciliation has made, because Finkare never announced its payment; its times are
+    /// those of the payment. Absent for events that Finkare delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) origin: Option<Origin>,
     /// False if the event was stored but its body could not be read.
     pub(crate) readable: bool,
     #[serde(flatten)]
@@ -58,6 +62,7 @@ impl EventRow {
     fn new(event: Event, known: &Known) -> Self {
         Self {
             payment: known.payment(event.id),
+            origin: event.id.is_of_payment().then_some(Origin::Reconciliation),
             id: event.id,
             endpoint: Some(event.endpoint).filter(|endpoint| !endpoint.is_empty()),
             r#type: event.event_type,
@@ -69,6 +74,15 @@ impl EventRow {
             fault: event.fault,
         }
     }
+}
+
+/// What made an event that Finkare has not delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = EventOrigin)]
+pub enum Origin {
+    /// A reconciliation.
+    Reconciliation,
 }
 
 /// One event with its payload and its dispatches.

@@ -37,6 +37,7 @@ use crate::{
     ingest::explain::Refusals,
     link::Links,
     model::{chain::Chain, id::EndpointName},
+    reconcile::Orders,
     replay::Replayer,
     store::{Page, Store, StoreError},
     telemetry::Metrics,
@@ -53,6 +54,7 @@ pub mod events;
 pub mod gate;
 pub mod invoices;
 pub mod openapi;
+pub mod reconciliations;
 pub mod refusals;
 pub mod reload;
 pub mod replay;
@@ -94,6 +96,8 @@ pub struct Admin {
     pub tokens: Tokens,
     /// Which endpoints each sink gets events of, for tokens that are limited to some.
     pub reach: scope::Reach,
+    /// Takes the orders to reconcile.
+    pub reconciling: Orders,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Replaces the configuration while the service runs.
@@ -130,6 +134,11 @@ fn posts(routes: UtoipaMethodRouter<Arc<Admin>>) -> UtoipaMethodRouter<Arc<Admin
     routes.map(|routes| routes.fallback(|| async { Problem::method_not_allowed("POST") }))
 }
 
+/// Routes for `GET`, which also answer `HEAD`, and for `POST`, at one path.
+fn both(routes: UtoipaMethodRouter<Arc<Admin>>) -> UtoipaMethodRouter<Arc<Admin>> {
+    routes.map(|routes| routes.fallback(|| async { Problem::method_not_allowed("GET, HEAD, POST") }))
+}
+
 /// The routes below `/api/v1`, which require a token.
 fn guarded() -> OpenApiRouter<Arc<Admin>> {
     OpenApiRouter::new()
@@ -149,6 +158,8 @@ fn guarded() -> OpenApiRouter<Arc<Admin>> {
         .routes(reads(routes!(bookings::list)))
         .routes(posts(routes!(bookings::settle)))
         .routes(reads(routes!(statement::show)))
+        .routes(both(routes!(reconciliations::list, reconciliations::begin)))
+        .routes(reads(routes!(reconciliations::show)))
         .routes(reads(routes!(sinks::list)))
         .routes(posts(routes!(sinks::pause)))
         .routes(posts(routes!(sinks::resume)))
@@ -183,6 +194,9 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     let now = crate::model::clock::now();
     for status in &*admin.statuses.scraped().await? {
         admin.metrics.set_sink(status, sinks::state(&admin.sinks, &status.name, status.paused.is_some()).as_str(), now);
+    }
+    for report in admin.store.last_reconciliations().await.map_err(store_problem)? {
+        admin.metrics.set_reconciliation(&report, now);
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], admin.metrics.render()).into_response())

@@ -48,6 +48,7 @@ const BEARER: &str = "bearer";
         (name = "invoices", description = "Operations on everything that belongs to one invoice"),
         (name = "refusals", description = "Deliveries that were rejected"),
         (name = "bookings", description = "Payments that were recorded in invoicing software"),
+        (name = "reconciliations", description = "Finkare's payments compared with the events and the books"),
         (name = "audit", description = "The audit trail: who did what, and when"),
         (name = "service", description = "The service itself"),
     ),
