@@ -497,6 +497,9 @@ fn trimmed(reason: &str) -> &str {
     reason.trim().trim_end_matches('.')
 }
 
+#[cfg(test)]
+mod tests;
+
 /// Adds the sums of one invoice to those of a report.
 pub fn add(all: &mut SumsByCurrency, more: SumsByCurrency) {
     for (currency, sums) in more {

@@ -437,6 +437,10 @@ const INSERT_EVENT: Sql = Sql::Fixed {
              VALUES ($1, $2, $3, $4, $5, $6, $6, 1, $6, TRUE, 'application/json', $7)",
 };
 
+/// The sentences about an invoice that is erased: a reason may quote the answer of a target.
+pub(super) const FORGET_DIFFERENCES: &str =
+    "UPDATE reconciliation_differences SET detail = 'erased' WHERE invoice_id = $1";
+
 /// The endpoint and the counts of a report that this token entitles to continue.
 async fn ours(tx: &mut Tx<'_>, id: ReportId, token: LeaseToken) -> Result<Option<(String, String)>, Failure> {
     tx.row(OURS, values![id.0, token.0]).await

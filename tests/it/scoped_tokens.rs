@@ -141,12 +141,14 @@ async fn nothing_of_the_others_is_seen_or_changed(backend: Backend) {
                 "retry_dispatches" | "cancel_dispatches" => json!({"sink": "beta-sink"}),
                 "settle_booking" => json!({"sink": "beta-sink", "payment_id": "x", "recorded": true}),
                 "register" | "register_endpoint" => json!({"url": "https://x.example/beta"}),
+                "begin_reconciliation" => json!({"endpoint": "beta"}),
                 "erase_invoice" => json!({"invoice_id": "theirs-BETA"}),
                 _ => json!({}),
             };
             let body = (method == "post").then_some(body);
             let (status, text) = desk.call(&method.to_uppercase(), &filled, body).await;
             if path.contains('{')
+                || operation["operationId"] == "begin_reconciliation"
                 || path.ends_with("/reload")
                 || path.contains("erase")
                 || path.ends_with("/retry")

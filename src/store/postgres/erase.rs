@@ -13,6 +13,7 @@ use crate::{
         ERASED, EraseStore, Erased, StoreError,
         error::Failure,
         link::audit,
+        reconciliations::FORGET_DIFFERENCES,
         tx::{Access, Again, Connection, News},
     },
 };
@@ -109,6 +110,9 @@ async fn batch(
     let lanes = cancelled.iter().map(|sink| (sink.as_str(), invoice_id)).collect();
     let news = News { sinks: claims::wake_next(open.on(), lanes, now).await?, ..News::default() };
     let next = if found.len() == BATCH { ids.last().copied() } else { None };
+    if next.is_none() {
+        sqlx::query(FORGET_DIFFERENCES).bind(invoice_id).execute(open.on()).await?;
+    }
     if next.is_none() && !erased.is_nothing() {
         let entry = entry
             .clone()

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     model::audit::NewAudit,
-    store::{ERASED, EraseStore, Erased, StoreError, link::audit},
+    store::{ERASED, EraseStore, Erased, StoreError, link::audit, reconciliations::FORGET_DIFFERENCES},
 };
 
 /// Events in one transaction. Accepts wait while it runs.
@@ -103,6 +103,9 @@ async fn batch(
     let lanes: BTreeSet<Lane<'_>> = lanes.iter().map(|sink: &String| (sink.as_str(), invoice_id)).collect();
     let called = call_next(&mut transaction, &lanes, now).await?;
     let next = if found.len() == BATCH { found.last().map(|(id, _)| *id) } else { None };
+    if next.is_none() {
+        sqlx::query(FORGET_DIFFERENCES).bind(invoice_id).execute(&mut *transaction).await?;
+    }
     if next.is_none() && !total.is_nothing() {
         let entry = entry
             .clone()

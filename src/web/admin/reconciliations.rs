@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    super::error::Problem, Admin, List, Params, Segment, auth::Caller, bad_parameter, limit, not_found, parse, payload,
-    store_problem,
+    super::error::Problem, Admin, List, Params, Segment, auth::Caller, limit, not_found, parse, payload, store_problem,
 };
 use crate::{
     config::Role,
@@ -303,7 +302,7 @@ pub async fn show(
     Extension(caller): Extension<Caller>,
     Segment(id): Segment,
 ) -> Result<Json<ReconciliationPage>, Problem> {
-    let id: ReportId = id.parse().map_err(|_| bad_parameter("`id` must be a UUID."))?;
+    let id: ReportId = id.parse().map_err(|_| not_found("reconciliation with this id"))?;
     let report = admin.store.reconciliation(id).await.map_err(store_problem)?;
     let report = report.filter(|report| caller.scope.has(&report.asked.endpoint));
     let report = report.ok_or_else(|| not_found("reconciliation with this id"))?;
