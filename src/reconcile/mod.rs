@@ -58,9 +58,9 @@ pub const TIMEZONE: &str = "Europe/Paris";
 /// The actor of scheduled passes.
 const SCHEDULE: &str = "schedule";
 /// How long a pass is a process's own unless it renews it.
-const LEASE: Duration = Duration::from_secs(20);
+const LEASE: Duration = Duration::from_secs(8);
 /// The time between two renewals.
-const RENEW: Duration = Duration::from_secs(5);
+const RENEW: Duration = Duration::from_secs(2);
 /// The time between two looks for work that nobody has announced.
 const LOOK: Duration = Duration::from_secs(2);
 /// The most passes of this process at a time; each waits for Finkare most of the time.
