@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use finkare_relay::{
+    model::reconciliation::{NewReport, Report, ReportId, ReportState},
     store::SinkStatus,
     telemetry::{DeliveryResult, Metrics, RotationResult},
 };
@@ -39,6 +40,27 @@ fn every_metric_is_in_the_table() {
     metrics.sink("s").observe("delivered", Duration::ZERO);
     let status = SinkStatus { name: "s".into(), ..Default::default() };
     metrics.set_sink(&status, "active", jiff::Timestamp::UNIX_EPOCH);
+    let day = jiff::civil::date(2026, 10, 1);
+    let asked = NewReport {
+        id: ReportId::generate(),
+        endpoint: "e".into(),
+        since: day,
+        until: day,
+        fill: false,
+        actor: "tests".into(),
+    };
+    let report = Report {
+        asked,
+        state: ReportState::Done,
+        started_at: jiff::Timestamp::UNIX_EPOCH,
+        finished_at: Some(jiff::Timestamp::UNIX_EPOCH),
+        sums: BTreeMap::new(),
+        counts: BTreeMap::new(),
+        unreadable: 0,
+        problem: None,
+        summary: None,
+    };
+    metrics.set_reconciliation(&report, jiff::Timestamp::UNIX_EPOCH);
     let text = metrics.render();
     // Each name with its labels, as the table writes it, and its type.
     let mut types = BTreeMap::new();

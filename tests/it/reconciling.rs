@@ -387,8 +387,12 @@ async fn two_months_are_reported_to_the_cent(backend: Backend) {
         assert_eq!(scene.booked(payment), 1, "{payment}");
     }
     // Finkare announces them after all.
-    for (index, payment) in truth.lost.iter().enumerate() {
-        deliver(&relay, &scene.finkare.delivery(payment, if index % 2 == 0 { Says::Little } else { Says::All })).await;
+    let hook = Finkare::of(&relay);
+    let late: Vec<Vec<u8>> = (truth.lost.iter().enumerate())
+        .map(|(index, payment)| scene.finkare.delivery(payment, if index % 2 == 0 { Says::Little } else { Says::All }))
+        .collect();
+    for part in late.chunks(16) {
+        futures_util::future::join_all(part.iter().map(|body| hook.deliver(body))).await;
     }
     settled_but(&relay, pending).await;
     assert!(truth.lost.iter().all(|payment| scene.booked(payment) == 1));
@@ -647,6 +651,32 @@ async fn differences_are_told_on_change_and_shown(backend: Backend) {
     );
     let (status, _) = relay.try_post_json("/reconciliations", &json!({"endpoint": "other"})).await;
     assert_eq!(status, 404);
+}
+
+/// Every replica knows the schedule, and one of them follows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_follow_a_schedule_once() {
+    let schedule = "reconcile = { every_hours = 24, look_back_days = 10, fill = true }";
+    let scene = Scene::with(Backend::Postgres, schedule, "").await;
+    let now = finkare_relay::model::clock::now();
+    let (_, lost) = scene.payment("F-1", 1_000, now - SignedDuration::from_hours(48));
+    // Its event may be on its way.
+    let (_, young) = scene.payment("F-2", 1_000, now + SignedDuration::from_hours(1));
+    let first = scene.home.start().await;
+    let (second, third) = tokio::join!(scene.home.start(), scene.home.start());
+    eventually("what was lost is booked", || std::future::ready(scene.booked(&lost) == 1)).await;
+    for relay in [&first, &second, &third] {
+        eventually("it is done", async || relay.get("/reconciliations").await["data"][0]["state"] == "done").await;
+    }
+    let listed = third.all("/reconciliations").await;
+    assert_eq!((listed.len(), &listed[0]["actor"]), (1, &json!("schedule")), "{listed:?}");
+    assert_eq!((&listed[0]["counts"], scene.booked(&young)), (&json!({"never_announced": 1}), 0));
+    // A person may ask at any time, and sees all of it.
+    let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let since = today.checked_sub(jiff::Span::new().days(10)).expect("a day").to_string();
+    let until = today.checked_add(jiff::Span::new().days(2)).expect("a day").to_string();
+    let report = report(&second, &since, &until, false).await;
+    assert_eq!(found(&report), BTreeSet::from([("never_announced".into(), young, String::new())]));
 }
 
 /// Without a payment id, the event nearest in time announces a payment, as everywhere else; and a payment outside of the

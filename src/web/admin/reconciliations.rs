@@ -205,7 +205,7 @@ pub struct Begun {
     responses(
         (status = 202, description = "It is begun", body = Begun),
         (status = 404, description = "There is no such endpoint: `not_found`."),
-        (status = 409, description = "One is running for the endpoint, `reconciliation` has its id: `reconciling`; the endpoint has no API key: `no_api_key`."),
+        (status = 409, description = "One is running for the endpoint, whose id the answer has as well: `reconciling`; the endpoint has no API key: `no_api_key`."),
         (status = 422, description = "The body has the wrong shape, or the days cannot be compared: `bad_body`."),
     )
 )]

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::book::anchors;
 use crate::support::{
     eventually,
+    fake_finkare::{API_KEY, FakeFinkare},
     finkare::{Finkare, payment},
     http,
     relay::{Backend, Home, SECRET},
@@ -33,7 +34,12 @@ async fn shown() -> Shown {
     let home = Home::new(Backend::Sqlite).await;
     let target = Target::scripted(|_, _| Reply::Status(400, vec![])).await;
     let sinks = format!("[[sinks]]\nname = \"erp\"\ntype = \"http\"\nurl = \"{}\"\nevents = \"*\"\n", target.url());
-    home.configure("", &format!("secret = \"{SECRET}\"\nsilence_alarm_hours = 1"), &sinks);
+    let provider = FakeFinkare::start().await;
+    let endpoint = format!(
+        "secret = \"{SECRET}\"\nsilence_alarm_hours = 1\napi_key = \"{API_KEY}\"\napi_url = \"{}\"",
+        provider.api_url()
+    );
+    home.configure("", &endpoint, &sinks);
     let relay = home.start().await;
     let finkare = Finkare::of(&relay);
     let body = payment("i", 1);
@@ -41,6 +47,11 @@ async fn shown() -> Shown {
     finkare.deliver(&body).await;
     finkare.post(body, Some("forged")).await;
     relay.drained().await;
+    assert_eq!(relay.try_post_json("/reconciliations", &serde_json::json!({})).await.0, 202);
+    eventually("it is compared with Finkare", async || {
+        relay.get("/reconciliations").await["data"][0]["state"] == "done"
+    })
+    .await;
     relay.terminate().await;
     let relay = home.start().await;
     let scrape = async || {
