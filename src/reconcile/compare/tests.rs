@@ -61,13 +61,14 @@ fn at(told: &Told, place: usize) -> Timestamp {
 fn scene(all: &[Told]) -> (Vec<Payment>, Evidence) {
     let mut evidence = Evidence::default();
     let payments = all.iter().enumerate().map(|(place, told)| Payment {
-        id: format!("p{place:02}"),
+        id: format!("p{place:02}").into(),
         invoice_id: INVOICE.into(),
         amount_cents: told.cents,
         currency: Some(told.currency.into()),
         status: told.status.into(),
         method: None,
         paid_at: Some(PaidAt::At(at(told, place))),
+        other: serde_json::Map::new(),
     });
     let payments: Vec<Payment> = payments.collect();
     for (place, told) in all.iter().enumerate().filter(|(_, told)| told.is_announced) {
@@ -86,7 +87,7 @@ fn scene(all: &[Told]) -> (Vec<Payment>, Evidence) {
         if told.is_assigned {
             evidence.belongs.push(Belongs {
                 event_id: id(place),
-                payment_id: payments[place].id.clone(),
+                payment_id: payments[place].id.to_string(),
                 invoice_id: INVOICE.into(),
                 amount_cents: told.cents,
                 is_late: false,
@@ -95,7 +96,7 @@ fn scene(all: &[Told]) -> (Vec<Payment>, Evidence) {
         if let Some(state) = told.line {
             evidence.lines.push(Line {
                 sink: "compta".into(),
-                payment_id: payments[place].id.clone(),
+                payment_id: payments[place].id.to_string(),
                 amount_cents: told.cents,
                 currency: told.currency.into(),
                 state,
@@ -148,7 +149,7 @@ proptest! {
         for (told, payment) in all.iter().zip(&payments) {
             let is_written = told.line.is_some_and(is_written);
             let mut tell = |kind, sink: Option<&str>| {
-                expected.push((kind, payment.id.clone(), sink.map(str::to_owned)));
+                expected.push((kind, payment.id.to_string(), sink.map(str::to_owned)));
             };
             if is_written {
                 sums.entry(told.currency.into()).or_default().sinks.entry("compta".into()).or_default().booked.add(told.cents);
@@ -194,7 +195,7 @@ proptest! {
         prop_assert_eq!(&found.sums, &sums);
         let lost: BTreeSet<String> = all.iter().zip(&payments)
             .filter(|(told, _)| told.status == COMPLETED && !told.is_announced)
-            .map(|(_, payment)| payment.id.clone())
+            .map(|(_, payment)| payment.id.to_string())
             .collect();
         prop_assert_eq!(found.fillable, lost);
         prop_assert!(!found.is_open);
