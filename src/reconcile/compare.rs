@@ -3,7 +3,10 @@
 //! Whole cents, one currency at a time. What is not known is left out: a payment without a currency is added to no sum of a
 //! currency, and an event whose body is gone announces nothing, but keeps its invoice from being filled.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    fmt::Write as _,
+};
 
 use finkare::{PaidAt, Payment, UnreadableItem};
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
@@ -336,9 +339,7 @@ impl<'a> Table<'a> {
         let stray = self.matched.iter().find(|one| matches!(one.announces, Announces::Nothing));
         if let Some(stray) = stray {
             let said = stray.amount_cents.map_or_else(String::new, |cents| format!(" of {}", Cents(cents)));
-            detail.push_str(
-                &format_args!("; event {}{said} on the same invoice has no payment", stray.event_id).to_string(),
-            );
+            let _ = write!(detail, "; event {}{said} on the same invoice has no payment", stray.event_id);
         }
         let hindrance = if self.mute > 0 {
             Some(
@@ -352,16 +353,16 @@ impl<'a> Table<'a> {
         } else {
             None
         };
-        match hindrance {
-            Some(hindrance) => detail.push_str(&format!(": {hindrance}.")),
-            None => {
-                self.found.fillable.insert(payment.id.to_string());
-                let day = payment.paid_at.map(|at| at.date(&case.period.zone).to_string()).unwrap_or_default();
-                detail.push_str(&format!(
-                    ": make its event with `reconcile --endpoint {} --since {day} --until {day} --fill`, or book it by hand.",
-                    case.endpoint
-                ));
-            }
+        if let Some(hindrance) = hindrance {
+            let _ = write!(detail, ": {hindrance}.");
+        } else {
+            self.found.fillable.insert(payment.id.to_string());
+            let day = payment.paid_at.map(|at| at.date(&case.period.zone).to_string()).unwrap_or_default();
+            let _ = write!(
+                detail,
+                ": make its event with `reconcile --endpoint {} --since {day} --until {day} --fill`, or book it by hand.",
+                case.endpoint
+            );
         }
         self.tell(DifferenceKind::NeverAnnounced, payment, None, None, detail);
     }

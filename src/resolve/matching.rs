@@ -70,6 +70,7 @@ pub fn time(event: &Announcement) -> PaidAt {
 }
 
 /// Decides what each of these events announces. `taken` are the payments that belong to other events.
+#[expect(clippy::implicit_hasher, reason = "one caller, and the choice takes this type")]
 pub fn announced(
     payments: &[Payment],
     unreadable: &[UnreadableItem],

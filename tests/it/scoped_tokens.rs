@@ -137,11 +137,10 @@ async fn nothing_of_the_others_is_seen_or_changed(backend: Backend) {
             let query = if operation["operationId"] == "show_statement" { "?month=2026-10" } else { "" };
             let filled = path.replace("{id}", &id).replace("{name}", name) + query;
             let body = match operation["operationId"].as_str().unwrap() {
-                "replay_events" => json!({"endpoint": "beta"}),
+                "replay_events" | "begin_reconciliation" => json!({"endpoint": "beta"}),
                 "retry_dispatches" | "cancel_dispatches" => json!({"sink": "beta-sink"}),
                 "settle_booking" => json!({"sink": "beta-sink", "payment_id": "x", "recorded": true}),
                 "register" | "register_endpoint" => json!({"url": "https://x.example/beta"}),
-                "begin_reconciliation" => json!({"endpoint": "beta"}),
                 "erase_invoice" => json!({"invoice_id": "theirs-BETA"}),
                 _ => json!({}),
             };

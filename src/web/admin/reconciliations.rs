@@ -22,6 +22,7 @@ const MOST_DIFFERENCES: u32 = 10_000;
 
 /// A number of payments and their sum.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the API")]
 pub struct Payments {
     /// How many.
     pub(crate) payments: u64,
