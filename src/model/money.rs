@@ -193,7 +193,9 @@ mod tests {
     fn only_amounts_of_one_currency_have_a_sum() {
         let total = |bodies: &[&str]| {
             let mut total = Total::default();
-            bodies.iter().for_each(|body| total.add(Some(body.as_bytes())));
+            for body in bodies {
+                total.add(Some(body.as_bytes()));
+            }
             total.known().map(|(cents, currency)| (cents.0, currency.map(str::to_owned)))
         };
         let (plain, euros, dollars) = (

@@ -203,7 +203,9 @@ impl Telling<'_> {
             let named: Vec<i64> = stopped.iter().take(MOST_NAMED).map(|stopped| stopped.dispatch.0).collect();
             data.insert("dispatches".into(), named.into());
             let mut total = Total::default();
-            stopped.iter().for_each(|stopped| total.add(stopped.payload.as_deref()));
+            for stopped in &stopped {
+                total.add(stopped.payload.as_deref());
+            }
             if let Some((Cents(cents), currency)) = total.known() {
                 data.insert("amount_cents".into(), cents.into());
                 data.extend(currency.map(|currency| ("currency".to_owned(), currency.into())));
