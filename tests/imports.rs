@@ -45,7 +45,7 @@ const RULE: &[(&str, &[&str])] = &[
     ("notices", &["model", "store", "ingest", "dispatch", "activity", "lifecycle"]),
     ("resolve", &["model", "store", "sinks", "crates/finkare"]),
     ("statement", &["model", "store", "sinks"]),
-    ("reconcile", &["model", "store", "ingest", "lifecycle", "resolve", "crates/finkare"]),
+    ("reconcile", &["model", "store", "sinks", "ingest", "lifecycle", "resolve", "crates/finkare"]),
     ("replay", &["model", "store", "ingest"]),
     ("bulk", &["model", "store", "replay"]),
     (

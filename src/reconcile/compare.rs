@@ -44,7 +44,7 @@ pub struct Period {
 }
 
 impl Period {
-    fn has(&self, at: PaidAt) -> bool {
+    pub(super) fn has(&self, at: PaidAt) -> bool {
         let day = at.date(&self.zone);
         self.since <= day && day <= self.until
     }

@@ -16,6 +16,7 @@
 //! - **Nothing is undone by itself**: a refund after a booking is reported.
 //!
 //! - `compare`: one invoice; pure.
+//! - `books`: whether the books still show what the ledger calls booked.
 //! - `pass`: one report, step by step.
 //!
 //! Source of what Finkare offers: <https://docs.finkare.io/api-reference/payments>. The meaning and the form of `fromDate` and
@@ -24,7 +25,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -42,9 +43,11 @@ use crate::{
         id::{EndpointName, LeaseToken},
         reconciliation::{NewReport, ReportId},
     },
+    sinks::Sink,
     store::{Store, StoreError, reconciliations::Asked},
 };
 
+mod books;
 pub mod compare;
 mod pass;
 
@@ -103,6 +106,8 @@ pub struct Target {
     pub route: Route,
     /// True if it keeps books: the ledger says what is in them.
     pub keeps_books: bool,
+    /// The sink itself as long as it runs, if its books may be looked at.
+    pub books: Option<Weak<dyn Sink>>,
     /// True if it takes payments for others than people: what is held or given up there is missing somewhere.
     pub is_for_programs: bool,
 }

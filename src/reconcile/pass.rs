@@ -5,7 +5,7 @@
 //! its own payment, and not the next one. The list may change while it is read: a payment that moves to another page is met
 //! twice, and kept once; one that is missed makes the number of payments differ from the number that Finkare announces, and
 //! then the list is read again. *Events*: the invoices of the events of these days. *Compare*: invoice by invoice. Where an
-//! event finds no payment, Finkare is asked for all payments of its invoice. *Fill*: the missing events, one by one, each
+//! event finds no payment, Finkare is asked for all payments of its invoice; and the books are looked at (`books`). *Fill*: the missing events, one by one, each
 //! after another look.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    Endpoint, LEASE, RENEW, SCHEDULE, Scene,
+    Endpoint, LEASE, RENEW, SCHEDULE, Scene, books,
     compare::{self, Case, Compared, Period, compare},
 };
 use crate::{
@@ -343,6 +343,8 @@ impl Work<'_> {
             let found = self.one(client, invoice, &payments, &evidence).await?;
             sums.push(found.sums);
             differences.extend(found.differences);
+            differences
+                .extend(books::gone(&self.scene.targets, &self.period(), invoice, &payments, &evidence.lines).await);
         }
         let number = number + i64::try_from(differences.len()).unwrap_or(i64::MAX);
         Ok((Some((sums, differences)), Progress::Compare { after: last, number }))

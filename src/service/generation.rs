@@ -185,7 +185,7 @@ impl Generation {
         let strays = Strays::new(&endpoints, &on.refusals, &on.metrics);
         let hooks = receive::router(endpoints, &ingest, &on.metrics, &on.refusals, &config.server)
             .merge(on.health.public_router());
-        let reconciling = reconciled(config, &linked);
+        let reconciling = reconciled(config, &linked, |name| sinks[name].sink.clone());
         let admin = Admin {
             reconciling: reconcile::Orders::new(on.store.clone(), reconciling.clone(), on.reconciling.clone()),
             store: on.store.clone(),
@@ -282,7 +282,11 @@ fn keep_clients(
 }
 
 /// What reconciliations need of the configuration.
-fn reconciled(config: &Config, linked: &[LinkedEndpoint]) -> reconcile::Scene {
+fn reconciled(
+    config: &Config,
+    linked: &[LinkedEndpoint],
+    running: impl Fn(&SinkName) -> Weak<dyn sinks::Sink>,
+) -> reconcile::Scene {
     let endpoint = |(endpoint, linked): (&crate::config::Endpoint, &LinkedEndpoint)| reconcile::Endpoint {
         name: endpoint.name.clone(),
         client: linked.client.clone(),
@@ -294,6 +298,7 @@ fn reconciled(config: &Config, linked: &[LinkedEndpoint]) -> reconcile::Scene {
     let target = |sink: &crate::config::Sink| reconcile::Target {
         route: route(sink, config),
         keeps_books: sink.kind.is_invoicing(),
+        books: sink.kind.is_invoicing().then(|| running(&sink.name)),
         is_for_programs: !matches!(sink.kind.name(), "email" | "chat" | "stdout"),
     };
     reconcile::Scene {

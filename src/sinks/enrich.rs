@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Message, Resolved, Sink,
+    Message, Resolved, Sink, StillShows, Unseen,
     invoicing::{Resolve, Unresolved},
 };
 use crate::model::{
@@ -72,6 +72,9 @@ impl Sink for Enriched {
 
     async fn check(&self) -> Result<String, String> {
         self.sink.check().await
+    }
+    async fn still_shows(&self, payment_id: &str) -> Option<Result<StillShows, Unseen>> {
+        self.sink.still_shows(payment_id).await
     }
 }
 

@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{Message, Sink, preview::Explained};
+use super::{Message, Sink, StillShows, Unseen, preview::Explained};
 use crate::model::dispatch::Outcome;
 
 /// A live sink behind its guard.
@@ -47,6 +47,9 @@ impl Sink for Guarded {
 
     async fn explain(&self, message: &Message) -> Option<Explained> {
         self.sink.explain(message).await
+    }
+    async fn still_shows(&self, payment_id: &str) -> Option<Result<StillShows, Unseen>> {
+        self.sink.still_shows(payment_id).await
     }
 }
 

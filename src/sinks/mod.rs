@@ -21,7 +21,7 @@
 //! docs/new-sink.md has the whole check list. A kind that follows steps 1 and 2 and is only compiled for tests is in
 //! `src/sinks/tests.rs`.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -150,6 +150,31 @@ fn as_shown<S: serde::Serializer>(payment: &Option<Payment>, serializer: S) -> R
     shown.serialize(serializer)
 }
 
+/// What books show of a payment that the ledger calls booked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StillShows {
+    /// They show it; whether all of it is right is not said.
+    There,
+    /// They do not show it.
+    Gone {
+        /// The system's name.
+        system: String,
+        /// What was looked for.
+        what: String,
+    },
+    /// The ledger does not call it booked.
+    NotBooked,
+}
+
+/// Why books could not be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unseen {
+    /// The reason.
+    pub reason: String,
+    /// When they can be, if that is known.
+    pub after: Option<Duration>,
+}
+
 /// A target.
 #[async_trait]
 pub trait Sink: Send + Sync + fmt::Debug {
@@ -169,6 +194,16 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// ([`options::SinkOptions::preview`]).
     async fn explain(&self, message: &Message) -> Option<preview::Explained> {
         let _ = message;
+        None
+    }
+
+    /// Looks by reads alone whether the target still shows a payment that the ledger calls booked; `None` for a target that
+    /// shows no single payment.
+    ///
+    /// # Errors
+    /// The target could not be asked.
+    async fn still_shows(&self, payment_id: &str) -> Option<Result<StillShows, Unseen>> {
+        let _ = payment_id;
         None
     }
 }

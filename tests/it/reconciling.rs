@@ -29,6 +29,7 @@ on_both_stores!(
     what_is_filled_is_booked_once_in_every_order,
     a_killed_pass_goes_on_where_it_was,
     what_a_person_has_booked_is_held,
+    what_the_books_no_longer_show_is_reported,
     differences_are_told_on_change_and_shown,
     the_rule_of_the_resolver_decides,
 );
@@ -592,6 +593,39 @@ async fn what_a_person_has_booked_is_held(backend: Backend) {
     assert_eq!(found(&again), BTreeSet::from([("held".into(), by_hand, "compta".into())]));
     let detail = again["differences"][0]["detail"].as_str().expect("a sentence");
     assert!(detail.contains("VIR 4711") && detail.contains("dispatches cancel"), "{detail}");
+}
+
+async fn what_the_books_no_longer_show_is_reported(backend: Backend) {
+    let scene = Scene::new(backend).await;
+    let day = at("2026-10-05T10:00:00Z");
+    let payments: Vec<String> =
+        ["F-1", "F-2", "F-3"].into_iter().map(|number| scene.payment(number, 15_000, day).1).collect();
+    let relay = scene.home.start().await;
+    report(&relay, "2026-10-01", "2026-10-31", true).await;
+    eventually("all are booked", async || payments.iter().all(|payment| scene.booked(payment) == 1)).await;
+    settled(&relay).await;
+    let equal = report(&relay, "2026-10-01", "2026-10-31", false).await;
+    assert_eq!(found(&equal), BTreeSet::new());
+
+    // One is removed by a person; of another one the reference is changed, and it is still there.
+    scene.books.locked_ledger().remove_entries(&format!("finkare:{}", payments[0]));
+    scene.books.locked_ledger().change_entries(|entries| entries[0].marker = Some("VIR 4711".into()));
+    let writes = scene.books.entries().len();
+    let differs = report(&relay, "2026-10-01", "2026-10-31", true).await;
+    assert_eq!(found(&differs), BTreeSet::from([("not_in_books".into(), payments[0].clone(), "compta".into())]));
+    let difference = &differs["differences"][0];
+    assert_eq!((&difference["amount_cents"], &difference["currency"]), (&15_000.into(), &"EUR".into()));
+    let detail = difference["detail"].as_str().expect("a sentence");
+    assert!(detail.contains("150.00 EUR in Facturation.PRO") && detail.contains("record it by hand"), "{detail}");
+    settled(&relay).await;
+    assert_eq!(scene.books.entries().len(), writes, "nothing is written by itself");
+
+    // Books that do not answer hide no other difference.
+    let (_, lost) = scene.payment("F-4", 4_000, day);
+    scene.books.desk().set("errors", "100000").expect("a fault that there is");
+    let without = report(&relay, "2026-10-01", "2026-10-31", false).await;
+    assert_eq!(found(&without), BTreeSet::from([("never_announced".into(), lost, String::new())]));
+    assert!(relay.log().contains("the books could not be looked at for a reconciliation"));
 }
 
 async fn differences_are_told_on_change_and_shown(backend: Backend) {

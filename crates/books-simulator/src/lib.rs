@@ -294,6 +294,11 @@ impl Ledger {
         change(&mut self.entries);
     }
 
+    /// A person removes what was booked under this marker.
+    pub fn remove_entries(&mut self, marker: &str) {
+        self.entries.retain(|entry| entry.marker.as_deref() != Some(marker));
+    }
+
     fn the(&self, number: &str) -> &Invoice {
         let mut found = self.invoices.iter().filter(|invoice| invoice.full_number() == number);
         let invoice = found.next().unwrap_or_else(|| panic!("no invoice {number} in the books"));

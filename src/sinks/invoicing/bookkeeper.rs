@@ -27,6 +27,7 @@
 //! money, typed in by a person or imported from the bank ([`Rival`](super::Rival)). A person looks at it, unless
 //! `on_same_amount` says otherwise.
 
+mod again;
 mod explain;
 mod rivals;
 mod status;
@@ -57,7 +58,7 @@ use crate::{
         id::SinkName,
         money::Cents,
     },
-    sinks::{Message, Sink, preview::Explained},
+    sinks::{Message, Sink, StillShows, Unseen, preview::Explained},
     store::{
         StoreError,
         ledger::{Advance, BookingBegun, BookingFilter, LedgerStore},
@@ -789,5 +790,9 @@ impl<B: Books> Sink for Bookkeeper<B> {
         let made = self.transcript.as_ref().map(|calls| calls.lock().unwrap_or_else(PoisonError::into_inner).clone());
         let calls = made.into_iter().flatten().chain(not_made).collect();
         Some(Explained { calls, decision, outcome })
+    }
+
+    async fn still_shows(&self, payment_id: &str) -> Option<Result<StillShows, Unseen>> {
+        if B::WRITES { Some(self.look_again(payment_id).await) } else { None }
     }
 }
