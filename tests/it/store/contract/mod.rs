@@ -31,6 +31,7 @@ pub(crate) mod model;
 pub(crate) mod noticing;
 pub(crate) mod operating;
 pub(crate) mod ordering;
+pub(crate) mod reconciling;
 pub(crate) mod recording;
 pub(crate) mod spoiled;
 
@@ -142,6 +143,10 @@ macro_rules! contract {
                     what_waits_for_one_cause_is_told_once_with_a_count, only_a_change_is_news,
                     of_many_that_look_one_tells, a_pause_and_its_end_are_told_to_the_others,
                     what_fails_to_tell_tells_nothing, rotations_are_told_from_the_trail, a_digest_is_made_once_a_day,
+                }
+                reconciling {
+                    one_runs_at_a_time_for_each_endpoint, a_pass_is_its_holders_until_its_lease_ends,
+                    a_step_that_is_stored_twice_is_one, a_payment_is_filled_once_whoever_fills_it,
                 }
                 spoiled {
                     times_at_both_ends_of_the_calendar_come_back, a_spoiled_event_hides_no_other,

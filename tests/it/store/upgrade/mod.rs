@@ -20,8 +20,9 @@ use finkare_relay::{
         clock,
         dispatch::{FinishedAttempt, LeasedDispatch, Next, Order, Outcome, State},
         event::{DedupeKey, NewEvent},
-        id::{DispatchId, EndpointName, EventId, SinkName},
+        id::{DispatchId, EndpointName, EventId, LeaseToken, SinkName},
         intent::IntentState,
+        reconciliation::{DifferenceKind, ReportId, ReportState},
         secret::Secret,
         stored_secret::SecretState,
     },
@@ -302,5 +303,19 @@ async fn the_rest(store: &dyn Store, version: i64) {
         assert_eq!((booked.finished.len(), paid.finished.len()), expected);
         assert_eq!((booked.begun.len(), paid.begun.len()), (3, 3));
         assert!(store.month_rows(&span("2023-11-14", "2023-11-15"), 2).await.unwrap().is_none(), "there are more");
+    }
+    if version >= 15 {
+        let done = store.reconciliation(ReportId(id(0x51))).await.unwrap().unwrap();
+        assert_eq!((done.state, done.differences(), done.asked.actor.as_str()), (ReportState::Done, 1, "ops"));
+        assert_eq!(store.last_reconciliations().await.unwrap(), [done]);
+        let found = store.differences(ReportId(id(0x51)), -1, 10).await.unwrap();
+        assert_eq!((found[0].1.kind, found[0].1.amount_cents), (DifferenceKind::NeverAnnounced, Some(900)));
+        let cut_off = store
+            .take_reconciliation(&["main".into()], LeaseToken::generate(), std::time::Duration::from_secs(9))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(cut_off.report.asked.id, ReportId(id(0x52)));
+        assert_eq!(cut_off.progress, r#"{"stage":"events","after":null}"#);
     }
 }
