@@ -157,7 +157,7 @@ fn sums(rows: &mut Vec<Vec<String>>, finkare: &Payments, events: &Payments, sink
 }
 
 fn line(difference: &Difference) -> String {
-    let Difference { kind, amount_cents, currency, paid_at, detail, event_id, payment_id, .. } = difference;
+    let Difference { kind, amount_cents, currency, paid_at, detail, .. } = difference;
     let mut line = format!("- {kind}: {}", amount(*amount_cents, currency.as_deref()));
     if let Some(day) = paid_at.as_deref().and_then(|at| at.get(..10)) {
         line.push_str(", paid ");
@@ -165,13 +165,6 @@ fn line(difference: &Difference) -> String {
     }
     line.push_str("\n  ");
     line.push_str(&plain(detail));
-    if kind.as_str() == "never_announced"
-        && let (Some(event), Some(_)) = (event_id, payment_id)
-    {
-        line.push_str(" It was filled: event ");
-        line.push_str(&event.to_string());
-        line.push('.');
-    }
     line.push('\n');
     line
 }

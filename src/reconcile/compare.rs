@@ -488,6 +488,16 @@ const fn is_written(state: BookingState) -> bool {
     }
 }
 
+/// What is the matter with a payment that was never announced, once it has an event. Nobody is told any more to book it.
+pub(super) fn filled(payment_id: &str, difference: &Difference, event: EventId) -> String {
+    let cents = Cents(difference.amount_cents.unwrap_or_default());
+    let amount = difference.currency.as_deref().map_or_else(|| cents.to_string(), |currency| cents.of(currency));
+    format!(
+        "Finkare has payment {payment_id} of {amount}, completed, which no event had announced. It was filled: event {event} goes to \
+         the sinks like any other, so do not book it by hand."
+    )
+}
+
 fn amount(payment: &Payment) -> String {
     let cents = Cents(payment.amount_cents);
     payment.currency.as_deref().map_or_else(|| cents.to_string(), |currency| cents.of(&currency.to_ascii_uppercase()))

@@ -435,7 +435,8 @@ impl Work<'_> {
             if let Some(event) = event {
                 let next = Progress::Fill { after: *number };
                 let progress = serde_json::to_string(&next).expect("numbers can be written as JSON");
-                let noted = self.store.note_filled(id, self.pass.token, *number, event, &progress).await?;
+                let detail = compare::filled(payment_id, difference, event);
+                let noted = self.store.note_filled(id, self.pass.token, *number, (event, &detail), &progress).await?;
                 if !noted {
                     return Err(Trouble::Lost);
                 }

@@ -257,13 +257,13 @@ pub trait ReconciliationStore: Send + Sync {
     /// unless the payment has an event already. However often it is called, there is one event.
     async fn fill_payment(&self, filling: &Filling) -> Result<Filled, StoreError>;
 
-    /// Notes in a difference which event was made; false if the lease was lost.
+    /// Notes in a difference which event was made, and what is the matter since then; false if the lease was lost.
     async fn note_filled(
         &self,
         id: ReportId,
         token: LeaseToken,
         number: i64,
-        event: EventId,
+        made: (EventId, &str),
         progress: &str,
     ) -> Result<bool, StoreError>;
 
@@ -809,15 +809,16 @@ impl<S: Transact> ReconciliationStore for S {
         id: ReportId,
         token: LeaseToken,
         number: i64,
-        event: EventId,
+        (event, detail): (EventId, &str),
         progress: &str,
     ) -> Result<bool, StoreError> {
         self.transact("note the event of a payment", Again::Harmless, Access::Write, async |mut tx| {
             if ours(&mut tx, id, token).await?.is_none() {
                 return tx.commit(false).await;
             }
-            let note = "UPDATE reconciliation_differences SET event_id = $3 WHERE report_id = $1 AND number = $2";
-            tx.execute(note, values![id.0, number, event.to_string()]).await?;
+            let note =
+                "UPDATE reconciliation_differences SET event_id = $3, detail = $4 WHERE report_id = $1 AND number = $2";
+            tx.execute(note, values![id.0, number, event.to_string(), detail]).await?;
             let go_on = "UPDATE reconciliations SET progress = $2 WHERE id = $1";
             tx.execute(go_on, values![id.0, progress]).await?;
             tx.commit(true).await

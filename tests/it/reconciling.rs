@@ -433,7 +433,11 @@ fn made_of(report: &Value, payment: &str) -> String {
     assert!(found(report).contains(&("never_announced".into(), payment.into(), String::new())), "{report}");
     let rows = report["differences"].as_array().expect("a list");
     let row = rows.iter().find(|row| row["payment_id"] == payment && row["kind"] == "never_announced");
-    row.expect("it was found")["event_id"].as_str().expect("it was filled").to_owned()
+    let row = row.expect("it was found");
+    let detail = row["detail"].as_str().expect("a sentence");
+    // Whoever still read that they may book it would book it twice.
+    assert!(detail.contains("do not book it by hand") && !detail.contains("or book it"), "{detail}");
+    row["event_id"].as_str().expect("it was filled").to_owned()
 }
 
 async fn what_is_filled_is_booked_once_in_every_order(backend: Backend) {
