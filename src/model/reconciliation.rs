@@ -114,6 +114,7 @@ words! {
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PaymentDifference)]
 pub struct Difference {
     /// What differs.
     pub kind: DifferenceKind,

@@ -176,3 +176,44 @@ async fn odd_requests_get_problem_documents() {
         assert_eq!((status, &problem["code"]), (422, &json!("endpoint_not_linked")), "{body}");
     }
 }
+
+/// The name of a schema is that of its type alone, and of two types with one name the later replaces the earlier in silence.
+#[test]
+fn no_two_types_are_one_schema() {
+    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    let mut seen = std::collections::BTreeMap::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            for derived in text.split("ToSchema)]").skip(1) {
+                let (before, from) = ["struct ", "enum "]
+                    .iter()
+                    .filter_map(|word| derived.split_once(word))
+                    .min_by_key(|(before, _)| before.len())
+                    .expect("a type follows");
+                let name = match before.split_once("schema(as = ") {
+                    Some((_, other)) => other.split(')').next().unwrap(),
+                    None => from.split(|c: char| !c.is_alphanumeric()).next().unwrap(),
+                };
+                // In a macro the name is that of its caller.
+                if name.is_empty() {
+                    continue;
+                }
+                let name = name.to_owned();
+                if let Some(other) = seen.insert(name.clone(), path.clone()) {
+                    panic!(
+                        "`{name}` in {} and in {}: name one with `#[schema(as = …)]`",
+                        other.display(),
+                        path.display()
+                    );
+                }
+            }
+        }
+    }
+    assert!(seen.len() > 40 && seen.contains_key("PaymentDifference") && seen.contains_key("EventRow"), "{seen:?}");
+}

@@ -24,7 +24,7 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub struct StatementQuery {
     /// The month, such as `2026-10`: the payments that were paid in it, by the time zone of their endpoint.
-    #[param(pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$")]
+    #[param(pattern = "^(19[7-9][0-9]|[2-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])-(0[1-9]|1[0-2])$")]
     month: String,
     /// Only payments of this endpoint.
     endpoint: Option<String>,
