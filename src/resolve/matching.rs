@@ -1,6 +1,6 @@
 //! Which payments the events of one invoice announce, all at once: for a reconciliation.
 //!
-//! The rule is the resolver's own ([`choose`]): what an event names it announces; else the payment nearest in time, within the
+//! The rule is the resolver's own (`choice`): what an event names it announces; else the payment nearest in time, within the
 //! window. Of several events that would get the same payment, the nearest gets it. Nothing is stored.
 
 use std::collections::HashSet;
