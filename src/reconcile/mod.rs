@@ -55,8 +55,6 @@ mod pass;
 pub const EVERY_HOURS: u64 = 24;
 /// How many days a scheduled pass looks back by default, and one without a beginning.
 pub const LOOK_BACK_DAYS: u32 = 35;
-/// The default of an endpoint's `timezone`.
-pub const TIMEZONE: &str = "Europe/Paris";
 
 /// The actor of scheduled passes.
 const SCHEDULE: &str = "schedule";
