@@ -69,6 +69,21 @@ pub(super) async fn gone(
     gone
 }
 
+/// Adds what is gone, except where that is right: what was refunded after it was booked, and was undone in the books, differs no
+/// longer.
+pub(super) fn settle(differences: &mut Vec<Difference>, gone: Vec<Difference>) {
+    for one in gone {
+        let is_undone = |other: &Difference| {
+            other.kind == DifferenceKind::RefundedAfterBooking
+                && (&other.payment_id, &other.sink) == (&one.payment_id, &one.sink)
+        };
+        match differences.iter().position(is_undone) {
+            Some(place) => drop(differences.remove(place)),
+            None => differences.push(one),
+        }
+    }
+}
+
 /// One look, after the pauses that the books ask for.
 async fn look(books: &Arc<dyn Sink>, payment_id: &str) -> Option<Result<StillShows, Unseen>> {
     for _ in 0..LOOKS {

@@ -343,8 +343,8 @@ impl Work<'_> {
             let found = self.one(client, invoice, &payments, &evidence).await?;
             sums.push(found.sums);
             differences.extend(found.differences);
-            differences
-                .extend(books::gone(&self.scene.targets, &self.period(), invoice, &payments, &evidence.lines).await);
+            let gone = books::gone(&self.scene.targets, &self.period(), invoice, &payments, &evidence.lines).await;
+            books::settle(&mut differences, gone);
         }
         let number = number + i64::try_from(differences.len()).unwrap_or(i64::MAX);
         Ok((Some((sums, differences)), Progress::Compare { after: last, number }))

@@ -624,11 +624,20 @@ async fn what_the_books_no_longer_show_is_reported(backend: Backend) {
     settled(&relay).await;
     assert_eq!(scene.books.entries().len(), writes, "nothing is written by itself");
 
+    // What was refunded has to leave the books: as long as it is there it is reported, and once it is undone it is not.
+    let refund = |payment: &str| scene.finkare.change_payment(payment, |payment| payment.status = "refunded".into());
+    refund(&payments[0]);
+    refund(&payments[2]);
+    let differs = report(&relay, "2026-10-01", "2026-10-31", false).await;
+    let refunded = ("refunded_after_booking".into(), payments[2].clone(), "compta".into());
+    assert_eq!(found(&differs), BTreeSet::from([refunded.clone()]), "the first one is undone");
+
     // Books that do not answer hide no other difference.
     let (_, lost) = scene.payment("F-4", 4_000, day);
     scene.books.desk().set("errors", "100000").expect("a fault that there is");
     let without = report(&relay, "2026-10-01", "2026-10-31", false).await;
-    assert_eq!(found(&without), BTreeSet::from([("never_announced".into(), lost, String::new())]));
+    let first = ("refunded_after_booking".into(), payments[0].clone(), "compta".into());
+    assert_eq!(found(&without), BTreeSet::from([first, refunded, ("never_announced".into(), lost, String::new())]));
     assert!(relay.log().contains("the books could not be looked at for a reconciliation"));
 }
 
