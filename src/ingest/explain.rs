@@ -22,7 +22,7 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::{sync::mpsc, time::Instant};
 use utoipa::ToSchema;
@@ -58,7 +58,7 @@ const REST_FACTOR: u32 = 9;
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $word:literal),+ $(,)?) => {
         /// What a refusal looks like. The words are stable: metrics and the admin API show them.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Reason {
             $($(#[$doc])* #[serde(rename = $word)] $name),+
         }
@@ -108,7 +108,7 @@ reasons! {
 }
 
 /// A refusal as the API shows it: never the body, never the signature.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = RefusalRow)]
 pub struct Refusal {
     /// The refusal's number, counted from 1 in this process.
@@ -143,7 +143,7 @@ pub struct Refusal {
 }
 
 /// What a signature header looked like.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 pub struct SignatureHeader {
     /// The header's length in bytes; null if it was missing.
     #[schema(required)]
@@ -479,6 +479,28 @@ fn tried(keyring: &Keyring, claimed: &Tag, body: &Bytes) -> (Reason, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_read_back_as_it_was_written() {
+        let refusal = Refusal {
+            number: 1,
+            at: Timestamp::UNIX_EPOCH,
+            endpoint: Some("production".parse().unwrap()),
+            peer: Some("192.0.2.1:443".parse().unwrap()),
+            status: 401,
+            reason: Reason::BodyChanged,
+            explanation: "a proxy changes the body".into(),
+            examined: true,
+            body_bytes: 12,
+            body_sha256: None,
+            signature_header: SignatureHeader { bytes: Some(71), shape: Shape::PrefixedHex },
+            request_id: Some(Uuid::nil()),
+        };
+        let written = serde_json::to_string(&refusal).unwrap();
+        let read: Refusal = serde_json::from_str(&written).unwrap();
+        assert_eq!((read.reason, read.signature_header.shape), (Reason::BodyChanged, Shape::PrefixedHex));
+        assert_eq!(serde_json::to_string(&read).unwrap(), written);
+    }
 
     #[test]
     fn a_body_is_read_as_it_may_have_been_signed() {

@@ -2,12 +2,12 @@
 //! genuine: only [`super::finkare`] decides that.
 
 use http::HeaderMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{finkare::HEADER, hmac::Tag};
 
 /// The form of a header's value, without the value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shape {
     /// There is no header.

@@ -30,7 +30,7 @@ use axum::{
     routing::get,
 };
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 use utoipa_axum::{
@@ -65,15 +65,15 @@ pub struct Health {
 }
 
 /// One check and its result.
-#[derive(Debug, Serialize, ToSchema)]
-struct Check {
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Check {
     /// `store`, `queue`, `service`, or `endpoint/<name>`.
-    name: Cow<'static, str>,
+    pub(crate) name: Cow<'static, str>,
     /// False if this check makes the service not ready.
-    ready: bool,
+    pub(crate) ready: bool,
     /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
+    pub(crate) detail: Option<String>,
 }
 
 /// Who reads the answer.
@@ -86,12 +86,12 @@ enum Audience {
 }
 
 /// Whether the service can accept a delivery now, and if not, why.
-#[derive(Debug, Serialize, ToSchema)]
-struct Report {
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Report {
     /// True if a delivery that arrives now would be accepted.
-    ready: bool,
+    pub(crate) ready: bool,
     /// The checks.
-    checks: Vec<Check>,
+    pub(crate) checks: Vec<Check>,
 }
 
 /// The process is alive.

@@ -179,18 +179,18 @@ pub struct DispatchQuery {
 }
 
 /// A page of the list of dispatches.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DispatchList {
     /// The rows, newest first.
-    data: Vec<DispatchRow>,
+    pub(crate) data: Vec<DispatchRow>,
     /// Pass this as `cursor` to get the next rows; null if there are no more.
     #[schema(required)]
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
     /// Present if a search (by `sink` alone, or with the state `delivered`) stopped before the end: it has looked at the
     /// dispatches created since this time. `next_cursor` continues the search. Such a page may have fewer rows than
     /// requested, or none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    searched_until: Option<Timestamp>,
+    pub(crate) searched_until: Option<Timestamp>,
 }
 
 /// Lists dispatches, newest first.

@@ -40,9 +40,9 @@ const MAX_EVENTS: usize = 100;
 const MAX_TEXT: usize = 500;
 
 /// The state of an endpoint's link to Finkare.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum LinkState {
+pub(crate) enum LinkState {
     /// No change is under way.
     Settled,
     /// Finkare is being asked for a change.
@@ -53,64 +53,64 @@ enum LinkState {
 }
 
 /// An endpoint as the API shows it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct EndpointRow {
     /// The endpoint's name.
-    name: EndpointName,
+    pub(crate) name: EndpointName,
     /// The endpoint's path on the public listener.
-    path: String,
+    pub(crate) path: String,
     /// When the last genuine delivery came, through any replica; other replicas report it with up to a minute's delay. Null
     /// if none ever came.
     #[schema(required)]
-    last_delivery_at: Option<Timestamp>,
+    pub(crate) last_delivery_at: Option<Timestamp>,
     /// True if the endpoint belongs to Finkare's sandbox, whose payments are not real.
-    sandbox: bool,
+    pub(crate) sandbox: bool,
     /// The webhook's id at Finkare: the configured one, otherwise the registered one.
     #[schema(required)]
-    webhook_id: Option<String>,
+    pub(crate) webhook_id: Option<String>,
     /// The URL that Finkare posts to, as it was registered or adopted.
     #[schema(required)]
-    url: Option<String>,
+    pub(crate) url: Option<String>,
     /// When the webhook was registered or adopted.
     #[schema(required)]
-    registered_at: Option<Timestamp>,
+    pub(crate) registered_at: Option<Timestamp>,
     /// The state of the link to Finkare.
-    state: LinkState,
+    pub(crate) state: LinkState,
     /// The number of secrets that are valid now.
-    secrets: usize,
+    pub(crate) secrets: usize,
     /// The fingerprint of the newest secret.
     #[schema(required)]
-    fingerprint: Option<Fingerprint>,
+    pub(crate) fingerprint: Option<Fingerprint>,
     /// The number of days between two rotations by schedule; null without a schedule.
     #[schema(required)]
-    rotate_every_days: Option<u64>,
+    pub(crate) rotate_every_days: Option<u64>,
     /// When the secret is rotated next by schedule; null without a schedule.
     #[schema(required)]
-    next_rotation_at: Option<Timestamp>,
+    pub(crate) next_rotation_at: Option<Timestamp>,
     /// The unfinished change at Finkare; null if there is none.
     #[schema(required)]
-    intent: Option<IntentRow>,
+    pub(crate) intent: Option<IntentRow>,
     /// What needs a person, each with what to do; empty if nothing does.
-    attention: Vec<String>,
+    pub(crate) attention: Vec<String>,
 }
 
 /// An unfinished change at Finkare.
-#[derive(Debug, Serialize, ToSchema)]
-struct IntentRow {
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct IntentRow {
     /// What Finkare was asked for.
-    kind: IntentKind,
+    pub(crate) kind: IntentKind,
     /// When the change began.
-    since: Timestamp,
+    pub(crate) since: Timestamp,
     /// The person or the schedule that asked for the change.
-    actor: String,
+    pub(crate) actor: String,
     /// The number of times that Finkare was asked.
-    tries: u32,
+    pub(crate) tries: u32,
     /// The number of answers of success without a secret that can be read.
-    unreadable: u32,
+    pub(crate) unreadable: u32,
     /// False if the service does not ask Finkare again by itself, because there were too many such answers, or because a
     /// secret was configured while Finkare was being asked. A person has to say which secret is right (`settle`), or to
     /// rotate once more.
-    heals_itself: bool,
+    pub(crate) heals_itself: bool,
 }
 
 fn row(
@@ -189,19 +189,19 @@ fn unusable(closed: &Closed) -> String {
 }
 
 /// A secret as the API shows it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct SecretRow {
     /// The first 16 hexadecimal digits of the secret's SHA-256.
-    fingerprint: Fingerprint,
+    pub(crate) fingerprint: Fingerprint,
     /// The secret's state, which decides whether deliveries signed with it are genuine.
-    state: SecretState,
+    pub(crate) state: SecretState,
     /// The secret's origin.
-    origin: Origin,
+    pub(crate) origin: Origin,
     /// When the secret was stored.
-    created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     /// The time until which deliveries signed with it are genuine; null if no end is set.
     #[schema(required)]
-    valid_until: Option<Timestamp>,
+    pub(crate) valid_until: Option<Timestamp>,
 }
 
 fn secret_row(secret: StoredSecret, now: Timestamp) -> SecretRow {
@@ -217,20 +217,20 @@ fn secret_row(secret: StoredSecret, now: Timestamp) -> SecretRow {
 }
 
 /// A delivery in Finkare's own history.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryRow {
     /// The event's type.
     #[schema(required)]
-    event_type: Option<String>,
+    pub(crate) event_type: Option<String>,
     /// The delivery's status, as Finkare's word for it.
     #[schema(required)]
-    status: Option<String>,
+    pub(crate) status: Option<String>,
     /// The number of attempts that Finkare made.
     #[schema(required)]
-    attempts: Option<u64>,
+    pub(crate) attempts: Option<u64>,
     /// Finkare's other fields, unchanged.
     #[schema(value_type = Object)]
-    other: Map<String, Value>,
+    pub(crate) other: Map<String, Value>,
 }
 
 impl From<Delivery> for DeliveryRow {
@@ -307,15 +307,15 @@ pub struct RotateBody {
 }
 
 /// The answer to a rotation.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct RotatedRow {
     /// Always true.
-    rotated: bool,
+    pub(crate) rotated: bool,
     /// The fingerprint of the new secret.
-    fingerprint: Fingerprint,
+    pub(crate) fingerprint: Fingerprint,
     /// The time until which the previous secrets are valid as well; null if there were none.
     #[schema(required)]
-    previous_valid_until: Option<Timestamp>,
+    pub(crate) previous_valid_until: Option<Timestamp>,
 }
 
 impl From<Rotated> for RotatedRow {
@@ -374,17 +374,17 @@ pub struct SettleBody {
 }
 
 /// The answer to settling.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct SettledRow {
     /// Always true.
-    settled: bool,
+    pub(crate) settled: bool,
     /// The fingerprint of the endpoint's newest secret, which is the one that was named.
-    fingerprint: Fingerprint,
+    pub(crate) fingerprint: Fingerprint,
     /// The unfinished change that was ended; null if there was none.
     #[schema(required)]
-    ended: Option<IntentKind>,
+    pub(crate) ended: Option<IntentKind>,
     /// What this means, and what to do next.
-    next: String,
+    pub(crate) next: String,
 }
 
 /// Says which secret Finkare signs with, and thereby ends an unfinished change.
@@ -468,21 +468,21 @@ pub struct RegisterBody {
 }
 
 /// The answer to a registration.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct RegisteredRow {
     /// Always true.
-    registered: bool,
+    pub(crate) registered: bool,
     /// True if the webhook was created; false if it existed already and was adopted.
-    created: bool,
+    pub(crate) created: bool,
     /// The webhook's id at Finkare.
-    webhook_id: String,
+    pub(crate) webhook_id: String,
     /// The URL that Finkare posts to.
-    url: String,
+    pub(crate) url: String,
     /// The fingerprint of the endpoint's newest secret; null if the webhook's secret is not known, until a rotation.
     #[schema(required)]
-    fingerprint: Option<Fingerprint>,
+    pub(crate) fingerprint: Option<Fingerprint>,
     /// What a person should look at.
-    notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl From<Registered> for RegisteredRow {
@@ -747,10 +747,16 @@ mod tests {
             problem: "the row was damaged".into(),
             is_replaced,
         };
-        insta::assert_json_snapshot!([
+        let rows = [
             row(&endpoint(), Some(link), &[closed(false), closed(true)], Some(Timestamp::UNIX_EPOCH)),
-            row(&endpoint(), None, &[], None)
-        ]);
+            row(&endpoint(), None, &[], None),
+        ];
+        insta::assert_json_snapshot!(rows);
+        let written = serde_json::to_string(&rows).unwrap();
+        let read: [EndpointRow; 2] = serde_json::from_str(&written).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), written, "read back");
+        let unusable = written.replace(r#""name":"e""#, r#""name":"no name""#);
+        assert!(serde_json::from_str::<[EndpointRow; 2]>(&unusable).is_err());
         let configured = LinkedEndpoint { webhook_id: Some("configured".into()), ..endpoint() };
         assert_eq!(row(&configured, None, &[], None).webhook_id.as_deref(), Some("configured"));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Extension, Json, extract::State};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
@@ -89,41 +89,60 @@ pub enum Origin {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventPage {
     #[serde(flatten)]
-    event: EventRow,
+    pub(crate) event: EventRow,
     /// The content type that Finkare sent.
     #[schema(required)]
-    content_type: Option<String>,
+    pub(crate) content_type: Option<String>,
     /// The payload as JSON, or as text if it is not JSON. Null if it is neither, or if it has been removed.
     #[schema(value_type = Value, required)]
-    payload: Option<Box<RawValue>>,
+    pub(crate) payload: Option<Box<RawValue>>,
     /// The payload in base64. Present only if it is not text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    payload_base64: Option<String>,
+    pub(crate) payload_base64: Option<String>,
     /// The dispatches of the event, oldest first.
-    dispatches: Vec<DispatchWithAttempts>,
+    pub(crate) dispatches: Vec<DispatchWithAttempts>,
+}
+
+/// Reads the answer back with the payload as it was written. What serde derives for flattened fields would read it into a
+/// tree first, and lose how its numbers are written.
+impl<'de> Deserialize<'de> for EventPage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Rest {
+            content_type: Option<String>,
+            payload: Option<Box<RawValue>>,
+            payload_base64: Option<String>,
+            dispatches: Vec<DispatchWithAttempts>,
+        }
+        let whole = Box::<RawValue>::deserialize(deserializer)?;
+        let event = serde_json::from_str(whole.get()).map_err(D::Error::custom)?;
+        let Rest { content_type, payload, payload_base64, dispatches } =
+            serde_json::from_str(whole.get()).map_err(D::Error::custom)?;
+        Ok(Self { event, content_type, payload, payload_base64, dispatches })
+    }
 }
 
 /// A dispatch of the event, with its attempts.
-#[derive(Debug, Serialize, ToSchema)]
-struct DispatchWithAttempts {
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct DispatchWithAttempts {
     #[serde(flatten)]
-    dispatch: DispatchRow,
+    pub(crate) dispatch: DispatchRow,
     /// The attempts, oldest first.
-    attempt_log: Vec<AttemptRow>,
+    pub(crate) attempt_log: Vec<AttemptRow>,
 }
 
 /// A page of events.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct EventList {
     /// The rows, newest first.
-    data: Vec<EventRow>,
+    pub(crate) data: Vec<EventRow>,
     /// Pass this as `cursor` to get the next rows; null if there are no more.
     #[schema(required)]
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
     /// Present if a search (by `type`, `endpoint` or `q`) stopped before the end: it has looked at the events received since
     /// this time. `next_cursor` continues the search. Such a page may have fewer rows than requested, or none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    searched_until: Option<Timestamp>,
+    pub(crate) searched_until: Option<Timestamp>,
 }
 
 /// The filters of the list.
@@ -265,5 +284,16 @@ mod tests {
         assert_eq!(show(b"not \"json\""), (Some(r#""not \"json\"""#.into()), None));
         assert_eq!(show(&[0xff]), (None, Some("/w==".into())));
         assert!(shown(None).0.is_none());
+    }
+
+    #[test]
+    fn a_page_is_read_back_as_it_was_written() {
+        let text = r#"{"id":"01900000-0000-7000-8000-000000000000","endpoint":"production","type":"payment.received","invoice_id":"i-1","occurred_at":null,"received_at":"2026-10-05T10:30:00Z","deliveries":2,"origin":"reconciliation","readable":true,"invoice_number":"F-12","payment_id":"p-1","amount_cents":150000,"currency":"EUR","debtor":"Martin","method":"card","paid_at":"2026-10-05","content_type":"application/json","payload":{"b":1.50,"a":12345678901234567890123},"dispatches":[{"id":7,"event_id":"01900000-0000-7000-8000-000000000000","event_type":"payment.received","invoice_id":"i-1","sink":"books","state":"held","attempts":1,"created_at":"2026-10-05T10:30:00Z","next_attempt_at":null,"finished_at":null,"last_error":"no invoice F-12","trigger":"event","waits_for":null,"sink_state":"active","sink_next_probe_at":null,"invoice_number":"F-12","payment_id":"p-1","amount_cents":150000,"currency":"EUR","debtor":"Martin","method":"card","paid_at":"2026-10-05","attempt_log":[{"number":1,"started_at":"2026-10-05T10:30:00Z","duration_ms":1.5,"outcome":"hold","error":"no invoice F-12"}]}]}"#;
+        let page: EventPage = serde_json::from_str(text).unwrap();
+        assert_eq!((page.event.deliveries, page.dispatches[0].attempt_log.len()), (2, 1));
+        assert_eq!(serde_json::to_string(&page).unwrap(), text);
+        let gone = text.replace(r#"{"b":1.50,"a":12345678901234567890123}"#, "null");
+        let page: EventPage = serde_json::from_slice(gone.as_bytes()).unwrap();
+        assert!(page.payload.is_none() && page.payload_base64.is_none());
     }
 }

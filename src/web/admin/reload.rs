@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use axum::{Extension, Json, extract::State};
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{super::error::Problem, Admin, auth::Caller};
@@ -19,7 +19,7 @@ pub trait Reload: Send + Sync + std::fmt::Debug {
 }
 
 /// The configuration that is in force now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reloaded {
     /// The number of configured endpoints.
     pub endpoints: usize,
@@ -37,7 +37,7 @@ pub struct Reloaded {
 }
 
 /// The differences between two configurations: names, never values.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Changes {
     /// The sinks. A changed sink gets a new worker as soon as its previous worker has finished its running attempts. An
     /// unchanged sink continues undisturbed.
@@ -50,7 +50,7 @@ pub struct Changes {
 }
 
 /// The names of sinks or endpoints, by what happened to them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
     /// The names that are new.
     pub added: Vec<String>,
