@@ -7,7 +7,6 @@ use std::{fmt::Write as _, path::Path, sync::Arc};
 
 use anyhow::{Context, anyhow, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -22,22 +21,19 @@ use super::{
 };
 use crate::{
     config::{Config, Sink},
-    ingest::route::{Body, Decision, Own, Route},
     model::{
-        clock,
-        dispatch::{Outcome, Trigger},
-        event,
-        id::{DispatchId, EndpointName, EventId},
+        clock, event,
+        id::EventId,
         notice,
-    },
-    resolve::Resolver,
-    service,
-    sinks::{
-        Message, Resolved, enrich,
-        invoicing::{Desk, Transcript},
         preview::{Explained, Preview, Step},
     },
-    store::Store,
+    resolve::Resolver,
+    service::{
+        self,
+        trying::{self, Looking, Routing, message},
+    },
+    sinks::Message,
+    web::admin::trying::TryRow,
 };
 
 /// The most stored events that `--since` looks at.
@@ -101,41 +97,18 @@ impl Stored {
     }
 }
 
-fn message(
-    event_id: EventId,
-    endpoint: String,
-    (event_type, invoice_id): (String, Option<String>),
-    received_at: Timestamp,
-    content_type: Option<String>,
-    payload: Vec<u8>,
-) -> Message {
-    Message {
-        event_id,
-        dispatch_id: DispatchId(0),
-        endpoint,
-        event_type,
-        invoice_id,
-        received_at,
-        content_type,
-        payload: Bytes::from(payload),
-        attempt: 1,
-        trigger: Trigger::Event,
-        trace: None,
-        resolved: None,
-    }
-}
-
 /// `try`
 pub(super) async fn run(config: Config, options: Options, output: Output) -> Result<bool, Failure> {
     let sink = config.sinks.iter().find(|sink| sink.name.as_str() == options.sink).cloned().ok_or_else(|| {
         let names: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
         anyhow!("there is no configured sink `{}`; there is {}", options.sink, names.join(", "))
     })?;
-    let among = Among::new(&sink, &config);
+    let routes = config.sinks.iter().map(|sink| service::route(sink, &config)).collect();
+    let routing = Routing::new(&config, routes);
     let admin_url = options.service.admin_url.as_deref();
     if let Some(since) = &options.since {
         let client = Client::new(config, admin_url)?;
-        since_then(&client, since, &among, output).await?;
+        since_then(&client, since, &routing, &sink, output).await?;
         return Ok(true);
     }
     let event = options.event.unwrap_or_default();
@@ -144,50 +117,33 @@ pub(super) async fn run(config: Config, options: Options, output: Output) -> Res
     } else {
         from_file(&config, Path::new(&event), options.endpoint.as_deref())?
     };
-    if sink.kind.is_invoicing() && among.decide(&message).is_taken() {
-        let explained = explained(&config, &sink, &message).await?;
-        show_explained(&sink, &message, &explained, output)?;
-        return Ok(true);
-    }
-    let found =
-        if sink.enrich && among.decide(&message).is_taken() { looked_up(&config, &message).await? } else { Ok(None) };
-    show(&sink, &among, message, found, output)
-}
-
-/// Looks the event up at Finkare as the service would, without deciding anything.
-async fn looked_up(config: &Config, message: &Message) -> anyhow::Result<Result<Option<Resolved>, Outcome>> {
-    let (resolver, store) = looking(config).await?;
-    let found = enrich::resolve(&resolver, message).await;
-    store.close().await;
-    Ok(found.map_err(Outcome::from))
-}
-
-/// Finds out what an invoicing sink would do, using reads only.
-async fn explained(config: &Config, sink: &Sink, message: &Message) -> anyhow::Result<Explained> {
-    let (resolver, store) = looking(config).await?;
-    let desk = || Desk {
-        resolver: Arc::new(resolver),
-        ledger: store.clone(),
-        sink: sink.name.clone(),
-        timeout: sink.timeout,
-        payment_window_days: config.payment_window_days(),
-        transcript: Some(Transcript::default()),
+    let decision = routing.decide(&sink, &message);
+    let tried = if trying::needs_looking(&sink, &decision) {
+        let looking = looking(&config).await?;
+        let tried = trying::on_sink(&sink, &decision, message, Some(&looking)).await;
+        looking.store.close().await;
+        tried
+    } else {
+        trying::on_sink(&sink, &decision, message, None).await
     };
-    let target = sink.kind.build(sink.timeout, desk).map_err(|problem| anyhow!("sink {}: {problem}", sink.name))?;
-    let explained = tokio::time::timeout(sink.timeout, target.explain(message)).await;
-    store.close().await;
-    let explained = explained.map_err(|_| anyhow!("it took longer than an attempt may ({:?})", sink.timeout))?;
-    explained.with_context(|| format!("sink {} does not explain itself, which is a bug: report it", sink.name))
+    let tried = tried.map_err(anyhow::Error::from)?;
+    match &tried.would_do {
+        Some(explained) => {
+            show_explained(&sink, &tried, explained, output)?;
+            Ok(true)
+        }
+        None => show(&tried, output),
+    }
 }
 
-/// A resolver that decides nothing, and the store that it reads.
-async fn looking(config: &Config) -> anyhow::Result<(Resolver, Arc<dyn Store>)> {
+/// With what payments are looked for: the store that this command opens.
+async fn looking(config: &Config) -> anyhow::Result<Looking> {
     let linked = service::linked_endpoints(config)?;
     let open = service::open_store(&config.store, false)
         .await
         .context("the store could not be opened; it holds the payments of other events, which are needed here")?;
     let resolver = Resolver::looking(open.store.clone(), &service::resolved_endpoints(config, &linked));
-    Ok((resolver, open.store))
+    Ok(Looking { resolver: Arc::new(resolver), store: open.store, payment_window_days: config.payment_window_days() })
 }
 
 async fn stored(client: &Client, id: &str) -> anyhow::Result<Stored> {
@@ -222,65 +178,21 @@ fn own_type(payload: &[u8]) -> Option<String> {
     body["event"].as_str().filter(|event_type| notice::is_own(event_type)).map(str::to_owned)
 }
 
-/// The sink's route, among those of all sinks.
-struct Among {
-    route: Route,
-    routes: Vec<Route>,
-    endpoints: Vec<EndpointName>,
-}
-
-impl Among {
-    fn new(sink: &Sink, config: &Config) -> Self {
-        Self {
-            route: service::route(sink, config),
-            routes: config.sinks.iter().map(|sink| service::route(sink, config)).collect(),
-            endpoints: config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
-        }
-    }
-
-    fn decide(&self, message: &Message) -> Decision {
-        let body = Body::new(&message.payload);
-        if !notice::is_own(&message.event_type) {
-            return self.route.decide(&message.endpoint, &message.event_type, &body);
-        }
-        let own = Own::read(&message.event_type, &message.endpoint, &body);
-        self.route.decide_own(&self.routes, &self.endpoints, own, &body)
-    }
-}
-
-fn show(
-    sink: &Sink,
-    among: &Among,
-    mut message: Message,
-    found: Result<Option<Resolved>, Outcome>,
-    output: Output,
-) -> Result<bool, Failure> {
-    let decision = among.decide(&message);
-    let unresolved = found.as_ref().err().and_then(Outcome::reason).map(str::to_owned);
-    message.resolved = found.ok().flatten().map(Arc::new);
-    let preview = if decision.is_taken() && unresolved.is_none() {
-        Some(sink.kind.preview(&message, sink.timeout).map_err(|problem| anyhow!("sink {}: {problem}", sink.name))?)
-    } else {
-        None
-    };
-    let json = json!({
-        "sink": sink.name, "event_id": message.event_id, "type": message.event_type, "endpoint": Some(&message.endpoint).filter(|name| !name.is_empty()),
-        "invoice_id": message.invoice_id, "taken": decision.is_taken(), "reason": decision.to_string(),
-        "would_get": preview, "not_yet": unresolved,
-    });
+fn show(tried: &TryRow, output: Output) -> Result<bool, Failure> {
     let mut text = format!(
-        "event     {} ({}, {})\nsink      {}\ndecision  {}: {decision}",
-        message.event_id,
-        cell(&Value::from(message.event_type.as_str())),
-        origin(&message),
-        sink.name,
-        if decision.is_taken() { "yes" } else { "no" },
+        "event     {} ({}, {})\nsink      {}\ndecision  {}: {}",
+        tried.event_id,
+        cell(&Value::from(tried.r#type.as_str())),
+        origin(tried),
+        tried.sink,
+        if tried.taken { "yes" } else { "no" },
+        tried.reason,
     );
-    if let Some(reason) = &unresolved {
+    if let Some(reason) = &tried.not_yet {
         let _ = write!(text, "\nnot yet   {}", printable(reason));
     }
-    let is_broken = matches!(preview, Some(Preview::Broken(_)));
-    match preview {
+    let is_broken = matches!(tried.would_get, Some(Preview::Broken(_)));
+    match &tried.would_get {
         None => {}
         Some(Preview::Broken(broken)) => {
             let _ = write!(text, "\n\n`template` cannot make a body from it: {}", printable(&broken.to_string()));
@@ -291,44 +203,40 @@ fn show(
         }
         Some(Preview::Mail { headers, text: body }) => {
             for (name, value) in headers {
-                let _ = write!(text, "\n{name}: {}", printable(&value));
+                let _ = write!(text, "\n{name}: {}", printable(value));
             }
-            let _ = write!(text, "\n\n{}", printable(&body));
+            let _ = write!(text, "\n\n{}", printable(body));
         }
         Some(Preview::Line(line)) => {
-            let _ = write!(text, "\n\n{}", printable(&line));
+            let _ = write!(text, "\n\n{}", printable(line));
         }
         Some(Preview::Request { method, url, headers, body }) => {
             let _ = write!(text, "\n\n{method} {url}");
             for (name, value) in headers {
-                let _ = write!(text, "\n{name}: {}", printable(&value));
+                let _ = write!(text, "\n{name}: {}", printable(value));
             }
-            let _ = write!(text, "\n\n{}", printable(&body));
+            let _ = write!(text, "\n\n{}", printable(body));
         }
     }
-    output.say(&json, &text)?;
+    output.say(&json!(tried), &text)?;
     Ok(!is_broken)
 }
 
 /// Where the event comes from.
-fn origin(message: &Message) -> String {
-    match message.endpoint.as_str() {
-        "" => "of the relay itself".to_owned(),
-        name => format!("endpoint {name}"),
+fn origin(tried: &TryRow) -> String {
+    match &tried.endpoint {
+        None => "of the relay itself".to_owned(),
+        Some(name) => format!("endpoint {name}"),
     }
 }
 
-fn show_explained(sink: &Sink, message: &Message, explained: &Explained, output: Output) -> anyhow::Result<()> {
+fn show_explained(sink: &Sink, tried: &TryRow, explained: &Explained, output: Output) -> anyhow::Result<()> {
     let Explained { calls, decision, outcome } = explained;
-    let json = json!({
-        "sink": sink.name, "event_id": message.event_id, "type": message.event_type, "endpoint": Some(&message.endpoint).filter(|name| !name.is_empty()),
-        "invoice_id": message.invoice_id, "taken": true, "would_do": explained,
-    });
     let mut text = format!(
         "event     {} ({}, {})\nsink      {} ({})",
-        message.event_id,
-        cell(&Value::from(message.event_type.as_str())),
-        origin(message),
+        tried.event_id,
+        cell(&Value::from(tried.r#type.as_str())),
+        origin(tried),
         sink.name,
         sink.kind.name(),
     );
@@ -348,7 +256,7 @@ fn show_explained(sink: &Sink, message: &Message, explained: &Explained, output:
         }
     }
     let _ = write!(text, "\n\ndecision  {}\nthen      {outcome}", printable(decision));
-    output.say(&json, &text)
+    output.say(&json!(tried), &text)
 }
 
 /// Text without control characters except line breaks.
@@ -356,7 +264,13 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
 }
 
-async fn since_then(client: &Client, since: &str, among: &Among, output: Output) -> anyhow::Result<()> {
+async fn since_then(
+    client: &Client,
+    since: &str,
+    routing: &Routing,
+    sink: &Sink,
+    output: Output,
+) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     let mut cursor: Option<String> = None;
     let mut more = false;
@@ -368,7 +282,7 @@ async fn since_then(client: &Client, since: &str, among: &Among, output: Output)
             let found = stored(client, event["id"].as_str().unwrap_or_default()).await?;
             let (taken, reason) = match found.message() {
                 Ok(message) => {
-                    let decision = among.decide(&message);
+                    let decision = routing.decide(sink, &message);
                     (decision.is_taken(), decision.to_string())
                 }
                 Err(gone) => (false, gone.to_string()),

@@ -16,6 +16,7 @@ pub mod intent;
 pub mod language;
 pub mod money;
 pub mod notice;
+pub mod preview;
 pub mod reason;
 pub mod reconciliation;
 pub mod secret;

@@ -13,7 +13,11 @@ use std::{
 use axum::{Router, extract::Request};
 use finkare::Client;
 
-use super::{StartError, difference, linked_endpoints, resolved_endpoints, sources, test_event::TestEvents};
+use super::{
+    StartError, difference, linked_endpoints, resolved_endpoints, sources,
+    test_event::TestEvents,
+    trying::{Looking, Tries},
+};
 use crate::{
     activity::{AtFinkare, Board, Meter, Registration, Watch, Watched},
     bulk::Bulk,
@@ -177,6 +181,11 @@ impl Generation {
         let routes: Arc<[Route]> = config.sinks.iter().map(|sink| route(sink, config)).collect();
         let tested = config.sinks.iter().map(|sink| (sink.name.clone(), sink.timeout, sinks[&sink.name].sink.clone()));
         let tests = Arc::new(TestEvents::new(tested));
+        let looking = Looking {
+            resolver: Arc::new(Resolver::looking(on.store.clone(), &resolved_endpoints(config, &linked))),
+            store: on.store.clone(),
+            payment_window_days: config.payment_window_days(),
+        };
         let admin_routes = routes.clone();
         let endpoint_names: Arc<[EndpointName]> =
             config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
@@ -195,6 +204,7 @@ impl Generation {
             bulk: Bulk::new(on.store.clone(), replayer.clone()),
             replayer,
             tests,
+            tries: Arc::new(Tries::new(config, admin_routes.to_vec(), looking)),
             gate: Gate::new(&config.admin),
             tokens: Tokens::new(&config.admin.tokens),
             reach: Reach::new(&admin_routes, config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect()),

@@ -41,6 +41,7 @@ mod made_up;
 mod reload;
 mod succession;
 mod test_event;
+pub(crate) mod trying;
 
 use generation::Foundation;
 pub use generation::build_sinks;

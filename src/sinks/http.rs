@@ -477,7 +477,7 @@ impl Http {
         headers.push((header::USER_AGENT.as_str().to_owned(), AGENT.to_owned()));
         headers.sort();
         Preview::Request {
-            method: "POST",
+            method: "POST".to_owned(),
             url: format!("{}/…", self.target),
             headers,
             body: String::from_utf8_lossy(&body).into_owned(),

@@ -35,6 +35,8 @@ use crate::model::{
     trace::TraceParent,
 };
 
+pub use crate::model::preview;
+
 pub mod chat;
 pub mod email;
 pub mod enrich;
@@ -46,7 +48,6 @@ pub mod kind;
 mod lines;
 pub mod message;
 pub mod options;
-pub mod preview;
 pub mod stdout;
 mod template;
 #[cfg(test)]

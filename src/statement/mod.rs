@@ -89,7 +89,9 @@ impl Month {
 }
 
 /// What a sink means for the books.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = SinkRole)]
 pub enum Role {
     /// The relay records payments there.
     Books,

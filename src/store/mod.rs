@@ -35,7 +35,7 @@
 //!
 //! [`Store`] is the sum of its parts: one trait for each subject, in the file that documents its promises. Methods
 //! with the same SQL on both databases are written once, over `tx`: the [`link`] to Finkare (secrets, intents, the
-//! audit trail), the [`ledger`], [`activity`], [`breaker`], [`reconciliations`]. The others are written in [`postgres`] and [`sqlite`],
+//! audit trail), the [`ledger`], [`activity`], [`breaker`], [`reconciliations`], [`payments`]. The others are written in [`postgres`] and [`sqlite`],
 //! each part in the file of its SQL there: events, dispatches, leases, sinks, retention, erasing. Rows that both
 //! databases read alike are mapped in `rows`.
 //!
@@ -59,6 +59,7 @@ pub mod link;
 mod lists;
 pub mod notices;
 mod page;
+pub mod payments;
 pub mod postgres;
 pub mod reconciliations;
 pub mod retention;
@@ -86,6 +87,7 @@ pub use self::{
     link::{AuditFilter, AuditStore, IntentStore, SecretStore},
     notices::NoticeStore,
     page::Page,
+    payments::PaymentStore,
     reconciliations::ReconciliationStore,
     retention::{Purge, Purged, RetentionStore},
     sinks::{Paused, SinkStatus, SinkStore},
@@ -139,6 +141,7 @@ pub trait Store:
     + WaitingStore
     + StatementStore
     + ReconciliationStore
+    + PaymentStore
 {
 }
 
@@ -160,5 +163,6 @@ impl<S> Store for S where
         + WaitingStore
         + StatementStore
         + ReconciliationStore
+        + PaymentStore
 {
 }

@@ -27,6 +27,7 @@ mod observing;
 mod openapi;
 mod outages;
 mod outgoing;
+mod payments;
 mod pooling;
 mod readme;
 mod receiving;

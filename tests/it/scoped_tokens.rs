@@ -54,7 +54,8 @@ impl Desk {
         assert_eq!(status, 200, "{path}: {text}");
         for word in WORDS {
             // A dispatch for a sink that is shared is seen.
-            let may = word == "shared-sink" && (path == "/dispatches" || path.starts_with("/events/"));
+            let may =
+                word == "shared-sink" && (path == "/dispatches" || path == "/payments" || path.starts_with("/events/"));
             assert!(may || !text.contains(word), "{path} tells of {word}: {text}");
         }
         serde_json::from_str(&text).unwrap()
@@ -104,6 +105,9 @@ async fn nothing_of_the_others_is_seen_or_changed(backend: Backend) {
         "/endpoints",
         "/refusals",
         "/bookings",
+        "/payments",
+        "/payments?q=200.00",
+        "/payments?endpoint=beta",
         "/audit",
         "/audit?endpoint=beta",
         "/dispatches?endpoint=beta",
@@ -135,7 +139,8 @@ async fn nothing_of_the_others_is_seen_or_changed(backend: Backend) {
             let id = if path.contains("/events/") { theirs.clone() } else { their_dispatch.clone() };
             let name = if path.contains("/sinks/") { "beta-sink" } else { "beta" };
             let query = if operation["operationId"] == "show_statement" { "?month=2026-10" } else { "" };
-            let filled = path.replace("{id}", &id).replace("{name}", name) + query;
+            let filled =
+                path.replace("{id}", &id).replace("{name}", name).replace("{payment_id}", "theirs-BETA") + query;
             let body = match operation["operationId"].as_str().unwrap() {
                 "replay_events" | "begin_reconciliation" => json!({"endpoint": "beta"}),
                 "retry_dispatches" | "cancel_dispatches" => json!({"sink": "beta-sink"}),

@@ -225,7 +225,7 @@ impl Chat {
         match self.body(message) {
             Err(broken) => Preview::Broken(*broken),
             Ok(body) => Preview::Request {
-                method: "POST",
+                method: "POST".to_owned(),
                 url: format!("{}/…", self.options.host()),
                 headers: vec![("content-type".to_owned(), "application/json".to_owned())],
                 body: String::from_utf8_lossy(&body).into_owned(),

@@ -789,7 +789,7 @@ impl<B: Books> Sink for Bookkeeper<B> {
         };
         let made = self.transcript.as_ref().map(|calls| calls.lock().unwrap_or_else(PoisonError::into_inner).clone());
         let calls = made.into_iter().flatten().chain(not_made).collect();
-        Some(Explained { calls, decision, outcome })
+        Some(Explained { calls, decision, outcome: outcome.to_owned() })
     }
 
     async fn still_shows(&self, payment_id: &str) -> Option<Result<StillShows, Unseen>> {

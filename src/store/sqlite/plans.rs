@@ -15,7 +15,9 @@ use crate::{
     store::{
         BaseStore, DispatchFilter, EventFilter,
         ledger::{BookingFilter, sql as ledger},
-        lists, sinks,
+        lists,
+        payments::{self, Among, PaymentFilter},
+        sinks,
         tx::Sql,
     },
 };
@@ -78,7 +80,7 @@ async fn goes_by(store: &SqliteStore, sql: &str, indexes: &[&str]) {
     // Constant rows, and what an inner query found, are scanned; a partial index may be.
     let walked = plan.lines().find(|line| {
         let Some(rest) = line.trim().strip_prefix("SCAN ") else { return false };
-        ["events", "queue", "history", "attempts", "bookings", "e", "d", "head"].contains(&rest)
+        ["events", "queue", "history", "attempts", "bookings", "assignments", "e", "d", "a", "head"].contains(&rest)
             || rest.contains("sqlite_autoindex")
     });
     assert_eq!(walked, None, "in the plan of\n{sql}\n{plan}");
@@ -269,5 +271,37 @@ async fn the_ledger_goes_by_its_indexes() {
         (BookingFilter { before: Some(500), ..all() }, "INTEGER PRIMARY KEY (rowid<?)"),
     ] {
         goes_by(&store, &list(filter), &[index]).await;
+    }
+}
+
+#[tokio::test]
+async fn payments_go_by_their_indexes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = with_history(&folder).await;
+    sqlx::raw_sql(
+        "INSERT INTO assignments (event_id, endpoint, payment_id, invoice_id, amount_cents, assigned_at)
+         SELECT event_id, 'main', payment_id, invoice_id, 1, changed_at FROM bookings;
+         ANALYZE;",
+    )
+    .execute(&store.writer)
+    .await
+    .unwrap();
+    let bounds = (Some(EventId::generate().0), Some(EventId::generate().0));
+    let begun = Among::Unfinished { states: vec![State::Held, State::Pending], begun: true };
+    let waiting = "queue_event (event_id>? AND event_id<?)";
+    for (among, ends, pieces) in [
+        (
+            Among::All,
+            &["sqlite_autoindex_events_1 (id>? AND id<?)", "PRIMARY KEY (event_id>? AND event_id<?)"][..],
+            &["sqlite_autoindex_events_1 (id>? AND id<?)", "PRIMARY KEY (event_id>? AND event_id<?)"][..],
+        ),
+        (begun, &[waiting], &[waiting, "bookings_open (state=?)"]),
+    ] {
+        goes_by(&store, &payments::end_statement(&among, bounds, 512).0, ends).await;
+        let filter = PaymentFilter { among, endpoints: Some(vec!["main".into()]), ..PaymentFilter::default() };
+        goes_by(&store, &payments::piece_statement(&filter, bounds, 50).0, pieces).await;
+    }
+    for sql in payments::OF_EVENTS {
+        goes_by(&store, of_sqlite(&sql), &[]).await;
     }
 }

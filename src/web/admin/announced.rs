@@ -55,6 +55,11 @@ impl Known {
         Ok(Self(known.into_iter().map(|known| (known.event_id, known)).collect()))
     }
 
+    /// What is known, where it has been read already.
+    pub(super) fn already(known: impl Iterator<Item = Announced>) -> Self {
+        Self(known.map(|known| (known.event_id, known)).collect())
+    }
+
     /// What is known for one of the events.
     pub(super) fn payment(&self, event: EventId) -> AnnouncedPayment {
         self.0.get(&event).map_or_else(AnnouncedPayment::default, |known| AnnouncedPayment {

@@ -186,9 +186,9 @@ pub struct DispatchList {
     /// Pass this as `cursor` to get the next rows; null if there are no more.
     #[schema(required)]
     pub(crate) next_cursor: Option<String>,
-    /// Present if a search (by `sink` alone, or with the state `delivered`) stopped before the end: it has looked at the
-    /// dispatches created since this time. `next_cursor` continues the search. Such a page may have fewer rows than
-    /// requested, or none.
+    /// Present if a search (by `endpoint`, `reason`, `since` or `until`, or by `sink` alone or with the state `delivered`)
+    /// stopped before the end: it has looked at the dispatches created since this time. `next_cursor` continues the search.
+    /// Such a page may have fewer rows than requested, or none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) searched_until: Option<Timestamp>,
 }

@@ -54,6 +54,7 @@ pub mod events;
 pub mod gate;
 pub mod invoices;
 pub mod openapi;
+pub mod payments;
 pub mod reconciliations;
 pub mod refusals;
 pub mod reload;
@@ -63,6 +64,7 @@ pub mod sink_test;
 pub mod sinks;
 pub mod statement;
 pub mod statuses;
+pub mod trying;
 pub mod waiting;
 
 use auth::Tokens;
@@ -90,6 +92,8 @@ pub struct Admin {
     pub replayer: Arc<Replayer>,
     /// Sends test events to sinks.
     pub tests: Arc<dyn sink_test::TestSinks>,
+    /// Tries events on sinks.
+    pub tries: Arc<dyn trying::TrySinks>,
     /// Decides which requests reach the routes.
     pub gate: Gate,
     /// The tokens that callers may use.
@@ -155,6 +159,8 @@ fn guarded() -> OpenApiRouter<Arc<Admin>> {
         .routes(posts(routes!(bulk::cancel)))
         .routes(posts(routes!(invoices::erase)))
         .routes(reads(routes!(refusals::list)))
+        .routes(reads(routes!(payments::list)))
+        .routes(reads(routes!(payments::show)))
         .routes(reads(routes!(bookings::list)))
         .routes(posts(routes!(bookings::settle)))
         .routes(reads(routes!(statement::show)))
@@ -164,6 +170,7 @@ fn guarded() -> OpenApiRouter<Arc<Admin>> {
         .routes(posts(routes!(sinks::pause)))
         .routes(posts(routes!(sinks::resume)))
         .routes(posts(routes!(sink_test::test)))
+        .routes(posts(routes!(trying::try_event)))
         .routes(reads(routes!(endpoints::list)))
         .routes(reads(routes!(endpoints::secrets)))
         .routes(reads(routes!(endpoints::deliveries)))

@@ -47,6 +47,7 @@ const BEARER: &str = "bearer";
         (name = "endpoints", description = "Webhooks registered at Finkare, and their secrets"),
         (name = "invoices", description = "Operations on everything that belongs to one invoice"),
         (name = "refusals", description = "Deliveries that were rejected"),
+        (name = "payments", description = "Payments, with what became of them and what is still to be done"),
         (name = "bookings", description = "Payments that were recorded in invoicing software"),
         (name = "reconciliations", description = "Finkare's payments compared with the events and the books"),
         (name = "audit", description = "The audit trail: who did what, and when"),

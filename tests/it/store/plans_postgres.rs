@@ -20,6 +20,7 @@ use finkare_relay::{
         Claim, DispatchFilter, DispatchStore, EventFilter, EventStore, Finish, LeaseStore, Offer, Purge,
         RetentionStore, SinkStore,
         ledger::{LedgerStore, Search},
+        payments::{Among, PaymentFilter, PaymentStore},
         postgres::PostgresStore,
         statement::{Span, StatementStore},
     },
@@ -350,6 +351,24 @@ async fn hot_statements_walk_indexes_and_claims_do_not_feel_the_history() {
     assert_eq!(rows.unwrap().unwrap().finished.len(), 3);
     let by = ["assignments_by_paid_at", "bookings_by_payment_alone", "bookings_finished", "queue_pkey"];
     assert_indexes("the statement of a month", &plans, &by);
+    // Payments: all of them, those that are not finished, and everything about a few.
+    let of = |among| PaymentFilter { among, ..PaymentFilter::default() };
+    let (page, plans) = explained(&server, store.payment_events(&of(Among::All), 50)).await;
+    let few: Vec<EventId> = page.unwrap().events.into_iter().take(3).collect();
+    assert_eq!(few.len(), 3);
+    assert_indexes("payments", &plans, &["events_pkey", "assignments_pkey"]);
+    let unfinished = of(Among::Unfinished { states: vec![State::Pending], begun: true });
+    let (page, plans) = explained(&server, store.payment_events(&unfinished, 50)).await;
+    assert_eq!(page.unwrap().events.len(), 50);
+    assert_indexes("unfinished payments", &plans, &["queue_event", "bookings_open"]);
+    let (facts, plans) = explained(&server, store.payment_facts(&few)).await;
+    assert_eq!(facts.unwrap().len(), 3);
+    let by = ["events_pkey", "assignments_pkey", "announced_pkey", "queue_event", "history_event"];
+    assert_indexes("everything about payments", &plans, &by);
+    let (found, plans) = explained(&server, store.find_payments("p17", Some("F17"), &["default".into()])).await;
+    assert_eq!(found.unwrap().len(), 1);
+    let by = ["announced_by_payment", "bookings_by_payment_alone", "bookings_by_number", "assignments_by_payment"];
+    assert_indexes("a payment by its id", &plans, &by);
     let (open, plans) = explained(&server, store.unassigned("default", "inv-4000", 10)).await;
     assert_eq!(open.unwrap().len(), 4);
     assert_indexes("events without a payment", &plans, &["events_invoice", "queue_event", "assignments_pkey"]);

@@ -31,6 +31,7 @@ pub(crate) mod model;
 pub(crate) mod noticing;
 pub(crate) mod operating;
 pub(crate) mod ordering;
+pub(crate) mod payments;
 pub(crate) mod reconciling;
 pub(crate) mod recording;
 pub(crate) mod spoiled;
@@ -143,6 +144,11 @@ macro_rules! contract {
                     what_waits_for_one_cause_is_told_once_with_a_count, only_a_change_is_news,
                     of_many_that_look_one_tells, a_pause_and_its_end_are_told_to_the_others,
                     what_fails_to_tell_tells_nothing, rotations_are_told_from_the_trail, a_digest_is_made_once_a_day,
+                }
+                payments {
+                    payments_are_listed_under_their_events, what_is_unfinished_is_found,
+                    everything_about_a_payment_is_read_together, a_late_announcement_is_told_with_the_first_event,
+                    a_payment_outlives_its_event,
                 }
                 reconciling {
                     one_runs_at_a_time_for_each_endpoint, a_pass_is_its_holders_until_its_lease_ends,
