@@ -22,4 +22,5 @@ pub mod reconciliation;
 pub mod secret;
 pub mod stored_secret;
 pub mod trace;
+pub mod traffic;
 mod words;

@@ -38,6 +38,9 @@
 //! audit trail), the [`ledger`], [`activity`], [`breaker`], [`reconciliations`], [`payments`]. The others are written in [`postgres`] and [`sqlite`],
 //! each part in the file of its SQL there: events, dispatches, leases, sinks, retention, erasing. Rows that both
 //! databases read alike are mapped in `rows`.
+//! audit trail), the [`ledger`], [`activity`], [`breaker`], [`reconciliations`], [`traffic`]. The others are written in
+//! [`postgres`] and [`sqlite`], each part in the file of its SQL there: events, dispatches, leases, sinks, retention,
+//! erasing. Rows that both databases read alike are mapped in `rows`.
 //!
 //! # How to add a store method
 //!
@@ -70,6 +73,7 @@ mod sinks;
 mod spoiled;
 pub mod sqlite;
 pub mod statement;
+pub mod traffic;
 mod tx;
 mod waiting;
 pub mod wake;
@@ -92,6 +96,7 @@ pub use self::{
     retention::{Purge, Purged, RetentionStore},
     sinks::{Paused, SinkStatus, SinkStore},
     statement::StatementStore,
+    traffic::TrafficStore,
     waiting::{WaitingOne, WaitingStore},
 };
 
@@ -142,6 +147,7 @@ pub trait Store:
     + StatementStore
     + ReconciliationStore
     + PaymentStore
+    + TrafficStore
 {
 }
 
@@ -164,5 +170,6 @@ impl<S> Store for S where
         + StatementStore
         + ReconciliationStore
         + PaymentStore
+        + TrafficStore
 {
 }

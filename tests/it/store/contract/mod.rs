@@ -20,6 +20,7 @@ use uuid::Uuid;
 pub(crate) mod activity;
 pub(crate) mod breaker;
 pub(crate) mod claiming;
+pub(crate) mod counting;
 pub(crate) mod erasing;
 pub(crate) mod finishing;
 pub(crate) mod handing_over;
@@ -153,6 +154,10 @@ macro_rules! contract {
                 reconciling {
                     one_runs_at_a_time_for_each_endpoint, a_pass_is_its_holders_until_its_lease_ends,
                     a_step_that_is_stored_twice_is_one, a_payment_is_filled_once_whoever_fills_it,
+                }
+                counting {
+                    processes_add_to_the_same_counts, a_batch_is_added_once_however_often_it_is_sent,
+                    the_largest_backlog_of_an_hour_is_kept, old_counts_are_deleted,
                 }
                 spoiled {
                     times_at_both_ends_of_the_calendar_come_back, a_spoiled_event_hides_no_other,

@@ -25,10 +25,11 @@ use finkare_relay::{
         reconciliation::{DifferenceKind, ReportId, ReportState},
         secret::Secret,
         stored_secret::SecretState,
+        traffic::{self, Line, What},
     },
     store::{
         Claim, DispatchFilter, EventFilter, Purge, Store, ledger::BookingFilter, postgres::PostgresStore,
-        sqlite::SqliteStore, statement::Span,
+        sqlite::SqliteStore, statement::Span, traffic::Batch,
     },
 };
 use sqlx::{
@@ -317,5 +318,17 @@ async fn the_rest(store: &dyn Store, version: i64) {
             .unwrap();
         assert_eq!(cut_off.report.asked.id, ReportId(id(0x52)));
         assert_eq!(cut_off.progress, r#"{"stage":"events","after":null}"#);
+    }
+    if version >= 16 {
+        let hour = traffic::hour_of(clock::nearest(1_700_000_000_000_000));
+        let next = hour + std::time::Duration::from_hours(1);
+        let of = |hour, what, name: &str, count| Line { hour, what, name: name.into(), count };
+        let known =
+            [of(hour, What::Accepted, "main", 41), of(hour, What::Ack(2), "", 40), of(next, What::Backlog, "erp", 3)];
+        assert_eq!(store.traffic(hour, next).await.unwrap(), known);
+        let batch = |number| Batch { writer: id(0x61), number, lines: vec![of(hour, What::Accepted, "main", 1)] };
+        assert!(!store.add_traffic(&batch(7)).await.unwrap() && store.add_traffic(&batch(8)).await.unwrap());
+        assert_eq!(store.traffic(hour, hour).await.unwrap()[0].count, 42);
+        assert_eq!(store.purge_traffic().await.unwrap(), 3);
     }
 }
