@@ -35,7 +35,8 @@
 //!    this process without a claim.
 //! 8. [`replay`]: sends stored events again. [`bulk`]: decisions about many events or dispatches at once.
 //! 9. [`link`]: the link to Finkare, which registers, rotates and heals. [`activity`]: endpoints that have gone quiet.
-//!    [`notices`]: the relay's own events, which tell a person what needs one.
+//!    [`notices`]: the relay's own events, which tell a person what needs one. [`traffic`]: counts of each hour, for
+//!    pictures.
 //! 10. [`resolve`]: which payment and which invoice an event means, found out at Finkare and decided once.
 //!     [`statement`]: what was recorded in a month, for people, spreadsheets and accounting software.
 //!     [`reconcile`]: Finkare's payments compared with the events, the ledger and the dispatches, to the cent.
@@ -71,6 +72,7 @@ pub mod activity;
 pub mod bulk;
 pub mod cli;
 pub mod config;
+pub mod dashboard;
 pub mod dispatch;
 pub mod handover;
 
@@ -92,4 +94,5 @@ pub mod sinks;
 pub mod statement;
 pub mod store;
 pub mod telemetry;
+pub mod traffic;
 pub mod web;

@@ -8,8 +8,12 @@
 //! a sender's data.
 
 use std::{
+    collections::BTreeMap,
     io::IsTerminal,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -25,8 +29,9 @@ mod filter;
 
 use crate::{
     model::{
-        dispatch::Outcome,
+        dispatch::{Next, Outcome},
         reconciliation::{DifferenceKind, Report},
+        traffic::{self, ACK_CLASSES, Totals, What},
     },
     store::SinkStatus,
 };
@@ -130,6 +135,15 @@ impl DeliveryResult {
             Self::TooLarge => "too_large",
             Self::TooSlow => "too_slow",
             Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// What is kept of it by the hour.
+    const fn counts_as(self) -> What {
+        match self {
+            Self::Accepted => What::Accepted,
+            Self::Duplicate => What::Duplicate,
+            Self::BadSignature | Self::TooOld | Self::TooLarge | Self::TooSlow | Self::Unavailable => What::Refused,
         }
     }
 }
@@ -245,6 +259,25 @@ pub struct Metrics {
     rotations: Family<ResultLabels, Counter>,
     differences: Family<DifferenceLabels, Gauge>,
     reconciliation_age: Family<EndpointLabel, Gauge<f64, AtomicU64>>,
+    /// What [`Metrics::traffic`] reads.
+    known: Mutex<Known>,
+    /// Acknowledgements of all endpoints by the class of their duration: the histograms cannot be read by the program.
+    acks: Arc<[AtomicU64; ACK_CLASSES]>,
+}
+
+/// The endpoints and sinks that this process has had so far.
+#[derive(Debug, Default)]
+struct Known {
+    endpoints: BTreeMap<String, EndpointMetrics>,
+    sinks: BTreeMap<String, Arc<Ends>>,
+}
+
+/// What attempts of one sink have led to.
+#[derive(Debug, Default)]
+struct Ends([AtomicU64; Ends::ALL.len()]);
+
+impl Ends {
+    const ALL: [What; 4] = [What::Delivered, What::Retried, What::Dead, What::Held];
 }
 
 /// One endpoint's counters of changes at Finkare.
@@ -265,6 +298,7 @@ impl RotationMetrics {
 pub struct EndpointMetrics {
     results: [Counter; DeliveryResult::ALL.len()],
     ack_seconds: Histogram,
+    acks: Arc<[AtomicU64; ACK_CLASSES]>,
 }
 
 impl EndpointMetrics {
@@ -273,6 +307,7 @@ impl EndpointMetrics {
         self.results[result as usize].inc();
         if matches!(result, DeliveryResult::Accepted | DeliveryResult::Duplicate) {
             self.ack_seconds.observe(took.as_secs_f64());
+            self.acks[traffic::class_of(took)].fetch_add(1, Relaxed);
         }
     }
 }
@@ -283,6 +318,7 @@ pub struct SinkMetrics {
     sink: String,
     attempts: Family<AttemptLabels, Counter>,
     attempt_seconds: Histogram,
+    ends: Arc<Ends>,
 }
 
 impl SinkMetrics {
@@ -290,6 +326,14 @@ impl SinkMetrics {
     pub fn observe(&self, outcome: &'static str, took: Duration) {
         self.attempts.get_or_create(&AttemptLabels { sink: self.sink.clone(), outcome }).inc();
         self.attempt_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts what an attempt has led to, for [`Metrics::traffic`].
+    pub fn ended(&self, outcome: &Outcome, next: &Next) {
+        let end = What::of_attempt(outcome, next);
+        if let Some(place) = end.and_then(|end| Ends::ALL.into_iter().position(|known| known == end)) {
+            self.ends.0[place].fetch_add(1, Relaxed);
+        }
     }
 }
 
@@ -312,6 +356,8 @@ impl Metrics {
             rotations: Family::default(),
             differences: Family::default(),
             reconciliation_age: Family::default(),
+            known: Mutex::default(),
+            acks: Arc::default(),
             registry: Registry::default(),
         };
         registry.register("relay_deliveries", "Deliveries by result", metrics.deliveries.clone());
@@ -377,10 +423,37 @@ impl Metrics {
             let labels = ResultLabels { endpoint: endpoint.to_owned(), result: result.as_str() };
             self.deliveries.get_or_create(&labels).clone()
         };
-        EndpointMetrics {
+        let metrics = EndpointMetrics {
             results: DeliveryResult::ALL.map(counter),
             ack_seconds: self.ack_seconds.get_or_create(&EndpointLabel { endpoint: endpoint.to_owned() }).clone(),
+            acks: self.acks.clone(),
+        };
+        self.known().endpoints.insert(endpoint.to_owned(), metrics.clone());
+        metrics
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this process has counted since its start of what is kept by the hour ([`crate::model::traffic`]). The names are
+    /// those of endpoints and sinks that were configured meanwhile.
+    pub fn traffic(&self) -> Totals {
+        let known = self.known();
+        let received = known.endpoints.iter().flat_map(|(name, metrics)| {
+            DeliveryResult::ALL.map(|result| (result.counts_as(), name.clone(), metrics.results[result as usize].get()))
+        });
+        let relayed = known.sinks.iter().flat_map(|(name, ends)| {
+            let end = |(what, count): (What, &AtomicU64)| (what, name.clone(), count.load(Relaxed));
+            Ends::ALL.into_iter().zip(&ends.0).map(end)
+        });
+        let acks = self.acks.iter().enumerate();
+        let acknowledged = acks.map(|(class, count)| (What::Ack(class), String::new(), count.load(Relaxed)));
+        let mut totals = Totals::new();
+        for (what, name, count) in received.chain(relayed).chain(acknowledged) {
+            *totals.entry((what, name)).or_default() += count;
         }
+        totals
     }
 
     /// The counters of an endpoint's changes at Finkare; every result is shown from the start, with zero.
@@ -431,6 +504,7 @@ impl Metrics {
             sink: sink.to_owned(),
             attempts: self.attempts.clone(),
             attempt_seconds: self.attempt_seconds.get_or_create(&SinkLabel { sink: sink.to_owned() }).clone(),
+            ends: self.known().sinks.entry(sink.to_owned()).or_default().clone(),
         }
     }
 
@@ -530,5 +604,33 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_by_the_hour_is_read_from_the_counters_also_after_a_reload() {
+        let metrics = Metrics::new();
+        let (before, after) = (metrics.endpoint("production"), metrics.endpoint("production"));
+        before.observe(DeliveryResult::Accepted, Duration::from_millis(3));
+        after.observe(DeliveryResult::Duplicate, Duration::from_secs(9));
+        before.observe(DeliveryResult::TooOld, Duration::from_secs(9));
+        after.observe(DeliveryResult::Unavailable, Duration::from_secs(9));
+        let (old, new) = (metrics.sink("erp"), metrics.sink("erp"));
+        old.ended(&Outcome::Delivered, &Next::Delivered);
+        new.ended(&Outcome::Delivered, &Next::Delivered);
+        new.ended(&Outcome::Rejected { reason: String::new() }, &Next::Dead);
+        metrics.strayed(true);
+        let mut totals = metrics.traffic();
+        totals.retain(|_, count| *count > 0);
+        let of = |what: What, name: &str, count: u64| ((what, name.to_owned()), count);
+        let expected = [
+            of(What::Accepted, "production", 1),
+            of(What::Duplicate, "production", 1),
+            of(What::Refused, "production", 2),
+            of(What::Delivered, "erp", 2),
+            of(What::Dead, "erp", 1),
+            of(What::Ack(2), "", 1),
+            of(What::Ack(12), "", 1),
+        ];
+        assert_eq!(totals, expected.into_iter().collect());
     }
 }

@@ -36,6 +36,7 @@ const RULE: &[(&str, &[&str])] = &[
     ("secrets", &["model", "signature", "store", "lifecycle"]),
     ("link", &["model", "store", "secrets", "lifecycle", "telemetry", "crates/finkare"]),
     ("activity", &["model", "store", "lifecycle", "telemetry", "crates/finkare"]),
+    ("traffic", &["model", "store", "lifecycle", "telemetry"]),
     (
         "ingest",
         &["model", "signature", "store", "secrets", "activity", "lifecycle", "pressure", "handover", "telemetry"],
@@ -87,6 +88,7 @@ const RULE: &[(&str, &[&str])] = &[
             "crates/finkare",
         ],
     ),
+    ("dashboard", &[]),
 ];
 
 /// Modules that may import everything: they put the rest together.

@@ -419,6 +419,7 @@ impl<S: Source + ?Sized> Worker<S> {
             }
         };
         self.metrics.observe(finished.outcome.as_str(), finished.duration);
+        self.metrics.ended(&finished.outcome, &finished.next);
         self.typical = Some(match self.typical {
             None => finished.duration,
             Some(typical) => (typical * 7 + finished.duration) / 8,

@@ -17,6 +17,7 @@ use crate::{
     lifecycle::Lifecycle,
     link::{LinkedEndpoint, Links},
     listener::{self, Routes},
+    model::clock,
     pressure::Pressure,
     resolve,
     secrets::{
@@ -29,6 +30,7 @@ use crate::{
         sqlite::{ProcessLock, SqliteStore},
     },
     telemetry::Metrics,
+    traffic::{self, Keeper},
     web::{
         admin::reload::{Reload, ReloadError, Reloaded},
         health::Health,
@@ -156,6 +158,7 @@ pub struct Service {
     /// Shows whether a part has failed.
     pub lifecycle: Lifecycle,
     reloader: Arc<Reloader>,
+    traffic: Arc<Keeper>,
     store: OpenStore,
 }
 
@@ -182,6 +185,7 @@ impl Service {
             Pressure::default(),
         );
         let metrics = Arc::new(Metrics::new());
+        let traffic = Arc::new(Keeper::new(store.clone(), metrics.clone(), clock::now()));
         let board = Board::default();
         let (refusals, explaining) = Refusals::new(metrics.clone(), lifecycle.clone());
         let health = Health::new(
@@ -231,6 +235,7 @@ impl Service {
             let _ = all_taken.run_until_cancelled(writer).await;
         });
         lifecycle.spawn("explaining refusals", explaining);
+        lifecycle.spawn("traffic", traffic::keep(traffic.clone(), lifecycle.clone()));
         let (hooks, most, until) = (Routes::new(reloader.hooks()), config.server.max_connections, lifecycle.clone());
         lifecycle.spawn("public listener", async move {
             listener::serve(public_listener, hooks, most, until).await;
@@ -240,7 +245,7 @@ impl Service {
             "admin listener",
             listener::serve(admin_listener, Routes::new(reloader.api()), ADMIN_CONNECTIONS, lifecycle.clone()),
         );
-        Ok(Self { public, admin, lifecycle, reloader, store: open })
+        Ok(Self { public, admin, lifecycle, reloader, traffic, store: open })
     }
 
     /// Reads the configuration again, and applies it as a whole or not at all. `actor` names the caller.
@@ -265,6 +270,8 @@ impl Service {
     /// closes the store.
     pub async fn stop(self) {
         self.lifecycle.stop(self.reloader.shutdown_timeout()).await;
+        // Nothing counts any more.
+        self.traffic.rest().await;
         // A store that hangs must not keep the process alive: everything important is committed.
         let _ = tokio::time::timeout(Duration::from_secs(5), self.store.store.close()).await;
     }
