@@ -52,5 +52,6 @@ mod support;
 mod templates;
 mod terminal;
 mod too_early_is_no_failure;
+mod traffic;
 mod unknown_paths;
 mod upgrading;

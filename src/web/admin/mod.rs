@@ -65,6 +65,7 @@ pub mod sinks;
 pub mod statement;
 pub mod statuses;
 pub mod trying;
+pub mod traffic;
 pub mod waiting;
 
 use auth::Tokens;
@@ -178,6 +179,7 @@ fn guarded() -> OpenApiRouter<Arc<Admin>> {
         .routes(posts(routes!(endpoints::register)))
         .routes(posts(routes!(endpoints::settle)))
         .routes(posts(routes!(reload::reload)))
+        .routes(reads(routes!(traffic::show)))
         .routes(reads(routes!(audit::list)))
 }
 

@@ -155,6 +155,7 @@ static LIMITED: LazyLock<Vec<(Method, &str)>> = LazyLock::new(|| {
         (Method::POST, "/endpoints/{name}/rotate-secret"),
         (Method::POST, "/endpoints/{name}/register"),
         (Method::POST, "/endpoints/{name}/settle"),
+        (Method::GET, "/traffic"),
         (Method::GET, "/audit"),
     ]
     .into()
