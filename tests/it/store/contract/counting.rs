@@ -90,8 +90,9 @@ pub(crate) async fn the_largest_backlog_of_an_hour_is_kept(on: &Fixture) {
     store.sample_backlog(hour).await.unwrap();
     backlog(3).await;
     // One under way counts like one that waits.
+    let erp = sink("erp");
     let leased = store.claim_due(Claim {
-        sink: &sink("erp"),
+        sink: &erp,
         order: Order::Invoice,
         limit: 1,
         lease: secs(60),
