@@ -256,13 +256,14 @@ impl Plot {
 struct Scale(f64);
 
 impl Scale {
-    /// A round number at least as large, whose half is round as well.
+    /// A round number at least as large.
     fn of(highest: f64) -> Self {
         let mut unit = 1.0;
         while unit * 10.0 < highest {
             unit *= 10.0;
         }
-        let round = [1.0, 2.0, 4.0, 6.0, 8.0, 10.0].into_iter().map(|digit| digit * unit).find(|top| *top >= highest);
+        let digits = [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0];
+        let round = digits.into_iter().map(|digit| digit * unit).find(|top| *top >= highest);
         Self(round.unwrap_or(unit * 10.0))
     }
 

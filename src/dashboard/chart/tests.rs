@@ -111,7 +111,8 @@ fn without_anything_there_are_axes_and_no_path() {
 #[test]
 fn scales_are_round() {
     let top = |highest: f64| Scale::of(highest).0;
-    assert_eq!([0.0, 1.0, 3.0, 5.0, 10.0, 11.0, 999.0].map(top), [1.0, 1.0, 4.0, 6.0, 10.0, 20.0, 1000.0]);
+    assert_eq!([0.0, 1.0, 3.0, 7.0, 10.0, 11.0, 999.0].map(top).to_vec(), [1.0, 1.0, 3.0, 8.0, 10.0, 15.0, 1000.0]);
+    assert_eq!((Scale::of(3.0).marks(true), Scale::of(30.0).marks(true)), (vec![0.0, 3.0], vec![0.0, 15.0, 30.0]));
     assert_eq!((Scale::of(1.0).marks(true), Scale::of(1.0).marks(false)), (vec![0.0, 1.0], vec![0.0, 0.5, 1.0]));
 }
 

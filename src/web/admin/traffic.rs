@@ -148,7 +148,7 @@ pub async fn show(
     };
     let last = hour_of(clock::now());
     let hours: Vec<Timestamp> =
-        (0..count).rev().filter_map(|ago| last.checked_sub(Duration::from_secs(3600) * ago).ok()).collect();
+        (0..count).rev().filter_map(|ago| last.checked_sub(Duration::from_hours(1) * ago).ok()).collect();
     let lines = admin.store.traffic(hours.first().copied().unwrap_or(last), last).await.map_err(store_problem)?;
 
     let endpoints = admin.meters.iter().map(|(name, _)| name.as_str());
