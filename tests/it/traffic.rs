@@ -1,16 +1,28 @@
 //! The numbers of each hour: what was posted to a real service is what `GET /traffic` answers, through a restart, and for a
 //! limited token only its own.
 
+use finkare_relay::{
+    model::{
+        clock,
+        traffic::{KEPT, Line, What, hour_of},
+    },
+    store::traffic::Batch,
+};
 use serde_json::{Value, json};
 
 use crate::support::{
+    eventually,
     finkare::{payment, sign},
     http,
     relay::{Backend, Home, Relay, SECRET, on_both_stores},
     target::{Reply, Target},
 };
 
-on_both_stores!(every_delivery_and_every_attempt_is_counted_once, a_limited_token_sees_its_own_numbers);
+on_both_stores!(
+    every_delivery_and_every_attempt_is_counted_once,
+    a_limited_token_sees_its_own_numbers,
+    old_numbers_are_deleted_by_the_service,
+);
 
 const ACME: &str = "the-token-of-acme-alone";
 
@@ -190,4 +202,21 @@ async fn a_limited_token_sees_its_own_numbers(backend: Backend) {
         assert_eq!(ask(query).await.0, 404, "{query}");
     }
     assert_eq!(ask("?sink=acme-sink&endpoint=acme").await.0, 200);
+}
+
+async fn old_numbers_are_deleted_by_the_service(backend: Backend) {
+    let home = Home::new(backend).await;
+    let relay = home.serve("[[sinks]]\nname = \"erp\"\ntype = \"stdout\"\n").await;
+    relay.terminate().await;
+    let store = home.store().await;
+    let (old, recent) = (hour_of(clock::now()) - KEPT * 2, hour_of(clock::now()) - KEPT / 2);
+    let line = |hour| Line { hour, what: What::Accepted, name: "production".into(), count: 7 };
+    let batch = Batch { writer: uuid::Uuid::from_u128(1), number: 1, lines: vec![line(old), line(recent)] };
+    assert!(store.add_traffic(&batch).await.unwrap());
+    assert_eq!(store.traffic(old, recent).await.unwrap().first(), Some(&line(old)));
+    let relay = home.start().await;
+    eventually("the old numbers are deleted", async || store.traffic(old, old).await.unwrap().is_empty()).await;
+    assert_eq!(store.traffic(recent, recent).await.unwrap(), [line(recent)]);
+    assert_eq!(received(&relay.get("/traffic?hours=168").await, "production"), [7, 0, 0]);
+    store.close().await;
 }
