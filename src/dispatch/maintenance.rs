@@ -105,6 +105,9 @@ impl Retention {
         // The store computes the ages from its own clock.
         let behind = clock::since(time.now, time.clock);
         let bookings = purge_bookings(&*self.store, self.ages.ledger.saturating_add(behind)).await;
+        if let Err(error) = self.store.purge_sessions().await {
+            report(&error);
+        }
         if total != Purged::default() || bookings > 0 {
             tracing::info!(payloads = total.payloads, events = total.events, bookings, "retention deleted old data");
         }

@@ -11,6 +11,7 @@ pub mod chain;
 pub mod clock;
 pub mod dispatch;
 pub mod event;
+pub mod guest;
 pub mod id;
 pub mod intent;
 pub mod language;

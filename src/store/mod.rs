@@ -36,6 +36,7 @@
 //! [`Store`] is the sum of its parts: one trait for each subject, in the file that documents its promises. Methods
 //! with the same SQL on both databases are written once, over `tx`: the [`link`] to Finkare (secrets, intents, the
 //! audit trail), the [`ledger`], [`activity`], [`breaker`], [`reconciliations`], [`payments`]. The others are written in [`postgres`] and [`sqlite`],
+//! audit trail), the [`ledger`], [`activity`], [`breaker`], [`reconciliations`], [`sessions`]. The others are written in [`postgres`] and [`sqlite`],
 //! each part in the file of its SQL there: events, dispatches, leases, sinks, retention, erasing. Rows that both
 //! databases read alike are mapped in `rows`.
 //! audit trail), the [`ledger`], [`activity`], [`breaker`], [`reconciliations`], [`traffic`]. The others are written in
@@ -69,6 +70,7 @@ pub mod retention;
 mod rows;
 pub(crate) mod schema;
 mod search;
+pub mod sessions;
 mod sinks;
 mod spoiled;
 pub mod sqlite;
@@ -94,6 +96,7 @@ pub use self::{
     payments::PaymentStore,
     reconciliations::ReconciliationStore,
     retention::{Purge, Purged, RetentionStore},
+    sessions::SessionStore,
     sinks::{Paused, SinkStatus, SinkStore},
     statement::StatementStore,
     traffic::TrafficStore,
@@ -148,6 +151,7 @@ pub trait Store:
     + ReconciliationStore
     + PaymentStore
     + TrafficStore
+    + SessionStore
 {
 }
 
@@ -171,5 +175,6 @@ impl<S> Store for S where
         + ReconciliationStore
         + PaymentStore
         + TrafficStore
+    + SessionStore
 {
 }
