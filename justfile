@@ -32,6 +32,10 @@ ci:
 book *ARGS:
     scripts/book {{ARGS}}
 
+# Take the book's pictures of the dashboard
+screenshots:
+    scripts/screenshots
+
 # Renew docs/openapi.json from the code
 openapi:
     cargo run -- openapi > docs/openapi.json

@@ -5,6 +5,7 @@ mod admin_access;
 mod book;
 mod booked_exactly_once;
 mod bookkeeping;
+mod browser;
 mod chat;
 mod circuit_breaker;
 mod clocks;
