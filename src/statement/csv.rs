@@ -139,7 +139,7 @@ fn total(part: &SinkPart, sum: &Sum, word: &str) -> Vec<String> {
 }
 
 /// An amount with a comma and nothing between the thousands, which a spreadsheet takes for a number.
-pub(super) fn amount(cents: i64) -> String {
+pub(crate) fn amount(cents: i64) -> String {
     Cents(cents).to_string().replace('.', ",")
 }
 

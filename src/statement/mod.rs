@@ -126,7 +126,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    fn zone(&self, endpoint: Option<&str>) -> TimeZone {
+    /// The zone in which the days of an endpoint begin; for one that is not configured, and for none, the usual one.
+    pub fn zone_of(&self, endpoint: Option<&str>) -> TimeZone {
         let known = endpoint.and_then(|endpoint| self.zones.get(endpoint)).cloned();
         known.unwrap_or_else(|| TimeZone::get(TIMEZONE).unwrap_or(TimeZone::UTC))
     }
@@ -284,6 +285,8 @@ pub struct Wanted {
     pub endpoint: Option<String>,
     /// Only this sink.
     pub sink: Option<String>,
+    /// Nothing but what is in the books.
+    pub booked_only: bool,
     /// The endpoints that the reader may see; `None`: all.
     pub endpoints: Option<Vec<String>>,
     /// The sinks whose bookings the reader may see; `None`: all.
@@ -317,7 +320,7 @@ impl Wanted {
                 .collect(),
         };
         let endpoints = self.endpoint.clone().map(|endpoint| vec![endpoint]).or_else(|| self.endpoints.clone());
-        Span { first, last, endpoints, books, sinks: Some(sinks) }
+        Span { first, last, endpoints, books, sinks: Some(sinks), booked_only: self.booked_only }
     }
 }
 
@@ -402,7 +405,7 @@ fn part(name: &str, settings: &Settings) -> SinkPart {
 fn of_booking(recorded: &Recorded, settings: &Settings) -> (Line, TimeZone) {
     let Recorded { booking, learned } = recorded;
     let endpoint = learned.as_ref().map(|learned| learned.endpoint.clone());
-    let zone = settings.zone(endpoint.as_deref());
+    let zone = settings.zone_of(endpoint.as_deref());
     let learned = learned.clone();
     let (debtor, method, paid_at) =
         learned.map_or((None, None, None), |Learned { debtor, method, paid_at, .. }| (debtor, method, paid_at));
@@ -446,7 +449,7 @@ fn begun(recorded: Recorded, settings: &Settings) -> OpenLine {
 }
 
 fn waiting(open: Open, settings: &Settings) -> OpenLine {
-    let zone = settings.zone(Some(&open.endpoint));
+    let zone = settings.zone_of(Some(&open.endpoint));
     let said = open.payload.as_deref().and_then(Said::read).unwrap_or_default();
     let known = open.known;
     let line = Line {

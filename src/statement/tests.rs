@@ -30,7 +30,7 @@ fn settings() -> Settings {
 
 fn october() -> Wanted {
     let month = "2026-10".parse().unwrap();
-    Wanted { month, endpoint: None, sink: None, endpoints: None, books: None, known: None }
+    Wanted { month, endpoint: None, sink: None, booked_only: false, endpoints: None, books: None, known: None }
 }
 
 fn recorded(payment: &str, cents: i64, paid_at: &str, state: BookingState) -> Recorded {

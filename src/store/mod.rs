@@ -35,13 +35,9 @@
 //!
 //! [`Store`] is the sum of its parts: one trait for each subject, in the file that documents its promises. Methods
 //! with the same SQL on both databases are written once, over `tx`: the [`link`] to Finkare (secrets, intents, the
-//! audit trail), the [`ledger`], [`activity`], [`breaker`], [`reconciliations`], [`payments`]. The others are written in [`postgres`] and [`sqlite`],
-//! audit trail), the [`ledger`], [`activity`], [`breaker`], [`reconciliations`], [`sessions`]. The others are written in [`postgres`] and [`sqlite`],
-//! each part in the file of its SQL there: events, dispatches, leases, sinks, retention, erasing. Rows that both
-//! databases read alike are mapped in `rows`.
-//! audit trail), the [`ledger`], [`activity`], [`breaker`], [`reconciliations`], [`traffic`]. The others are written in
-//! [`postgres`] and [`sqlite`], each part in the file of its SQL there: events, dispatches, leases, sinks, retention,
-//! erasing. Rows that both databases read alike are mapped in `rows`.
+//! audit trail), the [`ledger`], [`activity`], [`breaker`], [`reconciliations`], [`payments`], [`traffic`],
+//! [`sessions`]. The others are written in [`postgres`] and [`sqlite`], each part in the file of its SQL there: events,
+//! dispatches, leases, sinks, retention, erasing. Rows that both databases read alike are mapped in `rows`.
 //!
 //! # How to add a store method
 //!
@@ -175,6 +171,6 @@ impl<S> Store for S where
         + ReconciliationStore
         + PaymentStore
         + TrafficStore
-    + SessionStore
+        + SessionStore
 {
 }

@@ -50,6 +50,8 @@ pub struct Span {
     pub books: Option<Vec<String>>,
     /// Only dispatches for these sinks.
     pub sinks: Option<Vec<String>>,
+    /// Nothing but what is in the books.
+    pub booked_only: bool,
 }
 
 /// A booking, with what was learned of its payment.
@@ -115,14 +117,14 @@ pub trait StatementStore: Send + Sync {
 impl<S: Transact + LedgerStore> StatementStore for S {
     async fn month_rows(&self, span: &Span, most: usize) -> Result<Option<MonthRows>, StoreError> {
         let mut rows = MonthRows::default();
-        let mut after = Some(0);
+        let mut after = (!span.booked_only).then_some(0);
         while let Some(id) = after {
             after = open(self, span, id, &mut rows.open).await?;
             if rows.len() > most {
                 return Ok(None);
             }
         }
-        let mut after = Some(At::default());
+        let mut after = (!span.booked_only).then(At::default);
         while let Some(at) = after {
             after = by_number(self, span, BEGUN, at, &mut rows.begun).await?;
             if rows.len() > most {

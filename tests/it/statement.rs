@@ -33,6 +33,7 @@ use crate::support::{
 
 on_both_stores!(
     a_month_has_its_payments_to_the_cent,
+    what_is_in_the_books_can_be_had_alone,
     a_spreadsheet_reads_it,
     accounting_entries_balance,
     a_token_of_another_endpoint_sees_nothing,
@@ -350,6 +351,25 @@ async fn a_month_has_its_payments_to_the_cent(backend: Backend) {
         assert_eq!(first, text(&relay, TOKEN, query).await, "the same month, the same bytes");
         assert_eq!(first.0, 200);
     }
+}
+
+async fn what_is_in_the_books_can_be_had_alone(backend: Backend) {
+    let (_home, relay) = scene(backend).await;
+    let (all, booked) =
+        (statement(&relay, "month=2026-10").await, statement(&relay, "month=2026-10&part=booked").await);
+    let parts = |of: &Value| of["sinks"].as_array().unwrap().clone();
+    let open = |of: &Value| parts(of).iter().map(|part| part["open"].as_array().unwrap().len()).sum::<usize>();
+    assert!(open(&all) > 0 && open(&booked) == 0, "{booked}");
+    let bookings = |of: &Value| -> Vec<Value> {
+        parts(of)
+            .iter()
+            .filter(|part| part["sums"] != serde_json::json!([]))
+            .map(|part| part["bookings"].clone())
+            .collect()
+    };
+    assert!(!bookings(&all).is_empty());
+    assert_eq!(bookings(&all), bookings(&booked));
+    assert_eq!(text(&relay, TOKEN, "month=2026-10&part=open").await.0, 400);
 }
 
 async fn a_spreadsheet_reads_it(backend: Backend) {

@@ -30,6 +30,9 @@ pub struct StatementQuery {
     endpoint: Option<String>,
     /// Only this sink.
     sink: Option<String>,
+    /// `booked`: only what is in the books. What is not there yet is left out, which is much faster where very many dispatches wait.
+    #[param(value_type = Option<Part>, inline)]
+    part: Option<String>,
     /// `json` (the default), `csv` for a spreadsheet, `fec` for accounting software: the columns of article A47 A-1 of the
     /// Livre des procédures fiscales. `fec` needs `endpoint` if more than one is configured.
     #[param(value_type = Option<Format>, inline)]
@@ -37,6 +40,14 @@ pub struct StatementQuery {
     /// The language of `csv`: `fr` (the default) or `en`.
     #[param(value_type = Option<Language>, inline)]
     language: Option<String>,
+}
+
+/// A part of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, utoipa::ToSchema)]
+#[schema(rename_all = "lowercase", as = StatementPart)]
+pub enum Part {
+    /// What is in the books.
+    Booked,
 }
 
 /// The form of a statement.
@@ -83,6 +94,11 @@ pub async fn show(
         Some(_) => return Err(bad_parameter("`format` must be `json`, `csv` or `fec`.")),
     };
     let language = query.language.map(|word| parse("language", &word)).transpose()?.unwrap_or(Language::Fr);
+    let booked_only = match query.part.as_deref() {
+        None => false,
+        Some("booked") => true,
+        Some(_) => return Err(bad_parameter("`part` must be `booked`, or be left out.")),
+    };
     if let Some(endpoint) = &query.endpoint
         && !(admin.statement.zones.contains_key(endpoint) && caller.scope.has(endpoint))
     {
@@ -104,6 +120,7 @@ pub async fn show(
         month,
         endpoint: query.endpoint,
         sink: query.sink,
+        booked_only,
         endpoints: caller.scope.endpoints(),
         books: admin.reach.sinks(&caller.scope),
         known: admin.reach.reached(&caller.scope),

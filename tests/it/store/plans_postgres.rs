@@ -346,6 +346,7 @@ async fn hot_statements_walk_indexes_and_claims_do_not_feel_the_history() {
         endpoints: None,
         books: None,
         sinks: None,
+        booked_only: false,
     };
     let (rows, plans) = explained(&server, store.month_rows(&span, 100)).await;
     assert_eq!(rows.unwrap().unwrap().finished.len(), 3);
