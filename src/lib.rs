@@ -40,7 +40,7 @@
 //! 10. [`resolve`]: which payment and which invoice an event means, found out at Finkare and decided once.
 //!     [`statement`]: what was recorded in a month, for people, spreadsheets and accounting software.
 //!     [`reconcile`]: Finkare's payments compared with the events, the ledger and the dispatches, to the cent.
-//! 11. [`web`]: the two listeners.
+//! 11. [`web`]: the two listeners. [`dashboard`]: the pages for people, on the admin listener.
 //! 12. [`options`], [`config`]: reading what the operator wrote. [`telemetry`]: logs, metrics and traces. [`lifecycle`]:
 //!     stopping in order. [`pressure`]: accepts go before relaying. [`listener`]: connections, bounded, before there is a
 //!     request.

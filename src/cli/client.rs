@@ -208,6 +208,11 @@ impl Client {
         Ok(Self { http: http()?, base, token, origin })
     }
 
+    /// The address of the service.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// `GET` below `/api/v1`.
     pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
         self.answer(self.http.get(format!("{}/api/v1{path}", self.base)).query(query)).await

@@ -6,7 +6,7 @@
 use clap::Command;
 
 /// What a person would type after the name of the program, by command.
-const EXAMPLES: [(&str, &[&str]); 38] = [
+const EXAMPLES: [(&str, &[&str]); 40] = [
     ("serve", &["serve", "serve --config /etc/finkare-relay/relay.toml"]),
     ("demo", &["demo", "demo --keep"]),
     ("check", &["check", "check --config new.toml --json"]),
@@ -46,6 +46,8 @@ const EXAMPLES: [(&str, &[&str]); 38] = [
             "reconcile --endpoint acme --since 2026-10-05 --until 2026-10-05 --fill",
         ],
     ),
+    ("link list", &["link list", "link list --all -o csv"]),
+    ("link revoke", &["link revoke 019a8c3e-7d10-7c52-9f0a-3b1f5d2c8e44"]),
     ("endpoints list", &["endpoints list", "endpoints list -o json"]),
     ("endpoints secrets", &["endpoints secrets acme"]),
     ("endpoints deliveries", &["endpoints deliveries acme"]),

@@ -39,6 +39,7 @@ mod failure;
 mod follow;
 mod health;
 mod interrupting;
+mod link;
 mod local;
 mod migrate;
 mod output;
@@ -130,6 +131,8 @@ enum Command {
     Statement(statement::Options),
     /// Compare the payments of some days with Finkare's, to the cent; exit 1 if something differs
     Reconcile(reconcile::Options),
+    /// Make a link to some pages of the dashboard, for somebody without a token (an accountant); list and revoke links
+    Link(link::Options),
     /// Show, pause, resume and test sinks
     #[command(subcommand, arg_required_else_help = true)]
     Sinks(sinks::Sinks),
@@ -264,6 +267,7 @@ async fn run(sources: &Sources, command: Command, output: output::Output) -> Res
         Command::Bookings(command) => bookings::run(load(path)?, command, output).await,
         Command::Statement(options) => statement::run(load(path)?, options).await,
         Command::Reconcile(options) => reconcile::run(load(path)?, options, output).await,
+        Command::Link(options) => link::run(load(path)?, options, output).await,
         Command::Sinks(command) => sinks::run(load(path)?, command, output).await,
         Command::Try(options) => preview::run(load(path)?, options, output).await,
         Command::Erase(options) => erase::run(load(path)?, options, output).await,

@@ -24,7 +24,7 @@ const MOST: f64 = 1e18;
 
 /// What the picture is called and says, for those who do not see it.
 #[derive(Debug, Clone, Copy)]
-pub struct Words<'a> {
+pub(super) struct Words<'a> {
     /// Unique on the page; the ids of title and description begin with it.
     pub id: &'a str,
     /// The name of the picture.
@@ -35,7 +35,7 @@ pub struct Words<'a> {
 
 /// The size in pixels, which is also that of the view box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
+pub(super) struct Size {
     /// From left to right.
     pub width: u16,
     /// From top to bottom.
@@ -44,7 +44,7 @@ pub struct Size {
 
 /// A label on the axis of the hours.
 #[derive(Debug, Clone, Copy)]
-pub struct Tick<'a> {
+pub(super) struct Tick<'a> {
     /// The place of its value, from 0.
     pub at: usize,
     /// The words.
@@ -53,7 +53,7 @@ pub struct Tick<'a> {
 
 /// The axes of a picture.
 #[derive(Clone, Copy)]
-pub struct Axes<'a> {
+pub(super) struct Axes<'a> {
     /// The labels of the hours.
     pub ticks: &'a [Tick<'a>],
     /// Writes a value of the grid, as the page's language does.
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Axes<'_> {
 
 /// Counts of one kind, one for each hour.
 #[derive(Debug, Clone, Copy)]
-pub struct Bars<'a> {
+pub(super) struct Bars<'a> {
     /// The class of the path, such as `c-ok`.
     pub class: &'a str,
     /// The counts.
@@ -77,7 +77,7 @@ pub struct Bars<'a> {
 
 /// A line of values, one for each hour.
 #[derive(Debug, Clone, Copy)]
-pub struct Line<'a> {
+pub(super) struct Line<'a> {
     /// The class of the path, such as `c-p99`.
     pub class: &'a str,
     /// The values; `None` (and what is no number, or negative) interrupts the line.
@@ -87,7 +87,7 @@ pub struct Line<'a> {
 }
 
 /// Draws stacked bars: the first series stands at the bottom.
-pub fn bars(words: Words<'_>, size: Size, series: &[Bars<'_>], axes: Axes<'_>) -> String {
+pub(super) fn bars(words: Words<'_>, size: Size, series: &[Bars<'_>], axes: Axes<'_>) -> String {
     let plot = Plot::with_axes(size);
     let places = series.iter().map(|one| one.counts.len()).max().unwrap_or_default();
     let stacks: Vec<Vec<f64>> =
@@ -120,7 +120,7 @@ pub fn bars(words: Words<'_>, size: Size, series: &[Bars<'_>], axes: Axes<'_>) -
 }
 
 /// Draws lines, each with the area below it if it is wanted. All have one scale.
-pub fn lines(words: Words<'_>, size: Size, series: &[Line<'_>], axes: Axes<'_>) -> String {
+pub(super) fn lines(words: Words<'_>, size: Size, series: &[Line<'_>], axes: Axes<'_>) -> String {
     let plot = Plot::with_axes(size);
     let places = series.iter().map(|one| one.values.len()).max().unwrap_or_default();
     let scale =
@@ -139,7 +139,7 @@ pub fn lines(words: Words<'_>, size: Size, series: &[Line<'_>], axes: Axes<'_>) 
 }
 
 /// Draws a line without axes, to stand in a row of a table.
-pub fn spark(words: Words<'_>, size: Size, class: &str, counts: &[u64]) -> String {
+pub(super) fn spark(words: Words<'_>, size: Size, class: &str, counts: &[u64]) -> String {
     let (width, height) = (f64::from(size.width), f64::from(size.height));
     let room = 1.0_f64.min(width / 4.0).min(height / 4.0);
     let plot = Plot { left: room, top: room, right: width - room, bottom: height - room };

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The upper ends of the classes by which the acknowledgement's duration is counted, in milliseconds. Finkare gives up after
-/// five seconds. Each class has its word in [`ACK_WORDS`], so rows that were counted by other classes are not mistaken.
+/// five seconds. Each class has its word in `ACK_WORDS`, so rows that were counted by other classes are not mistaken.
 pub const ACK_BOUNDS_MS: [u32; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000];
 
 /// The classes: one for each bound, and one for what took longer.

@@ -22,6 +22,7 @@ use crate::{
     activity::{AtFinkare, Board, Meter, Registration, Watch, Watched},
     bulk::Bulk,
     config::{Config, Retention},
+    dashboard,
     dispatch::{Feeding, Relaying, SinkView},
     ingest::{self, Ingest, committer::Committer, explain::Refusals, route::Route},
     lifecycle::Lifecycle,
@@ -74,6 +75,8 @@ pub(super) struct Foundation {
     pub(super) committer: Committer,
     /// Wakes the task that reconciles.
     pub(super) reconciling: Arc<tokio::sync::Notify>,
+    /// Slows down whoever guesses tokens.
+    pub(super) entrance: Arc<dashboard::session::Entrance>,
     pub(super) lifecycle: Lifecycle,
 }
 
@@ -212,6 +215,7 @@ impl Generation {
             reload,
             refusals: on.refusals.clone(),
             statement: statement_settings(config),
+            board: on.board.clone(),
             meters: meters.iter().map(|(name, meter)| (name.clone(), meter.clone())).collect(),
         };
         let scene = Scene {
@@ -222,7 +226,9 @@ impl Generation {
             board: on.board.clone(),
             refusals: on.refusals.clone(),
         };
-        let api = admin::router(Arc::new(admin), &on.health);
+        let admin = Arc::new(admin);
+        let pages = dashboard::router(&admin, on.entrance.clone());
+        let api = admin::router(admin, &on.health, pages);
         let retention = Some(config.retention).filter(|retention| before.retention.as_ref() != Some(retention));
         let kept = Kept {
             written: config.written.clone(),

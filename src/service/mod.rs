@@ -211,6 +211,7 @@ impl Service {
             board,
             committer,
             reconciling: Arc::default(),
+            entrance: Arc::default(),
             lifecycle: lifecycle.clone(),
         };
         // Bound before anything is claimed, so that a problem is reported before anything runs.

@@ -6,7 +6,7 @@
 //! the id of their event, which begins with the time of its receipt: newest first, one order for all of them, and a cursor
 //! that the key of both tables answers.
 //!
-//! A list has two steps. [`PaymentStore::payment_events`] finds the events, piece by piece ([`super::search`]);
+//! A list has two steps. [`PaymentStore::payment_events`] finds the events, piece by piece (`store::search`);
 //! [`PaymentStore::payment_facts`] reads everything else about a page of them, by keys.
 
 use std::collections::{HashMap, HashSet};

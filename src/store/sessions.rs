@@ -196,8 +196,7 @@ const SESSION: &str = concat!(
        AND (s.parent IS NULL OR l.id_hash IS NOT NULL)"
 );
 
-const ENDED: &str =
-    "DELETE FROM ui_sessions WHERE expires_at <= $1 OR (kind = 'session' AND seen_at + idle_us <= $1)";
+const ENDED: &str = "DELETE FROM ui_sessions WHERE expires_at <= $1 OR (kind = 'session' AND seen_at + idle_us <= $1)";
 
 /// The sessions of a token, of a link, and all, beyond so many.
 const BEYOND_OF_TOKEN: &str = "
@@ -221,7 +220,7 @@ const VISIT: &str = "
     SELECT $1, 'session', token_name, token_mark, id_hash, $3, $3, $4, $5
     FROM ui_sessions WHERE id_hash = $2 AND kind = 'link' AND expires_at > $3";
 
-/// A clock that was set back makes no use later than an earlier one.
+/// Also what a clock that ran ahead has left in the future becomes the current time.
 const NOTE: &str = "
     UPDATE ui_sessions SET seen_at = $2
     WHERE id_hash = $1 OR id_hash = (SELECT parent FROM ui_sessions WHERE id_hash = $1)";
@@ -395,7 +394,8 @@ impl<S: Transact> SessionStore for S {
             if count >= i64::from(MOST_LINKS) {
                 return tx.commit(None).await;
             }
-            let make = "INSERT INTO ui_sessions (id_hash, kind, token_name, token_mark, link_id, endpoint, pages, label,
+            let make =
+                "INSERT INTO ui_sessions (id_hash, kind, token_name, token_mark, link_id, endpoint, pages, label,
                                                  created_at, expires_at)
                         VALUES ($1, 'link', $2, $3, $4, $5, $6, $7, $8, $9)";
             let ends = later(now, *lasts);

@@ -132,6 +132,11 @@ impl Problem {
         self.code
     }
 
+    /// After how many seconds a later request may succeed, if that is known.
+    pub fn retry_after_secs(&self) -> Option<u32> {
+        self.retry_after_secs
+    }
+
     /// The members of the document, in this order.
     pub(crate) fn members(&self, request_id: Uuid) -> Document<'_> {
         Document {

@@ -67,8 +67,23 @@ impl Tokens {
         )
     }
 
+    /// True if no token is configured, so that only callers on this machine are admitted.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The mark of the token with this name.
+    pub fn mark_of(&self, name: &str) -> Option<[u8; 32]> {
+        self.0.iter().find(|known| &*known.name == name).map(Known::mark)
+    }
+
+    /// The caller with the token that has this name and this mark; `None` once the token was removed or changed.
+    pub fn marked(&self, name: &str, mark: &[u8; 32]) -> Option<Caller> {
+        self.0.iter().find(|known| &*known.name == name && bool::from(known.mark().ct_eq(mark))).map(Known::caller)
+    }
+
     /// Compares with every token, without stopping at the first match.
-    fn find(&self, given: &str) -> Option<Caller> {
+    pub fn find(&self, given: &str) -> Option<Caller> {
         let given: [u8; 32] = Sha256::digest(given).into();
         let (mut found, mut index) = (Choice::from(0), 0u64);
         for (position, known) in (0u64..).zip(&self.0) {
@@ -77,13 +92,30 @@ impl Tokens {
             found |= equal;
         }
         let known = self.0.get(usize::try_from(index).ok()?)?;
-        bool::from(found).then(|| Caller { name: known.name.clone(), role: known.role, scope: known.scope.clone() })
+        bool::from(found).then(|| known.caller())
+    }
+}
+
+impl Known {
+    fn caller(&self) -> Caller {
+        Caller { name: self.name.clone(), role: self.role, scope: self.scope.clone() }
+    }
+
+    /// What a session of the dashboard remembers of the token. The store does not hold the hash itself, which is what the
+    /// configuration holds.
+    fn mark(&self) -> [u8; 32] {
+        Sha256::new_with_prefix(b"finkare-relay: the mark of an admin token\0")
+            .chain_update(self.hash)
+            .finalize()
+            .into()
     }
 }
 
 /// Middleware: rejects requests without a valid token.
 pub async fn require(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
-    match authenticate(&admin.tokens, &request) {
+    // Only this process can put a caller there: a request from outside has headers alone.
+    let known = request.extensions().get::<Caller>().cloned();
+    match known.map_or_else(|| authenticate(&admin.tokens, &request), Ok) {
         Ok(caller) => {
             let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
             if caller.scope.is_limited() && !is_for_limited(request.method(), route) {
@@ -100,18 +132,24 @@ pub async fn require(State(admin): State<Arc<Admin>>, mut request: Request, next
     }
 }
 
+/// The caller where no token is configured: somebody on this machine.
+///
+/// # Errors
+/// 403 for everybody else.
+pub fn on_this_machine(peer: Option<&Peer>) -> Result<Caller, Problem> {
+    if peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback()) {
+        return Ok(Caller { name: "loopback".into(), role: Role::Admin, scope: Scope::default() });
+    }
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "loopback_only",
+        "No admin token is configured, so only callers on this machine are admitted. Set RELAY_ADMIN_TOKEN.",
+    ))
+}
+
 fn authenticate(tokens: &Tokens, request: &Request) -> Result<Caller, Problem> {
-    if tokens.0.is_empty() {
-        let peer = request.extensions().get::<Peer>();
-        return if peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback()) {
-            Ok(Caller { name: "loopback".into(), role: Role::Admin, scope: Scope::default() })
-        } else {
-            Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                "loopback_only",
-                "No admin token is configured, so only callers on this machine are admitted. Set RELAY_ADMIN_TOKEN.",
-            ))
-        };
+    if tokens.is_empty() {
+        return on_this_machine(request.extensions().get::<Peer>());
     }
     let unauthorized = || {
         Problem::new(
@@ -174,6 +212,20 @@ mod tests {
             assert!(tokens.find(&format!("guess-{number}")).is_none(), "a hash that is alike in part is another one");
         }
         assert!(Tokens::new(&[]).find("").is_none());
+    }
+
+    #[test]
+    fn a_mark_is_of_one_token_under_one_name() {
+        let tokens = Tokens::new(&[token("a", Role::Viewer), token("b", Role::Operator)]);
+        let mark = tokens.mark_of("a").unwrap();
+        assert_eq!(&*tokens.marked("a", &mark).unwrap().name, "a");
+        assert!(tokens.marked("b", &mark).is_none() && tokens.marked("a", &[0; 32]).is_none());
+        assert!(tokens.mark_of("c").is_none());
+        let changed = AdminToken { token: Token::Plain(Secret::new("another")), ..token("a", Role::Viewer) };
+        assert!(Tokens::new(&[changed]).marked("a", &mark).is_none(), "the token was changed");
+        assert_ne!(mark, token("a", Role::Viewer).token.hash(), "it is not the hash");
+        let raised = Tokens::new(&[token("a", Role::Admin)]);
+        assert_eq!(raised.marked("a", &mark).unwrap().role, Role::Admin, "the role is what is configured now");
     }
 
     #[test]

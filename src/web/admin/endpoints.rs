@@ -63,6 +63,9 @@ pub struct EndpointRow {
     /// if none ever came.
     #[schema(required)]
     pub(crate) last_delivery_at: Option<Timestamp>,
+    /// Why the endpoint is silent: nothing was delivered for longer than its `silence_alarm_hours`. Null if it is not.
+    #[schema(required)]
+    pub(crate) silence: Option<String>,
     /// True if the endpoint belongs to Finkare's sandbox, whose payments are not real.
     pub(crate) sandbox: bool,
     /// The webhook's id at Finkare: the configured one, otherwise the registered one.
@@ -113,11 +116,19 @@ pub(crate) struct IntentRow {
     pub(crate) heals_itself: bool,
 }
 
+impl EndpointRow {
+    /// True while it is not known whether Finkare made the last change.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        matches!(self.state, LinkState::Unknown)
+    }
+}
+
 fn row(
     endpoint: &LinkedEndpoint,
     link: Option<Link>,
     closed: &[Closed],
     last_delivery_at: Option<Timestamp>,
+    silence: Option<String>,
 ) -> EndpointRow {
     let (webhook, secrets, intent) =
         link.map_or_else(Default::default, |link| (link.webhook, link.secrets, link.intent));
@@ -137,6 +148,7 @@ fn row(
         name: endpoint.name.clone(),
         path: endpoint.path.clone(),
         last_delivery_at,
+        silence,
         sandbox: endpoint.is_sandbox,
         webhook_id: endpoint.webhook_id.clone().or_else(|| webhook.as_ref().map(|webhook| webhook.id.clone())),
         registered_at: webhook.as_ref().map(|webhook| webhook.registered_at),
@@ -267,8 +279,11 @@ pub async fn list(
         let (_, meter) = admin.meters.iter().find(|(known, _)| known == name)?;
         meter.last()
     };
+    let silences = admin.board.silences();
+    let silent = |name: &EndpointName| silences.iter().find(|silence| silence.endpoint == *name);
     let show = |endpoint: &LinkedEndpoint| {
-        row(endpoint, take(&endpoint.name), &admin.links.closed(&endpoint.name), last(&endpoint.name))
+        let silence = silent(&endpoint.name).map(|silence| silence.detail.clone());
+        row(endpoint, take(&endpoint.name), &admin.links.closed(&endpoint.name), last(&endpoint.name), silence)
     };
     let endpoints = admin.links.endpoints();
     let data = endpoints.iter().filter(|endpoint| caller.scope.has(endpoint.name.as_str())).map(show).collect();
@@ -748,8 +763,8 @@ mod tests {
             is_replaced,
         };
         let rows = [
-            row(&endpoint(), Some(link), &[closed(false), closed(true)], Some(Timestamp::UNIX_EPOCH)),
-            row(&endpoint(), None, &[], None),
+            row(&endpoint(), Some(link), &[closed(false), closed(true)], Some(Timestamp::UNIX_EPOCH), None),
+            row(&endpoint(), None, &[], None, None),
         ];
         insta::assert_json_snapshot!(rows);
         let written = serde_json::to_string(&rows).unwrap();
@@ -758,7 +773,7 @@ mod tests {
         let unusable = written.replace(r#""name":"e""#, r#""name":"no name""#);
         assert!(serde_json::from_str::<[EndpointRow; 2]>(&unusable).is_err());
         let configured = LinkedEndpoint { webhook_id: Some("configured".into()), ..endpoint() };
-        assert_eq!(row(&configured, None, &[], None).webhook_id.as_deref(), Some("configured"));
+        assert_eq!(row(&configured, None, &[], None, None).webhook_id.as_deref(), Some("configured"));
     }
 
     #[test]

@@ -10,7 +10,8 @@
 //!   be a loopback address. Browsers always name the host; a request without one (HTTP/1.0) is accepted only if tokens
 //!   are configured.
 //! - **Was it sent by a page of another site?** Browsers say so (`Sec-Fetch-Site`, and `Origin` if the request could change
-//!   something).
+//!   something). One thing a page of another site may do: lead a person to a page of the dashboard, whose address stands in a
+//!   message.
 //! - Without tokens: **was it forwarded by a proxy?** The caller's address is then the proxy's, and every caller would seem
 //!   to be on this machine. A proxy that adds no header cannot be detected: set a token before using one.
 
@@ -21,7 +22,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, StatusCode, Uri, header};
+use http::{HeaderMap, Method, StatusCode, Uri, header};
 
 use super::{super::error::Problem, Admin};
 
@@ -38,6 +39,9 @@ const FORWARDING: [&str; 9] = [
     "cf-connecting-ip",
 ];
 
+/// Where the dashboard is.
+const DASHBOARD: &str = "/ui/";
+
 /// Decides which requests reach the routes.
 #[derive(Debug)]
 pub struct Gate {
@@ -53,7 +57,7 @@ impl Gate {
         Self { has_tokens: !admin.tokens.is_empty(), hosts }
     }
 
-    fn refusal(&self, uri: &Uri, headers: &HeaderMap) -> Option<Problem> {
+    fn refusal(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Problem> {
         let forbidden = |code, detail: String| Some(Problem::new(StatusCode::FORBIDDEN, code, detail));
         if !self.has_tokens
             && let Some(name) = forwarded(headers)
@@ -77,7 +81,9 @@ impl Gate {
             };
             return forbidden("unknown_host", format!("The admin listener does not answer for this host. {hosts}"));
         }
-        if comes_from_another_site(headers) || (!self.has_tokens && comes_from_another_page(headers)) {
+        let follows_link = self.has_tokens && follows_link(method, uri, headers);
+        if (comes_from_another_site(headers) && !follows_link) || (!self.has_tokens && comes_from_another_page(headers))
+        {
             let detail = "The request was sent by a page of another site. The admin listener answers only its own pages and programs.";
             return forbidden("cross_site", detail.to_owned());
         }
@@ -106,7 +112,7 @@ impl Gate {
 
 /// Middleware around all routes.
 pub async fn pass(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    match admin.gate.refusal(request.uri(), request.headers()) {
+    match admin.gate.refusal(request.method(), request.uri(), request.headers()) {
         None => next.run(request).await,
         Some(problem) => problem.into_response(),
     }
@@ -123,6 +129,19 @@ fn forwarded(headers: &HeaderMap) -> Option<&str> {
 fn comes_from_another_site(headers: &HeaderMap) -> bool {
     let mut sites = headers.get_all("sec-fetch-site").iter();
     sites.any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
+}
+
+/// True if a person follows a link to the dashboard in a page of another site, such as a mailbox: the whole window goes there,
+/// and the other page learns nothing of the answer. Looking changes nothing.
+fn follows_link(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+    let says = |name: &str, value: &[u8]| {
+        let mut values = headers.get_all(name).iter().peekable();
+        values.peek().is_some() && values.all(|said| said.as_bytes() == value)
+    };
+    method == Method::GET
+        && uri.path().starts_with(DASHBOARD)
+        && says("sec-fetch-mode", b"navigate")
+        && says("sec-fetch-dest", b"document")
 }
 
 /// True if a browser says that a page of another origin sent the request. Browsers say so with every request that could
@@ -176,7 +195,7 @@ mod tests {
     fn both_names_of_a_request_count() {
         let code = |gate: &Gate, uri: &str, hosts: &[&'static str]| {
             let headers = hosts.iter().map(|host| (header::HOST, http::HeaderValue::from_static(host)));
-            let problem = gate.refusal(&uri.parse().unwrap(), &headers.collect());
+            let problem = gate.refusal(&Method::GET, &uri.parse().unwrap(), &headers.collect());
             problem.map(|problem| problem.code())
         };
         let gate_with = gate(true);
@@ -197,7 +216,7 @@ mod tests {
                 (http::HeaderName::from_static(name), http::HeaderValue::from_static("203.0.113.7")),
             ]);
             let uri = Uri::from_static("/metrics");
-            let code = |gate: Gate| gate.refusal(&uri, &headers).map(|problem| problem.code());
+            let code = |gate: Gate| gate.refusal(&Method::GET, &uri, &headers).map(|problem| problem.code());
             assert_eq!((code(gate(false)), code(gate(true))), (Some("forwarded"), None), "{name}");
         }
     }
@@ -221,5 +240,42 @@ mod tests {
         };
         assert!(!site("same-origin") && !site("none") && !comes_from_another_site(&HeaderMap::new()));
         assert!(site("cross-site") && site("same-site") && site("whatever"));
+    }
+    #[test]
+    fn a_person_may_follow_a_link_from_another_site_and_nothing_else_may() {
+        let asked = |gate: &Gate, method: Method, path: &str, mode: &'static str, dest: &'static str| {
+            let headers = HeaderMap::from_iter(
+                [
+                    ("host", "localhost"),
+                    ("sec-fetch-site", "cross-site"),
+                    ("sec-fetch-mode", mode),
+                    ("sec-fetch-dest", dest),
+                ]
+                .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))),
+            );
+            gate.refusal(&method, &path.parse().unwrap(), &headers).map(|problem| problem.code())
+        };
+        let link = "/ui/link/secret";
+        for path in [link, "/ui/", "/ui/payments?q=1"] {
+            assert_eq!(asked(&gate(true), Method::GET, path, "navigate", "document"), None, "{path}");
+        }
+        for (method, path, mode, dest) in [
+            (Method::POST, link, "navigate", "document"),
+            (Method::GET, link, "navigate", "iframe"),
+            (Method::GET, link, "no-cors", "image"),
+            (Method::GET, link, "cors", "empty"),
+            (Method::GET, "/ui/", "navigate", "iframe"),
+            (Method::GET, "/ui/", "cors", "empty"),
+            (Method::POST, "/ui/sinks/erp/pause", "navigate", "document"),
+            (Method::GET, "/metrics", "navigate", "document"),
+            (Method::GET, "/api/v1/ui/link/x", "navigate", "document"),
+        ] {
+            assert_eq!(asked(&gate(true), method, path, mode, dest), Some("cross_site"), "{path} {mode} {dest}");
+        }
+        assert_eq!(
+            asked(&gate(false), Method::GET, link, "navigate", "document"),
+            Some("cross_site"),
+            "there are none"
+        );
     }
 }

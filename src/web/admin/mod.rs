@@ -31,7 +31,7 @@ use utoipa_axum::{
 
 use super::{error::Problem, health::Health};
 use crate::{
-    activity::Meter,
+    activity::{Board, Meter},
     bulk::Bulk,
     dispatch::SinkView,
     ingest::explain::Refusals,
@@ -53,6 +53,7 @@ pub mod endpoints;
 pub mod events;
 pub mod gate;
 pub mod invoices;
+pub mod links;
 pub mod openapi;
 pub mod payments;
 pub mod reconciliations;
@@ -64,8 +65,8 @@ pub mod sink_test;
 pub mod sinks;
 pub mod statement;
 pub mod statuses;
-pub mod trying;
 pub mod traffic;
+pub mod trying;
 pub mod waiting;
 
 use auth::Tokens;
@@ -111,20 +112,28 @@ pub struct Admin {
     pub refusals: Arc<Refusals>,
     /// What statements need to know of the configuration.
     pub statement: crate::statement::Settings,
+    /// The endpoints that are silent.
+    pub board: Board,
     /// When this process last received a genuine delivery for each endpoint.
     pub meters: Vec<(EndpointName, Meter)>,
 }
 
-/// The router of the admin listener.
-pub fn router(admin: Arc<Admin>, health: &Arc<Health>) -> Router {
-    let api = Router::from(guarded())
+/// The routes below `/api/v1`, without the prefix. A request that already carries a [`Caller`](auth::Caller) is one
+/// of this process, made for that caller.
+pub fn api(admin: &Arc<Admin>) -> Router {
+    Router::from(guarded())
         .fallback(|| async { Problem::no_such_path() })
-        .layer(axum::middleware::from_fn_with_state(admin.clone(), auth::require));
-    Router::new()
-        .nest(openapi::PREFIX, api)
-        .merge(Router::from(open()))
+        .layer(axum::middleware::from_fn_with_state(admin.clone(), auth::require))
         .with_state(admin.clone())
+}
+
+/// The router of the admin listener: the API, the health routes, and the pages for people.
+pub fn router(admin: Arc<Admin>, health: &Arc<Health>, pages: Router) -> Router {
+    Router::new()
+        .nest(openapi::PREFIX, api(&admin))
+        .merge(Router::from(open()).with_state(admin.clone()))
         .merge(health.router())
+        .merge(pages)
         .fallback(|| async { Problem::no_such_path() })
         .layer(axum::middleware::from_fn_with_state(admin, gate::pass))
 }
@@ -178,6 +187,8 @@ fn guarded() -> OpenApiRouter<Arc<Admin>> {
         .routes(posts(routes!(endpoints::rotate_secret)))
         .routes(posts(routes!(endpoints::register)))
         .routes(posts(routes!(endpoints::settle)))
+        .routes(both(routes!(links::list, links::make)))
+        .routes(posts(routes!(links::revoke)))
         .routes(posts(routes!(reload::reload)))
         .routes(reads(routes!(traffic::show)))
         .routes(reads(routes!(audit::list)))
@@ -213,7 +224,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
 
 /// The answer to a client if the store failed. The log gets the cause.
 #[expect(clippy::needless_pass_by_value, reason = "it is used in `map_err`")]
-pub(super) fn store_problem(error: StoreError) -> Problem {
+pub(crate) fn store_problem(error: StoreError) -> Problem {
     tracing::error!(error = %Chain(&error), "the store failed an admin request");
     if error.is_unavailable() {
         Problem::unavailable("store_unavailable", "The database does not answer now. Please try again.")

@@ -50,6 +50,7 @@ const BEARER: &str = "bearer";
         (name = "payments", description = "Payments, with what became of them and what is still to be done"),
         (name = "bookings", description = "Payments that were recorded in invoicing software"),
         (name = "reconciliations", description = "Finkare's payments compared with the events and the books"),
+        (name = "links", description = "Links for people without a token, who look at some pages of one endpoint"),
         (name = "audit", description = "The audit trail: who did what, and when"),
         (name = "service", description = "The service itself"),
     ),

@@ -156,6 +156,9 @@ static LIMITED: LazyLock<Vec<(Method, &str)>> = LazyLock::new(|| {
         (Method::POST, "/endpoints/{name}/register"),
         (Method::POST, "/endpoints/{name}/settle"),
         (Method::GET, "/traffic"),
+        (Method::GET, "/links"),
+        (Method::POST, "/links"),
+        (Method::POST, "/links/{id}/revoke"),
         (Method::GET, "/audit"),
     ]
     .into()
