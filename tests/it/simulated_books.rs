@@ -1,68 +1,12 @@
 //! Booking without an account: `simulate --books` and `pay`, beside a running service.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-};
-
 use serde_json::Value;
 
 use crate::support::{
     eventually, http,
     relay::{Backend, Home, Relay, TOKEN},
+    simulated::{Simulated, program, run},
 };
-
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_finkare-relay"));
-    command.env_clear().stdin(Stdio::null());
-    command
-}
-
-async fn run(mut command: Command) -> (i32, String, String) {
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
-}
-
-/// A running `simulate`; ends with its test.
-struct Simulated {
-    child: Child,
-    said: Value,
-}
-
-impl Drop for Simulated {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Simulated {
-    fn start(more: &[&str]) -> Self {
-        let mut command = program();
-        command.args(["simulate", "--json", "--listen", "127.0.0.1:0", "--seed", "7"]).args(more);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let said = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-        Self { child, said }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.said["address"].as_str().unwrap())
-    }
-
-    async fn pay(&self, more: &[&str]) -> (i32, String, String) {
-        let mut command = program();
-        command.args(["pay", "--to", &self.url()]).args(more);
-        run(command).await
-    }
-
-    /// What a person sees of the books.
-    async fn page(&self) -> String {
-        let url = self.said["books"]["url"].as_str().unwrap();
-        http().get(url).send().await.unwrap().text().await.unwrap()
-    }
-}
 
 /// Runs a command against the service.
 async fn operate(home: &Home, relay: &Relay, arguments: &[&str]) -> String {

@@ -8,6 +8,7 @@ pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod relay;
+pub(crate) mod simulated;
 pub(crate) mod target;
 pub(crate) mod watched;
 
