@@ -88,7 +88,7 @@ const RULE: &[(&str, &[&str])] = &[
             "crates/finkare",
         ],
     ),
-    ("dashboard", &[]),
+    ("dashboard", &["model", "config", "store", "web", "sinks", "ingest", "replay", "statement", "listener"]),
 ];
 
 /// Modules that may import everything: they put the rest together.

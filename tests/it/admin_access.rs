@@ -36,7 +36,7 @@ fn host(name: &str) -> String {
 }
 
 /// A service on Postgres whose admin listener requires no token.
-async fn without_a_token(home: &Home, admin: &str) -> Relay {
+pub(crate) async fn without_a_token(home: &Home, admin: &str) -> Relay {
     let text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n[store]\nurl = \"{}\"\n{admin}\n\
          [[endpoints]]\nname = \"production\"\npath = \"/hook\"\nsecret = \"{SECRET}\"\n{NO_SINK}",

@@ -176,7 +176,7 @@ fn every_page_is_in_the_summary_once_and_has_a_title() {
 #[test]
 fn the_accountants_pages_need_no_terminal() {
     let pages: Vec<_> = pages().into_iter().filter(|page| page.starts_with("docs/comptable/")).collect();
-    assert_eq!(pages.len(), 3, "{pages:?}");
+    assert_eq!(pages.len(), 4, "{pages:?}");
     for page in pages {
         let text = read(&page);
         assert!(!text.contains("```") && !text.contains("finkare-relay"), "{page} shows a command");

@@ -11,6 +11,7 @@ mod circuit_breaker;
 mod clocks;
 mod commands;
 mod crashing;
+mod dashboard;
 mod deduping;
 mod endpoints;
 mod event_to_payment;

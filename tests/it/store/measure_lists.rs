@@ -20,7 +20,7 @@ const MILLION: i64 = 1_000_000;
 const LONGEST: Duration = Duration::from_millis(50);
 
 /// Dispatch `n` is of event `n` and of invoice `n / 4`. Numbers up to a million are done.
-async fn lay(on: &Fixture) {
+pub(crate) async fn lay(on: &Fixture) {
     let sqlite = |into: &str, from: i64, to: i64, values: &str| {
         format!(
             "WITH RECURSIVE numbers (n) AS (SELECT {from} UNION ALL SELECT n + 1 FROM numbers WHERE n < {to})

@@ -21,7 +21,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection, sqlite::Sq
 
 #[macro_use]
 mod contract;
-mod measure_lists;
+pub(crate) mod measure_lists;
 mod measure_postgres;
 mod plans_postgres;
 mod postgres;
@@ -77,6 +77,14 @@ impl Fixture {
         let store = self.open_bare().await;
         store.migrate().await.unwrap();
         store
+    }
+
+    /// The URL of the database, for a service.
+    pub(crate) fn url(&self) -> String {
+        match &self.database {
+            Address::Sqlite(path) => format!("sqlite://{}", path.display()),
+            Address::Postgres(url) => url.clone(),
+        }
     }
 
     /// Changes what no store's method would: the statement means the same on both. It has to change something.

@@ -36,6 +36,7 @@ pub(crate) mod payments;
 pub(crate) mod reconciling;
 pub(crate) mod recording;
 pub(crate) mod spoiled;
+pub(crate) mod visiting;
 
 /// Makes a test of every case for each backend, which is named by the async function that answers a
 /// [`super::Fixture`] on it: `contract!(on_sqlite, on_postgres)`.
@@ -158,6 +159,10 @@ macro_rules! contract {
                 counting {
                     processes_add_to_the_same_counts, a_batch_is_added_once_however_often_it_is_sent,
                     the_largest_backlog_of_an_hour_is_kept, old_counts_are_deleted,
+                }
+                visiting {
+                    a_session_is_found_until_it_ends, a_session_ends_by_itself, a_link_lets_visitors_in_until_it_ends,
+                    nobody_fills_the_table,
                 }
                 spoiled {
                     times_at_both_ends_of_the_calendar_come_back, a_spoiled_event_hides_no_other,

@@ -297,6 +297,7 @@ async fn the_rest(store: &dyn Store, version: i64) {
             endpoints: None,
             books: None,
             sinks: None,
+            booked_only: false,
         };
         let booked = store.month_rows(&span("2023-11-14", "2023-11-15"), 100).await.unwrap().unwrap();
         let paid = store.month_rows(&span("2026-10-31", "2026-10-31"), 100).await.unwrap().unwrap();
@@ -330,5 +331,14 @@ async fn the_rest(store: &dyn Store, version: i64) {
         assert!(!store.add_traffic(&batch(7)).await.unwrap() && store.add_traffic(&batch(8)).await.unwrap());
         assert_eq!(store.traffic(hour, hour).await.unwrap()[0].count, 42);
         assert_eq!(store.purge_traffic().await.unwrap(), 3);
+    }
+    if version >= 17 {
+        let link = store.link_by_hash(&[0x71; 32]).await.unwrap().unwrap();
+        assert_eq!((link.endpoint.as_str(), link.label.as_deref(), link.pages.len()), ("main", Some("Cabinet"), 2));
+        let visitor = store.session(&[0x72; 32]).await.unwrap().unwrap();
+        assert_eq!((visitor.link.map(|link| link.id.0), visitor.is_due), (Some(id(0x71)), true));
+        assert_eq!(store.session(&[0x73; 32]).await.unwrap().unwrap().token_name, "ops");
+        assert!(store.session(&[0x74; 32]).await.unwrap().is_none(), "it has ended");
+        assert_eq!(store.purge_sessions().await.unwrap(), 1);
     }
 }
