@@ -54,7 +54,7 @@ pub(super) const TEXTS: Texts = Texts {
     search_placeholder: "Numéro de facture, montant, débiteur, identifiant",
     reset: "Effacer les filtres",
     show: "Afficher",
-    all: "Tous",
+    all: "Tout",
     older: "Plus anciens",
     nothing_found: "Rien ne correspond.",
     searched_until: "La recherche est allée jusqu’au",

@@ -83,7 +83,7 @@ async fn pages(scene: &Scene) -> Vec<(&'static str, String)> {
 /// The pages whose pictures stand in the book.
 const PICTURED: [&str; 6] = ["todo", "payment", "dispatches", "sink", "statement", "reconciliation"];
 
-/// The window of the book's pictures.
+/// The window of the book's pictures: that of a tablet.
 const BOOK: View = View { width: 1000, height: 720, is_phone: false };
 
 /// Looks at every page through one window, and at the one for signing in, and at one that is not there.
@@ -105,6 +105,8 @@ async fn look(language: &str, accepted: &str, view: View, scheme: Scheme) {
         markup.keep(&browser).await;
         if PICTURED.contains(&name) && view == View::DESKTOP {
             browser.look_through(BOOK).await;
+            browser.open(&scene.url(&path)).await;
+            browser.check().await;
             browser.screenshot(&format!("{name}-{language}")).await;
             browser.look_through(view).await;
         }
