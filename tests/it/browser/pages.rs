@@ -18,7 +18,7 @@ async fn sign_in(browser: &Browser, scene: &Scene, token: &str) {
 }
 
 async fn find(browser: &Browser, css: &str) -> Element {
-    browser.client.find(Locator::Css(css)).await.unwrap_or_else(|error| panic!("no {css}: {error}"))
+    browser.client.wait().for_element(Locator::Css(css)).await.unwrap_or_else(|error| panic!("no {css}: {error}"))
 }
 
 async fn fill(browser: &Browser, css: &str, text: &str) {
@@ -33,6 +33,15 @@ async fn press(browser: &Browser, css: &str) {
 
 async fn text(browser: &Browser, css: &str) -> String {
     find(browser, css).await.text().await.unwrap()
+}
+
+/// Waits until a part of the page says this: after a form is sent, its answer takes a moment.
+async fn says(browser: &Browser, css: &str, wanted: &str) {
+    eventually(wanted, async || match browser.client.find(Locator::Css(css)).await {
+        Ok(found) => found.text().await.is_ok_and(|text| text == wanted),
+        Err(_) => false,
+    })
+    .await;
 }
 
 async fn is_there(browser: &Browser, css: &str) -> bool {
@@ -56,6 +65,7 @@ async fn pages(scene: &Scene) -> Vec<(&'static str, String)> {
         ("todo", "/ui/".to_owned()),
         ("payments", "/ui/payments".to_owned()),
         ("payment", format!("/ui/payments/{payment}?endpoint=acme")),
+        ("payment-settle", format!("/ui/payments/{payment}/settle?sink=books")),
         ("statement", "/ui/statement".to_owned()),
         ("reconciliations", "/ui/reconciliations".to_owned()),
         ("reconciliation", format!("/ui/reconciliations/{report}")),
@@ -114,6 +124,20 @@ async fn look(language: &str, accepted: &str, view: View, scheme: Scheme) {
             browser.screenshot(&format!("{name}-phone-{language}")).await;
         }
     }
+    // Answers to forms are pages, too: what a sink would get, what came of a test, a link that was just made.
+    let event = scene.relay.all("/dispatches?state=held").await[0]["event_id"].as_str().unwrap().to_owned();
+    for (page, form) in [
+        (format!("/ui/events/{event}"), "/ui/sinks/books/try"),
+        ("/ui/sinks/erp".to_owned(), "/ui/sinks/erp/test"),
+        ("/ui/service".to_owned(), "/ui/service/links"),
+    ] {
+        browser.open(&scene.url(&page)).await;
+        press(&browser, &format!("form[action='{form}'] button")).await;
+        let answer = scene.url(form).parse().unwrap();
+        browser.client.wait().for_url(&answer).await.expect("the form is answered");
+        browser.check().await;
+        markup.keep(&browser).await;
+    }
     browser.open(&scene.url("/ui/nothing-here")).await;
     browser.check_answered_with(404).await;
     markup.keep(&browser).await;
@@ -150,7 +174,7 @@ async fn work(runs_scripts: bool) {
     browser.open(&scene.url("/ui/sinks")).await;
     fill(&browser, "#token", "not the token").await;
     press(&browser, "main form button").await;
-    assert_eq!(text(&browser, "main .problem").await, "This token is not known here.");
+    says(&browser, "main .problem", "This token is not known here.").await;
     fill(&browser, "#token", OPERATOR).await;
     press(&browser, "main form button").await;
     assert_eq!(browser.client.current_url().await.unwrap().path(), "/ui/sinks", "where they wanted to go");
@@ -162,7 +186,7 @@ async fn work(runs_scripts: bool) {
     let dispatch = scene.held().await;
     let before = scene.relay.get(&format!("/dispatches/{dispatch}")).await["attempts"].as_u64().unwrap();
     press(&browser, "article[data-sink=books] form button").await;
-    assert_eq!(text(&browser, ".flash p").await, "1 dispatch is tried again.");
+    says(&browser, ".flash p", "1 dispatch is tried again.").await;
     eventually("it was tried", async || {
         scene.relay.get(&format!("/dispatches/{dispatch}")).await["attempts"].as_u64().unwrap() > before
     })
@@ -171,17 +195,17 @@ async fn work(runs_scripts: bool) {
     // The sink that was paused.
     press(&browser, "header nav a[href='/ui/sinks']").await;
     press(&browser, "tr[data-sink=erp] form button").await;
-    assert_eq!(text(&browser, ".flash p").await, "The sink is active again.");
+    says(&browser, ".flash p", "The sink is active again.").await;
     eventually("it has caught up", async || scene.relay.sink("erp").await["backlog"] == 0).await;
     press(&browser, ".flash form button").await;
-    assert_eq!(text(&browser, ".flash p").await, "The sink is paused.");
+    says(&browser, ".flash p", "The sink is paused.").await;
     assert_eq!(scene.relay.sink("erp").await["state"], "paused");
 
     // A payment is found by its amount.
     press(&browser, "header .brand a").await;
     fill(&browser, "#q", "1500").await;
     press(&browser, "main .search button").await;
-    assert_eq!(text(&browser, "h1").await, "Payment of €1,500.00");
+    says(&browser, "h1", "Payment of €1,500.00").await;
 
     // Everything that matches, after a question.
     let (exit, said, complained) = scene.finkare.pay(&["--amount", "5", "--count", "3"]).await;
@@ -191,7 +215,7 @@ async fn work(runs_scripts: bool) {
     press(&browser, "a[href*='action=cancel']").await;
     assert!(text(&browser, "main").await.contains("3 dispatches match."));
     press(&browser, "button.danger").await;
-    assert_eq!(text(&browser, ".flash p").await, "3 dispatches are cancelled.");
+    says(&browser, ".flash p", "3 dispatches are cancelled.").await;
     assert_eq!(scene.relay.sink("erp").await["pending"], 0);
 
     press(&browser, "form[action='/ui/logout'] button").await;
@@ -223,7 +247,7 @@ async fn lists_follow_what_happens_until_they_are_paused() {
     eventually("the page shows it by itself", async || rows().await > before).await;
     // Paused: the next one is shown when the refresh goes on.
     press(&browser, "#refresh").await;
-    assert_eq!(text(&browser, "#refresh").await, "Resume the refresh");
+    says(&browser, "#refresh", "Resume the refresh").await;
     let shown = rows().await;
     scene.finkare.pay(&["--amount", "8"]).await;
     eventually("it has come", async || scene.relay.all("/events?endpoint=acme").await.len() + 1 > shown).await;
@@ -240,7 +264,7 @@ async fn ticking_all_ticks_all() {
     browser.open(&scene.url("/ui/dispatches?sink=erp&state=pending")).await;
     press(&browser, "input[data-all]").await;
     press(&browser, "button[name=action][value=cancel]").await;
-    assert_eq!(text(&browser, ".flash p").await, "2 dispatches are cancelled.");
+    says(&browser, ".flash p", "2 dispatches are cancelled.").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
