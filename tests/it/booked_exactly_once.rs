@@ -262,12 +262,7 @@ async fn deliver_all(hook: &Finkare, bodies: &[Vec<u8>]) {
 async fn settled(relay: &Relay) {
     as_long_as_it_moves("everything is booked or held", async || {
         resume(relay).await;
-        let mut open = 0;
-        for state in ["pending", "leased"] {
-            let waiting = relay.all(&format!("/dispatches?state={state}")).await;
-            open += waiting.iter().filter(|dispatch| dispatch["waits_for"].is_null()).count();
-        }
-        (open == 0, open)
+        relay.has_settled(0).await
     })
     .await;
 }
@@ -475,8 +470,7 @@ async fn replicas(home: &Home, backend: Backend) -> Vec<Relay> {
 
 /// True if nothing happens any more except waiting.
 async fn idle(relay: &Relay) -> bool {
-    relay.all("/dispatches?state=leased").await.is_empty()
-        && relay.all("/dispatches?state=pending").await.iter().all(|dispatch| !dispatch["last_error"].is_null())
+    relay.unfinished().await.iter().all(|row| row["state"] == "pending" && !row["last_error"].is_null())
 }
 
 /// The events that announce each payment, by their content: invoice and amount. Equal instalments share their events.

@@ -126,15 +126,7 @@ async fn settled(relay: &Relay) {
 
 /// The same, where so many payments are pending at Finkare.
 async fn settled_but(relay: &Relay, pending: usize) {
-    as_long_as_it_moves("everything is booked or held", async || {
-        let mut open = 0;
-        for state in ["pending", "leased"] {
-            let waiting = relay.all(&format!("/dispatches?state={state}")).await;
-            open += waiting.iter().filter(|dispatch| dispatch["waits_for"].is_null()).count();
-        }
-        (open == pending, open)
-    })
-    .await;
+    as_long_as_it_moves("everything is booked or held", async || relay.has_settled(pending).await).await;
 }
 
 /// Asks for a report by the API, and waits until it is done.

@@ -326,6 +326,26 @@ impl Relay {
         }
     }
 
+    /// The dispatches that are pending or leased and wait for no other dispatch. One walk over all of them: asked for by
+    /// state, one that is between its attempts may be leased at the first question and pending at the second, and is
+    /// then in neither answer.
+    pub(crate) async fn unfinished(&self) -> Vec<Value> {
+        let mut rows = self.all("/dispatches").await;
+        rows.retain(|row| matches!(row["state"].as_str(), Some("pending" | "leased")) && row["waits_for"].is_null());
+        rows
+    }
+
+    /// Whether only so many are unfinished, with a measure of how far it is. The whole walk is made once few are pending.
+    pub(crate) async fn has_settled(&self, but: usize) -> (bool, usize) {
+        let pending = self.all("/dispatches?state=pending").await;
+        let pending = pending.iter().filter(|row| row["waits_for"].is_null()).count();
+        if pending > but {
+            return (false, pending);
+        }
+        let unfinished = self.unfinished().await.len();
+        (unfinished == but, unfinished)
+    }
+
     /// One sink's row.
     pub(crate) async fn sink(&self, name: &str) -> Value {
         let sinks = self.get("/sinks").await;
