@@ -40,7 +40,8 @@
 //! 10. [`resolve`]: which payment and which invoice an event means, found out at Finkare and decided once.
 //!     [`statement`]: what was recorded in a month, for people, spreadsheets and accounting software.
 //!     [`reconcile`]: Finkare's payments compared with the events, the ledger and the dispatches, to the cent.
-//! 11. [`web`]: the two listeners. [`dashboard`]: the pages for people, on the admin listener.
+//! 11. [`web`]: the two listeners. [`dashboard`]: the pages for people, on the admin listener. [`french`]: what the service
+//!     says in English, for whoever reads French.
 //! 12. [`options`], [`config`]: reading what the operator wrote. [`telemetry`]: logs, metrics and traces. [`lifecycle`]:
 //!     stopping in order. [`pressure`]: accepts go before relaying. [`listener`]: connections, bounded, before there is a
 //!     request.
@@ -74,6 +75,7 @@ pub mod cli;
 pub mod config;
 pub mod dashboard;
 pub mod dispatch;
+pub mod french;
 pub mod handover;
 
 pub mod ingest;

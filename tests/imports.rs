@@ -26,6 +26,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 const RULE: &[(&str, &[&str])] = &[
     ("model", &["crates/outgoing", "crates/finkare"]),
     ("options", &["model"]),
+    ("french", &[]),
     ("signature", &["model", "crates/finkare"]),
     ("lifecycle", &["model"]),
     ("listener", &["lifecycle"]),
@@ -88,7 +89,7 @@ const RULE: &[(&str, &[&str])] = &[
             "crates/finkare",
         ],
     ),
-    ("dashboard", &["model", "config", "store", "web", "sinks", "ingest", "replay", "statement", "listener"]),
+    ("dashboard", &["model", "config", "store", "web", "sinks", "ingest", "replay", "statement", "listener", "french"]),
 ];
 
 /// Modules that may import everything: they put the rest together.

@@ -3,7 +3,11 @@
 //! Both are a [`Texts`], so a text that is missing in one language is a compile error; a test compares what they leave open.
 //! `{name}` in a text is filled in ([`fill`]); `one|many` has a form for one and one for many ([`Texts::count`]).
 
-use crate::model::language::Language;
+use std::{borrow::Cow, fmt};
+
+use askama::filters::{Escaper as _, Html, HtmlSafe};
+
+use crate::{french, model::language::Language};
 
 mod en;
 mod fr;
@@ -520,12 +524,42 @@ texts! {
     spark_says,
 }
 
+/// What the service has said elsewhere, for a page. English words on a French page are marked as such, so that a screen
+/// reader pronounces them.
+#[derive(Debug)]
+pub(super) struct Quote<'t> {
+    text: Cow<'t, str>,
+    is_foreign: bool,
+}
+
+impl fmt::Display for Quote<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (before, after) = if self.is_foreign { ("<span lang=\"en\">", "</span>") } else { ("", "") };
+        f.write_str(before)?;
+        Html.write_escaped_str(&mut *f, &self.text)?;
+        f.write_str(after)
+    }
+}
+
+impl HtmlSafe for Quote<'_> {}
+
 impl Texts {
     /// The texts of a language.
     pub(super) const fn of(language: Language) -> &'static Self {
         match language {
             Language::Fr => &fr::TEXTS,
             Language::En => &en::TEXTS,
+        }
+    }
+
+    /// A sentence that the service has said elsewhere: in the reader's language where it is known there.
+    pub(super) fn quote<'t>(&self, said: &'t str) -> Quote<'t> {
+        match self.language {
+            Language::En => Quote { text: Cow::Borrowed(said), is_foreign: false },
+            Language::Fr => match french::said(said) {
+                Some(french) => Quote { text: Cow::Owned(french), is_foreign: false },
+                None => Quote { text: Cow::Borrowed(said), is_foreign: true },
+            },
         }
     }
 
