@@ -138,13 +138,15 @@ pub struct Selection {
     pub since: Option<Timestamp>,
     /// Only created before this time.
     pub until: Option<Timestamp>,
+    /// How many dispatches of each state a dry run looks at; `None` counts all, however long it takes.
+    pub look_at: Option<u32>,
 }
 
 impl Selection {
     /// True if it selects by sink and state alone: the store keeps these counts, so a million dispatches are counted without
     /// reading one.
     const fn is_counted(&self) -> bool {
-        let Self { sink: _, state: _, invoice_id, endpoints, endpoint, reason, since, until } = self;
+        let Self { sink: _, state: _, invoice_id, endpoints, endpoint, reason, since, until, look_at: _ } = self;
         invoice_id.is_none()
             && endpoints.is_none()
             && endpoint.is_none()
@@ -159,7 +161,7 @@ impl Selection {
 pub struct Decided {
     /// How many dispatches were changed, or would be.
     pub count: u64,
-    /// True if there are more than [`MOST`]: the call has to be repeated.
+    /// True if there are more than [`MOST`], and the call has to be repeated; or if a dry run has not looked at all.
     pub more: bool,
 }
 
@@ -196,6 +198,9 @@ impl Bulk {
         let store = self.store.clone();
         if dry_run && selection.is_counted() {
             return Ok(counted(&*store, &selection, &states).await?);
+        }
+        if dry_run && selection.look_at.is_some() {
+            return Ok(glanced(&*store, &selection, &states).await?);
         }
         self.in_turn(async move {
             let (ids, more) = find(&*store, &selection, &states).await?;
@@ -237,6 +242,9 @@ impl Bulk {
         told: Value,
         by: Arc<str>,
     ) -> Result<Summary, BulkError> {
+        if dry_run && filter.look_at.is_some() {
+            return Ok(self.replayer.glance(&filter, sinks.as_deref()).await?);
+        }
         let (store, replayer) = (self.store.clone(), self.replayer.clone());
         self.in_turn(async move {
             let summary = replayer.many(&filter, sinks.as_deref(), dry_run).await?;
@@ -317,6 +325,32 @@ async fn counted(store: &dyn Store, selection: &Selection, states: &[State]) -> 
     Ok(Decided { count: all.min(most), more: all > most })
 }
 
+/// How many dispatches would be changed, among those that the selection looks at.
+async fn glanced(store: &dyn Store, selection: &Selection, states: &[State]) -> Result<Decided, StoreError> {
+    let mut decided = Decided { count: 0, more: false };
+    for state in states {
+        let (count, are_all) = store.count_dispatches(&filter(selection, *state)).await?;
+        decided.count += count;
+        decided.more |= !are_all;
+    }
+    Ok(decided)
+}
+
+fn filter(selection: &Selection, state: State) -> DispatchFilter {
+    DispatchFilter {
+        state: Some(state),
+        sink: selection.sink.clone(),
+        invoice_id: selection.invoice_id.clone(),
+        endpoints: selection.endpoints.clone(),
+        endpoint: selection.endpoint.clone(),
+        reason: selection.reason.clone(),
+        since: selection.since,
+        until: selection.until,
+        look_at: selection.look_at,
+        ..DispatchFilter::default()
+    }
+}
+
 /// The numbers of the selected dispatches, oldest first, and whether there are more. Each state is read once: what
 /// workers add meanwhile is not part of the selection.
 async fn find(
@@ -326,19 +360,8 @@ async fn find(
 ) -> Result<(Vec<DispatchId>, bool), StoreError> {
     let mut ids: Vec<DispatchId> = Vec::new();
     for state in states {
-        let filter = DispatchFilter {
-            state: Some(*state),
-            sink: selection.sink.clone(),
-            invoice_id: selection.invoice_id.clone(),
-            endpoints: selection.endpoints.clone(),
-            endpoint: selection.endpoint.clone(),
-            reason: selection.reason.clone(),
-            since: selection.since,
-            until: selection.until,
-            ..DispatchFilter::default()
-        };
         let left = MOST.saturating_sub(ids.len()).saturating_add(1);
-        ids.extend(store.dispatch_ids(&filter, u32::try_from(left).unwrap_or(u32::MAX)).await?);
+        ids.extend(store.dispatch_ids(&filter(selection, *state), u32::try_from(left).unwrap_or(u32::MAX)).await?);
     }
     let more = ids.len() > MOST;
     ids.truncate(MOST);

@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::{
     ingest::route::{Body, Own, Route, sinks_for, sinks_for_own},
@@ -43,6 +44,9 @@ pub const MOST: u32 = 100_000;
 
 /// Events in one transaction.
 const PAGE: u32 = 500;
+
+/// Events that a glance counts, at most.
+const GLANCED_AT: u32 = 200;
 
 /// Why nothing was replayed.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +89,9 @@ pub struct Summary {
     /// another company. Present if it is not 0.
     #[serde(default, skip_serializing_if = "is_none")]
     pub foreign: u64,
+    /// Present and true if a dry run with `look_at` has not counted everything: there may be more than these numbers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires it")]
@@ -181,6 +188,25 @@ impl Replayer {
             }
             after = Some(last);
         }
+        Ok(summary)
+    }
+
+    /// What a replay of a selection would do, counted for the newest events only: at most [`GLANCED_AT`] of those that match
+    /// among as many as [`EventFilter::look_at`] says. Nothing is written.
+    ///
+    /// # Errors
+    /// See [`ReplayError`].
+    pub async fn glance(&self, filter: &EventFilter, sinks: Option<&[String]>) -> Result<Summary, ReplayError> {
+        let named = self.named(sinks)?;
+        let found = self.store.list_events(filter, GLANCED_AT).await?;
+        let mut summary = Summary { dry_run: true, more: found.more, ..Summary::default() };
+        let (Some(newest), Some(oldest)) = (found.rows.first(), found.rows.last()) else { return Ok(summary) };
+        // Read again as a replay reads them, between these two.
+        let beside = |id: EventId, step: fn(u128) -> u128| EventId(Uuid::from_u128(step(id.0.as_u128())));
+        let between = EventFilter { before: Some(beside(newest.id, |id| id.saturating_add(1))), ..filter.clone() };
+        let before_all = beside(oldest.id, |id| id.saturating_sub(1));
+        let page = self.store.events_after(&between, Some(before_all), GLANCED_AT).await?;
+        self.page(&page.rows, named.as_deref(), &mut summary).await?;
         Ok(summary)
     }
 
@@ -334,7 +360,10 @@ mod tests {
     async fn a_selection_is_replayed_page_by_page_from_the_oldest_on() {
         let (_folder, replayer, ids) = replayer(MOST, 1203).await;
         let dry = replayer.many(&EventFilter::default(), None, true).await.unwrap();
-        assert_eq!(dry, Summary { events: 1203, dispatches: 1203 + 203, skipped: 0, dry_run: true, foreign: 0 });
+        assert_eq!(
+            dry,
+            Summary { events: 1203, dispatches: 1203 + 203, skipped: 0, dry_run: true, foreign: 0, more: false }
+        );
         let all = DispatchFilter::default();
         assert!(replayer.store.list_dispatches(&all, 1).await.unwrap().rows.is_empty());
         let summary = replayer.many(&EventFilter::default(), None, false).await.unwrap();
@@ -358,7 +387,7 @@ mod tests {
         let named = ["all", "ours", "theirs"].map(str::to_owned);
         for dry_run in [true, false] {
             let summary = replayer.many(&EventFilter::default(), Some(&named), dry_run).await.unwrap();
-            assert_eq!(summary, Summary { events: 3, dispatches: 9, skipped: 0, dry_run, foreign: 3 });
+            assert_eq!(summary, Summary { events: 3, dispatches: 9, skipped: 0, dry_run, foreign: 3, more: false });
         }
         assert_eq!(replayer.many(&EventFilter::default(), Some(&named[..2]), true).await.unwrap().foreign, 0);
         assert_eq!(replayer.many(&EventFilter::default(), None, true).await.unwrap().foreign, 0, "nobody asked for it");
@@ -414,7 +443,7 @@ mod tests {
         for (sinks, dispatches) in [(None, 1), (Some(&named[..]), 1)] {
             for dry_run in [true, false] {
                 let summary = replayer.many(&EventFilter::default(), sinks, dry_run).await.unwrap();
-                assert_eq!(summary, Summary { events: 3, dispatches, skipped: 2, dry_run, foreign: 0 });
+                assert_eq!(summary, Summary { events: 3, dispatches, skipped: 2, dry_run, foreign: 0, more: false });
             }
         }
         assert!(matches!(replayer.one(ids[0], None).await, Err(ReplayError::PayloadGone)));

@@ -238,7 +238,7 @@ async fn replay(config: Config, options: Replay, output: Output) -> Result<bool,
 }
 
 fn replay_text(summary: &Summary, verb: &str) -> String {
-    let Summary { events, dispatches, skipped, foreign, dry_run: _ } = summary;
+    let Summary { events, dispatches, skipped, foreign, dry_run: _, more: _ } = summary;
     let mut text = format!("{events} events {verb} {dispatches} dispatches.");
     if *skipped > 0 {
         let _ = write!(text, " {skipped} are skipped because their payload was removed.");

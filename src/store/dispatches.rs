@@ -34,6 +34,8 @@ pub struct DispatchFilter {
     pub found: Option<Vec<EventId>>,
     /// Only dispatches before (older than) this one: the cursor.
     pub before: Option<DispatchId>,
+    /// How many dispatches a search looks at, if fewer than usual.
+    pub look_at: Option<u32>,
 }
 
 impl DispatchFilter {
@@ -91,6 +93,9 @@ pub trait DispatchStore: Send + Sync {
     /// The numbers of the selected dispatches, in no particular order and at most `most`: one read, where a list
     /// reads page after page.
     async fn dispatch_ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError>;
+
+    /// How many dispatches of one state are selected, among as many as a search looks at; true if those are all.
+    async fn count_dispatches(&self, filter: &DispatchFilter) -> Result<(u64, bool), StoreError>;
 
     /// One dispatch with its attempts.
     async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError>;

@@ -35,6 +35,8 @@ pub struct EventFilter {
     pub found: Vec<EventId>,
     /// Only events before (older than) this one: the cursor.
     pub before: Option<EventId>,
+    /// How many events a search looks at, if fewer than usual.
+    pub look_at: Option<u32>,
 }
 
 impl EventFilter {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::{
     DispatchFilter, DispatchesPage, Page, StoreError,
     rows::{AttemptRow, DispatchRow, with_attempts},
-    search::{DISPATCHES_LOOKED_AT, Pieces},
+    search::Pieces,
     tx::{Access, Again, Sql, Transact, Value, values},
 };
 use crate::model::{
@@ -54,6 +54,9 @@ pub(super) trait Lists {
     /// The numbers of a selection, at most so many.
     async fn ids(&self, filter: &DispatchFilter, most: u32) -> Result<Vec<DispatchId>, StoreError>;
 
+    /// How many are selected, among as many as a search looks at, and whether those are all.
+    async fn count(&self, filter: &DispatchFilter) -> Result<(u64, bool), StoreError>;
+
     /// One dispatch with its attempts.
     async fn one(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError>;
 }
@@ -62,7 +65,7 @@ pub(super) trait Lists {
 impl<S: Transact> Lists for S {
     async fn list(&self, filter: &DispatchFilter, limit: u32) -> Result<DispatchesPage, StoreError> {
         let mut filter = filter.clone();
-        let mut pieces = filter.is_search().then(|| Pieces::up_to(DISPATCHES_LOOKED_AT));
+        let mut pieces = filter.is_search().then(|| Pieces::of_dispatches(filter.look_at));
         let mut rows: Vec<DispatchRow> = Vec::new();
         let mut searched_until = None;
         loop {
@@ -106,6 +109,37 @@ impl<S: Transact> Lists for S {
         Ok(ids.into_iter().map(|(id,)| DispatchId(id)).collect())
     }
 
+    async fn count(&self, filter: &DispatchFilter) -> Result<(u64, bool), StoreError> {
+        let mut filter = filter.clone();
+        // Those of an invoice or of some events are few.
+        let mut pieces = (!filter.names_events()).then(|| Pieces::of_dispatches(filter.look_at));
+        let mut all = 0;
+        loop {
+            let size = pieces.as_ref().map(Pieces::size);
+            let (end, found) = self
+                .transact("count dispatches", Again::Harmless, Access::Look, async |mut tx| {
+                    let mut end: Option<(i64, i64)> = None;
+                    if let Some(size) = size {
+                        let (sql, values) = end_statement(&filter, size);
+                        end = tx.row(Sql::Made(sql), &values).await?;
+                    }
+                    let (sql, values) = count_statement(&filter, end.map(|(id, _)| id));
+                    let found: Option<(i64,)> = tx.row(Sql::Made(sql), &values).await?;
+                    tx.commit((end, found)).await
+                })
+                .await?;
+            all += found.map_or(0, |(count,)| count.unsigned_abs());
+            let (Some((id, created_at)), Some(pieces)) = (end, &mut pieces) else { return Ok((all, true)) };
+            filter.before = Some(DispatchId(id));
+            if filter.since.is_some_and(|since| created_at < clock::to_micros(since).saturating_sub(SLACK)) {
+                return Ok((all, true));
+            }
+            if !pieces.go_on() {
+                return Ok((all, false));
+            }
+        }
+    }
+
     async fn one(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
         let (dispatch, attempts) = self
             .transact(format!("read dispatch {id}"), Again::Harmless, Access::Look, async |mut tx| {
@@ -144,18 +178,31 @@ pub(super) fn list_statement(filter: &DispatchFilter, from: Option<i64>, most: u
     (sql, values)
 }
 
-/// The statement for the end of a piece of so many dispatches. Of the filter, only its bound and the table matter.
+/// The statement for the end of a piece of so many dispatches. Of the filter, only its bound and where such dispatches are
+/// matter: those of a state that has an index of its own are found among a million of others.
 pub(super) fn end_statement(filter: &DispatchFilter, size: u32) -> Statement<'static> {
-    let table = match filter.state {
-        None => "dispatches",
-        Some(State::Delivered | State::Cancelled) => "history",
-        Some(State::Pending | State::Leased | State::Held | State::Dead) => "queue",
+    let among = match filter.state {
+        None => "dispatches WHERE true",
+        Some(State::Delivered) => "history WHERE true",
+        Some(State::Cancelled) => "history WHERE state = 'cancelled'",
+        Some(State::Pending | State::Leased) => "queue WHERE true",
+        Some(State::Held) => "queue WHERE state IN ('held', 'dead') AND state = 'held'",
+        Some(State::Dead) => "queue WHERE state IN ('held', 'dead') AND state = 'dead'",
     };
-    let (mut sql, mut values) = (format!("SELECT id, created_at FROM {table} WHERE true"), Vec::new());
+    let (mut sql, mut values) = (format!("SELECT id, created_at FROM {among}"), Vec::new());
     if let Some(before) = filter.before {
         push(&mut sql, &mut values, " AND id < ", before.0.into());
     }
     push(&mut sql, &mut values, " ORDER BY id DESC LIMIT 1 OFFSET ", size.saturating_sub(1).into());
+    (sql, values)
+}
+
+/// The statement for how many are selected; `from` is the last dispatch of a piece.
+pub(super) fn count_statement(filter: &DispatchFilter, from: Option<i64>) -> Statement<'_> {
+    let (mut sql, mut values) = selected("count(*)", filter);
+    if let Some(from) = from {
+        push(&mut sql, &mut values, " AND id >= ", from.into());
+    }
     (sql, values)
 }
 

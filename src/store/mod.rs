@@ -92,11 +92,12 @@ pub use self::{
     payments::PaymentStore,
     reconciliations::ReconciliationStore,
     retention::{Purge, Purged, RetentionStore},
+    search::LOOKED_AT,
     sessions::SessionStore,
     sinks::{Paused, SinkStatus, SinkStore},
     statement::StatementStore,
     traffic::TrafficStore,
-    waiting::{WaitingOne, WaitingStore},
+    waiting::{MOST_WAITING, WaitingOne, WaitingStore},
 };
 
 /// The database as a whole: migrating it, checking that it works, closing it.

@@ -22,7 +22,7 @@ use super::{
     ledger::rows::{AnnouncedRow, BookingRow, announced_columns, booking_columns},
     lists::{one_of, push, whole_dispatch},
     rows::{DispatchRow, EventWithPayload},
-    search::{LOOKED_AT, Pieces},
+    search::Pieces,
     tx::{Access, Again, Sql, Transact, Tx, Value, sql, values},
 };
 use crate::model::{
@@ -69,6 +69,8 @@ pub struct PaymentFilter {
     pub until: Option<Timestamp>,
     /// Only payments before (older than) this event's: the cursor.
     pub before: Option<EventId>,
+    /// How many events or dispatches are looked at, if fewer than usual.
+    pub look_at: Option<u32>,
 }
 
 impl PaymentFilter {
@@ -160,6 +162,14 @@ fn between(sql: &mut String, values: &mut Vec<Value<'_>>, column: &str, (from, b
     }
 }
 
+/// The condition of `queue_stopped_event`, word for word: those that wait for a person are found among a million others.
+const STOPPED: &str = "(state IN ('held', 'dead')) IS TRUE";
+
+/// Whether that index has all dispatches of these states.
+fn are_stopped(states: &[State]) -> bool {
+    !states.is_empty() && states.iter().all(|state| matches!(state, State::Held | State::Dead))
+}
+
 /// The statement for the end of a piece of so many rows.
 pub(in crate::store) fn end_statement(
     among: &Among,
@@ -178,8 +188,9 @@ pub(in crate::store) fn end_statement(
             push(&mut sql, &mut values, " ORDER BY event_id DESC LIMIT ", size.into());
             sql.push_str(") AS kept) AS piece ORDER BY id DESC");
         }
-        Among::Unfinished { .. } => {
-            sql.push_str("SELECT event_id FROM queue WHERE true");
+        Among::Unfinished { states, .. } => {
+            sql.push_str("SELECT event_id FROM queue WHERE ");
+            sql.push_str(if are_stopped(states) { STOPPED } else { "true" });
             between(&mut sql, &mut values, "event_id", bounds);
             sql.push_str(" ORDER BY event_id DESC");
         }
@@ -224,6 +235,10 @@ pub(in crate::store) fn piece_statement<'v>(
             sql.push_str(" AND state IN (");
             sql.push_str(&words);
             sql.push(')');
+            if are_stopped(states) {
+                sql.push_str(" AND ");
+                sql.push_str(STOPPED);
+            }
             between(&mut sql, &mut values, "event_id", bounds);
             if filter.endpoints.is_some() {
                 sql.push_str(" AND EXISTS (SELECT 1 FROM events WHERE events.id = queue.event_id");
@@ -342,7 +357,7 @@ impl<S: Transact> PaymentStore for S {
     async fn payment_events(&self, filter: &PaymentFilter, limit: u32) -> Result<PaymentEvents, StoreError> {
         let (since, before) = filter.ids();
         let (since, mut before) = (since.map(|id| id.0), before.map(|id| id.0));
-        let mut pieces = Pieces::up_to(LOOKED_AT);
+        let mut pieces = Pieces::of_events(filter.look_at);
         let mut events: Vec<EventId> = Vec::new();
         loop {
             let left = limit.saturating_sub(u32::try_from(events.len()).unwrap_or(u32::MAX));

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use crate::model::id::EventId;
 
 /// Events that one search reads, at most.
-pub(super) const LOOKED_AT: u32 = 100_000;
+pub const LOOKED_AT: u32 = 100_000;
 
 /// Dispatches that one search reads, at most: each of them twice.
-pub(super) const DISPATCHES_LOOKED_AT: u32 = 50_000;
+const DISPATCHES_LOOKED_AT: u32 = 50_000;
 
 /// After this time a search begins no further piece.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -35,15 +35,19 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// A search among events that begins now.
-    pub(super) fn new() -> Self {
-        Self::up_to(LOOKED_AT)
+    /// A search among events that begins now. `look_at` is the caller's own limit, if that is smaller.
+    pub(super) fn of_events(look_at: Option<u32>) -> Self {
+        Self::up_to(look_at.unwrap_or(LOOKED_AT).min(LOOKED_AT))
     }
 
-    /// A search that begins now, and reads so many at most.
-    pub(super) fn up_to(most: u32) -> Self {
+    /// The same among dispatches.
+    pub(super) fn of_dispatches(look_at: Option<u32>) -> Self {
+        Self::up_to(look_at.unwrap_or(DISPATCHES_LOOKED_AT).min(DISPATCHES_LOOKED_AT))
+    }
+
+    fn up_to(most: u32) -> Self {
         let now = Instant::now();
-        Self { began: now, piece_began: now, size: 512, left: most }
+        Self { began: now, piece_began: now, size: 512, left: most.max(1) }
     }
 
     /// The number of events or dispatches in the next piece.
@@ -86,12 +90,14 @@ mod tests {
 
     #[test]
     fn a_search_looks_at_so_many_and_no_more() {
-        let mut pieces = Pieces::new();
-        let mut total = pieces.size();
-        while pieces.go_on() {
-            total += pieces.size();
+        for (asked, most) in [(None, LOOKED_AT), (Some(u32::MAX), LOOKED_AT), (Some(20_000), 20_000), (Some(0), 1)] {
+            let mut pieces = Pieces::of_events(asked);
+            let mut total = pieces.size();
+            while pieces.go_on() {
+                total += pieces.size();
+            }
+            assert!(total <= most, "{asked:?}");
+            assert!(total == most || pieces.began.elapsed() >= LONGEST, "{asked:?}");
         }
-        assert!(total <= LOOKED_AT);
-        assert!(total == LOOKED_AT || pieces.began.elapsed() >= LONGEST);
     }
 }

@@ -1,5 +1,7 @@
 //! What waits for a person, with its reasons: for an overview that shows a hundred payments of one cause as one line.
 
+use std::fmt::Write as _;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 
@@ -11,7 +13,7 @@ use super::{
 use crate::model::{clock, dispatch::State, id::DispatchId};
 
 /// The most dispatches that one overview reads: the newest.
-const MOST: u32 = 20_000;
+pub const MOST_WAITING: u32 = 20_000;
 /// Payloads longer than this hold no amount that anybody would look for, in bytes.
 const LONGEST: u32 = 8 * 1024;
 
@@ -37,31 +39,42 @@ pub struct WaitingOne {
 /// The part of the store that is about what waits.
 #[async_trait]
 pub trait WaitingStore: Send + Sync {
-    /// The dispatches that are held or dead, newest first, of events of these endpoints (`None`: all). The flag is false
-    /// if there are more than one overview reads.
-    async fn waiting(&self, endpoints: Option<&[String]>) -> Result<(Vec<WaitingOne>, bool), StoreError>;
+    /// The dispatches that are held or dead, newest first, of events of these endpoints (`None`: all); at most `look_at`,
+    /// and at most [`MOST_WAITING`]. The flag is false if there are more.
+    async fn waiting(&self, endpoints: Option<&[String]>, look_at: u32) -> Result<(Vec<WaitingOne>, bool), StoreError>;
 }
 
 type Row = (i64, String, String, Option<String>, Option<String>, i64, Option<Vec<u8>>);
 
 #[async_trait]
 impl<S: Transact> WaitingStore for S {
-    async fn waiting(&self, endpoints: Option<&[String]>) -> Result<(Vec<WaitingOne>, bool), StoreError> {
-        // The condition of the partial index, word for word.
+    async fn waiting(&self, endpoints: Option<&[String]>, look_at: u32) -> Result<(Vec<WaitingOne>, bool), StoreError> {
+        let most = look_at.min(MOST_WAITING);
+        let mut values: Vec<Value<'_>> = Vec::new();
         let mut sql = format!(
             "SELECT q.id, q.sink, q.state, e.endpoint, q.last_error, q.created_at,
                  CASE WHEN octet_length(e.payload) <= {LONGEST} THEN e.payload END
-             FROM queue q LEFT JOIN events e ON e.id = q.event_id
-             WHERE q.state IN ('held', 'dead')"
+             FROM ("
         );
-        let mut values: Vec<Value<'_>> = Vec::new();
-        if let Some(endpoints) = endpoints {
-            one_of(&mut sql, &mut values, " AND e.endpoint", endpoints);
+        for state in ["held", "dead"] {
+            sql.push_str(if state == "held" { "SELECT id FROM (" } else { " UNION ALL SELECT id FROM (" });
+            // The condition of the partial index, word for word. Each state by itself, as the index has them in order.
+            let _ = write!(sql, "SELECT id FROM queue WHERE state IN ('held', 'dead') AND state = '{state}'");
+            if let Some(endpoints) = endpoints {
+                sql.push_str(" AND EXISTS (SELECT 1 FROM events WHERE events.id = event_id");
+                one_of(&mut sql, &mut values, " AND endpoint", endpoints);
+                sql.push(')');
+            }
+            push(&mut sql, &mut values, " ORDER BY id DESC LIMIT ", (i64::from(most) + 1).into());
+            let _ = write!(sql, ") AS {state}");
         }
-        push(&mut sql, &mut values, " ORDER BY q.id DESC LIMIT ", (i64::from(MOST) + 1).into());
+        push(&mut sql, &mut values, " ORDER BY id DESC LIMIT ", (i64::from(most) + 1).into());
+        sql.push_str(
+            ") AS newest JOIN queue q ON q.id = newest.id LEFT JOIN events e ON e.id = q.event_id ORDER BY q.id DESC",
+        );
         let mut rows: Vec<Row> = self.read("look for what waits", Access::Look, Sql::Made(sql), &values).await?;
-        let complete = rows.len() <= MOST as usize;
-        rows.truncate(MOST as usize);
+        let complete = rows.len() <= most as usize;
+        rows.truncate(most as usize);
         let read = |(id, sink, state, endpoint, reason, created_at, payload): Row| WaitingOne {
             id: DispatchId(id),
             sink,

@@ -117,6 +117,20 @@ async fn dead_letters_are_retried_one_by_one_and_in_bulk(backend: Backend) {
     assert_eq!(done(&relay, "/dispatches/retry", &of_invoice).await["retried"], 3);
     relay.drained().await;
     assert_eq!(relay.all("/dispatches?state=dead").await.len(), 5);
+    // Counted at a glance, the dead ones are looked at, and none of the delivered.
+    for (look_at, expected) in [
+        (5000, json!({"retried": 5, "more": false, "dry_run": true})),
+        (2, json!({"retried": 2, "more": true, "dry_run": true})),
+    ] {
+        let glance = json!({"state": "dead", "reason": "answered 400", "dry_run": true, "look_at": look_at});
+        assert_eq!(done(&relay, "/dispatches/retry", &glance).await, expected);
+    }
+    let page = relay.get("/waiting?look_at=2").await;
+    assert_eq!((&page["complete"], &page["data"][0]["count"]), (&json!(false), &json!(2)));
+    for path in ["/waiting", "/events", "/dispatches", "/payments"] {
+        let (status, answer) = relay.try_get(&format!("{path}?look_at=0")).await;
+        assert_eq!((status, &answer["code"]), (400, &json!("bad_parameter")), "{path}: {answer}");
+    }
     let rest = done(&relay, "/dispatches/retry", &json!({"sink": "erp"})).await;
     assert_eq!(rest, json!({"retried": 5, "more": false}));
     relay.drained().await;
@@ -169,6 +183,12 @@ async fn a_replay_keeps_id_bytes_and_order(backend: Backend) {
     let all = json!({"all": true, "dry_run": true});
     let expected = json!({"events": 7, "dispatches": 7, "skipped": 0, "dry_run": true});
     assert_eq!(done(&relay, "/events/replay", &all).await, expected);
+    // At a glance it is the same, and two of seven events are not all.
+    let glance = json!({"all": true, "dry_run": true, "look_at": 1000});
+    assert_eq!(done(&relay, "/events/replay", &glance).await, expected);
+    let narrow = json!({"type": "payment.received", "dry_run": true, "look_at": 2});
+    let some = json!({"events": 2, "dispatches": 2, "skipped": 0, "dry_run": true, "more": true});
+    assert_eq!(done(&relay, "/events/replay", &narrow).await, some);
     relay.drained().await;
     assert_eq!((target.arrivals().len(), relay.all("/dispatches").await.len()), (7, 7));
     assert!(!actions(&relay).await.contains(&"events.replayed".to_owned()));

@@ -102,6 +102,10 @@ impl DispatchStore for PostgresStore {
         self.ids(filter, most).await
     }
 
+    async fn count_dispatches(&self, filter: &DispatchFilter) -> Result<(u64, bool), StoreError> {
+        self.count(filter).await
+    }
+
     async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
         self.one(id).await
     }

@@ -312,7 +312,7 @@ fn end_query(filter: &EventFilter, size: u32) -> QueryBuilder<Postgres> {
 async fn search(store: &PostgresStore, filter: &EventFilter, limit: u32) -> Result<EventsPage, StoreError> {
     let action = "search the events";
     let (mut rows, mut searched_until): (Vec<EventRow>, _) = (Vec::new(), None);
-    let (mut filter, mut pieces) = (filter.clone(), Pieces::new());
+    let (mut filter, mut pieces) = (filter.clone(), Pieces::of_events(filter.look_at));
     loop {
         let left = limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
         let (end, found) = store

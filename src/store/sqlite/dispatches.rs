@@ -163,6 +163,10 @@ impl DispatchStore for SqliteStore {
         self.ids(filter, most).await
     }
 
+    async fn count_dispatches(&self, filter: &DispatchFilter) -> Result<(u64, bool), StoreError> {
+        self.count(filter).await
+    }
+
     async fn dispatch(&self, id: DispatchId) -> Result<Option<(Dispatch, Vec<Attempt>)>, StoreError> {
         self.one(id).await
     }

@@ -69,7 +69,7 @@ impl EventStore for SqliteStore {
         let mut rows: Vec<EventRow> = Vec::new();
         let mut searched_until = None;
         if filter.is_search() {
-            let (mut filter, mut pieces) = (filter.clone(), Pieces::new());
+            let (mut filter, mut pieces) = (filter.clone(), Pieces::of_events(filter.look_at));
             loop {
                 let left = wanted.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
                 let (end, found) = piece(self, &filter, pieces.size(), left).await.during("search the events")?;

@@ -213,6 +213,12 @@ async fn lists_go_by_their_indexes() {
         let of_invoice = DispatchFilter { invoice_id: invoice_id.clone(), state, ..all() };
         goes_by(&store, &list(&of_invoice), indexes).await;
     }
+    for (state, index) in
+        [(State::Held, "queue_stopped (state=? AND id<?)"), (State::Cancelled, "history_cancelled (id<?)")]
+    {
+        let search = DispatchFilter { before: Some(DispatchId(500)), state: Some(state), ..all() };
+        goes_by(&store, &lists::end_statement(&search, 512).0, &[index]).await;
+    }
     for state in [None, Some(State::Delivered)] {
         let search = DispatchFilter { before: Some(DispatchId(500)), state, sink: sink.clone(), ..all() };
         goes_by(&store, &lists::end_statement(&search, 512).0, &["PRIMARY KEY (rowid<?)"]).await;
@@ -289,6 +295,8 @@ async fn payments_go_by_their_indexes() {
     let bounds = (Some(EventId::generate().0), Some(EventId::generate().0));
     let begun = Among::Unfinished { states: vec![State::Held, State::Pending], begun: true };
     let waiting = "queue_event (event_id>? AND event_id<?)";
+    let stopped = Among::Unfinished { states: vec![State::Held], begun: false };
+    let by_person = "queue_stopped_event (event_id>? AND event_id<?)";
     for (among, ends, pieces) in [
         (
             Among::All,
@@ -296,6 +304,7 @@ async fn payments_go_by_their_indexes() {
             &["sqlite_autoindex_events_1 (id>? AND id<?)", "PRIMARY KEY (event_id>? AND event_id<?)"][..],
         ),
         (begun, &[waiting], &[waiting, "bookings_open (state=?)"]),
+        (stopped, &[by_person], &[by_person]),
     ] {
         goes_by(&store, &payments::end_statement(&among, bounds, 512).0, ends).await;
         let filter = PaymentFilter { among, endpoints: Some(vec!["main".into()]), ..PaymentFilter::default() };

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    super::error::Problem, Admin, auth::Caller, not_found, parse, payload, sinks::after_retry, store_problem, time,
+    super::error::Problem, Admin, auth::Caller, look_at, not_found, parse, payload, sinks::after_retry, store_problem,
+    time,
 };
 use crate::{
     bulk::{BulkError, Decided, Decision, Selection},
@@ -59,6 +60,10 @@ struct Chosen {
     #[serde(default)]
     #[schema(default = false)]
     dry_run: bool,
+    /// How many dispatches of each state a dry run looks at; then `more` says that it has not looked at all of them. Without
+    /// it all are counted, however long that takes.
+    #[schema(minimum = 1, maximum = 100_000)]
+    look_at: Option<u32>,
 }
 
 /// The result of retrying many dispatches.
@@ -66,7 +71,8 @@ struct Chosen {
 pub struct RetriedMany {
     /// How many dispatches are pending again, or would be.
     pub(crate) retried: u64,
-    /// True if there are more dispatches than one call changes. Repeat the call.
+    /// True if there are more dispatches than one call changes: repeat the call. Of a dry run with `look_at`: that there may be
+    /// more.
     pub(crate) more: bool,
     /// What the dispatches still wait for: a sink that is paused, tripped or not configured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,7 +87,8 @@ pub struct RetriedMany {
 pub struct CancelledMany {
     /// How many dispatches were cancelled, or would be.
     pub(crate) cancelled: u64,
-    /// True if there are more dispatches than one call changes. Repeat the call.
+    /// True if there are more dispatches than one call changes: repeat the call. Of a dry run with `look_at`: that there may be
+    /// more.
     pub(crate) more: bool,
     /// Present and true if nothing was changed because of `dry_run`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -171,6 +178,7 @@ async fn decide(admin: &Admin, caller: Caller, body: Body, decision: Decision) -
         reason: chosen.reason.clone(),
         since: time("since", chosen.since.as_deref())?,
         until: time("until", chosen.until.as_deref())?,
+        look_at: look_at(chosen.look_at)?,
     };
     let decided = admin.bulk.decide(decision, selection, chosen.dry_run, caller.name).await.map_err(bulk_problem)?;
     Ok((decided, chosen))

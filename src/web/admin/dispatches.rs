@@ -14,7 +14,7 @@ use super::{
     announced::{self, AnnouncedPayment, Known},
     audit,
     auth::Caller,
-    limit, not_found, parse,
+    limit, look_at, not_found, parse,
     sinks::{SinkState, Standings, after_retry},
     store_problem, time,
 };
@@ -173,6 +173,9 @@ pub struct DispatchQuery {
     /// How many rows a page has, by default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
+    /// How many dispatches a search looks at before it says how far it got, if fewer than usual.
+    #[param(minimum = 1, maximum = 100_000)]
+    look_at: Option<u32>,
     /// The `next_cursor` of the previous page.
     #[param(value_type = Option<DispatchId>)]
     cursor: Option<String>,
@@ -223,6 +226,7 @@ pub async fn list(
         until: time("until", query.until.as_deref())?,
         event_id: query.event_id.map(|id| parse("event_id", &id)).transpose()?,
         before: query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?,
+        look_at: look_at(query.look_at)?,
     };
     let page = admin.store.list_dispatches(&filter, limit(query.limit)?).await.map_err(store_problem)?;
     let known = Known::of(&*admin.store, page.rows.iter().map(|dispatch| dispatch.event_id)).await?;

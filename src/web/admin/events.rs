@@ -15,7 +15,7 @@ use super::{
     announced::{self, AnnouncedPayment, Known},
     auth::Caller,
     dispatches::{AttemptRow, DispatchRow},
-    limit, not_found, parse,
+    limit, look_at, not_found, parse,
     sinks::Standings,
     store_problem, time,
 };
@@ -168,6 +168,9 @@ pub struct EventQuery {
     /// How many rows a page has, by default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
+    /// How many events a search looks at before it says how far it got, if fewer than usual.
+    #[param(minimum = 1, maximum = 100_000)]
+    look_at: Option<u32>,
     /// The `next_cursor` of the previous page.
     #[param(value_type = Option<EventId>)]
     cursor: Option<String>,
@@ -203,6 +206,7 @@ pub async fn list(
         until: time("until", query.until.as_deref())?,
         contains: query.q,
         before: query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?,
+        look_at: look_at(query.look_at)?,
     };
     let page = admin.store.list_events(&filter, limit(query.limit)?).await.map_err(store_problem)?;
     let known = Known::of(&*admin.store, page.rows.iter().map(|event| event.id)).await?;

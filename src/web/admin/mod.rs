@@ -39,7 +39,7 @@ use crate::{
     model::{chain::Chain, id::EndpointName},
     reconcile::Orders,
     replay::Replayer,
-    store::{Page, Store, StoreError},
+    store::{LOOKED_AT, Page, Store, StoreError},
     telemetry::Metrics,
 };
 
@@ -322,6 +322,14 @@ pub(super) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
         None => Ok(50),
         Some(limit @ 1..=500) => Ok(limit),
         Some(other) => Err(bad_parameter(format!("`limit` is {other}; it must be 1 to 500."))),
+    }
+}
+
+/// How much a search looks at, where the caller says it: 1 to 100,000.
+pub(super) fn look_at(asked: Option<u32>) -> Result<Option<u32>, Problem> {
+    match asked {
+        None | Some(1..=LOOKED_AT) => Ok(asked),
+        Some(other) => Err(bad_parameter(format!("`look_at` is {other}; it must be 1 to {LOOKED_AT}."))),
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
     bookings::QUIET_FOR,
     dispatches::DispatchRow,
     events::Origin,
-    limit, not_found, parse,
+    limit, look_at, not_found, parse,
     sinks::{SinkState, Standings},
     store_problem, time,
 };
@@ -36,6 +36,9 @@ use crate::{
     statement::Role,
     store::payments::{Among, PaymentFacts, PaymentFilter},
 };
+
+/// What one round counts for, where a caller says how much to look at: payments are read with all that belongs to them.
+const ROUND: u32 = 2000;
 
 /// How many times one call reads more payments because those before did not fit `state`.
 const MOST_ROUNDS: u32 = 20;
@@ -433,6 +436,9 @@ pub struct PaymentQuery {
     /// How many rows a page has, by default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
+    /// How many events or dispatches a search looks at before it says how far it got, if fewer than usual.
+    #[param(minimum = 1, maximum = 100_000)]
+    look_at: Option<u32>,
     /// The `next_cursor` of the previous page.
     #[param(value_type = Option<EventId>)]
     cursor: Option<String>,
@@ -468,6 +474,7 @@ pub async fn list(
         since: time("since", query.since.as_deref())?,
         until: time("until", query.until.as_deref())?,
         before: query.cursor.map(|cursor| parse("cursor", &cursor)).transpose()?,
+        look_at: look_at(query.look_at)?,
     };
     let found = match query.q.as_deref().filter(|text| !text.trim().is_empty()) {
         Some(text) => Some(search(&admin, text).await?),
@@ -476,6 +483,7 @@ pub async fn list(
     let standings = Standings::now(&admin).await?;
     let mut data: Vec<PaymentRow> = Vec::new();
     let mut rounds = 0;
+    let most_rounds = filter.look_at.map_or(MOST_ROUNDS, |look_at| (look_at / ROUND).clamp(1, MOST_ROUNDS));
     let (next_cursor, searched_until) = loop {
         let wanted = limit - data.len();
         let (mut events, searched_until) = if let Some(found) = &found {
@@ -509,7 +517,7 @@ pub async fn list(
         if data.len() >= limit {
             break (Some(last), None);
         }
-        if rounds >= MOST_ROUNDS {
+        if rounds >= most_rounds {
             break (Some(last), Some(last));
         }
         filter.before = Some(last);

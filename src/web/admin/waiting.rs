@@ -5,16 +5,29 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{Extension, Json, extract::State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use super::{super::error::Problem, Admin, auth::Caller, store_problem};
-use crate::model::{
-    dispatch::State as DispatchState,
-    id::DispatchId,
-    money::{Cents, Total},
-    notice::MOST_NAMED,
-    reason,
+use super::{super::error::Problem, Admin, Params, auth::Caller, look_at, store_problem};
+use crate::{
+    model::{
+        dispatch::State as DispatchState,
+        id::DispatchId,
+        money::{Cents, Total},
+        notice::MOST_NAMED,
+        reason,
+    },
+    store::MOST_WAITING,
 };
+
+/// How much is looked at.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WaitingQuery {
+    /// How many dispatches are looked at, the newest first; by default 20,000.
+    #[param(minimum = 1, maximum = 100_000)]
+    look_at: Option<u32>,
+}
 
 /// Dispatches that wait for one cause.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -51,7 +64,7 @@ pub struct WaitingRow {
 pub struct WaitingList {
     /// The groups, the largest first.
     pub(crate) data: Vec<WaitingRow>,
-    /// False if more than 20,000 dispatches wait: the counts are those of the newest.
+    /// False if more dispatches wait than were looked at: the counts are those of the newest.
     pub(crate) complete: bool,
 }
 
@@ -61,13 +74,17 @@ pub struct WaitingList {
     path = "/waiting",
     operation_id = "list_waiting",
     tag = "dispatches",
+    params(WaitingQuery),
     responses((status = 200, description = "What waits", body = WaitingList))
 )]
 pub async fn list(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
+    Params(query): Params<WaitingQuery>,
 ) -> Result<Json<WaitingList>, Problem> {
-    let (waiting, complete) = admin.store.waiting(caller.scope.endpoints().as_deref()).await.map_err(store_problem)?;
+    let most = look_at(query.look_at)?.unwrap_or(MOST_WAITING);
+    let waiting = admin.store.waiting(caller.scope.endpoints().as_deref(), most).await;
+    let (waiting, complete) = waiting.map_err(store_problem)?;
     let mut groups: BTreeMap<(String, String, String, String), (WaitingRow, Total)> = BTreeMap::new();
     for one in waiting {
         let group = reason::group(&one.reason);

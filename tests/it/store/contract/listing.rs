@@ -150,6 +150,10 @@ pub(crate) async fn dispatches_are_filtered(on: &Fixture) {
                         matches += usize::from(!expected.is_empty());
                         let page = store.list_dispatches(&filter, 100).await.unwrap();
                         assert_eq!(page.rows, expected, "{filter:?}");
+                        if state.is_some() {
+                            let counted = store.count_dispatches(&filter).await.unwrap();
+                            assert_eq!(counted, (expected.len() as u64, true), "{filter:?}");
+                        }
                     }
                 }
             }
@@ -301,6 +305,11 @@ pub(crate) async fn a_search_says_how_far_it_looked(on: &Fixture) {
         }
         assert_eq!(found, expected, "{filter:?}");
     }
+    // A caller may want to know sooner how far it came.
+    let soon = EventFilter { contains: Some("needle".into()), look_at: Some(600), ..EventFilter::default() };
+    let page = store.list_events(&soon, 10).await.unwrap();
+    let until = page.searched_until.and_then(EventId::made_at).expect("it says how far it came");
+    assert_eq!(until.as_millisecond(), 1_900_000_100_500 - 599, "the last of the newest 600");
     // What is found early ends the search early, as a page like any other.
     let hay = EventFilter { event_type: Some("hay".into()), ..EventFilter::default() };
     let page = store.list_events(&hay, 10).await.unwrap();
@@ -348,6 +357,15 @@ pub(crate) async fn a_search_for_a_sink_says_how_far_it_looked(on: &Fixture) {
         let page = store.list_dispatches(&of("erp", state), 10).await.unwrap();
         assert_eq!((page.rows.len(), page.more, page.searched_until), (10, true, None));
     }
+    // A count says whether it has seen all of them; a rare state is counted by itself among all others.
+    let none = DispatchFilter::default;
+    let delivered = DispatchFilter { state: Some(State::Delivered), look_at: Some(600), ..none() };
+    assert_eq!(store.count_dispatches(&delivered).await.unwrap(), (600, false));
+    on.execute("UPDATE history SET state = 'cancelled' WHERE id IN (7, 70)").await;
+    let cancelled = DispatchFilter { state: Some(State::Cancelled), look_at: Some(600), ..none() };
+    assert_eq!(store.count_dispatches(&cancelled).await.unwrap(), (2, true));
+    let of_erp = DispatchFilter { sink: Some("erp".into()), since: Some(clock::from_micros(60).unwrap()), ..cancelled };
+    assert_eq!(store.count_dispatches(&of_erp).await.unwrap(), (1, true));
     // An index, or few rows, need no search.
     for state in [State::Pending, State::Leased, State::Held, State::Dead, State::Cancelled] {
         let page = store.list_dispatches(&of("rare", Some(state)), 10).await.unwrap();
