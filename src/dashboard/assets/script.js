@@ -55,6 +55,8 @@
   const label = () => { button.textContent = paused ? words.go : words.pause; };
   const busy = () =>
     document.hidden || main.querySelector("details[open], input:checked, select:focus, input:focus, button:focus") || getSelection().toString() !== "";
+  const say = (text) => { document.getElementById("news").textContent = text; };
+  const news = () => main.querySelector("[data-news]")?.textContent;
   const read = async () => {
     if (paused || busy()) return;
     try {
@@ -63,13 +65,16 @@
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const next = page.getElementById("main");
       if (!next || busy()) return;
+      const before = news();
       main.replaceChildren(...next.childNodes);
+      if (news() !== before) say(news());
       document.getElementById("updated").textContent = page.getElementById("updated").textContent;
       enliven(main);
     } catch {
       paused = true;
       label();
       document.getElementById("updated").textContent = words.stopped;
+      say(words.stopped);
     }
   };
   const enliven = (root) => { copyButtons(root); selections(root); };

@@ -254,6 +254,18 @@ async fn lists_follow_what_happens_until_they_are_paused() {
     assert_eq!(rows().await, shown);
     press(&browser, "#refresh").await;
     eventually("the page shows it again", async || rows().await > shown).await;
+    // What is to be done changes: a screen reader is told, once it has.
+    browser.open(&scene.url("/ui/")).await;
+    let told = text(&browser, "[data-news]").await;
+    assert!(told.contains("1 sink stopped"), "{told}");
+    let aloud = async || {
+        let news = browser.client.find(Locator::Css("#news")).await.unwrap();
+        news.prop("textContent").await.unwrap().unwrap_or_default()
+    };
+    assert_eq!(aloud().await, "");
+    scene.relay.post("/sinks/crm/pause").await;
+    eventually("it is told", async || aloud().await.contains("2 sinks stopped")).await;
+    assert_eq!(aloud().await, text(&browser, "[data-news]").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
