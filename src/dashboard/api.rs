@@ -11,6 +11,12 @@ use tower::ServiceExt;
 
 use crate::web::{admin::auth::Caller, error::Problem};
 
+/// How many rows a page looks at when it has to search: a page is to be there at once, and says how far it came.
+pub(super) const LOOK_AT: u32 = 20_000;
+
+/// The same for a question that counts what it is about: it cannot end early.
+pub(super) const COUNT_AMONG: u32 = 5000;
+
 /// What stands in a segment of a path, or in a value of a query, as it is.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    api::{encoded, query},
+    api::{COUNT_AMONG, LOOK_AT, encoded, query},
     bad_input,
     confirm::{Question, ask},
     forms::Fields,
@@ -304,7 +304,8 @@ pub(super) async fn list(visit: Visit, Query(filters): Query<Filters>) -> Result
     let t = visit.t;
     let asked = filters.asked(&visit)?;
     let mut parameters: Vec<(&str, &str)> = asked.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    parameters.extend([("q", filters.q.trim()), ("cursor", filters.cursor.as_str())]);
+    let look_at = LOOK_AT.to_string();
+    parameters.extend([("q", filters.q.trim()), ("cursor", filters.cursor.as_str()), ("look_at", &look_at)]);
     let path = format!("/dispatches{}", query(&parameters));
     let (found, sinks, endpoints) = tokio::join!(
         visit.api.get::<DispatchList>(&path),
@@ -427,6 +428,9 @@ fn selection(asked: &[(&'static str, String)], is_trial: bool) -> Value {
     let mut body: serde_json::Map<String, Value> =
         told.map(|(name, value)| ((*name).to_owned(), value.clone().into())).collect();
     body.insert("dry_run".into(), is_trial.into());
+    if is_trial {
+        body.insert("look_at".into(), COUNT_AMONG.into());
+    }
     body.into()
 }
 
@@ -476,8 +480,11 @@ pub(super) async fn confirm(
     let t = visit.t;
     let verb = Verb::read(&asked.action)?;
     let (count, more) = verb.call(&visit, &selection(&filters.asked(&visit)?, true)).await?;
-    let counted = if more { t.count(t.at_least_n, count) } else { t.count(t.n_dispatches, count) };
-    let mut lines = vec![counted];
+    let mut lines = if more {
+        vec![t.count(t.at_least_n, count), t.counted_in_part.to_owned()]
+    } else {
+        vec![t.count(t.n_dispatches, count)]
+    };
     let state = filters.state.parse::<State>().ok().map(|state| words::dispatch(state, t).text().to_owned());
     for (label, value) in [
         (t.col_state, state.as_deref().unwrap_or_default()),
@@ -498,10 +505,15 @@ pub(super) async fn confirm(
         lines,
         action: format!("/ui/dispatches/{}", if verb == Verb::Retry { "retry" } else { "cancel" }),
         fields: fields.map(|(name, value)| (name, value.to_owned())).collect(),
-        button: t.count(if verb == Verb::Retry { t.retry_n } else { t.close_n }, count),
+        button: match (verb, more) {
+            (Verb::Retry, false) => t.count(t.retry_n, count),
+            (Verb::Retry, true) => t.retry_all_button.to_owned(),
+            (Verb::Cancel, false) => t.count(t.close_n, count),
+            (Verb::Cancel, true) => t.close_all_button.to_owned(),
+        },
         back: format!("/ui/dispatches{}", query(&filters.selecting())),
         is_danger: verb == Verb::Cancel,
-        is_empty: count == 0,
+        is_empty: count == 0 && !more,
     };
     ask(&visit, Nav::Dispatches, question)
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    api::{encoded, query},
+    api::{COUNT_AMONG, LOOK_AT, encoded, query},
     confirm::{Question, ask},
     dispatches::Sent,
     forms::Fields,
@@ -128,6 +128,7 @@ pub(super) async fn list(visit: Visit, Query(filters): Query<Filters>) -> Result
         ("since", &since),
         ("until", &until),
         ("cursor", &asked.cursor),
+        ("look_at", &LOOK_AT.to_string()),
     ]);
     let EventList { data, next_cursor, searched_until } = visit.api.get(&format!("/events{path}")).await?;
     let more = next_cursor.map(|cursor| {
@@ -334,6 +335,9 @@ fn selection(fields: &Fields, is_trial: bool) -> serde_json::Value {
         body.insert("sinks".into(), sinks.into());
     }
     body.insert("dry_run".into(), is_trial.into());
+    if is_trial {
+        body.insert("look_at".into(), COUNT_AMONG.into());
+    }
     body.into()
 }
 
@@ -345,11 +349,12 @@ pub(super) async fn ask_replay_many(
     let t = visit.t;
     let fields = Fields::from(fields);
     let summary: crate::replay::Summary = visit.api.post("/events/replay", &selection(&fields, true)).await?;
-    let mut lines = vec![
-        t.count(t.replay_n_events, summary.events),
-        t.count(t.replay_n_dispatches, summary.dispatches),
-        t.replay_books.to_owned(),
-    ];
+    let mut lines = if summary.more {
+        vec![t.count(t.at_least_n_events, summary.events), t.counted_in_part.to_owned()]
+    } else {
+        vec![t.count(t.replay_n_events, summary.events), t.count(t.replay_n_dispatches, summary.dispatches)]
+    };
+    lines.push(t.replay_books.to_owned());
     if summary.skipped > 0 {
         lines.push(t.count(t.replay_n_skipped, summary.skipped));
     }
@@ -360,9 +365,13 @@ pub(super) async fn ask_replay_many(
         lines,
         action: "/ui/events/replay".to_owned(),
         fields: kept.collect(),
-        button: t.count(t.replay_n_button, summary.dispatches),
+        button: if summary.more {
+            t.replay_all_button.to_owned()
+        } else {
+            t.count(t.replay_n_button, summary.dispatches)
+        },
         back: "/ui/events".to_owned(),
-        is_empty: summary.dispatches == 0,
+        is_empty: summary.dispatches == 0 && !summary.more,
         ..Question::default()
     };
     ask(&visit, Nav::Events, question)

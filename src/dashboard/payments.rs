@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    api::{encoded, query},
+    api::{LOOK_AT, encoded, query},
     bad_input,
     forms::Fields,
     search,
@@ -144,6 +144,7 @@ pub(super) async fn list(visit: Visit, Query(filters): Query<Filters>) -> Result
         ("since", &since),
         ("until", &until),
         ("cursor", &filters.cursor),
+        ("look_at", &LOOK_AT.to_string()),
     ]);
     let path = format!("/payments{path}");
     let (found, endpoints) = tokio::join!(visit.api.get::<PaymentList>(&path), visit.endpoints());

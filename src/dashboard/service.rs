@@ -37,6 +37,8 @@ use crate::{
 struct Service {
     page: Page,
     t: &'static Texts,
+    /// True for a token limited to endpoints: it may make links, and neither reload nor erase.
+    is_limited: bool,
     version: &'static str,
     reloaded: Option<Done>,
     erased: Vec<String>,
@@ -107,6 +109,7 @@ async fn page(visit: &Visit, told: Told) -> Result<Response, Problem> {
     });
     let Told { reloaded, erased, made } = told;
     visit.show(&Service {
+        is_limited: visit.identity.caller.scope.is_limited(),
         page: visit.page(Nav::Service, t.service_title),
         t,
         version: env!("CARGO_PKG_VERSION"),

@@ -25,9 +25,9 @@ use crate::{
 
 /// The most lines of a sink that a page shows; the files have all.
 const MOST_SHOWN: usize = 100;
-/// With more unfinished dispatches, a page reads what is not in the books yet only if somebody asks for it: each of them has to be
-/// looked at.
-const MANY: u64 = 20_000;
+/// With more unfinished dispatches, a page leaves out what is not in the books yet, as each of them has to be looked at. The
+/// files have all of it, and the list of payments shows it page by page.
+const MANY: u64 = 5000;
 
 /// Which statement, as it stands in the address.
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -37,8 +37,6 @@ pub(super) struct Wanted {
     endpoint: String,
     sink: String,
     format: String,
-    /// `all`: what is not in the books yet, however long it takes.
-    open: String,
 }
 
 #[derive(Template)]
@@ -56,7 +54,7 @@ struct Shown {
     is_fec_of_several: bool,
     before: String,
     after: Option<String>,
-    /// Where what is not in the books yet is shown, if this page leaves it out.
+    /// Where what is not in the books yet is listed, if this page leaves it out.
     left_out: Option<String>,
 }
 
@@ -194,7 +192,7 @@ pub(super) async fn show(visit: Visit, Query(wanted): Query<Wanted>) -> Result<R
     let (sinks, endpoints) = tokio::join!(visit.api.get::<List<SinkRow>>("/sinks"), visit.endpoints());
     let (sinks, endpoints) = (sinks?.data, endpoints?);
     let unfinished: u64 = sinks.iter().map(|sink| sink.backlog + sink.held + sink.dead).sum();
-    let is_left_out = unfinished > MANY && wanted.open != "all";
+    let is_left_out = unfinished > MANY;
     let path = if is_left_out { format!("{path}&part=booked") } else { path };
     let statement: Statement = visit.api.get(&path).await?;
     let sums = |sums: &[Sum]| -> Vec<(u64, String)> {
@@ -233,7 +231,10 @@ pub(super) async fn show(visit: Visit, Query(wanted): Query<Wanted>) -> Result<R
         parts,
         csv: of(&month, "csv"),
         fec: of(&month, "fec"),
-        left_out: is_left_out.then(|| format!("{}&open=all", of(&month, ""))),
+        left_out: is_left_out.then(|| {
+            let listed = [("state", "open"), ("endpoint", wanted.endpoint.as_str())];
+            format!("/ui/payments{}", query(&listed))
+        }),
         before: of(&before, ""),
         after: is_past.then(|| of(&after, "")),
         month,

@@ -28,6 +28,8 @@ use crate::{
     },
 };
 
+/// Dispatches that are grouped by their reasons, at most: the newest. The lists have the rest.
+const MOST_GROUPED: u32 = 500;
 /// How long a refused delivery is told on the front page.
 const REFUSALS_OF: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
@@ -37,7 +39,10 @@ struct Todo {
     page: Page,
     t: &'static Texts,
     is_clear: bool,
-    is_complete: bool,
+    /// All of it in a sentence, which is read aloud when it changes.
+    summary: String,
+    /// What is said where not everything that waits is grouped.
+    incomplete: Option<String>,
     held: Vec<Group>,
     dead: Vec<Group>,
     sinks: Vec<Stopped>,
@@ -123,9 +128,10 @@ struct Line {
 pub(super) async fn show(visit: Visit) -> Result<Response, Problem> {
     let t = visit.t;
     let since = visit.now - REFUSALS_OF;
+    let waiting = format!("/waiting?look_at={MOST_GROUPED}");
     let refused = format!("/refusals?limit=500&since={since}");
     let (waiting, sinks, endpoints, refusals, reconciliations, traffic) = tokio::join!(
-        visit.api.get::<WaitingList>("/waiting"),
+        visit.api.get::<WaitingList>(&waiting),
         visit.api.get::<List<SinkRow>>("/sinks"),
         visit.api.get::<List<EndpointRow>>("/endpoints"),
         visit.api.get::<List<Refusal>>(&refused),
@@ -140,8 +146,19 @@ pub(super) async fn show(visit: Visit) -> Result<Response, Problem> {
     let (held, dead) = (groups(State::Held), groups(State::Dead));
     let stopped: Vec<Stopped> = sinks.iter().filter_map(|sink| stopped(&visit, sink)).collect();
     let attention: Vec<Attention> = endpoints.iter().filter_map(|endpoint| attention(&visit, endpoint)).collect();
-    let refusals = refused_by_reason(&visit, &refusals?.data);
+    let refusals = refusals?.data;
     let differing = differing(&visit, reconciliations?.data);
+    let of_state = |state: State| waiting.data.iter().filter(|row| row.state == state).map(|row| row.count).sum();
+    let counted: [(&str, u64); 6] = [
+        (t.sum_held, of_state(State::Held)),
+        (t.sum_dead, of_state(State::Dead)),
+        (t.sum_sinks, stopped.len() as u64),
+        (t.sum_endpoints, attention.len() as u64),
+        (t.sum_refusals, refusals.len() as u64),
+        (t.sum_differences, differing.len() as u64),
+    ];
+    let counted: Vec<String> = counted.into_iter().filter(|(_, n)| *n > 0).map(|(text, n)| t.count(text, n)).collect();
+    let refusals = refused_by_reason(&visit, &refusals);
     let is_clear = held.is_empty()
         && dead.is_empty()
         && stopped.is_empty()
@@ -161,7 +178,8 @@ pub(super) async fn show(visit: Visit) -> Result<Response, Problem> {
         page,
         t,
         is_clear,
-        is_complete: waiting.complete,
+        summary: format!("{}.", counted.join(", ")),
+        incomplete: (!waiting.complete).then(|| fill(t.todo_incomplete, &[("n", &t.number(MOST_GROUPED.into()))])),
         held,
         dead,
         sinks: stopped,

@@ -141,9 +141,7 @@ impl Visit {
         ];
         let entries: Vec<Entry> = all
             .into_iter()
-            .filter(|(entry, href, _)| {
-                self.identity.may_see(href) && (*entry != Nav::Service || !self.identity.caller.scope.is_limited())
-            })
+            .filter(|(_, href, _)| self.identity.may_see(href))
             .map(|(entry, href, text)| Entry { href, text, is_current: entry == nav })
             .collect();
         let role = self.identity.caller.role;

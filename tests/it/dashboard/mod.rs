@@ -14,11 +14,12 @@ mod access;
 mod measure;
 pub(crate) mod scene;
 
-use scene::{ADMIN, LIMITED, OPERATOR, Person, Scene, VIEWER};
+use scene::{ADMIN, LIMITED, LIMITED_ADMIN, OPERATOR, Person, Scene, VIEWER};
 
 on_both_stores!(
     every_page_that_is_linked_is_there,
     a_token_of_one_company_sees_nothing_of_another,
+    the_admin_of_one_company_makes_links_and_no_more,
     a_viewer_sees_no_button_and_is_refused,
     what_waits_is_found_and_repaired_without_a_terminal,
     everything_that_matches_is_decided_after_a_question,
@@ -135,6 +136,24 @@ async fn a_token_of_one_company_sees_nothing_of_another(backend: Backend) {
         assert_eq!(person.post(&path, &[]).await.status(), 404, "{path}");
     }
     assert_eq!(scene.relay.sink("beta-archive").await["state"], "active");
+}
+
+/// Links for its own accountant are a company's business; a reload and an erasure concern every company.
+async fn the_admin_of_one_company_makes_links_and_no_more(backend: Backend) {
+    let scene = Scene::new(backend).await;
+    let person = scene.sign_in(LIMITED_ADMIN, "en").await;
+    let pages = crawl(&person, "/ui/").await;
+    let service = &pages["/ui/service"];
+    assert!(service.contains("<option>acme</option>") && !service.contains("beta"), "{service}");
+    assert!(!service.contains("/ui/service/reload") && !service.contains("/ui/service/erase"), "{service}");
+    let fields = |endpoint: &'static str| [("endpoint", endpoint), ("page", "statement"), ("days", "3")];
+    let made = person.post("/ui/service/links", &fields("acme")).await;
+    assert_eq!(made.status(), 200);
+    assert!(made.text().await.unwrap().contains("/ui/link/"));
+    assert_eq!(person.post("/ui/service/links", &fields("beta")).await.status(), 404);
+    for path in ["/ui/service/reload", "/ui/service/erase"] {
+        assert_eq!(person.post(path, &[("invoice_id", "i1")]).await.status(), 404, "{path}");
+    }
 }
 
 async fn a_viewer_sees_no_button_and_is_refused(backend: Backend) {

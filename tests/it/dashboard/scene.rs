@@ -17,6 +17,8 @@ pub(crate) const ADMIN: &str = TOKEN;
 pub(crate) const OPERATOR: &str = "the-token-of-an-operator";
 pub(crate) const VIEWER: &str = "the-token-of-a-viewer";
 pub(crate) const LIMITED: &str = "the-token-of-acme-alone";
+/// An admin of the endpoint `acme` alone.
+pub(crate) const LIMITED_ADMIN: &str = "the-token-of-acme-s-admin";
 
 /// The secret of the second company's endpoint.
 const BETA: &str = "whsec_YmV0YQ==";
@@ -47,6 +49,7 @@ tokens = [
   {{ name = "tests", role = "admin", token = "{ADMIN}" }},
   {{ name = "operator", role = "operator", token = "{OPERATOR}" }},
   {{ name = "viewer", role = "viewer", token = "{VIEWER}" }},
+  {{ name = "acme-admin", role = "admin", endpoints = ["acme"], token = "{LIMITED_ADMIN}" }},
   {{ name = "acme-only", role = "operator", endpoints = ["acme"], token = "{LIMITED}" }},
 ]
 [[endpoints]]
