@@ -5,4 +5,4 @@
 -- The condition is written in this way, which means the same, so that neither database takes `queue_stopped` for it and
 -- sorts all of them.
 
-CREATE INDEX CONCURRENTLY queue_stopped_event ON queue (event_id) WHERE (state IN ('held', 'dead')) IS TRUE;
+CREATE INDEX CONCURRENTLY IF NOT EXISTS queue_stopped_event ON queue (event_id) WHERE (state IN ('held', 'dead')) IS TRUE;

@@ -286,6 +286,9 @@ async fn apply(
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
+    if migration.no_tx {
+        drop_unfinished(connection, migration).await.map_err(failed)?;
+    }
     let mut tries = 0;
     loop {
         tries += 1;
@@ -336,6 +339,23 @@ async fn apply(
         );
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Drops the indexes that an earlier try of this migration has left half-built: nothing would read them, and the migration
+/// would take them for finished. Only one process migrates at a time, so nobody is building them now.
+async fn drop_unfinished(connection: &mut PgConnection, migration: &Migration) -> Result<(), sqlx::Error> {
+    let invalid: Vec<String> = sqlx::query_scalar(
+        "SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+         WHERE NOT i.indisvalid AND c.relnamespace = current_schema()::regnamespace",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let words: Vec<&str> = migration.sql.as_str().split_whitespace().collect();
+    for name in invalid.iter().filter(|name| words.contains(&name.as_str())) {
+        tracing::info!(migration = migration.version, index = name, "an index that was left half-built is built again");
+        sqlx::raw_sql(AssertSqlSafe(format!("DROP INDEX CONCURRENTLY {name}"))).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// The sessions that hold what our session waits for, read on another connection; empty if that fails. The result

@@ -1,5 +1,5 @@
 //! Migrations that need every process of the version before to be stopped: large tables in pieces, who is in the way,
-//! and what an interruption leaves.
+//! and what an interruption leaves, also of an index that is built while others work.
 
 use std::time::Duration;
 
@@ -152,4 +152,29 @@ async fn on_postgres_it_waits_for_the_version_before_to_be_stopped() {
             .unwrap();
     assert_eq!((queue, history), (10_000, 10_000));
     store.close().await;
+}
+
+/// Cut off half-way, and cut off before it was noted.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_was_cut_off_is_built_again() {
+    if !postgres::available() {
+        return;
+    }
+    let index = "CREATE INDEX queue_stopped_event ON queue (event_id) WHERE (state IN ('held', 'dead')) IS TRUE";
+    let broken =
+        format!("{index}; UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'queue_stopped_event'::regclass");
+    for before in [broken.as_str(), index] {
+        let database = postgres::empty_database().await;
+        let mut connection = PgConnection::connect(&database.url()).await.unwrap();
+        connection.ensure_migrations_table("_sqlx_migrations").await.unwrap();
+        for migration in of_postgres().iter().filter(|migration| migration.version < 18) {
+            connection.apply("_sqlx_migrations", migration).await.unwrap();
+        }
+        sqlx::raw_sql(AssertSqlSafe(before.to_owned())).execute(&mut connection).await.unwrap();
+        let store = PostgresStore::connect(&Secret::new(database.url()), 4).await.unwrap();
+        assert!(store.migrate().await.unwrap() > 0);
+        let is_valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'queue_stopped_event'::regclass";
+        assert!(sqlx::query_scalar::<_, bool>(is_valid).fetch_one(&mut connection).await.unwrap(), "{before}");
+        store.close().await;
+    }
 }
