@@ -220,6 +220,17 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// The word for it, as the configuration writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// How long data is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {

@@ -179,7 +179,7 @@ impl Caller {
         Err(Problem::new(
             StatusCode::FORBIDDEN,
             "role_too_low",
-            format!("The token `{}` has the role {:?}; this needs {role:?}.", self.name, self.role).to_lowercase(),
+            format!("The token `{}` has the role {}; this needs {}.", self.name, self.role.as_str(), role.as_str()),
         ))
     }
 }
