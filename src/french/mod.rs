@@ -16,7 +16,9 @@
 //! | hole | takes |
 //! |---|---|
 //! | `{name}` | anything in one line, as it is |
+//! | `{name:word}` | anything without blanks, as it is |
 //! | `{name:number}` | digits |
+//! | `{name:span}` | `1.5s` or `250ms`; written `1,5 s` |
 //! | `{name:money}` | `1500.00 EUR` or `1500.00`; written `1 500,00 €` |
 //! | `{name:day}` | `2026-11-28`; written `28/11/2026` |
 //! | `{name:said}` | what is itself said by phrases; written in French |
@@ -36,7 +38,20 @@ mod service;
 type Pair = (&'static str, &'static str);
 
 /// The catalogues, in the order in which they are tried.
-const CATALOGUES: &[&[Pair]] = &[payments::PHRASES, service::PHRASES];
+const CATALOGUES: &[&[Pair]] = &[
+    payments::PHRASES,
+    service::refusals::PHRASES,
+    service::endpoints::PHRASES,
+    service::reconciliations::PHRASES,
+    service::problems::PHRASES,
+    service::sinks::PHRASES,
+    service::reload::PHRASES,
+    ENDED,
+];
+
+/// What is known without a full stop is known with one: a clause is stored alone in one place, and stands before another
+/// sentence elsewhere.
+const ENDED: &[Pair] = &[("{sentence:said}.", "{sentence}.")];
 
 static PHRASES: LazyLock<Vec<Phrase>> =
     LazyLock::new(|| CATALOGUES.iter().copied().flatten().map(|(en, fr)| Phrase::new(en, fr)).collect());

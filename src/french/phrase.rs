@@ -26,7 +26,9 @@ enum Piece {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Any,
+    Word,
     Number,
+    Span,
     Money,
     Day,
     Said,
@@ -90,6 +92,8 @@ fn hole(text: &'static str) -> Option<Piece> {
     let (name, kind) = text.split_once(':').unwrap_or((text, ""));
     let kind = match kind {
         "" => Kind::Any,
+        "word" => Kind::Word,
+        "span" => Kind::Span,
         "number" => Kind::Number,
         "money" => Kind::Money,
         "day" => Kind::Day,
@@ -163,6 +167,8 @@ impl Search<'_> {
     fn value(&mut self, kind: Kind, text: &str) -> Option<String> {
         match kind {
             Kind::Any => (!text.is_empty() && !text.contains('\n')).then(|| text.to_owned()),
+            Kind::Word => (!text.is_empty() && !text.contains(char::is_whitespace)).then(|| text.to_owned()),
+            Kind::Span => span(text),
             Kind::Number => text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.to_owned()),
             Kind::Money => money(text),
             Kind::Day => {
@@ -186,6 +192,13 @@ fn ends(text: &str, next: Option<&Piece>) -> Vec<usize> {
             sentences.chain([text.len()]).filter(|at| *at > 0).collect()
         }
     }
+}
+
+/// `1.5s` as `1,5 s`, as a [`std::time::Duration`] is written.
+fn span(text: &str) -> Option<String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+    let is_number = number.split('.').all(|part| !part.is_empty()) && number.matches('.').count() <= 1;
+    (is_number && ["s", "ms", "µs", "ns"].contains(&unit)).then(|| format!("{}\u{a0}{unit}", number.replace('.', ",")))
 }
 
 /// `1500.00 EUR` as `1 500,00 €`.
@@ -232,6 +245,7 @@ mod tests {
             ("It was not sent, as {why:said}", "Il n’a pas été envoyé, car {why:said}"),
             ("Paid on {day:day}.", "Payé le {day:day}."),
             ("{\"a\":{n:number}} was sent.", "{\"a\":{n:number}} a été envoyé."),
+            ("{who:word} waited for {time:span}.", "{who} a attendu {time}."),
         ]
         .map(|(en, fr)| Phrase::new(en, fr));
         said(&phrases, text)
@@ -249,6 +263,8 @@ mod tests {
             ("erp answered 503: busy. Come back.", "erp a répondu 503\u{a0}: busy. Come back."),
             ("It was not sent, as erp answered 410", "Il n’a pas été envoyé, car erp a répondu 410"),
             ("{\"a\":7} was sent.", "{\"a\":7} a été envoyé."),
+            ("erp waited for 1.5s.", "erp a attendu 1,5\u{a0}s."),
+            ("erp waited for 250ms.", "erp a attendu 250\u{a0}ms."),
         ] {
             assert_eq!(french(text).as_deref(), Some(expected), "{text}");
         }
@@ -267,6 +283,10 @@ mod tests {
             "invoice F-1 of 12,50 EUR is not in Tiime.",
             "invoice F-1 of 12.50 euros is not in Tiime.",
             "Paid on 2026-13-28.",
+            "the erp waited for 2s.",
+            "erp waited for 2h.",
+            "erp waited for 1..5s.",
+            "erp waited for s.",
             "erp answered 503\nIt was not sent, as erp answered 410",
         ] {
             assert_eq!(french(text), None, "{text:?}");
