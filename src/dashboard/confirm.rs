@@ -15,6 +15,9 @@ pub(super) struct Question {
     pub(super) title: String,
     /// What will happen.
     pub(super) lines: Vec<String>,
+    /// The words of the service that a selection searches for. They are searched for as they are stored, and so shown as they
+    /// are.
+    pub(super) searched: String,
     /// Where the form goes, and what it carries.
     pub(super) action: String,
     pub(super) fields: Vec<(&'static str, String)>,
@@ -32,6 +35,7 @@ struct Confirm {
     page: Page,
     t: &'static Texts,
     lines: Vec<String>,
+    searched: String,
     action: String,
     fields: Vec<(&'static str, String)>,
     button: String,
@@ -42,7 +46,7 @@ struct Confirm {
 
 /// Asks.
 pub(super) fn ask(visit: &Visit, nav: Nav, question: Question) -> Result<Response, Problem> {
-    let Question { title, lines, action, fields, button, back, is_danger, is_empty } = question;
+    let Question { title, lines, searched, action, fields, button, back, is_danger, is_empty } = question;
     let page = visit.page(nav, title);
-    visit.show(&Confirm { page, t: visit.t, lines, action, fields, button, back, is_danger, is_empty })
+    visit.show(&Confirm { page, t: visit.t, lines, searched, action, fields, button, back, is_danger, is_empty })
 }

@@ -490,7 +490,6 @@ pub(super) async fn confirm(
         (t.col_state, state.as_deref().unwrap_or_default()),
         (t.col_sink, &filters.sink),
         (t.col_endpoint, &filters.endpoint),
-        (t.col_reason, &filters.reason),
         (t.since_day, &filters.since),
         (t.until_day, &filters.until),
     ] {
@@ -503,6 +502,7 @@ pub(super) async fn confirm(
     let question = Question {
         title: if verb == Verb::Retry { t.retry_title } else { t.close_title }.to_owned(),
         lines,
+        searched: filters.reason.clone(),
         action: format!("/ui/dispatches/{}", if verb == Verb::Retry { "retry" } else { "cancel" }),
         fields: fields.map(|(name, value)| (name, value.to_owned())).collect(),
         button: match (verb, more) {

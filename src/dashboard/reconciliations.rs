@@ -265,7 +265,7 @@ pub(super) async fn download(visit: Visit, Path(id): Path<String>) -> Result<Res
             one.currency.as_deref().unwrap_or_default(),
             one.paid_at.as_deref().unwrap_or_default(),
             one.sink.as_deref().unwrap_or_default(),
-            &one.detail,
+            &t.told(&one.detail),
         ]);
     }
     Ok(super::file(text, "text/csv; charset=utf-8", &format!("finkare-reconciliation-{}.csv", report.row.id)))

@@ -108,7 +108,7 @@ struct Entry {
     action: String,
     subject: String,
     href: String,
-    detail: String,
+    detail: Vec<(String, String, bool)>,
 }
 
 /// The page of what was changed, where it has one.
@@ -121,14 +121,17 @@ fn href(subject: &str) -> String {
     }
 }
 
-/// `sink: erp, was: held`
-fn told(detail: &Value) -> String {
-    let Some(members) = detail.as_object() else { return String::new() };
+/// The members in which the service says something in words.
+const SAID: [&str; 3] = ["differs", "problem", "reason"];
+
+/// `sink: erp, was: held`: names and values, and whether the value is a sentence of the service's.
+fn told(detail: &Value) -> Vec<(String, String, bool)> {
     let one = |(name, value): (&String, &Value)| match value {
-        Value::String(text) => format!("{name}: {text}"),
-        other => format!("{name}: {other}"),
+        // A word alone is a code.
+        Value::String(text) => (name.clone(), text.clone(), SAID.contains(&name.as_str()) && text.contains(' ')),
+        other => (name.clone(), other.to_string(), false),
     };
-    members.iter().map(one).collect::<Vec<_>>().join(", ")
+    detail.as_object().into_iter().flatten().map(one).collect()
 }
 
 /// `GET /ui/audit`

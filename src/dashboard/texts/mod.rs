@@ -574,6 +574,11 @@ impl Texts {
         }
     }
 
+    /// The same as plain text, for a file.
+    pub(super) fn told<'t>(&self, said: &'t str) -> Cow<'t, str> {
+        self.quote(said).text
+    }
+
     /// The form of a text for a number, with the number filled in. French says one for none, too.
     pub(super) fn count(&self, text: &str, n: u64) -> String {
         let is_one = n == 1 || (n == 0 && self.language == Language::Fr);
