@@ -234,6 +234,8 @@ impl Watch {
                 // The reason is in the log only, since it can contain addresses.
                 Some(Standing::Unknown(_)) => write!(detail, "; Finkare could not tell whether the webhook is enabled"),
             };
+            #[cfg(test)]
+            crate::french::expect(&detail);
             silences.push(Silence { endpoint: endpoint.name.clone(), detail });
         }
         self.board.show(silences);

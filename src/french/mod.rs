@@ -30,6 +30,8 @@ use std::sync::LazyLock;
 
 use self::phrase::Phrase;
 
+#[cfg(test)]
+mod guard;
 mod payments;
 mod phrase;
 mod service;
@@ -59,6 +61,12 @@ static PHRASES: LazyLock<Vec<Phrase>> =
 /// A text in French; `None` if any part of it is unknown here.
 pub fn said(text: &str) -> Option<String> {
     phrase::said(&PHRASES, text)
+}
+
+/// Checks, in the tests of whoever says something, that it has its French.
+#[cfg(test)]
+pub(crate) fn expect(text: &str) {
+    assert!(said(text).is_some(), "the catalogues of `french` have no phrase for this:\n{text}");
 }
 
 #[cfg(test)]

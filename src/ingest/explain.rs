@@ -231,6 +231,8 @@ impl Refusals {
         reason: Reason,
         explanation: String,
     ) -> Refusal {
+        #[cfg(test)]
+        crate::french::expect(&explanation);
         let Seen { headers, status, peer, request_id } = seen;
         let header_shape::Header { shape, bytes, .. } = header_shape::of(headers);
         let mut kept = self.kept();
@@ -291,6 +293,8 @@ impl Refusals {
 
     /// Replaces a row by its examined form, unless the row was pushed out meanwhile.
     fn amend(&self, examined: Refusal) {
+        #[cfg(test)]
+        crate::french::expect(&examined.explanation);
         if let Some(row) = self.kept().iter_mut().rev().find(|row| row.number == examined.number) {
             *row = examined;
         }

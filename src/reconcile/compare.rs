@@ -108,6 +108,10 @@ pub fn compare(case: &Case<'_>) -> Compared {
     let mut table = Table::set(case);
     table.payments();
     table.events();
+    #[cfg(test)]
+    for one in &table.found.differences {
+        crate::french::expect(&one.detail);
+    }
     table.found
 }
 

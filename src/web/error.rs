@@ -66,15 +66,13 @@ impl Problem {
     /// A problem with its status, a code that never changes its meaning, and one or two sentences that say what happened
     /// and what to do.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            detail: detail.into(),
-            retry_after_secs: None,
-            close: false,
-            allow: None,
-            extensions: Vec::new(),
+        let detail = detail.into();
+        // Finkare's own errors are put into words elsewhere.
+        #[cfg(test)]
+        if !code.starts_with("finkare_") {
+            crate::french::expect(&detail);
         }
+        Self { status, code, detail, retry_after_secs: None, close: false, allow: None, extensions: Vec::new() }
     }
 
     /// 503: the service cannot do it now; a later request may succeed.

@@ -76,7 +76,10 @@ fn is_mount(path: &Path) -> Option<bool> {
 
 /// A sentence: what could not be done, why, and what to do about it.
 pub(super) fn explain(action: &str, path: &Path, error: &io::Error) -> String {
-    format!("cannot {action} {}: {error}; {}", path.display(), advice(error))
+    let reason = format!("cannot {action} {}: {error}; {}", path.display(), advice(error));
+    #[cfg(test)]
+    crate::french::expect(&reason);
+    reason
 }
 
 /// What to do about it.

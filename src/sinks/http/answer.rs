@@ -43,7 +43,10 @@ fn reason(target: &str, status: StatusCode, excerpt: &str) -> String {
         _ => "",
     };
     let said = if excerpt.is_empty() { String::new() } else { format!(": {excerpt}") };
-    format!("{target} answered {status}{advice}{said}")
+    let reason = format!("{target} answered {status}{advice}{said}");
+    #[cfg(test)]
+    crate::french::expect(&reason);
+    reason
 }
 
 /// Masks secrets that a target might echo: the URL's user, password and query, the values of headers, the signing secret,

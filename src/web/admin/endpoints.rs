@@ -143,7 +143,12 @@ fn row(
         (Some(every), Some(newest)) => newest.created_at.checked_add(every).ok(),
         _ => None,
     };
-    let attention = intent.as_ref().and_then(doubt).into_iter().chain(closed.iter().map(unusable)).collect();
+    let attention: Vec<String> =
+        intent.as_ref().and_then(doubt).into_iter().chain(closed.iter().map(unusable)).collect();
+    #[cfg(test)]
+    for what in &attention {
+        crate::french::expect(what);
+    }
     EndpointRow {
         name: endpoint.name.clone(),
         path: endpoint.path.clone(),
@@ -757,10 +762,12 @@ mod tests {
                 asked_by: None,
             }),
         };
-        let closed = |is_replaced| Closed {
+        let closed = |is_replaced| {
+            Closed {
             fingerprint: Fingerprint::from_stored("00112233445566aa".into()),
-            problem: "the row was damaged".into(),
+            problem: "webhook secret 1 of 1 is empty: copy it again from Finkare, or remove it: check the endpoint's `secret_encoding`".into(),
             is_replaced,
+        }
         };
         let rows = [
             row(&endpoint(), Some(link), &[closed(false), closed(true)], Some(Timestamp::UNIX_EPOCH), None),
@@ -815,15 +822,15 @@ mod tests {
         let mut shown = Vec::new();
         for error in [
             LinkError::NoSuchEndpoint("x".into()),
-            LinkError::NotLinked("the endpoint e has no API key: set `api_key`".into()),
-            LinkError::Invalid("`ftp://x` is not https".into()),
+            LinkError::NotLinked("endpoint e has no API key, so Finkare cannot be asked: set its `api_key` (FINKARE_API_KEY for the endpoint `default`) to a key with the scope `webhooks:manage`".into()),
+            LinkError::Invalid("no event types are named: write, for example, `payment.received`".into()),
             LinkError::InFlight { endpoint: name.clone(), since, actor: "schedule".into() },
             LinkError::Refused(refused(403)),
             LinkError::Uncertain(refused(503)),
             LinkError::Uncertain(unreadable()),
             LinkError::NeedsAPerson { endpoint: name.clone(), source: Box::new(unreadable()) },
             LinkError::UpdateUnknown(refused(408)),
-            LinkError::NothingToSettle("endpoint e has no secret".into()),
+            LinkError::NothingToSettle("endpoint e has no secret that could be confirmed: enter the secret that Finkare's dashboard shows".into()),
             LinkError::Stopping,
         ] {
             shown.push(link_problem(error, "invalid_url", Asked::ToChange));

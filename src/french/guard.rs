@@ -1,0 +1,436 @@
+//! Sees that what is said in English has its French: no sentence of the service's may be added or changed without it.
+//!
+//! Three nets, each with its own mesh:
+//!
+//! - [`expect`](super::expect) is called where sentences go through one place, so that every unit test that makes one also
+//!   asks for its French. It sees whole texts, as far as tests make them.
+//! - [`every_sentence_in_the_sources_has_its_french`] reads the sources of the modules whose words reach a page. It sees
+//!   every sentence, also one that no test makes, but only whether the words of its parts are those of a phrase.
+//! - [`every_phrase_is_still_said`] looks the other way, for phrases that nothing says any more.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{CATALOGUES, Pair, service};
+
+/// A text between quotes in a source.
+#[derive(Debug)]
+struct Literal {
+    line: usize,
+    /// What the compiler makes of it.
+    text: String,
+    /// The names of the calls, macros and attributes around it, from the outermost to the innermost.
+    within: Vec<String>,
+}
+
+/// The literals of a source, without its tests.
+fn literals(source: &str) -> Vec<Literal> {
+    let source = source.find("#[cfg(test)]\nmod tests {").map_or(source, |tests| &source[..tests]);
+    let (mut found, mut open, mut line) = (Vec::new(), Vec::<String>::new(), 1);
+    let mut name = String::new();
+    let mut rest = source;
+    while let Some(first) = rest.chars().next() {
+        let before = rest;
+        if rest.starts_with("//") {
+            rest = &rest[rest.find('\n').unwrap_or(rest.len())..];
+        } else if let Some((text, after)) =
+            raw(rest).filter(|_| !name.ends_with(|c: char| c.is_alphanumeric() && c != 'b'))
+        {
+            found.push(Literal { line, text: text.to_owned(), within: open.clone() });
+            rest = after;
+            name.clear();
+        } else if let Some(after) = character(rest) {
+            rest = after;
+        } else if let Some(written) = rest.strip_prefix('"') {
+            let (text, after) = unescaped(written);
+            found.push(Literal { line, text, within: open.clone() });
+            rest = after;
+            name.clear();
+        } else {
+            match first {
+                '(' | '[' | '{' => open.push(std::mem::take(&mut name)),
+                ')' | ']' | '}' => {
+                    open.pop();
+                    name.clear();
+                }
+                '#' | '!' | ':' | '_' | '.' => name.push(first),
+                _ if first.is_alphanumeric() => name.push(first),
+                _ => name.clear(),
+            }
+            rest = &rest[first.len_utf8()..];
+        }
+        line += before[..before.len() - rest.len()].matches('\n').count();
+    }
+    found
+}
+
+/// `r#"…"#`
+fn raw(rest: &str) -> Option<(&str, &str)> {
+    let marks = rest.strip_prefix('r')?;
+    let written = marks.trim_start_matches('#');
+    let end = format!("\"{}", &marks[..marks.len() - written.len()]);
+    written.strip_prefix('"')?.split_once(end.as_str())
+}
+
+/// What follows a character between quotes; `None` for a lifetime.
+fn character(rest: &str) -> Option<&str> {
+    let mut inside = rest.strip_prefix('\'')?.chars();
+    if inside.next()? == '\\' {
+        inside.next()?;
+        return inside.as_str().split_once('\'').map(|(_, after)| after);
+    }
+    inside.as_str().strip_prefix('\'')
+}
+
+/// A text up to its closing quote, and what follows.
+fn unescaped(written: &str) -> (String, &str) {
+    let (mut text, mut chars) = (String::new(), written.chars());
+    while let Some(one) = chars.next() {
+        match one {
+            '"' => break,
+            '\\' => match chars.next() {
+                Some('\n') => chars = chars.as_str().trim_start().chars(),
+                Some('n') => text.push('\n'),
+                Some('u') => {
+                    let (code, after) = chars.as_str().split_once('}').expect("a code is in braces");
+                    let code = u32::from_str_radix(code.trim_start_matches('{'), 16).expect("a code is hexadecimal");
+                    text.push(char::from_u32(code).expect("a code is a character's"));
+                    chars = after.chars();
+                }
+                Some(other) => text.push(other),
+                None => {}
+            },
+            _ => text.push(one),
+        }
+    }
+    (text, chars.as_str())
+}
+
+/// What no page shows: log lines, what only a bug prints, and the attributes of the API's description.
+fn is_for_no_reader(within: &[String]) -> bool {
+    let is_attribute =
+        within.iter().any(|name| name.ends_with('#')) && within.last().is_none_or(|name| name != "error");
+    let is_call = |name: &String| {
+        let name = name.rsplit("::").next().unwrap_or_default();
+        [".expect", "debug!", "info!", "warn!", "error!", "line!"].iter().any(|end| name.ends_with(end))
+            || ["assert", "debug_assert", "unreachable!", "panic!"].iter().any(|start| name.starts_with(start))
+            || name == "sqlx::query"
+    };
+    is_attribute || within.iter().any(is_call)
+}
+
+/// The words of a format string or a phrase, between its holes and at the ends of its sentences.
+fn pieces(text: &str) -> Vec<String> {
+    const HOLE: char = '\u{0}';
+    let (mut words, mut rest) = (String::new(), text);
+    while let Some(open) = rest.find('{') {
+        let inside = rest[open + 1..].split_once('}').filter(|(inside, _)| {
+            let (name, kind) = inside.split_once(':').unwrap_or((inside, ""));
+            let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            is_name && !kind.contains(['{', '"', ' '])
+        });
+        words.push_str(&rest[..open]);
+        // Doubled in a format string, and once in what it makes.
+        if let Some(after) = rest[open..].strip_prefix("{{") {
+            words.push('{');
+            rest = after;
+        } else if let Some((_, after)) = inside {
+            words.push(HOLE);
+            rest = after;
+        } else {
+            words.push('{');
+            rest = &rest[open + 1..];
+        }
+    }
+    words.push_str(rest);
+    let words = single(single(words, "{{"), "}}").replace(". ", ".\u{0}").replace("? ", "?\u{0}");
+    words.split(HOLE).map(|piece| piece.trim().to_owned()).filter(|piece| !piece.is_empty()).collect()
+}
+
+/// The same with a sign once where it stands twice or more.
+fn single(mut text: String, doubled: &str) -> String {
+    while text.contains(doubled) {
+        text = text.replace(doubled, &doubled[1..]);
+    }
+    text
+}
+
+/// True for words that a person reads, and not for a code, a name or a content type.
+fn is_sentence(piece: &str) -> bool {
+    let is_word = |word: &&str| {
+        word.len() > 1
+            && word.chars().all(|c| c.is_ascii_alphabetic())
+            && word.chars().skip(1).all(|c| c.is_ascii_lowercase())
+    };
+    let is_query =
+        ["SELECT", "UPDATE", "INSERT", "DELETE", "WITH", "WHERE", "CREATE"].iter().any(|word| piece.contains(word));
+    let words = piece.split([' ', ',', '.', ';', ':', '(', ')']).filter(is_word).count();
+    words > 1 && piece.contains(' ') && !is_query && !piece.contains("; charset=")
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// What is said on a page: a file, or the files of a folder; and from which words of the file on. What stands before them
+/// describes options of the configuration, and is for who writes it.
+const SAYS: &[(&str, &str)] = &[
+    ("src/ingest/explain.rs", ""),
+    ("src/ingest/route.rs", ""),
+    ("src/ingest/filter/rules.rs", ""),
+    ("src/web/stray.rs", ""),
+    ("src/web/error.rs", ""),
+    ("src/web/admin", ""),
+    ("src/dashboard", ""),
+    ("src/bulk.rs", ""),
+    ("src/replay.rs", ""),
+    ("src/activity.rs", ""),
+    ("src/link", ""),
+    ("src/secrets", ""),
+    ("src/dispatch/attempt.rs", ""),
+    ("src/store/leases.rs", ""),
+    ("src/store/spoiled.rs", ""),
+    ("src/reconcile", ""),
+    ("src/sinks/guard.rs", ""),
+    ("src/sinks/enrich.rs", ""),
+    ("src/sinks/lines.rs", ""),
+    ("src/sinks/http/answer.rs", ""),
+    ("src/sinks/http.rs", "impl Sink for Http"),
+    ("src/sinks/chat/format.rs", "pub(super) fn complaint"),
+    ("src/sinks/chat/mod.rs", "async fn outcome"),
+    ("src/sinks/email/server.rs", ""),
+    ("src/sinks/email/mod.rs", "impl Sink for Email"),
+    ("src/sinks/file.rs", "impl<S: Storage>"),
+    ("src/sinks/file/look.rs", ""),
+    ("src/sinks/stdout.rs", "fn explain"),
+    ("src/sinks/template.rs", "pub(super) fn doubt"),
+    ("src/model/preview.rs", ""),
+    ("src/service/trying.rs", ""),
+    ("src/service/test_event.rs", ""),
+    ("src/service/reload.rs", ""),
+];
+
+/// What is in those folders and says nothing on a page, or in both languages.
+const SILENT: &[&str] =
+    &["src/web/admin/openapi.rs", "src/dashboard/texts", "src/dashboard/assets.rs", "src/dashboard/chart.rs"];
+
+/// What these files say elsewhere, by how it begins.
+const ELSEWHERE: &[&str] = &[
+    // Members of the API's answers that no page shows: what a command prints that did something.
+    "The sink {name} is ",
+    "The sink is paused: ",
+    "The sink was tripped: ",
+    "It was tripped: ",
+    "`finkare-relay dispatches list ",
+    "The payment counts as recorded and is never written.",
+    "The booking is removed.",
+    "No change was unfinished.",
+    "The unfinished rotation has ended",
+    "The unfinished registration has ended",
+    "{ended} The previous secrets stay valid",
+    "Finkare did not accept these event types",
+    "these event types were added",
+    "the webhook existed already",
+    "the webhook is disabled, so",
+    "Finkare has other webhooks",
+    "the URL's path does not end",
+    "the endpoint's `webhook_id` is configured as",
+    // Errors that the API answers in other words, and that only commands and the log print.
+    "the payload of the event has been purged or erased: nothing can be sent",
+    "the new configuration cannot be used, the old one",
+    "another reload is under way",
+    "the service is stopping",
+    "the store failed",
+    "a bulk operation panicked",
+    "no endpoint `{0}` is configured",
+    "endpoint {endpoint}: a change has been in progress",
+    "Finkare did not make the change",
+    "it is not known whether Finkare made the change",
+    "it is not known whether Finkare has added",
+    "Finkare was not asked, because",
+    "the stored secrets cannot be read",
+    "the signature fits no secret that is known",
+    "the store could not begin a reconciliation",
+    "payments cannot be looked up",
+    "it does not explain itself",
+    // The log.
+    "no `webhook_id` is known",
+    "marked as uncertain",
+    "Check the endpoint's `webhook_id`",
+    "Set the endpoint's `api_key`",
+    "Finkare asks for fewer calls",
+    "Redirects are not followed: check",
+    "If this lasts, ",
+    "the configured secret is used instead",
+    "deliveries that fit none of this endpoint's other secrets",
+    "the books asked for a pause",
+    "it belongs to another user, and in its folder",
+    // What the command `check` says.
+    "`template` cannot work",
+    "`text` cannot work",
+    "`{key}` cannot work",
+    "{} can be reached",
+    "{host} can be reached",
+    "{host} knows the webhook",
+    "{host} answered {status} when asked",
+    ", and accepts the login",
+    "{} can be written",
+    // What is no sentence.
+    "finkare-relay: the mark of an admin token",
+    "finkare-relay: the token of a form",
+    "finkare-relay: name of a master key",
+    "scheduled rotation",
+    "query string: ",
+    "the body is too long",
+    "`{0}` is not one of `open`",
+];
+
+#[test]
+fn every_sentence_in_the_sources_has_its_french() {
+    let known: Vec<String> = CATALOGUES.iter().copied().flatten().flat_map(|(english, _)| pieces(english)).collect();
+    let (mut missing, mut used) = (Vec::new(), BTreeSet::new());
+    for (place, from) in SAYS {
+        let mut files = vec![root().join(place)];
+        if files[0].is_dir() {
+            files.clear();
+            sources(&root().join(place), &mut files);
+            files.retain(|file| !SILENT.iter().any(|silent| file.starts_with(root().join(silent))));
+        }
+        for file in files {
+            let source = fs::read_to_string(&file).unwrap();
+            let begin = source.find(from).unwrap_or_else(|| panic!("{place} has no `{from}`"));
+            let skipped = source[..begin].matches('\n').count();
+            for Literal { line, text, within } in literals(&source[begin..]) {
+                if is_for_no_reader(&within) {
+                    continue;
+                }
+                for piece in pieces(&text).into_iter().filter(|piece| is_sentence(piece)) {
+                    // How a part is joined to the others is for the tests that make whole sentences.
+                    let joined = piece.trim_matches([' ', ',', '.', ';', ':', '(', ')']);
+                    if known.iter().any(|known| known.contains(joined)) {
+                        continue;
+                    }
+                    match ELSEWHERE.iter().find(|begins| text.starts_with(**begins)) {
+                        Some(begins) => drop(used.insert(*begins)),
+                        None => missing.push(format!("{}:{}: {piece}", file.display(), line + skipped)),
+                    }
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no phrase of `french` has these words:\n{}", missing.join("\n"));
+    let unused: Vec<_> = ELSEWHERE.iter().filter(|begins| !used.contains(*begins)).collect();
+    assert!(unused.is_empty(), "nothing says these any more: {unused:#?}");
+}
+
+/// The catalogues whose phrases are looked for in the sources.
+const OURS: &[&[Pair]] = &[
+    service::refusals::PHRASES,
+    service::endpoints::PHRASES,
+    service::reconciliations::PHRASES,
+    service::problems::PHRASES,
+    service::sinks::PHRASES,
+    service::reload::PHRASES,
+];
+
+/// Phrases that are put together of so many parts that the sources do not show their words.
+const COMPOSED: &[&str] = &[
+    "Dispatches that are {state:said} cannot be retried; these states can: dead, held, pending.",
+    "Dispatches that are {state:said} cannot be cancelled; these states can: dead, held, pending.",
+    // The library of the templates puts its own words before ours.
+    "invalid operation: `moment` takes a time, such as event.received_at",
+    "invalid operation: `{filter:word}` takes a whole number of cents, such as payment.amount_cents",
+    // A word in a statement of the database.
+    "erased",
+];
+
+#[test]
+fn every_phrase_is_still_said() {
+    let mut files = Vec::new();
+    for folder in ["src", "crates/finkare/src", "crates/outgoing/src"] {
+        sources(&root().join(folder), &mut files);
+    }
+    files.retain(|file| !file.starts_with(root().join("src/french")));
+    assert!(files.len() > 100, "{files:?}");
+    let said: BTreeSet<String> = files
+        .iter()
+        .flat_map(|file| literals(&fs::read_to_string(file).unwrap()))
+        .flat_map(|literal| pieces(&literal.text))
+        .map(|piece| words(&piece))
+        .collect();
+    let all = said.iter().cloned().collect::<String>();
+    // A word alone is everywhere; it counts where it stands alone.
+    let is_said = |run: &str| if run.trim().contains(' ') { all.contains(run) } else { said.contains(run) };
+    let (mut stale, mut used) = (Vec::new(), BTreeSet::new());
+    for (english, _) in OURS.iter().copied().flatten() {
+        if pieces(english).iter().all(|piece| is_put_together(&words(piece), &is_said)) {
+            continue;
+        }
+        match COMPOSED.iter().find(|composed| *composed == english) {
+            Some(composed) => drop(used.insert(*composed)),
+            None => stale.push(*english),
+        }
+    }
+    assert!(stale.is_empty(), "nothing says these any more:\n{}", stale.join("\n"));
+    assert_eq!(used.len(), COMPOSED.len(), "these are found in the sources: {COMPOSED:#?}");
+}
+
+/// The words of a text, each between blanks.
+fn words(piece: &str) -> String {
+    let words = piece.split(|c: char| !c.is_alphanumeric() && c != '\'').filter(|word| !word.is_empty());
+    format!(" {} ", words.collect::<Vec<_>>().join(" "))
+}
+
+/// True if words are those of a source, or of a few places of the sources one after another.
+fn is_put_together(words: &str, is_said: &dyn Fn(&str) -> bool) -> bool {
+    const MOST_PARTS: usize = 4;
+    let mut rest = words;
+    for _ in 0..MOST_PARTS {
+        let mut ends: Vec<usize> = rest.match_indices(' ').map(|(at, _)| at + 1).skip(1).collect();
+        ends.reverse();
+        let Some(end) = ends.into_iter().find(|end| is_said(&rest[..*end])) else { return rest.trim().is_empty() };
+        rest = &rest[end - 1..];
+    }
+    rest.trim().is_empty()
+}
+
+#[test]
+fn a_source_is_read_as_the_compiler_reads_it() {
+    let source = r##"
+        // "a comment"
+        fn one<'a>(quote: char) -> &'a str {
+            tracing::warn!(x = %y, "for the log: {why}");
+            let b = b"bytes";
+            if quote == '"' || quote == '\'' { return "a \"quoted\" \
+                text of {n} words" }
+            #[expect(lint, reason = "for nobody")]
+            #[error("an error: {0}")]
+            r#"a "raw" text"#
+        }
+        #[cfg(test)]
+        mod tests {
+            "of a test";
+        }
+    "##;
+    let source = source.replace("        #[cfg(test)]\n        mod", "#[cfg(test)]\nmod");
+    let found = literals(&source);
+    let shown: Vec<&str> =
+        found.iter().filter(|one| !is_for_no_reader(&one.within)).map(|one| one.text.as_str()).collect();
+    assert_eq!(shown, ["bytes", "a \"quoted\" text of {n} words", "an error: {0}", "a \"raw\" text"]);
+    assert_eq!(found[2].line, 6);
+    assert_eq!(pieces("a {n} b. c {{d}} {e:?}"), ["a", "b.", "c {d}"]);
+}
