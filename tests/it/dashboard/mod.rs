@@ -11,6 +11,7 @@ use crate::support::{
 };
 
 mod access;
+mod french;
 mod measure;
 pub(crate) mod scene;
 
@@ -85,6 +86,12 @@ async fn every_page_that_is_linked_is_there(backend: Backend) {
         ] {
             assert!(pages.contains_key(wanted), "nothing links to {wanted}: {:?}", pages.keys());
         }
+        let english = pages
+            .iter()
+            .filter(|_| language == "fr")
+            .flat_map(|(path, html)| french::english_of(html).into_iter().map(move |text| format!("{path}: {text}")));
+        let english: Vec<String> = english.collect();
+        assert!(english.is_empty(), "{english:#?}");
         for (path, html) in &pages {
             assert!(html.is_empty() || html.contains(&format!("<html lang=\"{language}\">")), "{path}");
             assert!(html.len() < 100_000, "{path} has {} bytes", html.len());
