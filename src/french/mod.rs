@@ -19,6 +19,7 @@
 //! | `{name:word}` | anything without blanks, as it is |
 //! | `{name:number}` | digits |
 //! | `{name:span}` | `1.5s` or `250ms`; written `1,5 s` |
+//! | `{name:method}` | `sepa_debit`; written `prélèvement SEPA`. Other words as they are |
 //! | `{name:money}` | `1500.00 EUR` or `1500.00`; written `1 500,00 €` |
 //! | `{name:day}` | `2026-11-28`; written `28/11/2026` |
 //! | `{name:said}` | what is itself said by phrases; written in French |
@@ -32,6 +33,7 @@ use self::phrase::Phrase;
 
 #[cfg(test)]
 mod guard;
+mod outside;
 mod payments;
 mod phrase;
 mod service;
@@ -41,13 +43,22 @@ type Pair = (&'static str, &'static str);
 
 /// The catalogues, in the order in which they are tried.
 const CATALOGUES: &[&[Pair]] = &[
-    payments::PHRASES,
+    payments::resolving::PHRASES,
+    payments::booking::PHRASES,
+    payments::calls::PHRASES,
+    payments::watching::PHRASES,
+    payments::efactori::PHRASES,
+    payments::facturation_pro::PHRASES,
+    payments::ledger::PHRASES,
     service::refusals::PHRASES,
     service::endpoints::PHRASES,
     service::reconciliations::PHRASES,
     service::problems::PHRASES,
     service::sinks::PHRASES,
     service::reload::PHRASES,
+    // The words of others may go on to the end of the text: what is said about them has to stand before.
+    outside::PHRASES,
+    payments::calls::ANSWERS,
     ENDED,
 ];
 
@@ -80,6 +91,14 @@ mod tests {
             let (english, french) = (phrase::holes(en), phrase::holes(fr));
             assert!(french.iter().all(|hole| english.contains(hole)), "`{fr}` has a hole that `{en}` has not");
             assert!(english.iter().all(|hole| french.contains(hole)), "`{fr}` loses a hole of `{en}`");
+        }
+    }
+
+    /// A wider phrase that stands before it would tell something else.
+    #[test]
+    fn each_phrase_is_found_as_itself() {
+        for (en, fr) in CATALOGUES.iter().copied().flatten() {
+            assert_eq!(said(&phrase::sample(en)).as_deref(), Some(&*phrase::french_sample(en, fr)), "`{en}`");
         }
     }
 

@@ -29,6 +29,7 @@ enum Kind {
     Word,
     Number,
     Span,
+    Method,
     Money,
     Day,
     Said,
@@ -63,6 +64,46 @@ pub(super) fn holes(phrase: &'static str) -> Vec<&'static str> {
     holes.collect()
 }
 
+/// What stands in a hole of a sample, and how it is written in French.
+#[cfg(test)]
+fn in_a_sample(name: &str, kind: Kind) -> (String, String) {
+    let both = |text: &str| (text.to_owned(), text.to_owned());
+    match kind {
+        Kind::Any => both(&format!("any {name}")),
+        Kind::Word => both(&format!("word-{name}")),
+        Kind::Number => both(&name.len().to_string()),
+        Kind::Span => ("2.5s".to_owned(), "2,5\u{a0}s".to_owned()),
+        Kind::Method => ("card".to_owned(), "carte".to_owned()),
+        Kind::Money => ("1500.00 EUR".to_owned(), "1\u{202f}500,00\u{a0}€".to_owned()),
+        Kind::Day => ("2026-11-28".to_owned(), "28/11/2026".to_owned()),
+        // A phrase of the catalogues.
+        Kind::Said => ("read back".to_owned(), "relu".to_owned()),
+    }
+}
+
+/// An English sentence of a phrase.
+#[cfg(test)]
+pub(super) fn sample(english: &'static str) -> String {
+    let written = |piece| match piece {
+        Piece::Words(words) => words.to_owned(),
+        Piece::Hole(name, kind) => in_a_sample(name, kind).0,
+    };
+    pieces(english).into_iter().map(written).collect()
+}
+
+/// The French one of [`sample`].
+#[cfg(test)]
+pub(super) fn french_sample(english: &'static str, french: &'static str) -> String {
+    let found: Found = pieces(english)
+        .into_iter()
+        .filter_map(|piece| match piece {
+            Piece::Words(_) => None,
+            Piece::Hole(name, kind) => Some((name, in_a_sample(name, kind).1)),
+        })
+        .collect();
+    Phrase::new(english, french).filled(&found)
+}
+
 /// Words in braces that are no name with a kind are words: a phrase may quote JSON.
 fn pieces(phrase: &'static str) -> Vec<Piece> {
     let mut pieces = Vec::new();
@@ -94,6 +135,7 @@ fn hole(text: &'static str) -> Option<Piece> {
         "" => Kind::Any,
         "word" => Kind::Word,
         "span" => Kind::Span,
+        "method" => Kind::Method,
         "number" => Kind::Number,
         "money" => Kind::Money,
         "day" => Kind::Day,
@@ -169,6 +211,7 @@ impl Search<'_> {
             Kind::Any => (!text.is_empty() && !text.contains('\n')).then(|| text.to_owned()),
             Kind::Word => (!text.is_empty() && !text.contains(char::is_whitespace)).then(|| text.to_owned()),
             Kind::Span => span(text),
+            Kind::Method => (!text.is_empty() && !text.contains('\n')).then(|| method(text).to_owned()),
             Kind::Number => text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.to_owned()),
             Kind::Money => money(text),
             Kind::Day => {
@@ -199,6 +242,17 @@ fn span(text: &str) -> Option<String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.')?);
     let is_number = number.split('.').all(|part| !part.is_empty()) && number.matches('.').count() <= 1;
     (is_number && ["s", "ms", "µs", "ns"].contains(&unit)).then(|| format!("{}\u{a0}{unit}", number.replace('.', ",")))
+}
+
+/// A method of payment by its usual name, if Finkare documents it.
+fn method(word: &str) -> &str {
+    match word {
+        "card" => "carte",
+        "bank_transfer" => "virement",
+        "sepa_debit" => "prélèvement SEPA",
+        "payment_link" => "lien de paiement",
+        other => other,
+    }
 }
 
 /// `1500.00 EUR` as `1 500,00 €`.
@@ -246,6 +300,7 @@ mod tests {
             ("Paid on {day:day}.", "Payé le {day:day}."),
             ("{\"a\":{n:number}} was sent.", "{\"a\":{n:number}} a été envoyé."),
             ("{who:word} waited for {time:span}.", "{who} a attendu {time}."),
+            ("It came by {method:method}.", "Il est venu par {method}."),
         ]
         .map(|(en, fr)| Phrase::new(en, fr));
         said(&phrases, text)
@@ -265,6 +320,8 @@ mod tests {
             ("{\"a\":7} was sent.", "{\"a\":7} a été envoyé."),
             ("erp waited for 1.5s.", "erp a attendu 1,5\u{a0}s."),
             ("erp waited for 250ms.", "erp a attendu 250\u{a0}ms."),
+            ("It came by sepa_debit.", "Il est venu par prélèvement SEPA."),
+            ("It came by wire or so.", "Il est venu par wire or so."),
         ] {
             assert_eq!(french(text).as_deref(), Some(expected), "{text}");
         }
