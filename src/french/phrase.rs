@@ -5,9 +5,9 @@ use std::collections::HashSet;
 /// Longer texts are not translated, in bytes.
 const LONGEST: usize = 16 * 1024;
 
-/// How many phrases are tried for one text before it is left as it is. A text from outside, quoted in a reason, must not
-/// keep a page waiting.
-const MOST_TRIED: u32 = 200_000;
+/// How many parts of one text are looked at, and holes of phrases tried, before the text is left as it is. A text from
+/// outside, quoted in a reason, must not keep a page waiting.
+const MOST_TRIED: u32 = 20_000;
 
 /// An English phrase and its French one.
 #[derive(Debug)]
@@ -38,6 +38,19 @@ enum Kind {
 impl Phrase {
     pub(super) fn new(english: &'static str, french: &'static str) -> Self {
         Self { english: pieces(english), french: pieces(french) }
+    }
+
+    /// False if the words of the phrase do not follow each other in a text: then nothing has to be tried.
+    fn may_begin(&self, text: &str) -> bool {
+        let mut rest = text;
+        for (place, piece) in self.english.iter().enumerate() {
+            let Piece::Words(words) = piece else { continue };
+            let behind =
+                if place == 0 { rest.strip_prefix(words) } else { rest.split_once(words).map(|(_, rest)| rest) };
+            let Some(behind) = behind else { return false };
+            rest = behind;
+        }
+        true
     }
 
     fn filled(&self, found: &[(&'static str, String)]) -> String {
@@ -170,9 +183,9 @@ impl Search<'_> {
         if text.is_empty() || self.unknown.contains(&key) {
             return None;
         }
+        self.left = self.left.checked_sub(1)?;
         let phrases = self.phrases;
-        for phrase in phrases {
-            self.left = self.left.checked_sub(1)?;
+        for phrase in phrases.iter().filter(|phrase| phrase.may_begin(text)) {
             if let Some(french) = self.fit(phrase, &phrase.english, text, &mut Vec::new()) {
                 return Some(french);
             }
