@@ -42,7 +42,7 @@ const RULE: &[(&str, &[&str])] = &[
         "ingest",
         &["model", "signature", "store", "secrets", "activity", "lifecycle", "pressure", "handover", "telemetry"],
     ),
-    ("sinks", &["model", "options", "signature", "store", "crates/outgoing", "crates/finkare"]),
+    ("sinks", &["model", "options", "french", "signature", "store", "crates/outgoing", "crates/finkare"]),
     ("dispatch", &["model", "store", "sinks", "lifecycle", "pressure", "handover", "telemetry", "crates/outgoing"]),
     ("notices", &["model", "store", "ingest", "dispatch", "activity", "lifecycle"]),
     ("resolve", &["model", "store", "sinks", "crates/finkare"]),

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use self::format::{bounded, date, moment, money};
 use super::Message;
 use crate::{
+    french,
     model::{
         dispatch::Trigger,
         event::{PAYMENT_RECEIVED, UNREADABLE},
@@ -157,7 +158,7 @@ pub fn tell(message: &Message, reader: &Reader) -> Told {
     Told {
         title: bounded(&title, 200),
         sentence: sentence.map(|text| bounded(&text, 1000)),
-        facts: facts.into_iter().map(|fact| Fact { value: bounded(&fact.value, 500), ..fact }).collect(),
+        facts: facts.into_iter().map(|fact| Fact { value: bounded(&fact.value, 1000), ..fact }).collect(),
         advice: advice.map(|text| bounded(&text, 500)),
     }
 }
@@ -480,7 +481,7 @@ impl Telling<'_> {
         if kind == NoticeType::Digest {
             return self.digest();
         }
-        // The sentence and the reasons are English; in French the title and the facts say the same, and the cause is explained.
+        // The sentence is English; in French the title and the facts say the same, and the cause is explained.
         if !french {
             self.told.sentence = self.text("message").map(str::to_owned);
         } else if let Some(cause) = self.text("reason").and_then(causes::in_french) {
@@ -499,7 +500,9 @@ impl Telling<'_> {
         if kind == NoticeType::Reconciliation {
             self.differences();
         }
-        if let Some(reason) = self.text("reason").map(str::to_owned) {
+        if let Some(reason) = self.text("reason") {
+            let in_french = if french { french::said(reason) } else { None };
+            let reason = in_french.unwrap_or_else(|| reason.to_owned());
             self.fact("Raison", "Reason", reason);
         }
         if let Some(cause) = self.text("cause").map(str::to_owned) {

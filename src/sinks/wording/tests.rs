@@ -124,18 +124,30 @@ fn each_of_the_relays_own_events_has_words_in_both_languages() {
     }
     let held = tell(&message("relay.held", &data), &reader(Language::Fr));
     assert_eq!(held.title, "3 événements attendent une décision (compta)");
-    assert!(
-        facts(&held).contains(&("Montant", "42,00\u{a0}€"))
-            && facts(&held).contains(&("Raison", "the books are closed"))
-    );
-    assert!(held.advice.unwrap().contains("finkare-relay dispatches list --sink compta --state held"));
+    assert!(facts(&held).contains(&("Montant", "42,00\u{a0}€")));
+    assert!(held.advice.as_ref().unwrap().contains("finkare-relay dispatches list --sink compta --state held"));
     assert_eq!(held.sentence, None, "an unknown reason is not explained");
+    assert!(facts(&held).contains(&("Raison", "the books are closed")), "nor told in other words");
     let known = json!({
         "sink": "compta", "count": 1, "amount_cents": 4200, "currency": "USD",
-        "reason": "invoice F-1 is in EUR in Facturation.PRO, and the payment of 42.00 USD is in another currency, which the relay \
-                   does not convert",
+        "reason": "invoice F-1 is in EUR in Facturation.PRO, and the payment of 42.00 USD of 2026-03-15 by card (Finkare payment \
+                   p-1) is in another currency, which the relay does not convert. Book it there by hand and cancel this dispatch \
+                   (`dispatches cancel`)",
     });
+    let english = tell(&message("relay.held", &known), &reader(Language::En));
+    assert!(
+        facts(&english).iter().any(|(label, value)| *label == "Reason" && Some(*value) == known["reason"].as_str())
+    );
     let held = tell(&message("relay.held", &known), &reader(Language::Fr));
+    assert!(
+        facts(&held).contains(&(
+            "Raison",
+            "la facture F-1 est en EUR dans Facturation.PRO, et le paiement de 42,00\u{a0}USD du 15/03/2026 par carte (paiement \
+             Finkare p-1) est dans une autre devise, que le relais ne convertit pas. Inscrivez-le là-bas à la main et classez \
+             cet envoi"
+        )),
+        "{held:?}"
+    );
     assert!(held.sentence.unwrap().starts_with("Le paiement et la facture n’ont pas la même devise. "));
     assert!(held.facts.iter().any(|fact| fact.value == "42,00\u{a0}USD"), "{:?}", held.facts);
     let digest = tell(&message("relay.digest", &data), &reader(Language::Fr));
