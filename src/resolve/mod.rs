@@ -327,6 +327,22 @@ impl Resolver {
 #[async_trait]
 impl Resolve for Resolver {
     async fn payment(&self, message: &Message) -> Result<Payment, Unresolved> {
+        let result = self.payment_of(message).await;
+        #[cfg(test)]
+        known_in_french(&result);
+        result
+    }
+
+    async fn invoice(&self, message: &Message) -> Result<Invoice, Unresolved> {
+        let result = self.invoice_of(message).await;
+        #[cfg(test)]
+        known_in_french(&result);
+        result
+    }
+}
+
+impl Resolver {
+    async fn payment_of(&self, message: &Message) -> Result<Payment, Unresolved> {
         if message.event_type != PAYMENT_RECEIVED {
             let what = format!("an event of type `{}` announces no payment: cancel this dispatch", message.event_type);
             return Err(Unresolved::Hold { reason: what, recheck_after: None });
@@ -349,12 +365,20 @@ impl Resolve for Resolver {
         result
     }
 
-    async fn invoice(&self, message: &Message) -> Result<Invoice, Unresolved> {
+    async fn invoice_of(&self, message: &Message) -> Result<Invoice, Unresolved> {
         let Some(id) = &message.invoice_id else {
             let reason = "the event names no invoice (`data.invoiceId`): cancel this dispatch".to_owned();
             return Err(Unresolved::Hold { reason, recheck_after: None });
         };
         invoice(self.source(&message.endpoint)?, message, id, None).await
+    }
+}
+
+/// Every reason that a test makes has its French.
+#[cfg(test)]
+fn known_in_french<T>(result: &Result<T, Unresolved>) {
+    if let Err(unresolved) = result {
+        crate::french::expect(unresolved.reason());
     }
 }
 

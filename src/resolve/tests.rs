@@ -51,7 +51,11 @@ impl Memory {
     }
 
     fn works(&self) -> Result<(), StoreError> {
-        if *self.fails.lock().unwrap() { Err(StoreError::Open("the disk is gone".into())) } else { Ok(()) }
+        if *self.fails.lock().unwrap() {
+            Err(StoreError::Open("there is no booking of payment p in sink books to go on with".into()))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -204,7 +208,7 @@ impl Api for Books {
 
 fn refusal(status: u16) -> finkare::Error {
     finkare::Error::Api {
-        call: "reading".into(),
+        call: "reading invoice i".into(),
         status,
         code: None,
         message: "no".into(),
@@ -734,14 +738,18 @@ async fn failures_of_finkare_and_of_the_store_are_told_apart() {
             panic!("{status}")
         };
     }
-    let unreadable =
-        finkare::Error::Unreadable { call: "x".into(), status: 200, problem: "odd".into(), request_id: None };
+    let unreadable = finkare::Error::Unreadable {
+        call: "reading invoice i".into(),
+        status: 200,
+        problem: "`id` is missing".into(),
+        request_id: None,
+    };
     assert!(matches!(answer(unreadable).await, Unresolved::Retry { .. }));
-    let unusable = finkare::Error::Unusable { call: "x".into(), problem: "odd".into() };
+    let unusable = finkare::Error::Unusable { call: "reading invoice ..".into(), problem: "the id is empty".into() };
     assert!(matches!(answer(unusable).await, Unresolved::Hold { recheck_after: None, .. }));
     *world.memory.fails.lock().unwrap() = true;
     let Err(Unresolved::Retry { reason, .. }) = world.resolver.payment(&event).await else { panic!("the store fails") };
-    assert!(reason.contains("the disk is gone"), "{reason}");
+    assert!(reason.contains("there is no booking of payment p"), "{reason}");
     *world.memory.fails.lock().unwrap() = false;
     assert_eq!(world.resolver.payment(&event).await.unwrap().id, "p", "no failure is kept");
 }

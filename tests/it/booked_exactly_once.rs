@@ -290,7 +290,9 @@ async fn decide(relay: &Relay) -> BTreeMap<(String, String), String> {
         for dispatch in held {
             let text =
                 |name: &str| dispatch[name].as_str().unwrap_or_else(|| panic!("{name} of {dispatch}")).to_owned();
-            reasons.insert((text("sink"), text("event_id")), text("last_error"));
+            let reason = text("last_error");
+            assert!(finkare_relay::french::said(&reason).is_some(), "there is no French for: {reason}");
+            reasons.insert((text("sink"), text("event_id")), reason);
             let (status, answer) = relay.try_post(&format!("/dispatches/{}/cancel", dispatch["id"])).await;
             // A dispatch that is being checked again at this moment is decided in the next round.
             assert!(matches!(status, 200 | 409), "{status} {answer}");

@@ -395,6 +395,10 @@ async fn two_months_are_reported_to_the_cent(backend: Backend) {
     let wrong = stories.iter().filter(|(_, story)| *story == Story::WrongAmount).count();
     let expected = truth.held + wrong as u64 + ghosts.len() as u64;
     assert_eq!(held.len() as u64, expected, "no late announcement is held");
+    for dispatch in held {
+        let reason = dispatch["last_error"].as_str().expect("what is held has a reason");
+        assert!(finkare_relay::french::said(reason).is_some(), "there is no French for: {reason}");
+    }
 }
 
 fn check_sums(report: &Value, truth: &Truth) {

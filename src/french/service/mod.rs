@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn what_others_say_is_not_mistaken_for_it() {
         for text in [
-            "Finkare answered 503 to listing the webhooks: busy",
+            "the webhook answered 503 to listing the webhooks: busy",
             "https://erp.example.fr: it is on fire",
             "the disk: held",
             "paused",

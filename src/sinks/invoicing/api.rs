@@ -607,6 +607,7 @@ fn says_no(body: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::french;
 
     #[test]
     fn a_success_may_say_no() {
@@ -640,7 +641,7 @@ mod tests {
     async fn a_page_passes_unless_it_stays() {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let api = Api::new(Settings {
-            system: "The books",
+            system: "Books",
             base_url: "http://127.0.0.1:9".parse().unwrap(),
             headers: HeaderMap::new(),
             user_agent: "tests".to_owned(),
@@ -651,8 +652,8 @@ mod tests {
             transcript: None,
         })
         .unwrap();
-        let read = api.get("looking", &["invoices"]);
-        let write = api.write(Method::POST, "recording", &["payments"], "{}".to_owned());
+        let read = api.get("looking for invoice F-1", &["invoices"]);
+        let write = api.write(Method::POST, "setting invoice F-1 to paid", &["payments"], "{}".to_owned());
         let answered = |request: &Request, body: &'static str| {
             let answer = Answer {
                 status: StatusCode::OK,
@@ -669,6 +670,7 @@ mod tests {
                 panic!("{body}")
             };
             assert!(reason.contains("cannot be read") && may_have_happened, "{reason}");
+            french::expect(&reason);
         }
         assert_eq!(answered(&write, ""), Ok(()), "an answer to a write may be empty");
         // Data in between start the time again; without data it ends.
@@ -684,10 +686,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_stops_and_what_is_in_doubt_is_looked_up() {
-        let unreadable = Trouble::Unreadable { reason: "it is odd".into() };
+        let unreadable = Trouble::Unreadable { reason: "it is empty".into() };
         assert!(unreadable.may_have_happened());
         let Outcome::Stop { reason } = unreadable.into() else { panic!("it goes on") };
-        assert!(reason.starts_with("it is odd. ") && reason.contains("`sinks resume`"), "{reason}");
+        assert!(reason.starts_with("it is empty. ") && reason.contains("`sinks resume`"), "{reason}");
+        french::expect(&reason);
         let doubtful = Trouble::Doubtful { reason: "409".into(), concerns_all: false };
         assert!(doubtful.may_have_happened());
         assert!(matches!(doubtful.into(), Outcome::Retry { .. }));

@@ -44,6 +44,19 @@ pub enum Unresolved {
     },
 }
 
+#[cfg(test)]
+impl Unresolved {
+    /// Why, in words.
+    pub fn reason(&self) -> &str {
+        match self {
+            Unresolved::Wait { reason, .. }
+            | Unresolved::Retry { reason, .. }
+            | Unresolved::Hold { reason, .. }
+            | Unresolved::Stop { reason } => reason,
+        }
+    }
+}
+
 impl From<Unresolved> for Outcome {
     fn from(unresolved: Unresolved) -> Self {
         match unresolved {

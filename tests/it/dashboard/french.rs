@@ -9,10 +9,8 @@ use crate::support::relay::Backend;
 ///
 /// Each is named by a part of it.
 const OF_OTHERS: &[&str] = &[
-    // Why the payment of this scene waits, also as the words of a selection.
+    // The words of a selection.
     "is marked as paid there since",
-    // What the ledger notes of a booking.
-    "read back",
 ];
 
 /// Words that English sentences are made of, and French ones are not.

@@ -94,7 +94,7 @@ fn facturation(script: &Script, office: &Office, more: &Value) -> Arc<dyn Sink> 
     }
     let mut options: facturation_pro::Options = quick(options);
     options.common.settle_secs = 0;
-    Kind::from(options).build(TIMEOUT, || office.desk(TIMEOUT)).unwrap()
+    told(Kind::from(options).build(TIMEOUT, || office.desk(TIMEOUT)).unwrap())
 }
 
 /// `GET /firms/FIRM_ID/invoices/ID.json`, the documentation's answer.
@@ -291,7 +291,7 @@ fn efactori(script: &Script, office: &Office) -> Arc<dyn Sink> {
     });
     let mut options: efactori::Options = quick(options);
     options.common.settle_secs = 0;
-    Kind::from(options).build(TIMEOUT, || office.desk(TIMEOUT)).unwrap()
+    told(Kind::from(options).build(TIMEOUT, || office.desk(TIMEOUT)).unwrap())
 }
 
 #[tokio::test]
@@ -406,7 +406,7 @@ async fn the_invoices_of_those_who_only_look_are_understood() {
                     let options = json!({"base_url": script.url, "api_key": "k"});
                     Kind::from(quick::<fastfaktura::Options>(options))
                 };
-                let sink = kind.build(TIMEOUT, || office.desk(TIMEOUT)).unwrap();
+                let sink = told(kind.build(TIMEOUT, || office.desk(TIMEOUT)).unwrap());
                 let outcome = sink.deliver(&office.event(&payment("p", number, 285_000))).await;
                 let what = format!("{system}, {status}, without `{field}`: {outcome:?}");
                 let is_needed = needed.contains(&&**field);

@@ -65,7 +65,7 @@ impl Bench {
     }
 
     fn sink_within(&self, timeout: Duration) -> Arc<dyn Sink> {
-        Kind::from(self.options.clone()).build(timeout, || self.office.desk(timeout)).unwrap()
+        told(Kind::from(self.options.clone()).build(timeout, || self.office.desk(timeout)).unwrap())
     }
 
     /// Brings a payment to its end, on a sink of its own.

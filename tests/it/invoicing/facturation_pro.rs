@@ -19,7 +19,7 @@ use futures_util::future::join_all;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use super::{Office, held, old, payment, says};
+use super::{Office, held, old, payment, says, told};
 use crate::support::{
     PATIENCE,
     books::{
@@ -57,7 +57,7 @@ fn common() -> Common {
 
 fn built(office: &Office, options: Options, common: Common, timeout: Duration) -> Arc<dyn Sink> {
     let common = Common { base_url: options.common.base_url.clone(), ..common };
-    Kind::from(Options { common, ..options }).build(timeout, || office.desk(timeout)).unwrap()
+    told(Kind::from(Options { common, ..options }).build(timeout, || office.desk(timeout)).unwrap())
 }
 
 /// A server, an office and the sink between them.

@@ -12,7 +12,7 @@ use finkare_relay::{
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
-use super::{Office, held, old, owned, payment, says};
+use super::{Office, held, old, owned, payment, says, told};
 use crate::support::watched::{
     Fault,
     fastfaktura::{FastFaktura, KEY, Pages, Shape},
@@ -31,7 +31,7 @@ fn kind(fast: &FastFaktura, own: &str, common: &str) -> Kind {
 }
 
 fn built(fast: &FastFaktura, office: &Office, own: &str, common: &str, timeout: Duration) -> Arc<dyn Sink> {
-    kind(fast, own, common).build(timeout, || office.desk(timeout)).unwrap()
+    told(kind(fast, own, common).build(timeout, || office.desk(timeout)).unwrap())
 }
 
 fn watching(fast: &FastFaktura, office: &Office) -> Arc<dyn Sink> {

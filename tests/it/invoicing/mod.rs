@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use finkare_relay::{
+    french,
     model::{
         booking::{Booking, Invoice, Payment},
         clock,
@@ -16,9 +17,10 @@ use finkare_relay::{
         money::Cents,
     },
     sinks::{
-        Message,
+        Message, Sink, StillShows, Unseen,
         invoicing::{Desk, Resolve, Unresolved, system::System},
         kind::Kind,
+        preview::Explained,
     },
     store::{
         BaseStore,
@@ -49,6 +51,55 @@ impl Resolve for Known {
 
     async fn invoice(&self, message: &Message) -> Result<Invoice, Unresolved> {
         Ok(self.invoices.lock().unwrap()[&message.event_id].clone())
+    }
+}
+
+/// A sink that says nothing without its French.
+#[derive(Debug)]
+struct Told(Arc<dyn Sink>);
+
+fn told(sink: Arc<dyn Sink>) -> Arc<dyn Sink> {
+    Arc::new(Told(sink))
+}
+
+/// Asserts that a French reader is told this in French.
+fn in_french(said: &str) {
+    assert!(french::said(said).is_some(), "the catalogues of `french` have no phrase for this:\n{said}");
+}
+
+#[async_trait]
+impl Sink for Told {
+    async fn deliver(&self, message: &Message) -> Outcome {
+        let outcome = self.0.deliver(message).await;
+        outcome.reason().into_iter().for_each(in_french);
+        outcome
+    }
+
+    async fn check(&self) -> Result<String, String> {
+        let checked = self.0.check().await;
+        if let Err(problem) = &checked {
+            in_french(problem);
+        }
+        checked
+    }
+
+    async fn explain(&self, message: &Message) -> Option<Explained> {
+        let explained = self.0.explain(message).await;
+        for Explained { calls, decision, .. } in &explained {
+            in_french(decision);
+            calls.iter().for_each(|call| in_french(&call.purpose));
+        }
+        explained
+    }
+
+    async fn still_shows(&self, payment_id: &str) -> Option<Result<StillShows, Unseen>> {
+        let shows = self.0.still_shows(payment_id).await;
+        match &shows {
+            Some(Ok(StillShows::Gone { what, .. })) => in_french(what),
+            Some(Err(Unseen { reason, .. })) => in_french(reason),
+            Some(Ok(StillShows::There | StillShows::NotBooked)) | None => {}
+        }
+        shows
     }
 }
 
@@ -104,7 +155,9 @@ impl Office {
     async fn lines(&self) -> Vec<Booking> {
         let page = self.ledger.bookings(&BookingFilter::default(), 500).await.unwrap();
         assert!(!page.more);
-        page.rows.into_iter().map(|(_, line)| line).collect()
+        let lines: Vec<Booking> = page.rows.into_iter().map(|(_, line)| line).collect();
+        lines.iter().filter_map(|line| line.note.as_deref()).for_each(in_french);
+        lines
     }
 
     /// The payments that stand in the ledger, in order, each with its state.

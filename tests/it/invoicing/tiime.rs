@@ -9,7 +9,7 @@ use finkare_relay::{
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
-use super::{Office, held, old, owned, payment, says};
+use super::{Office, held, old, owned, payment, says, told};
 use crate::support::watched::{
     Fault,
     tiime::{Amounts, COMPANY, End, RangeEnd, TOKEN, Tiime},
@@ -31,7 +31,7 @@ fn kind(tiime: &Tiime, own: &str, common: &str) -> Kind {
 }
 
 fn built(tiime: &Tiime, office: &Office, own: &str, common: &str, timeout: Duration) -> Arc<dyn Sink> {
-    kind(tiime, own, common).build(timeout, || office.desk(timeout)).unwrap()
+    told(kind(tiime, own, common).build(timeout, || office.desk(timeout)).unwrap())
 }
 
 fn watching(tiime: &Tiime, office: &Office) -> Arc<dyn Sink> {
@@ -436,7 +436,7 @@ async fn check_says_what_is_there_and_what_to_change() {
     let other = Kind::from(Options { company_id: "78".into(), ..options });
     says(&other.check(TIMEOUT).await.unwrap_err(), &["77 (Les Tests)", "`company_id`"]);
     let event = office.event(&payment("p1", "F-1", 1));
-    let outcome = other.build(TIMEOUT, || office.desk(TIMEOUT)).unwrap().deliver(&event).await;
+    let outcome = told(other.build(TIMEOUT, || office.desk(TIMEOUT)).unwrap()).deliver(&event).await;
     assert!(matches!(&outcome, Outcome::Stop { reason } if reason.contains("`company_id`")), "{outcome:?}");
     assert_eq!(tiime.complaints(), Vec::<String>::new());
 }

@@ -22,6 +22,8 @@ const RETRY: &str = "retry this dispatch (`dispatches retry`)";
 const CANCEL: &str = "cancel this dispatch (`dispatches cancel`)";
 
 fn hold<I>(instruction: String, recheck: bool) -> Finding<I> {
+    #[cfg(test)]
+    crate::french::expect(&instruction);
     Finding::Hold { instruction, recheck }
 }
 
@@ -252,9 +254,10 @@ fn already_paid(wanted: &Wanted<'_>, invoice: &Invoice, why: &str, on_paid: OnAl
         _ => false,
     };
     if on_paid == OnAlreadyPaid::Close && is_plain {
-        return Finding::Paid {
-            note: format!("invoice {number} {why}{since}, without a payment that bears our reference"),
-        };
+        let note = format!("invoice {number} {why}{since}, without a payment that bears our reference");
+        #[cfg(test)]
+        crate::french::expect(&note);
+        return Finding::Paid { note };
     }
     let what = format!(
         "invoice {number} {why}{since} (due: {}), and the payment of {payment} is not among its payments in {SYSTEM}. If it was \
@@ -292,7 +295,11 @@ pub(super) fn after(
     invoice: &Invoice,
     target_id: &str,
 ) -> Verified {
-    let wrong = |what: String| Verified::Wrong { what };
+    let wrong = |what: String| {
+        #[cfg(test)]
+        crate::french::expect(&what);
+        Verified::Wrong { what }
+    };
     let currency = invoice.currency.as_deref().unwrap_or_default();
     let mut marked = invoice.settlements.iter().filter(|settlement| settlement.reference() == marker);
     let Some(ours) = marked.next() else {
