@@ -16,6 +16,7 @@
 //! | hole | takes |
 //! |---|---|
 //! | `{name}` | anything in one line, as it is |
+//! | `{name:name}` | a number or a name: anything that ends no clause, as it is |
 //! | `{name:word}` | anything without blanks, as it is |
 //! | `{name:number}` | digits |
 //! | `{name:span}` | `1.5s` or `250ms`; written `1,5 s` |

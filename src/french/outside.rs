@@ -187,7 +187,7 @@ pub(super) const PHRASES: &[Pair] = &[
     ("`{name:word}` is masked, or no secret at all", "`{name}` est masqué, ou n’est pas un secret"),
     // What a call to Finkare is for: a noun in French, as it stands behind a preposition.
     ("{call:said} (page {page:number})", "{call} (page {page})"),
-    ("reading invoice {id}", "la lecture de la facture {id}"),
+    ("reading invoice {id:name}", "la lecture de la facture {id}"),
     ("reading payment {id:word}", "la lecture du paiement {id}"),
     ("listing the payments of invoice {id:word}", "la liste des paiements de la facture {id}"),
     ("listing payments", "la liste des paiements"),

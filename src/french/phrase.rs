@@ -26,6 +26,7 @@ enum Piece {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Any,
+    Name,
     Word,
     Number,
     Span,
@@ -82,7 +83,7 @@ pub(super) fn holes(phrase: &'static str) -> Vec<&'static str> {
 fn in_a_sample(name: &str, kind: Kind) -> (String, String) {
     let both = |text: &str| (text.to_owned(), text.to_owned());
     match kind {
-        Kind::Any => both(&format!("any {name}")),
+        Kind::Any | Kind::Name => both(&format!("any {name}")),
         Kind::Word => both(&format!("word-{name}")),
         Kind::Number => both(&name.len().to_string()),
         Kind::Span => ("2.5s".to_owned(), "2,5\u{a0}s".to_owned()),
@@ -146,6 +147,7 @@ fn hole(text: &'static str) -> Option<Piece> {
     let (name, kind) = text.split_once(':').unwrap_or((text, ""));
     let kind = match kind {
         "" => Kind::Any,
+        "name" => Kind::Name,
         "word" => Kind::Word,
         "span" => Kind::Span,
         "method" => Kind::Method,
@@ -221,11 +223,14 @@ impl Search<'_> {
     /// What stands in a hole, as it is written in French.
     fn value(&mut self, kind: Kind, text: &str) -> Option<String> {
         match kind {
-            Kind::Any => (!text.is_empty() && !text.contains('\n')).then(|| text.to_owned()),
+            Kind::Any => (!text.contains('\n')).then(|| text.to_owned()),
+            Kind::Name => is_name(text).then(|| text.to_owned()),
             Kind::Word => (!text.is_empty() && !text.contains(char::is_whitespace)).then(|| text.to_owned()),
             Kind::Span => span(text),
             Kind::Method => (!text.is_empty() && !text.contains('\n')).then(|| method(text).to_owned()),
-            Kind::Number => text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.to_owned()),
+            Kind::Number => {
+                (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.to_owned())
+            }
             Kind::Money => money(text),
             Kind::Day => {
                 let day: jiff::civil::Date = text.parse().ok().filter(|_| text.len() == 10)?;
@@ -240,7 +245,11 @@ impl Search<'_> {
 /// the text.
 fn ends(text: &str, next: Option<&Piece>) -> Vec<usize> {
     match next {
-        Some(Piece::Words(words)) => text.match_indices(words).map(|(at, _)| at).filter(|at| *at > 0).collect(),
+        Some(Piece::Words(words)) => {
+            // What is quoted may be empty.
+            let least = usize::from(!words.starts_with('`'));
+            text.match_indices(words).map(|(at, _)| at).filter(|at| *at >= least).collect()
+        }
         // Two holes without words between them would be a guess; there are none.
         Some(Piece::Hole(..)) => Vec::new(),
         None => {
@@ -248,6 +257,11 @@ fn ends(text: &str, next: Option<&Piece>) -> Vec<usize> {
             sentences.chain([text.len()]).filter(|at| *at > 0).collect()
         }
     }
+}
+
+/// True for what may be a name: it ends no clause.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains('\n') && ![". ", ": ", "; ", ", "].iter().any(|end| text.contains(end))
 }
 
 /// `1.5s` as `1,5 s`, as a [`std::time::Duration`] is written.
@@ -314,6 +328,8 @@ mod tests {
             ("{\"a\":{n:number}} was sent.", "{\"a\":{n:number}} a été envoyé."),
             ("{who:word} waited for {time:span}.", "{who} a attendu {time}."),
             ("It came by {method:method}.", "Il est venu par {method}."),
+            ("Its state is `{state}`.", "Son état est `{state}`."),
+            ("Look at invoice {number:name}", "Regardez la facture {number}"),
         ]
         .map(|(en, fr)| Phrase::new(en, fr));
         said(&phrases, text)
@@ -333,6 +349,9 @@ mod tests {
             ("{\"a\":7} was sent.", "{\"a\":7} a été envoyé."),
             ("erp waited for 1.5s.", "erp a attendu 1,5\u{a0}s."),
             ("erp waited for 250ms.", "erp a attendu 250\u{a0}ms."),
+            ("Look at invoice F 1. Paid on 2026-11-28.", "Regardez la facture F 1. Payé le 28/11/2026."),
+            ("Its state is `new`.", "Son état est `new`."),
+            ("Its state is ``.", "Son état est ``."),
             ("It came by sepa_debit.", "Il est venu par prélèvement SEPA."),
             ("It came by wire or so.", "Il est venu par wire or so."),
         ] {
@@ -353,6 +372,8 @@ mod tests {
             "invoice F-1 of 12,50 EUR is not in Tiime.",
             "invoice F-1 of 12.50 euros is not in Tiime.",
             "Paid on 2026-13-28.",
+            "Look at invoice F 1: or at another",
+            "Look at invoice F 1. Or at another",
             "the erp waited for 2s.",
             "erp waited for 2h.",
             "erp waited for 1..5s.",

@@ -22,7 +22,7 @@ pub(in crate::french) const PHRASES: &[Pair] = &[
         "la facture {number} y a été passée en créance irrécouvrable",
     ),
     (
-        "invoice {number} is marked as paid there since {when}",
+        "invoice {number} is marked as paid there since {when:name}",
         "la facture {number} y est marquée comme payée depuis {when}",
     ),
     ("invoice {number} is marked as paid there", "la facture {number} y est marquée comme payée"),
@@ -36,7 +36,7 @@ pub(in crate::french) const PHRASES: &[Pair] = &[
         "la facture {number} est dans la corbeille de Facturation.PRO, et le paiement de {payment} lui appartient. Restaurez-y la facture et faites réessayer cet envoi\u{a0}; ou inscrivez le paiement là où est sa place et classez cet envoi",
     ),
     (
-        "{number} is a credit note in Facturation.PRO, or was cancelled by one, and the payment of {payment:said} cannot be booked on it. Find out there which invoice was paid, or whether the debtor gets the money back; book it by hand and cancel this dispatch (`dispatches cancel`)",
+        "{number:name} is a credit note in Facturation.PRO, or was cancelled by one, and the payment of {payment:said} cannot be booked on it. Find out there which invoice was paid, or whether the debtor gets the money back; book it by hand and cancel this dispatch (`dispatches cancel`)",
         "{number} est un avoir dans Facturation.PRO, ou a été annulée par un avoir, et le paiement de {payment} ne peut pas y être inscrit. Cherchez-y quelle facture a été payée, ou si le débiteur est remboursé\u{a0}; inscrivez-le à la main et classez cet envoi",
     ),
     (
@@ -119,12 +119,12 @@ pub(in crate::french) const PHRASES: &[Pair] = &[
         "sa référence est `{reference}` et non `{marker}`, à laquelle il est retrouvé (`payment_ref_prefix`)",
     ),
     ("a payment with the reference `{marker}`", "un paiement avec la référence `{marker}`"),
-    ("one invoice with the number {number}", "une seule facture avec le numéro {number}"),
+    ("one invoice with the number {number:name}", "une seule facture avec le numéro {number}"),
     ("it is there twice, as {one:word} and as {other:word}", "il y est deux fois, comme {one} et comme {other}"),
     ("its reference `{marker}` is on the payment {id:word}", "sa référence `{marker}` est sur le paiement {id}"),
     ("its amount is {amount:money}", "son montant est de {amount}"),
     ("its date is {day:day}", "sa date est le {day}"),
-    ("its date is {date}", "sa date est {date}"),
+    ("its date is {date:name}", "sa date est {date}"),
     (
         "its `payment_mode` is not {mode:number} (`payment_modes`)",
         "son `payment_mode` n’est pas {mode} (`payment_modes`)",

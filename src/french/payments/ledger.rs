@@ -21,7 +21,7 @@ pub(in crate::french) const PHRASES: &[Pair] = &[
         "table {table}, colonne {column}, ligne {row}\u{a0}: {problem}",
     ),
     (
-        "{micros} µs since 1970 is no time of this calendar",
+        "{micros:word} µs since 1970 is no time of this calendar",
         "{micros} µs depuis 1970 n’est pas une heure de ce calendrier",
     ),
     (

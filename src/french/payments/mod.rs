@@ -124,11 +124,10 @@ mod tests {
     /// The longest reasons, with as much in them as there can be, are found within the bound on trying.
     #[test]
     fn the_longest_reasons_are_told() {
-        let differs = format!("its amount is 1.00 instead of 150.00, its currency is CHF instead of EUR, {}", {
-            "its date is 2026-03-14 instead of 2026-03-15, its payment account is 3 instead of 1, its name of the other party is \
-             `` instead of `Finkare p-1` (without our marker a payment is not recognised after a crash: shorten `marker_prefix`, \
-             or set `marker_field = \"none\"`)"
-        });
+        let differs = "its amount is 1.00 instead of 150.00, its currency is CHF instead of EUR, its date is 2026-03-14 instead of \
+                       2026-03-15, its payment account is 3 instead of 1, its name of the other party is `` instead of \
+                       `Finkare p-1` (without our marker a payment is not recognised after a crash: shorten `marker_prefix`, or \
+                       set `marker_field = \"none\"`)";
         for text in [
             format!(
                 "the payment of {PAYMENT} on invoice F-1 was recorded in eFactori as 77, but not as it should be: {differs}. \
@@ -141,11 +140,10 @@ mod tests {
                  marked as paid, FastFaktura may still treat it as overdue and remind the debtor. The relay checks again, and \
                  closes this by itself once FastFaktura shows the invoice as paid; `dispatches retry` checks at once"
             ),
-            format!(
-                "payment 9 in eFactori may be it: its name of the other party is `Finkare` instead of `Finkare p-1`. Compare both; \
-                 if it is another payment, give it another name there, and make sure that Finkare's payment is there once, with \
-                 `Finkare p-1` as name of the other party, by which it is recognised"
-            ),
+            "payment 9 in eFactori may be it: its name of the other party is `Finkare` instead of `Finkare p-1`. Compare both; if \
+             it is another payment, give it another name there, and make sure that Finkare's payment is there once, with \
+             `Finkare p-1` as name of the other party, by which it is recognised"
+                .to_owned(),
             format!(
                 "the payment of {PAYMENT} on invoice F-1 was not recorded in eFactori: it is not known whether a payment of its \
                  amount is there already: it is not among the 300 payments that were read in eFactori, which do not go back to \

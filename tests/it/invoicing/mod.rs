@@ -85,9 +85,11 @@ impl Sink for Told {
 
     async fn explain(&self, message: &Message) -> Option<Explained> {
         let explained = self.0.explain(message).await;
-        for Explained { calls, decision, .. } in &explained {
+        if let Some(Explained { calls, decision, .. }) = &explained {
             in_french(decision);
-            calls.iter().for_each(|call| in_french(&call.purpose));
+            for call in calls {
+                in_french(&call.purpose);
+            }
         }
         explained
     }
