@@ -762,12 +762,12 @@ mod tests {
                 asked_by: None,
             }),
         };
-        let closed = |is_replaced| {
-            Closed {
+        let problem = "webhook secret 1 of 1 is empty: copy it again from Finkare, or remove it: check the endpoint's \
+                       `secret_encoding`";
+        let closed = |is_replaced| Closed {
             fingerprint: Fingerprint::from_stored("00112233445566aa".into()),
-            problem: "webhook secret 1 of 1 is empty: copy it again from Finkare, or remove it: check the endpoint's `secret_encoding`".into(),
+            problem: problem.into(),
             is_replaced,
-        }
         };
         let rows = [
             row(&endpoint(), Some(link), &[closed(false), closed(true)], Some(Timestamp::UNIX_EPOCH), None),
@@ -820,9 +820,13 @@ mod tests {
         let name = EndpointName::new("e").unwrap();
         let since = time("2026-03-01T00:00:00Z");
         let mut shown = Vec::new();
+        let no_key = "endpoint e has no API key, so Finkare cannot be asked: set its `api_key` (FINKARE_API_KEY for the endpoint \
+                      `default`) to a key with the scope `webhooks:manage`";
+        let no_secret =
+            "endpoint e has no secret that could be confirmed: enter the secret that Finkare's dashboard shows";
         for error in [
             LinkError::NoSuchEndpoint("x".into()),
-            LinkError::NotLinked("endpoint e has no API key, so Finkare cannot be asked: set its `api_key` (FINKARE_API_KEY for the endpoint `default`) to a key with the scope `webhooks:manage`".into()),
+            LinkError::NotLinked(no_key.into()),
             LinkError::Invalid("no event types are named: write, for example, `payment.received`".into()),
             LinkError::InFlight { endpoint: name.clone(), since, actor: "schedule".into() },
             LinkError::Refused(refused(403)),
@@ -830,7 +834,7 @@ mod tests {
             LinkError::Uncertain(unreadable()),
             LinkError::NeedsAPerson { endpoint: name.clone(), source: Box::new(unreadable()) },
             LinkError::UpdateUnknown(refused(408)),
-            LinkError::NothingToSettle("endpoint e has no secret that could be confirmed: enter the secret that Finkare's dashboard shows".into()),
+            LinkError::NothingToSettle(no_secret.into()),
             LinkError::Stopping,
         ] {
             shown.push(link_problem(error, "invalid_url", Asked::ToChange));
