@@ -468,7 +468,7 @@ fn a_source_is_read_as_the_compiler_reads_it() {
     let source = r##"
         // "a comment"
         fn one<'a>(quote: char) -> &'a str {
-            tracing::warn!(x = %y, "for the log: {why}");
+            warn!(x = %y, "for the log: {why}");
             let b = b"bytes";
             if quote == '"' || quote == '\'' { return "a \"quoted\" \
                 text of {n} words" }
