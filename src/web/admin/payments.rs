@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// What one round counts for, where a caller says how much to look at: payments are read with all that belongs to them.
-const ROUND: u32 = 2000;
+const ROUND: u32 = 4000;
 
 /// How many times one call reads more payments because those before did not fit `state`.
 const MOST_ROUNDS: u32 = 20;
