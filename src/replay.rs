@@ -191,8 +191,8 @@ impl Replayer {
         Ok(summary)
     }
 
-    /// What a replay of a selection would do, counted for the newest events only: at most [`GLANCED_AT`] of those that match
-    /// among as many as [`EventFilter::look_at`] says. Nothing is written.
+    /// What a replay of a selection would do, counted for the newest events only: at most 200 of those that match among as
+    /// many as [`EventFilter::look_at`] says. Nothing is written.
     ///
     /// # Errors
     /// See [`ReplayError`].
