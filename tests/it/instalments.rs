@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::{
+    as_long_as_it_moves,
     books::{
         Books, NewInvoice,
         efactori::{self, Efactori},
@@ -123,20 +124,15 @@ async fn dispatches(relay: &Relay, event: &str) -> Vec<Value> {
 
 /// Waits until all dispatches of an event are in this state, and their reasons contain these words.
 async fn come_to(relay: &Relay, event: &str, state: &str, words: &[&str]) {
-    let mut last = Vec::new();
-    for _ in 0..1000 {
-        last = dispatches(relay, event).await;
+    as_long_as_it_moves(&format!("{state} with {words:?}"), async || {
+        let all = dispatches(relay, event).await;
         let is_so = |dispatch: &Value| {
             let reason = dispatch["last_error"].as_str().unwrap_or_default();
             dispatch["state"] == state && words.iter().all(|word| reason.contains(word))
         };
-        if last.iter().all(is_so) {
-            return;
-        }
-        // The interval between two checks, with a limit.
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    panic!("not {state} with {words:?}: {last:?}");
+        (all.iter().all(is_so), all)
+    })
+    .await;
 }
 
 /// Makes all waiting and held dispatches due at once.
