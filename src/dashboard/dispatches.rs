@@ -481,7 +481,7 @@ pub(super) async fn confirm(
     let verb = Verb::read(&asked.action)?;
     let (count, more) = verb.call(&visit, &selection(&filters.asked(&visit)?, true)).await?;
     let mut lines = if more {
-        vec![t.count(t.at_least_n, count), t.counted_in_part.to_owned()]
+        vec![t.at_least(t.at_least_n, count), t.counted_in_part.to_owned()]
     } else {
         vec![t.count(t.n_dispatches, count)]
     };

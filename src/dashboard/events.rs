@@ -350,7 +350,7 @@ pub(super) async fn ask_replay_many(
     let fields = Fields::from(fields);
     let summary: crate::replay::Summary = visit.api.post("/events/replay", &selection(&fields, true)).await?;
     let mut lines = if summary.more {
-        vec![t.count(t.at_least_n_events, summary.events), t.counted_in_part.to_owned()]
+        vec![t.at_least(t.at_least_n_events, summary.events), t.counted_in_part.to_owned()]
     } else {
         vec![t.count(t.replay_n_events, summary.events), t.count(t.replay_n_dispatches, summary.dispatches)]
     };

@@ -257,6 +257,7 @@ pub(super) const TEXTS: Texts = Texts {
     n_dispatches: "{n} dispatch matches.|{n} dispatches match.",
     at_least_n: "At least {n} dispatch matches.|At least {n} dispatches match.",
     at_least_n_events: "At least {n} event matches.|At least {n} events match.",
+    none_of_the_newest: "None of the newest matches.",
     counted_in_part: "There are too many to count here: only the newest are counted. The action applies to all that match.",
     retry_all_button: "Retry all that match",
     close_all_button: "Cancel all that match",

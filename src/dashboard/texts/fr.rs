@@ -257,6 +257,7 @@ pub(super) const TEXTS: Texts = Texts {
     n_dispatches: "{n} envoi correspond.|{n} envois correspondent.",
     at_least_n: "Au moins {n} envoi correspond.|Au moins {n} envois correspondent.",
     at_least_n_events: "Au moins {n} événement correspond.|Au moins {n} événements correspondent.",
+    none_of_the_newest: "Aucun des plus récents ne correspond.",
     counted_in_part: "Il y en a trop pour les compter tous ici\u{a0}: seuls les plus récents le sont. L’action s’applique à tout ce qui correspond.",
     retry_all_button: "Réessayer tout ce qui correspond",
     close_all_button: "Classer tout ce qui correspond",

@@ -274,6 +274,7 @@ texts! {
     n_dispatches,
     at_least_n,
     at_least_n_events,
+    none_of_the_newest,
     counted_in_part,
     retry_all_button,
     close_all_button,
@@ -577,6 +578,11 @@ impl Texts {
     /// The same as plain text, for a file.
     pub(super) fn told<'t>(&self, said: &'t str) -> Cow<'t, str> {
         self.quote(said).text
+    }
+
+    /// A count that has not looked at everything.
+    pub(super) fn at_least(&self, text: &str, n: u64) -> String {
+        if n == 0 { self.none_of_the_newest.to_owned() } else { self.count(text, n) }
     }
 
     /// The form of a text for a number, with the number filled in. French says one for none, too.
