@@ -131,6 +131,17 @@ async fn dead_letters_are_retried_one_by_one_and_in_bulk(backend: Backend) {
         let (status, answer) = relay.try_get(&format!("{path}?look_at=0")).await;
         assert_eq!((status, &answer["code"]), (400, &json!("bad_parameter")), "{path}: {answer}");
     }
+    // It bounds no decision, so none is made with it.
+    let bounded = [
+        ("/dispatches/retry", json!({"state": "dead", "look_at": 2})),
+        ("/dispatches/cancel", json!({"state": "dead", "look_at": 2})),
+        ("/events/replay", json!({"all": true, "look_at": 2})),
+    ];
+    for (path, body) in bounded {
+        let (status, answer) = relay.try_post_json(path, &body).await;
+        assert_eq!((status, &answer["code"]), (422, &json!("bad_body")), "{path}: {answer}");
+    }
+    assert_eq!(relay.all("/dispatches?state=dead").await.len(), 5);
     let rest = done(&relay, "/dispatches/retry", &json!({"sink": "erp"})).await;
     assert_eq!(rest, json!({"retried": 5, "more": false}));
     relay.drained().await;

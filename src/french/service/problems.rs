@@ -101,6 +101,10 @@ pub(in crate::french) const PHRASES: &[Pair] = &[
         "The body is not usable: `label` must have at most {longest:number} characters, in one line.",
         "Le contenu de la demande ne convient pas\u{a0}: le nom doit avoir {longest} caractères au plus, sur une ligne.",
     ),
+    (
+        "`look_at` is for `dry_run` only: a decision is about everything that is selected.",
+        "`look_at` ne va qu’avec `dry_run`\u{a0}: une décision porte sur tout ce qui est choisi.",
+    ),
     ("The body is not usable: say `event_id`.", "Le contenu de la demande ne convient pas\u{a0}: indiquez `event_id`."),
     (
         "The body is not usable: say `sink`, `payment_id` and `recorded`.",

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    super::error::Problem, Admin, auth::Caller, look_at, not_found, parse, payload, sinks::after_retry, store_problem,
-    time,
+    super::error::Problem, Admin, auth::Caller, counted_among, not_found, parse, payload, sinks::after_retry,
+    store_problem, time,
 };
 use crate::{
     bulk::{BulkError, Decided, Decision, Selection},
@@ -60,7 +60,7 @@ struct Chosen {
     #[serde(default)]
     #[schema(default = false)]
     dry_run: bool,
-    /// How many dispatches of each state a dry run looks at; then `more` says that it has not looked at all of them. Without
+    /// Only with `dry_run`: how many dispatches of each state it looks at; then `more` says that it has not looked at all of them. Without
     /// it all are counted, however long that takes.
     #[schema(minimum = 1, maximum = 100_000)]
     look_at: Option<u32>,
@@ -178,7 +178,7 @@ async fn decide(admin: &Admin, caller: Caller, body: Body, decision: Decision) -
         reason: chosen.reason.clone(),
         since: time("since", chosen.since.as_deref())?,
         until: time("until", chosen.until.as_deref())?,
-        look_at: look_at(chosen.look_at)?,
+        look_at: counted_among(chosen.look_at, chosen.dry_run)?,
     };
     let decided = admin.bulk.decide(decision, selection, chosen.dry_run, caller.name).await.map_err(bulk_problem)?;
     Ok((decided, chosen))

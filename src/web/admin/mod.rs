@@ -333,6 +333,15 @@ pub(super) fn look_at(asked: Option<u32>) -> Result<Option<u32>, Problem> {
     }
 }
 
+/// The same for what a bulk call counts. It bounds no decision: whoever meant that would change more than they think.
+pub(super) fn counted_among(asked: Option<u32>, dry_run: bool) -> Result<Option<u32>, Problem> {
+    if asked.is_some() && !dry_run {
+        let detail = "`look_at` is for `dry_run` only: a decision is about everything that is selected.";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_body", detail));
+    }
+    look_at(asked)
+}
+
 /// A page of a list.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct List<T> {

@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 
 use super::{
     super::error::Problem, Admin, List, Segment, announced::Known, audit, auth::Caller, bad_parameter,
-    bulk::bulk_problem, dispatches::DispatchRow, look_at, not_found, payload, sinks::Standings, store_problem, time,
+    bulk::bulk_problem, counted_among, dispatches::DispatchRow, not_found, payload, sinks::Standings, store_problem,
+    time,
 };
 use crate::{
     config::Role,
@@ -118,7 +119,7 @@ struct ReplayMany {
     /// If true, only counts what would be replayed and writes nothing.
     #[serde(default)]
     dry_run: bool,
-    /// How many events a dry run looks at; it then counts the newest 200 of those that match, and `more` says that there may
+    /// Only with `dry_run`: how many events it looks at; it then counts the newest 200 of those that match, and `more` says that there may
     /// be others. Without it all are counted, however long that takes.
     #[schema(minimum = 1, maximum = 100_000)]
     look_at: Option<u32>,
@@ -132,7 +133,7 @@ impl ReplayMany {
             invoice_id: self.invoice_id.clone(),
             since: time("since", self.since.as_deref())?,
             until: time("until", self.until.as_deref())?,
-            look_at: look_at(self.look_at)?,
+            look_at: counted_among(self.look_at, self.dry_run)?,
             ..EventFilter::default()
         })
     }

@@ -24,7 +24,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct WaitingQuery {
-    /// How many dispatches are looked at, the newest first; by default 20,000.
+    /// How many dispatches are looked at, the newest first; by default, and at most, 20,000.
     #[param(minimum = 1, maximum = 100_000)]
     look_at: Option<u32>,
 }
