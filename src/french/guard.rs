@@ -14,6 +14,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use syn::Lit;
+
 use super::CATALOGUES;
 
 /// A text between quotes in a source.
@@ -26,100 +29,60 @@ struct Literal {
     within: Vec<String>,
 }
 
-/// The literals of a source, without its tests.
+/// The texts between quotes of a source, without its tests.
 fn literals(source: &str) -> Vec<Literal> {
-    let source = without_tests(source);
-    let (mut found, mut open, mut line) = (Vec::new(), Vec::<String>::new(), 1);
-    let mut name = String::new();
-    let mut rest = source;
-    while let Some(first) = rest.chars().next() {
-        let before = rest;
-        if rest.starts_with("//") {
-            rest = &rest[rest.find('\n').unwrap_or(rest.len())..];
-        } else if let Some((text, after)) =
-            raw(rest).filter(|_| !name.ends_with(|c: char| c.is_alphanumeric() && c != 'b'))
-        {
-            found.push(Literal { line, text: text.to_owned(), within: open.clone() });
-            rest = after;
-            name.clear();
-        } else if let Some(after) = character(rest) {
-            rest = after;
-        } else if let Some(written) = rest.strip_prefix('"') {
-            let (text, after) = unescaped(written);
-            found.push(Literal { line, text, within: open.clone() });
-            rest = after;
-            name.clear();
-        } else {
-            match first {
-                '(' | '[' | '{' => open.push(std::mem::take(&mut name)),
-                ')' | ']' | '}' => {
-                    open.pop();
-                    name.clear();
-                }
-                '#' | '!' | ':' | '_' | '.' => name.push(first),
-                _ if first.is_alphanumeric() => name.push(first),
-                _ => name.clear(),
-            }
-            rest = &rest[first.len_utf8()..];
-        }
-        line += before[..before.len() - rest.len()].matches('\n').count();
-    }
+    let mut found = Vec::new();
+    read(source.parse().expect("a source is Rust"), &mut Vec::new(), &mut found);
     found
 }
 
-/// A source up to its tests, which may have an attribute more.
-fn without_tests(source: &str) -> &str {
-    let is_tests = |at: usize| source[at..].lines().take(3).any(|line| line == "mod tests {");
-    let tests = source.match_indices("#[cfg(test)]\n").map(|(at, _)| at).find(|at| is_tests(*at));
-    tests.map_or(source, |tests| &source[..tests])
-}
-
-/// `r#"…"#`
-fn raw(rest: &str) -> Option<(&str, &str)> {
-    let marks = rest.strip_prefix('r')?;
-    let written = marks.trim_start_matches('#');
-    let end = format!("\"{}", &marks[..marks.len() - written.len()]);
-    written.strip_prefix('"')?.split_once(end.as_str())
-}
-
-/// What follows a character between quotes; `None` for a lifetime.
-fn character(rest: &str) -> Option<&str> {
-    let mut inside = rest.strip_prefix('\'')?.chars();
-    if inside.next()? == '\\' {
-        inside.next()?;
-        return inside.as_str().split_once('\'').map(|(_, after)| after);
-    }
-    inside.as_str().strip_prefix('\'')
-}
-
-/// A text up to its closing quote, and what follows.
-fn unescaped(written: &str) -> (String, &str) {
-    let (mut text, mut chars) = (String::new(), written.chars());
-    while let Some(one) = chars.next() {
-        match one {
-            '"' => break,
-            '\\' => match chars.next() {
-                Some('\n') => chars = chars.as_str().trim_start().chars(),
-                Some('n') => text.push('\n'),
-                Some('u') => {
-                    let (code, after) = chars.as_str().split_once('}').expect("a code is in braces");
-                    let code = u32::from_str_radix(code.trim_start_matches('{'), 16).expect("a code is hexadecimal");
-                    text.push(char::from_u32(code).expect("a code is a character's"));
-                    chars = after.chars();
+fn read(tokens: TokenStream, within: &mut Vec<String>, found: &mut Vec<Literal>) {
+    // What stands before a bracket: `format!`, `self.why.expect`, `#`.
+    let mut name = String::new();
+    let mut tokens = tokens.into_iter();
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Ident(word) => {
+                if !name.ends_with([':', '.', '#', '!']) {
+                    name.clear();
                 }
-                Some(other) => text.push(other),
-                None => {}
-            },
-            _ => text.push(one),
+                name.push_str(&word.to_string());
+            }
+            TokenTree::Punct(sign) if "#!:.".contains(sign.as_char()) => name.push(sign.as_char()),
+            TokenTree::Punct(_) => name.clear(),
+            TokenTree::Group(group) => {
+                let is_of_tests = name == "#" && group.stream().to_string().replace(' ', "") == "cfg(test)";
+                within.push(std::mem::take(&mut name));
+                read(group.stream(), within, found);
+                within.pop();
+                if is_of_tests {
+                    // The item or the statement below it.
+                    let ends = |token: &TokenTree| match token {
+                        TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+                        TokenTree::Punct(sign) => sign.as_char() == ';',
+                        _ => false,
+                    };
+                    while tokens.next().is_some_and(|token| !ends(&token)) {}
+                }
+            }
+            TokenTree::Literal(literal) => {
+                let line = literal.span().start().line;
+                let text = match Lit::new(literal) {
+                    Lit::Str(text) => Some(text.value()),
+                    Lit::ByteStr(bytes) => Some(String::from_utf8_lossy(&bytes.value()).into_owned()),
+                    _ => None,
+                };
+                found.extend(text.map(|text| Literal { line, text, within: within.clone() }));
+                name.clear();
+            }
         }
     }
-    (text, chars.as_str())
 }
 
 /// What no page shows: log lines, what only a bug prints, and the attributes of the API's description.
 fn is_for_no_reader(within: &[String]) -> bool {
-    let is_attribute =
-        within.iter().any(|name| name.ends_with('#')) && within.last().is_none_or(|name| name != "error");
+    let is_attribute = within.iter().any(|name| name.ends_with('#') || name == "#!")
+        && within.last().is_none_or(|name| name != "error");
     let is_call = |name: &String| {
         let name = name.rsplit("::").next().unwrap_or_default();
         [".expect", "debug!", "info!", "warn!", "error!", "line!"].iter().any(|end| name.ends_with(end))
@@ -372,9 +335,9 @@ fn every_sentence_in_the_sources_has_its_french() {
         for file in files {
             let source = fs::read_to_string(&file).unwrap();
             let begin = source.find(from).unwrap_or_else(|| panic!("{place} has no `{from}`"));
-            let skipped = source[..begin].matches('\n').count();
-            for Literal { line, text, within } in literals(&source[begin..]) {
-                if is_for_no_reader(&within) {
+            let first = source[..begin].matches('\n').count() + 1;
+            for Literal { line, text, within } in literals(&source) {
+                if line < first || is_for_no_reader(&within) {
                     continue;
                 }
                 for piece in pieces(&text).into_iter().filter(|piece| is_sentence(piece)) {
@@ -385,7 +348,7 @@ fn every_sentence_in_the_sources_has_its_french() {
                     }
                     match ELSEWHERE.iter().find(|begins| text.starts_with(**begins)) {
                         Some(begins) => drop(used.insert(*begins)),
-                        None => missing.push(format!("{}:{}: {piece}", file.display(), line + skipped)),
+                        None => missing.push(format!("{}:{}: {piece}", file.display(), line)),
                     }
                 }
             }
@@ -481,8 +444,7 @@ fn a_source_is_read_as_the_compiler_reads_it() {
             "of a test";
         }
     "##;
-    let source = source.replace("        #[cfg(test)]\n        mod", "#[cfg(test)]\nmod");
-    let found = literals(&source);
+    let found = literals(source);
     let shown: Vec<&str> =
         found.iter().filter(|one| !is_for_no_reader(&one.within)).map(|one| one.text.as_str()).collect();
     assert_eq!(shown, ["bytes", "a \"quoted\" text of {n} words", "an error: {0}", "a \"raw\" text"]);
