@@ -107,6 +107,8 @@ struct Endpoint {
     charts: Vec<Picture>,
     /// The silence in the service's words.
     silence: String,
+    /// What a registration that was just made leaves to do.
+    notes: Vec<String>,
 }
 
 /// A secret, by its fingerprint.
@@ -146,13 +148,14 @@ pub(super) async fn show(
     Path(name): Path<String>,
     Query(shown): Query<Shown>,
 ) -> Result<Response, Problem> {
+    page(&visit, name, shown, Vec::new()).await
+}
+
+async fn page(visit: &Visit, name: String, shown: Shown, notes: Vec<String>) -> Result<Response, Problem> {
     let t = visit.t;
     let path = format!("/endpoints/{}/secrets", encoded(&name));
-    let (endpoint, secrets, charts) = tokio::join!(
-        find(&visit, &name),
-        visit.api.get::<List<SecretRow>>(&path),
-        pictures::of_endpoint(&visit, &name),
-    );
+    let (endpoint, secrets, charts) =
+        tokio::join!(find(visit, &name), visit.api.get::<List<SecretRow>>(&path), pictures::of_endpoint(visit, &name),);
     let endpoint = endpoint?;
     // Finkare is asked only when somebody wants to see it.
     let history = if shown.history == "yes" {
@@ -170,13 +173,14 @@ pub(super) async fn show(
         valid_until: visit.time_or_dash(secret.valid_until, Some(&name)),
     });
     visit.show(&Endpoint {
-        page: Page { is_live: history.is_none(), ..visit.page(Nav::Endpoints, name.clone()) },
+        page: Page { is_live: history.is_none() && notes.is_empty(), ..visit.page(Nav::Endpoints, name.clone()) },
         t,
         secrets: secrets.collect(),
         history,
         charts: charts?,
         silence: endpoint.silence.clone().unwrap_or_default(),
-        row: row(&visit, endpoint),
+        notes,
+        row: row(visit, endpoint),
     })
 }
 
@@ -235,7 +239,7 @@ pub(super) async fn ask_register(visit: Visit, Path(name): Path<String>) -> Resu
     visit.show(&Register { page, t, back: href(&name), url: endpoint.url.unwrap_or_default(), hint, name })
 }
 
-/// `POST /ui/endpoints/{name}/register`
+/// `POST /ui/endpoints/{name}/register`: where something is left to do, the answer says it.
 pub(super) async fn register(visit: Visit, Path(name): Path<String>, fields: Fields) -> Result<Response, Problem> {
     let mut body = json!({ "url": fields.one("url") });
     let events: Vec<&str> = fields.one("events").split([',', ' ']).filter(|event| !event.is_empty()).collect();
@@ -246,6 +250,9 @@ pub(super) async fn register(visit: Visit, Path(name): Path<String>, fields: Fie
         body["description"] = fields.one("description").into();
     }
     let done: RegisteredRow = visit.api.post(&format!("/endpoints/{}/register", encoded(&name)), &body).await?;
+    if !done.notes.is_empty() {
+        return page(&visit, name, Shown::default(), done.notes).await;
+    }
     let word = if done.created { "registered" } else { "adopted" };
     Ok(see(&format!("{}?done={word}", href(&name))))
 }

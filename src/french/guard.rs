@@ -234,13 +234,6 @@ const ELSEWHERE: &[&str] = &[
     "The unfinished rotation has ended",
     "The unfinished registration has ended",
     "{ended} The previous secrets stay valid",
-    "Finkare did not accept these event types",
-    "these event types were added",
-    "the webhook existed already",
-    "the webhook is disabled, so",
-    "Finkare has other webhooks",
-    "the URL's path does not end",
-    "the endpoint's `webhook_id` is configured as",
     // Errors that the API answers in other words, and that only commands and the log print.
     "the new configuration cannot be used, the old one",
     "the store failed",

@@ -323,6 +323,7 @@ pub(super) const TEXTS: Texts = Texts {
     register_events: "Event types (optional)",
     register_description: "Note at Finkare (optional)",
     register_button: "Register the webhook",
+    registered_with_notes: "The webhook is registered at Finkare. Look at this:",
     settle_endpoint_title: "Say which secret is right: {endpoint}",
     settle_endpoint_means: "First look at Finkare which secret the webhook signs with. This ends an unfinished change; Finkare is not asked.",
     settle_endpoint_question: "Finkare signs with",

@@ -323,6 +323,7 @@ pub(super) const TEXTS: Texts = Texts {
     register_events: "Types d’événements (facultatif)",
     register_description: "Note chez Finkare (facultatif)",
     register_button: "Inscrire le webhook",
+    registered_with_notes: "Le webhook est inscrit chez Finkare. Il reste à voir\u{a0}:",
     settle_endpoint_title: "Dire quel secret est le bon\u{a0}: {endpoint}",
     settle_endpoint_means: "Regardez d’abord chez Finkare avec quel secret le webhook signe. Cela termine un changement inachevé\u{a0}; Finkare n’est pas interrogé.",
     settle_endpoint_question: "Finkare signe avec",

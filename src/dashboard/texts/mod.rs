@@ -338,6 +338,7 @@ texts! {
     register_events,
     register_description,
     register_button,
+    registered_with_notes,
     settle_endpoint_title,
     settle_endpoint_means,
     settle_endpoint_question,

@@ -161,6 +161,39 @@ pub(in crate::french) const PHRASES: &[Pair] = &[
         "It is not known whether Finkare made the change, and the service does not ask again by itself. The previous secrets stay in force.",
         "On ne sait pas si Finkare a fait le changement, et le relais ne redemande pas de lui-même. Les secrets précédents restent en vigueur.",
     ),
+    // What a registration leaves to do.
+    (
+        "Finkare did not accept these event types: {types}",
+        "Finkare n’a pas accepté ces types d’événements\u{a0}: {types}",
+    ),
+    (
+        "these event types were added to the webhook: {types}",
+        "ces types d’événements ont été ajoutés au webhook\u{a0}: {types}",
+    ),
+    (
+        "the webhook existed already, and the relay does not know its secret: every delivery is refused until you run `finkare-relay rotate-secret --endpoint {endpoint:word}` (or set the endpoint's `secret`)",
+        "le webhook existait déjà, et le relais n’en connaît pas le secret\u{a0}: chaque livraison de la source {endpoint} est refusée jusqu’à ce que vous renouveliez le secret (ou définissiez `secret` dans la configuration)",
+    ),
+    (
+        "the webhook existed already, and the relay assumes that its secret is {fingerprint:word}: if deliveries are refused, run `finkare-relay rotate-secret --endpoint {endpoint:word}`",
+        "le webhook existait déjà, et le relais suppose que son secret est {fingerprint}\u{a0}: si des livraisons de la source {endpoint} sont refusées, renouvelez le secret",
+    ),
+    (
+        "the webhook is disabled, so Finkare posts nothing: enable it there",
+        "le webhook est désactivé, et Finkare n’envoie donc rien\u{a0}: activez-le là-bas",
+    ),
+    (
+        "Finkare has other webhooks with this URL, which deliver the same events again under other secrets: delete them there ({others})",
+        "Finkare a d’autres webhooks avec cette adresse, qui livrent les mêmes événements encore une fois sous d’autres secrets\u{a0}: supprimez-les là-bas ({others})",
+    ),
+    (
+        "the URL's path does not end with {path:word}, where endpoint {endpoint:word} listens: make sure that your proxy leads there",
+        "le chemin de l’adresse ne finit pas par {path}, où écoute la source {endpoint}\u{a0}: assurez-vous que votre proxy y mène",
+    ),
+    (
+        "the endpoint's `webhook_id` is configured as {configured:word}, and this webhook is {id:word}: rotations ask for the configured one. Change `webhook_id`, or remove it",
+        "le `webhook_id` de la source est configuré à {configured}, et ce webhook est {id}\u{a0}: les renouvellements du secret demandent celui de la configuration. Changez `webhook_id`, ou retirez-le",
+    ),
     (
         "It is not known whether Finkare added the event types; nothing else was changed. Run the registration again.",
         "On ne sait pas si Finkare a ajouté les types d’événements\u{a0}; rien d’autre n’a été changé. Inscrivez le webhook encore une fois.",

@@ -122,6 +122,7 @@ async fn what_forms_lead_to_is_told_in_french() {
         ("/ui/endpoints/beta/rotate", &[], unusable),
         ("/ui/endpoints/acme/register", &[("url", "http://relay.example/webhooks/finkare")], unusable),
         ("/ui/endpoints/acme/register", &[("url", "relay")], unusable),
+        ("/ui/endpoints/acme/register", &[("url", "https://relay.example/elsewhere")], ok),
         ("/ui/endpoints/acme/settle", &[("which", "x")], bad),
         ("/ui/endpoints/acme/settle", &[("which", "secret"), ("secret", "whsec_****")], unusable),
         ("/ui/reconciliations", &[("endpoint", "beta")], StatusCode::CONFLICT),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use reqwest::StatusCode;
 use serde_json::Value;
 
 use crate::support::{
@@ -305,6 +306,29 @@ async fn one_search_finds_a_payment_by_whatever_is_known_of_it() {
     let of_beta = person.page("/ui/events?q=beta").await;
     assert!(of_beta.contains("data-endpoint=\"beta\"") && !of_beta.contains("data-endpoint=\"acme\""), "{of_beta}");
     assert!(person.page("/ui/events?q=2020-01-31").await.contains("Rien ne correspond."));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_registration_leaves_to_do_is_said() {
+    let scene = Scene::new(Backend::Sqlite).await;
+    let form = "/ui/endpoints/acme/register";
+    // Registered already, and nothing is left to do.
+    let admin = scene.sign_in(ADMIN, "en").await;
+    let again = admin.post(form, &[("url", "https://relay.example/webhooks/finkare")]).await;
+    assert_eq!(
+        (again.status(), &again.headers()["location"]),
+        (StatusCode::SEE_OTHER, &"/ui/endpoints/acme?done=adopted".parse().unwrap())
+    );
+    for (language, note) in [
+        ("en", "the URL&#39;s path does not end with /webhooks/finkare, where endpoint acme listens"),
+        ("fr", "le chemin de l’adresse ne finit pas par /webhooks/finkare, où écoute la source acme"),
+    ] {
+        let admin = scene.sign_in(ADMIN, language).await;
+        let answer = admin.post(form, &[("url", "https://relay.example/elsewhere")]).await;
+        assert_eq!(answer.status(), 200);
+        let html = answer.text().await.unwrap();
+        assert!(html.contains(note), "{html}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
